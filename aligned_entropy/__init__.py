@@ -1,0 +1,1 @@
+"""Know when a Hugging Face classifier is wrong."""

@@ -1,0 +1,295 @@
+"""Training many copies of a classification module at once, as stacked tensors.
+
+Two ways: :func:`align_last_layer`, a full-batch solver without a learning rate for the default fit, and
+:func:`train_published`, the mini-batch recipe of the paper, all candidates of its grid in one go.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state, vmap
+from torch.nn import functional as F
+
+from .scoring import BASE_SCORES, alignment_loss, log_odds
+
+
+def last_linear(module: nn.Module, module_input: Tensor) -> tuple[nn.Linear, Tensor] | None:
+    """The linear layer that gives a classification module's logits, and its input ``[N, D']``; None if there is none."""
+    linears = [part for part in module.modules() if isinstance(part, nn.Linear)]
+    if not linears:
+        return None
+    seen: list[tuple[Tensor, Tensor]] = []
+    handle = linears[-1].register_forward_hook(lambda _, args, output: seen.append((args[0], output)))
+    try:
+        with torch.no_grad():
+            logits = module(module_input)
+    finally:
+        handle.remove()
+    return (linears[-1], seen[-1][0]) if seen and torch.equal(seen[-1][1], logits) else None
+
+
+def align_last_layer(
+    inputs: Tensor,
+    layer: nn.Linear,
+    base: str,
+    errors: Tensor,
+    predicted: Tensor,
+    rows: Tensor,
+    betas: Tensor,
+    iterations: int = 50,
+) -> tuple[Tensor, Tensor]:
+    """Align P copies of the last layer with the errors, by one L-BFGS over all of them.
+
+    Copy p minimises, over its own rows, the mean BCE of ``sigmoid(a logit(u) + b + b_predicted)`` against the errors,
+    plus L2-SP on its weights: ``beta * s * |W - W0|^2 / rows`` with s the mean variance of the inputs, so that a beta
+    means the same whatever the scale of the features; a, b and the offsets are fitted along and thrown away (the
+    error model does that job on scores of other folds), so that the weights are not spent on calibration.
+
+    Args:
+        inputs: input of the layer, ``[N, D']``.
+        layer: the classifier's last layer; not changed.
+        base: name of the base score.
+        errors: ``[N]``.
+        predicted: the model's answers ``[N]``.
+        rows: which rows a copy is trained on, ``[P, N]`` bool.
+        betas: ``[P]``.
+        iterations: of L-BFGS.
+
+    Returns:
+        Weights ``[P, C, D']`` and biases ``[P, C]``, zero where the layer has none (no bias is invented).
+    """
+    copies, classes, width = len(betas), *layer.weight.shape
+    has_bias = layer.bias is not None
+    weight0 = layer.weight.detach().float()
+    bias0 = layer.bias.detach().float() if has_bias else torch.zeros(classes)
+    centre = inputs.mean(0) if has_bias else torch.zeros(width)
+    centred = inputs - centre  # moving the weights then does not move the mean of the logits
+    logits0 = inputs @ weight0.T + bias0
+    share = rows.float() / rows.sum(1, keepdim=True)
+    anchor = betas * float(centred.square().mean()) / rows.sum(1)
+    shift = torch.zeros(copies, classes, width, requires_grad=True)
+    bias = torch.zeros(copies, 1, classes, requires_grad=has_bias)
+    line = torch.zeros(copies, 2, requires_grad=True)
+    offsets = torch.zeros(copies, classes, requires_grad=True)
+    free = [shift, line, offsets, *([bias] if has_bias else [])]
+    solver = torch.optim.LBFGS(free, max_iter=iterations, history_size=10, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        solver.zero_grad()
+        moved = (centred @ shift.reshape(-1, width).T).reshape(-1, copies, classes).transpose(0, 1)
+        odds = log_odds(BASE_SCORES[base](logits0 + moved + bias))
+        odds = odds * line[:, :1].exp() + line[:, 1:] + offsets[:, predicted]
+        cross_entropy = F.binary_cross_entropy_with_logits(odds, errors.expand_as(odds), reduction="none")
+        l2sp = anchor * shift.square().sum((1, 2))
+        shrink = (offsets.square().sum(1) + line[:, 0].square()) / rows.sum(1)
+        total = ((cross_entropy * share).sum(1) + l2sp + shrink).sum()
+        total.backward()
+        return total
+
+    solver.step(loss)
+    with torch.no_grad():
+        return weight0 + shift, bias0 + bias.squeeze(1) - shift @ centre
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The published training: Adam with a one-cycle learning rate, early stopping, a grid of learning rates.
+
+    Attributes:
+        learning_rates: the peaks to try.
+        epochs: at most so many.
+        batch_size: examples a step.
+        patience: epochs without a better validation ROC-AUC before a candidate stops; its best epoch is kept.
+        validation_fraction: share of the calibration set that is held out for that.
+        balanced: draw errors and non-errors equally often, with replacement.
+        warm_up: share of the steps up to the peak.
+        start_divisor: peak over first learning rate.
+        end_divisor: first over last learning rate.
+    """
+
+    learning_rates: tuple[float, ...] = (4e-4, 1e-4, 1e-5)
+    epochs: int = 50
+    batch_size: int = 128
+    patience: int = 5
+    validation_fraction: float = 0.15
+    balanced: bool = False
+    warm_up: float = 0.1
+    start_divisor: float = 25.0
+    end_divisor: float = 1e4
+
+    def one_cycle(self, steps: int) -> tuple[Tensor, Tensor]:
+        """Learning rate over its peak, and Adam's first beta, of every step (cosine, as torch's OneCycleLR)."""
+        step = torch.arange(steps, dtype=torch.float64)
+        peak = self.warm_up * steps - 1
+        up = (step / peak).clamp(max=1.0) if peak > 0 else torch.ones(steps, dtype=torch.float64)
+        down = ((step - peak) / (steps - 1 - peak)).clamp(min=0.0)
+        cosine_up, cosine_down = (1 + torch.cos(math.pi * up)) / 2, (1 + torch.cos(math.pi * down)) / 2
+        first, last = 1 / self.start_divisor, 1 / (self.start_divisor * self.end_divisor)
+        rising = step <= peak
+        factor = torch.where(rising, 1 + (first - 1) * cosine_up, last + (1 - last) * cosine_down)
+        momentum = torch.where(rising, 0.85 + 0.1 * cosine_up, 0.95 - 0.1 * cosine_down)
+        return factor, momentum
+
+
+@dataclass(frozen=True)
+class Published:
+    """What became of the published grid.
+
+    Attributes:
+        parameters: of every candidate's best epoch, by name, ``[G, …]``.
+        roc_auc: its ROC-AUC on the validation rows, ``[G]``.
+        epochs: how many it was trained for, ``[G]``.
+    """
+
+    parameters: dict[str, Tensor]
+    roc_auc: Tensor
+    epochs: Tensor
+
+
+def stacked_forward(classifier: nn.Module, parameters: dict[str, Tensor], module_input: Tensor, train: bool) -> Tensor:
+    """Logits ``[G, N, C]`` of G copies, whose parameters are stacked, on the same input."""
+    if isinstance(classifier, nn.Linear):
+        weight = parameters["weight"]
+        logits = (module_input @ weight.reshape(-1, weight.shape[-1]).T).reshape(len(module_input), *weight.shape[:2])
+        logits = logits.transpose(0, 1)
+        return logits + parameters["bias"].unsqueeze(1) if "bias" in parameters else logits
+    classifier.train(train)
+
+    def one(own: dict[str, Tensor]) -> Tensor:
+        return functional_call(classifier, own, (module_input,))
+
+    return vmap(one, randomness="different")(parameters)
+
+
+def train_published(
+    classifier: nn.Module,
+    module_input: Tensor,
+    errors: Tensor,
+    validation: Tensor,
+    base: str,
+    grid: Tensor,
+    schedule: Schedule,
+    generator: torch.Generator,
+) -> Published:
+    """Train every candidate of a grid by the published recipe, all in one stack; those that stop early leave it.
+
+    Args:
+        classifier: the module to copy, float32; not changed.
+        module_input: what it takes, ``[N, D]`` or ``[N, 1, D]``.
+        errors: ``[N]``.
+        validation: which rows are held out for early stopping and choice, ``[N]`` bool.
+        base: name of the base score.
+        grid: learning rate, alpha and beta of each candidate, ``[G, 3]``.
+        schedule: all other settings.
+        generator: of the batches.
+    """
+    size = len(grid)
+    parameters, _ = stack_module_state([classifier] * size)
+    parameters = {name: value.detach().clone() for name, value in parameters.items()}
+    start = {name: value[:1].clone() for name, value in parameters.items()}
+    score = BASE_SCORES[base]
+    with torch.no_grad():
+        log_u0 = score(stacked_forward(classifier, start, module_input, train=False))[0]
+    x, e, u0 = module_input[~validation], errors[~validation], log_u0[~validation]
+    x_validation, e_validation = module_input[validation], errors[validation]
+    adam = _StackedAdam(parameters, grid[:, 0])
+    batches = math.ceil(len(x) / schedule.batch_size)
+    rates, momenta = schedule.one_cycle(schedule.epochs * batches)
+    alpha, beta = grid[:, 1], grid[:, 2]
+    active = torch.arange(size)
+    best = Published({k: v.clone() for k, v in parameters.items()}, torch.full((size,), -1.0), torch.zeros(size))
+    stale = torch.zeros(size)
+    step = 0
+    for epoch in range(1, schedule.epochs + 1):
+        for rows in _epoch_rows(e, schedule, generator).split(schedule.batch_size):
+            gradients = _gradients(classifier, adam.parameters, start, score, x[rows], u0[rows], e[rows], alpha, beta)
+            adam.step(gradients, float(rates[step]), float(momenta[step]))
+            step += 1
+        with torch.no_grad():
+            scores = score(stacked_forward(classifier, adam.parameters, x_validation, train=False))
+        auc = stacked_roc_auc(scores, e_validation)
+        better = auc > best.roc_auc[active]
+        winners = active[better]
+        for name, value in adam.parameters.items():
+            best.parameters[name][winners] = value[better]
+        best.roc_auc[winners] = auc[better]
+        best.epochs[active] = epoch
+        stale[active] = torch.where(better, 0, stale[active] + 1)
+        going = stale[active] < schedule.patience
+        if not going.all():
+            active, alpha, beta = active[going], alpha[going], beta[going]
+            adam.keep(going)
+        if not len(active):
+            break
+    classifier.eval()
+    return best
+
+
+def _epoch_rows(errors: Tensor, schedule: Schedule, generator: torch.Generator) -> Tensor:
+    if not schedule.balanced:
+        return torch.randperm(len(errors), generator=generator)
+    weight = torch.where(errors == 1, 0.5 / errors.sum(), 0.5 / (1 - errors).sum())
+    return torch.multinomial(weight, len(errors), replacement=True, generator=generator)
+
+
+def _gradients(
+    classifier: nn.Module,
+    parameters: dict[str, Tensor],
+    start: dict[str, Tensor],
+    score: Callable[[Tensor], Tensor],
+    x: Tensor,
+    log_u0: Tensor,
+    errors: Tensor,
+    alpha: Tensor,
+    beta: Tensor,
+) -> dict[str, Tensor]:
+    leaves = {name: value.detach().requires_grad_() for name, value in parameters.items()}
+    log_u = score(stacked_forward(classifier, leaves, x, train=True))
+    loss = alignment_loss(log_u, log_u0, errors, alpha).sum()  # candidates share nothing: the sum's gradient is each's
+    gradients = torch.autograd.grad(loss, list(leaves.values()))
+    return {
+        name: gradient + 2 * _column(beta, gradient) * (parameters[name] - start[name])  # L2-SP
+        for name, gradient in zip(leaves, gradients, strict=True)
+    }
+
+
+def _column(values: Tensor, like: Tensor) -> Tensor:
+    return values.reshape(-1, *[1] * (like.dim() - 1))
+
+
+class _StackedAdam:
+    """Adam on stacked parameters, a learning rate a candidate; the same numbers as torch's, one candidate at a time."""
+
+    def __init__(self, parameters: dict[str, Tensor], peaks: Tensor, beta2: float = 0.999, eps: float = 1e-8) -> None:
+        self.parameters, self.peaks, self.beta2, self.eps = parameters, peaks, beta2, eps
+        self.first = {name: torch.zeros_like(value) for name, value in parameters.items()}
+        self.second = {name: torch.zeros_like(value) for name, value in parameters.items()}
+        self.steps = 0
+
+    def step(self, gradients: dict[str, Tensor], rate: float, beta1: float) -> None:
+        self.steps += 1
+        correction1, correction2 = 1 - beta1**self.steps, 1 - self.beta2**self.steps
+        for name, gradient in gradients.items():
+            first = self.first[name].lerp_(gradient, 1 - beta1)
+            second = self.second[name].mul_(self.beta2).addcmul_(gradient, gradient, value=1 - self.beta2)
+            denominator = (second.sqrt() / math.sqrt(correction2)).add_(self.eps)
+            self.parameters[name].sub_(_column(self.peaks * (rate / correction1), first) * (first / denominator))
+
+    def keep(self, which: Tensor) -> None:
+        """Drop the candidates that have stopped."""
+        self.peaks = self.peaks[which]
+        for values in (self.parameters, self.first, self.second):
+            for name in values:
+                values[name] = values[name][which]
+
+
+def stacked_roc_auc(scores_GN: Tensor, errors_N: Tensor) -> Tensor:
+    """ROC-AUC ``[G]`` of G scores of the same rows, ties counting half."""
+    wrong, right = scores_GN[:, errors_N == 1].contiguous(), scores_GN[:, errors_N == 0].sort(1).values.contiguous()
+    below = torch.searchsorted(right, wrong) + torch.searchsorted(right, wrong, right=True)
+    return below.float().mean(1) / (2 * right.shape[1])

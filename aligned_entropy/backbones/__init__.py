@@ -1,0 +1,6 @@
+"""Hugging Face models: loading them, and taking the input of their classification module from one forward pass."""
+
+from .base import Backbone
+from .capture import HiddenCapture, find_classification_module
+
+__all__ = ["Backbone", "HiddenCapture", "find_classification_module"]

@@ -1,0 +1,165 @@
+"""A Hugging Face classifier with its tokenizer: texts in, hidden vectors and logits out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..errors import DataError
+from ..features import Array, Features, FeatureStore, cache_folder, texts_key
+from ..head import module_shape, plain_copy
+from .capture import HiddenCapture, base_model
+from .loading import load_model, load_tokenizer
+
+logger = logging.getLogger(__name__)
+
+BATCH_ROWS, BATCH_TOKENS = 64, 8192  # a batch holds at most so many rows and so many tokens, padding included
+
+
+class Backbone:
+    """A frozen classifier, its tokenizer and the place of its classification module.
+
+    Args:
+        model: a transformers sequence classifier, or a PEFT model around one. Its weights are never changed.
+        tokenizer: the tokenizer that it was trained with.
+        max_length: tokens a text at most, longer ones are truncated; the model's own limit, at most 512, by default.
+        classification_module: dotted path of the module whose output is the logits, where it is not found by name.
+        name: path or hub id, for the records.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        tokenizer: Any,
+        *,
+        max_length: int | None = None,
+        classification_module: str | None = None,
+        name: str = "",
+    ) -> None:
+        self.model, self.tokenizer, self.name = model.eval(), tokenizer, name
+        self.config = base_model(model).config
+        self.max_length = max_length or default_max_length(self.config, tokenizer)
+        _agree_on_padding(self.config, tokenizer)
+        self.capture = HiddenCapture(model, classification_module)
+        self.width, self.classes, _ = module_shape(self.classifier)
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path, *, device: str | None = None, dtype: Any = None, **options: Any) -> Backbone:
+        """Load a path, a hub id or an embedded name; ``options`` are those of the constructor.
+
+        Raises:
+            UnsupportedModelError: the classification module's weights are not in the checkpoint, or there is none.
+        """
+        model = load_model(name, device=device, dtype=dtype, classification_module=options.get("classification_module"))
+        return cls(model, load_tokenizer(name), name=str(name), **options)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model's input belongs."""
+        return next(self.model.parameters()).device
+
+    @property
+    def label_names(self) -> list[str]:
+        """The classes' names in the order of the logits."""
+        return [self.config.id2label[index] for index in range(self.classes)]
+
+    @cached_property
+    def classifier(self) -> nn.Module:
+        """A float32 copy of the classification module, free of hooks and adapters."""
+        return plain_copy(base_model(self.model).get_submodule(self.capture.name))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over everything that decides features: weights, tokenizer, length, module."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.model.state_dict().items()):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().contiguous().cpu().reshape(-1).view(torch.uint8).numpy().data)
+        tokenizer = getattr(self.tokenizer, "backend_tokenizer", None)
+        described = tokenizer.to_str() if tokenizer is not None else json.dumps(self.tokenizer.get_vocab(), sort_keys=True)
+        digest.update(described.encode())
+        digest.update(f"{self.max_length} {self.capture.name} {self.config.pad_token_id}".encode())
+        return digest.hexdigest()
+
+    def forward(self, **inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Hidden vectors ``[N, D]`` and logits ``[N, C]``, both float32, of a tokenized batch, without gradient."""
+        with torch.inference_mode():
+            output = self.model(**{name: tensor.to(self.device) for name, tensor in inputs.items()}, return_dict=True)
+        return output.hidden.float(), output.logits.float()
+
+    def extract(self, texts: Sequence[str]) -> tuple[Array, Array]:
+        """Hidden vectors ``[N, D]`` and logits ``[N, C]`` of texts, in length-sorted batches, in the order given."""
+        hidden_ND = np.empty((len(texts), self.width), np.float32)
+        logits_NC = np.empty((len(texts), self.classes), np.float32)
+        for rows, inputs in self._batches(texts):
+            hidden, logits = self.forward(**inputs)
+            hidden_ND[rows], logits_NC[rows] = hidden.cpu().numpy(), logits.cpu().numpy()
+        return hidden_ND, logits_NC
+
+    def features(self, texts: Sequence[str], progress: Callable[[int], object] = lambda done: None) -> Features:
+        """Features of texts from the store on disk; what is not there yet is computed first.
+
+        Args:
+            texts: a list, or anything with a length and slices of strings.
+            progress: called with the number of texts that have become ready.
+
+        Raises:
+            DataError: no texts.
+        """
+        if not len(texts):
+            raise DataError("there are no texts: an empty list has no features.")
+        key = hashlib.sha256(f"{self.fingerprint} {texts_key(texts)}".encode()).hexdigest()
+        store = FeatureStore(cache_folder() / "features" / key[:32], (len(texts), self.width, self.classes))
+        return store.fill(lambda rows: self.extract(texts[rows]), progress)
+
+    def tokenize(self, texts: Sequence[str]) -> dict[str, list[list[int]]]:
+        """Token ids and what goes with them, truncated, not padded."""
+        return dict(self.tokenizer(list(texts), truncation=True, max_length=self.max_length))
+
+    def pad(self, encoded: dict[str, list[list[int]]]) -> dict[str, Tensor]:
+        """One padded batch of tokenized texts."""
+        return dict(self.tokenizer.pad(encoded, return_tensors="pt"))
+
+    def _batches(self, texts: Sequence[str]) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
+        encoded = self.tokenize(texts)
+        lengths = [len(ids) for ids in encoded["input_ids"]]
+        rows: list[int] = []
+        for row in sorted(range(len(texts)), key=lengths.__getitem__):
+            if rows and (len(rows) == BATCH_ROWS or (len(rows) + 1) * lengths[row] > BATCH_TOKENS):
+                yield rows, self.pad({name: [values[i] for i in rows] for name, values in encoded.items()})
+                rows = []
+            rows.append(row)
+        if rows:
+            yield rows, self.pad({name: [values[i] for i in rows] for name, values in encoded.items()})
+
+
+def default_max_length(config: Any, tokenizer: Any) -> int:
+    """Tokens a text at most: the least of 512, the tokenizer's limit and the positions that the model has."""
+    positions = getattr(config.get_text_config(), "max_position_embeddings", None) or 512
+    if config.model_type in ("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "mpnet", "longformer"):
+        positions -= (config.pad_token_id or 0) + 1  # their positions are counted from the padding id on
+    return int(min(512, positions, tokenizer.model_max_length))
+
+
+def _agree_on_padding(config: Any, tokenizer: Any) -> None:
+    """Give model and tokenizer the same padding token, where one of them has none.
+
+    A decoder without one refuses batches. The end-of-text token then serves, as usual in training scripts; a text
+    that ends in it is read, as transformers does, at its last other token, whatever it is batched with.
+    """
+    text_config = config.get_text_config()
+    if tokenizer.pad_token is None:
+        known = text_config.pad_token_id
+        tokenizer.pad_token = tokenizer.eos_token if known is None else tokenizer.convert_ids_to_tokens(known)
+    if text_config.pad_token_id is None:
+        text_config.pad_token_id = tokenizer.pad_token_id
+        logger.warning("the model names no padding token; %r of its tokenizer serves.", tokenizer.pad_token)

@@ -1,0 +1,141 @@
+"""The input of a classification module, taken by a hook in the model's one normal forward pass."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import UnsupportedModelError
+
+# The name of the last module before the logits, in the order in which it is looked for. Where a model has several
+# modules between encoder and logits (DistilBERT, DeBERTa, ModernBERT, BERT's pooler) the last one alone is taken:
+# its input is the vector that everything else in the literature is computed on, and its output is the logits.
+MODULE_NAMES = ("classifier", "score")
+SUPPORTED = (
+    "BERT, RoBERTa, XLM-R, ELECTRA, DistilBERT, ALBERT, DeBERTa-v2/3, MPNet, ModernBERT (`classifier`); "
+    "LLaMA, Mistral, Qwen2, Qwen3, Gemma, GPT-2 … (`score`)"
+)
+
+
+def base_model(model: nn.Module) -> Any:
+    """The transformers model inside a PEFT wrapper, or the model itself."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def find_classification_module(model: nn.Module, name: str | None = None) -> tuple[str, nn.Module]:
+    """Name and module that turns the hidden vector into the logits of a sequence classifier.
+
+    Under PEFT the module may be a wrapper; :func:`aligned_entropy.head.plain_copy` copies what is active in it.
+
+    Args:
+        model: a transformers model, or a PEFT model around one.
+        name: dotted path of the module inside the transformers model; found by its usual name when left out.
+
+    Raises:
+        UnsupportedModelError: no such module, or the model is no classifier of one label a text.
+    """
+    inner = base_model(model)
+    kind = type(inner).__name__
+    problem, classes = getattr(inner.config, "problem_type", None), getattr(inner.config, "num_labels", 0)
+    if problem in ("regression", "multi_label_classification") or classes < 2:
+        raise UnsupportedModelError(
+            f"{kind} is configured for problem_type={problem!r} with {classes} label(s); "
+            "a classifier of one label a text with at least two classes is needed."
+        )
+    for candidate in [name] if name else MODULE_NAMES:
+        try:
+            return candidate, inner.get_submodule(candidate)
+        except AttributeError:
+            continue
+    wanted = f"no module named {name!r}" if name else f"none of the modules {', '.join(MODULE_NAMES)}"
+    children = ", ".join(child for child, _ in inner.named_children())
+    raise UnsupportedModelError(
+        f"{kind} has {wanted}; its top modules are {children}. Supported without more: {SUPPORTED}. For any other "
+        "model pass classification_module='path.to.module', the module whose output is the logits."
+    )
+
+
+class HiddenCapture:
+    """Hooks that put the classification module's input on every output of the model, as ``output.hidden``.
+
+    ``hidden`` is a plain attribute of the output, no key of it: code that walks over the output's items, as
+    ``Trainer.predict`` does, sees what it always saw. The state between the hooks lives in the calling thread, so
+    that concurrent callers do not mix their rows.
+
+    Args:
+        model: a transformers sequence classifier, PEFT-wrapped or not.
+        name: the module's dotted path, see :func:`find_classification_module`.
+
+    Attributes:
+        listener: called as ``listener(output)`` after every forward pass, while set.
+    """
+
+    def __init__(self, model: nn.Module, name: str | None = None) -> None:
+        inner = base_model(model)
+        self.name, module = find_classification_module(model, name)
+        self.listener: Callable[[Any], None] | None = None
+        self._model_class = type(inner).__name__
+        self._config = inner.config
+        self._calls = threading.local()
+        self._handles = [
+            inner.register_forward_pre_hook(self._before_model, with_kwargs=True),
+            module.register_forward_hook(self._after_module),
+            inner.register_forward_hook(self._after_model),
+        ]
+
+    def remove(self) -> None:
+        """Take the hooks off; the model is as it was."""
+        for handle in self._handles:
+            handle.remove()
+
+    def _before_model(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        return_dict = kwargs.get("return_dict")
+        if self.listener and not (self._config.return_dict if return_dict is None else return_dict):
+            raise ValueError(
+                "return_dict=False: a tuple has no place for `.uncertainty`. Call the model with return_dict=True, "
+                "or detach() the uncertainty first."
+            )
+        self._calls.input_ids = kwargs["input_ids"] if "input_ids" in kwargs else (args[0] if args else None)
+        self._calls.hidden = self._calls.module_logits = None
+
+    def _after_module(self, _: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+        hidden = args[0]
+        if hidden.dim() == 3 and output.dim() == 3:  # a decoder's `score` sees every token
+            rows = torch.arange(len(hidden), device=hidden.device)
+            position = self._last_token(hidden)
+            hidden, output = hidden[rows, position], output[rows, position]
+        elif hidden.dim() == 3:  # RoBERTa's kind of module reads the first token itself
+            hidden = hidden[:, 0]
+        self._calls.hidden, self._calls.module_logits = hidden.detach(), output.detach()
+
+    def _last_token(self, hidden: Tensor) -> Tensor:
+        """The position that transformers takes: the rightmost token that is not the padding token."""
+        input_ids, pad = self._calls.input_ids, self._config.get_text_config().pad_token_id
+        if input_ids is None or pad is None:
+            return torch.full((len(hidden),), hidden.shape[1] - 1, device=hidden.device)
+        steps = torch.arange(input_ids.shape[1], device=hidden.device)
+        return (steps * (input_ids != pad).to(hidden.device)).argmax(-1)
+
+    def _after_model(self, _: nn.Module, __: tuple[Any, ...], output: Any) -> None:
+        hidden, module_logits = self._calls.hidden, self._calls.module_logits
+        self._calls.hidden = self._calls.module_logits = self._calls.input_ids = None
+        if isinstance(output, tuple):
+            return
+        logits = output.logits
+        if (
+            hidden is None
+            or module_logits.shape != logits.shape
+            or not torch.allclose(module_logits.to(logits), logits, rtol=1e-3, atol=1e-3, equal_nan=True)
+        ):
+            raise UnsupportedModelError(
+                f"the output of {self.name!r} in {self._model_class} is not the model's logits, so a head copied from "
+                "it would be silently wrong; pass classification_module='path.to.module', the module whose output "
+                "is the logits."
+            )
+        output.hidden = hidden
+        if self.listener:
+            self.listener(output)

@@ -1,0 +1,135 @@
+"""Loading models and tokenizers: paths, hub ids, PEFT adapters and embedded names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..data.wheels import EMBEDDED_MODELS, embedded_folder
+from ..errors import MissingExtraError, UnsupportedModelError
+from ..features import cache_folder
+from .capture import MODULE_NAMES
+
+
+def resolve(name: str | Path) -> str:
+    """The folder of an embedded model, fetched when it is not there yet; any other name as it is."""
+    if str(name) not in EMBEDDED_MODELS or Path(name).exists():
+        return str(name)
+    folder = embedded_folder(str(name))
+    return str(_from_gguf(folder) if str(name) == "smollm2" else folder)
+
+
+def load_tokenizer(name: str | Path) -> Any:
+    """The tokenizer of a path, hub id or embedded name."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(resolve(name))
+
+
+def load_model(
+    name: str | Path, *, device: str | None = None, dtype: Any = None, classification_module: str | None = None
+) -> nn.Module:
+    """A trained sequence classifier, on the GPU if there is one.
+
+    Args:
+        name: path, hub id or embedded name; a folder with an adapter loads its base model too.
+        device: where to, ``cuda`` if there is one and ``cpu`` otherwise by default.
+        dtype: the checkpoint's own on a GPU and float32 on a CPU by default.
+        classification_module: its dotted path, where it is not found by name.
+
+    Raises:
+        UnsupportedModelError: the checkpoint lacks weights of the classification module, so they would be random.
+    """
+    from transformers import AutoModelForSequenceClassification
+
+    path = resolve(name)
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    dtype = dtype or ("auto" if device.startswith("cuda") else torch.float32)
+    adapter = _adapter_config(path)
+    if adapter is not None:
+        return _load_adapter(path, adapter, dtype).to(device)
+    model, info = AutoModelForSequenceClassification.from_pretrained(path, dtype=dtype, output_loading_info=True)
+    heads = [classification_module] if classification_module else list(MODULE_NAMES)
+    missing = sorted(key for key in info["missing_keys"] if key.split(".")[0] in heads or classification_module in key.split("."))
+    if missing:
+        raise UnsupportedModelError(
+            f"{name} holds no trained classification module ({', '.join(missing)} would be random numbers): "
+            "train a classifier first, for example with `alien train`, or name one that is trained."
+        )
+    return model.to(device)
+
+
+def load_for_training(name: str | Path, label_names: list[str], seed: int) -> nn.Module:
+    """A model with a fresh classification module for these labels, drawn with ``seed``."""
+    from transformers import AutoModelForSequenceClassification, set_seed
+
+    set_seed(seed)
+    return AutoModelForSequenceClassification.from_pretrained(
+        resolve(name),
+        dtype=torch.float32,
+        num_labels=len(label_names),
+        id2label=dict(enumerate(label_names)),
+        label2id={label: index for index, label in enumerate(label_names)},
+        ignore_mismatched_sizes=True,
+    )
+
+
+def _adapter_config(path: str) -> Any:
+    """The PEFT configuration at a path or hub id, None where there is none."""
+    from transformers.utils.peft_utils import find_adapter_config_file
+
+    if find_adapter_config_file(path) is None:
+        return None
+    try:
+        from peft import PeftConfig
+    except ImportError as error:
+        raise MissingExtraError(f"{path} is a PEFT adapter: pip install 'aligned-entropy[peft]'") from error
+    return PeftConfig.from_pretrained(path)
+
+
+def _load_adapter(path: str, adapter: Any, dtype: Any) -> nn.Module:
+    from peft import PeftModel
+    from peft.utils import load_peft_weights
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    weights = load_peft_weights(path, device="cpu")
+    saved = {name for name in weights for part in MODULE_NAMES if f".{part}." in name}
+    base = resolve(adapter.base_model_name_or_path)
+    try:
+        config = AutoConfig.from_pretrained(path)  # `alien train` and Trainer users keep the labels beside the adapter
+    except (OSError, ValueError):
+        config = AutoConfig.from_pretrained(base)
+        outputs = [weights[name].shape[0] for name in sorted(saved) if name.endswith(("score.weight", "out_proj.weight", "classifier.weight"))]
+        if outputs:
+            config.num_labels = outputs[-1]
+    model, info = AutoModelForSequenceClassification.from_pretrained(
+        base, config=config, dtype=dtype, output_loading_info=True
+    )
+    missing = [key for key in info["missing_keys"] if key.split(".")[0] in MODULE_NAMES]
+    if missing and not saved:
+        raise UnsupportedModelError(
+            f"neither the adapter {path} nor its base model {base} holds a trained classification module "
+            f"({', '.join(missing)} would be random numbers): train the adapter with modules_to_save=['score'] "
+            "(or ['classifier'])."
+        )
+    return PeftModel.from_pretrained(model, path)
+
+
+def _from_gguf(folder: Path) -> Path:
+    """SmolLM2 out of its GGUF file, as an ordinary checkpoint that transformers can save and train."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    target = cache_folder() / "models" / folder.name
+    if not (target / "config.json").exists():
+        (file,) = folder.glob("*.gguf")
+        loaded = AutoModelForCausalLM.from_pretrained(folder, gguf_file=file.name, dtype=torch.float32)
+        plain = type(loaded)(loaded.config)
+        plain.load_state_dict(loaded.state_dict())
+        if hasattr(plain.config, "quantization_config"):
+            del plain.config.quantization_config
+        AutoTokenizer.from_pretrained(folder, gguf_file=file.name).save_pretrained(target)
+        plain.save_pretrained(target)
+    return target

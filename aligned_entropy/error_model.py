@@ -1,0 +1,202 @@
+"""From a head's score to the probability of an error: a small ridge logistic regression on named signals.
+
+The score's own log-odds and the intercept are free; everything else is shrunk towards nothing. With infinite
+shrinkage the model is Platt's calibration of the score, which keeps its order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .scoring import log_entropy, log_odds, log_softmax_response
+
+DIMENSIONS, ROWS, NEIGHBOURS = 128, 10_000, 20  # bounds of a reference: at most ROWS x DIMENSIONS half floats
+LIMIT = 6.0  # standard deviations at which a signal is cut off: a foreign text must not be extrapolated
+
+
+def logit_signals(logits_NC: Tensor) -> Tensor:
+    """Shape of the model's own logits, ``[N, 5]`` (``[N, 6]`` from three classes on).
+
+    Log-odds of the entropy and of 1 - max p, the gaps between the top log-probabilities, logsumexp and maximum.
+    """
+    top = logits_NC.topk(min(3, logits_NC.shape[1]), -1).values
+    columns = [
+        log_odds(log_entropy(logits_NC)),
+        log_odds(log_softmax_response(logits_NC)),
+        logits_NC.logsumexp(-1),
+        top[:, 0],
+        *(top[:, i] - top[:, i + 1] for i in range(top.shape[1] - 1)),
+    ]
+    return torch.stack(columns, -1)
+
+
+class Reference(nn.Module):
+    """Compact statistics of labelled hidden vectors, and where a new vector stands among them.
+
+    Vectors are projected on their leading principal directions (at most 128). Kept are the class means, the shared
+    and the global covariance there, and at most 10 000 of the projected vectors in half precision.
+
+    Args:
+        hidden: ``[R, D]``.
+        labels: ``[R]`` true classes.
+        classes: number of classes C.
+        errors: ``[R]``, 1 where the model was wrong on the vector; only known on held-out texts.
+        seed: which vectors are kept, where there are more than 10 000.
+    """
+
+    def __init__(self, hidden: Tensor, labels: Tensor, classes: int, errors: Tensor | None = None, seed: int = 0):
+        super().__init__()
+        moment = torch.zeros(hidden.shape[1], hidden.shape[1], dtype=torch.float64)
+        for rows in hidden.split(8192):
+            moment += rows.double().T @ rows.double()
+        axes = torch.linalg.eigh(moment / len(hidden)).eigenvectors[:, -DIMENSIONS:].float()
+        points = torch.cat([rows.float() @ axes for rows in hidden.split(8192)]).double()
+        counts = torch.bincount(labels, minlength=classes).double()
+        sums = torch.zeros(classes, points.shape[1], dtype=torch.float64).index_add_(0, labels, points)
+        means = sums / counts.clamp(min=1).unsqueeze(1)
+        kept = torch.from_numpy(np.sort(np.random.default_rng(seed).permutation(len(hidden))[:ROWS]))
+        self.register_buffer("axes", axes)
+        self.register_buffer("means", means.float())
+        self.register_buffer("seen", counts > 0)
+        self.register_buffer("centre", points.mean(0).float())
+        self.register_buffer("whiten_within", _whitening(points - means[labels]).float())
+        self.register_buffer("whiten_global", _whitening(points - points.mean(0)).float())
+        self.register_buffer("points", F.normalize(points[kept], dim=1).half())
+        self.register_buffer("point_labels", labels[kept])
+        self.register_buffer("point_errors", None if errors is None else errors[kept].float())
+
+    def forward(self, hidden_ND: Tensor, predicted_N: Tensor) -> Tensor:
+        """Signals ``[N, 9]``, ``[N, 10]`` where errors are known.
+
+        Mahalanobis distance to the predicted class, to the nearest class, their difference, both relative to the
+        global Gaussian; cosine to the nearest vector, mean cosine to the 20 nearest, and the share of the 20 and of
+        the 5 nearest that carry the predicted label; the error rate among the 20 nearest.
+        """
+        return torch.cat([self._signals(*rows) for rows in zip(hidden_ND.split(2048), predicted_N.split(2048), strict=True)])
+
+    def _signals(self, hidden: Tensor, predicted: Tensor) -> Tensor:
+        point = hidden.float() @ self.axes
+        to_class = torch.cdist(point @ self.whiten_within, self.means @ self.whiten_within).square()
+        to_class = to_class.masked_fill(~self.seen, torch.inf)
+        nearest = to_class.amin(1)
+        farthest = to_class[:, self.seen].amax(1)  # of a class that the reference never saw
+        to_predicted = torch.minimum(to_class.gather(1, predicted.unsqueeze(1)).squeeze(1), farthest)
+        to_all = ((point - self.centre) @ self.whiten_global).square().sum(1)
+        cosine, index = (F.normalize(point, dim=1) @ self.points.float().T).topk(min(NEIGHBOURS, len(self.points)), 1)
+        agree = (self.point_labels[index] == predicted.unsqueeze(1)).float()
+        columns = [
+            to_predicted.sqrt(),
+            nearest.sqrt(),
+            to_predicted - nearest,
+            nearest - to_all,
+            to_predicted - to_all,
+            cosine[:, 0],
+            cosine.mean(1),
+            agree.mean(1),
+            agree[:, :5].mean(1),
+        ]
+        if self.point_errors is not None:
+            columns.append(self.point_errors[index].mean(1))
+        return torch.stack(columns, -1)
+
+
+def _whitening(centred: Tensor) -> Tensor:
+    """A factor L of the inverse covariance (1/N, shrunk by a thousandth of its trace): distances are norms of x @ L."""
+    covariance = centred.T @ centred / len(centred)
+    size = len(covariance)
+    ridge = 1e-3 * covariance.trace() / size + torch.finfo(torch.float64).tiny
+    return torch.linalg.cholesky(torch.linalg.inv(covariance + ridge * torch.eye(size, dtype=torch.float64)))
+
+
+@dataclass(frozen=True)
+class Penalty:
+    """Ridge penalties of an error model: on the standardised signals and on the offsets of the predicted classes."""
+
+    signals: float
+    offsets: float
+
+
+class ErrorModel(nn.Module):
+    """``logit P(error) = slope * log-odds(score) + bias + signals @ weights + offset[predicted class]``.
+
+    Args:
+        classes: number of classes C.
+        use_logits: take the shape of the logits as signals.
+        references: references whose signals are taken.
+    """
+
+    def __init__(self, classes: int, use_logits: bool = False, references: tuple[Reference, ...] = ()) -> None:
+        super().__init__()
+        self.use_logits = use_logits
+        self.references = nn.ModuleList(references)
+        self.register_buffer("line", torch.tensor([0.0, 1.0]))  # bias and slope
+        self.register_buffer("offsets", torch.zeros(classes))
+        self.register_buffer("mean", torch.zeros(0))
+        self.register_buffer("scale", torch.ones(0))
+        self.register_buffer("weights", torch.zeros(0))
+
+    def forward(self, odds_N: Tensor, hidden_ND: Tensor, logits_NC: Tensor) -> Tensor:
+        """Logit ``[N]`` of the probability that ``argmax logits`` is wrong."""
+        predicted = logits_NC.argmax(-1)
+        result = self.line[0] + self.line[1] * odds_N + self.offsets[predicted]
+        if len(self.weights):
+            result = result + self._standard(self.signals(hidden_ND, logits_NC)) @ self.weights
+        return result
+
+    def signals(self, hidden_ND: Tensor, logits_NC: Tensor) -> Tensor:
+        """Everything but the score and the predicted class that the model looks at, ``[N, F]``."""
+        columns = [logit_signals(logits_NC)] if self.use_logits else []
+        columns += [reference(hidden_ND, logits_NC.argmax(-1)) for reference in self.references]
+        return torch.cat(columns, -1) if columns else logits_NC.new_zeros(len(logits_NC), 0)
+
+    def _standard(self, signals_NF: Tensor) -> Tensor:
+        return ((signals_NF - self.mean) / self.scale).clamp(-LIMIT, LIMIT)
+
+    def fit(self, odds: Tensor, signals: Tensor, predicted: Tensor, errors: Tensor, penalty: Penalty) -> ErrorModel:
+        """Fit on rows of a calibration set, given their signals; returns itself.
+
+        Args:
+            odds: log-odds of the score ``[N]``, from heads that were not trained on the row.
+            signals: ``[N, F]`` of :meth:`signals`, from references that do not hold the row.
+            predicted: the model's answers ``[N]``.
+            errors: ``[N]``.
+            penalty: ridge penalties, in units of examples.
+        """
+        self.mean = signals.mean(0)
+        self.scale = signals.std(0, correction=0).clamp(min=1e-6)
+        one_hot = F.one_hot(predicted, len(self.offsets))
+        columns = [torch.ones_like(odds).unsqueeze(1), odds.unsqueeze(1), self._standard(signals), one_hot]
+        penalties = [1e-6, 1e-6] + [penalty.signals] * signals.shape[1] + [penalty.offsets] * len(self.offsets)
+        solution = _ridge_logistic(torch.cat(columns, 1).double(), errors.double(), torch.tensor(penalties).double())
+        self.line, self.weights, self.offsets = solution.float().split([2, signals.shape[1], len(self.offsets)])
+        return self
+
+
+def _ridge_logistic(design: Tensor, errors: Tensor, penalty: Tensor, steps: int = 25) -> Tensor:
+    """Newton's method; a step is at most 5 long, so that separable rows do not throw it out."""
+    solution = torch.zeros_like(penalty)
+    for _ in range(steps):
+        p = (design @ solution).sigmoid()
+        gradient = design.T @ (p - errors) + penalty * solution
+        curvature = (p * (1 - p)).clamp(min=1e-6).unsqueeze(1)
+        step = torch.linalg.solve((design * curvature).T @ design + penalty.diag(), gradient)
+        solution = solution - step * min(1.0, 5.0 / float(step.abs().max() + 1e-12))
+        if float(step.abs().max()) < 1e-7:
+            break
+    return solution
+
+
+def stratified_folds(errors: NDArray[np.float64], folds: int, seed: int) -> NDArray[np.int64]:
+    """Fold of every row, errors spread evenly, ``[N]`` in 0 … folds - 1."""
+    rng = np.random.default_rng(seed)
+    fold = np.empty(len(errors), np.int64)
+    for kind in (0, 1):
+        rows = np.flatnonzero(errors == kind)
+        fold[rng.permutation(rows)] = np.arange(len(rows)) % folds
+    return fold

@@ -1,0 +1,163 @@
+"""The aligned-entropy head. Start reading here.
+
+A classifier turns a text into a hidden vector ``h`` and its classification module ``g`` turns ``h`` into
+logits. The head is a copy of ``g``; its score is an uncertainty of ``softmax(copy(h))`` in [0, 1]. Untrained it
+is exactly the model's own uncertainty; trained, it says how likely the model's answer is to be wrong.
+
+Everything is computed in float32 and in log space: near-certain rows keep their order where ``1 - max p`` or the
+entropy itself would round to zero.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .error_model import ErrorModel
+from .errors import NotFittedError, UnsupportedModelError
+from .scoring import BASE_SCORES, log_odds
+
+
+class AlignedEntropyHead(nn.Module):
+    """An uncertainty head: a copy of a classification module, read as an uncertainty in [0, 1].
+
+    Untrained, ``head(hidden, logits)`` is the normalised predictive entropy of ``softmax(classifier(hidden))`` (or the
+    base score asked for) exactly, in float32. :func:`aligned_entropy.fit_head` trains it. Source: arXiv 2505.15443.
+
+    Args:
+        classifier: the module that maps a hidden vector to logits: a Linear, RoBERTa's or ELECTRA's classification
+            head, any module of one vector in and logits out, PEFT-wrapped or not. It is copied, never changed.
+        base: ``entropy``, ``smoothmax`` (AdUE) or ``margin``.
+
+    Attributes:
+        classifier: the copy.
+        error_model: calibrates the score to P(error); None before a fit.
+        calibrated: whether ``forward`` gives the calibrated probability (the default fit) or the copy's own score
+            (untrained, and under the published recipe).
+
+    Raises:
+        UnsupportedModelError: the module is no classification module.
+        ValueError: no base score of that name.
+    """
+
+    def __init__(self, classifier: nn.Module, base: str = "entropy") -> None:
+        super().__init__()
+        if base not in BASE_SCORES:
+            raise ValueError(f"no base score {base!r}; there are {', '.join(BASE_SCORES)}.")
+        self.base = base
+        self.classifier = plain_copy(classifier)
+        self.width, self.classes, self._sequence = module_shape(self.classifier)
+        self.error_model: ErrorModel | None = None
+        self.calibrated = False
+
+    def forward(self, hidden: Tensor, logits: Tensor | None = None) -> Tensor:
+        """Uncertainty ``[N]`` float32 in [0, 1].
+
+        Args:
+            hidden: input of the classification module, ``[N, D]``.
+            logits: the model's own logits ``[N, C]``; needed by a calibrated head only, which looks at the answer.
+        """
+        if self.calibrated:
+            return self.error_probability(hidden, logits)
+        return self.log_uncertainty(hidden).exp().clamp(0.0, 1.0)
+
+    def log_uncertainty(self, hidden: Tensor) -> Tensor:
+        """Log of the copy's own score, ``[N]``, before calibration."""
+        return BASE_SCORES[self.base](self.copy_logits(hidden))
+
+    def copy_logits(self, hidden: Tensor) -> Tensor:
+        """Logits ``[N, C]`` of the copy, in float32."""
+        if hidden.dim() != 2 or hidden.shape[1] != self.width:
+            raise ValueError(f"hidden must be [N, {self.width}], not {list(hidden.shape)}.")
+        hidden = hidden.float()
+        return self.classifier(hidden.unsqueeze(1) if self._sequence else hidden)
+
+    def error_probability(self, hidden: Tensor, logits: Tensor | None) -> Tensor:
+        """Calibrated probability ``[N]`` that the model's answer ``argmax logits`` is wrong.
+
+        Raises:
+            NotFittedError: before a fit.
+        """
+        if self.error_model is None:
+            raise NotFittedError("an untrained head knows no probability of an error: fit it on labelled texts first.")
+        if logits is None or logits.shape != (len(hidden), self.classes):
+            shape = None if logits is None else list(logits.shape)
+            raise ValueError(f"a fitted head needs the model's logits [{len(hidden)}, {self.classes}], not {shape}.")
+        odds = log_odds(self.log_uncertainty(hidden))
+        return self.error_model(odds, hidden.float(), logits.float()).sigmoid()
+
+
+def active_module(module: nn.Module) -> nn.Module:
+    """Follow PEFT's ``modules_to_save`` wrapper to the module that is in use, without importing peft."""
+    while hasattr(module, "modules_to_save") and hasattr(module, "original_module"):
+        wrapper: Any = module
+        active = wrapper.active_adapters[0] if wrapper.active_adapters else None
+        use_original = wrapper.disable_adapters or active not in wrapper.modules_to_save
+        module = wrapper.original_module if use_original else wrapper.modules_to_save[active]
+    return module
+
+
+def _without_adapters(module: nn.Module) -> nn.Module:
+    """The same function with every LoRA layer merged into a plain one."""
+    module = active_module(module)
+    if hasattr(module, "base_layer") and hasattr(module, "merge"):
+        layer: Any = module
+        if not layer.merged and not layer.disable_adapters:
+            layer.merge()
+        elif layer.merged and layer.disable_adapters:
+            layer.unmerge()
+        return layer.base_layer
+    for name, child in module.named_children():
+        plain = _without_adapters(child)
+        if plain is not child:
+            setattr(module, name, plain)
+    return module
+
+
+def plain_copy(classifier: nn.Module) -> nn.Module:
+    """A float32 deep copy of a classification module: no hooks, no PEFT wrappers, adapters merged, no gradient."""
+    memo: dict[int, Any] = {}
+    for part in classifier.modules():  # a hook may hold anything, the whole model too: never copy it
+        for name, value in vars(part).items():
+            if name.endswith("_hooks") and isinstance(value, dict):
+                memo[id(value)] = type(value)()
+    module = _without_adapters(copy.deepcopy(active_module(classifier), memo).float())
+    for part in module.modules():  # accelerate's hooks replace `forward` on the instance
+        for name in ("forward", "_old_forward", "_hf_hook"):
+            vars(part).pop(name, None)
+    return module.eval().requires_grad_(False)
+
+
+def module_shape(classifier: nn.Module) -> tuple[int, int, bool]:
+    """Width D of the vector that a classification module reads, its number of classes, and whether it wants a sequence.
+
+    RoBERTa's and ELECTRA's modules read the first vector of ``[N, T, D]`` themselves; all others take ``[N, D]``.
+    Found by trying it on zeros.
+
+    Raises:
+        UnsupportedModelError: the module takes neither, or does not give one row of logits a vector.
+    """
+    weight = next((p for p in classifier.parameters() if p.dim() == 2), None)
+    if weight is None:
+        raise UnsupportedModelError(
+            f"{type(classifier).__name__} has no weight matrix, so it is no classification module; "
+            "pass the module that maps the hidden vector to the logits."
+        )
+    width, failure = weight.shape[1], None
+    for sequence in (False, True):
+        zeros = torch.zeros((2, 1, width) if sequence else (2, width), dtype=weight.dtype, device=weight.device)
+        try:
+            with torch.no_grad():
+                shape = classifier(zeros).shape
+        except Exception as error:  # whatever a foreign module raises on a shape that it does not want
+            failure = error
+            continue
+        if len(shape) == 2 and shape[0] == 2:
+            return width, shape[1], sequence
+    raise UnsupportedModelError(
+        f"{type(classifier).__name__} gives logits [N, C] neither for [N, {width}] nor for [N, 1, {width}]"
+        f"{f' ({failure})' if failure else ''}; pass the module that maps the hidden vector to the logits."
+    )

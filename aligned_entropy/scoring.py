@@ -1,0 +1,103 @@
+"""The equations: base scores of logits, and the loss that aligns them with the errors.
+
+A score is computed in float32 and as its logarithm: near-certain rows keep their order where ``1 - max p`` or the
+entropy itself would round to zero.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+def _top(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Distance of every class below the top one, a mask of the top one, and the log-odds that it is not it."""
+    top, index = logits.max(-1, keepdim=True)
+    is_top = torch.zeros_like(logits, dtype=torch.bool).scatter_(-1, index, True)
+    gap = top - logits
+    log_odds_other = torch.logsumexp((-gap).masked_fill(is_top, -torch.inf), -1)
+    return gap, is_top, log_odds_other
+
+
+def log_softmax_response(logits: Tensor) -> Tensor:
+    """``log(1 - max p)`` for logits ``[..., C]``, exact for confident rows; not normalised by ``1 - 1/C``."""
+    return F.logsigmoid(_top(logits.float())[2])
+
+
+def log_entropy(logits: Tensor) -> Tensor:
+    """``log u`` of the normalised predictive entropy, ``u = -sum(p log p) / log C``, for logits ``[..., C]``.
+
+    Source: ALIEN, arXiv 2505.15443. Finite for any gap that float32 holds: with ``L`` the log-odds against the
+    top class, ``-log p_top = softplus(L)``, which behaves as ``exp(L)`` long after ``log p_top`` rounds to zero.
+    """
+    gap, is_top, log_odds_other = _top(logits.float())
+    log_other = log_odds_other.unsqueeze(-1)
+    nll_top = F.softplus(log_other)
+    log_nll_top = torch.where(log_other < -15, log_other, F.softplus(log_other.clamp(min=-15)).log())
+    nll = (gap + nll_top).masked_fill(is_top, 1.0)
+    log_nll = torch.where(is_top, log_nll_top, nll.log())
+    return torch.logsumexp(log_nll - gap - nll_top, -1) - math.log(math.log(logits.shape[-1]))
+
+
+def log_smoothmax(logits: Tensor, sharpness: float = 100.0) -> Tensor:
+    """``log u`` of AdUE's smooth softmax response, ``u = (1 - logsumexp(s p) / s) / (1 - 1/C)``.
+
+    Source: the first version of arXiv 2505.15443 (``s = 100``). Untrained it ranks as ``1 - max p`` does; a
+    uniform ``p`` gives .97 to .99, not 1.
+    """
+    logits = logits.float()
+    gap, is_top, log_odds_other = _top(logits)
+    log_rest = F.logsigmoid(log_odds_other)  # log(1 - max p)
+    p = torch.softmax(logits, -1)
+    p_gap = p.amax(-1, keepdim=True) - p
+    crowd = (-sharpness * p_gap).exp().masked_fill(is_top, 0.0).sum(-1).log1p() / sharpness
+    # Below exp(-30) the correction is exp(-sharpness) against exp(-30): nothing, but 0/0 in float32.
+    share = torch.where(log_rest > -30, crowd / log_rest.clamp(min=-30).exp(), torch.zeros_like(crowd))
+    return log_rest + torch.log1p(-share.clamp(max=1 - 1e-6)) - math.log1p(-1 / logits.shape[-1])
+
+
+def log_margin(logits: Tensor) -> Tensor:
+    """``log u`` of the margin, ``u = 1 - (p_(1) - p_(2))``, for logits ``[..., C]``."""
+    logits = logits.float()
+    log_p = torch.log_softmax(logits, -1)
+    return torch.logaddexp(log_softmax_response(logits), log_p.topk(2, -1).values[..., 1])
+
+
+BASE_SCORES: dict[str, Callable[[Tensor], Tensor]] = {
+    "entropy": log_entropy,
+    "smoothmax": log_smoothmax,
+    "margin": log_margin,
+}
+
+
+def log1mexp(log_u: Tensor) -> Tensor:
+    """``log(1 - u)`` from ``log u``; u = 1 is kept one float32 step away from it, so that it stays finite."""
+    log_u = log_u.clamp(max=-6e-8)
+    return torch.where(log_u > -0.7, (-torch.expm1(log_u.clamp(min=-0.7))).log(), torch.log1p(-log_u.exp()))
+
+
+def log_odds(log_u: Tensor) -> Tensor:
+    """``log(u / (1 - u))`` from ``log u``."""
+    return log_u - log1mexp(log_u)
+
+
+def alignment_loss(log_u: Tensor, log_u0: Tensor, errors: Tensor, alpha: float | Tensor) -> Tensor:
+    """Binary cross-entropy of u against the errors, plus ``alpha`` times the squared distance to the start.
+
+    Args:
+        log_u: log of the head's score, ``[..., N]``.
+        log_u0: the same before training.
+        errors: 1 where the model is wrong, ``[N]`` float.
+        alpha: weight of the anchor, broadcast against the mean ``[...]``.
+
+    Returns:
+        ``[...]``. The third term of the method, L2-SP, is on weights and is added where those are at hand.
+    """
+    log_u = log_u.clamp(min=-80.0)  # a certain row that is wrong costs 80, not infinity
+    cross_entropy = -(errors * log_u + (1 - errors) * log1mexp(log_u)).mean(-1)
+    return cross_entropy + alpha * (log_u.exp() - log_u0.exp()).square().mean(-1)
+
+
