@@ -1,1 +1,58 @@
-"""Know when a Hugging Face classifier is wrong."""
+"""Know when a Hugging Face classifier is wrong.
+
+Public names are imported when they are first used, so that ``import aligned_entropy`` costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .classifier import Predictions, UncertainClassifier
+    from .errors import (
+        AlignedEntropyError,
+        CalibrationError,
+        DataError,
+        HeadMismatchError,
+        MissingExtraError,
+        NotFittedError,
+        UnsupportedModelError,
+    )
+    from .fit import FitConfig, FitResult, fit_head
+    from .head import AlignedEntropyHead
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "AlignedEntropyError": "errors",
+    "AlignedEntropyHead": "head",
+    "CalibrationError": "errors",
+    "DataError": "errors",
+    "FitConfig": "fit",
+    "FitResult": "fit",
+    "HeadMismatchError": "errors",
+    "MissingExtraError": "errors",
+    "NotFittedError": "errors",
+    "Predictions": "classifier",
+    "UncertainClassifier": "classifier",
+    "UnsupportedModelError": "errors",
+    "fit_head": "fit",
+}
+
+__all__ = [*_HOMES, "__version__", "register_pipeline"]
+
+
+def register_pipeline() -> None:
+    """Make ``transformers.pipeline("uncertain-text-classification", model=…, head=…)`` known."""
+    from .pipeline import register
+
+    register()
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -15,22 +15,27 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 from torch.nn import functional as F
 
-from .scoring import BASE_SCORES, alignment_loss, log_odds
+from .scoring import BASE_SCORES, alignment_loss, log1mexp
+
+
+def final_linear(module: nn.Module) -> nn.Linear:
+    """The last linear layer of a module, in the order of its parts."""
+    return [part for part in module.modules() if isinstance(part, nn.Linear)][-1]
 
 
 def last_linear(module: nn.Module, module_input: Tensor) -> tuple[nn.Linear, Tensor] | None:
-    """The linear layer that gives a classification module's logits, and its input ``[N, D']``; None if there is none."""
-    linears = [part for part in module.modules() if isinstance(part, nn.Linear)]
-    if not linears:
+    """The layer that gives a classification module's logits, and its input ``[N, D']``; None if no linear one does."""
+    if not any(isinstance(part, nn.Linear) for part in module.modules()):
         return None
+    layer = final_linear(module)
     seen: list[tuple[Tensor, Tensor]] = []
-    handle = linears[-1].register_forward_hook(lambda _, args, output: seen.append((args[0], output)))
+    handle = layer.register_forward_hook(lambda _, args, output: seen.append((args[0], output)))
     try:
         with torch.no_grad():
             logits = module(module_input)
     finally:
         handle.remove()
-    return (linears[-1], seen[-1][0]) if seen and torch.equal(seen[-1][1], logits) else None
+    return (layer, seen[-1][0]) if seen and torch.equal(seen[-1][1], logits) else None
 
 
 def align_last_layer(
@@ -45,10 +50,11 @@ def align_last_layer(
 ) -> tuple[Tensor, Tensor]:
     """Align P copies of the last layer with the errors, by one L-BFGS over all of them.
 
-    Copy p minimises, over its own rows, the mean BCE of ``sigmoid(a logit(u) + b + b_predicted)`` against the errors,
-    plus L2-SP on its weights: ``beta * s * |W - W0|^2 / rows`` with s the mean variance of the inputs, so that a beta
-    means the same whatever the scale of the features; a, b and the offsets are fitted along and thrown away (the
-    error model does that job on scores of other folds), so that the weights are not spent on calibration.
+    Copy p minimises, over its own rows, the mean BCE of ``sigmoid(a log u - b log(1 - u) + c + c_predicted)`` against
+    the errors, plus L2-SP: ``beta * (s * |W - W0|^2 + |b - b0|^2) / rows`` with s the mean variance of the inputs, so
+    that a beta means the same whatever the scale of the features. At the start a = b = 1 and c = 0, the plain BCE of
+    u. The line and the offsets are fitted along and thrown away (the error model does that job on scores of other
+    folds), so that the weights are not spent on calibration.
 
     Args:
         inputs: input of the layer, ``[N, D']``.
@@ -74,7 +80,7 @@ def align_last_layer(
     anchor = betas * float(centred.square().mean()) / rows.sum(1)
     shift = torch.zeros(copies, classes, width, requires_grad=True)
     bias = torch.zeros(copies, 1, classes, requires_grad=has_bias)
-    line = torch.zeros(copies, 2, requires_grad=True)
+    line = torch.zeros(copies, 3, requires_grad=True)
     offsets = torch.zeros(copies, classes, requires_grad=True)
     free = [shift, line, offsets, *([bias] if has_bias else [])]
     solver = torch.optim.LBFGS(free, max_iter=iterations, history_size=10, line_search_fn="strong_wolfe")
@@ -82,11 +88,12 @@ def align_last_layer(
     def loss() -> Tensor:
         solver.zero_grad()
         moved = (centred @ shift.reshape(-1, width).T).reshape(-1, copies, classes).transpose(0, 1)
-        odds = log_odds(BASE_SCORES[base](logits0 + moved + bias))
-        odds = odds * line[:, :1].exp() + line[:, 1:] + offsets[:, predicted]
+        log_u = BASE_SCORES[base](logits0 + moved + bias).clamp(min=-80.0)
+        a, b, c = line.split(1, 1)
+        odds = a.exp() * log_u - b.exp() * log1mexp(log_u) + c + offsets[:, predicted]
         cross_entropy = F.binary_cross_entropy_with_logits(odds, errors.expand_as(odds), reduction="none")
-        l2sp = anchor * shift.square().sum((1, 2))
-        shrink = (offsets.square().sum(1) + line[:, 0].square()) / rows.sum(1)
+        l2sp = anchor * shift.square().sum((1, 2)) + betas / rows.sum(1) * bias.square().sum((1, 2))
+        shrink = (offsets.square().sum(1) + line[:, :2].square().sum(1)) / rows.sum(1)
         total = ((cross_entropy * share).sum(1) + l2sp + shrink).sum()
         total.backward()
         return total

@@ -1,7 +1,8 @@
 """From a head's score to the probability of an error: a small ridge logistic regression on named signals.
 
-The score's own log-odds and the intercept are free; everything else is shrunk towards nothing. With infinite
-shrinkage the model is Platt's calibration of the score, which keeps its order.
+The score itself and the intercept are free; everything else is shrunk towards nothing. With infinite shrinkage the
+model is beta calibration of the score (Kull, Silva Filho and Flach, AISTATS 2017), which keeps its order: Platt's
+map with a slope for each end, since an entropy of one and a probability of one half are the same thing.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .scoring import log_entropy, log_odds, log_softmax_response
+from .scoring import log1mexp, log_entropy, log_odds, log_softmax_response
 
 DIMENSIONS, ROWS, NEIGHBOURS = 128, 10_000, 20  # bounds of a reference: at most ROWS x DIMENSIONS half floats
+LOG_FLOOR = 80.0  # below exp(-80) a score is as good as zero
 LIMIT = 6.0  # standard deviations at which a signal is cut off: a foreign text must not be extrapolated
 
 
@@ -43,33 +45,59 @@ class Reference(nn.Module):
     and the global covariance there, and at most 10 000 of the projected vectors in half precision.
 
     Args:
-        hidden: ``[R, D]``.
-        labels: ``[R]`` true classes.
-        classes: number of classes C.
-        errors: ``[R]``, 1 where the model was wrong on the vector; only known on held-out texts.
-        seed: which vectors are kept, where there are more than 10 000.
+        state: the statistics, as :meth:`fit` or a saved head has them.
     """
 
-    def __init__(self, hidden: Tensor, labels: Tensor, classes: int, errors: Tensor | None = None, seed: int = 0):
+    axes: Tensor
+    means: Tensor
+    seen: Tensor
+    centre: Tensor
+    whiten_within: Tensor
+    whiten_global: Tensor
+    points: Tensor
+    point_labels: Tensor
+    point_errors: Tensor | None
+
+    def __init__(self, state: dict[str, Tensor | None]) -> None:
         super().__init__()
+        for name in self.__annotations__:
+            self.register_buffer(name, state.get(name))
+
+    @classmethod
+    def fit(
+        cls, hidden: Tensor, labels: Tensor, classes: int, errors: Tensor | None = None, seed: int = 0
+    ) -> Reference:
+        """The statistics of R vectors.
+
+        Args:
+            hidden: ``[R, D]``.
+            labels: true classes ``[R]``.
+            classes: number of classes C.
+            errors: ``[R]``, 1 where the model was wrong on the vector; only known on held-out texts.
+            seed: which vectors are kept, where there are more than 10 000.
+        """
         moment = torch.zeros(hidden.shape[1], hidden.shape[1], dtype=torch.float64)
         for rows in hidden.split(8192):
             moment += rows.double().T @ rows.double()
-        axes = torch.linalg.eigh(moment / len(hidden)).eigenvectors[:, -DIMENSIONS:].float()
+        axes = torch.linalg.eigh(moment).eigenvectors[:, -DIMENSIONS:].float()
         points = torch.cat([rows.float() @ axes for rows in hidden.split(8192)]).double()
         counts = torch.bincount(labels, minlength=classes).double()
         sums = torch.zeros(classes, points.shape[1], dtype=torch.float64).index_add_(0, labels, points)
         means = sums / counts.clamp(min=1).unsqueeze(1)
         kept = torch.from_numpy(np.sort(np.random.default_rng(seed).permutation(len(hidden))[:ROWS]))
-        self.register_buffer("axes", axes)
-        self.register_buffer("means", means.float())
-        self.register_buffer("seen", counts > 0)
-        self.register_buffer("centre", points.mean(0).float())
-        self.register_buffer("whiten_within", _whitening(points - means[labels]).float())
-        self.register_buffer("whiten_global", _whitening(points - points.mean(0)).float())
-        self.register_buffer("points", F.normalize(points[kept], dim=1).half())
-        self.register_buffer("point_labels", labels[kept])
-        self.register_buffer("point_errors", None if errors is None else errors[kept].float())
+        return cls(
+            {
+                "axes": axes.contiguous(),
+                "means": means.float(),
+                "seen": counts > 0,
+                "centre": points.mean(0).float(),
+                "whiten_within": _whitening(points - means[labels]).float(),
+                "whiten_global": _whitening(points - points.mean(0)).float(),
+                "points": F.normalize(points[kept], dim=1).half(),
+                "point_labels": labels[kept],
+                "point_errors": None if errors is None else errors[kept].half(),
+            }
+        )
 
     def forward(self, hidden_ND: Tensor, predicted_N: Tensor) -> Tensor:
         """Signals ``[N, 9]``, ``[N, 10]`` where errors are known.
@@ -102,7 +130,7 @@ class Reference(nn.Module):
             agree[:, :5].mean(1),
         ]
         if self.point_errors is not None:
-            columns.append(self.point_errors[index].mean(1))
+            columns.append(self.point_errors[index].float().mean(1))
         return torch.stack(columns, -1)
 
 
@@ -123,7 +151,7 @@ class Penalty:
 
 
 class ErrorModel(nn.Module):
-    """``logit P(error) = slope * log-odds(score) + bias + signals @ weights + offset[predicted class]``.
+    """``logit P(error) = bias + a log u - b log(1 - u) + signals @ weights + offset[predicted class]``.
 
     Args:
         classes: number of classes C.
@@ -131,23 +159,43 @@ class ErrorModel(nn.Module):
         references: references whose signals are taken.
     """
 
+    line: Tensor
+    offsets: Tensor
+    mean: Tensor
+    scale: Tensor
+    weights: Tensor
+
     def __init__(self, classes: int, use_logits: bool = False, references: tuple[Reference, ...] = ()) -> None:
         super().__init__()
         self.use_logits = use_logits
         self.references = nn.ModuleList(references)
-        self.register_buffer("line", torch.tensor([0.0, 1.0]))  # bias and slope
+        self.register_buffer("line", torch.tensor([0.0, 1.0, 1.0]))  # bias, a and b
         self.register_buffer("offsets", torch.zeros(classes))
         self.register_buffer("mean", torch.zeros(0))
         self.register_buffer("scale", torch.ones(0))
         self.register_buffer("weights", torch.zeros(0))
 
-    def forward(self, odds_N: Tensor, hidden_ND: Tensor, logits_NC: Tensor) -> Tensor:
+    @classmethod
+    def from_state(cls, classes: int, use_logits: bool, state: dict[str, Tensor]) -> ErrorModel:
+        """A saved error model from its ``state_dict``."""
+        parts: dict[str, dict[str, Tensor | None]] = {}
+        for name, value in state.items():
+            if name.startswith("references."):
+                _, number, buffer = name.split(".", 2)
+                parts.setdefault(number, {})[buffer] = value
+        model = cls(classes, use_logits, tuple(Reference(parts[number]) for number in sorted(parts)))
+        model.line, model.offsets = state["line"], state["offsets"]
+        model.mean, model.scale, model.weights = state["mean"], state["scale"], state["weights"]
+        return model
+
+    def forward(self, log_u_N: Tensor, hidden_ND: Tensor, logits_NC: Tensor) -> Tensor:
         """Logit ``[N]`` of the probability that ``argmax logits`` is wrong."""
-        predicted = logits_NC.argmax(-1)
-        result = self.line[0] + self.line[1] * odds_N + self.offsets[predicted]
-        if len(self.weights):
-            result = result + self._standard(self.signals(hidden_ND, logits_NC)) @ self.weights
-        return result
+        return self.combine(log_u_N, self.signals(hidden_ND, logits_NC), logits_NC.argmax(-1))
+
+    def combine(self, log_u_N: Tensor, signals_NF: Tensor, predicted_N: Tensor) -> Tensor:
+        """The same from signals that are at hand."""
+        result = _line(log_u_N) @ self.line + self.offsets[predicted_N]
+        return result + self._standard(signals_NF) @ self.weights if len(self.weights) else result
 
     def signals(self, hidden_ND: Tensor, logits_NC: Tensor) -> Tensor:
         """Everything but the score and the predicted class that the model looks at, ``[N, F]``."""
@@ -158,24 +206,46 @@ class ErrorModel(nn.Module):
     def _standard(self, signals_NF: Tensor) -> Tensor:
         return ((signals_NF - self.mean) / self.scale).clamp(-LIMIT, LIMIT)
 
-    def fit(self, odds: Tensor, signals: Tensor, predicted: Tensor, errors: Tensor, penalty: Penalty) -> ErrorModel:
+    def fit(
+        self, log_u: Tensor, signals: Tensor, predicted: Tensor, errors: Tensor, penalty: Penalty | None = None
+    ) -> ErrorModel:
         """Fit on rows of a calibration set, given their signals; returns itself.
 
         Args:
-            odds: log-odds of the score ``[N]``, from heads that were not trained on the row.
+            log_u: log of the score ``[N]``, from heads that were not trained on the row.
             signals: ``[N, F]`` of :meth:`signals`, from references that do not hold the row.
             predicted: the model's answers ``[N]``.
             errors: ``[N]``.
-            penalty: ridge penalties, in units of examples.
+            penalty: ridge penalties, in units of examples; without one only the line is fitted, and it never falls,
+                so that the score keeps its order.
         """
+        line = _line(log_u)
+        if penalty is None:
+            free = torch.ones(3, dtype=torch.bool)
+            while True:
+                held = torch.where(free, 1e-6, 1e9).double()
+                solution = _ridge_logistic(line.double(), errors.double(), held).where(free, 0.0)
+                falling = (solution < 0) & torch.tensor([False, True, True])
+                if not falling.any():
+                    break
+                free &= ~falling
+            self.line = solution.float()
+            self.weights, self.offsets = signals.new_zeros(0), torch.zeros_like(self.offsets)
+            return self
         self.mean = signals.mean(0)
-        self.scale = signals.std(0, correction=0).clamp(min=1e-6)
+        self.scale = (signals - self.mean).square().mean(0).sqrt().clamp(min=1e-6)
         one_hot = F.one_hot(predicted, len(self.offsets))
-        columns = [torch.ones_like(odds).unsqueeze(1), odds.unsqueeze(1), self._standard(signals), one_hot]
-        penalties = [1e-6, 1e-6] + [penalty.signals] * signals.shape[1] + [penalty.offsets] * len(self.offsets)
-        solution = _ridge_logistic(torch.cat(columns, 1).double(), errors.double(), torch.tensor(penalties).double())
-        self.line, self.weights, self.offsets = solution.float().split([2, signals.shape[1], len(self.offsets)])
+        design = torch.cat([line, self._standard(signals), one_hot], 1).double()
+        sizes = [3, signals.shape[1], len(self.offsets)]
+        penalties = [1e-6] * 3 + [penalty.signals] * sizes[1] + [penalty.offsets] * sizes[2]
+        solution = _ridge_logistic(design, errors.double(), torch.tensor(penalties).double())
+        self.line, self.weights, self.offsets = solution.float().split(sizes)
         return self
+
+
+def _line(log_u: Tensor) -> Tensor:
+    """What the score itself contributes, ``[N, 3]``: a one, log u, and -log(1 - u)."""
+    return torch.stack([torch.ones_like(log_u), log_u.clamp(min=-LOG_FLOOR), -log1mexp(log_u)], -1)
 
 
 def _ridge_logistic(design: Tensor, errors: Tensor, penalty: Tensor, steps: int = 25) -> Tensor:

@@ -97,8 +97,8 @@ class FeatureStore:
         """Compute what is missing or damaged, and return everything, memory-mapped.
 
         Args:
-            extract: hidden and logits of a slice of the texts.
-            progress: called with the number of texts that have become ready.
+            extract: hidden and logits of a slice of the texts; reports its own progress.
+            progress: called with the number of texts that were ready already.
         """
         for number, start in enumerate(range(0, self.shape[0], CHUNK)):
             rows = slice(start, min(start + CHUNK, self.shape[0]))
@@ -107,7 +107,8 @@ class FeatureStore:
                 self._flush()
                 self._checksums[number] = self._checksum(rows)
                 self._write_checksums()
-            progress(rows.stop - rows.start)
+            else:
+                progress(rows.stop - rows.start)
         return Features(
             np.load(self.folder / "hidden.npy", mmap_mode="r"), np.load(self.folder / "logits.npy", mmap_mode="r")
         )

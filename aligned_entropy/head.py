@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from .error_model import ErrorModel
 from .errors import NotFittedError, UnsupportedModelError
-from .scoring import BASE_SCORES, log_odds
+from .scoring import BASE_SCORES
 
 
 class AlignedEntropyHead(nn.Module):
@@ -70,10 +70,13 @@ class AlignedEntropyHead(nn.Module):
 
     def copy_logits(self, hidden: Tensor) -> Tensor:
         """Logits ``[N, C]`` of the copy, in float32."""
+        return self.classifier(self.module_input(hidden))
+
+    def module_input(self, hidden: Tensor) -> Tensor:
+        """``hidden`` in the shape and precision that the copy takes."""
         if hidden.dim() != 2 or hidden.shape[1] != self.width:
             raise ValueError(f"hidden must be [N, {self.width}], not {list(hidden.shape)}.")
-        hidden = hidden.float()
-        return self.classifier(hidden.unsqueeze(1) if self._sequence else hidden)
+        return hidden.float().unsqueeze(1) if self._sequence else hidden.float()
 
     def error_probability(self, hidden: Tensor, logits: Tensor | None) -> Tensor:
         """Calibrated probability ``[N]`` that the model's answer ``argmax logits`` is wrong.
@@ -86,8 +89,7 @@ class AlignedEntropyHead(nn.Module):
         if logits is None or logits.shape != (len(hidden), self.classes):
             shape = None if logits is None else list(logits.shape)
             raise ValueError(f"a fitted head needs the model's logits [{len(hidden)}, {self.classes}], not {shape}.")
-        odds = log_odds(self.log_uncertainty(hidden))
-        return self.error_model(odds, hidden.float(), logits.float()).sigmoid()
+        return self.error_model(self.log_uncertainty(hidden), hidden.float(), logits.float()).sigmoid()
 
 
 def active_module(module: nn.Module) -> nn.Module:

@@ -19,8 +19,9 @@ def _checked(errors: ArrayLike, uncertainty: ArrayLike) -> tuple[Float, Float]:
     e, u = np.asarray(errors, dtype=np.float64), np.asarray(uncertainty, dtype=np.float64)
     if e.ndim != 1 or e.shape != u.shape or not len(e):
         raise ValueError(f"errors and uncertainty must be two equally long, non-empty vectors, not {e.shape} and {u.shape}.")
-    if not np.isin(e, (0.0, 1.0)).all():
-        raise ValueError(f"errors must be 0 or 1, not {e[~np.isin(e, (0.0, 1.0))][0]}.")
+    binary = (e == 0) | (e == 1)
+    if not binary.all():
+        raise ValueError(f"errors must be 0 or 1, not {e[~binary][0]}.")
     if np.isnan(u).any():
         raise ValueError(f"{int(np.isnan(u).sum())} of {len(u)} uncertainties are NaN.")
     return e, u
@@ -33,25 +34,32 @@ def _probabilities(errors: ArrayLike, uncertainty: ArrayLike) -> tuple[Float, Fl
     return e, u
 
 
+def _ties(e: Float, u: Float) -> tuple[Float, Float]:
+    """After every distinct score, in rising order and from none on: how many rows so far, and how many of them wrong."""
+    order = np.argsort(u)
+    ranked = u[order]
+    ends = np.r_[np.flatnonzero(ranked[1:] != ranked[:-1]) + 1, len(u)]
+    return np.r_[0.0, ends], np.r_[0.0, np.cumsum(e[order])[ends - 1]]
+
+
 def roc_auc(errors: ArrayLike, uncertainty: ArrayLike) -> float:
     """Probability that a wrong answer scores higher than a right one, ties counting half."""
     e, u = _checked(errors, uncertainty)
-    wrong = e.sum()
-    right = len(e) - wrong
-    if not wrong or not right:
+    if not 0 < e.sum() < len(e):
         return float("nan")
-    order = np.argsort(u, kind="stable")
-    _, first, counts = np.unique(u[order], return_index=True, return_counts=True)
-    ranks = np.repeat(first + (counts + 1) / 2, counts)
-    return float((ranks[e[order] == 1].sum() - wrong * (wrong + 1) / 2) / (wrong * right))
+    taken, wrong = _ties(e, u)
+    right = taken - wrong
+    return float((np.diff(wrong) * (right[1:] + right[:-1])).sum() / (2 * wrong[-1] * right[-1]))
 
 
 def pr_auc(errors: ArrayLike, uncertainty: ArrayLike) -> float:
     """Average precision of finding the errors."""
-    from sklearn.metrics import average_precision_score
-
     e, u = _checked(errors, uncertainty)
-    return float(average_precision_score(e, u)) if e.any() else float("nan")
+    if not e.any():
+        return float("nan")
+    taken, wrong = _ties(e, u)
+    precision = (wrong[-1] - wrong[:-1]) / (taken[-1] - taken[:-1])  # among this score and all above it
+    return float((np.diff(wrong) * precision).sum() / wrong[-1])
 
 
 def risk_coverage(errors: ArrayLike, uncertainty: ArrayLike) -> tuple[Float, Float]:
@@ -60,10 +68,7 @@ def risk_coverage(errors: ArrayLike, uncertainty: ArrayLike) -> tuple[Float, Flo
     Within a tie the errors are spread evenly, so the curve does not depend on the order of the rows.
     """
     e, u = _checked(errors, uncertainty)
-    order = np.argsort(u, kind="stable")
-    _, last = np.unique(u[order][::-1], return_index=True)
-    ends = len(e) - last  # number of rows up to the end of every tie
-    wrong = np.interp(np.arange(len(e) + 1), np.r_[0, ends], np.r_[0, np.cumsum(e[order])[ends - 1]])[1:]
+    wrong = np.interp(np.arange(1, len(e) + 1), *_ties(e, u))
     taken = np.arange(1, len(e) + 1)
     return taken / len(e), wrong / taken
 

@@ -50,6 +50,7 @@ def bootstrap(
         stratified: keep the number of errors; the error rate itself must be resampled without.
     """
     e, u = np.asarray(errors, dtype=np.float64), np.asarray(uncertainty, dtype=np.float64)
+    value = measure(e, u)
     if stratified:
         samples: Iterator[NDArray[np.int64]] = stratified_resamples(e, resamples, seed)
     else:
@@ -57,9 +58,9 @@ def bootstrap(
         samples = (rng.integers(0, len(e), len(e)) for _ in range(resamples))
     values = np.array([measure(e[rows], u[rows]) for rows in samples])
     if np.isnan(values).all():
-        return Interval(measure(e, u), float("nan"), float("nan"))
+        return Interval(value, float("nan"), float("nan"))
     low, high = np.nanquantile(values, [0.025, 0.975])
-    return Interval(measure(e, u), float(low), float(high))
+    return Interval(value, float(low), float(high))
 
 
 def _placements(errors: NDArray[np.float64], scores: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -74,21 +75,25 @@ def _placements(errors: NDArray[np.float64], scores: NDArray[np.float64]) -> tup
 
 
 def auc_interval(errors: NDArray[np.float64], scores: NDArray[np.float64]) -> Interval:
-    """ROC-AUC with DeLong's 95 % interval, on the logit scale so that it stays inside [0, 1].
+    """ROC-AUC with DeLong's 95 % interval, on the logit scale so that it stays inside [0, 1]; NaN without both kinds.
 
     Source: DeLong, DeLong and Clarke-Pearson, Biometrics 44 (1988).
     """
+    if not 0 < errors.sum() < len(errors):
+        return Interval(float("nan"), float("nan"), float("nan"))
     of_wrong, of_right = _placements(errors, scores)
     value = float(of_wrong.mean())
     deviation = float(np.sqrt(of_wrong.var() / max(len(of_wrong) - 1, 1) + of_right.var() / max(len(of_right) - 1, 1)))
     inside = min(max(value, 1e-6), 1 - 1e-6)
     centre, half = np.log(inside / (1 - inside)), 1.96 * deviation / (inside * (1 - inside))
     low, high = 1 / (1 + np.exp(-(centre - half))), 1 / (1 + np.exp(-(centre + half)))
-    return Interval(value, float(low), float(high))
+    return Interval(value, min(float(low), value), max(float(high), value))
 
 
 def paired_auc(errors: NDArray[np.float64], first: NDArray[np.float64], second: NDArray[np.float64]) -> tuple[float, float]:
-    """Difference of two ROC-AUC on the same rows, ``first - second``, and its standard error (DeLong)."""
+    """Difference of two ROC-AUC on the same rows, ``first - second``, and its standard error (DeLong); NaN as above."""
+    if not 0 < errors.sum() < len(errors):
+        return float("nan"), float("nan")
     wrong_first, right_first = _placements(errors, first)
     wrong_second, right_second = _placements(errors, second)
     wrong, right = wrong_first - wrong_second, right_first - right_second

@@ -46,7 +46,8 @@ class Backbone:
         name: str = "",
     ) -> None:
         self.model, self.tokenizer, self.name = model.eval(), tokenizer, name
-        self.config = base_model(model).config
+        self.inner = base_model(model)
+        self.config = self.inner.config
         self.max_length = max_length or default_max_length(self.config, tokenizer)
         _agree_on_padding(self.config, tokenizer)
         self.capture = HiddenCapture(model, classification_module)
@@ -72,10 +73,15 @@ class Backbone:
         """The classes' names in the order of the logits."""
         return [self.config.id2label[index] for index in range(self.classes)]
 
+    @property
+    def vocabulary(self) -> int:
+        """Number of token ids that the model knows."""
+        return int(self.inner.get_input_embeddings().num_embeddings)
+
     @cached_property
     def classifier(self) -> nn.Module:
         """A float32 copy of the classification module, free of hooks and adapters."""
-        return plain_copy(base_model(self.model).get_submodule(self.capture.name))
+        return plain_copy(self.inner.get_submodule(self.capture.name))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -96,13 +102,14 @@ class Backbone:
             output = self.model(**{name: tensor.to(self.device) for name, tensor in inputs.items()}, return_dict=True)
         return output.hidden.float(), output.logits.float()
 
-    def extract(self, texts: Sequence[str]) -> tuple[Array, Array]:
+    def extract(self, texts: Sequence[str], progress: Callable[[int], object] = lambda done: None) -> tuple[Array, Array]:
         """Hidden vectors ``[N, D]`` and logits ``[N, C]`` of texts, in length-sorted batches, in the order given."""
         hidden_ND = np.empty((len(texts), self.width), np.float32)
         logits_NC = np.empty((len(texts), self.classes), np.float32)
-        for rows, inputs in self._batches(texts):
+        for rows, inputs in self.batches(texts):
             hidden, logits = self.forward(**inputs)
             hidden_ND[rows], logits_NC[rows] = hidden.cpu().numpy(), logits.cpu().numpy()
+            progress(len(rows))
         return hidden_ND, logits_NC
 
     def features(self, texts: Sequence[str], progress: Callable[[int], object] = lambda done: None) -> Features:
@@ -115,11 +122,14 @@ class Backbone:
         Raises:
             DataError: no texts.
         """
+        return self.store(texts).fill(lambda rows: self.extract(texts[rows], progress), progress)
+
+    def store(self, texts: Sequence[str]) -> FeatureStore:
+        """The place on disk for the features of a list of texts, filled or not."""
         if not len(texts):
             raise DataError("there are no texts: an empty list has no features.")
         key = hashlib.sha256(f"{self.fingerprint} {texts_key(texts)}".encode()).hexdigest()
-        store = FeatureStore(cache_folder() / "features" / key[:32], (len(texts), self.width, self.classes))
-        return store.fill(lambda rows: self.extract(texts[rows]), progress)
+        return FeatureStore(cache_folder() / "features" / key[:32], (len(texts), self.width, self.classes))
 
     def tokenize(self, texts: Sequence[str]) -> dict[str, list[list[int]]]:
         """Token ids and what goes with them, truncated, not padded."""
@@ -129,7 +139,8 @@ class Backbone:
         """One padded batch of tokenized texts."""
         return dict(self.tokenizer.pad(encoded, return_tensors="pt"))
 
-    def _batches(self, texts: Sequence[str]) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
+    def batches(self, texts: Sequence[str]) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
+        """Padded batches of texts of like length, with the rows that they are."""
         encoded = self.tokenize(texts)
         lengths = [len(ids) for ids in encoded["input_ids"]]
         rows: list[int] = []

@@ -1,0 +1,343 @@
+"""`UncertainClassifier`: a Hugging Face classifier that also says how likely it is to be wrong."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from .backbones import Backbone
+from .baselines import Baselines
+from .data import LabeledTexts, labeled_texts, load_data
+from .errors import DataError, NotFittedError
+from .evaluation import Evaluation, evaluate
+from .features import Features
+from .fit import FitConfig, FitResult, fit_head
+from .head import AlignedEntropyHead
+from .hub import SavedHead, check_probe, load_head, plain_probe, push_head, read_config, resolve_head, save_head
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+Progress = Callable[[int], object]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for one text; fields as in :class:`Predictions`."""
+
+    label: str
+    probabilities: NDArray[np.float32]
+    uncertainty: float
+    error_probability: float | None
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Answers for N texts, as arrays; iterates row by row.
+
+    Attributes:
+        classes: index of the predicted class, ``[N]`` int.
+        label_names: names of the C classes.
+        probabilities: the model's own softmax, ``[N, C]`` float32.
+        uncertainty: what the head says, ``[N]`` float32 in [0, 1]; the predictive entropy before a fit.
+    """
+
+    classes: NDArray[np.int64]
+    label_names: list[str]
+    probabilities: NDArray[np.float32]
+    uncertainty: NDArray[np.float32]
+    calibrated: NDArray[np.float32] | None
+
+    @property
+    def labels(self) -> NDArray[np.str_]:
+        """Names of the predicted classes, ``[N]``."""
+        return np.asarray(self.label_names)[self.classes]
+
+    @property
+    def error_probability(self) -> NDArray[np.float32]:
+        """Calibrated probability that the answer is wrong, ``[N]``.
+
+        Raises:
+            NotFittedError: before a fit.
+        """
+        if self.calibrated is None:
+            raise NotFittedError(
+                "the probability of an error is known after a fit only: call fit() with labelled texts, or load a "
+                "fitted head with head='…'. Before that there is `.uncertainty`, the predictive entropy."
+            )
+        return self.calibrated
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    def __getitem__(self, row: int) -> Prediction:
+        calibrated = None if self.calibrated is None else float(self.calibrated[row])
+        return Prediction(
+            str(self.label_names[self.classes[row]]), self.probabilities[row], float(self.uncertainty[row]), calibrated
+        )
+
+    def __iter__(self) -> Iterator[Prediction]:
+        return (self[row] for row in range(len(self)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Columns: label, uncertainty, error_probability after a fit, and one ``probability_<name>`` a class."""
+        columns: dict[str, Any] = {"label": self.labels, "uncertainty": self.uncertainty}
+        if self.calibrated is not None:
+            columns["error_probability"] = self.calibrated
+        return columns | {f"probability_{n}": self.probabilities[:, i] for i, n in enumerate(self.label_names)}
+
+    def to_pandas(self) -> pd.DataFrame:
+        """The columns of :meth:`to_dict` as a data frame."""
+        import pandas as pd
+
+        return pd.DataFrame(self.to_dict())
+
+    def to_arrow(self) -> pa.Table:
+        """The columns of :meth:`to_dict` as an Arrow table."""
+        import pyarrow as pa
+
+        return pa.table(self.to_dict())
+
+
+class UncertainClassifier:
+    """A text classifier with an uncertainty head. The classifier's weights and answers are never changed.
+
+    Args:
+        backbone: the classifier, see :meth:`from_pretrained`.
+        head: a fitted head with what belongs to it; the untrained one when left out.
+    """
+
+    def __init__(self, backbone: Backbone, head: SavedHead | None = None) -> None:
+        self.backbone = backbone
+        self.saved = head or SavedHead(AlignedEntropyHead(backbone.classifier))
+        self._place(self.saved)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | Path,
+        *,
+        head: str | Path | None = None,
+        max_length: int | None = None,
+        device: str | None = None,
+        dtype: Any = None,
+        classification_module: str | None = None,
+    ) -> UncertainClassifier:
+        """Load a trained sequence classifier, PEFT adapters included.
+
+        Args:
+            name: a path or hub id.
+            head: path or hub id of a head that was fitted for it.
+            max_length: tokens a text at most; what the head was fitted with, else the model's limit up to 512.
+            device: ``cuda`` if there is one and ``cpu`` otherwise by default.
+            dtype: the checkpoint's own on a GPU and float32 on a CPU by default.
+            classification_module: dotted path of the module whose output is the logits, if it is not found by name.
+
+        Raises:
+            UnsupportedModelError: the model is no trained classifier, or its classification module was not found.
+            HeadMismatchError: the head was fitted for another model, or the model has changed.
+        """
+        folder = None if head is None else resolve_head(head)
+        if folder is not None:
+            known = read_config(folder)["backbone"]
+            max_length = max_length or known.get("max_length")
+            classification_module = classification_module or known.get("classification_module")
+        backbone = Backbone.from_pretrained(
+            name, max_length=max_length, device=device, dtype=dtype, classification_module=classification_module
+        )
+        return cls(backbone) if folder is None else cls(backbone).load_head(folder)
+
+    @property
+    def head(self) -> AlignedEntropyHead:
+        """The head in use."""
+        return self.saved.head
+
+    @property
+    def label_names(self) -> list[str]:
+        """Names of the classes, in the order of the logits."""
+        return self.backbone.label_names
+
+    def load_head(self, folder: str | Path) -> UncertainClassifier:
+        """Use a saved head, after checking that this model is the one it was fitted for; returns itself.
+
+        Raises:
+            HeadMismatchError: it is not.
+        """
+        saved = load_head(resolve_head(folder), self.backbone.classifier)
+        if saved.probe:
+            hidden, logits = self._run_probe(saved.probe["input_ids"])
+            check_probe(saved, hidden, logits, self.backbone.name or "this model")
+        self._place(saved)
+        return self
+
+    def _place(self, saved: SavedHead) -> None:
+        saved.head.to(self.backbone.device).eval()
+        self.saved = saved
+
+    def predict(self, texts: str | Sequence[str], progress: Progress = lambda done: None) -> Predictions:
+        """Answers with their uncertainty.
+
+        Args:
+            texts: a list of strings; one string is a list of one.
+            progress: called with the number of texts that have been done.
+
+        Raises:
+            DataError: something in the list is not a string.
+        """
+        texts = [texts] if isinstance(texts, str) else texts
+        for row, text in enumerate(texts):
+            if not isinstance(text, str):
+                raise DataError(f"text {row} is a {type(text).__name__}, not a string: {text!r:.80}")
+        hidden, logits = self.backbone.extract(texts, progress)
+        return self.predict_features(Features(hidden, logits))
+
+    def predict_features(self, features: Features) -> Predictions:
+        """The same from features that are at hand."""
+        device = self.backbone.device
+        uncertainty, calibrated = [], []
+        with torch.inference_mode():
+            for start in range(0, len(features), 4096):
+                part = features[slice(start, start + 4096)]
+                hidden, logits = torch.tensor(part.hidden, device=device), torch.tensor(part.logits, device=device)
+                if self.head.error_model is not None:
+                    calibrated.append(self.head.error_probability(hidden, logits).cpu())
+                same = self.head.calibrated and bool(calibrated)
+                uncertainty.append(calibrated[-1] if same else self.head(hidden, logits).cpu())
+            probabilities = torch.tensor(features.logits).softmax(-1).numpy()
+        empty = torch.zeros(0)
+        return Predictions(
+            features.predictions,
+            self.label_names,
+            probabilities,
+            torch.cat([*uncertainty, empty]).numpy(),
+            None if self.head.error_model is None else torch.cat([*calibrated, empty]).numpy(),
+        )
+
+    def fit(
+        self,
+        data: Any,
+        *,
+        reference: Any = None,
+        config: FitConfig | None = None,
+        progress: Progress = lambda done: None,
+        **columns: Any,
+    ) -> FitResult:
+        """Fit the head on labelled texts that the classifier was not trained on.
+
+        Args:
+            data: anything that :func:`aligned_entropy.data.load_data` takes, or ``LabeledTexts``.
+            reference: the classifier's training set, likewise; optional, see :func:`aligned_entropy.fit_head`.
+            config: how; ``FitConfig()`` by default.
+            progress: called with the number of texts whose features are ready.
+            columns: ``text_column``, ``label_column``, ``label_map``, see :func:`aligned_entropy.data.labeled_texts`.
+
+        Raises:
+            CalibrationError: no head can be fitted on these texts; the message says why.
+            DataError: the data could not be read, or its labels are not the model's.
+        """
+        calibration = self.features(data, progress, **columns)
+        known = None if reference is None else self.features(reference, progress, **columns)
+        return self.fit_features(calibration, reference=known, config=config)
+
+    def fit_features(
+        self, calibration: Features, *, reference: Features | None = None, config: FitConfig | None = None
+    ) -> FitResult:
+        """:meth:`fit` on features that are at hand."""
+        result = fit_head(
+            self.backbone.classifier,
+            calibration.hidden,
+            calibration.labels,
+            logits=calibration.logits,
+            reference=None if reference is None else (reference.hidden, reference.labels),
+            config=config,
+        )
+        input_ids = self._probe_ids()
+        hidden, logits = self._run_probe(input_ids)
+        backbone = {
+            "name": self.backbone.name,
+            "model class": type(self.backbone.inner).__name__,
+            "classification_module": self.backbone.capture.name,
+            "max_length": self.backbone.max_length,
+            "labels": self.label_names,
+        }
+        probe = {"input_ids": input_ids, "hidden": hidden, "logits": logits}
+        facts = result.summary.facts()
+        self._place(SavedHead(result.head, Baselines.fit(calibration), backbone, facts, probe))
+        return result
+
+    def evaluate(
+        self, data: Any, *, resamples: int = 1000, progress: Progress = lambda done: None, **columns: Any
+    ) -> Evaluation:
+        """Measure the head on labelled texts, next to softmax response, entropy, margin and temperature scaling.
+
+        Args:
+            data: texts that neither the classifier nor the head was fitted on, as for :meth:`fit`.
+            resamples: bootstrap samples of every interval.
+            progress: called with the number of texts whose features are ready.
+            columns: as for :meth:`fit`.
+        """
+        features = self.features(data, progress, **columns)
+        return evaluate(features, self.head, self.saved.baselines, resamples=resamples)
+
+    def features(
+        self, data: Any, progress: Progress = lambda done: None, *, label_map: Mapping[str, str] | None = None, **columns: Any
+    ) -> Features:
+        """Features of labelled texts, from the store on disk where they are there already."""
+        if not isinstance(data, LabeledTexts):
+            data = labeled_texts(load_data(data), self.label_names, label_map=label_map, **columns)
+        return self.backbone.features(data.texts, progress).with_labels(data.labels)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Save the fitted head: ``config.json``, ``head.safetensors`` and a model card.
+
+        Raises:
+            NotFittedError: there is nothing to save yet.
+        """
+        if self.head.error_model is None:
+            raise NotFittedError("the head is untrained, there is nothing to save: call fit() first.")
+        save_head(self.saved, folder)
+
+    def push_to_hub(self, repo_id: str, *, private: bool | None = None, token: str | None = None) -> str:
+        """Upload the fitted head to a model repository of the Hugging Face Hub; returns its address."""
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(folder)
+            return push_head(folder, repo_id, private=private, token=token)
+
+    def attach(self) -> UncertainClassifier:
+        """From now on ``model(**inputs)`` also carries ``.uncertainty`` ``[N]``, and ``.error_probability`` after a fit.
+
+        Both are plain attributes of the output, no keys of it: ``Trainer.predict`` and whatever else walks over the
+        output's items sees what it always saw. Right under concurrent callers. ``return_dict=False`` is refused
+        while attached, since a tuple has no place for it. Returns itself.
+        """
+        self.backbone.capture.listener = self._annotate
+        return self
+
+    def detach(self) -> None:
+        """The model's output is as it was before :meth:`attach`."""
+        self.backbone.capture.listener = None
+
+    def _annotate(self, output: Any) -> None:
+        head = self.head
+        with torch.no_grad():
+            hidden, logits = output.hidden, output.logits.detach()
+            if head.error_model is not None:
+                output.error_probability = head.error_probability(hidden, logits)
+            output.uncertainty = output.error_probability if head.calibrated else head(hidden, logits)
+
+    def _probe_ids(self) -> torch.Tensor:
+        special = set(self.backbone.tokenizer.all_special_ids)
+        ordinary = [i for i in range(min(len(self.backbone.tokenizer), self.backbone.vocabulary)) if i not in special]
+        return plain_probe(ordinary)
+
+    def _run_probe(self, input_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        hidden, logits = self.backbone.forward(input_ids=input_ids, attention_mask=torch.ones_like(input_ids))
+        return hidden.cpu(), logits.cpu()

@@ -1,0 +1,249 @@
+"""The subcommands of ``alien``: options in, one call of the library, its answer printed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from ..classifier import UncertainClassifier
+
+app = typer.Typer(
+    help="Know when a Hugging Face classifier is wrong.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+DATA_HELP = (
+    "CSV, TSV, JSON Lines or Parquet file; a folder with one file a split; an embedded name "
+    "(20newsgroups, rotten-tomatoes); a folder of ALIEN_DATA; or a hub id. NAME:SPLIT takes one split."
+)
+Model = Annotated[str, typer.Argument(help="A trained sequence classifier: path or hub id, PEFT adapters included.")]
+Data = Annotated[str, typer.Argument(help=DATA_HELP)]
+Head = Annotated[str | None, typer.Option(help="Path or hub id of a fitted head.")]
+MaxLength = Annotated[int | None, typer.Option(help="Tokens a text at most; longer ones are truncated.", min=2)]
+Device = Annotated[str | None, typer.Option(help="cuda, cpu, …; the GPU if there is one by default.")]
+Module = Annotated[str | None, typer.Option(help="Path of the module whose output is the logits, if not found by name.")]
+TextColumn = Annotated[str | None, typer.Option(help="Column with the texts; found by its usual names by default.")]
+LabelColumn = Annotated[str | None, typer.Option(help="Column with the labels; likewise.")]
+LabelMap = Annotated[str | None, typer.Option(help="Labels of the data to those of the model: pos=POSITIVE,neg=NEGATIVE.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+
+
+@contextmanager
+def progress_bar(what: str, total: int | None) -> Iterator[Callable[[int], object]]:
+    """A progress bar on stderr if that is a terminal; nothing in a pipe."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda done: bar.advance(task, done)
+
+
+def quiet_libraries() -> None:
+    """Keep the loading bars and reports of transformers and datasets out of the answer."""
+    import os
+
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    import datasets
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    datasets.disable_progress_bars()
+
+
+def load(
+    model: str, head: str | None, max_length: int | None, device: str | None, classification_module: str | None
+) -> UncertainClassifier:
+    """A classifier as the options say."""
+    from ..classifier import UncertainClassifier
+
+    quiet_libraries()
+    return UncertainClassifier.from_pretrained(
+        model, head=head, max_length=max_length, device=device, classification_module=classification_module
+    )
+
+
+def features(classifier: UncertainClassifier, data: str, what: str, columns: dict[str, Any]) -> Any:
+    """Features of labelled texts, with a progress bar."""
+    from ..data import labeled_texts, load_data
+    from ..data.labels import parse_label_map
+
+    known = {**columns, "label_map": parse_label_map(columns["label_map"])}
+    texts = labeled_texts(load_data(data), classifier.label_names, **known)
+    with progress_bar(what, len(texts)) as progress:
+        return classifier.features(texts, progress)
+
+
+@app.command()
+def train(
+    model: Annotated[str, typer.Argument(help="Pretrained model: path, hub id or embedded name (minilm, smollm2).")],
+    data: Data,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the trained classifier.")],
+    lora: Annotated[bool, typer.Option("--lora", help="Train LoRA adapters, not the whole model.")] = False,
+    freeze: Annotated[bool, typer.Option("--freeze", help="Train only what comes after the encoder.")] = False,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the texts [3; 20 with --freeze].", min=1)] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Peak [5e-5; LoRA 3e-4; --freeze 1e-3].")] = None,
+    batch_size: Annotated[int, typer.Option(help="Texts a step.", min=1)] = 32,
+    max_length: Annotated[int, typer.Option(help="Tokens a text at most.", min=2)] = 128,
+    text_column: TextColumn = None,
+    label_column: LabelColumn = None,
+    seed: Seed = 0,
+) -> None:
+    """Train a classifier. Leave the texts that the head will be fitted on out of DATA."""
+    from ..data import labeled_texts, load_data
+    from ..finetune import TrainConfig, train_classifier
+
+    if lora and freeze:
+        raise typer.BadParameter("--lora and --freeze exclude each other.")
+    quiet_libraries()
+    texts = labeled_texts(load_data(data), text_column=text_column, label_column=label_column)
+    mode: Literal["full", "lora", "freeze"] = "lora" if lora else "freeze" if freeze else "full"
+    config = TrainConfig(mode, epochs, learning_rate, batch_size, max_length, seed)
+    with progress_bar("features", len(texts) if freeze else None) as progress:
+        train_classifier(model, texts, output, config, progress)
+    print(f"trained on {len(texts)} texts of {len(texts.label_names)} classes: {output}")
+
+
+@app.command()
+def fit(
+    model: Model,
+    data: Data,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the head.")],
+    reference: Annotated[str | None, typer.Option(help="The classifier's training set, as DATA; optional.")] = None,
+    preset: Annotated[Literal["default", "paper"], typer.Option(help="Best measured, or as published.")] = "default",
+    max_length: MaxLength = None,
+    device: Device = None,
+    classification_module: Module = None,
+    text_column: TextColumn = None,
+    label_column: LabelColumn = None,
+    label_map: LabelMap = None,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Fit an uncertainty head on labelled texts that the classifier was not trained on."""
+    from ..data import load_data
+    from ..fit import FitConfig
+
+    classifier = load(model, None, max_length, device, classification_module)
+    columns = {"text_column": text_column, "label_column": label_column, "label_map": label_map}
+    calibration = features(classifier, data, "calibration features", columns)
+    known = None if reference is None else features(classifier, reference, "reference features", columns)
+    config = FitConfig(seed=seed) if preset == "default" else FitConfig.paper(seed=seed)
+    result = classifier.fit_features(calibration, reference=known, config=config)
+    classifier.save_pretrained(output)
+    if as_json:
+        print(json.dumps(classifier.saved.fit))
+    else:
+        print(result.summary)
+        print(f"saved: {output}")
+
+
+@app.command()
+def predict(
+    model: Model,
+    source: Annotated[str, typer.Argument(help="JSON Lines, CSV, TSV, Parquet or .txt file, or - for stdin.")] = "-",
+    head: Head = None,
+    output: Annotated[str, typer.Option("--output", "-o", help="File, its ending says the format; - for stdout.")] = "-",
+    input_format: Annotated[
+        Literal["jsonl", "csv", "tsv", "parquet", "txt"] | None, typer.Option(help="Of the input, if its name does not say.")
+    ] = None,
+    text_column: Annotated[str, typer.Option(help="Column with the texts.")] = "text",
+    probabilities: Annotated[bool, typer.Option("--probabilities", help="Add a column for every class.")] = False,
+    prefix: Annotated[str, typer.Option(help="Of the added columns.")] = "",
+    max_characters: Annotated[int, typer.Option(help="Longer texts get an error, not an answer.", min=1)] = 100_000,
+    max_length: MaxLength = None,
+    device: Device = None,
+    classification_module: Module = None,
+) -> None:
+    """Answer every row of a file, with how likely each answer is to be wrong.
+
+    Rows keep their order and their columns; added are predicted_label, uncertainty, error_probability (with a fitted
+    head) and error, which says why a row could not be answered. A run that was killed goes on where it stopped.
+    """
+    from .predict import Job, run
+
+    classifier = load(model, head, max_length, device, classification_module)
+    job = Job(source, output, input_format, text_column, probabilities, prefix, max_characters)
+    with progress_bar("rows", None) as progress:
+        done, failed = run(classifier, job, progress)
+    typer.echo(f"{done} rows, {failed} of them with an error", err=True)
+
+
+@app.command()
+def evaluate(
+    model: Model,
+    data: Data,
+    head: Head = None,
+    resamples: Annotated[int, typer.Option(help="Bootstrap samples of every interval.", min=10)] = 1000,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write metrics to this JSON file.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write a page with curves to this HTML file.")] = None,
+    max_length: MaxLength = None,
+    device: Device = None,
+    classification_module: Module = None,
+    text_column: TextColumn = None,
+    label_column: LabelColumn = None,
+    label_map: LabelMap = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure how well the head finds the model's errors, next to the scores that need no training."""
+    from ..evaluation import evaluate as measure
+    from ..report import write_report
+
+    classifier = load(model, head, max_length, device, classification_module)
+    columns = {"text_column": text_column, "label_column": label_column, "label_map": label_map}
+    test = features(classifier, data, "features", columns)
+    result = measure(test, classifier.head, classifier.saved.baselines, resamples=resamples)
+    if output:
+        output.write_text(json.dumps(result.to_dict(), indent=2) + "\n")
+    if report:
+        settings = {"model": model, "head": head or "untrained", "data": data, "resamples": str(resamples)}
+        write_report(report, f"{model} on {data}", result, settings, {})
+    print(json.dumps(result.to_dict()) if as_json else result)
+
+
+@app.command()
+def inspect(
+    head: Annotated[str, typer.Argument(help="Path or hub id of a head.")],
+    model: Annotated[str | None, typer.Argument(help="A model: does the head fit it?")] = None,
+    device: Device = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what is in a head and, given a model, whether it belongs to it."""
+    from ..hub import describe_head, resolve_head
+
+    facts = describe_head(resolve_head(head))
+    if model is not None:
+        load(model, head, None, device, None)  # raises where it does not fit
+        facts["fits"] = f"{model}: yes, it reproduces the stored probe"
+    if as_json:
+        print(json.dumps(facts))
+        return
+    for name, value in facts.items():
+        text = "\n".join(f"    {line}" for line in value) if isinstance(value, list) else f"  {value}"
+        print(f"{name}:{chr(10) if isinstance(value, list) else ''}{text}")
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for everything that the demo makes.")] = Path("demo"),
+    texts: Annotated[int, typer.Option(help="Texts in all, of 20 Newsgroups.", min=400)] = 8000,
+    seed: Seed = 0,
+) -> None:
+    """Train a classifier, fit a head, evaluate and report, on 20 Newsgroups with MiniLM: about four minutes."""
+    from ..demo import run_demo
+
+    quiet_libraries()
+    run_demo(output, texts, seed, progress_bar)

@@ -1,0 +1,210 @@
+"""Training a classifier to put a head on: full fine-tuning, LoRA, or a frozen encoder with trained top layers.
+
+The calibration split has no place here: nothing in this module takes one, not even to choose a checkpoint.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .backbones import Backbone
+from .backbones.loading import load_for_training, load_tokenizer, resolve
+from .data import LabeledTexts
+from .errors import MissingExtraError, UnsupportedModelError
+
+Mode = Literal["full", "lora", "freeze"]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a classifier is trained.
+
+    Attributes:
+        mode: ``full``; ``lora`` (r = 8 on the attention projections, classification module saved); ``freeze``, where
+            the encoder runs once over the texts and only what comes after it is trained.
+        epochs: passes over the texts; by default 3, and 20 in mode ``freeze``, where a pass costs next to nothing.
+        learning_rate: peak; by default 5e-5, with LoRA 3e-4, in mode ``freeze`` 1e-3.
+        batch_size: texts a step.
+        max_length: tokens a text at most.
+        seed: of the new classification module and of the order of the texts.
+    """
+
+    mode: Mode = "full"
+    epochs: int | None = None
+    learning_rate: float | None = None
+    batch_size: int = 32
+    max_length: int = 128
+    seed: int = 0
+
+    @property
+    def passes(self) -> int:
+        """Epochs, with the default of the mode."""
+        return self.epochs or (20 if self.mode == "freeze" else 3)
+
+    @property
+    def peak(self) -> float:
+        """Learning rate, with the default of the mode."""
+        return self.learning_rate or {"full": 5e-5, "lora": 3e-4, "freeze": 1e-3}[self.mode]
+
+
+def train_classifier(
+    name: str | Path,
+    data: LabeledTexts,
+    folder: str | Path,
+    config: TrainConfig | None = None,
+    progress: Callable[[int], object] = lambda done: None,
+) -> None:
+    """Train a sequence classifier and save it, with its tokenizer, into a folder that ``from_pretrained`` reads.
+
+    Args:
+        name: pretrained model: path, hub id or embedded name.
+        data: training texts.
+        folder: where to.
+        config: how; ``TrainConfig()`` by default.
+        progress: in mode ``freeze``, called with the number of texts whose vectors are ready.
+    """
+    config = config or TrainConfig()
+    model = load_for_training(name, data.label_names, config.seed)
+    tokenizer = load_tokenizer(name)
+    tokenizer.model_max_length = config.max_length  # saved with it: the classifier is used at the length it was trained at
+    backbone = Backbone(model, tokenizer, max_length=config.max_length, name=resolve(name))
+    if config.mode == "freeze":
+        _train_top(backbone, data, config, progress)
+    else:
+        model = _train_through(backbone, data, config)
+    model.save_pretrained(folder)
+    backbone.inner.config.save_pretrained(folder)  # an adapter's folder needs the labels too
+    backbone.tokenizer.save_pretrained(folder)
+
+
+def _train_through(backbone: Backbone, data: LabeledTexts, config: TrainConfig) -> nn.Module:
+    from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
+
+    model = _with_lora(backbone) if config.mode == "lora" else backbone.model
+    encoded = backbone.tokenize([data.texts[row] for row in range(len(data))])
+    rows = [
+        {name: values[row] for name, values in encoded.items()} | {"labels": int(data.labels[row])}
+        for row in range(len(data))
+    ]
+    with tempfile.TemporaryDirectory() as scratch:
+        arguments = TrainingArguments(
+            output_dir=scratch,
+            num_train_epochs=config.passes,
+            learning_rate=config.peak,
+            per_device_train_batch_size=config.batch_size,
+            warmup_steps=0.1,
+            weight_decay=0.01,
+            train_sampling_strategy="group_by_length",
+            save_strategy="no",
+            report_to=[],
+            seed=config.seed,
+            dataloader_pin_memory=torch.cuda.is_available(),
+        )
+        collator = DataCollatorWithPadding(backbone.tokenizer)
+        Trainer(model, arguments, train_dataset=rows, data_collator=collator).train()
+    return model.cpu().eval()
+
+
+def _with_lora(backbone: Backbone) -> nn.Module:
+    try:
+        from peft import LoraConfig, TaskType, get_peft_model
+    except ImportError as error:
+        raise MissingExtraError("LoRA needs peft: pip install 'aligned-entropy[peft]'") from error
+    names = {name.rsplit(".", 1)[-1] for name, part in backbone.inner.named_modules() if isinstance(part, nn.Linear)}
+    known = [("q_proj", "k_proj", "v_proj"), ("query", "key", "value"), ("q_lin", "k_lin", "v_lin"), ("Wqkv",)]
+    known.append(("query_proj", "key_proj", "value_proj"))
+    targets = next((list(group) for group in known if set(group) <= names), None)
+    if targets is None:
+        raise UnsupportedModelError(
+            f"{type(backbone.inner).__name__} has no attention projections of a known name among {', '.join(sorted(names))}."
+        )
+    lora = LoraConfig(
+        task_type=TaskType.SEQ_CLS,
+        r=8,
+        lora_alpha=16,
+        lora_dropout=0.05,
+        target_modules=targets,
+        modules_to_save=[backbone.capture.name],
+    )
+    backbone.capture.remove()  # its hooks would be copied with the module
+    return get_peft_model(backbone.model, lora)
+
+
+class _RememberedEncoder(nn.Module):
+    """Stands in for a frozen encoder: hands out, as ``inputs_embeds``, one vector a text that it computed before."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.pooler = getattr(encoder, "pooler", None)
+
+    def forward(self, input_ids: Tensor | None = None, *, inputs_embeds: Tensor, **_: Any) -> Any:
+        from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+        pooled = None if self.pooler is None else self.pooler(inputs_embeds)
+        return BaseModelOutputWithPooling(last_hidden_state=inputs_embeds, pooler_output=pooled)
+
+
+def _train_top(
+    backbone: Backbone, data: LabeledTexts, config: TrainConfig, progress: Callable[[int], object]
+) -> None:
+    """Train everything after the encoder (pooler, pre-classifier, classification module) on vectors computed once."""
+    model, prefix = backbone.inner, backbone.inner.base_model_prefix
+    vectors = torch.from_numpy(_encoder_vectors(backbone, data, progress)).unsqueeze(1)
+    labels = torch.from_numpy(data.labels)
+    encoder = getattr(model, prefix)
+    setattr(model, prefix, _RememberedEncoder(encoder))
+    try:
+        model.train()
+        optimizer = torch.optim.AdamW(model.parameters(), lr=config.peak, weight_decay=0.01)
+        steps = config.passes * -(-len(labels) // config.batch_size)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps)
+        generator = torch.Generator().manual_seed(config.seed)
+        for _ in range(config.passes):
+            for rows in torch.randperm(len(labels), generator=generator).split(config.batch_size):
+                loss = model(inputs_embeds=vectors[rows], labels=labels[rows]).loss
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                schedule.step()
+        model.eval()
+        parts = [backbone.forward(inputs_embeds=part) for part in vectors.split(4096)]
+    finally:
+        setattr(model, prefix, encoder)
+    hidden, logits = (torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True))
+    # The training texts' features come for nothing here; kept, a fit with reference=… need not run the encoder again.
+    backbone.store(data.texts).fill(lambda rows: (hidden[rows], logits[rows]), lambda done: None)
+
+
+def _encoder_vectors(
+    backbone: Backbone, data: LabeledTexts, progress: Callable[[int], object]
+) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """The encoder's vector that the top layers read, ``[N, D]``: the first token's, or a decoder's last."""
+    if getattr(backbone.config, "classifier_pooling", "cls") != "cls":
+        raise UnsupportedModelError(
+            f"{type(backbone.inner).__name__} pools by {backbone.config.classifier_pooling!r}; training on a frozen "
+            "encoder needs one vector a text: set classifier_pooling='cls', or train in mode 'full' or 'lora'."
+        )
+    seen: list[Tensor] = []
+    encoder = getattr(backbone.inner, backbone.inner.base_model_prefix)
+    handle = encoder.register_forward_hook(lambda _, __, output: seen.append(output[0].detach()))
+    decoder = backbone.capture.name == "score"
+    vectors = np.empty((len(data), backbone.config.get_text_config().hidden_size), np.float32)
+    try:
+        for start in range(0, len(data), 4096):
+            texts = [data.texts[row] for row in range(start, min(start + 4096, len(data)))]
+            for rows, inputs in backbone.batches(texts):
+                hidden, _ = backbone.forward(**inputs)
+                states = seen.pop()
+                vectors[[start + row for row in rows]] = (hidden if decoder else states[:, 0]).cpu().numpy()
+                progress(len(rows))
+    finally:
+        handle.remove()
+    return vectors

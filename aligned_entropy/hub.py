@@ -1,0 +1,226 @@
+"""Heads on disk and on the Hugging Face Hub: ``config.json``, ``head.safetensors`` and a model card. Never pickle."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .baselines import Baselines
+from .error_model import ErrorModel
+from .errors import HeadMismatchError
+from .head import AlignedEntropyHead
+
+FORMAT = 1
+ERROR_MODEL, PROBE = "error_model.", "probe."
+
+
+@dataclass(frozen=True)
+class SavedHead:
+    """A head with what it needs to be used and trusted.
+
+    Attributes:
+        head: the head.
+        baselines: temperature and common map fitted on the head's calibration set.
+        backbone: facts about the model it belongs to: name, class, classification module, labels, max_length.
+        fit: facts about the fit: examples, errors, what was chosen and why.
+        probe: token ids ``[P, T]`` with the hidden vectors and logits that the model gave for them.
+    """
+
+    head: AlignedEntropyHead
+    baselines: Baselines | None = None
+    backbone: dict[str, Any] = field(default_factory=dict)
+    fit: dict[str, Any] = field(default_factory=dict)
+    probe: dict[str, Tensor] = field(default_factory=dict)
+
+
+def save_head(saved: SavedHead, folder: str | Path) -> None:
+    """Write a head into a folder, which is made if need be."""
+    from safetensors.torch import save_file
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    head = saved.head
+    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in head.state_dict().items()}
+    tensors |= {PROBE + name: value.cpu().contiguous() for name, value in saved.probe.items()}
+    save_file(tensors, folder / "head.safetensors")
+    config = {
+        "format": FORMAT,
+        "library": f"aligned-entropy {version('aligned-entropy')}",
+        "base": head.base,
+        "calibrated": head.calibrated,
+        "classes": head.classes,
+        "width": head.width,
+        "use_logits": head.error_model is not None and head.error_model.use_logits,
+        "backbone": saved.backbone,
+        "fit": saved.fit,
+        "baselines": None if saved.baselines is None else asdict(saved.baselines),
+    }
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    (folder / "README.md").write_text(_model_card(config))
+
+
+def read_config(folder: str | Path) -> dict[str, Any]:
+    """The ``config.json`` of a saved head.
+
+    Raises:
+        HeadMismatchError: the folder holds no head, or one of a later format.
+    """
+    path = Path(folder) / "config.json"
+    if not path.is_file() or not (Path(folder) / "head.safetensors").is_file():
+        raise HeadMismatchError(f"{folder} holds no head: config.json and head.safetensors are needed.")
+    try:
+        config = json.loads(path.read_text())
+        known = config["format"] <= FORMAT
+    except (ValueError, KeyError, TypeError) as error:
+        raise HeadMismatchError(f"{path} is not the config of a head ({type(error).__name__}: {error}).") from error
+    if not known:
+        raise HeadMismatchError(f"{path} has format {config['format']}, this version reads up to {FORMAT}: update it.")
+    return config
+
+
+def load_head(folder: str | Path, classifier: nn.Module) -> SavedHead:
+    """Read a head for a classification module, of which it is a copy with other weights.
+
+    Raises:
+        HeadMismatchError: the folder holds no head, or one for a module of another shape.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    config = read_config(folder)
+    try:
+        tensors = load_file(Path(folder) / "head.safetensors")
+    except SafetensorError as error:
+        raise HeadMismatchError(f"{folder}/head.safetensors is damaged: {error}") from error
+    head = AlignedEntropyHead(classifier, config["base"])
+    copied = {name.removeprefix("classifier."): t for name, t in tensors.items() if name.startswith("classifier.")}
+    own = {name: tuple(value.shape) for name, value in head.classifier.state_dict().items()}
+    theirs = {name: tuple(value.shape) for name, value in copied.items()}
+    if own != theirs:
+        raise HeadMismatchError(
+            f"the head in {folder} is a copy of a module with {theirs}, the model's classification module has {own}: "
+            f"it was made for {config['backbone'].get('name') or 'another model'}."
+        )
+    head.classifier.load_state_dict(copied)
+    state = {name.removeprefix(ERROR_MODEL): t for name, t in tensors.items() if name.startswith(ERROR_MODEL)}
+    if state:
+        head.error_model = ErrorModel.from_state(config["classes"], config["use_logits"], state)
+    head.calibrated = config["calibrated"]
+    baselines = config["baselines"] and Baselines(
+        config["baselines"]["temperature"], {k: (v[0], v[1], v[2]) for k, v in config["baselines"]["maps"].items()}
+    )
+    probe = {name.removeprefix(PROBE): t for name, t in tensors.items() if name.startswith(PROBE)}
+    return SavedHead(head, baselines, config["backbone"], config["fit"], probe)
+
+
+def describe_head(folder: str | Path) -> dict[str, Any]:
+    """What is in a saved head, for people: base score, size, backbone, fit, tensors."""
+    from safetensors import safe_open
+
+    config = read_config(folder)
+    with safe_open(Path(folder) / "head.safetensors", "pt") as file:
+        shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+    copied = sum(math.prod(shape) for name, shape in shapes.items() if name.startswith("classifier."))
+    return {
+        "format": config["format"],
+        "library": config["library"],
+        "base score": config["base"],
+        "calibrated": config["calibrated"],
+        "parameters of the copy": copied,
+        "references": len({name.split(".")[2] for name in shapes if name.startswith(f"{ERROR_MODEL}references.")}),
+        "bytes": (Path(folder) / "head.safetensors").stat().st_size,
+        **{f"backbone {key}": value for key, value in config["backbone"].items()},
+        **config["fit"],
+    }
+
+
+def resolve_head(name: str | Path) -> Path:
+    """The local folder of a head: a folder, or a hub id, which is downloaded.
+
+    Raises:
+        HeadMismatchError: there is no such folder and no such repository.
+    """
+    if Path(name).is_dir():
+        return Path(name)
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(str(name), allow_patterns=["config.json", "head.safetensors"]))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise HeadMismatchError(f"no head {str(name)!r}: no such folder, and from the hub: {first_line}") from error
+
+
+def push_head(folder: str | Path, repo_id: str, *, private: bool | None = None, token: str | None = None) -> str:
+    """Upload a saved head to a model repository, which is created if need be; returns its address."""
+    from huggingface_hub import HfApi
+
+    api = HfApi(token=token)
+    repo = api.create_repo(repo_id, private=private, exist_ok=True)
+    api.upload_folder(repo_id=repo.repo_id, folder_path=str(folder), commit_message="Upload uncertainty head")
+    return str(repo)
+
+
+def check_probe(saved: SavedHead, hidden: Tensor, logits: Tensor, model_name: str) -> None:
+    """Compare what a model says of the probe now with what it said when the head was saved.
+
+    Half precision moves a hidden vector by about one part in a hundred; another model moves it by about all of it.
+
+    Raises:
+        HeadMismatchError: the encoder, or the classification module, is not the one that the head was fitted for.
+    """
+    for what, now, then in (("encoder", hidden, saved.probe["hidden"]), ("classifier", logits, saved.probe["logits"])):
+        moved = float(((now - then).norm(dim=1) / then.norm(dim=1).clamp(min=1e-3)).max())
+        if not moved < 0.1:
+            raise HeadMismatchError(
+                f"the {what} of {model_name} is not the one that this head was fitted for "
+                f"({saved.backbone.get('name') or 'unnamed'}): on the stored probe its output differs by {moved:.0%}. "
+                "Load the model that the head belongs to, or fit a head for this one."
+            )
+
+
+def _model_card(config: dict[str, Any]) -> str:
+    backbone, fit = config["backbone"], config["fit"]
+    name = backbone.get("name") or "path-of-the-model"
+    rows = "".join(f"| {key} | {value} |\n" for key, value in (backbone | fit).items() if not isinstance(value, (dict, list)))
+    hub_id = f"base_model: {name}\n" if name.count("/") == 1 and not Path(name).exists() else ""
+    return f"""---
+library_name: aligned-entropy
+{hub_id}tags:
+- uncertainty-estimation
+- selective-prediction
+- text-classification
+---
+
+# Uncertainty head for {name}
+
+Says how likely an answer of this classifier is to be wrong. The classifier itself is not part of it and is not changed.
+
+```python
+from aligned_entropy import UncertainClassifier
+
+classifier = UncertainClassifier.from_pretrained("{name}", head="path-or-id-of-this-head")
+for row in classifier.predict(["some text"]):
+    print(row.label, row.error_probability)
+```
+
+| | |
+|---|---|
+{rows}
+Method: ALIEN, arXiv 2505.15443. Valid for texts like those that it was calibrated on; measure it on your own before
+relying on it.
+"""
+
+
+def plain_probe(ids: list[int]) -> Tensor:
+    """Token ids of the probe: four rows of eight, spread over a vocabulary, the same at every call."""
+    chosen = torch.linspace(0, len(ids) - 1, 32).long()
+    return torch.tensor(ids)[chosen].reshape(8, 4).T.contiguous()

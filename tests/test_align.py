@@ -1,0 +1,180 @@
+"""Stacked training is training one candidate at a time, only all at once."""
+
+import pytest
+import torch
+from scenarios import blind_spot, calibrated, worn
+from sklearn.metrics import roc_auc_score
+from torch import nn
+from torch.nn import functional as F
+
+from aligned_entropy.align import (
+    Schedule,
+    align_last_layer,
+    last_linear,
+    stacked_forward,
+    stacked_roc_auc,
+    train_published,
+)
+from aligned_entropy.head import AlignedEntropyHead
+from aligned_entropy.metrics import roc_auc
+from aligned_entropy.scoring import BASE_SCORES, log1mexp, log_entropy
+
+
+class DenseHead(nn.Module):
+    """The shape of RoBERTa's classification head, without its dropout."""
+
+    def __init__(self, width=12, classes=4):
+        super().__init__()
+        self.dense, self.out_proj = nn.Linear(width, width), nn.Linear(width, classes)
+
+    def forward(self, x):
+        return self.out_proj(torch.tanh(self.dense(x)))
+
+
+def one_by_one(classifier, hidden, errors, validation, grid, schedule, seed):
+    """The published recipe, one candidate after another, with torch's own optimiser and schedule."""
+    results = []
+    for rate, alpha, beta in grid.tolist():
+        generator = torch.Generator().manual_seed(seed)
+        head = AlignedEntropyHead(classifier)
+        module = head.classifier.requires_grad_(True)
+        start = {name: value.detach().clone() for name, value in module.named_parameters()}
+        x, e, xv, ev = hidden[~validation], errors[~validation], hidden[validation], errors[validation]
+        with torch.no_grad():
+            u0 = log_entropy(module(x)).exp()
+        steps = schedule.epochs * -(-len(x) // schedule.batch_size)
+        adam = torch.optim.Adam(module.parameters(), lr=rate)
+        cycle = torch.optim.lr_scheduler.OneCycleLR(
+            adam, max_lr=rate, total_steps=steps, pct_start=0.1, div_factor=25, final_div_factor=1e4
+        )
+        best, kept, stale = -1.0, None, 0
+        for _ in range(schedule.epochs):
+            for rows in torch.randperm(len(x), generator=generator).split(schedule.batch_size):
+                u = log_entropy(module(x[rows])).exp()
+                loss = F.binary_cross_entropy(u, e[rows]) + alpha * (u - u0[rows]).square().mean()
+                loss = loss + beta * sum((p - start[n]).square().sum() for n, p in module.named_parameters())
+                adam.zero_grad()
+                loss.backward()
+                adam.step()
+                cycle.step()
+            with torch.no_grad():
+                auc = roc_auc_score(ev, log_entropy(module(xv)))
+            if auc > best + 1e-9:
+                best, stale = auc, 0
+                kept = {name: value.detach().clone() for name, value in module.named_parameters()}
+            else:
+                stale += 1
+                if stale == schedule.patience:
+                    break
+        results.append((best, kept))
+    return results
+
+
+@pytest.mark.parametrize("module", ["linear", "dense"])
+def test_published_recipe_equals_the_loop_over_candidates(module):
+    scenario = calibrated(400)
+    torch.manual_seed(0)
+    classifier = scenario.classifier if module == "linear" else DenseHead()
+    with torch.no_grad():
+        errors = (classifier(scenario.hidden).argmax(-1) != scenario.labels).float()
+    validation = torch.arange(400) % 5 == 0
+    grid = torch.tensor([[4e-3, 0.1, 0.01], [1e-3, 1.0, 0.1], [4e-3, 0.01, 1.0]])
+    schedule = Schedule(epochs=8, batch_size=64, patience=3)
+    head = AlignedEntropyHead(classifier)
+    stack = train_published(
+        head.classifier, scenario.hidden, errors, validation, "entropy", grid, schedule, torch.Generator().manual_seed(3)
+    )
+    loop = one_by_one(classifier, scenario.hidden, errors, validation, grid, schedule, 3)
+    for index, (auc, parameters) in enumerate(loop):
+        assert stack.roc_auc[index].item() == pytest.approx(auc, abs=1e-5)
+        for name, value in parameters.items():
+            torch.testing.assert_close(stack.parameters[name][index], value, atol=2e-5, rtol=1e-4)
+
+
+def test_schedule_is_torchs_one_cycle():
+    schedule = Schedule()
+    parameter = nn.Parameter(torch.zeros(1))
+    adam = torch.optim.Adam([parameter], lr=1.0)
+    cycle = torch.optim.lr_scheduler.OneCycleLR(
+        adam, max_lr=1.0, total_steps=300, pct_start=0.1, div_factor=25, final_div_factor=1e4
+    )
+    rates, momenta = schedule.one_cycle(300)
+    for step in range(300):
+        assert rates[step].item() == pytest.approx(adam.param_groups[0]["lr"], abs=1e-9)
+        assert momenta[step].item() == pytest.approx(adam.param_groups[0]["betas"][0], abs=1e-9)
+        adam.step()
+        cycle.step()
+
+
+def test_balanced_batches_hold_as_many_errors_as_answers():
+    from aligned_entropy.align import _epoch_rows
+
+    errors = (torch.arange(4000) < 200).float()
+    rows = _epoch_rows(errors, Schedule(balanced=True), torch.Generator().manual_seed(0))
+    assert errors[rows].mean().item() == pytest.approx(0.5, abs=0.03)
+
+
+def test_head_dropout_is_active_while_training_only():
+    module = nn.Sequential(nn.Dropout(0.5), nn.Linear(6, 3)).requires_grad_(False)
+    stacked = {name: value.unsqueeze(0).repeat(2, 1, *[1] * (value.dim() - 1)) for name, value in module.named_parameters()}
+    x = torch.ones(50, 6)
+    assert not torch.equal(stacked_forward(module, stacked, x, True)[0], stacked_forward(module, stacked, x, True)[0])
+    torch.testing.assert_close(stacked_forward(module, stacked, x, False)[1], module.eval()(x))
+
+
+def test_stacked_roc_auc_counts_ties_half():
+    scores = torch.tensor([[1.0, 1.0, 2.0, 3.0, 0.0], [0.0, 1.0, 2.0, 3.0, 4.0]])
+    errors = torch.tensor([1.0, 0.0, 0.0, 1.0, 1.0])
+    for row, value in zip(scores, stacked_roc_auc(scores, errors), strict=True):
+        assert value.item() == pytest.approx(roc_auc(errors.numpy(), row.numpy()))
+
+
+def test_last_linear_finds_the_layer_that_gives_the_logits():
+    module, x = DenseHead(), torch.randn(5, 12)
+    layer, inputs = last_linear(module, x)
+    assert layer is module.out_proj
+    torch.testing.assert_close(layer(inputs), module(x))
+    assert last_linear(nn.Sequential(nn.Linear(12, 4), nn.Tanh()), x) is None
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("base", ["entropy", "smoothmax", "margin"])
+def test_alignment_solves_its_objective(base, bias):
+    scenario = worn()
+    layer = nn.Linear(12, 4, bias=bias).requires_grad_(False)
+    layer.weight.data.copy_(scenario.classifier.weight.data)
+    if bias:
+        layer.bias.data.fill_(0.1)
+    before = {name: value.detach().clone() for name, value in layer.named_parameters()}
+    predicted = layer(scenario.hidden).argmax(-1)
+    errors = (predicted != scenario.labels).float()
+    rows = torch.stack([torch.arange(2000) % 2 == 0, torch.ones(2000, dtype=torch.bool)])
+    betas = torch.tensor([1.0, 1e7])
+    weights, biases = align_last_layer(scenario.hidden, layer, base, errors, predicted, rows, betas, iterations=200)
+    for name, value in layer.named_parameters():
+        assert torch.equal(value, before[name])
+    torch.testing.assert_close(weights[1], before["weight"], atol=1e-3, rtol=0)  # a strong pull leaves it where it was
+    if not bias:
+        assert biases.abs().max() < 1e-6
+    held_out = ~rows[0]
+    untrained = BASE_SCORES[base](layer(scenario.hidden))[held_out]
+    trained = BASE_SCORES[base](F.linear(scenario.hidden, weights[0], biases[0]))[held_out]
+    gain = roc_auc(errors[held_out], trained) - roc_auc(errors[held_out], untrained)
+    assert gain > 0.02
+
+
+def test_copies_do_not_see_rows_of_other_folds():
+    scenario = blind_spot(300)
+    predicted, errors = scenario.logits.argmax(-1), scenario.errors
+    rows = torch.arange(300).unsqueeze(0) < 200
+    changed = torch.where(torch.arange(300) >= 200, 1 - errors, errors)
+    arguments = (scenario.hidden, scenario.classifier, "entropy")
+    first, _ = align_last_layer(*arguments, errors, predicted, rows, torch.tensor([3.0]))
+    second, _ = align_last_layer(*arguments, changed, predicted, rows, torch.tensor([3.0]))
+    torch.testing.assert_close(first, second)
+
+
+def test_start_of_the_alignment_is_the_plain_cross_entropy():
+    log_u = torch.tensor([-0.1, -2.0, -9.0])
+    odds = log_u - log1mexp(log_u)
+    torch.testing.assert_close(odds.sigmoid(), log_u.exp())

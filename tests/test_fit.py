@@ -1,0 +1,242 @@
+"""fit_head: finds what there is to find, keeps the untrained score where there is nothing, refuses what cannot work."""
+
+import copy
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from scenarios import blind_spot, calibrated, class_bias, worn
+from torch import nn
+
+from aligned_entropy import CalibrationError, FitConfig, fit_head
+from aligned_entropy.align import Schedule
+from aligned_entropy.metrics import ece, roc_auc
+from aligned_entropy.scoring import log_entropy, log_smoothmax
+
+FAST = {"folds": 3, "betas": (300.0,)}
+
+
+def evaluated(result, scenario):
+    with torch.no_grad():
+        return result.head(scenario.hidden, scenario.logits)
+
+
+def test_keeps_the_untrained_score_where_nothing_can_be_gained():
+    kept = 0
+    for seed in range(5):
+        scenario = calibrated(1500, seed=seed)
+        fit, test = scenario.half(0), scenario.half(1)
+        result = fit_head(fit.classifier, fit.hidden, fit.labels, config=FitConfig(**FAST))
+        best = max(roc_auc(test.errors, score(test.logits)) for score in (log_entropy, log_smoothmax))
+        kept += not result.summary.chosen.trained
+        assert roc_auc(test.errors, evaluated(result, test)) > best - 0.02
+        assert ece(test.errors, evaluated(result, test)) < 0.08
+    assert kept >= 3
+
+
+@pytest.mark.parametrize(("make", "gain"), [(blind_spot, 0.1), (class_bias, 0.05)])
+def test_finds_errors_that_the_entropy_cannot_see(make, gain):
+    scenario = make(2000)
+    fit, test = scenario.half(0), scenario.half(1)
+    result = fit_head(fit.classifier, fit.hidden, fit.labels, config=FitConfig(**FAST))
+    assert result.summary.chosen.trained
+    before = roc_auc(test.errors, log_entropy(test.logits))
+    assert roc_auc(test.errors, evaluated(result, test)) > before + gain
+    assert ece(test.errors, evaluated(result, test)) < 0.08
+
+
+def test_reference_is_used_where_it_helps():
+    """Two clusters get the same confident answer; the training labels know that one of them is another class."""
+    generator = torch.Generator().manual_seed(0)
+    rows = 1600
+    cluster = torch.arange(rows) % 4
+    hidden = 0.5 * torch.randn(rows, 6, generator=generator)
+    hidden[torch.arange(rows), cluster] += 3
+    labels = torch.where(cluster == 3, 2, cluster)  # the model takes cluster 3 for class 0
+    classifier = nn.Linear(6, 3).requires_grad_(False)
+    classifier.weight.zero_()
+    classifier.bias.zero_()
+    classifier.weight[:3, :3] = torch.eye(3)
+    classifier.weight[0, 3] = 1.0
+    calibration, training = slice(0, 80), slice(400, rows)
+    kind = FitConfig(folds=3, betas=())
+    plain = fit_head(classifier, hidden[calibration], labels[calibration], config=kind)
+    known = fit_head(
+        classifier, hidden[calibration], labels[calibration], reference=(hidden[training], labels[training]), config=kind
+    )
+    assert any("reference" in candidate.name for candidate in known.summary.candidates)
+    test = slice(80, 400)
+    logits = classifier(hidden[test])
+    errors = (logits.argmax(-1) != labels[test]).float()
+    with torch.no_grad():
+        without, with_it = (r.head(hidden[test], logits) for r in (plain, known))
+    assert roc_auc(errors, with_it) >= roc_auc(errors, without) - 0.01
+    assert roc_auc(errors, with_it) > 0.95
+
+
+@pytest.mark.parametrize("config", [FitConfig(**FAST), FitConfig.paper(schedule=Schedule(epochs=4))])
+def test_classifier_is_never_changed(config):
+    scenario = worn(600)
+    before = copy.deepcopy(scenario.classifier.state_dict())
+    result = fit_head(scenario.classifier, scenario.hidden, scenario.labels, config=config)
+    assert all(torch.equal(value, before[name]) for name, value in scenario.classifier.state_dict().items())
+    assert not any(p is q for p in result.head.parameters() for q in scenario.classifier.parameters())
+
+
+@pytest.mark.parametrize("config", [FitConfig(**FAST), FitConfig.paper(schedule=Schedule(epochs=4))])
+def test_same_seed_same_head_and_the_global_generator_is_left_alone(config):
+    scenario = worn(600)
+    state = torch.random.get_rng_state()
+    heads = [fit_head(scenario.classifier, scenario.hidden, scenario.labels, config=config).head for _ in range(2)]
+    assert torch.equal(torch.random.get_rng_state(), state)
+    first, second = (head.state_dict() for head in heads)
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_paper_preset_is_the_published_grid():
+    scenario = worn(800)
+    config = FitConfig.paper()
+    assert config.bases == ("entropy",)
+    assert config.alphas == config.betas == (0.01, 0.1, 1.0)
+    schedule = config.schedule
+    assert schedule.learning_rates == (4e-4, 1e-4, 1e-5)
+    assert (schedule.epochs, schedule.batch_size, schedule.patience, schedule.balanced) == (50, 128, 5, False)
+    assert (schedule.warm_up, schedule.start_divisor, schedule.end_divisor) == (0.1, 25.0, 1e4)
+    result = fit_head(scenario.classifier, scenario.hidden, scenario.labels, config=config)
+    trained = [candidate for candidate in result.summary.candidates if candidate.trained]
+    assert len(trained) == 27
+    assert result.summary.chosen.roc_auc.value == max(candidate.roc_auc.value for candidate in trained)
+    score = evaluated(result, scenario)
+    torch.testing.assert_close(score, result.head.log_uncertainty(scenario.hidden).exp())  # the copy's own score
+    probability = result.head.error_probability(scenario.hidden, scenario.logits)
+    assert ece(scenario.errors, probability) < ece(scenario.errors, score)
+
+
+def test_paper_preset_trains_adue_and_balanced():
+    scenario = worn(600)
+    config = FitConfig.paper(bases=("smoothmax",), schedule=Schedule(epochs=4, balanced=True))
+    result = fit_head(scenario.classifier, scenario.hidden, scenario.labels, config=config)
+    assert result.head.base == "smoothmax"
+    assert result.summary.chosen.settings["epochs"] >= 1
+
+
+def test_a_module_without_a_final_linear_layer_keeps_its_scores():
+    class Cosine(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(3, 5))
+
+        def forward(self, x):
+            return 5 * nn.functional.normalize(x, dim=1) @ nn.functional.normalize(self.weight, dim=1).T
+
+    torch.manual_seed(0)
+    module, hidden = Cosine(), torch.randn(400, 5)
+    with torch.no_grad():
+        labels = torch.multinomial(module(hidden).softmax(-1), 1).squeeze(1)
+    result = fit_head(module, hidden, labels, config=FitConfig(folds=3))
+    assert not any("aligned" in candidate.name for candidate in result.summary.candidates)
+    assert result.head(hidden, module(hidden).detach()).isfinite().all()
+
+
+def test_summary_tells_every_candidate_and_why():
+    scenario = class_bias()
+    result = fit_head(scenario.classifier, scenario.hidden, scenario.labels, config=FitConfig(**FAST))
+    summary = result.summary
+    assert summary.examples == 2000
+    assert summary.errors == int(scenario.errors.sum())
+    assert summary.chosen in summary.candidates
+    assert summary.before in summary.candidates
+    text = str(summary)
+    assert all(candidate.name in text for candidate in summary.candidates)
+    assert summary.reason in text
+    for candidate in summary.candidates:
+        assert candidate.roc_auc.low <= candidate.roc_auc.value <= candidate.roc_auc.high
+
+
+def test_errors_come_from_the_given_logits():
+    """A half-precision model's own answers count, whatever its module says in float32."""
+    scenario = calibrated(600)
+    logits = scenario.logits.clone()
+    logits[:50] = logits[:50].flip(1)
+    result = fit_head(scenario.classifier, scenario.hidden, scenario.labels, logits=logits, config=FitConfig(**FAST))
+    assert result.summary.errors == int((logits.argmax(-1) != scenario.labels).sum())
+
+
+def test_numpy_arrays_do_as_well_as_tensors():
+    scenario = worn(400)
+    arrays = fit_head(
+        scenario.classifier, scenario.hidden.numpy(), scenario.labels.numpy().astype(np.int32), config=FitConfig(**FAST)
+    )
+    tensors = fit_head(scenario.classifier, scenario.hidden, scenario.labels, config=FitConfig(**FAST))
+    assert str(arrays.summary) == str(tensors.summary)
+
+
+def bad(change):
+    scenario = calibrated(300)
+    hidden, labels, logits = scenario.hidden.clone(), scenario.labels.clone(), scenario.logits.clone()
+    return change(scenario, hidden, labels, logits)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s, h, y, z: (h, z.argmax(-1), z), "wrong on 0 of 300.*at least 10 errors"),
+        (lambda s, h, y, z: (h, torch.zeros_like(y), z), "all 300 labels are class 0"),
+        (lambda s, h, y, z: (h.index_fill(0, torch.tensor([7]), float("nan")), y, z), "row 7"),
+        (lambda s, h, y, z: (h, y, z.index_fill(0, torch.tensor([3]), float("inf"))), "logits.*row 3"),
+        (lambda s, h, y, z: (h, y + 3, z), "outside 0 … 3"),
+        (lambda s, h, y, z: (h, y - 2, z), "outside 0 … 3"),
+        (lambda s, h, y, z: (h, y[:-1], z), r"labels must be \[300\]"),
+        (lambda s, h, y, z: (h, y.float() + 0.5, z), "whole numbers"),
+        (lambda s, h, y, z: (h[:, :5], y, z), r"hidden must be \[N, 12\]"),
+        (lambda s, h, y, z: (h, y, z[:-1]), "299 rows of logits for 300"),
+        (lambda s, h, y, z: (h, (z.argmax(-1) + 1) % 4, z), "right on 0 of 300"),
+    ],
+)
+def test_calibration_sets_that_cannot_work_are_refused(change, message):
+    hidden, labels, logits = bad(change)
+    with pytest.raises(CalibrationError, match=message):
+        fit_head(calibrated(300).classifier, hidden, labels, logits=logits)
+
+
+def test_memorised_data_is_called_out():
+    scenario = calibrated(3000)
+    labels = scenario.logits.argmax(-1)
+    labels[:12] = (labels[:12] + 1) % 4
+    with pytest.warns(UserWarning, match="only 0.40% of the calibration texts.*held-out"):
+        fit_head(scenario.classifier, scenario.hidden, labels, config=FitConfig(folds=2, betas=(), error_model=False))
+
+
+def test_labels_in_another_order_are_called_out():
+    scenario = calibrated(600)
+    answers = scenario.logits.argmax(-1)
+    labels = torch.where(torch.arange(600) < 40, answers, (answers + 1) % 4)
+    with pytest.warns(UserWarning, match="less than guessing"):
+        fit_head(scenario.classifier, scenario.hidden, labels, config=FitConfig(folds=2, betas=(), error_model=False))
+
+
+def test_a_reference_that_holds_the_calibration_texts_is_called_out():
+    scenario = calibrated(600)
+    with pytest.warns(UserWarning, match="stand in the reference too"):
+        fit_head(
+            scenario.classifier,
+            scenario.hidden,
+            scenario.labels,
+            reference=(scenario.hidden, scenario.labels),
+            config=FitConfig(folds=2, betas=()),
+        )
+
+
+def test_a_healthy_set_fits_without_a_warning():
+    scenario = calibrated(600)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fit_head(scenario.classifier, scenario.hidden, scenario.labels, config=FitConfig(**FAST))
+
+
+@pytest.mark.parametrize("changes", [{"bases": ("variance",)}, {"bases": ()}, {"folds": 1}])
+def test_configs_that_mean_nothing_are_refused(changes):
+    with pytest.raises(ValueError, match=r"bases|folds"):
+        FitConfig(**changes)
