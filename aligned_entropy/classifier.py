@@ -288,7 +288,12 @@ class UncertainClassifier:
         return evaluate(features, self.head, self.saved.baselines, resamples=resamples)
 
     def features(
-        self, data: Any, progress: Progress = lambda done: None, *, label_map: Mapping[str, str] | None = None, **columns: Any
+        self,
+        data: Any,
+        progress: Progress = lambda done: None,
+        *,
+        label_map: Mapping[str, str] | None = None,
+        **columns: Any,
     ) -> Features:
         """Features of labelled texts, from the store on disk where they are there already."""
         if not isinstance(data, LabeledTexts):
@@ -312,7 +317,7 @@ class UncertainClassifier:
             return push_head(folder, repo_id, private=private, token=token)
 
     def attach(self) -> UncertainClassifier:
-        """From now on ``model(**inputs)`` also carries ``.uncertainty`` ``[N]``, and ``.error_probability`` after a fit.
+        """From now on ``model(**inputs)`` carries ``.uncertainty`` ``[N]`` too, and ``.error_probability`` after a fit.
 
         Both are plain attributes of the output, no keys of it: ``Trainer.predict`` and whatever else walks over the
         output's items sees what it always saw. Right under concurrent callers. ``return_dict=False`` is refused

@@ -106,7 +106,9 @@ class Reference(nn.Module):
         global Gaussian; cosine to the nearest vector, mean cosine to the 20 nearest, and the share of the 20 and of
         the 5 nearest that carry the predicted label; the error rate among the 20 nearest.
         """
-        return torch.cat([self._signals(*rows) for rows in zip(hidden_ND.split(2048), predicted_N.split(2048), strict=True)])
+        return torch.cat(
+            [self._signals(*rows) for rows in zip(hidden_ND.split(2048), predicted_N.split(2048), strict=True)]
+        )
 
     def _signals(self, hidden: Tensor, predicted: Tensor) -> Tensor:
         point = hidden.float() @ self.axes

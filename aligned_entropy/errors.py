@@ -1,12 +1,12 @@
 """What can go wrong, as a tree; every message says what was wrong, with the value, and what to do.
 
-    AlignedEntropyError
-    ├── CalibrationError       labelled texts that no head can be fitted on
-    ├── UnsupportedModelError  no classification module found, or not a classifier
-    ├── HeadMismatchError      a saved head that does not belong to this model
-    ├── NotFittedError         an error probability asked for before a fit
-    ├── DataError              a file, column or label that cannot be read
-    └── MissingExtraError      an optional dependency that is not installed
+AlignedEntropyError
+├── CalibrationError       labelled texts that no head can be fitted on
+├── UnsupportedModelError  no classification module found, or not a classifier
+├── HeadMismatchError      a saved head that does not belong to this model
+├── NotFittedError         an error probability asked for before a fit
+├── DataError              a file, column or label that cannot be read
+└── MissingExtraError      an optional dependency that is not installed
 """
 
 

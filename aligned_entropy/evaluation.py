@@ -49,7 +49,10 @@ class Evaluation:
     def best(self, measure: str) -> str:
         """The score that is best by one measure."""
         sign = 1 if measure in LOWER_IS_BETTER or measure == SAME_MAP else -1
-        return min((name for name in self.table if measure in self.table[name]), key=lambda name: sign * self.table[name][measure].value)
+        return min(
+            (name for name in self.table if measure in self.table[name]),
+            key=lambda name: sign * self.table[name][measure].value,
+        )
 
     def __str__(self) -> str:
         measures = list(next(iter(self.table.values())))
@@ -63,7 +66,12 @@ class Evaluation:
 
 
 def evaluate(
-    features: Features, head: AlignedEntropyHead, baselines: Baselines | None = None, *, resamples: int = 1000, seed: int = 0
+    features: Features,
+    head: AlignedEntropyHead,
+    baselines: Baselines | None = None,
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
 ) -> Evaluation:
     """Measure a head, and softmax response, entropy, margin and temperature scaling with it.
 
@@ -91,5 +99,7 @@ def evaluate(
             table[name][SAME_MAP] = bootstrap(
                 CALIBRATION["ece"], errors, calibrated[name], resamples=resamples, seed=seed
             )
-    accuracy = bootstrap(lambda e, _: 1 - float(np.mean(e)), errors, errors, resamples=resamples, seed=seed, stratified=False)
+    accuracy = bootstrap(
+        lambda e, _: 1 - float(np.asarray(e).mean()), errors, errors, resamples=resamples, seed=seed, stratified=False
+    )
     return Evaluation(accuracy, table, errors, scores)

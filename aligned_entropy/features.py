@@ -135,7 +135,9 @@ class FeatureStore:
     def _create(self, name: str, shape: tuple[int, ...]) -> None:
         needed, free = 4 * int(np.prod(shape)), shutil.disk_usage(self.folder).free
         if needed > free:
-            raise OSError(f"{self.folder} has {free:,} bytes free, {name} needs {needed:,}: free some or set ALIEN_CACHE.")
+            raise OSError(
+                f"{self.folder} has {free:,} bytes free, {name} needs {needed:,}: free some or set ALIEN_CACHE."
+            )
         np.lib.format.open_memmap(self.folder / name, mode="w+", dtype=np.float32, shape=shape)
 
     def _flush(self) -> None:

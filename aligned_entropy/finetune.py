@@ -74,7 +74,9 @@ def train_classifier(
     config = config or TrainConfig()
     model = load_for_training(name, data.label_names, config.seed)
     tokenizer = load_tokenizer(name)
-    tokenizer.model_max_length = config.max_length  # saved with it: the classifier is used at the length it was trained at
+    tokenizer.model_max_length = (
+        config.max_length
+    )  # saved with it: the classifier is used at the length it was trained at
     backbone = Backbone(model, tokenizer, max_length=config.max_length, name=resolve(name))
     if config.mode == "freeze":
         _train_top(backbone, data, config, progress)
@@ -124,7 +126,7 @@ def _with_lora(backbone: Backbone) -> nn.Module:
     targets = next((list(group) for group in known if set(group) <= names), None)
     if targets is None:
         raise UnsupportedModelError(
-            f"{type(backbone.inner).__name__} has no attention projections of a known name among {', '.join(sorted(names))}."
+            f"{type(backbone.inner).__name__} has no attention projections of a known name: {', '.join(sorted(names))}."
         )
     lora = LoraConfig(
         task_type=TaskType.SEQ_CLS,
@@ -152,9 +154,7 @@ class _RememberedEncoder(nn.Module):
         return BaseModelOutputWithPooling(last_hidden_state=inputs_embeds, pooler_output=pooled)
 
 
-def _train_top(
-    backbone: Backbone, data: LabeledTexts, config: TrainConfig, progress: Callable[[int], object]
-) -> None:
+def _train_top(backbone: Backbone, data: LabeledTexts, config: TrainConfig, progress: Callable[[int], object]) -> None:
     """Train everything after the encoder (pooler, pre-classifier, classification module) on vectors computed once."""
     model, prefix = backbone.inner, backbone.inner.base_model_prefix
     vectors = torch.from_numpy(_encoder_vectors(backbone, data, progress)).unsqueeze(1)

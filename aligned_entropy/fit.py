@@ -58,7 +58,7 @@ class FitConfig:
 
     @classmethod
     def paper(cls, **changes: Any) -> FitConfig:
-        """The published recipe (arXiv 2505.15443): 27 candidates, chosen by validation ROC-AUC, score not calibrated."""
+        """The published recipe (arXiv 2505.15443): 27 candidates, the best by validation ROC-AUC, not calibrated."""
         published: dict[str, Any] = {
             "bases": ("entropy",),
             "alphas": (0.01, 0.1, 1.0),
@@ -225,7 +225,9 @@ def _calibration(head: AlignedEntropyHead, hidden: Any, labels: Any, logits: Any
             logits = torch.cat([head.copy_logits(rows) for rows in hidden.split(4096)])
     logits = _matrix("logits", logits, head.classes)
     if len(logits) != len(hidden):
-        raise CalibrationError(f"{len(logits)} rows of logits for {len(hidden)} of hidden vectors; there must be one each.")
+        raise CalibrationError(
+            f"{len(logits)} rows of logits for {len(hidden)} of hidden vectors; there must be one each."
+        )
     predicted = logits.argmax(-1)
     errors = (predicted != labels).float()
     wrong, right = int(errors.sum()), int((1 - errors).sum())
@@ -259,8 +261,12 @@ def _calibration(head: AlignedEntropyHead, hidden: Any, labels: Any, logits: Any
     return _Calibration(hidden, logits, labels, predicted, errors, fold)
 
 
+def _tensor(values: Any) -> Tensor:
+    return values.detach().cpu() if isinstance(values, Tensor) else torch.tensor(np.asarray(values))
+
+
 def _matrix(name: str, values: Any, width: int) -> Tensor:
-    matrix = torch.as_tensor(np.asarray(values) if not isinstance(values, Tensor) else values).detach().cpu().float()
+    matrix = _tensor(values).float()
     if matrix.dim() != 2 or matrix.shape[1] != width:
         raise CalibrationError(f"{name} must be [N, {width}] for this classification module, not {list(matrix.shape)}.")
     broken = ~matrix.isfinite().all(1)
@@ -274,7 +280,7 @@ def _matrix(name: str, values: Any, width: int) -> Tensor:
 
 
 def _labels(values: Any, count: int, classes: int) -> Tensor:
-    labels = torch.as_tensor(np.asarray(values) if not isinstance(values, Tensor) else values).detach().cpu()
+    labels = _tensor(values)
     if labels.shape != (count,):
         raise CalibrationError(f"labels must be [{count}], one for every hidden vector, not {list(labels.shape)}.")
     if labels.is_floating_point() and not torch.equal(labels, labels.round()):
@@ -383,7 +389,12 @@ def _kept(
 
 
 def _candidate(
-    head: AlignedEntropyHead, name: str, ranked: Tensor, calibrated: Tensor, settings: dict[str, float], data: _Calibration
+    head: AlignedEntropyHead,
+    name: str,
+    ranked: Tensor,
+    calibrated: Tensor,
+    settings: dict[str, float],
+    data: _Calibration,
 ) -> Candidate:
     errors = data.errors.double().numpy()
     interval = auc_interval(errors, ranked.double().numpy())
@@ -467,14 +478,15 @@ def _choose(scored: list[_Scored], before: _Scored, data: _Calibration, required
     facts = f"ROC-AUC {gain:+.4f} ± {deviation:.4f} against {before.candidate.name}"
     if gain > required * deviation:
         return best, f"{facts}, cross-validated."
-    return before, f"The best other candidate, {best.candidate.name}, is not clearly better ({facts}); the score is kept."
+    return (
+        before,
+        f"The best other candidate, {best.candidate.name}, is not clearly better ({facts}); the score is kept.",
+    )
 
 
 def _summary(data: _Calibration, scored: list[_Scored], chosen: _Scored, before: _Scored, reason: str) -> FitSummary:
     candidates = tuple(s.candidate for s in sorted(scored, key=_rank, reverse=True))
-    return FitSummary(
-        len(data.errors), int(data.errors.sum()), candidates, chosen.candidate, before.candidate, reason
-    )
+    return FitSummary(len(data.errors), int(data.errors.sum()), candidates, chosen.candidate, before.candidate, reason)
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -499,7 +511,9 @@ def _fit_published(classifier: nn.Module, data: _Calibration, config: FitConfig,
         stack = train_published(head.classifier, module_input, data.errors, validation, base, grid, schedule, generator)
         for index, (rate, alpha, beta) in enumerate(settings):
             head = AlignedEntropyHead(classifier, base)
-            head.classifier.load_state_dict({name: value[index] for name, value in stack.parameters.items()}, strict=False)
+            head.classifier.load_state_dict(
+                {name: value[index] for name, value in stack.parameters.items()}, strict=False
+            )
             log_u = head_log_u(head, data.hidden)
             interval = auc_interval(errors, log_u[validation].double().numpy())
             name = f"{base}, lr {rate:g}, alpha {alpha:g}, beta {beta:g}"

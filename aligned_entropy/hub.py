@@ -190,7 +190,9 @@ def check_probe(saved: SavedHead, hidden: Tensor, logits: Tensor, model_name: st
 def _model_card(config: dict[str, Any]) -> str:
     backbone, fit = config["backbone"], config["fit"]
     name = backbone.get("name") or "path-of-the-model"
-    rows = "".join(f"| {key} | {value} |\n" for key, value in (backbone | fit).items() if not isinstance(value, (dict, list)))
+    rows = "".join(
+        f"| {key} | {value} |\n" for key, value in (backbone | fit).items() if not isinstance(value, (dict, list))
+    )
     hub_id = f"base_model: {name}\n" if name.count("/") == 1 and not Path(name).exists() else ""
     return f"""---
 library_name: aligned-entropy

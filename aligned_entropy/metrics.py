@@ -18,7 +18,9 @@ Float = NDArray[np.float64]
 def _checked(errors: ArrayLike, uncertainty: ArrayLike) -> tuple[Float, Float]:
     e, u = np.asarray(errors, dtype=np.float64), np.asarray(uncertainty, dtype=np.float64)
     if e.ndim != 1 or e.shape != u.shape or not len(e):
-        raise ValueError(f"errors and uncertainty must be two equally long, non-empty vectors, not {e.shape} and {u.shape}.")
+        raise ValueError(
+            f"errors and uncertainty must be two equally long, non-empty vectors, not {e.shape} and {u.shape}."
+        )
     binary = (e == 0) | (e == 1)
     if not binary.all():
         raise ValueError(f"errors must be 0 or 1, not {e[~binary][0]}.")
@@ -35,7 +37,7 @@ def _probabilities(errors: ArrayLike, uncertainty: ArrayLike) -> tuple[Float, Fl
 
 
 def _ties(e: Float, u: Float) -> tuple[Float, Float]:
-    """After every distinct score, in rising order and from none on: how many rows so far, and how many of them wrong."""
+    """Rows, and wrong rows among them, up to and with every distinct score in rising order; both start at 0."""
     order = np.argsort(u)
     ranked = u[order]
     ends = np.r_[np.flatnonzero(ranked[1:] != ranked[:-1]) + 1, len(u)]
@@ -74,7 +76,7 @@ def risk_coverage(errors: ArrayLike, uncertainty: ArrayLike) -> tuple[Float, Flo
 
 
 def aurc(errors: ArrayLike, uncertainty: ArrayLike) -> float:
-    """Area under the risk–coverage curve: the mean over k of the error rate among the k most certain (lower is better)."""
+    """Area under the risk–coverage curve: the mean over k of the error rate of the k most certain (lower is better)."""
     return float(risk_coverage(errors, uncertainty)[1].mean())
 
 
@@ -104,7 +106,11 @@ def reliability(errors: ArrayLike, uncertainty: ArrayLike, bins: int = 15) -> tu
     index = np.minimum((u * bins).astype(int), bins - 1)
     counts = np.bincount(index, minlength=bins)
     full = counts > 0
-    return np.bincount(index, u, bins)[full] / counts[full], np.bincount(index, e, bins)[full] / counts[full], counts[full]
+    return (
+        np.bincount(index, u, bins)[full] / counts[full],
+        np.bincount(index, e, bins)[full] / counts[full],
+        counts[full],
+    )
 
 
 RANKING: dict[str, Callable[[ArrayLike, ArrayLike], float]] = {"roc_auc": roc_auc, "pr_auc": pr_auc, "aurc": aurc}

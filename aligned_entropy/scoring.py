@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+
 def _top(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Distance of every class below the top one, a mask of the top one, and the log-odds that it is not it."""
     top, index = logits.max(-1, keepdim=True)
@@ -99,5 +100,3 @@ def alignment_loss(log_u: Tensor, log_u0: Tensor, errors: Tensor, alpha: float |
     log_u = log_u.clamp(min=-80.0)  # a certain row that is wrong costs 80, not infinity
     cross_entropy = -(errors * log_u + (1 - errors) * log1mexp(log_u)).mean(-1)
     return cross_entropy + alpha * (log_u.exp() - log_u0.exp()).square().mean(-1)
-
-

@@ -63,7 +63,9 @@ def bootstrap(
     return Interval(value, float(low), float(high))
 
 
-def _placements(errors: NDArray[np.float64], scores: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _placements(
+    errors: NDArray[np.float64], scores: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Of every wrong row the share of right rows below it, of every right row the share of wrong rows above it."""
     wrong, right = scores[errors == 1], scores[errors == 0]
     sorted_wrong, sorted_right = np.sort(wrong), np.sort(right)
@@ -90,8 +92,10 @@ def auc_interval(errors: NDArray[np.float64], scores: NDArray[np.float64]) -> In
     return Interval(value, min(float(low), value), max(float(high), value))
 
 
-def paired_auc(errors: NDArray[np.float64], first: NDArray[np.float64], second: NDArray[np.float64]) -> tuple[float, float]:
-    """Difference of two ROC-AUC on the same rows, ``first - second``, and its standard error (DeLong); NaN as above."""
+def paired_auc(
+    errors: NDArray[np.float64], first: NDArray[np.float64], second: NDArray[np.float64]
+) -> tuple[float, float]:
+    """``first - second`` of two ROC-AUC on the same rows, and its standard error (DeLong); NaN without both kinds."""
     if not 0 < errors.sum() < len(errors):
         return float("nan"), float("nan")
     wrong_first, right_first = _placements(errors, first)

@@ -15,7 +15,8 @@ def print_table(results: list[dict]) -> None:
         print(f"\n### {result['dataset']}: {result['seeds']} seeds, accuracy {result['accuracy']:.3f}\n")
         print("| score | " + " | ".join(COLUMNS.values()) + " |\n|---|" + "---|" * len(COLUMNS))
         best = {
-            key: (max if key == "roc_auc" else min)(row[key]["value"] for row in result["scores"].values()) for key in COLUMNS
+            key: (max if key == "roc_auc" else min)(row[key]["value"] for row in result["scores"].values())
+            for key in COLUMNS
         }
         for name, row in result["scores"].items():
             cells = []

@@ -43,7 +43,7 @@ def calibrated(rows: int = 1200, width: int = 12, classes: int = 4, seed: int = 
 
 
 def blind_spot(rows: int = 1200, seed: int = 0) -> Scenario:
-    """A model that is confident and wrong where the third coordinate is positive: the hidden vector knows, logits do not."""
+    """A model, confident and wrong where the third coordinate is high: the hidden vector knows, the logits do not."""
     generator = torch.Generator().manual_seed(seed)
     hidden = torch.randn(rows, 8, generator=generator)
     classifier = nn.Linear(8, 2)

@@ -82,7 +82,14 @@ def test_published_recipe_equals_the_loop_over_candidates(module):
     schedule = Schedule(epochs=8, batch_size=64, patience=3)
     head = AlignedEntropyHead(classifier)
     stack = train_published(
-        head.classifier, scenario.hidden, errors, validation, "entropy", grid, schedule, torch.Generator().manual_seed(3)
+        head.classifier,
+        scenario.hidden,
+        errors,
+        validation,
+        "entropy",
+        grid,
+        schedule,
+        torch.Generator().manual_seed(3),
     )
     loop = one_by_one(classifier, scenario.hidden, errors, validation, grid, schedule, 3)
     for index, (auc, parameters) in enumerate(loop):
@@ -116,7 +123,9 @@ def test_balanced_batches_hold_as_many_errors_as_answers():
 
 def test_head_dropout_is_active_while_training_only():
     module = nn.Sequential(nn.Dropout(0.5), nn.Linear(6, 3)).requires_grad_(False)
-    stacked = {name: value.unsqueeze(0).repeat(2, 1, *[1] * (value.dim() - 1)) for name, value in module.named_parameters()}
+    stacked = {
+        name: value.unsqueeze(0).repeat(2, 1, *[1] * (value.dim() - 1)) for name, value in module.named_parameters()
+    }
     x = torch.ones(50, 6)
     assert not torch.equal(stacked_forward(module, stacked, x, True)[0], stacked_forward(module, stacked, x, True)[0])
     torch.testing.assert_close(stacked_forward(module, stacked, x, False)[1], module.eval()(x))

@@ -74,7 +74,10 @@ def test_infinite_shrinkage_is_calibration_alone():
     model.fit(log_u, signals, predicted, scenario.errors, Penalty(1e12, 1e12))
     plain = ErrorModel(6).fit(log_u, signals[:, :0], predicted, scenario.errors)
     torch.testing.assert_close(
-        model(log_u, scenario.hidden, scenario.logits), plain(log_u, scenario.hidden, scenario.logits), atol=1e-3, rtol=0
+        model(log_u, scenario.hidden, scenario.logits),
+        plain(log_u, scenario.hidden, scenario.logits),
+        atol=1e-3,
+        rtol=0,
     )
 
 

@@ -63,7 +63,11 @@ def test_reference_is_used_where_it_helps():
     kind = FitConfig(folds=3, betas=())
     plain = fit_head(classifier, hidden[calibration], labels[calibration], config=kind)
     known = fit_head(
-        classifier, hidden[calibration], labels[calibration], reference=(hidden[training], labels[training]), config=kind
+        classifier,
+        hidden[calibration],
+        labels[calibration],
+        reference=(hidden[training], labels[training]),
+        config=kind,
     )
     assert any("reference" in candidate.name for candidate in known.summary.candidates)
     test = slice(80, 400)

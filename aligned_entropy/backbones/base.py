@@ -54,7 +54,9 @@ class Backbone:
         self.width, self.classes, _ = module_shape(self.classifier)
 
     @classmethod
-    def from_pretrained(cls, name: str | Path, *, device: str | None = None, dtype: Any = None, **options: Any) -> Backbone:
+    def from_pretrained(
+        cls, name: str | Path, *, device: str | None = None, dtype: Any = None, **options: Any
+    ) -> Backbone:
         """Load a path, a hub id or an embedded name; ``options`` are those of the constructor.
 
         Raises:
@@ -91,7 +93,9 @@ class Backbone:
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             digest.update(tensor.detach().contiguous().cpu().reshape(-1).view(torch.uint8).numpy().data)
         tokenizer = getattr(self.tokenizer, "backend_tokenizer", None)
-        described = tokenizer.to_str() if tokenizer is not None else json.dumps(self.tokenizer.get_vocab(), sort_keys=True)
+        described = (
+            tokenizer.to_str() if tokenizer is not None else json.dumps(self.tokenizer.get_vocab(), sort_keys=True)
+        )
         digest.update(described.encode())
         digest.update(f"{self.max_length} {self.capture.name} {self.config.pad_token_id}".encode())
         return digest.hexdigest()
@@ -102,7 +106,9 @@ class Backbone:
             output = self.model(**{name: tensor.to(self.device) for name, tensor in inputs.items()}, return_dict=True)
         return output.hidden.float(), output.logits.float()
 
-    def extract(self, texts: Sequence[str], progress: Callable[[int], object] = lambda done: None) -> tuple[Array, Array]:
+    def extract(
+        self, texts: Sequence[str], progress: Callable[[int], object] = lambda done: None
+    ) -> tuple[Array, Array]:
         """Hidden vectors ``[N, D]`` and logits ``[N, C]`` of texts, in length-sorted batches, in the order given."""
         hidden_ND = np.empty((len(texts), self.width), np.float32)
         logits_NC = np.empty((len(texts), self.classes), np.float32)

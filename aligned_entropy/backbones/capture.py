@@ -23,7 +23,8 @@ SUPPORTED = (
 
 def base_model(model: nn.Module) -> Any:
     """The transformers model inside a PEFT wrapper, or the model itself."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
+    peft: Any = model
+    return peft.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def find_classification_module(model: nn.Module, name: str | None = None) -> tuple[str, nn.Module]:

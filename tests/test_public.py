@@ -1,0 +1,66 @@
+"""The public surface: a name that is added or lost here is a change that users see."""
+
+import inspect
+
+import pytest
+
+import aligned_entropy
+from aligned_entropy import errors
+
+PUBLIC = {
+    "AlignedEntropyError",
+    "AlignedEntropyHead",
+    "CalibrationError",
+    "DataError",
+    "FitConfig",
+    "FitResult",
+    "HeadMismatchError",
+    "MissingExtraError",
+    "NotFittedError",
+    "Predictions",
+    "UncertainClassifier",
+    "UnsupportedModelError",
+    "__version__",
+    "fit_head",
+    "register_pipeline",
+}
+
+
+def test_the_public_names() -> None:
+    assert set(aligned_entropy.__all__) == PUBLIC
+    assert len(aligned_entropy.__all__) == len(PUBLIC)
+    assert set(dir(aligned_entropy)) >= PUBLIC
+
+
+def test_every_error_is_public_and_of_one_family() -> None:
+    classes = {name: kind for name, kind in vars(errors).items() if inspect.isclass(kind)}
+    assert set(classes) == {name for name in PUBLIC if name.endswith("Error")}
+    for name, kind in classes.items():
+        assert getattr(aligned_entropy, name) is kind
+        assert issubclass(kind, errors.AlignedEntropyError)
+        assert name in (errors.__doc__ or "")
+
+
+@pytest.mark.parametrize("name", sorted(PUBLIC - {"__version__"}))
+def test_every_name_can_be_imported_and_is_documented(name: str) -> None:
+    value = getattr(aligned_entropy, name)
+    assert value.__name__ == name
+    assert (value.__doc__ or "").strip()
+    assert not (value.__doc__ or "").startswith(f"{name}("), "the docstring is the one that dataclasses make up"
+    if inspect.isclass(value) and not issubclass(value, Exception):
+        for method, member in vars(value).items():
+            target = member.__func__ if isinstance(member, classmethod | staticmethod) else member
+            target = target.fget if isinstance(target, property) else target
+            if not method.startswith("_") and inspect.isfunction(target):
+                assert inspect.getdoc(getattr(value, method)), f"{name}.{method} has no docstring"
+
+
+def test_unknown_names_are_attribute_errors() -> None:
+    with pytest.raises(AttributeError, match="'aligned_entropy' has no attribute 'nonsense'"):
+        _ = aligned_entropy.nonsense
+
+
+def test_the_version_is_that_of_the_distribution() -> None:
+    from importlib.metadata import version
+
+    assert aligned_entropy.__version__ == version("aligned-entropy")

@@ -1,0 +1,204 @@
+"""The page is read back with an HTML parser."""
+
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from aligned_entropy.evaluation import HEAD, SAME_MAP, Evaluation
+from aligned_entropy.metrics import CALIBRATION, RANKING
+from aligned_entropy.report import write_report
+from aligned_entropy.report.page import CURVE_POINTS, _looks, _risk_figure
+from aligned_entropy.stats import Interval, bootstrap
+
+HOSTILE = '</script><script>alert("1")</script><b>&amp;'
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, text by tag, and the rows of every table."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[tuple[str, str]] = []
+        self.scripts: list[str] = []
+        self.tables: list[list[list[str]]] = []
+        self._open: list[str] = []
+        self.feed(source)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in ("meta", "link", "img", "br"):
+            self._open.append(tag)
+        if tag == "script":
+            self.scripts.append("")
+        if tag == "table":
+            self.tables.append([])
+        if tag == "tr":
+            self.tables[-1].append([])
+        if tag in ("th", "td"):
+            self.tables[-1][-1].append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "script" in self._open:
+            self.scripts[-1] += data
+            return
+        if self._open:
+            self.text.append((self._open[-1], data.strip()))
+        if {"th", "td"} & set(self._open):
+            self.tables[-1][-1][-1] += data.strip() + " "
+
+    def of(self, tag: str) -> list[str]:
+        return [text for kind, text in self.text if kind == tag and text]
+
+    @property
+    def words(self) -> str:
+        return " ".join(text for _, text in self.text)
+
+
+def evaluated(errors: np.ndarray, scores: dict[str, np.ndarray]) -> Evaluation:
+    table = {}
+    for name, score in scores.items():
+        readable = score.min() >= 0 and score.max() <= 1
+        measures = RANKING | (CALIBRATION if readable else {})
+        table[name] = {m: bootstrap(measure, errors, score, resamples=20) for m, measure in measures.items()}
+    accuracy = bootstrap(lambda e, _: 1 - float(np.mean(e)), errors, errors, resamples=20, stratified=False)
+    return Evaluation(accuracy, table, errors, scores)
+
+
+def simulated(rows: int = 400) -> Evaluation:
+    rng = np.random.default_rng(0)
+    own = rng.random(rows)
+    errors = (rng.random(rows) < own**2).astype(float)
+    return evaluated(errors, {"entropy": rng.random(rows), "energy": 9 * own - 5, HEAD: own**2})
+
+
+def write(folder: Path, evaluation: Evaluation, **changes) -> Page:
+    arguments = {"title": "A page", "settings": {"model": "m"}, "examples": {}} | changes
+    path = write_report(folder / "new" / "page.html", evaluation=evaluation, **arguments)
+    return Page(path.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Page:
+    examples = {
+        f"Wrong {HOSTILE}": [{"text": HOSTILE * 2, "predicted": HOSTILE, "true": "negative", "uncertainty": 0.87654}],
+        "Right": [{"text": "x" * 5000, "predicted": 1, "true": 1, "uncertainty": np.float32(0.25)}],
+        "Unknown": [{"text": "fine", "predicted": 1, "true": None, "uncertainty": 0.5}],
+        "Empty": [],
+    }
+    folder = tmp_path_factory.mktemp("report")
+    return write(folder, simulated(), title=HOSTILE, settings={HOSTILE: HOSTILE, "torch": "2"}, examples=examples)
+
+
+def test_nothing_is_loaded_from_elsewhere(page: Page) -> None:
+    assert not [tag for tag, _ in page.tags if tag in ("link", "img", "iframe", "object", "base")]
+    assert not [values for _, values in page.tags if {"src", "href", "srcset"} & set(values)]
+    policy = next(values["content"] for tag, values in page.tags if values.get("http-equiv"))
+    assert policy.startswith("default-src 'none'")
+    assert "http" not in policy
+    assert sum("plotly.js v" in script for script in page.scripts) == 1
+
+
+def test_texts_are_shown_as_they_are(page: Page) -> None:
+    assert "alert(" not in "".join(page.scripts[1:])
+    assert "b" not in {tag for tag, _ in page.tags}
+    assert page.of("h1") == page.of("title") == [HOSTILE]
+    assert f"Wrong {HOSTILE}" in page.of("h3")
+    words = [row for table in page.tables for row in table]
+    assert [f"{HOSTILE * 2} ", f"{HOSTILE} ", "negative ", "wrong ", "0.877 "] in words
+    assert ["fine ", "1 ", "– ", "unknown ", "0.500 "] in words
+    assert [f"{'x' * 600} … ", "1 ", "1 ", "right ", "0.250 "] in words
+    assert [f"{HOSTILE} ", f"{HOSTILE} "] in words
+
+
+def test_names_of_scores_are_shown_as_they_are(tmp_path: Path) -> None:
+    errors = np.array([0, 1.0, 0, 1])
+    page = write(tmp_path, evaluated(errors, {HOSTILE: np.array([0.1, 0.9, 0.3, 0.2])}))
+    assert "alert(" not in "".join(page.scripts[1:]).replace("\\u003cscript\\u003ealert(", "").replace(";alert(", "")
+    assert f"{HOSTILE} " in page.tables[0][1]
+
+
+def test_the_table_marks_the_best_of_every_column(tmp_path: Path) -> None:
+    def row(value: float, *missing: str) -> dict[str, Interval]:
+        measures = ("roc_auc", "aurc", "ece", SAME_MAP)
+        return {measure: Interval(value, value - 0.1, value + 0.1) for measure in measures if measure not in missing}
+
+    table = {"a": row(0.3), "b": row(0.61, "ece"), HEAD: row(0.61) | {"aurc": Interval(*[float("nan")] * 3)}}
+    errors = np.array([0, 1.0, 0, 1])
+    evaluation = Evaluation(Interval(0.5, 0, 1), table, errors, {name: errors / 2 for name in table})
+    page = write(tmp_path, evaluation)
+    assert page.of("strong") == ["0.3000", "0.3000", "0.3000", "0.6100", "0.6100"]  # row by row, a tie marks both
+    header, a, b, head = page.tables[0]
+    assert [cell.split()[0] for cell in header] == ["Score", "ROC-AUC", "AURC", "ECE", "ECE,"]
+    assert ["lower" in cell for cell in header] == [False, False, True, True, True]
+    assert a[1] == "0.3000 0.2000–0.4000 "
+    assert b[3].strip() == head[2].strip() == "–"
+
+
+def test_the_summary_counts(page: Page) -> None:
+    evaluation = simulated()
+    summary = " ".join(page.of("p")[:3])
+    assert f"{evaluation.accuracy.value:.1%} of 400 texts" in summary
+    assert f"{int(evaluation.errors.sum())} answers are wrong" in summary
+    assert f"{evaluation.table[HEAD]['roc_auc'].value:.1%} of all pairs" in summary
+    kept = np.argsort(evaluation.scores[HEAD])[:320]
+    assert f"{evaluation.errors[kept].mean():.1%} are wrong, instead of {evaluation.errors.mean():.1%}" in summary
+
+
+def test_the_error_rates_of_the_kept(page: Page) -> None:
+    evaluation = simulated()
+    header, *rows = page.tables[1]
+    assert [cell.strip() for cell in header[1:]] == ["50%", "70%", "80%", "90%", "100%"]
+    assert [row[0].strip() for row in rows] == list(evaluation.scores)
+    order = np.argsort(evaluation.scores["entropy"])
+    assert rows[0][1].strip() == f"{evaluation.errors[order[:200]].mean():.1%}"
+    assert {row[-1].strip() for row in rows} == {f"{evaluation.errors.mean():.1%}"}
+
+
+def test_only_probabilities_are_in_the_reliability_diagram(page: Page, tmp_path: Path) -> None:
+    risk, diagram = page.scripts[-2:]
+    assert '"name":"energy"' in risk
+    assert '"name":"energy"' not in diagram
+    assert f'"name":"{HEAD}"' in diagram
+    errors = np.array([0, 1.0, 0, 1])
+    without = write(tmp_path, evaluated(errors, {"energy": np.array([-3.0, 2, 1, 0])}))
+    assert not [values for _, values in without.tags if values.get("id") == "reliability"]
+
+
+@pytest.mark.parametrize("error", [0.0, 1.0])
+@pytest.mark.parametrize("rows", [1, 5])
+def test_one_kind_of_answer(error: float, rows: int, tmp_path: Path) -> None:
+    page = write(tmp_path, evaluated(np.full(rows, error), {"entropy": np.linspace(0, 1, rows), HEAD: np.zeros(rows)}))
+    assert "ranking is not defined" in page.words
+    assert "nan" not in page.words
+    assert page.tables[0][1][1].strip() == "–"
+
+
+def test_long_curves_are_thinned() -> None:
+    evaluation = simulated(5000)
+    figure = _risk_figure(evaluation, _looks(list(evaluation.scores), HEAD))
+    assert len(figure.data) == 4
+    for trace in figure.data:
+        assert len(trace.x) <= CURVE_POINTS
+        assert trace.y[-1] == pytest.approx(evaluation.errors.mean(), abs=1e-4)
+    *others, head = figure.data
+    assert head.name == HEAD  # drawn last, above the others
+    assert head.line.width > max(trace.line.width for trace in others)
+    assert len({(trace.line.color, trace.line.dash) for trace in figure.data}) == 4
+
+
+def test_tables_can_be_read_aloud_and_scrolled(page: Page) -> None:
+    assert [values for tag, values in page.tags if tag == "meta" and values.get("name") == "viewport"]
+    assert [values for tag, values in page.tags if tag == "html" and values.get("lang") == "en"]
+    assert all(values.get("scope") in ("col", "row") for tag, values in page.tags if tag == "th")
+    assert all(values.get("aria-label") for tag, values in page.tags if tag == "figure")
+    identifiers = [values["id"] for _, values in page.tags if values.get("id")]
+    assert len(identifiers) == len(set(identifiers))
+    regions = [values for _, values in page.tags if values.get("role") == "region"]
+    assert len(regions) == len(page.tables)
+    assert {values["aria-labelledby"] for values in regions} <= set(identifiers)
