@@ -71,58 +71,53 @@ def texts_key(texts: Sequence[str]) -> str:
 
 
 class FeatureStore:
-    """Memory-mapped features of one list of texts under one model, filled chunk by chunk.
+    """Memory-mapped arrays about one list of texts, filled chunk by chunk.
 
-    A folder with ``hidden.npy``, ``logits.npy`` and ``chunks.json``, which holds the checksum of every finished
-    chunk. A chunk that was not finished, or whose bytes are not those that were written, is computed again; so an
-    interrupted extraction resumes and a damaged file is repaired.
+    A folder with one ``.npy`` file an array and ``chunks.json``, which holds the checksum of every finished chunk. A
+    chunk that was not finished, or whose bytes are not those that were written, is computed again; so an interrupted
+    extraction resumes and a damaged file is repaired.
 
     Args:
         folder: the store's own folder.
-        shape: texts N, width D of the hidden vector, classes C.
+        rows: number of texts N.
+        widths: columns of every array, by name; all are float32.
     """
 
-    def __init__(self, folder: Path, shape: tuple[int, int, int]) -> None:
-        self.folder, self.shape = folder, shape
-        rows, width, classes = shape
+    def __init__(self, folder: Path, rows: int, widths: dict[str, int]) -> None:
+        self.folder, self.rows = folder, rows
+        self._shapes = {folder / f"{name}.npy": (rows, width) for name, width in widths.items()}
         folder.mkdir(parents=True, exist_ok=True)
         self._checksums = self._read_checksums()
         if not self._checksums:
-            self._create("hidden.npy", (rows, width))
-            self._create("logits.npy", (rows, classes))
-        self.hidden: Array = np.load(folder / "hidden.npy", mmap_mode="r+")
-        self.logits: Array = np.load(folder / "logits.npy", mmap_mode="r+")
+            self._create()
 
-    def fill(self, extract: Callable[[slice], tuple[Array, Array]], progress: Callable[[int], object]) -> Features:
-        """Compute what is missing or damaged, and return everything, memory-mapped.
+    def fill(
+        self, extract: Callable[[slice], tuple[Array, ...]], progress: Callable[[int], object]
+    ) -> tuple[Array, ...]:
+        """Compute what is missing or damaged, and return every array, memory-mapped.
 
         Args:
-            extract: hidden and logits of a slice of the texts; reports its own progress.
+            extract: the arrays' rows of a slice of the texts; reports its own progress.
             progress: called with the number of texts that were ready already.
         """
-        for number, start in enumerate(range(0, self.shape[0], CHUNK)):
-            rows = slice(start, min(start + CHUNK, self.shape[0]))
-            if self._checksums.get(number) != self._checksum(rows):
-                self.hidden[rows], self.logits[rows] = extract(rows)
-                self._flush()
-                self._checksums[number] = self._checksum(rows)
-                self._write_checksums()
-            else:
+        arrays = [np.load(path, mmap_mode="r+") for path in self._shapes]
+        for number, start in enumerate(range(0, self.rows, CHUNK)):
+            rows = slice(start, min(start + CHUNK, self.rows))
+            if self._checksums.get(number) == _checksum(arrays, rows):
                 progress(rows.stop - rows.start)
-        return Features(
-            np.load(self.folder / "hidden.npy", mmap_mode="r"), np.load(self.folder / "logits.npy", mmap_mode="r")
-        )
-
-    def _checksum(self, rows: slice) -> int:
-        return zlib.crc32(self.logits[rows].tobytes(), zlib.crc32(self.hidden[rows].tobytes()))
+                continue
+            for array, values in zip(arrays, extract(rows), strict=True):
+                array[rows] = values
+                array.flush()
+            self._checksums[number] = _checksum(arrays, rows)
+            self._write_checksums()
+        return tuple(np.load(path, mmap_mode="r") for path in self._shapes)
 
     def _read_checksums(self) -> dict[int, int]:
-        """Checksums of the finished chunks; none where the files are not those of this shape."""
-        rows, width, classes = self.shape
+        """Checksums of the finished chunks; none where the files are not of these shapes."""
         try:
-            for name, shape in (("hidden.npy", (rows, width)), ("logits.npy", (rows, classes))):
-                if np.load(self.folder / name, mmap_mode="r").shape != shape:
-                    return {}
+            if any(np.load(path, mmap_mode="r").shape != shape for path, shape in self._shapes.items()):
+                return {}
             return {int(k): int(v) for k, v in json.loads((self.folder / "chunks.json").read_text()).items()}
         except (OSError, ValueError, EOFError, AttributeError):
             return {}
@@ -132,14 +127,19 @@ class FeatureStore:
         temporary.write_text(json.dumps(self._checksums))
         temporary.replace(self.folder / "chunks.json")
 
-    def _create(self, name: str, shape: tuple[int, ...]) -> None:
-        needed, free = 4 * int(np.prod(shape)), shutil.disk_usage(self.folder).free
+    def _create(self) -> None:
+        needed = sum(4 * rows * width for rows, width in self._shapes.values())
+        free = shutil.disk_usage(self.folder).free
         if needed > free:
             raise OSError(
-                f"{self.folder} has {free:,} bytes free, {name} needs {needed:,}: free some or set ALIEN_CACHE."
+                f"{self.folder} has {free:,} bytes free, {needed:,} are needed: free some or set ALIEN_CACHE."
             )
-        np.lib.format.open_memmap(self.folder / name, mode="w+", dtype=np.float32, shape=shape)
+        for path, shape in self._shapes.items():
+            np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
 
-    def _flush(self) -> None:
-        for array in (self.hidden, self.logits):
-            array.flush()  # type: ignore[attr-defined]
+
+def _checksum(arrays: Sequence[Array], rows: slice) -> int:
+    checksum = 0
+    for array in arrays:
+        checksum = zlib.crc32(array[rows].tobytes(), checksum)
+    return checksum

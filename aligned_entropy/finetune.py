@@ -6,7 +6,7 @@ The calibration split has no place here: nothing in this module takes one, not e
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +19,7 @@ from .backbones import Backbone
 from .backbones.loading import load_for_training, load_tokenizer, resolve
 from .data import LabeledTexts
 from .errors import MissingExtraError, UnsupportedModelError
+from .features import Array
 
 Mode = Literal["full", "lora", "freeze"]
 
@@ -157,7 +158,7 @@ class _RememberedEncoder(nn.Module):
 def _train_top(backbone: Backbone, data: LabeledTexts, config: TrainConfig, progress: Callable[[int], object]) -> None:
     """Train everything after the encoder (pooler, pre-classifier, classification module) on vectors computed once."""
     model, prefix = backbone.inner, backbone.inner.base_model_prefix
-    vectors = torch.from_numpy(_encoder_vectors(backbone, data, progress)).unsqueeze(1)
+    vectors = torch.tensor(_encoder_vectors(backbone, data.texts, progress)).unsqueeze(1)
     labels = torch.from_numpy(data.labels)
     encoder = getattr(model, prefix)
     setattr(model, prefix, _RememberedEncoder(encoder))
@@ -180,13 +181,15 @@ def _train_top(backbone: Backbone, data: LabeledTexts, config: TrainConfig, prog
         setattr(model, prefix, encoder)
     hidden, logits = (torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True))
     # The training texts' features come for nothing here; kept, a fit with reference=… need not run the encoder again.
-    backbone.store(data.texts).fill(lambda rows: (hidden[rows], logits[rows]), lambda done: None)
+    widths = {"hidden": backbone.width, "logits": backbone.classes}
+    backbone.store(data.texts, widths).fill(lambda rows: (hidden[rows], logits[rows]), lambda done: None)
 
 
-def _encoder_vectors(
-    backbone: Backbone, data: LabeledTexts, progress: Callable[[int], object]
-) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """The encoder's vector that the top layers read, ``[N, D]``: the first token's, or a decoder's last."""
+def _encoder_vectors(backbone: Backbone, texts: Sequence[str], progress: Callable[[int], object]) -> Array:
+    """The encoder's vector that the top layers read, ``[N, D]``: the first token's, or a decoder's last.
+
+    Kept on disk by the encoder's own weights, so that another seed or learning rate need not run it again.
+    """
     if getattr(backbone.config, "classifier_pooling", "cls") != "cls":
         raise UnsupportedModelError(
             f"{type(backbone.inner).__name__} pools by {backbone.config.classifier_pooling!r}; training on a frozen "
@@ -196,15 +199,20 @@ def _encoder_vectors(
     encoder = getattr(backbone.inner, backbone.inner.base_model_prefix)
     handle = encoder.register_forward_hook(lambda _, __, output: seen.append(output[0].detach()))
     decoder = backbone.capture.name == "score"
-    vectors = np.empty((len(data), backbone.config.get_text_config().hidden_size), np.float32)
+    width = backbone.config.get_text_config().hidden_size
+
+    def extract(rows: slice) -> tuple[Array]:
+        vectors = np.empty((len(texts[rows]), width), np.float32)
+        for batch, inputs in backbone.batches(texts[rows]):
+            hidden, _ = backbone.forward(**inputs)
+            vectors[batch] = (hidden if decoder else seen[-1][:, 0]).cpu().numpy()
+            seen.clear()
+            progress(len(batch))
+        return (vectors,)
+
     try:
-        for start in range(0, len(data), 4096):
-            texts = [data.texts[row] for row in range(start, min(start + 4096, len(data)))]
-            for rows, inputs in backbone.batches(texts):
-                hidden, _ = backbone.forward(**inputs)
-                states = seen.pop()
-                vectors[[start + row for row in rows]] = (hidden if decoder else states[:, 0]).cpu().numpy()
-                progress(len(rows))
+        fingerprint = backbone.fingerprint_of(encoder, "encoder")
+        (vectors,) = backbone.store(texts, {"encoder": width}, fingerprint).fill(extract, progress)
     finally:
         handle.remove()
     return vectors

@@ -88,16 +88,18 @@ class Backbone:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over everything that decides features: weights, tokenizer, length, module."""
+        return self.fingerprint_of(self.model, self.capture.name)
+
+    def fingerprint_of(self, part: nn.Module, what: str) -> str:
+        """The same for what a part of the model makes of the texts."""
         digest = hashlib.sha256()
-        for name, tensor in sorted(self.model.state_dict().items()):
+        for name, tensor in sorted(part.state_dict().items()):
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             digest.update(tensor.detach().contiguous().cpu().reshape(-1).view(torch.uint8).numpy().data)
-        tokenizer = getattr(self.tokenizer, "backend_tokenizer", None)
-        described = (
-            tokenizer.to_str() if tokenizer is not None else json.dumps(self.tokenizer.get_vocab(), sort_keys=True)
-        )
-        digest.update(described.encode())
-        digest.update(f"{self.max_length} {self.capture.name} {self.config.pad_token_id}".encode())
+        fast = getattr(self.tokenizer, "backend_tokenizer", None)
+        vocabulary = fast.to_str() if fast is not None else json.dumps(self.tokenizer.get_vocab(), sort_keys=True)
+        digest.update(vocabulary.encode())
+        digest.update(f"{self.max_length} {what} {self.config.pad_token_id}".encode())
         return digest.hexdigest()
 
     def forward(self, **inputs: Tensor) -> tuple[Tensor, Tensor]:
@@ -128,14 +130,18 @@ class Backbone:
         Raises:
             DataError: no texts.
         """
-        return self.store(texts).fill(lambda rows: self.extract(texts[rows], progress), progress)
+        widths = {"hidden": self.width, "logits": self.classes}
+        hidden, logits = self.store(texts, widths).fill(lambda rows: self.extract(texts[rows], progress), progress)
+        return Features(hidden, logits)
 
-    def store(self, texts: Sequence[str]) -> FeatureStore:
-        """The place on disk for the features of a list of texts, filled or not."""
+    def store(self, texts: Sequence[str], widths: dict[str, int], fingerprint: str = "") -> FeatureStore:
+        """The place on disk for arrays about a list of texts under this model, or a part of it; filled or not."""
         if not len(texts):
             raise DataError("there are no texts: an empty list has no features.")
-        key = hashlib.sha256(f"{self.fingerprint} {texts_key(texts)}".encode()).hexdigest()
-        return FeatureStore(cache_folder() / "features" / key[:32], (len(texts), self.width, self.classes))
+        key = hashlib.sha256(
+            f"{fingerprint or self.fingerprint} {texts_key(texts)} {sorted(widths)}".encode()
+        ).hexdigest()
+        return FeatureStore(cache_folder() / "features" / key[:32], len(texts), widths)
 
     def tokenize(self, texts: Sequence[str]) -> dict[str, list[list[int]]]:
         """Token ids and what goes with them, truncated, not padded."""

@@ -1,0 +1,114 @@
+"""The published grid of 27 candidates as one stack, next to a loop that trains them one after another.
+
+    python benchmarks/speed/fit.py --model runs/sst2-0 [--repeats 3]
+
+Same data, settings, batches and early stopping on both sides; the loop is torch's: autograd, fused Adam, OneCycleLR.
+Measured for a linear module (SST-2 features of the model) and for one of RoBERTa-base's size (768 wide, dense + output;
+the same features, zero-padded). Prints a table and one JSON line. Needs the data folder that ALIEN_DATA names.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import statistics
+import time
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from aligned_entropy import UncertainClassifier
+from aligned_entropy.align import Schedule, stacked_roc_auc, train_published
+from aligned_entropy.data import data_folder, load_data
+from aligned_entropy.error_model import stratified_folds
+from aligned_entropy.head import plain_copy
+from aligned_entropy.scoring import log_entropy
+
+
+class DenseHead(nn.Module):
+    """RoBERTa's classification head on one vector."""
+
+    def __init__(self, width: int, classes: int) -> None:
+        super().__init__()
+        self.dense, self.out_proj = nn.Linear(width, width), nn.Linear(width, classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.out_proj(torch.tanh(self.dense(x)))
+
+
+def loop(module, x, errors, validation, grid, schedule, seed) -> list[float]:
+    """One candidate after another; returns their best validation ROC-AUC."""
+    results = []
+    train, held = ~validation, validation
+    xt, et, xv, ev = x[train], errors[train], x[held], errors[held]
+    steps = schedule.epochs * -(-len(xt) // schedule.batch_size)
+    for rate, alpha, beta in grid.tolist():
+        generator = torch.Generator().manual_seed(seed)
+        copy = plain_copy(module).requires_grad_(True)
+        parameters = list(copy.parameters())
+        start = [p.detach().clone() for p in parameters]
+        with torch.no_grad():
+            u0 = log_entropy(copy(xt)).exp()
+        adam = torch.optim.Adam(parameters, lr=rate, fused=True)
+        cycle = torch.optim.lr_scheduler.OneCycleLR(
+            adam, max_lr=rate, total_steps=steps, pct_start=0.1, div_factor=25, final_div_factor=1e4
+        )
+        best, stale = -1.0, 0
+        for _ in range(schedule.epochs):
+            for rows in torch.randperm(len(xt), generator=generator).split(schedule.batch_size):
+                u = log_entropy(copy(xt[rows])).exp()
+                loss = F.binary_cross_entropy(u, et[rows]) + alpha * (u - u0[rows]).square().mean()
+                loss = loss + beta * sum((p - s).square().sum() for p, s in zip(parameters, start, strict=True))
+                adam.zero_grad()
+                loss.backward()
+                adam.step()
+                cycle.step()
+            with torch.no_grad():
+                auc = float(stacked_roc_auc(log_entropy(copy(xv)).unsqueeze(0), ev))
+            best, stale = (auc, 0) if auc > best else (best, stale + 1)
+            if stale == schedule.patience:
+                break
+        results.append(best)
+    return results
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
+    classifier = UncertainClassifier.from_pretrained(options.model)
+    features = classifier.features(load_data(data_folder() / "sst2", "validation"))
+    hidden, errors = torch.tensor(features.hidden), torch.tensor(features.errors).float()
+    torch.manual_seed(0)
+    wide = F.pad(hidden, (0, 768 - hidden.shape[1]))
+    schedule = Schedule()
+    grid = torch.tensor(list(itertools.product(schedule.learning_rates, (0.01, 0.1, 1.0), (0.01, 0.1, 1.0))))
+    validation = torch.from_numpy(stratified_folds(features.errors, 7, 0)) == 0
+    facts = {}
+    print(f"{len(hidden)} texts, {len(grid)} candidates, {torch.get_num_threads()} threads")
+    print(f"{'module':14} {'loop s':>8} {'stack s':>8} {'ratio':>6}  largest difference in ROC-AUC")
+    cases = {"linear": (classifier.backbone.classifier, hidden), "RoBERTa-size": (DenseHead(768, 2), wide)}
+    for name, (module, x) in cases.items():
+        module.requires_grad_(False)
+        times: dict[str, list[float]] = {"loop": [], "stack": []}
+        for _ in range(options.repeats):
+            began = time.perf_counter()
+            one_by_one = loop(module, x, errors, validation, grid, schedule, 0)
+            times["loop"].append(time.perf_counter() - began)
+            began = time.perf_counter()
+            generator = torch.Generator().manual_seed(0)
+            stack = train_published(plain_copy(module), x, errors, validation, "entropy", grid, schedule, generator)
+            times["stack"].append(time.perf_counter() - began)
+        apart = max(abs(a - b) for a, b in zip(one_by_one, stack.roc_auc.tolist(), strict=True))
+        ratio = statistics.median(a / b for a, b in zip(times["loop"], times["stack"], strict=True))
+        medians = {side: statistics.median(values) for side, values in times.items()}
+        facts[name] = {**medians, "ratio": ratio, "apart": apart, "epochs": stack.epochs.tolist()}
+        print(f"{name:14} {medians['loop']:8.2f} {medians['stack']:8.2f} {ratio:6.1f}  {apart:.1e}")
+    print(json.dumps(facts))
+
+
+if __name__ == "__main__":
+    main()
