@@ -61,7 +61,8 @@ class Reference(nn.Module):
     def __init__(self, state: dict[str, Tensor | None]) -> None:
         super().__init__()
         for name in self.__annotations__:
-            self.register_buffer(name, state.get(name))
+            value = state.get(name)
+            self.register_buffer(name, None if value is None else value.contiguous())
 
     @classmethod
     def fit(
@@ -87,7 +88,7 @@ class Reference(nn.Module):
         kept = torch.from_numpy(np.sort(np.random.default_rng(seed).permutation(len(hidden))[:ROWS]))
         return cls(
             {
-                "axes": axes.contiguous(),
+                "axes": axes,
                 "means": means.float(),
                 "seen": counts > 0,
                 "centre": points.mean(0).float(),

@@ -153,6 +153,8 @@ class Backbone:
 
     def batches(self, texts: Sequence[str]) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
         """Padded batches of texts of like length, with the rows that they are."""
+        if not len(texts):
+            return
         encoded = self.tokenize(texts)
         lengths = [len(ids) for ids in encoded["input_ids"]]
         rows: list[int] = []

@@ -104,10 +104,10 @@ def _read_parquet(source: str) -> Iterator[Row]:
         yield from (Row(columns) for columns in batch.to_pylist())
 
 
-def batched(rows: Iterable[Any], size: int = BATCH) -> Iterator[list[Any]]:
-    """Lists of at most ``size`` rows."""
+def batched(rows: Iterable[Any]) -> Iterator[list[Any]]:
+    """Lists of at most ``BATCH`` rows."""
     iterator = iter(rows)
-    while batch := list(islice(iterator, size)):
+    while batch := list(islice(iterator, BATCH)):
         yield batch
 
 

@@ -58,7 +58,7 @@ def loop(module, x, errors, validation, grid, schedule, seed) -> list[float]:
         best, stale = -1.0, 0
         for _ in range(schedule.epochs):
             for rows in torch.randperm(len(xt), generator=generator).split(schedule.batch_size):
-                u = log_entropy(copy(xt[rows])).exp()
+                u = log_entropy(copy(xt[rows])).exp().clamp(max=1.0)
                 loss = F.binary_cross_entropy(u, et[rows]) + alpha * (u - u0[rows]).square().mean()
                 loss = loss + beta * sum((p - s).square().sum() for p, s in zip(parameters, start, strict=True))
                 adam.zero_grad()
