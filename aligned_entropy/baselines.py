@@ -25,7 +25,7 @@ class Baselines:
 
     Attributes:
         temperature: fitted by the likelihood of the true classes of a calibration set (Guo et al., 2017).
-        maps: beta calibration of every score, the very map that a head gets, fitted on the same set.
+        maps: calibration of every score by the very map that a kept score gets, fitted on the same set.
     """
 
     temperature: float
@@ -44,7 +44,7 @@ class Baselines:
         errors = torch.tensor(calibration.errors)
         maps = {}
         for name, log_u in cls(temperature, {}).log_scores(logits).items():
-            bias, a, b = ErrorModel(1).fit(log_u, log_u.new_zeros(len(log_u), 0), labels * 0, errors).line.tolist()
+            bias, a, b = ErrorModel(1).fit(log_u, log_u.new_zeros(len(log_u), 0), logits, errors).line.tolist()
             maps[name] = (bias, a, b)
         return cls(temperature, maps)
 

@@ -1,8 +1,9 @@
 """From a head's score to the probability of an error: a small ridge logistic regression on named signals.
 
-The score itself and the intercept are free; everything else is shrunk towards nothing. With infinite shrinkage the
-model is beta calibration of the score (Kull, Silva Filho and Flach, AISTATS 2017), which keeps its order: Platt's
-map with a slope for each end, since an entropy of one and a probability of one half are the same thing.
+The score comes in by a line, that of beta calibration (Kull, Silva Filho and Flach, AISTATS 2017): Platt's map with a
+slope for each end, since an entropy of one and a probability of one half are the same thing. The line is pulled
+gently towards what the model believes of itself, 1 - max p; everything else is shrunk towards nothing. With infinite
+shrinkage the model is a calibration of the score that keeps its order.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from torch.nn import functional as F
 from .scoring import log1mexp, log_entropy, log_odds, log_softmax_response
 
 DIMENSIONS, ROWS, NEIGHBOURS = 128, 10_000, 20  # bounds of a reference: at most ROWS x DIMENSIONS half floats
+LINE_PENALTY = 10.0  # pull of the line, in examples, where its columns are standardised
 LOG_FLOOR = 80.0  # below exp(-80) a score is as good as zero
 LIMIT = 6.0  # standard deviations at which a signal is cut off: a foreign text must not be extrapolated
 
@@ -147,7 +149,7 @@ def _whitening(centred: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Penalty:
-    """Ridge penalties of an error model: on the standardised signals and on the offsets of the predicted classes."""
+    """Ridge penalties, in examples: on the standardised signals and on the offsets of the predicted classes."""
 
     signals: float
     offsets: float
@@ -210,40 +212,54 @@ class ErrorModel(nn.Module):
         return ((signals_NF - self.mean) / self.scale).clamp(-LIMIT, LIMIT)
 
     def fit(
-        self, log_u: Tensor, signals: Tensor, predicted: Tensor, errors: Tensor, penalty: Penalty | None = None
+        self, log_u: Tensor, signals: Tensor, logits: Tensor, errors: Tensor, penalty: Penalty | None = None
     ) -> ErrorModel:
         """Fit on rows of a calibration set, given their signals; returns itself.
 
         Args:
             log_u: log of the score ``[N]``, from heads that were not trained on the row.
             signals: ``[N, F]`` of :meth:`signals`, from references that do not hold the row.
-            predicted: the model's answers ``[N]``.
+            logits: the model's own, ``[N, C]``.
             errors: ``[N]``.
-            penalty: ridge penalties, in units of examples; without one only the line is fitted, and it never falls,
-                so that the score keeps its order.
+            penalty: ridge penalties; without one only the line is fitted, and it never falls, so that the score keeps
+                its order.
         """
-        line = _line(log_u)
+        line, free = _line(log_u).double(), torch.ones(3, dtype=torch.bool)
         if penalty is None:
-            free = torch.ones(3, dtype=torch.bool)
+            nothing = line[:, :0]
             while True:
-                held = torch.where(free, 1e-6, 1e9).double()
-                solution = _ridge_logistic(line.double(), errors.double(), held).where(free, 0.0)
-                falling = (solution < 0) & torch.tensor([False, True, True])
+                self.line = self._solve(line, free, nothing, logits, errors, line.new_zeros(0))[0]
+                falling = (self.line < 0) & torch.tensor([False, True, True])
                 if not falling.any():
                     break
                 free &= ~falling
-            self.line = solution.float()
             self.weights, self.offsets = signals.new_zeros(0), torch.zeros_like(self.offsets)
             return self
         self.mean = signals.mean(0)
         self.scale = (signals - self.mean).square().mean(0).sqrt().clamp(min=1e-6)
-        one_hot = F.one_hot(predicted, len(self.offsets))
-        design = torch.cat([line, self._standard(signals), one_hot], 1).double()
-        sizes = [3, signals.shape[1], len(self.offsets)]
-        penalties = [1e-6] * 3 + [penalty.signals] * sizes[1] + [penalty.offsets] * sizes[2]
-        solution = _ridge_logistic(design, errors.double(), torch.tensor(penalties).double())
-        self.line, self.weights, self.offsets = solution.float().split(sizes)
+        one_hot = F.one_hot(logits.argmax(-1), len(self.offsets))
+        sizes = [signals.shape[1], len(self.offsets)]
+        penalties = torch.tensor([penalty.signals] * sizes[0] + [penalty.offsets] * sizes[1]).double()
+        columns = torch.cat([self._standard(signals), one_hot], 1).double()
+        self.line, rest = self._solve(line, free, columns, logits, errors, penalties)
+        self.weights, self.offsets = rest.split(sizes)
         return self
+
+    @staticmethod
+    def _solve(
+        line: Tensor, free: Tensor, columns: Tensor, logits: Tensor, errors: Tensor, penalties: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The line, pulled towards the one that repeats what the model believes of itself, and all other weights."""
+        believed = log_odds(log_softmax_response(logits)).double().clamp(-20.0, 20.0)
+        start = torch.zeros(3, dtype=torch.float64)
+        start[free] = torch.linalg.lstsq(line[:, free], believed.unsqueeze(1), driver="gelsd").solution.squeeze(1)
+        scale = line.std(0, correction=0).clamp(min=1e-6)
+        scale[0] = 1.0
+        pull = torch.where(free, LINE_PENALTY, 1e12).double()
+        design = torch.cat([line / scale, columns], 1)
+        solution = _ridge_logistic(design, errors.double(), torch.cat([pull, penalties]), line @ start)
+        moved, rest = solution.split([3, columns.shape[1]])
+        return torch.where(free, start + moved / scale, 0.0).float(), rest.float()
 
 
 def _line(log_u: Tensor) -> Tensor:
@@ -251,11 +267,13 @@ def _line(log_u: Tensor) -> Tensor:
     return torch.stack([torch.ones_like(log_u), log_u.clamp(min=-LOG_FLOOR), -log1mexp(log_u)], -1)
 
 
-def _ridge_logistic(design: Tensor, errors: Tensor, penalty: Tensor, steps: int = 25) -> Tensor:
+def _ridge_logistic(
+    design: Tensor, errors: Tensor, penalty: Tensor, offset: Tensor | float = 0.0, steps: int = 25
+) -> Tensor:
     """Newton's method; a step is at most 5 long, so that separable rows do not throw it out."""
     solution = torch.zeros_like(penalty)
     for _ in range(steps):
-        p = (design @ solution).sigmoid()
+        p = (offset + design @ solution).sigmoid()
         gradient = design.T @ (p - errors) + penalty * solution
         curvature = (p * (1 - p)).clamp(min=1e-6).unsqueeze(1)
         step = torch.linalg.solve((design * curvature).T @ design + penalty.diag(), gradient)

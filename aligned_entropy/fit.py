@@ -384,7 +384,7 @@ def _kept(
     nothing = log_u.new_zeros(len(log_u), 0)
     head.error_model = ErrorModel(head.classes)
     calibrated = _out_of_fold(head.error_model, log_u, nothing, None, data)
-    head.error_model.fit(log_u, nothing, data.predicted, data.errors)
+    head.error_model.fit(log_u, nothing, data.logits, data.errors)
     return _Scored(_candidate(head, name, log_u, calibrated, settings, data), log_u, log_u, calibrated, head)
 
 
@@ -412,7 +412,7 @@ def _out_of_fold(
     result = torch.empty(len(log_u))
     for k in range(int(data.fold.max()) + 1):
         train, test = data.fold != k, data.fold == k
-        model.fit(log_u[train], signals[train], data.predicted[train], data.errors[train], penalty)
+        model.fit(log_u[train], signals[train], data.logits[train], data.errors[train], penalty)
         result[test] = model.combine(log_u[test], signals[test], data.predicted[test])
     return result
 
@@ -459,7 +459,7 @@ def _with_error_model(start: _Scored, name: str, signals: Tensor, model: ErrorMo
             loss = float(F.binary_cross_entropy_with_logits(logit, data.errors))
             if loss < best:
                 penalty, best, calibrated = tried, loss, logit
-    model.fit(start.log_u, signals, data.predicted, data.errors, penalty)
+    model.fit(start.log_u, signals, data.logits, data.errors, penalty)
     head = copy.deepcopy(start.head)
     head.error_model = model
     settings = start.candidate.settings | {"signals": penalty.signals, "offsets": penalty.offsets}
@@ -523,7 +523,7 @@ def _fit_published(classifier: nn.Module, data: _Calibration, config: FitConfig,
     chosen.head.error_model = ErrorModel(chosen.head.classes).fit(  # on rows that the copy was not trained on
         chosen.log_u[validation],
         chosen.log_u.new_zeros(len(errors), 0),
-        data.predicted[validation],
+        data.logits[validation],
         data.errors[validation],
     )
     chosen.head.calibrated = config.calibrated

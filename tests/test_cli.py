@@ -104,7 +104,7 @@ def test_work_that_fails_is_1_with_one_line(workplace, tmp_path, monkeypatch, ca
         with pytest.raises(SystemExit) as ended:
             main()
         assert ended.value.code == 1, arguments
-        printed = [line for line in capsys.readouterr().err.splitlines() if "Loading weights" not in line]
+        printed = [line for line in capsys.readouterr().err.splitlines() if line and "Loading weights" not in line]
         assert len(printed) == 1, printed
         assert printed[0].startswith("alien: ")
 

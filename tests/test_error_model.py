@@ -29,6 +29,17 @@ def test_ridge_logistic_is_scikit_learns():
     np.testing.assert_allclose(own.numpy(), theirs.coef_[0], atol=1e-5)
 
 
+def test_with_few_examples_the_line_is_what_the_model_believes_of_itself():
+    scenario = calibrated(2000)
+    few = slice(0, 12)
+    logits, errors = scenario.logits, scenario.errors
+    log_u = log_softmax_response(logits)
+    model = ErrorModel(4).fit(log_u[few], torch.zeros(12, 0), logits[few], errors[few])
+    p = model(log_u, scenario.hidden, logits).sigmoid()
+    assert (p - log_u.exp()).abs().mean() < 0.12
+    assert ece(errors, p) < 0.12
+
+
 def test_ridge_logistic_survives_separable_rows():
     x = torch.tensor([[1.0, -2.0], [1.0, -1.0], [1.0, 1.0], [1.0, 2.0]], dtype=torch.float64)
     solution = _ridge_logistic(x, torch.tensor([0.0, 0.0, 1.0, 1.0]).double(), torch.tensor([1e-6, 1.0]).double())
@@ -39,7 +50,7 @@ def test_ridge_logistic_survives_separable_rows():
 def test_calibration_alone_keeps_the_order_and_is_calibrated(seed):
     scenario = calibrated(4000, seed=seed)
     fit, test = scenario.half(0), scenario.half(1)
-    model = ErrorModel(4).fit(log_entropy(fit.logits), torch.zeros(2000, 0), fit.logits.argmax(-1), fit.errors)
+    model = ErrorModel(4).fit(log_entropy(fit.logits), torch.zeros(2000, 0), fit.logits, fit.errors)
     log_u = log_entropy(test.logits)
     p = model(log_u, test.hidden, test.logits).sigmoid()
     order = log_u.argsort()
@@ -51,15 +62,15 @@ def test_calibration_alone_keeps_the_order_and_is_calibrated(seed):
 def test_calibration_never_falls_even_if_the_score_is_upside_down():
     scenario = calibrated(1000)
     upside_down = torch.log1p(-log_entropy(scenario.logits).exp().clamp(max=0.999))
-    model = ErrorModel(4).fit(upside_down, torch.zeros(1000, 0), scenario.logits.argmax(-1), scenario.errors)
+    model = ErrorModel(4).fit(upside_down, torch.zeros(1000, 0), scenario.logits, scenario.errors)
     assert (model.line[1:] >= 0).all()
 
 
 def test_class_offsets_find_the_classes_that_are_wrong_more_often():
     scenario = class_bias()
     fit, test = scenario.half(0), scenario.half(1)
-    log_u, predicted = log_softmax_response(fit.logits), fit.logits.argmax(-1)
-    model = ErrorModel(6).fit(log_u, torch.zeros(1000, 0), predicted, fit.errors, Penalty(1.0, 10.0))
+    log_u = log_softmax_response(fit.logits)
+    model = ErrorModel(6).fit(log_u, torch.zeros(1000, 0), fit.logits, fit.errors, Penalty(1.0, 10.0))
     assert model.offsets[4:].min() > model.offsets[:4].max()
     before = log_softmax_response(test.logits)
     after = model(before, test.hidden, test.logits)
@@ -68,11 +79,11 @@ def test_class_offsets_find_the_classes_that_are_wrong_more_often():
 
 def test_infinite_shrinkage_is_calibration_alone():
     scenario = class_bias()
-    log_u, predicted = log_softmax_response(scenario.logits), scenario.logits.argmax(-1)
+    log_u = log_softmax_response(scenario.logits)
     model = ErrorModel(6, use_logits=True)
     signals = model.signals(scenario.hidden, scenario.logits)
-    model.fit(log_u, signals, predicted, scenario.errors, Penalty(1e12, 1e12))
-    plain = ErrorModel(6).fit(log_u, signals[:, :0], predicted, scenario.errors)
+    model.fit(log_u, signals, scenario.logits, scenario.errors, Penalty(1e12, 1e12))
+    plain = ErrorModel(6).fit(log_u, signals[:, :0], scenario.logits, scenario.errors)
     torch.testing.assert_close(
         model(log_u, scenario.hidden, scenario.logits),
         plain(log_u, scenario.hidden, scenario.logits),
@@ -137,7 +148,7 @@ def test_reference_is_bounded_and_copes_with_unseen_classes():
 
 def test_state_round_trip_gives_the_same_answers():
     scenario = blind_spot(400)
-    predicted, errors = scenario.logits.argmax(-1), scenario.errors
+    errors = scenario.errors
     references = (
         Reference.fit(scenario.hidden, scenario.labels, 2),
         Reference.fit(scenario.hidden, scenario.labels, 2, errors),
@@ -145,7 +156,7 @@ def test_state_round_trip_gives_the_same_answers():
     model = ErrorModel(2, True, references)
     signals = model.signals(scenario.hidden, scenario.logits)
     log_u = log_entropy(scenario.logits)
-    model.fit(log_u, signals, predicted, errors, Penalty(10.0, 10.0))
+    model.fit(log_u, signals, scenario.logits, errors, Penalty(10.0, 10.0))
     again = ErrorModel.from_state(2, True, model.state_dict())
     expected = model(log_u, scenario.hidden, scenario.logits)
     assert torch.equal(again(log_u, scenario.hidden, scenario.logits), expected)
@@ -156,7 +167,7 @@ def test_foreign_vectors_are_not_extrapolated():
     model = ErrorModel(2, True, (Reference.fit(scenario.hidden, scenario.labels, 2),))
     signals = model.signals(scenario.hidden, scenario.logits)
     log_u = log_entropy(scenario.logits)
-    model.fit(log_u, signals, scenario.logits.argmax(-1), scenario.errors, Penalty(10.0, 10.0))
+    model.fit(log_u, signals, scenario.logits, scenario.errors, Penalty(10.0, 10.0))
     far = 1e4 * scenario.hidden[:5]
     assert model(log_u[:5], far, scenario.logits[:5]).abs().max() < 100
 
