@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .classifier import Predictions, UncertainClassifier
+    from .classifier import UncertainClassifier
     from .errors import (
         AlignedEntropyError,
         CalibrationError,
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     )
     from .fit import FitConfig, FitResult, fit_head
     from .head import AlignedEntropyHead
+    from .predictions import Predictions
 
 __version__ = "0.1.0"
 
@@ -32,7 +33,7 @@ _HOMES = {
     "HeadMismatchError": "errors",
     "MissingExtraError": "errors",
     "NotFittedError": "errors",
-    "Predictions": "classifier",
+    "Predictions": "predictions",
     "UncertainClassifier": "classifier",
     "UnsupportedModelError": "errors",
     "fit_head": "fit",

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from .backbones import Backbone
 from .baselines import Baselines
@@ -21,90 +18,9 @@ from .features import Features
 from .fit import FitConfig, FitResult, fit_head
 from .head import AlignedEntropyHead
 from .hub import SavedHead, check_probe, load_head, plain_probe, push_head, read_config, resolve_head, save_head
-
-if TYPE_CHECKING:
-    import pandas as pd
-    import pyarrow as pa
+from .predictions import Predictions
 
 Progress = Callable[[int], object]
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The answer for one text; fields as in :class:`Predictions`."""
-
-    label: str
-    probabilities: NDArray[np.float32]
-    uncertainty: float
-    error_probability: float | None
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """Answers for N texts, as arrays; iterates row by row.
-
-    Attributes:
-        classes: index of the predicted class, ``[N]`` int.
-        label_names: names of the C classes.
-        probabilities: the model's own softmax, ``[N, C]`` float32.
-        uncertainty: what the head says, ``[N]`` float32 in [0, 1]; the predictive entropy before a fit.
-    """
-
-    classes: NDArray[np.int64]
-    label_names: list[str]
-    probabilities: NDArray[np.float32]
-    uncertainty: NDArray[np.float32]
-    calibrated: NDArray[np.float32] | None
-
-    @property
-    def labels(self) -> NDArray[np.str_]:
-        """Names of the predicted classes, ``[N]``."""
-        return np.asarray(self.label_names)[self.classes]
-
-    @property
-    def error_probability(self) -> NDArray[np.float32]:
-        """Calibrated probability that the answer is wrong, ``[N]``.
-
-        Raises:
-            NotFittedError: before a fit.
-        """
-        if self.calibrated is None:
-            raise NotFittedError(
-                "the probability of an error is known after a fit only: call fit() with labelled texts, or load a "
-                "fitted head with head='…'. Before that there is `.uncertainty`, the predictive entropy."
-            )
-        return self.calibrated
-
-    def __len__(self) -> int:
-        return len(self.classes)
-
-    def __getitem__(self, row: int) -> Prediction:
-        calibrated = None if self.calibrated is None else float(self.calibrated[row])
-        return Prediction(
-            str(self.label_names[self.classes[row]]), self.probabilities[row], float(self.uncertainty[row]), calibrated
-        )
-
-    def __iter__(self) -> Iterator[Prediction]:
-        return (self[row] for row in range(len(self)))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Columns: label, uncertainty, error_probability after a fit, and one ``probability_<name>`` a class."""
-        columns: dict[str, Any] = {"label": self.labels, "uncertainty": self.uncertainty}
-        if self.calibrated is not None:
-            columns["error_probability"] = self.calibrated
-        return columns | {f"probability_{n}": self.probabilities[:, i] for i, n in enumerate(self.label_names)}
-
-    def to_pandas(self) -> pd.DataFrame:
-        """The columns of :meth:`to_dict` as a data frame."""
-        import pandas as pd
-
-        return pd.DataFrame(self.to_dict())
-
-    def to_arrow(self) -> pa.Table:
-        """The columns of :meth:`to_dict` as an Arrow table."""
-        import pyarrow as pa
-
-        return pa.table(self.to_dict())
 
 
 class UncertainClassifier:

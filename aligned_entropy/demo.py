@@ -11,11 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from .classifier import Predictions, UncertainClassifier
+from .classifier import UncertainClassifier
 from .data import LabeledTexts, labeled_texts, load_data
 from .evaluation import evaluate
 from .finetune import TrainConfig, train_classifier
 from .fit import FitConfig
+from .predictions import Predictions
 from .report import write_report
 
 ProgressBar = Callable[[str, int | None], AbstractContextManager[Callable[[int], object]]]

@@ -1,0 +1,131 @@
+"""The calibration set: checked, as tensors, or an error that says why no head can come of it."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .error_model import NEIGHBOURS, stratified_folds
+from .errors import CalibrationError
+from .head import AlignedEntropyHead
+
+MINIMUM_ERRORS = 10  # of either kind: below that no fold has two of them
+SUSPICIOUS_ERROR_RATE = 0.01
+
+
+@dataclass(frozen=True)
+class CalibrationSet:
+    """The calibration set as tensors."""
+
+    hidden: Tensor
+    logits: Tensor
+    labels: Tensor
+    predicted: Tensor
+    errors: Tensor
+    fold: Tensor
+
+    @property
+    def folds(self) -> int:
+        """How many folds there are."""
+        return int(self.fold.max()) + 1
+
+
+def calibration_set(
+    head: AlignedEntropyHead, hidden: Any, labels: Any, logits: Any, folds: int, seed: int
+) -> CalibrationSet:
+    """Everything as tensors on the CPU, or an error that says why no head can come of it."""
+    hidden = _matrix("hidden", hidden, head.width)
+    labels = _labels(labels, len(hidden), head.classes)
+    if logits is None:
+        with torch.no_grad():
+            logits = torch.cat([head.copy_logits(rows) for rows in hidden.split(4096)])
+    logits = _matrix("logits", logits, head.classes)
+    if len(logits) != len(hidden):
+        raise CalibrationError(
+            f"{len(logits)} rows of logits for {len(hidden)} of hidden vectors; there must be one each."
+        )
+    predicted = logits.argmax(-1)
+    errors = (predicted != labels).float()
+    wrong, right = int(errors.sum()), int((1 - errors).sum())
+    if len(labels.unique()) < 2:
+        raise CalibrationError(
+            f"all {len(labels)} labels are class {int(labels[0])}: calibrate on texts of every class that will be met."
+        )
+    if wrong < MINIMUM_ERRORS:
+        raise CalibrationError(
+            f"the model is wrong on {wrong} of {len(errors)} calibration texts; at least {MINIMUM_ERRORS} errors are "
+            "needed. Texts that it was trained on show none: use held-out texts, and more of them."
+        )
+    if right < MINIMUM_ERRORS:
+        raise CalibrationError(
+            f"the model is right on {right} of {len(errors)} calibration texts; at least {MINIMUM_ERRORS} are needed. "
+            "Check that the labels are in the model's order."
+        )
+    if wrong / len(errors) < SUSPICIOUS_ERROR_RATE:
+        warnings.warn(
+            f"the model is wrong on only {wrong / len(errors):.2%} of the calibration texts. If it was trained on them "
+            "the head learns nothing of new texts: calibrate on held-out ones.",
+            stacklevel=3,
+        )
+    elif right / len(errors) < 1 / head.classes:
+        warnings.warn(
+            f"the model is right on {right / len(errors):.1%} of the calibration texts, less than guessing among "
+            f"{head.classes} classes: check that the labels are in the model's order.",
+            stacklevel=3,
+        )
+    fold = torch.from_numpy(stratified_folds(errors.numpy(), folds, seed))
+    return CalibrationSet(hidden, logits, labels, predicted, errors, fold)
+
+
+def _tensor(values: Any) -> Tensor:
+    return values.detach().cpu() if isinstance(values, Tensor) else torch.tensor(np.asarray(values))
+
+
+def _matrix(name: str, values: Any, width: int) -> Tensor:
+    matrix = _tensor(values).float()
+    if matrix.dim() != 2 or matrix.shape[1] != width:
+        raise CalibrationError(f"{name} must be [N, {width}] for this classification module, not {list(matrix.shape)}.")
+    broken = ~matrix.isfinite().all(1)
+    if broken.any():
+        row = int(broken.nonzero()[0])
+        raise CalibrationError(
+            f"{name} holds NaN or infinity in {int(broken.sum())} of {len(matrix)} rows, the first is row {row}: "
+            "a half-precision model may have overflowed; run it in float32 or bfloat16."
+        )
+    return matrix
+
+
+def _labels(values: Any, count: int, classes: int) -> Tensor:
+    labels = _tensor(values)
+    if labels.shape != (count,):
+        raise CalibrationError(f"labels must be [{count}], one for every hidden vector, not {list(labels.shape)}.")
+    if labels.is_floating_point() and not torch.equal(labels, labels.round()):
+        raise CalibrationError(f"labels must be whole numbers, not {float(labels[labels != labels.round()][0])}.")
+    labels = labels.long()
+    outside = labels[(labels < 0) | (labels >= classes)]
+    if len(outside):
+        raise CalibrationError(
+            f"{len(outside)} of {count} labels are outside 0 … {classes - 1}, the classes of the model; the first is "
+            f"{int(outside[0])}. Map the labels to the model's classes, or check that this is the right model."
+        )
+    return labels
+
+
+def checked_reference(hidden: Any, labels: Any, data: CalibrationSet) -> tuple[Tensor, Tensor]:
+    """Hidden vectors and labels of a reference, checked against the calibration set; a large overlap is called out."""
+    known = _matrix("reference hidden", hidden, data.hidden.shape[1])
+    if len(known) <= NEIGHBOURS:
+        raise CalibrationError(f"a reference of {len(known)} vectors is too small; more than {NEIGHBOURS} are needed.")
+    shared = {row.tobytes() for row in known.numpy()} & {row.tobytes() for row in data.hidden.numpy()}
+    if len(shared) > 0.1 * len(data.hidden):
+        warnings.warn(
+            f"{len(shared)} calibration vectors stand in the reference too: texts that the classifier was trained on "
+            "show no errors to learn from. Calibrate on held-out texts.",
+            stacklevel=4,
+        )
+    return known, _labels(labels, len(known), data.logits.shape[1])
