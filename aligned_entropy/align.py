@@ -7,7 +7,6 @@ Two ways: :func:`align_last_layer`, a full-batch solver without a learning rate 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +14,9 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 from torch.nn import functional as F
 
-from .scoring import BASE_SCORES, alignment_loss, log1mexp
+from .scoring import BASE_SCORES, LOG_FLOOR, alignment_loss, alignment_slope, log1mexp, score_and_slope
+
+STACKED_PARAMETERS = 500_000  # what trains in one stack: beyond a processor's cache a stack is slower than a loop
 
 
 def final_linear(module: nn.Module) -> nn.Linear:
@@ -88,7 +89,7 @@ def align_last_layer(
     def loss() -> Tensor:
         solver.zero_grad()
         moved = (centred @ shift.reshape(-1, width).T).reshape(-1, copies, classes).transpose(0, 1)
-        log_u = BASE_SCORES[base](logits0 + moved + bias).clamp(min=-80.0)
+        log_u = BASE_SCORES[base](logits0 + moved + bias).clamp(min=LOG_FLOOR)
         a, b, c = line.split(1, 1)
         odds = a.exp() * log_u - b.exp() * log1mexp(log_u) + c + offsets[:, predicted]
         cross_entropy = F.binary_cross_entropy_with_logits(odds, errors.expand_as(odds), reduction="none")
@@ -181,9 +182,9 @@ def train_published(
     base: str,
     grid: Tensor,
     schedule: Schedule,
-    generator: torch.Generator,
+    seed: int,
 ) -> Published:
-    """Train every candidate of a grid by the published recipe, all in one stack; those that stop early leave it.
+    """Train every candidate of a grid by the published recipe, in stacks; those that stop early leave theirs.
 
     Args:
         classifier: the module to copy, float32; not changed.
@@ -193,29 +194,55 @@ def train_published(
         base: name of the base score.
         grid: learning rate, alpha and beta of each candidate, ``[G, 3]``.
         schedule: all other settings.
-        generator: of the batches.
+        seed: of the batches, which are the same for every candidate.
     """
+    size = sum(parameter.numel() for parameter in classifier.parameters())
+    stacks = []
+    for part in grid.split(max(1, STACKED_PARAMETERS // size)):
+        generator = torch.Generator().manual_seed(seed)
+        stacks.append(_train_stack(classifier, module_input, errors, validation, base, part, schedule, generator))
+    classifier.eval()
+    return Published(
+        {name: torch.cat([stack.parameters[name] for stack in stacks]) for name in stacks[0].parameters},
+        torch.cat([stack.roc_auc for stack in stacks]),
+        torch.cat([stack.epochs for stack in stacks]),
+    )
+
+
+def _train_stack(
+    classifier: nn.Module,
+    module_input: Tensor,
+    errors: Tensor,
+    validation: Tensor,
+    base: str,
+    grid: Tensor,
+    schedule: Schedule,
+    generator: torch.Generator,
+) -> Published:
     size = len(grid)
     parameters, _ = stack_module_state([classifier] * size)
     parameters = {name: value.detach().clone() for name, value in parameters.items()}
     start = {name: value[:1].clone() for name, value in parameters.items()}
     score = BASE_SCORES[base]
+    gradients = _linear_gradients if isinstance(classifier, nn.Linear) else _module_gradients
     with torch.no_grad():
         log_u0 = score(stacked_forward(classifier, start, module_input, train=False))[0]
     x, e, u0 = module_input[~validation], errors[~validation], log_u0[~validation]
     x_validation, e_validation = module_input[validation], errors[validation]
     adam = _StackedAdam(parameters, grid[:, 0])
     batches = math.ceil(len(x) / schedule.batch_size)
-    rates, momenta = schedule.one_cycle(schedule.epochs * batches)
-    alpha, beta = grid[:, 1], grid[:, 2]
+    rates, momenta = (values.tolist() for values in schedule.one_cycle(schedule.epochs * batches))
+    alpha, beta = grid[:, 1:2], grid[:, 2]
     active = torch.arange(size)
     best = Published({k: v.clone() for k, v in parameters.items()}, torch.full((size,), -1.0), torch.zeros(size))
     stale = torch.zeros(size)
     step = 0
     for epoch in range(1, schedule.epochs + 1):
         for rows in _epoch_rows(e, schedule, generator).split(schedule.batch_size):
-            gradients = _gradients(classifier, adam.parameters, start, score, x[rows], u0[rows], e[rows], alpha, beta)
-            adam.step(gradients, float(rates[step]), float(momenta[step]))
+            found = gradients(classifier, adam.parameters, base, x[rows], u0[rows], e[rows], alpha)
+            for name, gradient in found.items():  # L2-SP
+                gradient.add_(_column(2 * beta, gradient) * (adam.parameters[name] - start[name]))
+            adam.step(found, rates[step], momenta[step])
             step += 1
         with torch.no_grad():
             scores = score(stacked_forward(classifier, adam.parameters, x_validation, train=False))
@@ -233,7 +260,6 @@ def train_published(
             adam.keep(going)
         if not len(active):
             break
-    classifier.eval()
     return best
 
 
@@ -244,25 +270,39 @@ def _epoch_rows(errors: Tensor, schedule: Schedule, generator: torch.Generator) 
     return torch.multinomial(weight, len(errors), replacement=True, generator=generator)
 
 
-def _gradients(
+def _linear_gradients(
     classifier: nn.Module,
     parameters: dict[str, Tensor],
-    start: dict[str, Tensor],
-    score: Callable[[Tensor], Tensor],
+    base: str,
     x: Tensor,
     log_u0: Tensor,
     errors: Tensor,
     alpha: Tensor,
-    beta: Tensor,
 ) -> dict[str, Tensor]:
+    """Gradients of the loss of every copy of a linear layer, by hand: two matrix products for the whole stack."""
+    logits = stacked_forward(classifier, parameters, x, train=True)
+    log_u, slope = score_and_slope(base, logits)
+    slope = slope * alignment_slope(log_u, log_u0, errors, alpha).unsqueeze(-1)
+    weight = parameters["weight"]
+    flat = slope.transpose(1, 2).reshape(-1, len(x))
+    gradients = {"weight": (flat @ x).reshape(weight.shape)}
+    return gradients | ({"bias": slope.sum(1)} if "bias" in parameters else {})
+
+
+def _module_gradients(
+    classifier: nn.Module,
+    parameters: dict[str, Tensor],
+    base: str,
+    x: Tensor,
+    log_u0: Tensor,
+    errors: Tensor,
+    alpha: Tensor,
+) -> dict[str, Tensor]:
+    """The same for any other module, by autograd."""
     leaves = {name: value.detach().requires_grad_() for name, value in parameters.items()}
-    log_u = score(stacked_forward(classifier, leaves, x, train=True))
-    loss = alignment_loss(log_u, log_u0, errors, alpha).sum()  # candidates share nothing: the sum's gradient is each's
-    gradients = torch.autograd.grad(loss, list(leaves.values()))
-    return {
-        name: gradient + 2 * _column(beta, gradient) * (parameters[name] - start[name])  # L2-SP
-        for name, gradient in zip(leaves, gradients, strict=True)
-    }
+    log_u = BASE_SCORES[base](stacked_forward(classifier, leaves, x, train=True))
+    loss = alignment_loss(log_u, log_u0, errors, alpha.squeeze(1)).sum()  # copies share nothing: each gets its own
+    return dict(zip(leaves, torch.autograd.grad(loss, list(leaves.values())), strict=True))
 
 
 def _column(values: Tensor, like: Tensor) -> Tensor:

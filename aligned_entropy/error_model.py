@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .scoring import log1mexp, log_entropy, log_odds, log_softmax_response
+from .scoring import LOG_FLOOR, log1mexp, log_entropy, log_odds, log_softmax_response
 
 DIMENSIONS, ROWS, NEIGHBOURS = 128, 10_000, 20  # bounds of a reference: at most ROWS x DIMENSIONS half floats
 LINE_PENALTY = 10.0  # pull of the line, in examples, where its columns are standardised
-LOG_FLOOR = 80.0  # below exp(-80) a score is as good as zero
 LIMIT = 6.0  # standard deviations at which a signal is cut off: a foreign text must not be extrapolated
 
 
@@ -264,7 +263,7 @@ class ErrorModel(nn.Module):
 
 def _line(log_u: Tensor) -> Tensor:
     """What the score itself contributes, ``[N, 3]``: a one, log u, and -log(1 - u)."""
-    return torch.stack([torch.ones_like(log_u), log_u.clamp(min=-LOG_FLOOR), -log1mexp(log_u)], -1)
+    return torch.stack([torch.ones_like(log_u), log_u.clamp(min=LOG_FLOOR), -log1mexp(log_u)], -1)
 
 
 def _ridge_logistic(

@@ -5,6 +5,7 @@ The calibration split has no place here: nothing in this module takes one, not e
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -89,7 +90,7 @@ def train_classifier(
 
 
 def _train_through(backbone: Backbone, data: LabeledTexts, config: TrainConfig) -> nn.Module:
-    from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
+    from transformers import DataCollatorWithPadding, PrinterCallback, Trainer, TrainingArguments
 
     model = _with_lora(backbone) if config.mode == "lora" else backbone.model
     encoded = backbone.tokenize([data.texts[row] for row in range(len(data))])
@@ -109,10 +110,13 @@ def _train_through(backbone: Backbone, data: LabeledTexts, config: TrainConfig) 
             save_strategy="no",
             report_to=[],
             seed=config.seed,
+            disable_tqdm=not sys.stderr.isatty(),
             dataloader_pin_memory=torch.cuda.is_available(),
         )
         collator = DataCollatorWithPadding(backbone.tokenizer)
-        Trainer(model, arguments, train_dataset=rows, data_collator=collator).train()
+        trainer = Trainer(model, arguments, train_dataset=rows, data_collator=collator)
+        trainer.remove_callback(PrinterCallback)  # it would write into the answer of the command
+        trainer.train()
     return model.cpu().eval()
 
 

@@ -141,7 +141,6 @@ def _fit_published(classifier: nn.Module, data: CalibrationSet, config: FitConfi
     held_out = max(2, round(1 / schedule.validation_fraction))
     validation = torch.from_numpy(stratified_folds(data.errors.numpy(), held_out, config.seed)) == 0
     errors = data.errors[validation].double().numpy()
-    generator = torch.Generator().manual_seed(config.seed)
     settings = list(itertools.product(schedule.learning_rates, config.alphas, config.betas))
     grid = torch.tensor(settings)
     simple, trained = [], []
@@ -151,7 +150,9 @@ def _fit_published(classifier: nn.Module, data: CalibrationSet, config: FitConfi
         interval = auc_interval(errors, log_u[validation].double().numpy())
         simple.append(Scored(Candidate(f"{base}, untrained", base, False, interval), log_u, log_u, log_u, head))
         module_input = head.module_input(data.hidden)
-        stack = train_published(head.classifier, module_input, data.errors, validation, base, grid, schedule, generator)
+        stack = train_published(
+            head.classifier, module_input, data.errors, validation, base, grid, schedule, config.seed
+        )
         for index, (rate, alpha, beta) in enumerate(settings):
             head = AlignedEntropyHead(classifier, base)
             head.classifier.load_state_dict(

@@ -13,6 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+LOG_FLOOR = -80.0  # a certain row that is wrong costs 80, not infinity
+CEILING = -6e-8  # u = 1 is kept one float32 step below it, so that log(1 - u) stays finite
+
 
 def _top(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Distance of every class below the top one, a mask of the top one, and the log-odds that it is not it."""
@@ -28,19 +31,27 @@ def log_softmax_response(logits: Tensor) -> Tensor:
     return F.logsigmoid(_top(logits.float())[2])
 
 
-def log_entropy(logits: Tensor) -> Tensor:
-    """``log u`` of the normalised predictive entropy, ``u = -sum(p log p) / log C``, for logits ``[..., C]``.
+def _entropy_terms(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """``log(-p log p)`` and ``log p``, ``[..., C]``, finite for any gap that float32 holds.
 
-    Source: ALIEN, arXiv 2505.15443. Finite for any gap that float32 holds: with ``L`` the log-odds against the
-    top class, ``-log p_top = softplus(L)``, which behaves as ``exp(L)`` long after ``log p_top`` rounds to zero.
+    With ``L`` the log-odds against the top class, ``-log p_top = softplus(L)``, which behaves as ``exp(L)`` long after
+    ``log p_top`` rounds to zero.
     """
     gap, is_top, log_odds_other = _top(logits.float())
     log_other = log_odds_other.unsqueeze(-1)
     nll_top = F.softplus(log_other)
     log_nll_top = torch.where(log_other < -15, log_other, F.softplus(log_other.clamp(min=-15)).log())
-    nll = (gap + nll_top).masked_fill(is_top, 1.0)
-    log_nll = torch.where(is_top, log_nll_top, nll.log())
-    return torch.logsumexp(log_nll - gap - nll_top, -1) - math.log(math.log(logits.shape[-1]))
+    log_p = -gap - nll_top
+    log_nll = torch.where(is_top, log_nll_top, (-log_p).masked_fill(is_top, 1.0).log())
+    return log_nll + log_p, log_p
+
+
+def log_entropy(logits: Tensor) -> Tensor:
+    """``log u`` of the normalised predictive entropy, ``u = -sum(p log p) / log C``, for logits ``[..., C]``.
+
+    Source: ALIEN, arXiv 2505.15443.
+    """
+    return torch.logsumexp(_entropy_terms(logits)[0], -1) - math.log(math.log(logits.shape[-1]))
 
 
 def log_smoothmax(logits: Tensor, sharpness: float = 100.0) -> Tensor:
@@ -74,9 +85,25 @@ BASE_SCORES: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+def score_and_slope(base: str, logits: Tensor) -> tuple[Tensor, Tensor]:
+    """``log u`` ``[...]`` of a base score and its gradient in the logits ``[..., C]``, without a graph.
+
+    For the entropy the gradient is ``w - p``, w being the share that a class has in the entropy.
+    """
+    if base == "entropy":
+        terms, log_p = _entropy_terms(logits)
+        log_u = torch.logsumexp(terms, -1)
+        return log_u - math.log(math.log(logits.shape[-1])), (terms - log_u.unsqueeze(-1)).exp() - log_p.exp()
+    with torch.enable_grad():
+        leaf = logits.detach().requires_grad_()
+        log_u = BASE_SCORES[base](leaf)
+        (slope,) = torch.autograd.grad(log_u.sum(), leaf)
+    return log_u.detach(), slope
+
+
 def log1mexp(log_u: Tensor) -> Tensor:
     """``log(1 - u)`` from ``log u``; u = 1 is kept one float32 step away from it, so that it stays finite."""
-    log_u = log_u.clamp(max=-6e-8)
+    log_u = log_u.clamp(max=CEILING)
     return torch.where(log_u > -0.7, (-torch.expm1(log_u.clamp(min=-0.7))).log(), torch.log1p(-log_u.exp()))
 
 
@@ -97,6 +124,14 @@ def alignment_loss(log_u: Tensor, log_u0: Tensor, errors: Tensor, alpha: float |
     Returns:
         ``[...]``. The third term of the method, L2-SP, is on weights and is added where those are at hand.
     """
-    log_u = log_u.clamp(min=-80.0)  # a certain row that is wrong costs 80, not infinity
+    log_u = log_u.clamp(min=LOG_FLOOR)
     cross_entropy = -(errors * log_u + (1 - errors) * log1mexp(log_u)).mean(-1)
     return cross_entropy + alpha * (log_u.exp() - log_u0.exp()).square().mean(-1)
+
+
+def alignment_slope(log_u: Tensor, log_u0: Tensor, errors: Tensor, alpha: Tensor) -> Tensor:
+    """Gradient of :func:`alignment_loss` in ``log u``, ``[..., N]``; ``alpha`` is ``[..., 1]``."""
+    u = log_u.exp()
+    odds = u / (-torch.expm1(log_u.clamp(max=CEILING)))
+    slope = (1 - errors) * odds - errors + 2 * alpha * (u - log_u0.exp()) * u
+    return (slope / log_u.shape[-1]).masked_fill(log_u < LOG_FLOOR, 0.0)

@@ -9,6 +9,8 @@ from torch.nn import functional as F
 
 from aligned_entropy.align import (
     Schedule,
+    _linear_gradients,
+    _module_gradients,
     align_last_layer,
     last_linear,
     stacked_forward,
@@ -89,7 +91,7 @@ def test_published_recipe_equals_the_loop_over_candidates(module):
         "entropy",
         grid,
         schedule,
-        torch.Generator().manual_seed(3),
+        3,
     )
     loop = one_by_one(classifier, scenario.hidden, errors, validation, grid, schedule, 3)
     for index, (auc, parameters) in enumerate(loop):
@@ -187,3 +189,29 @@ def test_start_of_the_alignment_is_the_plain_cross_entropy():
     log_u = torch.tensor([-0.1, -2.0, -9.0])
     odds = log_u - log1mexp(log_u)
     torch.testing.assert_close(odds.sigmoid(), log_u.exp())
+
+
+@pytest.mark.parametrize("base", list(BASE_SCORES))
+def test_gradients_by_hand_are_autograds(base):
+    generator = torch.Generator().manual_seed(0)
+    x, errors = torch.randn(40, 6, generator=generator), (torch.arange(40) % 3 == 0).float()
+    layer = nn.Linear(6, 4)
+    stack = {"weight": torch.randn(5, 4, 6, generator=generator), "bias": torch.randn(5, 4, generator=generator)}
+    log_u0 = BASE_SCORES[base](layer(x)).detach()
+    alpha = torch.tensor([[0.0], [0.01], [0.1], [1.0], [10.0]])
+    by_hand = _linear_gradients(layer, stack, base, x, log_u0, errors, alpha)
+    by_autograd = _module_gradients(layer, stack, base, x, log_u0, errors, alpha)
+    for name, value in by_autograd.items():
+        torch.testing.assert_close(by_hand[name], value, atol=1e-6, rtol=1e-4)
+
+
+def test_stacks_that_are_too_large_are_split_and_say_the_same(monkeypatch):
+    scenario = calibrated(300)
+    validation = torch.arange(300) % 5 == 0
+    grid = torch.tensor([[4e-3, 0.1, 0.01], [1e-3, 1.0, 0.1], [4e-3, 0.01, 1.0]])
+    arguments = (scenario.hidden, scenario.errors, validation, "entropy", grid, Schedule(epochs=4), 1)
+    whole = train_published(AlignedEntropyHead(scenario.classifier).classifier, *arguments)
+    monkeypatch.setattr("aligned_entropy.align.STACKED_PARAMETERS", 60)
+    split = train_published(AlignedEntropyHead(scenario.classifier).classifier, *arguments)
+    assert torch.equal(whole.epochs, split.epochs)
+    torch.testing.assert_close(whole.parameters, split.parameters, atol=1e-6, rtol=1e-5)

@@ -1,6 +1,7 @@
 """Imports go downwards only, and large libraries have one home each; both are read off the source."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -135,6 +136,12 @@ def test_every_module_has_a_rank() -> None:
 def test_every_rank_has_a_module() -> None:
     gone = sorted(set(RANK) - {unit(module) for module in MODULES})
     assert not gone, f"ranks in tests/test_imports.py of modules that do not exist: {', '.join(gone)}"
+
+
+def test_contributors_read_the_same_order() -> None:
+    guide = (ROOT.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[2] for line in guide.splitlines() if line.startswith("|") and "`" in line]
+    assert [set(re.findall(r"`(\w+)`", row)) for row in rows] == [set(units) for units in RANKS]
 
 
 def test_imports_go_downwards() -> None:
