@@ -222,17 +222,16 @@ def _train_stack(
     size = len(grid)
     parameters, _ = stack_module_state([classifier] * size)
     parameters = {name: value.detach().clone() for name, value in parameters.items()}
-    start = {name: value[:1].clone() for name, value in parameters.items()}
     score = BASE_SCORES[base]
     gradients = _linear_gradients if isinstance(classifier, nn.Linear) else _module_gradients
     with torch.no_grad():
-        log_u0 = score(stacked_forward(classifier, start, module_input, train=False))[0]
+        log_u0 = score(classifier.eval()(module_input))
     x, e, u0 = module_input[~validation], errors[~validation], log_u0[~validation]
     x_validation, e_validation = module_input[validation], errors[validation]
-    adam = _StackedAdam(parameters, grid[:, 0])
+    adam = _StackedAdam(parameters, grid[:, 0], grid[:, 2])
     batches = math.ceil(len(x) / schedule.batch_size)
     rates, momenta = (values.tolist() for values in schedule.one_cycle(schedule.epochs * batches))
-    alpha, beta = grid[:, 1:2], grid[:, 2]
+    alpha = grid[:, 1:2]
     active = torch.arange(size)
     best = Published({k: v.clone() for k, v in parameters.items()}, torch.full((size,), -1.0), torch.zeros(size))
     stale = torch.zeros(size)
@@ -240,8 +239,6 @@ def _train_stack(
     for epoch in range(1, schedule.epochs + 1):
         for rows in _epoch_rows(e, schedule, generator).split(schedule.batch_size):
             found = gradients(classifier, adam.parameters, base, x[rows], u0[rows], e[rows], alpha)
-            for name, gradient in found.items():  # L2-SP
-                gradient.add_(_column(2 * beta, gradient) * (adam.parameters[name] - start[name]))
             adam.step(found, rates[step], momenta[step])
             step += 1
         with torch.no_grad():
@@ -256,7 +253,7 @@ def _train_stack(
         stale[active] = torch.where(better, 0, stale[active] + 1)
         going = stale[active] < schedule.patience
         if not going.all():
-            active, alpha, beta = active[going], alpha[going], beta[going]
+            active, alpha = active[going], alpha[going]
             adam.keep(going)
         if not len(active):
             break
@@ -310,27 +307,36 @@ def _column(values: Tensor, like: Tensor) -> Tensor:
 
 
 class _StackedAdam:
-    """Adam on stacked parameters, a learning rate a candidate; the same numbers as torch's, one candidate at a time."""
+    """Adam with L2-SP on stacked parameters, a learning rate and a pull a candidate; torch's numbers, one at a time.
 
-    def __init__(self, parameters: dict[str, Tensor], peaks: Tensor, beta2: float = 0.999, eps: float = 1e-8) -> None:
-        self.parameters, self.peaks, self.beta2, self.eps = parameters, peaks, beta2, eps
+    Works in place: with a module of RoBERTa's size fresh memory at every step costs more than the arithmetic.
+    """
+
+    def __init__(self, parameters: dict[str, Tensor], peaks: Tensor, pull: Tensor) -> None:
+        self.parameters, self.peaks, self.pull = parameters, peaks, pull
+        self.start = {name: value[:1].clone() for name, value in parameters.items()}
         self.first = {name: torch.zeros_like(value) for name, value in parameters.items()}
         self.second = {name: torch.zeros_like(value) for name, value in parameters.items()}
+        self.scratch = {name: torch.empty_like(value) for name, value in parameters.items()}
         self.steps = 0
 
-    def step(self, gradients: dict[str, Tensor], rate: float, beta1: float) -> None:
+    def step(self, gradients: dict[str, Tensor], rate: float, beta1: float, beta2: float = 0.999) -> None:
+        """One step with the gradients of everything but L2-SP, at ``rate`` times the peaks."""
         self.steps += 1
-        correction1, correction2 = 1 - beta1**self.steps, 1 - self.beta2**self.steps
+        correction1, correction2 = 1 - beta1**self.steps, math.sqrt(1 - beta2**self.steps)
         for name, gradient in gradients.items():
+            parameter, scratch = self.parameters[name], self.scratch[name]
+            torch.sub(parameter, self.start[name], out=scratch)
+            gradient.addcmul_(scratch, _column(2 * self.pull, scratch))
             first = self.first[name].lerp_(gradient, 1 - beta1)
-            second = self.second[name].mul_(self.beta2).addcmul_(gradient, gradient, value=1 - self.beta2)
-            denominator = (second.sqrt() / math.sqrt(correction2)).add_(self.eps)
-            self.parameters[name].sub_(_column(self.peaks * (rate / correction1), first) * (first / denominator))
+            second = self.second[name].mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
+            torch.sqrt(second, out=scratch).add_(1e-8 * correction2).div_(_column(self.peaks, scratch))
+            parameter.addcdiv_(first, scratch, value=-rate * correction2 / correction1)
 
     def keep(self, which: Tensor) -> None:
         """Drop the candidates that have stopped."""
-        self.peaks = self.peaks[which]
-        for values in (self.parameters, self.first, self.second):
+        self.peaks, self.pull = self.peaks[which], self.pull[which]
+        for values in (self.parameters, self.first, self.second, self.scratch):
             for name in values:
                 values[name] = values[name][which]
 

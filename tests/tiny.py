@@ -1,0 +1,115 @@
+"""Tiny random models of every supported architecture, and a tokenizer to go with them, built from code alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import transformers
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from torch import nn
+from transformers import PreTrainedTokenizerFast
+
+SPECIAL = ["[CLS]", "[PAD]", "[SEP]", "[UNK]"]
+CLS, PAD, SEP, UNK = range(4)
+WORDS = (
+    "a the film plot story it is was and but not very rather fine good great dull bad cold warm one two three four "
+    "five six seven eight nine ten red blue green old new long short"
+).split()
+VOCABULARY = len(SPECIAL) + len(WORDS)
+TEXTS = [
+    "the film is good",
+    "bad",
+    "it was a very long and rather dull story but the plot is fine",
+    "one two three four five six seven eight nine ten",
+    "not good not bad",
+    "a cold old film and a warm new one",
+    "unheard words",
+    "great",
+]
+
+
+def tokenizer(kind: str = "encoder", **options: Any) -> PreTrainedTokenizerFast:
+    """One token a word. ``encoder`` frames a text in [CLS] and [SEP], ``decoder`` adds nothing, ``eos`` ends in [SEP]."""
+    core = Tokenizer(models.WordLevel({word: i for i, word in enumerate(SPECIAL + WORDS)}, unk_token="[UNK]"))
+    core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    frame = {"encoder": "[CLS] $A [SEP]", "decoder": "$A", "eos": "$A [SEP]"}[kind]
+    core.post_processor = processors.TemplateProcessing(single=frame, special_tokens=[("[CLS]", CLS), ("[SEP]", SEP)])
+    tokens = {"unk_token": "[UNK]", "pad_token": "[PAD]", "eos_token": "[SEP]"}
+    if kind == "encoder":
+        tokens |= {"cls_token": "[CLS]", "sep_token": "[SEP]"}
+    names = ["input_ids", "attention_mask"]
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core, model_max_length=32, model_input_names=names, **(tokens | options)
+    )
+
+
+_BASE = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+    "max_position_embeddings": 40,
+    "pad_token_id": PAD,
+    "bos_token_id": CLS,
+    "eos_token_id": SEP,
+}
+_GROUPED = {"num_key_value_heads": 1}
+ENCODERS: dict[str, dict[str, Any]] = {
+    "Bert": {},
+    "Roberta": {},
+    "XLMRoberta": {},
+    "Electra": {"embedding_size": 12},
+    "DistilBert": {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 24},
+    "DebertaV2": {
+        "relative_attention": True,
+        "position_buckets": 8,
+        "pos_att_type": ["p2c", "c2p"],
+        "share_att_key": True,
+        "norm_rel_ebd": "layer_norm",
+        "position_biased_input": False,
+        "pooler_hidden_size": 16,
+        "type_vocab_size": 0,
+    },
+    "ModernBert": {"local_attention": 8, "cls_token_id": CLS, "sep_token_id": SEP},
+    "Albert": {"embedding_size": 12},
+    "MPNet": {},
+}
+DECODERS: dict[str, dict[str, Any]] = {
+    "Llama": _GROUPED,
+    "Mistral": {**_GROUPED, "sliding_window": 8},
+    "Qwen2": _GROUPED,
+    "Qwen3": {**_GROUPED, "head_dim": 8},
+    "Gemma": {**_GROUPED, "head_dim": 8},
+    "GPT2": {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_inner": 24, "n_positions": 40},
+}
+ARCHITECTURES = {**ENCODERS, **DECODERS}
+DISTIL = {"hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"}
+
+
+def config(kind: str, **options: Any) -> Any:
+    """The configuration of a tiny model; three classes unless told otherwise."""
+    shape = {**_BASE, **ARCHITECTURES[kind]}
+    if kind in ("DistilBert", "GPT2"):  # their own names for the same things
+        shape = {key: value for key, value in shape.items() if key not in DISTIL}
+    if kind == "GPT2":
+        del shape["max_position_embeddings"]
+    return getattr(transformers, f"{kind}Config")(**{**shape, "num_labels": 3, **options})
+
+
+def model(kind: str, seed: int = 0, **options: Any) -> Any:
+    """A classifier with weights large enough for its answers to differ from text to text."""
+    torch.manual_seed(seed)
+    built = getattr(transformers, f"{kind}ForSequenceClassification")(config(kind, **options))
+    return stir(built, seed).eval()
+
+
+def stir(module: nn.Module, seed: int = 0, scale: float = 0.4) -> nn.Module:
+    """Give every matrix of a module new random numbers."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for weights in module.parameters():
+            if weights.dim() > 1:
+                weights.copy_(torch.randn(weights.shape, generator=generator) * scale)
+    return module
