@@ -6,8 +6,9 @@ import hashlib
 import json
 import os
 import shutil
+import threading
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -100,32 +101,38 @@ class FeatureStore:
             extract: the arrays' rows of a slice of the texts; reports its own progress.
             progress: called with the number of texts that were ready already.
         """
-        arrays = [np.load(path, mmap_mode="r+") for path in self._shapes]
+        arrays = [np.lib.format.open_memmap(path, "r+") for path in self._shapes]
         for number, start in enumerate(range(0, self.rows, CHUNK)):
             rows = slice(start, min(start + CHUNK, self.rows))
-            if self._checksums.get(number) == _checksum(arrays, rows):
+            if self._checksums.get(number) == _checksum(array[rows] for array in arrays):
                 progress(rows.stop - rows.start)
                 continue
-            for array, values in zip(arrays, extract(rows), strict=True):
+            extracted = [np.asarray(values, np.float32) for values in extract(rows)]
+            for array, values in zip(arrays, extracted, strict=True):
                 array[rows] = values
                 array.flush()
-            self._checksums[number] = _checksum(arrays, rows)
+            self._checksums[number] = _checksum(extracted)  # what was meant, not what the disk made of it
             self._write_checksums()
-        return tuple(np.load(path, mmap_mode="r") for path in self._shapes)
+        for array in arrays:
+            array.flags.writeable = False
+        return tuple(arrays)
 
     def _read_checksums(self) -> dict[int, int]:
         """Checksums of the finished chunks; none where the files are not of these shapes."""
         try:
-            if any(np.load(path, mmap_mode="r").shape != shape for path, shape in self._shapes.items()):
-                return {}
+            for path, shape in self._shapes.items():
+                array = np.lib.format.open_memmap(path, "r")
+                if array.shape != shape or array.dtype != np.float32:
+                    return {}
             return {int(k): int(v) for k, v in json.loads((self.folder / "chunks.json").read_text()).items()}
-        except (OSError, ValueError, EOFError, AttributeError):
+        except (OSError, ValueError, TypeError, AttributeError):
             return {}
 
     def _write_checksums(self) -> None:
-        temporary = self.folder / f"chunks.json.{os.getpid()}"
+        path = self.folder / "chunks.json"
+        temporary = _own_name(path)
         temporary.write_text(json.dumps(self._checksums))
-        temporary.replace(self.folder / "chunks.json")
+        temporary.replace(path)
 
     def _create(self) -> None:
         needed = sum(4 * rows * width for rows, width in self._shapes.values())
@@ -135,11 +142,17 @@ class FeatureStore:
                 f"{self.folder} has {free:,} bytes free, {needed:,} are needed: free some or set ALIEN_CACHE."
             )
         for path, shape in self._shapes.items():
-            np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+            temporary = _own_name(path)  # another process may have the old file open: replace it, never cut it short
+            np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape)
+            temporary.replace(path)
 
 
-def _checksum(arrays: Sequence[Array], rows: slice) -> int:
+def _own_name(path: Path) -> Path:
+    return path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}")
+
+
+def _checksum(parts: Iterable[Array]) -> int:
     checksum = 0
-    for array in arrays:
-        checksum = zlib.crc32(array[rows].tobytes(), checksum)
+    for part in parts:
+        checksum = zlib.crc32(part.tobytes(), checksum)
     return checksum

@@ -108,6 +108,7 @@ def main() -> None:
             "torch": torch.__version__,
             "scores": measure(runs),
         }
+        RESULTS.mkdir(exist_ok=True)
         (RESULTS / f"{dataset}.json").write_text(json.dumps(result, indent=1) + "\n")
         print_table([result])
     print_table([json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))])

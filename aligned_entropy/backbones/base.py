@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..errors import DataError
+from ..errors import DataError, UnsupportedModelError
 from ..features import Array, Features, FeatureStore, cache_folder, texts_key
 from ..head import module_shape, plain_copy
 from .capture import HiddenCapture, base_model
@@ -23,6 +23,18 @@ from .loading import load_model, load_tokenizer
 logger = logging.getLogger(__name__)
 
 BATCH_ROWS, BATCH_TOKENS = 64, 8192  # a batch holds at most so many rows and so many tokens, padding included
+
+# Positions of these are counted from the padding id on.
+COUNTED_FROM_PADDING = (
+    "roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "roberta-prelayernorm", "xmod", "ibert", "data2vec-text",
+    "mpnet", "longformer", "luke", "esm",
+)  # fmt: skip
+# What a configuration records that decides no feature, and what PEFT keeps about adapters outside of the weights.
+CONFIG_RECORDS = (
+    "_name_or_path", "architectures", "dtype", "id2label", "label2id", "problem_type", "transformers_version",
+    "return_dict", "use_cache", "output_hidden_states", "output_attentions", "pad_token_id",
+)  # fmt: skip
+ADAPTER_STATE = ("_active_adapter", "_disable_adapters", "merged_adapters", "scaling")
 
 
 class Backbone:
@@ -49,7 +61,7 @@ class Backbone:
         self.inner = base_model(model)
         self.config = self.inner.config
         self.max_length = max_length or default_max_length(self.config, tokenizer)
-        _agree_on_padding(self.config, tokenizer)
+        self._pad_token_id = _agree_on_padding(self.config, tokenizer, self.vocabulary)
         self.capture = HiddenCapture(model, classification_module)
         self.width, self.classes, _ = module_shape(self.classifier)
 
@@ -87,7 +99,7 @@ class Backbone:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over everything that decides features: weights, tokenizer, length, module."""
+        """SHA-256 over everything that decides features: weights, configuration, adapters, tokenizer, length, module."""
         return self.fingerprint_of(self.model, self.capture.name)
 
     def fingerprint_of(self, part: nn.Module, what: str) -> str:
@@ -96,10 +108,18 @@ class Backbone:
         for name, tensor in sorted(part.state_dict().items()):
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             digest.update(tensor.detach().contiguous().cpu().reshape(-1).view(torch.uint8).numpy().data)
+        for name, module in part.named_modules():  # what PEFT has switched on is in no state dict
+            state = {key: value for key, value in vars(module).items() if key in ADAPTER_STATE}
+            digest.update(f"{name} {state}".encode() if state else b"")
+        config = {key: value for key, value in self.config.to_dict().items() if key not in CONFIG_RECORDS}
+        digest.update(json.dumps(config, sort_keys=True, default=str).encode())
         fast = getattr(self.tokenizer, "backend_tokenizer", None)
-        vocabulary = fast.to_str() if fast is not None else json.dumps(self.tokenizer.get_vocab(), sort_keys=True)
-        digest.update(vocabulary.encode())
-        digest.update(f"{self.max_length} {what} {self.config.pad_token_id}".encode())
+        vocabulary = self.tokenizer.get_vocab() if fast is None else json.loads(fast.to_str())
+        for last_call in ("truncation", "padding") if fast is not None else ():
+            vocabulary.pop(last_call, None)
+        digest.update(json.dumps(vocabulary, sort_keys=True).encode())
+        sides = f"{self.tokenizer.truncation_side} {self.tokenizer.padding_side}"
+        digest.update(f"{self.max_length} {what} {self._pad_token_id} {sides}".encode())
         return digest.hexdigest()
 
     def forward(self, **inputs: Tensor) -> tuple[Tensor, Tensor]:
@@ -144,12 +164,27 @@ class Backbone:
         return FeatureStore(cache_folder() / "features" / key[:32], len(texts), widths)
 
     def tokenize(self, texts: Sequence[str]) -> dict[str, list[list[int]]]:
-        """Token ids and what goes with them, truncated, not padded."""
-        return dict(self.tokenizer(list(texts), truncation=True, max_length=self.max_length))
+        """Token ids and what goes with them, truncated, not padded; a text without tokens is one special token."""
+        encoded = dict(self.tokenizer(list(texts), truncation=True, max_length=self.max_length))
+        special = (self.tokenizer.bos_token_id, self.tokenizer.eos_token_id, self._pad_token_id)
+        nothing = {"input_ids": next(token for token in special if token is not None), "attention_mask": 1}
+        for row, ids in enumerate(encoded["input_ids"]):
+            if not len(ids):
+                for name, values in encoded.items():
+                    values[row] = [nothing.get(name, 0)]
+        return encoded
 
     def pad(self, encoded: dict[str, list[list[int]]]) -> dict[str, Tensor]:
-        """One padded batch of tokenized texts."""
-        return dict(self.tokenizer.pad(encoded, return_tensors="pt"))
+        """One padded batch of tokenized texts.
+
+        A decoder is padded on the right, whatever the tokenizer says: it never looks there, while padding on the
+        left moves the positions, and with learned ones the answer then depends on the batch.
+        """
+        side = "right" if self.capture.name == "score" else None
+        batch = dict(self.tokenizer.pad(encoded, return_tensors="pt", padding_side=side))
+        if "attention_mask" in batch:  # the model looks for its own padding token, which may be another one
+            batch["input_ids"] = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, self._pad_token_id)
+        return batch
 
     def batches(self, texts: Sequence[str]) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
         """Padded batches of texts of like length, with the rows that they are."""
@@ -170,21 +205,33 @@ class Backbone:
 def default_max_length(config: Any, tokenizer: Any) -> int:
     """Tokens a text at most: the least of 512, the tokenizer's limit and the positions that the model has."""
     positions = getattr(config.get_text_config(), "max_position_embeddings", None) or 512
-    if config.model_type in ("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "mpnet", "longformer"):
-        positions -= (config.pad_token_id or 0) + 1  # their positions are counted from the padding id on
+    if config.model_type in COUNTED_FROM_PADDING:
+        positions -= (config.pad_token_id or 0) + 1
     return int(min(512, positions, tokenizer.model_max_length))
 
 
-def _agree_on_padding(config: Any, tokenizer: Any) -> None:
-    """Give model and tokenizer the same padding token, where one of them has none.
+def _agree_on_padding(config: Any, tokenizer: Any, vocabulary: int) -> int:
+    """The padding token that the model looks for; model or tokenizer are given one where they have none.
 
     A decoder without one refuses batches. The end-of-text token then serves, as usual in training scripts; a text
     that ends in it is read, as transformers does, at its last other token, whatever it is batched with.
     """
     text_config = config.get_text_config()
+    known = getattr(text_config, "pad_token_id", None)
+    if known is not None and not 0 <= known < vocabulary:
+        known = None  # some checkpoints say -1
     if tokenizer.pad_token is None:
-        known = text_config.pad_token_id
-        tokenizer.pad_token = tokenizer.eos_token if known is None else tokenizer.convert_ids_to_tokens(known)
-    if text_config.pad_token_id is None:
-        text_config.pad_token_id = tokenizer.pad_token_id
-        logger.warning("the model names no padding token; %r of its tokenizer serves.", tokenizer.pad_token)
+        own = None if known is None else tokenizer.convert_ids_to_tokens(known)
+        tokenizer.pad_token = own or tokenizer.eos_token
+    if tokenizer.pad_token is None:
+        raise UnsupportedModelError("the tokenizer has no padding token and no end-of-text token: set its pad_token.")
+    if known is not None:
+        return int(known)
+    if tokenizer.pad_token_id >= vocabulary:
+        raise UnsupportedModelError(
+            f"the tokenizer's padding token {tokenizer.pad_token!r} has id {tokenizer.pad_token_id}, the model knows "
+            f"ids below {vocabulary} and names no padding token of its own: set the tokenizer's pad_token."
+        )
+    text_config.pad_token_id = int(tokenizer.pad_token_id)
+    logger.warning("the model names no padding token; %r of its tokenizer serves.", tokenizer.pad_token)
+    return int(tokenizer.pad_token_id)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UnsupportedModelError
+from ..head import plain_copy
 
 # The name of the last module before the logits, in the order in which it is looked for. Where a model has several
 # modules between encoder and logits (DistilBERT, DeBERTa, ModernBERT, BERT's pooler) the last one alone is taken:
@@ -82,9 +83,10 @@ class HiddenCapture:
         self._model_class = type(inner).__name__
         self._config = inner.config
         self._calls = threading.local()
+        self._first_vector_checked = False
         self._handles = [
             inner.register_forward_pre_hook(self._before_model, with_kwargs=True),
-            module.register_forward_hook(self._after_module),
+            module.register_forward_hook(self._after_module, with_kwargs=True),
             inner.register_forward_hook(self._after_model),
         ]
 
@@ -103,19 +105,36 @@ class HiddenCapture:
         self._calls.input_ids = kwargs["input_ids"] if "input_ids" in kwargs else (args[0] if args else None)
         self._calls.hidden = self._calls.module_logits = None
 
-    def _after_module(self, _: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-        hidden = args[0]
+    def _after_module(
+        self, module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], output: Tensor
+    ) -> None:
+        hidden = args[0] if args else next(iter(kwargs.values()))
         if hidden.dim() == 3 and output.dim() == 3:  # a decoder's `score` sees every token
             rows = torch.arange(len(hidden), device=hidden.device)
             position = self._last_token(hidden)
             hidden, output = hidden[rows, position], output[rows, position]
         elif hidden.dim() == 3:  # RoBERTa's kind of module reads the first token itself
+            if not self._first_vector_checked and not module.training and hidden.shape[1] > 1:
+                self._check_first_vector(module, hidden, output)
             hidden = hidden[:, 0]
         self._calls.hidden, self._calls.module_logits = hidden.detach(), output.detach()
 
+    def _check_first_vector(self, module: nn.Module, hidden: Tensor, output: Tensor) -> None:
+        tolerance = 1e-3 if output.dtype == torch.float32 else 0.1
+        with torch.no_grad():
+            again = plain_copy(module)(hidden[:, :1].float())
+        if not torch.allclose(again, output.float(), rtol=tolerance, atol=tolerance, equal_nan=True):
+            raise UnsupportedModelError(
+                f"{self.name!r} in {self._model_class} makes its logits of more than the first vector of a text, so a "
+                "head copied from it would be silently wrong; pass classification_module='path.to.module', the module "
+                "that maps one vector to the logits."
+            )
+        self._first_vector_checked = True
+
     def _last_token(self, hidden: Tensor) -> Tensor:
         """The position that transformers takes: the rightmost token that is not the padding token."""
-        input_ids, pad = self._calls.input_ids, self._config.get_text_config().pad_token_id
+        input_ids = getattr(self._calls, "input_ids", None)  # none where the module is called by itself
+        pad = getattr(self._config.get_text_config(), "pad_token_id", None)
         if input_ids is None or pad is None:
             return torch.full((len(hidden),), hidden.shape[1] - 1, device=hidden.device)
         steps = torch.arange(input_ids.shape[1], device=hidden.device)
@@ -126,9 +145,10 @@ class HiddenCapture:
         self._calls.hidden = self._calls.module_logits = self._calls.input_ids = None
         if isinstance(output, tuple):
             return
-        logits = output.logits
+        logits = getattr(output, "logits", None)
         if (
             hidden is None
+            or logits is None
             or module_logits.shape != logits.shape
             or not torch.allclose(module_logits.to(logits), logits, rtol=1e-3, atol=1e-3, equal_nan=True)
         ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from torch import nn
 from ..data.wheels import EMBEDDED_MODELS, embedded_folder
 from ..errors import MissingExtraError, UnsupportedModelError
 from ..features import cache_folder
-from .capture import MODULE_NAMES
+
+# Where the number of classes can be read off an adapter that has no configuration of the classifier beside it.
+OUTPUT_WEIGHTS = ("score.weight", "classifier.weight", "classifier.out_proj.weight")
 
 
 def resolve(name: str | Path) -> str:
@@ -49,10 +52,17 @@ def _check_hub(name: str) -> None:
 
 
 def load_tokenizer(name: str | Path) -> Any:
-    """The tokenizer of a path, hub id or embedded name."""
+    """The tokenizer of a path, hub id or embedded name; that of the base model where an adapter has none of its own."""
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(resolve(name))
+    path = resolve(name)
+    try:
+        return AutoTokenizer.from_pretrained(path)
+    except (OSError, ValueError):
+        adapter = _adapter_config(path)
+        if adapter is None:
+            raise
+        return AutoTokenizer.from_pretrained(resolve(adapter.base_model_name_or_path))
 
 
 def load_model(
@@ -67,7 +77,7 @@ def load_model(
         classification_module: its dotted path, where it is not found by name.
 
     Raises:
-        UnsupportedModelError: the checkpoint lacks weights of the classification module, so they would be random.
+        UnsupportedModelError: the checkpoint lacks weights of the classifier, so they would be random.
     """
     from transformers import AutoModelForSequenceClassification
 
@@ -78,14 +88,16 @@ def load_model(
     if adapter is not None:
         return _load_adapter(path, adapter, dtype).to(device)
     model, info = AutoModelForSequenceClassification.from_pretrained(path, dtype=dtype, output_loading_info=True)
-    heads = [classification_module] if classification_module else list(MODULE_NAMES)
-    missing = sorted(
-        key for key in info["missing_keys"] if key.split(".")[0] in heads or classification_module in key.split(".")
-    )
+    missing = sorted(info["missing_keys"])  # of the pooler or the encoder too: everything before the logits counts
     if missing:
         raise UnsupportedModelError(
-            f"{name} holds no trained classification module ({', '.join(missing)} would be random numbers): "
-            "train a classifier first, for example with `alien train`, or name one that is trained."
+            f"{name} holds no trained classifier ({_some(missing)} would be random numbers): "
+            "train one first, for example with `alien train`, or name one that is trained."
+        )
+    trained_as = model.config.architectures or []
+    if any("ForTokenClassification" in kind for kind in trained_as):
+        raise UnsupportedModelError(
+            f"{name} is a {', '.join(trained_as)}: it labels tokens, and a classifier of whole texts is needed."
         )
     return model.to(device)
 
@@ -123,31 +135,36 @@ def _load_adapter(path: str, adapter: Any, dtype: Any) -> nn.Module:
     from peft.utils import load_peft_weights
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
-    weights = load_peft_weights(path, device="cpu")
-    saved = {name for name in weights for part in MODULE_NAMES if f".{part}." in name}
+    weights = {_plain_name(name): tensor for name, tensor in load_peft_weights(path, device="cpu").items()}
     base = resolve(adapter.base_model_name_or_path)
     try:
         config = AutoConfig.from_pretrained(path)  # `alien train` and Trainer users keep the labels beside the adapter
     except (OSError, ValueError):
         config = AutoConfig.from_pretrained(base)
-        outputs = [
-            weights[name].shape[0]
-            for name in sorted(saved)
-            if name.endswith(("score.weight", "out_proj.weight", "classifier.weight"))
-        ]
-        if outputs:
-            config.num_labels = outputs[-1]
+        outputs = [weights[name].shape[0] for name in OUTPUT_WEIGHTS if name in weights]
+        if outputs and outputs[0] != config.num_labels:
+            config.num_labels = outputs[0]
     model, info = AutoModelForSequenceClassification.from_pretrained(
-        base, config=config, dtype=dtype, output_loading_info=True
+        base, config=config, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True
     )
-    missing = [key for key in info["missing_keys"] if key.split(".")[0] in MODULE_NAMES]
-    if missing and not saved:
+    random = info["missing_keys"] | {name for name, *_ in info["mismatched_keys"]}
+    missing = sorted(random - weights.keys())
+    if missing:
+        modules = sorted({name.rpartition(".")[0] for name in missing})
         raise UnsupportedModelError(
-            f"neither the adapter {path} nor its base model {base} holds a trained classification module "
-            f"({', '.join(missing)} would be random numbers): train the adapter with modules_to_save=['score'] "
-            "(or ['classifier'])."
+            f"neither the adapter {path} nor its base model {base} holds a trained classifier ({_some(missing)} would "
+            f"be random numbers): train the adapter with modules_to_save that take in {_some(modules)}."
         )
     return PeftModel.from_pretrained(model, path)
+
+
+def _plain_name(name: str) -> str:
+    """A weight's name in the model itself, from that in an adapter."""
+    return name.removeprefix("base_model.model.").replace("modules_to_save.", "").replace("base_layer.", "")
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _from_gguf(folder: Path) -> Path:
@@ -155,13 +172,19 @@ def _from_gguf(folder: Path) -> Path:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     target = cache_folder() / "models" / folder.name
-    if not (target / "config.json").exists():
+    if not target.exists():
         (file,) = folder.glob("*.gguf")
         loaded = AutoModelForCausalLM.from_pretrained(folder, gguf_file=file.name, dtype=torch.float32)
         plain = type(loaded)(loaded.config)
         plain.load_state_dict(loaded.state_dict())
         if hasattr(plain.config, "quantization_config"):
             del plain.config.quantization_config
-        AutoTokenizer.from_pretrained(folder, gguf_file=file.name).save_pretrained(target)
-        plain.save_pretrained(target)
+        tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=file.name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+            whole = Path(scratch) / target.name
+            tokenizer.save_pretrained(whole)
+            plain.save_pretrained(whole)
+            if not target.exists():  # another process may have been first
+                whole.rename(target)
     return target

@@ -65,6 +65,7 @@ def labeled_texts(
     label_column = _column(dataset, "label", label_column, LABEL_COLUMNS)
     texts, raw = dataset[text_column], dataset[label_column][:]
     _check_texts(texts, text_column)
+    _check_labels(raw, label_column)
     feature = dataset.features[label_column]
     own_names = list(getattr(feature, "names", None) or [])
     if own_names and -1 in raw:
@@ -72,9 +73,9 @@ def labeled_texts(
     labels = [own_names[int(value)] for value in raw] if own_names else list(raw)
     if label_map:
         labels = [label_map.get(str(label), label) for label in labels]
-        own_names = [label_map.get(name, name) for name in own_names]
+        own_names = list(dict.fromkeys(label_map.get(name, name) for name in own_names))
     if label_names is None:
-        label_names = own_names or [str(value) for value in sorted(set(labels))]
+        label_names = own_names or [str(value) for value in sorted(set(labels), key=lambda v: (isinstance(v, str), v))]
     return LabeledTexts(texts, _match(labels, own_names, list(label_names), label_column), list(label_names))
 
 
@@ -109,14 +110,25 @@ def _check_texts(texts: Sequence[str], column: str) -> None:
             raise DataError(f"row {row} of column {column!r} is a {type(text).__name__}, not a string: {text!r:.80}")
 
 
+def _check_labels(labels: Sequence[Any], column: str) -> None:
+    for row, label in enumerate(labels):
+        if label is None or label != label:  # NaN is not itself
+            raise DataError(f"row {row} of column {column!r} has no label.")
+        if isinstance(label, (list, dict)):
+            raise DataError(f"row {row} of column {column!r} is a {type(label).__name__}, not one label: {label!r:.80}")
+
+
 def _normal(label: Any) -> str:
-    return re.sub(r"[\W_]+", " ", str(label)).strip().casefold() or str(label)
+    text = str(label)
+    if re.fullmatch(r"[+-]?[\d.,]+", text):  # -1 is not 1
+        return text
+    return re.sub(r"[\W_]+", " ", text).strip().casefold() or text
 
 
 def _match(labels: list[Any], own_names: list[str], label_names: list[str], column: str) -> NDArray[np.int64]:
     """Classes by name where both sides have names, by number otherwise."""
     generic = all(re.fullmatch(r"LABEL_\d+", name) for name in label_names)
-    if generic and own_names and len(own_names) == len(label_names):
+    if generic and len(own_names) == len(label_names) and set(own_names).isdisjoint(label_names):
         label_names = own_names  # a model without names of its own counts its classes as the data does
     by_name: dict[str, int] = {_normal(name): index for index, name in enumerate(label_names)}
     if len(by_name) < len(label_names):

