@@ -58,12 +58,17 @@ class Reference(nn.Module):
     points: Tensor
     point_labels: Tensor
     point_errors: Tensor | None
+    _columns: Tensor
+    _whitened_means: Tensor
 
     def __init__(self, state: dict[str, Tensor | None]) -> None:
         super().__init__()
-        for name in self.__annotations__:
+        for name in (name for name in self.__annotations__ if not name.startswith("_")):
             value = state.get(name)
             self.register_buffer(name, None if value is None else value.contiguous())
+        # In memory the points are ready for use; only their half-precision form is saved.
+        self.register_buffer("_columns", self.points.float().T.contiguous(), persistent=False)
+        self.register_buffer("_whitened_means", self.means @ self.whiten_within, persistent=False)
 
     @classmethod
     def fit(
@@ -114,13 +119,13 @@ class Reference(nn.Module):
 
     def _signals(self, hidden: Tensor, predicted: Tensor) -> Tensor:
         point = hidden.float() @ self.axes
-        to_class = torch.cdist(point @ self.whiten_within, self.means @ self.whiten_within).square()
+        to_class = torch.cdist(point @ self.whiten_within, self._whitened_means).square()
         to_class = to_class.masked_fill(~self.seen, torch.inf)
         nearest = to_class.amin(1)
         farthest = to_class[:, self.seen].amax(1)  # of a class that the reference never saw
         to_predicted = torch.minimum(to_class.gather(1, predicted.unsqueeze(1)).squeeze(1), farthest)
         to_all = ((point - self.centre) @ self.whiten_global).square().sum(1)
-        cosine, index = (F.normalize(point, dim=1) @ self.points.float().T).topk(min(NEIGHBOURS, len(self.points)), 1)
+        cosine, index = (F.normalize(point, dim=1) @ self._columns).topk(min(NEIGHBOURS, len(self.points)), 1)
         agree = (self.point_labels[index] == predicted.unsqueeze(1)).float()
         columns = [
             to_predicted.sqrt(),

@@ -20,6 +20,8 @@ from .error_model import ErrorModel
 from .errors import NotFittedError, UnsupportedModelError
 from .scoring import BASE_SCORES
 
+PATCHES = ("forward", "_old_forward", "_hf_hook")  # accelerate's hooks replace `forward` on the instance
+
 
 class AlignedEntropyHead(nn.Module):
     """An uncertainty head: a copy of a classification module, read as an uncertainty in [0, 1].
@@ -126,9 +128,11 @@ def plain_copy(classifier: nn.Module) -> nn.Module:
         for name, value in vars(part).items():
             if name.endswith("_hooks") and isinstance(value, dict):
                 memo[id(value)] = type(value)()
+            elif name in PATCHES:
+                memo[id(value)] = name
     module = _without_adapters(copy.deepcopy(active_module(classifier), memo).float())
-    for part in module.modules():  # accelerate's hooks replace `forward` on the instance
-        for name in ("forward", "_old_forward", "_hf_hook"):
+    for part in module.modules():
+        for name in PATCHES:
             vars(part).pop(name, None)
     return module.eval().requires_grad_(False)
 

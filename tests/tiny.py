@@ -12,10 +12,11 @@ from transformers import PreTrainedTokenizerFast
 
 SPECIAL = ["[CLS]", "[PAD]", "[SEP]", "[UNK]"]
 CLS, PAD, SEP, UNK = range(4)
-WORDS = (
+LEXICON = (
     "a the film plot story it is was and but not very rather fine good great dull bad cold warm one two three four "
     "five six seven eight nine ten red blue green old new long short"
-).split()
+)
+WORDS = LEXICON.split()
 VOCABULARY = len(SPECIAL) + len(WORDS)
 TEXTS = [
     "the film is good",
@@ -30,18 +31,16 @@ TEXTS = [
 
 
 def tokenizer(kind: str = "encoder", **options: Any) -> PreTrainedTokenizerFast:
-    """One token a word. ``encoder`` frames a text in [CLS] and [SEP], ``decoder`` adds nothing, ``eos`` ends in [SEP]."""
+    """Words as tokens. ``encoder`` frames a text in [CLS] and [SEP], ``eos`` ends it in [SEP], ``decoder`` adds none."""
     core = Tokenizer(models.WordLevel({word: i for i, word in enumerate(SPECIAL + WORDS)}, unk_token="[UNK]"))
     core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     frame = {"encoder": "[CLS] $A [SEP]", "decoder": "$A", "eos": "$A [SEP]"}[kind]
     core.post_processor = processors.TemplateProcessing(single=frame, special_tokens=[("[CLS]", CLS), ("[SEP]", SEP)])
+    settings: dict[str, Any] = {"model_max_length": 32, "model_input_names": ["input_ids", "attention_mask"]}
     tokens = {"unk_token": "[UNK]", "pad_token": "[PAD]", "eos_token": "[SEP]"}
     if kind == "encoder":
         tokens |= {"cls_token": "[CLS]", "sep_token": "[SEP]"}
-    names = ["input_ids", "attention_mask"]
-    return PreTrainedTokenizerFast(
-        tokenizer_object=core, model_max_length=32, model_input_names=names, **(tokens | options)
-    )
+    return PreTrainedTokenizerFast(tokenizer_object=core, **(settings | tokens | options))
 
 
 _BASE = {

@@ -99,7 +99,7 @@ class Backbone:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over everything that decides features: weights, configuration, adapters, tokenizer, length, module."""
+        """SHA-256 over everything that decides features: weights, configuration, adapters, tokenizer, length."""
         return self.fingerprint_of(self.model, self.capture.name)
 
     def fingerprint_of(self, part: nn.Module, what: str) -> str:
