@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tables import print_table
+from tables import RESULTS, load, print_summary, print_table
 
 from aligned_entropy import FitConfig, UncertainClassifier
 from aligned_entropy.baselines import Baselines
@@ -26,7 +26,6 @@ from aligned_entropy.finetune import TrainConfig, train_classifier
 from aligned_entropy.metrics import aurc, ece, roc_auc
 
 MODES = {"sst2": "full", "sst5": "freeze", "cola": "full", "goemotions": "freeze", "20newsgroups": "freeze"}
-RESULTS = Path(__file__).parent / "results"
 RESAMPLES = 1000
 # published recipe, the default, and the default with the training features as reference
 HEADS = {"paper preset": FitConfig.paper, "default preset": FitConfig, "default + reference": FitConfig}
@@ -111,7 +110,7 @@ def main() -> None:
         RESULTS.mkdir(exist_ok=True)
         (RESULTS / f"{dataset}.json").write_text(json.dumps(result, indent=1) + "\n")
         print_table([result])
-    print_table([json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))])
+    print_summary(load())
 
 
 if __name__ == "__main__":

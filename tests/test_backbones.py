@@ -550,6 +550,14 @@ def test_a_checkpoint_that_labels_tokens_is_refused(kind, model_class, tmp_path)
         Backbone.from_pretrained(tmp_path / "tagger")
 
 
+@pytest.mark.parametrize("kind", ["Bert", "Roberta", "DebertaV2", "MPNet", "Llama", "Qwen3"])
+def test_a_model_that_was_saved_without_its_tokenizer_is_refused(kind, tmp_path):
+    """Transformers would make up a tokenizer without words, and every text would look the same."""
+    tiny.model(kind).save_pretrained(tmp_path / "model")
+    with pytest.raises(UnsupportedModelError, match="holds no tokenizer"):
+        Backbone.from_pretrained(tmp_path / "model")
+
+
 def test_names_that_lead_nowhere():
     with pytest.raises(UnsupportedModelError, match=r"'someone/unknown-model' is no folder .*minilm, smollm2"):
         Backbone.from_pretrained("someone/unknown-model")

@@ -244,7 +244,7 @@ def test_a_module_that_gives_no_row_of_logits_is_refused():
 
 
 def test_a_module_that_raises_is_quoted():
-    with pytest.raises(UnsupportedModelError, match="MultiheadAttention.*missing 2 required"):
+    with pytest.raises(UnsupportedModelError, match=r"MultiheadAttention.*missing 2 required"):
         AlignedEntropyHead(nn.MultiheadAttention(WIDTH, 2))
 
 

@@ -31,7 +31,7 @@ TEXTS = [
 
 
 def tokenizer(kind: str = "encoder", **options: Any) -> PreTrainedTokenizerFast:
-    """Words as tokens. ``encoder`` frames a text in [CLS] and [SEP], ``eos`` ends it in [SEP], ``decoder`` adds none."""
+    """Words as tokens; ``encoder`` frames a text in [CLS] and [SEP], ``eos`` adds [SEP] alone, ``decoder`` neither."""
     core = Tokenizer(models.WordLevel({word: i for i, word in enumerate(SPECIAL + WORDS)}, unk_token="[UNK]"))
     core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     frame = {"encoder": "[CLS] $A [SEP]", "decoder": "$A", "eos": "$A [SEP]"}[kind]

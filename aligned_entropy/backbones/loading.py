@@ -52,17 +52,27 @@ def _check_hub(name: str) -> None:
 
 
 def load_tokenizer(name: str | Path) -> Any:
-    """The tokenizer of a path, hub id or embedded name; that of the base model where an adapter has none of its own."""
+    """The tokenizer of a path, hub id or embedded name; that of the base model where an adapter has none of its own.
+
+    Raises:
+        UnsupportedModelError: there is none. Transformers makes up an empty one then, to which all words are the same.
+    """
     from transformers import AutoTokenizer
 
-    path = resolve(name)
+    path, reason = resolve(name), "its vocabulary is empty"
     try:
-        return AutoTokenizer.from_pretrained(path)
-    except (OSError, ValueError):
-        adapter = _adapter_config(path)
-        if adapter is None:
-            raise
-        return AutoTokenizer.from_pretrained(resolve(adapter.base_model_name_or_path))
+        tokenizer = AutoTokenizer.from_pretrained(path)
+        if len(tokenizer) > len(set(tokenizer.all_special_ids)) + 2:
+            return tokenizer
+    except Exception as error:  # every kind of tokenizer misses its files in its own way
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    adapter = _adapter_config(path)
+    if adapter is not None:
+        return load_tokenizer(adapter.base_model_name_or_path)
+    raise UnsupportedModelError(
+        f"{name} holds no tokenizer ({reason}): put the one that the model was trained with there, with "
+        "tokenizer.save_pretrained(folder)."
+    )
 
 
 def load_model(
@@ -127,7 +137,13 @@ def _adapter_config(path: str) -> Any:
         from peft import PeftConfig
     except ImportError as error:
         raise MissingExtraError(f"{path} is a PEFT adapter: pip install 'aligned-entropy[peft]'") from error
-    return PeftConfig.from_pretrained(path)
+    adapter = PeftConfig.from_pretrained(path)
+    if not adapter.base_model_name_or_path:
+        raise UnsupportedModelError(
+            f"{path} is an adapter that does not say which model it belongs to: set base_model_name_or_path in its "
+            "adapter_config.json."
+        )
+    return adapter
 
 
 def _load_adapter(path: str, adapter: Any, dtype: Any) -> nn.Module:
@@ -185,6 +201,9 @@ def _from_gguf(folder: Path) -> Path:
             whole = Path(scratch) / target.name
             tokenizer.save_pretrained(whole)
             plain.save_pretrained(whole)
-            if not target.exists():  # another process may have been first
+            try:
                 whole.rename(target)
+            except OSError:  # another process may have been first
+                if not target.exists():
+                    raise
     return target

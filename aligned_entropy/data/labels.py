@@ -65,11 +65,9 @@ def labeled_texts(
     label_column = _column(dataset, "label", label_column, LABEL_COLUMNS)
     texts, raw = dataset[text_column], dataset[label_column][:]
     _check_texts(texts, text_column)
-    _check_labels(raw, label_column)
     feature = dataset.features[label_column]
     own_names = list(getattr(feature, "names", None) or [])
-    if own_names and -1 in raw:
-        raise DataError(f"column {label_column!r} holds the label -1: this split has no labels; take another one.")
+    _check_labels(raw, own_names, label_column)
     labels = [own_names[int(value)] for value in raw] if own_names else list(raw)
     if label_map:
         labels = [label_map.get(str(label), label) for label in labels]
@@ -110,12 +108,20 @@ def _check_texts(texts: Sequence[str], column: str) -> None:
             raise DataError(f"row {row} of column {column!r} is a {type(text).__name__}, not a string: {text!r:.80}")
 
 
-def _check_labels(labels: Sequence[Any], column: str) -> None:
+def _check_labels(labels: Sequence[Any], own_names: list[str], column: str) -> None:
     for row, label in enumerate(labels):
         if label is None or label != label:  # NaN is not itself
             raise DataError(f"row {row} of column {column!r} has no label.")
         if isinstance(label, (list, dict)):
             raise DataError(f"row {row} of column {column!r} is a {type(label).__name__}, not one label: {label!r:.80}")
+    if own_names and -1 in labels:
+        raise DataError(f"column {column!r} holds the label -1: this split has no labels; take another one.")
+    outside = sorted({label for label in labels if not 0 <= label < len(own_names)}) if own_names else []
+    if outside:  # datasets does not look
+        raise DataError(
+            f"column {column!r} holds {outside[:5]}, but names the classes 0 to {len(own_names) - 1} "
+            f"({', '.join(own_names[:30])})."
+        )
 
 
 def _normal(label: Any) -> str:

