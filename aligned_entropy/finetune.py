@@ -35,7 +35,7 @@ class TrainConfig:
         epochs: passes over the texts; by default 3, and 20 in mode ``freeze``, where a pass costs next to nothing.
         learning_rate: peak; by default 5e-5, with LoRA 3e-4, in mode ``freeze`` 1e-3.
         batch_size: texts a step.
-        max_length: tokens a text at most.
+        max_length: tokens a text at most, within what the model can take and 512.
         seed: of the new classification module and of the order of the texts.
     """
 
@@ -76,10 +76,8 @@ def train_classifier(
     config = config or TrainConfig()
     model = load_for_training(name, data.label_names, config.seed)
     tokenizer = load_tokenizer(name)
-    tokenizer.model_max_length = (
-        config.max_length
-    )  # saved with it: the classifier is used at the length it was trained at
-    backbone = Backbone(model, tokenizer, max_length=config.max_length, name=resolve(name))
+    tokenizer.model_max_length = config.max_length  # saved too: a classifier is used at the length it was trained at
+    backbone = Backbone(model, tokenizer, name=resolve(name))
     if config.mode == "freeze":
         _train_top(backbone, data, config, progress)
     else:
@@ -133,13 +131,20 @@ def _with_lora(backbone: Backbone) -> nn.Module:
         raise UnsupportedModelError(
             f"{type(backbone.inner).__name__} has no attention projections of a known name: {', '.join(sorted(names))}."
         )
+    encoder = backbone.inner.base_model_prefix
+    # Whatever stands after the encoder is new and has to be saved with the adapters: poolers, pre-classifiers, all.
+    fresh = [
+        name
+        for name, part in backbone.inner.named_children()
+        if name != encoder and any(True for _ in part.parameters())
+    ]
     lora = LoraConfig(
         task_type=TaskType.SEQ_CLS,
         r=8,
         lora_alpha=16,
         lora_dropout=0.05,
         target_modules=targets,
-        modules_to_save=[backbone.capture.name],
+        modules_to_save=fresh,
     )
     backbone.capture.remove()  # its hooks would be copied with the module
     return get_peft_model(backbone.model, lora)
@@ -153,10 +158,10 @@ class _RememberedEncoder(nn.Module):
         self.pooler = getattr(encoder, "pooler", None)
 
     def forward(self, input_ids: Tensor | None = None, *, inputs_embeds: Tensor, **_: Any) -> Any:
-        from transformers.modeling_outputs import BaseModelOutputWithPooling
+        from transformers.modeling_outputs import BaseModelOutputWithPoolingAndCrossAttentions
 
         pooled = None if self.pooler is None else self.pooler(inputs_embeds)
-        return BaseModelOutputWithPooling(last_hidden_state=inputs_embeds, pooler_output=pooled)
+        return BaseModelOutputWithPoolingAndCrossAttentions(last_hidden_state=inputs_embeds, pooler_output=pooled)
 
 
 def _train_top(backbone: Backbone, data: LabeledTexts, config: TrainConfig, progress: Callable[[int], object]) -> None:

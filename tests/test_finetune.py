@@ -1,0 +1,73 @@
+"""Training a classifier: what comes out loads again, whole, and is trained where it was said to be."""
+
+import numpy as np
+import pytest
+import tiny
+import torch
+
+from aligned_entropy import UncertainClassifier
+from aligned_entropy.data import LabeledTexts
+from aligned_entropy.finetune import TrainConfig, train_classifier
+
+NAMES = ["bad", "fine", "good"]
+
+
+def texts(count=90):
+    rows = [f"{word} film" for word in ("bad", "fine", "good")] * (count // 3)
+    return LabeledTexts([f"{row} {tiny.WORDS[i % 20]}" for i, row in enumerate(rows)], np.arange(count) % 3, NAMES)
+
+
+def pretrained(kind, folder):
+    tokenizer = tiny.tokenizer("encoder" if kind in tiny.ENCODERS else "decoder")
+    tiny.model(kind).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "kind", ["Bert", "Roberta", "Electra", "DistilBert", "DebertaV2", "ModernBert", "Llama", "Qwen3"]
+)
+def test_top_layers_learn_on_a_frozen_encoder(kind, tmp_path):
+    source = pretrained(kind, tmp_path / "pretrained")
+    progress = []
+    train_classifier(
+        source, texts(), tmp_path / "out", TrainConfig("freeze", epochs=40, learning_rate=1e-2), progress.append
+    )
+    assert sum(progress) == 90
+    classifier = UncertainClassifier.from_pretrained(tmp_path / "out")
+    assert classifier.label_names == NAMES
+    features = classifier.features(texts())
+    assert 1 - features.errors.mean() > 0.5  # a third by chance; the encoder is random
+    before = tiny.model(kind).base_model.state_dict()
+    after = classifier.backbone.inner.base_model.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items() if "pooler" not in name)
+
+
+@pytest.mark.parametrize("kind", ["Bert", "DebertaV2", "ModernBert", "Llama"])
+def test_adapters_are_saved_with_everything_that_is_new(kind, tmp_path):
+    source = pretrained(kind, tmp_path / "pretrained")
+    train_classifier(source, texts(30), tmp_path / "out", TrainConfig("lora", epochs=1))
+    classifier = UncertainClassifier.from_pretrained(tmp_path / "out")
+    assert classifier.label_names == NAMES
+    assert classifier.predict(["good film"]).probabilities.shape == (1, 3)
+
+
+def test_features_of_the_training_texts_come_for_nothing(tmp_path, monkeypatch):
+    source = pretrained("Bert", tmp_path / "pretrained")
+    train_classifier(source, texts(), tmp_path / "out", TrainConfig("freeze", epochs=2))
+    classifier = UncertainClassifier.from_pretrained(tmp_path / "out")
+    computed = classifier.backbone.extract(texts().texts)
+    monkeypatch.setattr(classifier.backbone, "extract", lambda *_: pytest.fail("the model ran again"))
+    stored = classifier.features(texts())
+    np.testing.assert_allclose(stored.hidden, computed[0], atol=1e-5)
+    np.testing.assert_allclose(stored.logits, computed[1], atol=1e-5)
+
+
+def test_a_seed_decides(tmp_path):
+    source = pretrained("Bert", tmp_path / "pretrained")
+    logits = []
+    for run, seed in enumerate((0, 0, 1)):
+        train_classifier(source, texts(), tmp_path / str(run), TrainConfig("freeze", epochs=2, seed=seed))
+        logits.append(UncertainClassifier.from_pretrained(tmp_path / str(run)).features(texts()).logits)
+    np.testing.assert_array_equal(logits[0], logits[1])
+    assert not np.allclose(logits[0], logits[2])
