@@ -167,6 +167,8 @@ def stacked_forward(classifier: nn.Module, parameters: dict[str, Tensor], module
         logits = logits.transpose(0, 1)
         return logits + parameters["bias"].unsqueeze(1) if "bias" in parameters else logits
     classifier.train(train)
+    if len(next(iter(parameters.values()))) == 1:  # a stack of one needs no batched products
+        return functional_call(classifier, {name: value[0] for name, value in parameters.items()}, module_input)[None]
 
     def one(own: dict[str, Tensor]) -> Tensor:
         return functional_call(classifier, own, (module_input,))
