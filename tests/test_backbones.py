@@ -1,5 +1,7 @@
 """Every supported architecture: what is captured is what the model's own answer was made of, whatever the batch."""
 
+import copy
+import io
 import logging
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -17,9 +19,11 @@ from transformers import (
     BertForSequenceClassification,
     BertForTokenClassification,
     BertModel,
+    LlamaForSequenceClassification,
     ModernBertForTokenClassification,
     RobertaForSequenceClassification,
 )
+from transformers.modeling_outputs import SequenceClassifierOutput
 
 from aligned_entropy import UnsupportedModelError
 from aligned_entropy.backbones import Backbone, find_classification_module
@@ -77,9 +81,12 @@ def test_logits_are_bitwise_those_of_the_bare_model(kind):
         assert torch.equal(backbone.forward(**inputs)[1], bare_logits(kind, inputs))
 
 
-@DECODERS
-@SIDES
-def test_decoders_are_read_at_the_last_token_on_either_side_of_the_padding(kind, side):
+@pytest.mark.parametrize(
+    ("kind", "side"),
+    [(kind, "right") for kind in tiny.ARCHITECTURES] + [(kind, "left") for kind in tiny.DECODERS],
+)
+def test_what_is_captured_of_a_padded_batch_gives_the_bare_models_logits(kind, side):
+    """Decoders are read at the last token, on either side of the padding."""
     backbone, inputs = backbone_of(kind), padded(kind, tiny.TEXTS, side)
     assert (inputs["input_ids"][:, 0 if side == "left" else -1] == tiny.PAD).any()
     hidden, logits = backbone.forward(**inputs)
@@ -226,6 +233,20 @@ def test_hidden_is_an_attribute_of_the_output_and_no_key():
     assert not hasattr(backbone.model(**padded("Bert", tiny.TEXTS)), "hidden")
 
 
+@pytest.mark.parametrize("kind", ["Bert", "Llama"])
+def test_a_model_can_be_copied_and_pickled_while_it_is_watched(kind):
+    backbone, inputs = backbone_of(kind), padded(kind, tiny.TEXTS)
+    hidden, logits = backbone.forward(**inputs)
+    torch.save(backbone.model, file := io.BytesIO())
+    file.seek(0)
+    for twin in (copy.deepcopy(backbone.model), torch.load(file, weights_only=False)):
+        output = twin(**inputs)
+        assert torch.equal(output.hidden, hidden)
+        tiny.stir(twin, seed=9)
+        assert not torch.equal(twin(**inputs).logits, logits)
+    assert torch.equal(backbone.forward(**inputs)[0], hidden)
+
+
 def test_input_ids_may_come_by_position_and_embeddings_in_their_stead():
     backbone, inputs = backbone_of("Llama"), padded("Llama", tiny.TEXTS)
     with torch.inference_mode():
@@ -278,6 +299,51 @@ def test_a_module_of_another_name():
     backbone = Backbone(model, tiny.tokenizer(), classification_module="classification_head")
     hidden, logits = backbone.extract(tiny.TEXTS)
     torch.testing.assert_close(untrained(backbone, hidden), entropy(logits), **CLOSE)
+
+
+class TopicEncoder(BertForSequenceClassification):
+    """Its module stands under a name of its own."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.heads = nn.ModuleDict({"topic": self.classifier})
+        del self.classifier
+
+    def forward(self, input_ids, attention_mask=None, **_):
+        pooled = self.bert(input_ids, attention_mask=attention_mask).pooler_output
+        return SequenceClassifierOutput(logits=self.heads["topic"](pooled))
+
+
+class TopicDecoder(LlamaForSequenceClassification):
+    """The same, of every token; read at the last one."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.heads = nn.ModuleDict({"topic": self.score})
+        del self.score
+
+    def forward(self, input_ids, attention_mask=None, **_):
+        of_every_token = self.heads["topic"](self.model(input_ids, attention_mask=attention_mask).last_hidden_state)
+        last = torch.tensor([max(i for i, x in enumerate(ids) if x != tiny.PAD) for ids in input_ids.tolist()])
+        return SequenceClassifierOutput(logits=of_every_token[torch.arange(len(last)), last])
+
+
+@pytest.mark.parametrize(
+    ("model_class", "kind", "side"),
+    [(TopicEncoder, "Bert", "right"), (TopicDecoder, "Llama", "right"), (TopicDecoder, "Llama", "left")],
+)
+def test_a_renamed_module(model_class, kind, side):
+    torch.manual_seed(0)
+    model, inputs = tiny.stir(model_class(tiny.config(kind))).eval(), padded(kind, tiny.TEXTS, side)
+    with torch.inference_mode():
+        expected = model(**inputs).logits
+    with pytest.raises(UnsupportedModelError, match=f"{model_class.__name__} has none of .*classifier, score.* heads"):
+        Backbone(model, tokenizer_for(kind))
+    backbone = Backbone(model, tokenizer_for(kind, padding_side=side), classification_module="heads.topic")
+    hidden, logits = backbone.forward(**inputs)
+    assert torch.equal(logits, expected)
+    torch.testing.assert_close(untrained(backbone, hidden), entropy(logits), **CLOSE)
+    np.testing.assert_allclose(backbone.extract(tiny.TEXTS)[1], expected, **CLOSE)
 
 
 def test_a_module_inside_another():
@@ -341,8 +407,6 @@ class ByKeyword(BertForSequenceClassification):
         self.classifier.forward = lambda input: plain(input)
 
     def forward(self, input_ids, attention_mask=None, **_):
-        from transformers.modeling_outputs import SequenceClassifierOutput
-
         pooled = self.bert(input_ids, attention_mask=attention_mask).pooler_output
         return SequenceClassifierOutput(logits=self.classifier(input=pooled))
 

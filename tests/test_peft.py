@@ -60,8 +60,10 @@ def logits_of(model, kind):
 
 def put(model, state):
     """The model in a state, and a context in which it stays in it."""
-    if state == "merged":
+    if state in ("merged", "unmerged again"):
         model.merge_adapter()
+    if state == "unmerged again":
+        model.unmerge_adapter()
     if state == "unloaded":
         model = model.merge_and_unload()
     return model, model.disable_adapter() if state == "disabled" else nullcontext()
@@ -69,7 +71,7 @@ def put(model, state):
 
 @KINDS
 @pytest.mark.parametrize("how", ["saved", "lora", "neither"])
-@pytest.mark.parametrize("state", ["unmerged", "merged", "unloaded", "disabled"])
+@pytest.mark.parametrize("state", ["unmerged", "merged", "unmerged again", "unloaded", "disabled"])
 def test_the_head_copies_what_is_in_use(kind, how, state):
     model, during = put(lora(kind, how), state)
     with during:

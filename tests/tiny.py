@@ -54,6 +54,7 @@ _BASE = {
     "bos_token_id": CLS,
     "eos_token_id": SEP,
 }
+_MODERN = {"local_attention": 8, "cls_token_id": CLS, "sep_token_id": SEP, "classifier_pooling": "cls"}
 _GROUPED = {"num_key_value_heads": 1}
 ENCODERS: dict[str, dict[str, Any]] = {
     "Bert": {},
@@ -71,7 +72,8 @@ ENCODERS: dict[str, dict[str, Any]] = {
         "pooler_hidden_size": 16,
         "type_vocab_size": 0,
     },
-    "ModernBert": {"local_attention": 8, "cls_token_id": CLS, "sep_token_id": SEP},
+    "ModernBert": _MODERN,
+    "ModernBert-mean": {**_MODERN, "classifier_pooling": "mean"},
     "Albert": {"embedding_size": 12},
     "MPNet": {},
 }
@@ -87,6 +89,11 @@ ARCHITECTURES = {**ENCODERS, **DECODERS}
 DISTIL = {"hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"}
 
 
+def family(kind: str) -> str:
+    """The name that transformers has for an architecture; what follows a hyphen is a variant of it."""
+    return kind.partition("-")[0]
+
+
 def config(kind: str, **options: Any) -> Any:
     """The configuration of a tiny model; three classes unless told otherwise."""
     shape = {**_BASE, **ARCHITECTURES[kind]}
@@ -94,13 +101,13 @@ def config(kind: str, **options: Any) -> Any:
         shape = {key: value for key, value in shape.items() if key not in DISTIL}
     if kind == "GPT2":
         del shape["max_position_embeddings"]
-    return getattr(transformers, f"{kind}Config")(**{**shape, "num_labels": 3, **options})
+    return getattr(transformers, f"{family(kind)}Config")(**{**shape, "num_labels": 3, **options})
 
 
 def model(kind: str, seed: int = 0, **options: Any) -> Any:
     """A classifier with weights large enough for its answers to differ from text to text."""
     torch.manual_seed(seed)
-    built = getattr(transformers, f"{kind}ForSequenceClassification")(config(kind, **options))
+    built = getattr(transformers, f"{family(kind)}ForSequenceClassification")(config(kind, **options))
     return stir(built, seed).eval()
 
 

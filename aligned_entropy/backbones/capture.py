@@ -61,6 +61,13 @@ def find_classification_module(model: nn.Module, name: str | None = None) -> tup
     )
 
 
+class _Calls(threading.local):
+    """What is under way in a thread; a copy of the model, or a pickled one, starts with nothing."""
+
+    def __reduce__(self) -> tuple[type[_Calls], tuple[()]]:
+        return _Calls, ()
+
+
 class HiddenCapture:
     """Hooks that put the classification module's input on every output of the model, as ``output.hidden``.
 
@@ -82,7 +89,7 @@ class HiddenCapture:
         self.listener: Callable[[Any], None] | None = None
         self._model_class = type(inner).__name__
         self._config = inner.config
-        self._calls = threading.local()
+        self._calls = _Calls()
         self._first_vector_checked = False
         self._handles = [
             inner.register_forward_pre_hook(self._before_model, with_kwargs=True),
