@@ -246,7 +246,7 @@ def demo(
     texts: Annotated[int, typer.Option(help="Texts in all, of 20 Newsgroups.", min=400)] = 8000,
     seed: Seed = 0,
 ) -> None:
-    """Train a classifier, fit a head, evaluate and report, on 20 Newsgroups with MiniLM: about four minutes on two cores."""
+    """Train a classifier, fit a head, evaluate and report: 20 Newsgroups, MiniLM, about four minutes on two cores."""
     from ..demo import run_demo
 
     quiet_libraries()
