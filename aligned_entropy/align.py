@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 from torch.nn import functional as F
+from torch.optim.adam import adam
 
 from .scoring import BASE_SCORES, LOG_FLOOR, alignment_loss, alignment_slope, log1mexp, score_and_slope
 
@@ -168,7 +169,8 @@ def stacked_forward(classifier: nn.Module, parameters: dict[str, Tensor], module
         return logits + parameters["bias"].unsqueeze(1) if "bias" in parameters else logits
     classifier.train(train)
     if len(next(iter(parameters.values()))) == 1:  # a stack of one needs no batched products
-        return functional_call(classifier, {name: value[0] for name, value in parameters.items()}, module_input)[None]
+        only = {name: value.squeeze(0) for name, value in parameters.items()}
+        return functional_call(classifier, only, module_input)[None]
 
     def one(own: dict[str, Tensor]) -> Tensor:
         return functional_call(classifier, own, (module_input,))
@@ -230,7 +232,7 @@ def _train_stack(
         log_u0 = score(classifier.eval()(module_input))
     x, e, u0 = module_input[~validation], errors[~validation], log_u0[~validation]
     x_validation, e_validation = module_input[validation], errors[validation]
-    adam = _StackedAdam(parameters, grid[:, 0], grid[:, 2])
+    optimiser = _StackedAdam(parameters, grid[:, 0], grid[:, 2])
     batches = math.ceil(len(x) / schedule.batch_size)
     rates, momenta = (values.tolist() for values in schedule.one_cycle(schedule.epochs * batches))
     alpha = grid[:, 1:2]
@@ -240,15 +242,15 @@ def _train_stack(
     step = 0
     for epoch in range(1, schedule.epochs + 1):
         for rows in _epoch_rows(e, schedule, generator).split(schedule.batch_size):
-            found = gradients(classifier, adam.parameters, base, x[rows], u0[rows], e[rows], alpha)
-            adam.step(found, rates[step], momenta[step])
+            found = gradients(classifier, optimiser.parameters, base, x[rows], u0[rows], e[rows], alpha)
+            optimiser.step(found, rates[step], momenta[step])
             step += 1
         with torch.no_grad():
-            scores = score(stacked_forward(classifier, adam.parameters, x_validation, train=False))
+            scores = score(stacked_forward(classifier, optimiser.parameters, x_validation, train=False))
         auc = stacked_roc_auc(scores, e_validation)
         better = auc > best.roc_auc[active]
         winners = active[better]
-        for name, value in adam.parameters.items():
+        for name, value in optimiser.parameters.items():
             best.parameters[name][winners] = value[better]
         best.roc_auc[winners] = auc[better]
         best.epochs[active] = epoch
@@ -256,7 +258,7 @@ def _train_stack(
         going = stale[active] < schedule.patience
         if not going.all():
             active, alpha = active[going], alpha[going]
-            adam.keep(going)
+            optimiser.keep(going)
         if not len(active):
             break
     return best
@@ -309,7 +311,7 @@ def _column(values: Tensor, like: Tensor) -> Tensor:
 
 
 class _StackedAdam:
-    """Adam with L2-SP on stacked parameters, a learning rate and a pull a candidate; torch's numbers, one at a time.
+    """torch's fused Adam with L2-SP on stacked parameters; neighbours with the same learning rate take one call.
 
     Works in place: with a module of RoBERTa's size fresh memory at every step costs more than the arithmetic.
     """
@@ -321,19 +323,44 @@ class _StackedAdam:
         self.second = {name: torch.zeros_like(value) for name, value in parameters.items()}
         self.scratch = {name: torch.empty_like(value) for name, value in parameters.items()}
         self.steps = 0
+        self._share()
 
-    def step(self, gradients: dict[str, Tensor], rate: float, beta1: float, beta2: float = 0.999) -> None:
+    def _share(self) -> None:
+        """Views of the state for every call: the peak, which candidates, and what Adam changes in place."""
+        peaks, sizes = self.peaks.unique_consecutive(return_counts=True)
+        ends = sizes.cumsum(0)
+        self._calls = []
+        for peak, begin, end in zip(peaks.tolist(), (ends - sizes).tolist(), ends.tolist(), strict=True):
+            own = slice(begin, end)
+            views = [[value[own] for value in state.values()] for state in (self.parameters, self.first, self.second)]
+            counts = [torch.tensor(float(self.steps)) for _ in self.parameters]
+            self._calls.append((peak, own, views, counts))
+
+    def step(self, gradients: dict[str, Tensor], rate: float, beta1: float) -> None:
         """One step with the gradients of everything but L2-SP, at ``rate`` times the peaks."""
+        found = []
+        for name, value in self.parameters.items():
+            apart = torch.sub(value, self.start[name], out=self.scratch[name])
+            gradient = gradients[name].contiguous()  # the fused kernel reads memory in order, whatever the strides say
+            found.append(gradient.addcmul_(apart, _column(2 * self.pull, apart)))
+        for peak, own, (parameters, first, second), counts in self._calls:
+            adam(
+                parameters,
+                [gradient[own] for gradient in found],
+                first,
+                second,
+                max_exp_avg_sqs=[],
+                state_steps=counts,
+                fused=True,
+                amsgrad=False,
+                beta1=beta1,
+                beta2=0.999,
+                lr=rate * peak,
+                weight_decay=0.0,
+                eps=1e-8,
+                maximize=False,
+            )
         self.steps += 1
-        correction1, correction2 = 1 - beta1**self.steps, math.sqrt(1 - beta2**self.steps)
-        for name, gradient in gradients.items():
-            parameter, scratch = self.parameters[name], self.scratch[name]
-            torch.sub(parameter, self.start[name], out=scratch)
-            gradient.addcmul_(scratch, _column(2 * self.pull, scratch))
-            first = self.first[name].lerp_(gradient, 1 - beta1)
-            second = self.second[name].mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
-            torch.sqrt(second, out=scratch).add_(1e-8 * correction2).div_(_column(self.peaks, scratch))
-            parameter.addcdiv_(first, scratch, value=-rate * correction2 / correction1)
 
     def keep(self, which: Tensor) -> None:
         """Drop the candidates that have stopped."""
@@ -341,6 +368,7 @@ class _StackedAdam:
         for values in (self.parameters, self.first, self.second, self.scratch):
             for name in values:
                 values[name] = values[name][which]
+        self._share()
 
 
 def stacked_roc_auc(scores_GN: Tensor, errors_N: Tensor) -> Tensor:

@@ -119,7 +119,7 @@ def main() -> None:
         ratio = statistics.median(a / b for a, b in zip(times["loop"], times["stack"], strict=True))
         medians = {side: statistics.median(values) for side, values in times.items()}
         facts[name] = {**medians, "ratio": ratio, "apart": apart, "epochs": stack.epochs.tolist()}
-        print(f"{name:14} {medians['loop']:8.2f} {medians['stack']:8.2f} {ratio:6.1f}  {apart:.1e}")
+        print(f"{name:14} {medians['loop']:8.2f} {medians['stack']:8.2f} {ratio:6.2f}  {apart:.1e}")
     print(json.dumps(facts))
 
 
