@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,14 +15,15 @@ from torch.nn import functional as F
 
 from .align import align_last_layer, final_linear, last_linear
 from .calibration import CalibrationSet
-from .error_model import ErrorModel, Penalty, Reference
+from .error_model import ErrorModel, Penalty, Reference, average, logit_signals
 from .head import AlignedEntropyHead
 from .metrics import ece
 from .scoring import BASE_SCORES
-from .stats import Interval, auc_interval, paired_auc
+from .stats import Interval, auc_interval, averaging_weights, paired_auc
 
 OFFSETS = (3.0, 10.0, 30.0, 100.0, 1000.0, 1e9)  # penalties tried, in units of examples; the last means none
 SIGNALS = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)
+NEGLIGIBLE = 0.02  # a smaller share of an average is left out, and with it what a head would have to carry
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Candidate:
     Attributes:
         name: for people.
         base: its base score.
-        trained: whether anything but Platt's calibration was fitted.
+        trained: whether anything but the calibration was fitted.
         roc_auc: cross-validated (published recipe: on the validation rows), with a 95 % interval.
         ece: of its calibrated probability, cross-validated; NaN where it was not computed.
         settings: what was chosen for it.
@@ -121,15 +122,20 @@ def head_log_u(head: AlignedEntropyHead, hidden: Tensor) -> Tensor:
         return torch.cat([head.log_uncertainty(rows) for rows in hidden.split(4096)])
 
 
-def aligned(classifier: nn.Module, base: str, data: CalibrationSet, betas: Sequence[float]) -> list[Scored]:
-    """Copies trained with every beta: one a fold, whose score counts on that fold, and one on everything."""
-    start = AlignedEntropyHead(classifier, base)
-    found = last_linear(start.classifier, start.module_input(data.hidden))
+def aligned(
+    classifier: nn.Module, start: Scored, data: CalibrationSet, betas: Sequence[float], seed: int
+) -> list[Scored]:
+    """Copies trained with every beta: one a fold, whose score counts on that fold, and one on everything.
+
+    The last of them has the average weights of all and of the untrained copy, by their out-of-fold likelihood.
+    """
+    base, initial = start.head.base, AlignedEntropyHead(classifier, start.head.base)
+    found = last_linear(initial.classifier, initial.module_input(data.hidden))
     if found is None or not betas:
         return []  # no layer to train in this module: its untrained scores are all there is
     layer, inputs = found
-    folds = data.folds
-    rows = torch.stack([data.fold != k for k in range(folds)] + [torch.ones_like(data.fold, dtype=torch.bool)])
+    parts = data.folds + 1  # the last is everything
+    rows = torch.stack([data.fold != k for k in range(parts)])
     weights, biases = align_last_layer(
         inputs,
         layer,
@@ -137,12 +143,12 @@ def aligned(classifier: nn.Module, base: str, data: CalibrationSet, betas: Seque
         data.errors,
         data.predicted,
         rows.repeat(len(betas), 1),
-        torch.tensor(betas).repeat_interleave(len(rows)),
+        torch.tensor(betas).repeat_interleave(parts),
     )
-    results = []
-    for beta, weight, bias in zip(betas, weights.split(len(rows)), biases.split(len(rows)), strict=True):
+
+    def scored(name: str, weight: Tensor, bias: Tensor, settings: dict[str, float]) -> Scored:
         log_u = torch.empty(len(inputs))
-        for k in range(folds):
+        for k in range(data.folds):
             own = data.fold == k
             log_u[own] = BASE_SCORES[base](F.linear(inputs[own], weight[k], bias[k]))
         head = AlignedEntropyHead(classifier, base)
@@ -150,8 +156,25 @@ def aligned(classifier: nn.Module, base: str, data: CalibrationSet, betas: Seque
         last.weight.copy_(weight[-1])
         if last.bias is not None:
             last.bias.copy_(bias[-1])
-        results.append(_kept(head, f"{base}, aligned (beta {beta:g})", log_u, {"beta": beta}, data))
-    return results
+        return _kept(head, f"{base}, aligned ({name})", log_u, settings, data)
+
+    by_beta = zip(betas, weights.split(parts), biases.split(parts), strict=True)
+    results = [scored(f"beta {beta:g}", weight, bias, {"beta": beta}) for beta, weight, bias in by_beta]
+    shares = _shares([start, *results], data, seed)
+    weight0, bias0 = layer.weight.detach().float(), torch.zeros(len(layer.weight)) if layer.bias is None else layer.bias
+    steps = torch.tensor(shares[1:]).float()
+    weight = weight0 + torch.einsum("b,bkcd->kcd", steps, weights.unflatten(0, (len(betas), parts)) - weight0)
+    bias = bias0 + torch.einsum("b,bkc->kc", steps, biases.unflatten(0, (len(betas), parts)) - bias0)
+    named = {f"share of beta {beta:g}": share for beta, share in zip(betas, shares[1:], strict=True)}
+    return [*results, scored("average", weight, bias, named)]
+
+
+def _shares(members: Sequence[Scored], data: CalibrationSet, seed: int) -> list[float]:
+    """What each counts in an average; those that hardly would do not."""
+    losses = [F.binary_cross_entropy_with_logits(m.calibrated, data.errors, reduction="none") for m in members]
+    shares = averaging_weights(-torch.stack(losses, 1).double().numpy(), seed)
+    shares[shares < NEGLIGIBLE] = 0.0
+    return (shares / shares.sum()).tolist()
 
 
 def _kept(
@@ -183,65 +206,105 @@ def _probability(odds: Tensor) -> NDArray[np.float64]:
 
 
 def _out_of_fold(
-    model: ErrorModel, log_u: Tensor, signals: Tensor, penalty: Penalty | None, data: CalibrationSet
+    model: ErrorModel,
+    log_u: Tensor,
+    signals: Tensor,
+    penalty: Penalty | None,
+    data: CalibrationSet,
+    used: Tensor | None = None,
 ) -> Tensor:
     """Logits ``[N]`` of error models that were not fitted on the row."""
     result = torch.empty(len(log_u))
     for k in range(data.folds):
         train, test = data.fold != k, data.fold == k
-        model.fit(log_u[train], signals[train], data.logits[train], data.errors[train], penalty)
+        model.fit(log_u[train], signals[train], data.logits[train], data.errors[train], penalty, used)
         result[test] = model.combine(log_u[test], signals[test], data.predicted[test])
     return result
 
 
-def signal_sets(
-    data: CalibrationSet, reference: tuple[Tensor, Tensor] | None, seed: int
-) -> Iterator[tuple[str, Tensor, ErrorModel]]:
-    """What an error model may look at: a name, the signals ``[N, F]`` of every row, and a model that computes them.
+@dataclass(frozen=True)
+class Signals:
+    """What error models may look at.
+
+    Attributes:
+        values: of every row ``[N, F]``; from references that do not hold the row.
+        model: an error model that computes them for new rows; not fitted.
+        subsets: names of the choices among them, ``[F]`` bool.
+    """
+
+    values: Tensor
+    model: ErrorModel
+    subsets: dict[str, Tensor]
+
+
+def error_signals(data: CalibrationSet, reference: tuple[Tensor, Tensor] | None, seed: int) -> Signals:
+    """Shape of the logits, neighbours among the calibration texts, and where the reference puts a text.
 
     Neighbours are looked up among held-out texts, where errors are known: for a row those of the other folds, later
     all of the calibration set.
     """
-    classes, folds = data.logits.shape[1], data.folds
-    by_logits = ErrorModel(classes, use_logits=True)
-    shape = by_logits.signals(data.hidden, data.logits)
-    yield "class", shape[:, :0], ErrorModel(classes)
-    yield "class, logits", shape, by_logits
-    found = []
-    for k in range(folds):
+    classes = data.logits.shape[1]
+    parts = {"logits": logit_signals(data.logits)}
+    references = []
+    if reference is not None:
+        references.append(Reference.fit(*reference, classes, seed=seed))
+        parts["reference"] = references[0](data.hidden, data.predicted)
+    references.append(Reference.fit(data.hidden, data.labels, classes, data.errors, seed))
+    near = data.hidden.new_empty(len(data.hidden), references[-1].width)
+    for k in range(data.folds):
         others, own = data.fold != k, data.fold == k
         held_out = Reference.fit(data.hidden[others], data.labels[others], classes, data.errors[others], seed)
-        found.append((own, held_out(data.hidden[own], data.predicted[own])))
-    near = shape.new_empty(len(shape), found[0][1].shape[1])
-    for own, signals in found:
-        near[own] = signals
-    held_out = Reference.fit(data.hidden, data.labels, classes, data.errors, seed)
-    yield "class, logits, neighbours", torch.cat([shape, near], 1), ErrorModel(classes, True, (held_out,))
+        near[own] = held_out(data.hidden[own], data.predicted[own])
+    parts["neighbours"] = near
+    chosen = [("class",), ("class", "logits"), *(("class", "logits", name) for name in parts if name != "logits")]
     if reference is not None:
-        training = Reference.fit(*reference, classes, seed=seed)
-        known = torch.cat([shape, training(data.hidden, data.predicted)], 1)
-        yield "class, logits, reference", known, ErrorModel(classes, True, (training,))
-        everything = ErrorModel(classes, True, (training, held_out))
-        yield "class, logits, reference, neighbours", torch.cat([known, near], 1), everything
+        chosen.append(("class", "logits", "reference", "neighbours"))
+    subsets = {
+        ", ".join(names): torch.cat([torch.full((part.shape[1],), name in names) for name, part in parts.items()])
+        for names in chosen
+    }
+    return Signals(torch.cat(list(parts.values()), 1), ErrorModel(classes, True, tuple(references)), subsets)
 
 
-def with_error_model(start: Scored, name: str, signals: Tensor, model: ErrorModel, data: CalibrationSet) -> Scored:
+def with_error_model(start: Scored, name: str, signals: Signals, data: CalibrationSet) -> Scored:
     """A score with a wider error model; its penalties are chosen by out-of-fold likelihood, one after the other."""
-    model = copy.deepcopy(model)
+    model, used = copy.deepcopy(signals.model), signals.subsets[name]
     penalty, best, calibrated = Penalty(100.0, 30.0), float("inf"), start.calibrated
-    axes = {"signals": SIGNALS} if signals.shape[1] else {}
+    axes = {"signals": SIGNALS} if used.any() else {}
     for axis, values in (axes | {"offsets": OFFSETS}).items():
         for tried in [replace(penalty, **{axis: value}) for value in values]:
-            logit = _out_of_fold(model, start.log_u, signals, tried, data)
+            logit = _out_of_fold(model, start.log_u, signals.values, tried, data, used)
             loss = float(F.binary_cross_entropy_with_logits(logit, data.errors))
             if loss < best:
                 penalty, best, calibrated = tried, loss, logit
-    model.fit(start.log_u, signals, data.logits, data.errors, penalty)
+    model.fit(start.log_u, signals.values, data.logits, data.errors, penalty, used)
+    settings = start.candidate.settings | {"signals": penalty.signals, "offsets": penalty.offsets}
+    return _with_model(start, name, model, calibrated, settings, data)
+
+
+def with_average(start: Scored, members: Sequence[Scored], data: CalibrationSet, seed: int) -> Scored:
+    """A score with the average of its own calibration and of wider error models, by their out-of-fold likelihood."""
+    shares = _shares([start, *members], data, seed)
+    models = [_model(member) for member in (start, *members)]
+    calibrated = sum(share * m.calibrated for share, m in zip(shares, (start, *members), strict=True))
+    settings = start.candidate.settings | {
+        f"share of {member.candidate.name.removeprefix(f'{start.candidate.name} + ')}": share
+        for member, share in zip(members, shares[1:], strict=True)
+    }
+    return _with_model(start, "average", average(models, shares), torch.as_tensor(calibrated), settings, data)
+
+
+def _model(scored: Scored) -> ErrorModel:
+    assert scored.head.error_model is not None, "every candidate is calibrated"
+    return scored.head.error_model
+
+
+def _with_model(
+    start: Scored, name: str, model: ErrorModel, calibrated: Tensor, settings: dict[str, float], data: CalibrationSet
+) -> Scored:
     head = copy.deepcopy(start.head)
     head.error_model = model
-    settings = start.candidate.settings | {"signals": penalty.signals, "offsets": penalty.offsets}
-    full_name = f"{start.candidate.name} + {name}"
-    candidate = _candidate(head, full_name, calibrated, calibrated, settings, data)
+    candidate = _candidate(head, f"{start.candidate.name} + {name}", calibrated, calibrated, settings, data)
     return Scored(candidate, start.log_u, calibrated, calibrated, head)
 
 

@@ -8,7 +8,9 @@ shrinkage the model is a calibration of the score that keeps its order.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -105,6 +107,11 @@ class Reference(nn.Module):
                 "point_errors": None if errors is None else errors[kept].half(),
             }
         )
+
+    @property
+    def width(self) -> int:
+        """Number of signals."""
+        return 9 if self.point_errors is None else 10
 
     def forward(self, hidden_ND: Tensor, predicted_N: Tensor) -> Tensor:
         """Signals ``[N, 9]``, ``[N, 10]`` where errors are known.
@@ -216,7 +223,13 @@ class ErrorModel(nn.Module):
         return ((signals_NF - self.mean) / self.scale).clamp(-LIMIT, LIMIT)
 
     def fit(
-        self, log_u: Tensor, signals: Tensor, logits: Tensor, errors: Tensor, penalty: Penalty | None = None
+        self,
+        log_u: Tensor,
+        signals: Tensor,
+        logits: Tensor,
+        errors: Tensor,
+        penalty: Penalty | None = None,
+        used: Tensor | None = None,
     ) -> ErrorModel:
         """Fit on rows of a calibration set, given their signals; returns itself.
 
@@ -227,6 +240,7 @@ class ErrorModel(nn.Module):
             errors: ``[N]``.
             penalty: ridge penalties; without one only the line is fitted, and it never falls, so that the score keeps
                 its order.
+            used: the signals to take, ``[F]`` bool, all by default; the others get no weight.
         """
         line, free = _line(log_u).double(), torch.ones(3, dtype=torch.bool)
         if penalty is None:
@@ -242,11 +256,13 @@ class ErrorModel(nn.Module):
         self.mean = signals.mean(0)
         self.scale = (signals - self.mean).square().mean(0).sqrt().clamp(min=1e-6)
         one_hot = F.one_hot(logits.argmax(-1), len(self.offsets))
-        sizes = [signals.shape[1], len(self.offsets)]
+        used = torch.ones(signals.shape[1], dtype=torch.bool) if used is None else used
+        sizes = [int(used.sum()), len(self.offsets)]
         penalties = torch.tensor([penalty.signals] * sizes[0] + [penalty.offsets] * sizes[1]).double()
-        columns = torch.cat([self._standard(signals), one_hot], 1).double()
+        columns = torch.cat([self._standard(signals)[:, used], one_hot], 1).double()
         self.line, rest = self._solve(line, free, columns, logits, errors, penalties)
-        self.weights, self.offsets = rest.split(sizes)
+        weights, self.offsets = rest.split(sizes)
+        self.weights = torch.zeros(len(used)).masked_scatter(used, weights)
         return self
 
     @staticmethod
@@ -264,6 +280,33 @@ class ErrorModel(nn.Module):
         solution = _ridge_logistic(design, errors.double(), torch.cat([pull, penalties]), line @ start)
         moved, rest = solution.split([3, columns.shape[1]])
         return torch.where(free, start + moved / scale, 0.0).float(), rest.float()
+
+
+def average(models: Sequence[ErrorModel], shares: Sequence[float]) -> ErrorModel:
+    """One model whose logit is the weighted average of several, without the references that get no weight.
+
+    The models were fitted on the same signals of the same rows, or on none.
+    """
+    widest = max(models, key=lambda model: len(model.weights))
+
+    def mean(name: str) -> Tensor:
+        total = torch.zeros_like(getattr(widest, name))
+        for share, model in zip(shares, models, strict=True):
+            value = getattr(model, name)
+            total += share * value if len(value) else 0.0
+        return total
+
+    weights = mean("weights")
+    references: list[Any] = list(widest.references)
+    sizes = [reference.width for reference in references]
+    parts = weights.split([len(weights) - sum(sizes), *sizes])
+    taken = [bool(weights.any()), *(bool(part.any()) for part in parts[1:])]
+    columns = torch.cat([torch.full(part.shape, use) for part, use in zip(parts, taken, strict=True)])
+    kept = tuple(reference for reference, use in zip(references, taken[1:], strict=True) if use)
+    result = ErrorModel(len(widest.offsets), widest.use_logits and taken[0], kept)
+    result.line, result.offsets, result.weights = mean("line"), mean("offsets"), weights[columns]
+    result.mean, result.scale = widest.mean[columns], widest.scale[columns]
+    return result
 
 
 def _line(log_u: Tensor) -> Tensor:

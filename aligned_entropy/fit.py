@@ -17,11 +17,12 @@ from .candidates import (
     Scored,
     aligned,
     choose,
+    error_signals,
     head_log_u,
     rank,
-    signal_sets,
     summarise,
     untrained,
+    with_average,
     with_error_model,
 )
 from .error_model import ErrorModel, stratified_folds
@@ -52,7 +53,7 @@ class FitConfig:
     alphas: tuple[float, ...] = ()
     folds: int = 5
     error_model: bool = True
-    required_gain: float = 1.5
+    required_gain: float = 1.0
     schedule: Schedule | None = None
     calibrated: bool = True
     seed: int = 0
@@ -126,13 +127,14 @@ def _fit_cross_validated(
 ) -> FitResult:
     simple = [untrained(classifier, base, data) for base in config.bases]
     start, _ = choose(simple, simple[0], data, config.required_gain)
-    trained = aligned(classifier, start.head.base, data, config.betas)
-    scored = simple + trained
+    trained = aligned(classifier, start, data, config.betas, config.seed)
+    scored, best = simple + trained, (trained or [start])[-1]
     if config.error_model:
-        starts = [start, *sorted(trained, key=rank)[-1:]]
-        for name, signals, model in signal_sets(data, reference, config.seed):
-            scored += [with_error_model(origin, name, signals, model, data) for origin in starts]
-    chosen, reason = choose(scored, start, data, config.required_gain)
+        signals = error_signals(data, reference, config.seed)
+        wider = [with_error_model(best, name, signals, data) for name in signals.subsets]
+        best = with_average(best, wider, data, config.seed)
+        scored += [*wider, best]
+    chosen, reason = choose([start, best], start, data, config.required_gain)
     chosen.head.calibrated = config.calibrated
     return FitResult(chosen.head, summarise(data, scored, chosen, start, reason))
 

@@ -103,3 +103,19 @@ def paired_auc(
     wrong, right = wrong_first - wrong_second, right_first - right_second
     variance = wrong.var() / max(len(wrong) - 1, 1) + right.var() / max(len(right) - 1, 1)
     return float(wrong.mean()), float(np.sqrt(variance))
+
+
+def averaging_weights(log_likelihood: ArrayLike, seed: int = 0, draws: int = 1000) -> NDArray[np.float64]:
+    """Weights ``[K]`` to average K models by, from their out-of-fold log-likelihood of every row ``[N, K]``.
+
+    Pseudo-BMA+ (Yao, Vehtari, Simpson and Gelman, Bayesian Analysis 2018): exp of the total log-likelihood, averaged
+    over the Bayesian bootstrap, here in its normal approximation. Models that the rows cannot tell apart share the
+    weight: the best of many is often lucky more than good.
+    """
+    rows = np.asarray(log_likelihood, dtype=np.float64)
+    size, models = rows.shape
+    covariance = np.cov(rows, rowvar=False, ddof=0).reshape(models, models)
+    rng = np.random.default_rng(seed)
+    totals = rng.multivariate_normal(size * rows.mean(0), size * covariance, draws, method="eigh")
+    odds = np.exp(totals - totals.max(1, keepdims=True))
+    return (odds / odds.sum(1, keepdims=True)).mean(0)

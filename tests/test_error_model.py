@@ -13,6 +13,7 @@ from aligned_entropy.error_model import (
     Penalty,
     Reference,
     _ridge_logistic,
+    average,
     logit_signals,
     stratified_folds,
 )
@@ -160,6 +161,38 @@ def test_state_round_trip_gives_the_same_answers():
     again = ErrorModel.from_state(2, True, model.state_dict())
     expected = model(log_u, scenario.hidden, scenario.logits)
     assert torch.equal(again(log_u, scenario.hidden, scenario.logits), expected)
+
+
+def test_an_average_has_the_average_logit_and_drops_what_it_does_not_use():
+    scenario = blind_spot(400)
+    errors, log_u = scenario.errors, log_entropy(scenario.logits)
+    training = Reference.fit(scenario.hidden, scenario.labels, 2)
+    held_out = Reference.fit(scenario.hidden, scenario.labels, 2, errors)
+    signals = ErrorModel(2, True, (training, held_out)).signals(scenario.hidden, scenario.logits)
+    logit_columns = signals.shape[1] - training.width - held_out.width
+    narrow, wide = torch.zeros(2, signals.shape[1], dtype=torch.bool)
+    narrow[:logit_columns] = True
+    wide[:] = narrow
+    wide[-held_out.width :] = True  # not the training texts
+    plain = ErrorModel(2).fit(log_u, signals[:, :0], scenario.logits, errors)
+    models = [plain]
+    for used in (narrow, wide):
+        model = ErrorModel(2, True, (training, held_out))
+        models.append(model.fit(log_u, signals, scenario.logits, errors, Penalty(10.0, 10.0), used))
+        assert not model.weights[~used].any()
+    shares = [0.2, 0.3, 0.5]
+    result = average(models, shares)
+    assert len(result.references) == 1
+    assert torch.equal(result.references[0].points, held_out.points)
+    expected = sum(s * m(log_u, scenario.hidden, scenario.logits) for s, m in zip(shares, models, strict=True))
+    actual = result(log_u, scenario.hidden, scenario.logits)
+    torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-5)
+    alone = average(models, [1.0, 0.0, 0.0])
+    assert not len(alone.references)
+    assert not alone.use_logits
+    torch.testing.assert_close(
+        alone(log_u, scenario.hidden, scenario.logits), plain(log_u, scenario.hidden, scenario.logits)
+    )
 
 
 def test_foreign_vectors_are_not_extrapolated():

@@ -11,6 +11,7 @@ from torch import nn
 
 from aligned_entropy import CalibrationError, FitConfig, fit_head
 from aligned_entropy.align import Schedule
+from aligned_entropy.candidates import NEGLIGIBLE
 from aligned_entropy.metrics import ece, roc_auc
 from aligned_entropy.scoring import log_entropy, log_smoothmax
 
@@ -142,6 +143,19 @@ def test_a_module_without_a_final_linear_layer_keeps_its_scores():
     result = fit_head(module, hidden, labels, config=FitConfig(folds=3))
     assert not any("aligned" in candidate.name for candidate in result.summary.candidates)
     assert result.head(hidden, module(hidden).detach()).isfinite().all()
+
+
+def test_the_chosen_average_names_its_shares():
+    scenario = class_bias()
+    result = fit_head(scenario.classifier, scenario.hidden, scenario.labels, config=FitConfig(**FAST))
+    chosen = result.summary.chosen
+    assert chosen.name.endswith("+ average")
+    for kind in ("beta", "class"):
+        shares = [value for name, value in chosen.settings.items() if name.startswith(f"share of {kind}")]
+        assert shares
+        assert all(share == 0 or share >= NEGLIGIBLE for share in shares)
+        assert sum(shares) <= 1 + 1e-9
+    assert sum(v for name, v in chosen.settings.items() if name.startswith("share of class")) > 0.9
 
 
 def test_summary_tells_every_candidate_and_why():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from aligned_entropy.metrics import aurc, ece, pr_auc, roc_auc
-from aligned_entropy.stats import Interval, auc_interval, bootstrap, paired_auc, stratified_resamples
+from aligned_entropy.stats import Interval, auc_interval, averaging_weights, bootstrap, paired_auc, stratified_resamples
 
 TRUE_AUC = 0.5 * (1 + erf(0.5))  # scores N(0, 1) of right and N(1, 1) of wrong answers: Φ(1 / √2)
 
@@ -136,3 +136,25 @@ def test_bootstrap_of_a_single_row_and_of_none() -> None:
 
 def test_an_interval_prints_its_bounds() -> None:
     assert str(Interval(0.5, 0.25, 0.75)) == "0.5000 [0.2500, 0.7500]"
+
+
+def test_averaging_weights_follow_the_likelihood() -> None:
+    rng = np.random.default_rng(9)
+    rows = rng.normal(size=(500, 1))
+    equal = averaging_weights(np.hstack([rows, rows, rows]))
+    np.testing.assert_allclose(equal, [1 / 3] * 3)
+    constant = averaging_weights(np.hstack([rows, rows + 0.01]))  # a sure gain of 5 in all: as in plain BMA
+    np.testing.assert_allclose(constant[1], 1 / (1 + np.exp(-5)), rtol=1e-6)
+    noisy = averaging_weights(np.hstack([rows, rows + 0.01 + rng.normal(0, 1, (500, 1))]))  # 5 +- 22: hardly a gain
+    assert 0.3 < noisy[1] < 0.8
+    assert averaging_weights(np.hstack([rows, rows - 1.0]))[1] < 1e-9
+    assert averaging_weights(rows) == [1.0]
+
+
+def test_averaging_weights_agree_with_the_bayesian_bootstrap() -> None:
+    rng = np.random.default_rng(10)
+    rows = rng.normal([0.0, 0.005, -0.002], [0.1, 0.15, 0.05], (400, 3))
+    totals = rng.dirichlet(np.ones(400), 4000) @ rows * 400
+    odds = np.exp(totals - totals.max(1, keepdims=True))
+    direct = (odds / odds.sum(1, keepdims=True)).mean(0)
+    np.testing.assert_allclose(averaging_weights(rows, draws=4000), direct, atol=0.03)

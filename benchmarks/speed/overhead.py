@@ -21,7 +21,7 @@ import torch
 
 from aligned_entropy import UncertainClassifier
 from aligned_entropy.calibration import calibration_set
-from aligned_entropy.candidates import signal_sets, untrained, with_error_model
+from aligned_entropy.candidates import error_signals, untrained, with_error_model
 from aligned_entropy.data import data_folder, load_data
 from aligned_entropy.head import AlignedEntropyHead
 
@@ -32,8 +32,8 @@ def heads(classifier: UncertainClassifier) -> dict[str, AlignedEntropyHead]:
     module = classifier.backbone.classifier
     data = calibration_set(default, validation.hidden, validation.labels, validation.logits, 5, 0)
     reference = torch.tensor(train.hidden), torch.tensor(train.labels)
-    *_, (name, signals, model) = signal_sets(data, reference, 0)
-    heaviest = with_error_model(untrained(module, "smoothmax", data), name, signals, model, data).head
+    signals = error_signals(data, reference, 0)
+    heaviest = with_error_model(untrained(module, "smoothmax", data), list(signals.subsets)[-1], signals, data).head
     heaviest.calibrated = True
     return {"default": default, "heaviest": heaviest}
 
