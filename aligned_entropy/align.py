@@ -241,8 +241,10 @@ def _train_stack(
     stale = torch.zeros(size)
     step = 0
     for epoch in range(1, schedule.epochs + 1):
-        for rows in _epoch_rows(e, schedule, generator).split(schedule.batch_size):
-            found = gradients(classifier, optimiser.parameters, base, x[rows], u0[rows], e[rows], alpha)
+        rows = _epoch_rows(e, schedule, generator)
+        shuffled_x, shuffled_u0, shuffled_e = (values[rows].split(schedule.batch_size) for values in (x, u0, e))
+        for own_x, own_u0, own_e in zip(shuffled_x, shuffled_u0, shuffled_e, strict=True):
+            found = gradients(classifier, optimiser.parameters, base, own_x, own_u0, own_e, alpha)
             optimiser.step(found, rates[step], momenta[step])
             step += 1
         with torch.no_grad():

@@ -41,8 +41,8 @@ class FitConfig:
         alphas: strengths of the anchor, the pull of the score to where it starts; the published recipe only.
         folds: of the cross-validation that compares the candidates.
         error_model: calibrate the score with the shape of the logits, the predicted class and the neighbours among
-            labelled texts, where cross-validation says that they help; Platt's calibration alone otherwise.
-        required_gain: how many standard errors better a candidate must rank before it takes the place of a simpler one.
+            labelled texts, where cross-validation says that they help; beta calibration alone otherwise.
+        required_gain: how many standard errors better another score must rank to take the place of a simpler one.
         schedule: None for the cross-validated full-batch fit; the published mini-batch training otherwise.
         calibrated: whether the head's uncertainty is the calibrated probability or the copy's own score.
         seed: of folds, batches and which reference vectors are kept.
