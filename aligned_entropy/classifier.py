@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from .backbones import Backbone
-from .baselines import Baselines
 from .data import LabeledTexts, labeled_texts, load_data
-from .errors import DataError, NotFittedError
-from .evaluation import Evaluation, evaluate
+from .errors import DataError, NotApplicableError, NotFittedError
+from .evaluation import HEAD, SIMPLE, Contender, Evaluation, FittedHead, default_scores, evaluate, fit_scores
 from .features import Features
 from .fit import FitConfig, FitResult, fit_head
 from .head import AlignedEntropyHead
 from .hub import SavedHead, check_probe, load_head, plain_probe, push_head, read_config, resolve_head, save_head
+from .maps import Maps
 from .predictions import Predictions
+from .scores import SCORES
 
 Progress = Callable[[int], object]
 
@@ -186,35 +188,90 @@ class UncertainClassifier:
         }
         probe = {"input_ids": input_ids, "hidden": hidden, "logits": logits}
         facts = result.summary.facts()
-        self._place(SavedHead(result.head, Baselines.fit(calibration), backbone, facts, probe))
+        rivals, _ = fit_scores(SIMPLE, None, None, calibration)
+        maps = Maps.fit(result.held_out.double().numpy(), calibration.errors, unit=True)
+        self._place(SavedHead(result.head, rivals, maps, backbone, facts, probe))
         return result
 
     def evaluate(
-        self, data: Any, *, resamples: int = 1000, progress: Progress = lambda done: None, **columns: Any
+        self,
+        data: Any,
+        *,
+        scores: Sequence[str] | None = None,
+        train: Any = None,
+        calibration: Any = None,
+        resamples: int = 1000,
+        progress: Progress = lambda done: None,
+        **columns: Any,
     ) -> Evaluation:
-        """Measure the head on labelled texts, next to softmax response, entropy, margin and temperature scaling.
+        """Measure the head on labelled texts, next to other scores.
 
         Args:
             data: texts that neither the classifier nor the head was fitted on, as for :meth:`fit`.
+            scores: names of :data:`aligned_entropy.scores.SCORES`; by default softmax response, entropy, margin and
+                temperature scaling. Dropout passes and token states are extracted where one of them asks for it.
+            train: the classifier's training set, for scores that are fitted on it.
+            calibration: the head's calibration set, for scores and calibration maps that are fitted on it; what the
+                head has brought along serves the default scores.
             resamples: bootstrap samples of every interval.
             progress: called with the number of texts whose features are ready.
             columns: as for :meth:`fit`.
         """
-        features = self.features(data, progress, **columns)
-        return evaluate(features, self.head, self.saved.baselines, resamples=resamples)
+        extras = {array for name in scores or () for array in SCORES[name].needs} & {"passes", "states"}
+        features = self.features(data, progress, extras=extras, **columns)
+        held_out = None if calibration is None else self.features(calibration, progress, extras=extras, **columns)
+        known = None if train is None else self.features(train, progress, **columns)
+        return self.evaluate_features(features, scores=scores, train=known, calibration=held_out, resamples=resamples)
+
+    def evaluate_features(
+        self,
+        features: Features,
+        *,
+        scores: Sequence[str] | None = None,
+        train: Features | None = None,
+        calibration: Features | None = None,
+        resamples: int = 1000,
+    ) -> Evaluation:
+        """:meth:`evaluate` on features that are at hand."""
+        skipped: dict[str, str] = {}
+        if scores is None and calibration is None and self.saved.rivals:
+            contenders = dict(self.saved.rivals)
+        else:
+            names = scores or default_scores(calibration)
+            contenders, skipped = fit_scores(names, self.backbone.classifier, train, calibration)
+        if self.head.error_model is not None or scores is None:
+            contenders[HEAD] = Contender(FittedHead(self.head), self.saved.maps)
+        return evaluate(features, contenders, skipped=skipped, resamples=resamples)
 
     def features(
         self,
         data: Any,
         progress: Progress = lambda done: None,
         *,
+        extras: Collection[str] = (),
         label_map: Mapping[str, str] | None = None,
         **columns: Any,
     ) -> Features:
-        """Features of labelled texts, from the store on disk where they are there already."""
+        """Features of labelled texts, from the store on disk where they are there already.
+
+        Args:
+            data: as for :meth:`fit`.
+            progress: called with the number of texts whose features are ready.
+            extras: arrays beyond hidden vectors and logits: ``passes`` (20 forward passes with dropout), ``states``
+                (the tokens' last hidden states). What the model does not have is left out, with the reason.
+            label_map: as for :meth:`fit`.
+            columns: as for :meth:`fit`.
+        """
         if not isinstance(data, LabeledTexts):
             data = labeled_texts(load_data(data), self.label_names, label_map=label_map, **columns)
-        return self.backbone.features(data.texts, progress).with_labels(data.labels)
+        features = self.backbone.features(data.texts, progress).with_labels(data.labels)
+        for name in extras:
+            try:
+                values = getattr(self.backbone, name)(data.texts, progress=progress)
+                features = replace(features, **{name: values})
+            except NotApplicableError as error:
+                features = replace(features, absent={**features.absent, name: str(error)})
+        return features
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Save the fitted head: ``config.json``, ``head.safetensors`` and a model card.

@@ -13,7 +13,6 @@ import numpy as np
 
 from .classifier import UncertainClassifier
 from .data import LabeledTexts, labeled_texts, load_data
-from .evaluation import evaluate
 from .finetune import TrainConfig, train_classifier
 from .fit import FitConfig
 from .predictions import Predictions
@@ -54,7 +53,7 @@ def run_demo(folder: Path, texts: int, seed: int, progress_bar: ProgressBar) -> 
     print("\n3. Evaluate on the test split, which nothing above has seen.")
     with progress_bar("test texts", len(parts["test"])) as progress:
         test = classifier.features(parts["test"], progress)
-    evaluation = evaluate(test, classifier.head, classifier.saved.baselines)
+    evaluation = classifier.evaluate_features(test)
     print(evaluation)
 
     predictions = classifier.predict_features(test)

@@ -5,6 +5,7 @@ AlignedEntropyError
 ├── UnsupportedModelError  no classification module found, or not a classifier
 ├── HeadMismatchError      a saved head that does not belong to this model
 ├── NotFittedError         an error probability asked for before a fit
+├── NotApplicableError     a score that these features, or this model, do not have
 ├── DataError              a file, column or label that cannot be read
 └── MissingExtraError      an optional dependency that is not installed
 """
@@ -28,6 +29,10 @@ class HeadMismatchError(AlignedEntropyError, ValueError):
 
 class NotFittedError(AlignedEntropyError, RuntimeError):
     """Something that only a fitted head can tell was asked of an untrained one."""
+
+
+class NotApplicableError(AlignedEntropyError, ValueError):
+    """A score needs something that is not there: training features, dropout, a second model."""
 
 
 class DataError(AlignedEntropyError, ValueError):

@@ -1,22 +1,110 @@
-"""A head next to the scores that it must beat, on labelled texts, every measure with its interval."""
+"""Scores next to each other on labelled texts, every measure with its interval, and what differs from the best."""
 
 from __future__ import annotations
 
+import csv
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
-from .baselines import Baselines
+from .errors import CalibrationError, NotApplicableError
 from .features import Features
 from .head import AlignedEntropyHead
-from .metrics import CALIBRATION, LOWER_IS_BETTER, RANKING
-from .stats import Interval, bootstrap
+from .maps import MAPS, Maps
+from .metrics import CALIBRATION, LOWER_IS_BETTER, RANKING, Measure
+from .scores import SCORES, Score
+from .stats import Interval, bootstrap, holm, paired_auc, share_interval, two_sided_p
 
 HEAD = "aligned entropy"
-SAME_MAP = "ece_calibrated"  # ECE after one kind of map, fitted on the same calibration set for every score
+SIMPLE = (
+    "softmax response", "entropy", "margin", "temperature-scaled softmax response", "temperature-scaled entropy",
+)  # fmt: skip
+SHOWN = ("roc_auc", "pr_auc", "aurc", "ece", "brier", "ece_platt", "ece_isotonic")
+SIGNIFICANT = 0.05
+
+
+def default_scores(calibration: Features | None) -> list[str]:
+    """The simple scores, as far as they can do without a calibration set where there is none."""
+    return [name for name in SIMPLE if calibration is not None or not SCORES[name].uses]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A fitted score, and the maps that make it a probability; None where there was no set to fit them on."""
+
+    score: Score
+    maps: Maps | None = None
+
+    def measure(self, features: Features, resamples: int, seed: int) -> tuple[NDArray[np.float64], dict[str, Interval]]:
+        """Uncertainty ``[N]`` of labelled features, and every measure of it."""
+        values, errors = self.score.score(features), features.errors
+        measures: dict[str, Measure] = RANKING | (CALIBRATION if self.score.unit else {})
+        found = bootstrap(measures, errors, values, resamples=resamples, seed=seed)
+        for kind, mapped in ({} if self.maps is None else self.maps.probabilities(values)).items():
+            own = bootstrap({"ece": CALIBRATION["ece"]}, errors, mapped, resamples=resamples, seed=seed)
+            found[f"ece_{kind}"] = own["ece"]
+        return values, found
+
+
+class FittedHead(Score):
+    """A head that is at hand, as a score."""
+
+    name = HEAD
+    unit = True
+
+    def __init__(self, head: AlignedEntropyHead) -> None:
+        super().__init__()
+        self.head = head
+
+    def _score(self, features: Features) -> NDArray[np.float64]:
+        device = next(self.head.parameters()).device
+        rows = [torch.tensor(values, device=device).split(4096) for values in (features.hidden, features.logits)]
+        with torch.inference_mode():
+            return torch.cat([self.head(h, z).cpu() for h, z in zip(*rows, strict=True)]).double().numpy()
+
+
+def fit_scores(
+    names: Iterable[str],
+    module: nn.Module | None,
+    train: Features | None,
+    calibration: Features | None,
+    seed: int = 0,
+) -> tuple[dict[str, Contender], dict[str, str]]:
+    """Scores by name, fitted, with their maps; and why some could not be.
+
+    Args:
+        names: of :data:`aligned_entropy.scores.SCORES`.
+        module: the classification module; where there is none, heads make do, see :mod:`aligned_entropy.scores`.
+        train: features of the classifier's training texts, labelled.
+        calibration: of labelled texts that it was not trained on; without them there are no maps.
+        seed: of whatever is random.
+    """
+    fitted, skipped = {}, {}
+    for name in names:
+        try:
+            fitted[name] = fit_score(SCORES[name](module, seed), train, calibration)
+        except (NotApplicableError, CalibrationError) as error:
+            skipped[name] = str(error)
+    return fitted, skipped
+
+
+def fit_score(score: Score, train: Features | None, calibration: Features | None) -> Contender:
+    """One score, fitted, with its maps.
+
+    Raises:
+        NotApplicableError: something that it needs is not there.
+        CalibrationError: no head can be fitted on this calibration set.
+    """
+    score.fit(train, calibration)
+    if calibration is None or not 0 < calibration.errors.sum() < len(calibration):
+        return Contender(score)
+    return Contender(score, Maps.fit(score.held_out(train, calibration), calibration.errors, score.unit))
 
 
 @dataclass(frozen=True)
@@ -25,15 +113,19 @@ class Evaluation:
 
     Attributes:
         accuracy: of the model.
-        table: interval of every measure of every score, ``table[score][measure]``.
+        table: interval of every measure of every score, ``table[score][measure]``; best ROC-AUC first.
         errors: ``[N]``, 1 where the model is wrong.
         scores: uncertainty ``[N]`` of every score.
+        p_values: of every score's ROC-AUC against the best one (DeLong, paired, Holm-adjusted); 1 for the best.
+        skipped: why a score is not here.
     """
 
     accuracy: Interval
     table: dict[str, dict[str, Interval]]
     errors: NDArray[np.float64] = field(repr=False)
     scores: dict[str, NDArray[np.float64]] = field(repr=False)
+    p_values: dict[str, float]
+    skipped: dict[str, str]
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the rows, for JSON."""
@@ -44,62 +136,86 @@ class Evaluation:
             "scores": {
                 name: {measure: vars(interval) for measure, interval in row.items()} for name, row in self.table.items()
             },
+            "p_values_against_the_best": self.p_values,
+            "skipped": self.skipped,
         }
+
+    def write_csv(self, path: str | Path) -> None:
+        """One line a score and measure: value and bounds."""
+        with open(path, "w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["score", "measure", "value", "low", "high"])
+            for name, row in self.table.items():
+                writer.writerows([name, measure, i.value, i.low, i.high] for measure, i in row.items())
 
     def best(self, measure: str) -> str:
         """The score that is best by one measure."""
-        sign = 1 if measure in LOWER_IS_BETTER or measure == SAME_MAP else -1
+        sign = 1 if lower_is_better(measure) else -1
         return min(
             (name for name in self.table if measure in self.table[name]),
             key=lambda name: sign * self.table[name][measure].value,
         )
 
     def __str__(self) -> str:
-        measures = list(next(iter(self.table.values())))
-        width = max(map(len, self.table))
+        measures = [name for name in SHOWN if any(name in row for row in self.table.values())]
+        names = {name: f"{name} *" if self.p_values[name] < SIGNIFICANT else name for name in self.table}
+        width = max(map(len, names.values()))
         lines = [f"accuracy {self.accuracy}, {int(self.errors.sum())} errors in {len(self.errors)} texts", ""]
         lines.append(f"{'':{width}}  " + "  ".join(f"{measure:>23}" for measure in measures))
         for name, row in self.table.items():
             cells = "  ".join(f"{row[measure]!s:>23}" if measure in row else f"{'–':>23}" for measure in measures)
-            lines.append(f"{name:{width}}  {cells}")
+            lines.append(f"{names[name]:{width}}  {cells}")
+        if any(p < SIGNIFICANT for p in self.p_values.values()):
+            lines += ["", "* ROC-AUC differs from the best (DeLong, paired; Holm; p < .05)"]
+        lines += [f"skipped: {name}. {reason}" for name, reason in self.skipped.items()]
         return "\n".join(lines)
+
+
+def lower_is_better(measure: str) -> bool:
+    """Whether a measure of an evaluation, mapped ones included, is better when it is lower."""
+    return measure in LOWER_IS_BETTER or measure.removeprefix("ece_") in MAPS
 
 
 def evaluate(
     features: Features,
-    head: AlignedEntropyHead,
-    baselines: Baselines | None = None,
+    contenders: Mapping[str, Contender],
     *,
+    skipped: Mapping[str, str] | None = None,
     resamples: int = 1000,
     seed: int = 0,
 ) -> Evaluation:
-    """Measure a head, and softmax response, entropy, margin and temperature scaling with it.
+    """Measure fitted scores.
 
     Args:
-        features: of labelled texts that neither the model nor the head was fitted on.
-        head: fitted or not.
-        baselines: fitted on the head's calibration set; without them there is no temperature and no common map.
+        features: of labelled texts that neither the model nor any score was fitted on.
+        contenders: the scores.
+        skipped: why others are not among them; those that these features do not suffice for are added.
         resamples: bootstrap samples of every interval.
         seed: of the bootstrap.
     """
-    errors = features.errors
-    hidden, logits = torch.tensor(features.hidden), torch.tensor(features.logits)
-    with torch.inference_mode():
-        own = head(hidden, logits).double().numpy()
-        calibrated = {} if head.error_model is None else {HEAD: head.error_probability(hidden, logits).double().numpy()}
-    plain = baselines or Baselines(1.0, {})
-    others = {name: score for name, score in plain.scores(features).items() if baselines or "scaled" not in name}
-    calibrated |= plain.calibrated(features)
-    scores = others | {HEAD: own}
-    table: dict[str, dict[str, Interval]] = {}
-    for name, score in scores.items():
-        measures = RANKING | CALIBRATION
-        table[name] = {m: bootstrap(f, errors, score, resamples=resamples, seed=seed) for m, f in measures.items()}
-        if name in calibrated:
-            table[name][SAME_MAP] = bootstrap(
-                CALIBRATION["ece"], errors, calibrated[name], resamples=resamples, seed=seed
-            )
-    accuracy = bootstrap(
-        lambda e, _: 1 - float(np.asarray(e).mean()), errors, errors, resamples=resamples, seed=seed, stratified=False
+    errors, missing = features.errors, dict(skipped or {})
+    values, table = {}, {}
+    for name, contender in contenders.items():
+        try:
+            values[name], table[name] = contender.measure(features, resamples, seed)
+        except NotApplicableError as error:
+            missing[name] = str(error)
+    order = sorted(table, key=lambda name: -np.nan_to_num(table[name]["roc_auc"].value))
+    right = int((1 - errors).sum())
+    return Evaluation(
+        share_interval(right, len(errors)),
+        {name: table[name] for name in order},
+        errors,
+        {name: values[name] for name in order},
+        _against_the_best(errors, [values[name] for name in order], order),
+        missing,
     )
-    return Evaluation(accuracy, table, errors, scores)
+
+
+def _against_the_best(
+    errors: NDArray[np.float64], values: list[NDArray[np.float64]], names: list[str]
+) -> dict[str, float]:
+    if not 0 < errors.sum() < len(errors):
+        return dict.fromkeys(names, 1.0)
+    p = [two_sided_p(*paired_auc(errors, values[0], other)) for other in values[1:]]
+    return dict(zip(names, [1.0, *holm(p).tolist()], strict=True))

@@ -8,12 +8,15 @@ import os
 import shutil
 import threading
 import zlib
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .errors import NotApplicableError
 
 Array = NDArray[np.float32]
 CHUNK = 4096  # texts a chunk: what is sorted by length, written, checksummed and resumed as one
@@ -27,11 +30,19 @@ class Features:
         hidden: input of the classification module, ``[N, D]`` float32.
         logits: the model's own logits, ``[N, C]`` float32; predictions and errors come from these alone.
         labels: true classes ``[N]`` int, or None where they are not known.
+        passes: logits of T forward passes with dropout, ``[N, T, C]`` float32.
+        members: logits of the M other models of an ensemble, ``[N, M, C]`` float32.
+        states: last hidden states of the texts' tokens, ``[N, L, D]`` float16; zero where there is no token.
+        absent: why one of these is not there, by its name.
     """
 
     hidden: Array
     logits: Array
     labels: NDArray[np.int64] | None = None
+    passes: Array | None = None
+    members: Array | None = None
+    states: NDArray[np.float16] | None = None
+    absent: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.logits)
@@ -51,9 +62,21 @@ class Features:
         """The same features with their true classes."""
         return replace(self, labels=np.asarray(labels, dtype=np.int64))
 
-    def __getitem__(self, rows: slice | NDArray[np.int64]) -> Features:
-        labels = None if self.labels is None else self.labels[rows]
-        return Features(self.hidden[rows], self.logits[rows], labels)
+    def require(self, name: str) -> Any:
+        """One of the arrays.
+
+        Raises:
+            NotApplicableError: it is not there; the message says why.
+        """
+        values = getattr(self, name)
+        if values is None or 0 in values.shape[1:]:
+            raise NotApplicableError(self.absent.get(name, f"the features hold no {name}: ask for them at extraction."))
+        return values
+
+    def __getitem__(self, rows: slice | NDArray[np.int64] | NDArray[np.bool_]) -> Features:
+        arrays = {name: getattr(self, name) for name in ("labels", "passes", "members", "states")}
+        taken: dict[str, Any] = {name: None if values is None else values[rows] for name, values in arrays.items()}
+        return replace(self, hidden=self.hidden[rows], logits=self.logits[rows], **taken)
 
 
 def cache_folder() -> Path:
@@ -81,11 +104,12 @@ class FeatureStore:
     Args:
         folder: the store's own folder.
         rows: number of texts N.
-        widths: columns of every array, by name; all are float32.
+        widths: columns of every array, by name.
+        dtype: of all of them.
     """
 
-    def __init__(self, folder: Path, rows: int, widths: dict[str, int]) -> None:
-        self.folder, self.rows = folder, rows
+    def __init__(self, folder: Path, rows: int, widths: dict[str, int], dtype: Any = np.float32) -> None:
+        self.folder, self.rows, self.dtype = folder, rows, np.dtype(dtype)
         self._shapes = {folder / f"{name}.npy": (rows, width) for name, width in widths.items()}
         folder.mkdir(parents=True, exist_ok=True)
         self._checksums = self._read_checksums()
@@ -93,8 +117,8 @@ class FeatureStore:
             self._create()
 
     def fill(
-        self, extract: Callable[[slice], tuple[Array, ...]], progress: Callable[[int], object]
-    ) -> tuple[Array, ...]:
+        self, extract: Callable[[slice], tuple[NDArray[Any], ...]], progress: Callable[[int], object]
+    ) -> tuple[NDArray[Any], ...]:
         """Compute what is missing or damaged, and return every array, memory-mapped.
 
         Args:
@@ -107,7 +131,7 @@ class FeatureStore:
             if self._checksums.get(number) == _checksum(array[rows] for array in arrays):
                 progress(rows.stop - rows.start)
                 continue
-            extracted = [np.asarray(values, np.float32) for values in extract(rows)]
+            extracted = [np.asarray(values, self.dtype) for values in extract(rows)]
             for array, values in zip(arrays, extracted, strict=True):
                 array[rows] = values
                 array.flush()
@@ -122,7 +146,7 @@ class FeatureStore:
         try:
             for path, shape in self._shapes.items():
                 array = np.lib.format.open_memmap(path, "r")
-                if array.shape != shape or array.dtype != np.float32:
+                if array.shape != shape or array.dtype != self.dtype:
                     return {}
             return {int(k): int(v) for k, v in json.loads((self.folder / "chunks.json").read_text()).items()}
         except (OSError, ValueError, TypeError, AttributeError):
@@ -135,7 +159,7 @@ class FeatureStore:
         temporary.replace(path)
 
     def _create(self) -> None:
-        needed = sum(4 * rows * width for rows, width in self._shapes.values())
+        needed = sum(self.dtype.itemsize * rows * width for rows, width in self._shapes.values())
         free = shutil.disk_usage(self.folder).free
         if needed > free:
             raise OSError(
@@ -143,7 +167,7 @@ class FeatureStore:
             )
         for path, shape in self._shapes.items():
             temporary = _own_name(path)  # another process may have the old file open: replace it, never cut it short
-            np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape)
+            np.lib.format.open_memmap(temporary, mode="w+", dtype=self.dtype, shape=shape)
             temporary.replace(path)
 
 
@@ -151,7 +175,7 @@ def _own_name(path: Path) -> Path:
     return path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}")
 
 
-def _checksum(parts: Iterable[Array]) -> int:
+def _checksum(parts: Iterable[NDArray[Any]]) -> int:
     checksum = 0
     for part in parts:
         checksum = zlib.crc32(part.tobytes(), checksum)

@@ -81,10 +81,19 @@ class FitConfig:
 
 @dataclass(frozen=True)
 class FitResult:
-    """A fitted head, and how it came about."""
+    """A fitted head, and how it came about.
+
+    Attributes:
+        head: the head.
+        summary: what was tried, what was chosen and why.
+        held_out: uncertainty ``[N]`` of the calibration texts, each from a copy that was not fitted on it; NaN where
+            there is none, which under the published recipe is everything that a copy was trained on. A calibration
+            map for the head can be fitted on it.
+    """
 
     head: AlignedEntropyHead
     summary: FitSummary
+    held_out: Tensor
 
 
 def fit_head(
@@ -136,12 +145,13 @@ def _fit_cross_validated(
         scored += [*wider, best]
     chosen, reason = choose([start, best], start, data, config.required_gain)
     chosen.head.calibrated = config.calibrated
-    return FitResult(chosen.head, summarise(data, scored, chosen, start, reason))
+    held_out = chosen.calibrated.sigmoid() if config.calibrated else chosen.log_u.exp()
+    return FitResult(chosen.head, summarise(data, scored, chosen, start, reason), held_out)
 
 
 def _fit_published(classifier: nn.Module, data: CalibrationSet, config: FitConfig, schedule: Schedule) -> FitResult:
-    held_out = max(2, round(1 / schedule.validation_fraction))
-    validation = torch.from_numpy(stratified_folds(data.errors.numpy(), held_out, config.seed)) == 0
+    parts = max(2, round(1 / schedule.validation_fraction))
+    validation = torch.from_numpy(stratified_folds(data.errors.numpy(), parts, config.seed)) == 0
     errors = data.errors[validation].double().numpy()
     settings = list(itertools.product(schedule.learning_rates, config.alphas, config.betas))
     grid = torch.tensor(settings)
@@ -174,4 +184,5 @@ def _fit_published(classifier: nn.Module, data: CalibrationSet, config: FitConfi
     )
     chosen.head.calibrated = config.calibrated
     reason = f"Best validation ROC-AUC of {len(trained)} on {len(errors)} held-out examples, as published."
-    return FitResult(chosen.head, summarise(data, simple + trained, chosen, before, reason))
+    held_out = torch.where(validation, chosen.log_u.exp(), torch.nan)
+    return FitResult(chosen.head, summarise(data, simple + trained, chosen, before, reason), held_out)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .baselines import Baselines
 from .error_model import ErrorModel
 from .errors import HeadMismatchError
+from .evaluation import Contender
 from .head import AlignedEntropyHead
+from .maps import Maps
+from .scores import SCORES
 
 FORMAT = 1
-ERROR_MODEL, PROBE = "error_model.", "probe."
+ERROR_MODEL, PROBE, MAPS, RIVALS = "error_model.", "probe.", "maps.", "rivals."  # prefixes of tensors
 
 
 @dataclass(frozen=True)
@@ -27,14 +29,16 @@ class SavedHead:
 
     Attributes:
         head: the head.
-        baselines: temperature and common map fitted on the head's calibration set.
+        rivals: scores of the logits that were fitted on the head's calibration set, to be compared with it.
+        maps: Platt's and the isotonic map of the head's own score, fitted there too.
         backbone: facts about the model it belongs to: name, class, classification module, labels, max_length.
         fit: facts about the fit: examples, errors, what was chosen and why.
         probe: token ids ``[P, T]`` with the hidden vectors and logits that the model gave for them.
     """
 
     head: AlignedEntropyHead
-    baselines: Baselines | None = None
+    rivals: dict[str, Contender] = field(default_factory=dict)
+    maps: Maps | None = None
     backbone: dict[str, Any] = field(default_factory=dict)
     fit: dict[str, Any] = field(default_factory=dict)
     probe: dict[str, Tensor] = field(default_factory=dict)
@@ -49,6 +53,10 @@ def save_head(saved: SavedHead, folder: str | Path) -> None:
     head = saved.head
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in head.state_dict().items()}
     tensors |= {PROBE + name: value.cpu().contiguous() for name, value in saved.probe.items()}
+    tensors |= _map_tensors(MAPS, saved.maps)
+    for name, rival in saved.rivals.items():
+        tensors |= {f"{RIVALS}{name}.{key}": torch.as_tensor(value) for key, value in rival.score.state.items()}
+        tensors |= _map_tensors(f"{RIVALS}{name}.", rival.maps)
     save_file(tensors, folder / "head.safetensors")
     config = {
         "format": FORMAT,
@@ -60,7 +68,7 @@ def save_head(saved: SavedHead, folder: str | Path) -> None:
         "use_logits": head.error_model is not None and head.error_model.use_logits,
         "backbone": saved.backbone,
         "fit": saved.fit,
-        "baselines": None if saved.baselines is None else asdict(saved.baselines),
+        "rivals": list(saved.rivals),
     }
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     (folder / "README.md").write_text(_model_card(config))
@@ -100,7 +108,7 @@ def load_head(folder: str | Path, classifier: nn.Module) -> SavedHead:
     except SafetensorError as error:
         raise HeadMismatchError(f"{folder}/head.safetensors is damaged: {error}") from error
     head = AlignedEntropyHead(classifier, config["base"])
-    copied = {name.removeprefix("classifier."): t for name, t in tensors.items() if name.startswith("classifier.")}
+    copied = _under("classifier.", tensors)
     own = {name: tuple(value.shape) for name, value in head.classifier.state_dict().items()}
     theirs = {name: tuple(value.shape) for name, value in copied.items()}
     if own != theirs:
@@ -109,15 +117,30 @@ def load_head(folder: str | Path, classifier: nn.Module) -> SavedHead:
             f"it was made for {config['backbone'].get('name') or 'another model'}."
         )
     head.classifier.load_state_dict(copied)
-    state = {name.removeprefix(ERROR_MODEL): t for name, t in tensors.items() if name.startswith(ERROR_MODEL)}
+    state = _under(ERROR_MODEL, tensors)
     if state:
         head.error_model = ErrorModel.from_state(config["classes"], config["use_logits"], state)
     head.calibrated = config["calibrated"]
-    baselines = config["baselines"] and Baselines(
-        config["baselines"]["temperature"], {k: (v[0], v[1], v[2]) for k, v in config["baselines"]["maps"].items()}
-    )
-    probe = {name.removeprefix(PROBE): t for name, t in tensors.items() if name.startswith(PROBE)}
-    return SavedHead(head, baselines, config["backbone"], config["fit"], probe)
+    rivals = {}
+    for name in config["rivals"]:
+        kept = _under(f"{RIVALS}{name}.", tensors)
+        score = SCORES[name](classifier)
+        vars(score).update({key: value.numpy() for key, value in kept.items() if key.endswith("_")})
+        rivals[name] = Contender(score, _maps(kept))
+    maps = _maps(_under(MAPS, tensors))
+    return SavedHead(head, rivals, maps, config["backbone"], config["fit"], _under(PROBE, tensors))
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _map_tensors(prefix: str, maps: Maps | None) -> dict[str, Tensor]:
+    return {} if maps is None else {f"{prefix}{name}": torch.as_tensor(value) for name, value in vars(maps).items()}
+
+
+def _maps(tensors: dict[str, Tensor]) -> Maps | None:
+    return Maps(tensors["platt"].numpy(), tensors["isotonic"].numpy()) if "platt" in tensors else None
 
 
 def describe_head(folder: str | Path) -> dict[str, Any]:

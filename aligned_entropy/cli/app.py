@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -76,15 +76,17 @@ def load(
     )
 
 
-def features(classifier: UncertainClassifier, data: str, what: str, columns: dict[str, Any]) -> Any:
+def features(
+    classifier: UncertainClassifier, data: str, what: str, columns: dict[str, Any], extras: Collection[str] = ()
+) -> Any:
     """Features of labelled texts, with a progress bar."""
     from ..data import labeled_texts, load_data
     from ..data.labels import parse_label_map
 
     known = {**columns, "label_map": parse_label_map(columns["label_map"])}
     texts = labeled_texts(load_data(data), classifier.label_names, **known)
-    with progress_bar(what, len(texts)) as progress:
-        return classifier.features(texts, progress)
+    with progress_bar(what, len(texts) * (1 + len(extras))) as progress:
+        return classifier.features(texts, progress, extras=extras)
 
 
 @app.command()
@@ -186,11 +188,25 @@ def predict(
 
 @app.command()
 def evaluate(
-    model: Model,
-    data: Data,
+    model: Annotated[str | None, typer.Argument(help="A trained sequence classifier, as for fit.")] = None,
+    data: Annotated[str | None, typer.Argument(help=f"Labelled texts. {DATA_HELP}")] = None,
+    outputs: Annotated[
+        str | None,
+        typer.Option(help="In place of MODEL and DATA: a file with logits or probabilities, label and maybe hidden."),
+    ] = None,
     head: Head = None,
+    scores: Annotated[
+        str | None, typer.Option(help="all, or names with commas between them [the simple ones and the head].")
+    ] = None,
+    train: Annotated[
+        str | None, typer.Option(help="The classifier's training set, for scores that are fitted on it.")
+    ] = None,
+    calibration: Annotated[
+        str | None, typer.Option(help="The head's calibration set, for scores and calibration maps fitted on it.")
+    ] = None,
     resamples: Annotated[int, typer.Option(help="Bootstrap samples of every interval.", min=10)] = 1000,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write metrics to this JSON file.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write metrics to this CSV file.")] = None,
     report: Annotated[Path | None, typer.Option(help="Write a page with curves to this HTML file.")] = None,
     max_length: MaxLength = None,
     device: Device = None,
@@ -200,20 +216,56 @@ def evaluate(
     label_map: LabelMap = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure how well the head finds the model's errors, next to the scores that need no training."""
+    """Measure how well the head finds the model's errors, next to other scores.
+
+    With --outputs no model is needed; --train and --calibration then name files of the same kind.
+    """
+    from ..data import load_outputs
+    from ..evaluation import HEAD, default_scores, fit_scores
     from ..evaluation import evaluate as measure
     from ..report import write_report
+    from ..scores import SCORES
 
-    classifier = load(model, head, max_length, device, classification_module)
-    columns = {"text_column": text_column, "label_column": label_column, "label_map": label_map}
-    test = features(classifier, data, "features", columns)
-    result = measure(test, classifier.head, classifier.saved.baselines, resamples=resamples)
+    if (outputs is None) == (data is None) or (outputs is not None and (model or head)):
+        raise typer.BadParameter("give MODEL and DATA, or --outputs FILE alone.")
+    names = _score_names(scores, list(SCORES))
+    if outputs is not None:
+        quiet_libraries()
+        test = load_outputs(outputs)
+        known, held_out = (None if path is None else load_outputs(path) for path in (train, calibration))
+        chosen = names or [*default_scores(held_out), *([HEAD] if held_out else [])]
+        contenders, skipped = fit_scores(chosen, None, known, held_out)
+        result = measure(test, contenders, skipped=skipped, resamples=resamples)
+    else:
+        classifier = load(str(model), head, max_length, device, classification_module)
+        columns = {"text_column": text_column, "label_column": label_column, "label_map": label_map}
+        extras = {array for name in names or () for array in SCORES[name].needs} & {"passes", "states"}
+        test = features(classifier, str(data), "features", columns, extras)
+        held_out = None if calibration is None else features(classifier, calibration, "calibration", columns, extras)
+        known = None if train is None else features(classifier, train, "training features", columns)
+        result = classifier.evaluate_features(
+            test, scores=names, train=known, calibration=held_out, resamples=resamples
+        )
     if output:
         output.write_text(json.dumps(result.to_dict(), indent=2) + "\n")
+    if csv:
+        result.write_csv(csv)
     if report:
-        settings = {"model": model, "head": head or "untrained", "data": data, "resamples": str(resamples)}
-        write_report(report, f"{model} on {data}", result, settings, {})
+        source = f"{model} on {data}" if model else str(outputs)
+        settings = {"source": source, "head": head or "–", "resamples": str(resamples)}
+        write_report(report, source, result, settings, {})
     print(json.dumps(result.to_dict()) if as_json else result)
+
+
+def _score_names(text: str | None, known: list[str]) -> list[str] | None:
+    if text is None or text.strip() == "all":
+        return None if text is None else known
+    by_name = {name.casefold(): name for name in known}
+    asked = [name.strip().casefold() for name in text.split(",")]
+    unknown = [name for name in asked if name not in by_name]
+    if unknown:
+        raise typer.BadParameter(f"no score {', '.join(unknown)}; there are {', '.join(known)}.")
+    return [by_name[name] for name in asked]
 
 
 @app.command()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..metrics import LOWER_IS_BETTER, reliability, risk_coverage
+from ..metrics import reliability, risk_at_coverage, risk_coverage
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -32,11 +32,8 @@ MEASURES = {
     "aurc": ("AURC", "mean error rate among the most certain answers, over all shares that could be kept"),
     "ece": ("ECE", "gap between the score, read as the probability of an error, and the observed error rate"),
     "brier": ("Brier score", "mean squared difference between the score and the error"),
-    "nll": ("NLL", "negative log-likelihood of the errors under the score"),
-    "ece_calibrated": (
-        "ECE, calibrated",
-        "ECE after a calibration map, of one kind for every score, fitted beforehand",
-    ),
+    "ece_platt": ("ECE, Platt", "ECE after Platt's map, fitted on the calibration set, for every score alike"),
+    "ece_isotonic": ("ECE, isotonic", "ECE after an isotonic map, fitted likewise"),
 }
 
 
@@ -132,12 +129,6 @@ def _percent(share: float) -> str:
     return f"{share:.1%}"
 
 
-def _lower(measure: str) -> bool:
-    from ..evaluation import SAME_MAP
-
-    return measure in LOWER_IS_BETTER or measure == SAME_MAP
-
-
 def _summary(evaluation: Evaluation, head: str) -> list[str]:
     """What the page shows, in sentences; the head speaks where it was measured, otherwise the best score does."""
     total, wrong = len(evaluation.errors), int(evaluation.errors.sum())
@@ -174,13 +165,15 @@ def _summary(evaluation: Evaluation, head: str) -> list[str]:
 
 def _comparison(evaluation: Evaluation) -> tuple[list[Column], dict[str, list[Cell | None]]]:
     """Every measure of every score, the best of each measure marked (also those that print the same)."""
+    from ..evaluation import SHOWN, lower_is_better
+
     table = evaluation.table
-    measures = list(dict.fromkeys(measure for row in table.values() for measure in row))
+    measures = [measure for measure in SHOWN if any(measure in row for row in table.values())]
     best = {}
     for measure in measures:
         values = [row[measure].value for row in table.values() if measure in row and not math.isnan(row[measure].value)]
         if values:
-            best[measure] = f"{min(values) if _lower(measure) else max(values):.4f}"
+            best[measure] = f"{min(values) if lower_is_better(measure) else max(values):.4f}"
 
     def cell(row: Mapping[str, Any], measure: str) -> Cell | None:
         if measure not in row or math.isnan(row[measure].value):
@@ -188,13 +181,12 @@ def _comparison(evaluation: Evaluation) -> tuple[list[Column], dict[str, list[Ce
         value = f"{row[measure].value:.4f}"
         return Cell(value, f"{row[measure].low:.4f}–{row[measure].high:.4f}", value == best[measure])
 
-    columns = [Column(*MEASURES.get(measure, (measure, "")), lower=_lower(measure)) for measure in measures]
+    columns = [Column(*MEASURES.get(measure, (measure, "")), lower=lower_is_better(measure)) for measure in measures]
     return columns, {name: [cell(row, measure) for measure in measures] for name, row in table.items()}
 
 
 def _risk_at(evaluation: Evaluation, name: str, coverage: float) -> float:
-    risk_N = risk_coverage(evaluation.errors, evaluation.scores[name])[1]
-    return float(risk_N[max(math.ceil(coverage * len(risk_N) - 1e-9), 1) - 1])
+    return risk_at_coverage(evaluation.errors, evaluation.scores[name], coverage=coverage)
 
 
 def _risks(evaluation: Evaluation) -> dict[str, list[str]]:

@@ -1,0 +1,1 @@
+"""Grids of models, data sets, scores and seeds: `alien bench`."""

@@ -1,0 +1,116 @@
+"""Scores of many predictions for one text: of passes with dropout, or of the models of an ensemble."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..features import Features
+from .base import Float, Score
+
+
+def probabilities(logits_NTC: NDArray[np.float32]) -> Float:
+    """Softmax ``[N, T, C]`` in float64."""
+    return torch.tensor(np.asarray(logits_NTC)).double().softmax(-1).numpy()
+
+
+def sampled_maximum(p_NTC: Float) -> Float:
+    """SMP: ``1 - max`` of the mean probabilities."""
+    return 1 - p_NTC.mean(1).max(-1)
+
+
+def probability_variance(p_NTC: Float) -> Float:
+    """PV: variance over the predictions (1/T), summed over the classes."""
+    return p_NTC.var(1).sum(-1)
+
+
+def bald(p_NTC: Float) -> Float:
+    """Mutual information ``H(mean p) - mean H(p)``, in nats."""
+
+    def entropy(p: Float) -> Float:
+        return -(p * np.log(p.clip(1e-300))).sum(-1)
+
+    return entropy(p_NTC.mean(1)) - entropy(p_NTC).mean(1)
+
+
+class _Sampled(Score):
+    predictions: ClassVar[str]
+
+    def _probabilities(self, features: Features) -> Float:
+        return probabilities(features.require(self.predictions))
+
+
+class DropoutSMP(_Sampled):
+    """``1 - max`` of the mean probability over passes with dropout. Source: Gal and Ghahramani, ICML 2016."""
+
+    name = "MC dropout SMP"
+    needs = ("passes",)
+    predictions = "passes"
+    unit = True
+
+    def _score(self, features: Features) -> Float:
+        return sampled_maximum(self._probabilities(features))
+
+
+class DropoutPV(_Sampled):
+    """Variance of the probabilities over passes with dropout. Source: Smith and Gal, UAI 2018."""
+
+    name = "MC dropout PV"
+    needs = ("passes",)
+    predictions = "passes"
+
+    def _score(self, features: Features) -> Float:
+        return probability_variance(self._probabilities(features))
+
+
+class DropoutBALD(_Sampled):
+    """Mutual information over passes with dropout. Source: Houlsby et al., arXiv 1112.5745."""
+
+    name = "MC dropout BALD"
+    needs = ("passes",)
+    predictions = "passes"
+
+    def _score(self, features: Features) -> Float:
+        return bald(self._probabilities(features))
+
+
+class _Ensemble(_Sampled):
+    """The model itself is one of the ensemble; answers and errors stay its own."""
+
+    needs = ("members",)
+    predictions = "members"
+
+    def _probabilities(self, features: Features) -> Float:
+        own = np.asarray(features.logits)[:, None]
+        return probabilities(np.concatenate([own, features.require("members")], axis=1))
+
+
+class EnsembleSMP(_Ensemble):
+    """``1 - max`` of the ensemble's mean probability. Source: Lakshminarayanan, Pritzel and Blundell, NeurIPS 2017."""
+
+    name = "deep ensemble SMP"
+    unit = True
+
+    def _score(self, features: Features) -> Float:
+        return sampled_maximum(self._probabilities(features))
+
+
+class EnsemblePV(_Ensemble):
+    """Variance of the probabilities over the ensemble."""
+
+    name = "deep ensemble PV"
+
+    def _score(self, features: Features) -> Float:
+        return probability_variance(self._probabilities(features))
+
+
+class EnsembleBALD(_Ensemble):
+    """Mutual information over the ensemble."""
+
+    name = "deep ensemble BALD"
+
+    def _score(self, features: Features) -> Float:
+        return bald(self._probabilities(features))

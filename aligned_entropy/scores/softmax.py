@@ -1,0 +1,95 @@
+"""Scores of the logits alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..features import Features
+from ..scoring import log_entropy, log_margin, log_softmax_response
+from .base import Float, Score
+
+
+class _OfLogits(Score):
+    """A base score of :mod:`aligned_entropy.scoring`, with its logits divided by a temperature."""
+
+    unit = True
+    log_score: Callable[[Tensor], Tensor]
+    temperature_: Float | float = 1.0
+
+    def _score(self, features: Features) -> Float:
+        logits = torch.tensor(features.logits) / float(self.temperature_)
+        return self.log_score(logits).double().exp().clamp(0.0, 1.0).numpy()
+
+
+class SoftmaxResponse(_OfLogits):
+    """``1 - max p``. Source: Hendrycks and Gimpel, ICLR 2017."""
+
+    name = "softmax response"
+    log_score = staticmethod(log_softmax_response)
+
+
+class Entropy(_OfLogits):
+    """``-Σ p log p / log C``, the predictive entropy in [0, 1]."""
+
+    name = "entropy"
+    log_score = staticmethod(log_entropy)
+
+
+class Margin(_OfLogits):
+    """``1 - (p₁ - p₂)`` of the two most probable classes. Source: Scheffer, Decomain and Wrobel, IDA 2001."""
+
+    name = "margin"
+    log_score = staticmethod(log_margin)
+
+
+class Energy(Score):
+    """``-logsumexp z``. Source: Liu et al., NeurIPS 2020."""
+
+    name = "energy"
+
+    def _score(self, features: Features) -> Float:
+        return -torch.tensor(features.logits).double().logsumexp(-1).numpy()
+
+
+class MaxLogit(Score):
+    """``-max z``. Source: Hendrycks et al., ICML 2022."""
+
+    name = "max logit"
+
+    def _score(self, features: Features) -> Float:
+        return -np.asarray(features.logits, dtype=np.float64).max(-1)
+
+
+class TemperatureSoftmaxResponse(_OfLogits):
+    """Softmax response of ``z / T``, T by the likelihood of the labels. Source: Guo et al., ICML 2017."""
+
+    name = "temperature-scaled softmax response"
+    uses = ("calibration",)
+    log_score = staticmethod(log_softmax_response)
+
+    def _fit(self, train: Features | None, calibration: Features) -> None:
+        self.temperature_ = best_temperature(calibration)
+
+
+class TemperatureEntropy(TemperatureSoftmaxResponse):
+    """Entropy of ``z / T``, T by the likelihood of the labels. Source: Guo et al., ICML 2017."""
+
+    name = "temperature-scaled entropy"
+    log_score = staticmethod(log_entropy)
+
+
+def best_temperature(calibration: Features) -> float:
+    """The temperature under which the labels are most likely, between e⁻⁴ and e⁴."""
+    from scipy.optimize import minimize_scalar
+
+    logits, labels = torch.tensor(calibration.logits), torch.tensor(calibration.labels)
+
+    def loss(log_temperature: float) -> float:
+        return float(F.cross_entropy(logits / np.exp(log_temperature), labels))
+
+    return float(np.exp(minimize_scalar(loss, bounds=(-4.0, 4.0), method="bounded").x))
