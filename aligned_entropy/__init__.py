@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         DataError,
         HeadMismatchError,
         MissingExtraError,
+        NotApplicableError,
         NotFittedError,
         UnsupportedModelError,
     )
@@ -32,6 +33,7 @@ _HOMES = {
     "FitResult": "fit",
     "HeadMismatchError": "errors",
     "MissingExtraError": "errors",
+    "NotApplicableError": "errors",
     "NotFittedError": "errors",
     "Predictions": "predictions",
     "UncertainClassifier": "classifier",

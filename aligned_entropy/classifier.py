@@ -20,7 +20,7 @@ from .head import AlignedEntropyHead
 from .hub import SavedHead, check_probe, load_head, plain_probe, push_head, read_config, resolve_head, save_head
 from .maps import Maps
 from .predictions import Predictions
-from .scores import SCORES
+from .scores import arrays_of
 
 Progress = Callable[[int], object]
 
@@ -217,7 +217,7 @@ class UncertainClassifier:
             progress: called with the number of texts whose features are ready.
             columns: as for :meth:`fit`.
         """
-        extras = {array for name in scores or () for array in SCORES[name].needs} & {"passes", "states"}
+        extras = arrays_of(scores or ())
         features = self.features(data, progress, extras=extras, **columns)
         held_out = None if calibration is None else self.features(calibration, progress, extras=extras, **columns)
         known = None if train is None else self.features(train, progress, **columns)
@@ -233,13 +233,15 @@ class UncertainClassifier:
         resamples: int = 1000,
     ) -> Evaluation:
         """:meth:`evaluate` on features that are at hand."""
+        arrays_of(scores or ())  # every name is known
         skipped: dict[str, str] = {}
+        fitted = self.head.error_model is not None
         if scores is None and calibration is None and self.saved.rivals:
             contenders = dict(self.saved.rivals)
         else:
-            names = scores or default_scores(calibration)
+            names = [name for name in scores or default_scores(calibration) if not (fitted and name == HEAD)]
             contenders, skipped = fit_scores(names, self.backbone.classifier, train, calibration)
-        if self.head.error_model is not None or scores is None:
+        if fitted or scores is None:
             contenders[HEAD] = Contender(FittedHead(self.head), self.saved.maps)
         return evaluate(features, contenders, skipped=skipped, resamples=resamples)
 

@@ -17,7 +17,7 @@ from .errors import CalibrationError, NotApplicableError
 from .features import Features
 from .head import AlignedEntropyHead
 from .maps import MAPS, Maps
-from .metrics import CALIBRATION, LOWER_IS_BETTER, RANKING, Measure
+from .metrics import CALIBRATION, LOWER_IS_BETTER, RANKING, Measure, roc_auc
 from .scores import SCORES, Score
 from .stats import Interval, bootstrap, holm, paired_auc, share_interval, two_sided_p
 
@@ -36,10 +36,17 @@ def default_scores(calibration: Features | None) -> list[str]:
 
 @dataclass(frozen=True)
 class Contender:
-    """A fitted score, and the maps that make it a probability; None where there was no set to fit them on."""
+    """A fitted score.
+
+    Attributes:
+        score: itself.
+        maps: what makes it a probability; None where there was no calibration set to fit them on.
+        validation: its ROC-AUC on the calibration set, by fits that did not see the row; NaN likewise.
+    """
 
     score: Score
     maps: Maps | None = None
+    validation: float = float("nan")
 
     def measure(self, features: Features, resamples: int, seed: int) -> tuple[NDArray[np.float64], dict[str, Interval]]:
         """Uncertainty ``[N]`` of labelled features, and every measure of it."""
@@ -104,7 +111,9 @@ def fit_score(score: Score, train: Features | None, calibration: Features | None
     score.fit(train, calibration)
     if calibration is None or not 0 < calibration.errors.sum() < len(calibration):
         return Contender(score)
-    return Contender(score, Maps.fit(score.held_out(train, calibration), calibration.errors, score.unit))
+    values, errors = score.held_out(train, calibration), calibration.errors
+    known = ~np.isnan(values)
+    return Contender(score, Maps.fit(values, errors, score.unit), roc_auc(errors[known], values[known]))
 
 
 @dataclass(frozen=True)
@@ -132,9 +141,10 @@ class Evaluation:
         return {
             "examples": len(self.errors),
             "errors": int(self.errors.sum()),
-            "accuracy": vars(self.accuracy),
+            "accuracy": self.accuracy.to_dict(),
             "scores": {
-                name: {measure: vars(interval) for measure, interval in row.items()} for name, row in self.table.items()
+                name: {measure: interval.to_dict() for measure, interval in row.items()}
+                for name, row in self.table.items()
             },
             "p_values_against_the_best": self.p_values,
             "skipped": self.skipped,
@@ -159,7 +169,7 @@ class Evaluation:
     def __str__(self) -> str:
         measures = [name for name in SHOWN if any(name in row for row in self.table.values())]
         names = {name: f"{name} *" if self.p_values[name] < SIGNIFICANT else name for name in self.table}
-        width = max(map(len, names.values()))
+        width = max(map(len, names.values()), default=0)
         lines = [f"accuracy {self.accuracy}, {int(self.errors.sum())} errors in {len(self.errors)} texts", ""]
         lines.append(f"{'':{width}}  " + "  ".join(f"{measure:>23}" for measure in measures))
         for name, row in self.table.items():
@@ -215,7 +225,7 @@ def evaluate(
 def _against_the_best(
     errors: NDArray[np.float64], values: list[NDArray[np.float64]], names: list[str]
 ) -> dict[str, float]:
-    if not 0 < errors.sum() < len(errors):
+    if not names or not 0 < errors.sum() < len(errors):
         return dict.fromkeys(names, 1.0)
     p = [two_sided_p(*paired_auc(errors, values[0], other)) for other in values[1:]]
     return dict(zip(names, [1.0, *holm(p).tolist()], strict=True))

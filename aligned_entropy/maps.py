@@ -41,7 +41,8 @@ class Maps:
         known = ~np.isnan(scores)
         scores, errors = scores[known], errors[known]
         x = _log_odds(scores) if unit else scores
-        centre, scale = x.mean(), x.std() or 1.0
+        centre = x.mean()
+        scale = x.std() if np.ptp(x) > 1e-12 * abs(centre) else np.inf  # equal scores have no slope
         line = LogisticRegression(C=1e6, max_iter=1000).fit(((x - centre) / scale)[:, None], errors)
         slope = float(line.coef_[0, 0]) / scale
         steps = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(scores, errors)

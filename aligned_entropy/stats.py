@@ -22,6 +22,15 @@ class Interval:
     def __str__(self) -> str:
         return f"{self.value:.4f} [{self.low:.4f}, {self.high:.4f}]"
 
+    def to_dict(self) -> dict[str, float | None]:
+        """For JSON, which knows no NaN: None where a value is not defined."""
+        return {name: finite(value) for name, value in vars(self).items()}
+
+
+def finite(value: float) -> float | None:
+    """A number as JSON can hold it: None for NaN."""
+    return None if np.isnan(value) else float(value)
+
 
 def resampled_counts(errors: ArrayLike, resamples: int, seed: int) -> Iterator[NDArray[np.int64]]:
     """How often every row ``[N]`` stands in a bootstrap sample that keeps the number of wrong and of right answers."""

@@ -4,12 +4,14 @@ import copy
 import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import datasets
 import numpy as np
 import pytest
 import sentiment
+import tiny
 import torch
 from transformers import AutoModelForSequenceClassification, Trainer, TrainingArguments, pipeline
 
@@ -24,6 +26,10 @@ from aligned_entropy import (
     register_pipeline,
 )
 from aligned_entropy.backbones import Backbone
+from aligned_entropy.evaluation import HEAD, SIMPLE
+from aligned_entropy.hub import save_head
+from aligned_entropy.metrics import CALIBRATION, RANKING, ece
+from aligned_entropy.scores import SCORES
 from aligned_entropy.scoring import log_entropy
 
 QUICK = FitConfig(folds=3, betas=(300.0,))
@@ -34,15 +40,15 @@ def model_folder(tmp_path_factory):
     return sentiment.save(tmp_path_factory.mktemp("model") / "sentiment")
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("ALIEN_CACHE", str(tmp_path / "cache"))
+def named(count, seed):
+    """Labelled texts, with the classes by their names."""
+    texts, labels = sentiment.texts(count, seed)
+    return {"text": texts, "label": [sentiment.NAMES[label] for label in labels]}
 
 
 @pytest.fixture
 def labelled():
-    texts, labels = sentiment.texts(400, 2)
-    return {"text": texts, "label": [sentiment.NAMES[label] for label in labels]}
+    return named(400, 2)
 
 
 @pytest.fixture
@@ -92,25 +98,153 @@ def test_something_that_is_no_text_is_refused(fitted):
         fitted.predict(["fine", 5])
 
 
+MAPPED = {"ece_platt", "ece_isotonic"}
+UNTRAINED = {"softmax response", "entropy", "margin"}
+SCALED = {"temperature-scaled softmax response", "temperature-scaled entropy"}
+
+
+def aucs(evaluation):
+    return [row["roc_auc"].value for row in evaluation.table.values()]
+
+
 def test_evaluate_compares_with_the_untrained_scores(fitted):
     texts, labels = sentiment.texts(500, 3)
     evaluation = fitted.evaluate({"text": texts, "label": labels.tolist()}, resamples=50)
-    assert list(evaluation.table) == [
-        "softmax response",
-        "entropy",
-        "margin",
-        "temperature-scaled softmax response",
-        "temperature-scaled entropy",
-        "aligned entropy",
-    ]
+    assert set(evaluation.table) == UNTRAINED | SCALED | {"aligned entropy"}
+    assert aucs(evaluation) == sorted(aucs(evaluation), reverse=True)
+    assert evaluation.p_values[next(iter(evaluation.table))] == 1
     for row in evaluation.table.values():
-        assert set(row) == {"roc_auc", "pr_auc", "aurc", "ece", "brier", "nll", "ece_calibrated"}
+        assert set(row) == {*RANKING, *CALIBRATION} | MAPPED
         assert all(i.low <= i.high for i in row.values())
     assert evaluation.table["aligned entropy"]["roc_auc"].value > 0.6
     assert json.loads(json.dumps(evaluation.to_dict()))["examples"] == 500
     assert "aligned entropy" in str(evaluation)
     untrained = UncertainClassifier(fitted.backbone).evaluate({"text": texts, "label": labels.tolist()}, resamples=50)
-    assert list(untrained.table) == ["softmax response", "entropy", "margin", "aligned entropy"]
+    assert set(untrained.table) == UNTRAINED | {"aligned entropy"}
+    assert not any(MAPPED & set(row) for row in untrained.table.values())  # no calibration set, no maps
+    assert untrained.table["aligned entropy"]["roc_auc"] == untrained.table["entropy"]["roc_auc"]
+
+
+def test_scores_that_are_asked_for_are_fitted_on_the_sets_that_are_given(fitted, labelled):
+    test, train = named(500, 3), named(600, 1)
+    asked = ["Mahalanobis", "energy", "temperature-scaled entropy"]
+    evaluation = fitted.evaluate(test, scores=asked, train=train, calibration=labelled, resamples=10)
+    assert set(evaluation.table) == {*asked, "aligned entropy"}  # a fitted head is always among them
+    assert not evaluation.skipped
+    for name, row in evaluation.table.items():
+        unit = name.endswith("entropy")
+        assert set(row) == {*RANKING, *(CALIBRATION if unit else ())} | MAPPED
+    own = SCORES["Mahalanobis"](fitted.backbone.classifier).fit(fitted.features(train))
+    np.testing.assert_allclose(evaluation.scores["Mahalanobis"], own.score(fitted.features(test)))
+    other = fitted.evaluate(test, scores=asked, train=named(600, 8), calibration=named(400, 9), resamples=10)
+    for name in ("Mahalanobis", "temperature-scaled entropy"):
+        assert not np.allclose(evaluation.scores[name], other.scores[name])
+    assert np.array_equal(evaluation.scores["energy"], other.scores["energy"])
+    assert evaluation.table["energy"]["ece_platt"] != other.table["energy"]["ece_platt"]
+
+
+def test_the_mapped_measures_are_those_of_the_mapped_scores(fitted):
+    evaluation = fitted.evaluate(named(500, 3), resamples=10)
+    fitted_maps = {name: rival.maps for name, rival in fitted.saved.rivals.items()} | {HEAD: fitted.saved.maps}
+    for name, row in evaluation.table.items():
+        for kind, probability in fitted_maps[name].probabilities(evaluation.scores[name]).items():
+            assert row[f"ece_{kind}"].value == pytest.approx(ece(evaluation.errors, probability))
+    entropy = evaluation.table["entropy"]
+    assert max(entropy[measure].value for measure in MAPPED) < entropy["ece"].value / 2
+
+
+def test_what_a_score_lacks_is_said(fitted, labelled):
+    asked = ["entropy", "temperature-scaled entropy", "Mahalanobis", "deep ensemble PV", "MC dropout PV"]
+    evaluation = fitted.evaluate(labelled, scores=asked, resamples=10)
+    assert set(evaluation.table) == {"entropy", "aligned entropy"}
+    reasons = {
+        "temperature-scaled entropy": "needs labelled calibration features",
+        "Mahalanobis": "needs labelled train features",
+        "deep ensemble PV": "hold no members",
+        "MC dropout PV": "BertForSequenceClassification has no dropout",
+    }
+    assert set(evaluation.skipped) == set(reasons)
+    for name, reason in reasons.items():
+        assert reason in evaluation.skipped[name]
+        assert f"skipped: {name}. {evaluation.skipped[name]}" in str(evaluation)
+
+
+def test_a_score_that_was_measured_is_not_said_to_be_skipped(fitted, labelled):
+    evaluation = fitted.evaluate(labelled, scores=["aligned entropy", "entropy"], resamples=10)
+    assert set(evaluation.table) == {"aligned entropy", "entropy"}
+    assert evaluation.skipped == {}
+
+
+def test_a_fitted_head_is_measured_as_it_is_and_not_fitted_again(fitted):
+    test = named(300, 3)
+    evaluation = fitted.evaluate(test, scores=["aligned entropy"], calibration=named(300, 9), resamples=10)
+    np.testing.assert_allclose(evaluation.scores[HEAD], fitted.predict(test["text"]).uncertainty, atol=1e-6)
+
+
+def test_evaluate_is_evaluate_features_of_the_features(fitted, labelled):
+    test, train = named(300, 3), named(300, 1)
+    options = {"scores": ["entropy", "relative Mahalanobis", "attention probe"], "resamples": 10}
+    first = fitted.evaluate(test, train=train, calibration=labelled, **options)
+    assert "attention probe" in first.table
+    second = fitted.evaluate_features(
+        fitted.features(test, extras={"states"}),
+        train=fitted.features(train),
+        calibration=fitted.features(labelled, extras={"states"}),
+        **options,
+    )
+    assert first.to_dict() == second.to_dict()
+
+
+def test_features_carry_the_extras_that_are_asked_for(fitted, labelled):
+    progress = []
+    plain = fitted.features(labelled)
+    assert plain.states is None
+    assert plain.passes is None
+    assert not plain.absent
+    found = fitted.features(labelled, progress.append, extras=("states",))
+    assert sum(progress) == 2 * len(labelled["text"])
+    assert np.array_equal(found.states, fitted.backbone.states(labelled["text"]))
+    assert np.array_equal(found.hidden, plain.hidden)
+    assert np.array_equal(found.labels, plain.labels)
+
+
+def test_passes_with_dropout_become_scores():
+    classifier = UncertainClassifier(Backbone(tiny.model("Bert"), tiny.tokenizer()))
+    labels = np.arange(len(tiny.TEXTS)) % 3
+    data = {"text": tiny.TEXTS, "label": labels.tolist()}
+    asked = ["MC dropout SMP", "MC dropout PV", "MC dropout BALD"]
+    evaluation = classifier.evaluate(data, scores=asked, resamples=10)
+    assert set(evaluation.table) == set(asked)
+    p = torch.tensor(classifier.backbone.passes(tiny.TEXTS)).softmax(-1)
+    np.testing.assert_allclose(evaluation.scores["MC dropout SMP"], 1 - p.mean(1).amax(1).numpy(), atol=1e-6)
+    assert (evaluation.scores["MC dropout PV"] > 1e-4).all()
+
+
+def test_a_saved_head_brings_its_rivals_and_maps_along(fitted, model_folder, tmp_path):
+    fitted.save_pretrained(tmp_path / "head")
+    again = UncertainClassifier.from_pretrained(model_folder, head=tmp_path / "head")
+    assert list(again.saved.rivals) == list(fitted.saved.rivals) == list(SIMPLE)
+    pairs = [(fitted.saved.maps, again.saved.maps)]
+    for name, rival in fitted.saved.rivals.items():
+        assert again.saved.rivals[name].score.state == rival.score.state
+        pairs.append((rival.maps, again.saved.rivals[name].maps))
+    for before, after in pairs:
+        assert np.array_equal(before.platt, after.platt)
+        assert np.array_equal(before.isotonic, after.isotonic)
+    assert len({maps.platt.tobytes() for maps, _ in pairs}) >= 4  # each has its own
+    test = named(300, 3)
+    first, second = (classifier.evaluate(test, resamples=10) for classifier in (fitted, again))
+    assert first.to_dict() == second.to_dict()
+
+
+def test_a_head_without_rivals_and_maps_is_saved_and_evaluated_too(fitted, model_folder, tmp_path):
+    save_head(replace(fitted.saved, rivals={}, maps=None), tmp_path / "head")
+    again = UncertainClassifier.from_pretrained(model_folder, head=tmp_path / "head")
+    assert again.saved.rivals == {}
+    assert again.saved.maps is None
+    evaluation = again.evaluate(named(300, 3), resamples=10)
+    assert set(evaluation.table) == UNTRAINED | {"aligned entropy"}
+    assert not MAPPED & set(evaluation.table["aligned entropy"])
 
 
 @pytest.mark.parametrize("config", [QUICK, FitConfig.paper()])

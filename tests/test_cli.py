@@ -19,6 +19,10 @@ from aligned_entropy import FitConfig, UncertainClassifier
 from aligned_entropy.cli import main
 from aligned_entropy.cli.app import app
 from aligned_entropy.cli.predict import Job, run
+from aligned_entropy.data import load_outputs
+from aligned_entropy.evaluation import SIMPLE
+from aligned_entropy.metrics import CALIBRATION, RANKING
+from aligned_entropy.scores import SCORES
 
 
 @pytest.fixture(scope="session")
@@ -31,14 +35,19 @@ def workplace(tmp_path_factory):
         rows = [{"text": t, "label": sentiment.NAMES[i]} for t, i in zip(texts, labels, strict=True)]
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     classifier = UncertainClassifier.from_pretrained(folder / "model")
-    classifier.fit(folder / "calibration.jsonl", config=FitConfig(folds=3, betas=()))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ALIEN_CACHE", str(folder / "cache"))
+        classifier.fit(folder / "calibration.jsonl", config=FitConfig(folds=3, betas=()))
+        for name in ("train", "calibration", "test"):
+            write_outputs(classifier.features(folder / f"{name}.jsonl"), folder / f"{name}-outputs.parquet")
     classifier.save_pretrained(folder / "head")
     return folder
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("ALIEN_CACHE", str(tmp_path / "cache"))
+def write_outputs(features, path, *without):
+    """Features as a file of outputs that were computed elsewhere."""
+    columns = {"logits": list(features.logits), "hidden": list(features.hidden), "label": features.labels}
+    pq.write_table(pa.table({name: values for name, values in columns.items() if name not in without}), path)
 
 
 def alien(*arguments, stdin=None):
@@ -89,6 +98,145 @@ def test_the_whole_way_from_fit_to_inspect(workplace, tmp_path):
     facts = json.loads(inspected.stdout)
     assert facts["examples"] == 300
     assert "yes" in facts["fits"]
+
+
+# What a score needs beyond a model, its training texts and labelled ones; the model has no dropout.
+ABSENT = {name: "has no dropout" for name in SCORES if name.startswith("MC dropout")}
+ABSENT |= {name: "hold no members" for name in SCORES if name.startswith("deep ensemble")}
+NOT_OUTPUTS = {name: "hold no" for name in [*ABSENT, "attention probe"]}
+
+
+def measured(workplace, *arguments, kind="model"):
+    """What ``alien evaluate`` says of the test texts, or of the outputs for them."""
+    source = (
+        ("--outputs", workplace / "test-outputs.parquet")
+        if kind == "outputs"
+        else (workplace / "model", workplace / "test.jsonl")
+    )
+    done = in_process("evaluate", *source, "--resamples", "10", "--json", *arguments)
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize(
+    ("kind", "file", "absent"),
+    [("model", "{}.jsonl", ABSENT), ("outputs", "{}-outputs.parquet", NOT_OUTPUTS)],
+)
+def test_evaluate_measures_every_score_that_there_is(workplace, kind, file, absent):
+    train, calibration = (workplace / file.format(name) for name in ("train", "calibration"))
+    found = measured(workplace, "--scores", "all", "--train", train, "--calibration", calibration, kind=kind)
+    assert found["examples"] == 300
+    assert set(found["scores"]) == set(SCORES) - set(absent)
+    assert set(found["skipped"]) == set(absent)
+    assert all(reason in found["skipped"][name] for name, reason in absent.items())
+    assert set(found["p_values_against_the_best"]) == set(found["scores"])
+    for name, row in found["scores"].items():
+        assert set(row) == {*RANKING, *(CALIBRATION if SCORES[name].unit else ()), "ece_platt", "ece_isotonic"}
+        assert None not in row["roc_auc"].values()
+
+
+def test_evaluate_measures_outputs_as_it_does_their_model(workplace):
+    scores = ("--scores", "entropy,Mahalanobis,linear probe")
+    of_model = measured(
+        workplace, *scores, "--train", workplace / "train.jsonl", "--calibration", workplace / "calibration.jsonl"
+    )
+    of_outputs = measured(
+        workplace, *scores, "--train", workplace / "train-outputs.parquet",
+        "--calibration", workplace / "calibration-outputs.parquet", kind="outputs",
+    )  # fmt: skip
+    assert of_outputs["accuracy"] == of_model["accuracy"]
+    for name, row in of_model["scores"].items():
+        for measure, interval in row.items():
+            assert of_outputs["scores"][name][measure] == pytest.approx(interval, abs=1e-4), (name, measure)
+
+
+def test_evaluate_measures_the_scores_that_are_asked_for(workplace):
+    found = measured(workplace, "--scores", " Energy ,ENTROPY")
+    assert set(found["scores"]) == {"energy", "entropy"}
+    assert found["skipped"] == {}
+    with_head = measured(workplace, "--scores", "energy", "--head", workplace / "head")
+    assert set(with_head["scores"]) == {"energy", "aligned entropy"}
+
+
+@pytest.mark.parametrize("kind", ["model", "outputs"])
+def test_evaluate_measures_the_simple_scores_unless_told_otherwise(workplace, kind):
+    simple = {"softmax response", "entropy", "margin"} | ({"aligned entropy"} if kind == "model" else set())
+    assert set(measured(workplace, kind=kind)["scores"]) == simple
+    calibration = workplace / ("calibration.jsonl" if kind == "model" else "calibration-outputs.parquet")
+    found = measured(workplace, "--calibration", calibration, kind=kind)
+    assert set(found["scores"]) == {*SIMPLE, "aligned entropy"}
+    assert "ece_platt" in found["scores"]["entropy"]
+
+
+def test_evaluate_of_outputs_without_hidden_vectors(workplace, tmp_path):
+    features = load_outputs(workplace / "test-outputs.parquet")
+    write_outputs(features, tmp_path / "plain.parquet", "hidden")
+    done = in_process(
+        "evaluate", "--outputs", tmp_path / "plain.parquet", "--scores", "entropy,Mahalanobis", "--resamples", "10",
+        "--train", workplace / "train-outputs.parquet",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert "plain.parquet has no column 'hidden'" in done.stdout
+    assert "entropy" in done.stdout
+
+
+def test_evaluate_writes_what_it_measured(workplace, tmp_path):
+    paths = {"--csv": tmp_path / "m.csv", "-o": tmp_path / "m.json", "--report": tmp_path / "m.html"}
+    arguments = [argument for pair in paths.items() for argument in pair]
+    found = measured(workplace, "--scores", "entropy,energy", *arguments)
+    with open(paths["--csv"], newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert {(line["score"], line["measure"]) for line in lines} == {
+        (name, measure) for name, row in found["scores"].items() for measure in row
+    }
+    for line in lines:
+        interval = found["scores"][line["score"]][line["measure"]]
+        assert {bound: float(line[bound]) for bound in interval} == pytest.approx(interval)
+    assert json.loads(paths["-o"].read_text()) == found
+    assert "energy" in paths["--report"].read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "give MODEL and DATA, or --outputs"),
+        (["{model}"], "give MODEL and DATA, or --outputs"),
+        (["{model}", "{test}", "--outputs", "{outputs}"], "give MODEL and DATA, or --outputs"),
+        (["{model}", "--outputs", "{outputs}"], "give MODEL and DATA, or --outputs"),
+        (["--outputs", "{outputs}", "--head", "{head}"], "give MODEL and DATA, or --outputs"),
+        (["--outputs", "{outputs}", "--scores", "entropy,entropie"], "no score entropie; there are softmax response"),
+        (["{model}", "{test}", "--scores", ""], "no score"),
+        (["--outputs", "{outputs}", "--resamples", "1"], "--resamples"),
+    ],
+)
+def test_evaluate_refuses_what_does_not_go_together(workplace, arguments, said):
+    places = {"model": "model", "head": "head", "test": "test.jsonl", "outputs": "test-outputs.parquet"}
+    paths = {name: workplace / place for name, place in places.items()}
+    done = in_process("evaluate", *(argument.format(**paths) for argument in arguments))
+    assert done.exit_code == 2, done.output
+    assert said in " ".join(done.stderr.replace("│", " ").split())
+
+
+@pytest.mark.parametrize("kind", ["model", "outputs"])
+def test_evaluate_says_why_where_no_score_is_left(workplace, kind):
+    source = ["--outputs", workplace / "test-outputs.parquet"]
+    if kind == "model":
+        source = [workplace / "model", workplace / "test.jsonl"]
+    done = in_process("evaluate", *source, "--scores", "Mahalanobis", "--resamples", "10")
+    assert "Mahalanobis needs labelled train features" in f"{done.output} {done.exception}"
+
+
+@pytest.mark.parametrize("errors", [0, 1, 3])
+def test_evaluate_takes_a_calibration_set_with_next_to_no_errors(workplace, tmp_path, errors):
+    """What cannot be fitted on it is skipped; the others are measured all the same."""
+    features = load_outputs(workplace / "calibration-outputs.parquet")
+    kept = (features.errors == 0) | (features.errors.cumsum() <= errors)
+    write_outputs(features[kept], tmp_path / "few.parquet")
+    found = measured(workplace, "--scores", "all", "--calibration", tmp_path / "few.parquet", kind="outputs")
+    assert {"entropy", "temperature-scaled entropy"} <= set(found["scores"])
+    assert ("ece_platt" in found["scores"]["entropy"]) == (errors > 0)
+    if not errors:
+        assert {"aligned entropy", "linear probe", "MLP probe"} <= set(found["skipped"])
 
 
 def test_work_that_fails_is_1_with_one_line(workplace, tmp_path, monkeypatch, capsys):

@@ -11,6 +11,7 @@ import sentiment
 
 from aligned_entropy import UncertainClassifier, demo, finetune
 from aligned_entropy.data import LabeledTexts
+from aligned_entropy.evaluation import HEAD, SHOWN, SIMPLE
 
 
 @contextmanager
@@ -28,6 +29,11 @@ def check(folder: Path, tests: int) -> None:
     }
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["examples"] == tests
+    assert set(metrics["scores"]) == {*SIMPLE, HEAD}
+    assert all(set(row) >= set(SHOWN) for row in metrics["scores"].values())  # maps too: the head has brought them
+    assert metrics["skipped"] == {}
+    page = (folder / "report.html").read_text()
+    assert all(name in page for name in metrics["scores"])
     assert len(pd.read_csv(folder / "predictions.csv")) == tests
     again = UncertainClassifier.from_pretrained(folder / "classifier", head=folder / "head")
     assert len(again.predict(["a film"]).error_probability) == 1

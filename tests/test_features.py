@@ -1,17 +1,22 @@
 """The feature store: what was computed is kept, what was not finished or is damaged is computed again, no more."""
 
 import json
+import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import datasets
 import numpy as np
 import pytest
 import tiny
+import torch
+from torch import nn
 
-from aligned_entropy import DataError
+from aligned_entropy import DataError, NotApplicableError, UncertainClassifier
 from aligned_entropy.backbones import Backbone
+from aligned_entropy.data import LabeledTexts
 from aligned_entropy.features import Features, FeatureStore, cache_folder, texts_key
 
 ROWS, WIDTHS = 10, {"hidden": 3, "logits": 2}
@@ -266,6 +271,24 @@ def test_rows_stay_together(rows):
     assert features()[rows].labels is None
 
 
+@pytest.mark.parametrize("name", ["passes", "members", "states"])
+def test_rows_of_the_other_arrays_stay_with_them(name):
+    values = np.arange(24).reshape(4, 3, 2)
+    whole = replace(features(), **{name: values}, absent={"labels": "nobody knows"})
+    part = whole[np.array([2, 0])]
+    assert np.array_equal(part.require(name), values[[2, 0]])
+    assert part.absent == whole.absent
+
+
+def test_what_is_not_there_is_refused_with_the_reason():
+    plain = replace(features(), hidden=np.empty((4, 0), np.float32), absent={"hidden": "nobody wrote them down"})
+    assert plain.require("logits") is plain.logits
+    with pytest.raises(NotApplicableError, match="nobody wrote them down"):
+        plain.require("hidden")
+    with pytest.raises(NotApplicableError, match="the features hold no members: ask for them at extraction"):
+        plain.require("members")
+
+
 # Of a model
 
 
@@ -357,3 +380,188 @@ def test_no_texts(bone):
         bone.features([])
     with pytest.raises(DataError, match="there are no texts"):
         bone.features(datasets.Dataset.from_dict({"text": []})["text"])
+
+
+# Passes with dropout, and states of the tokens
+
+
+def backbone(kind, side="right", **options):
+    frame = "encoder" if kind in tiny.ENCODERS else "decoder"
+    return Backbone(tiny.model(kind, **options), tiny.tokenizer(frame, padding_side=side))
+
+
+@pytest.fixture
+def forwards(monkeypatch):
+    """One entry a forward pass of any model."""
+    calls, forward = [], Backbone.forward
+    monkeypatch.setattr(Backbone, "forward", lambda self, **inputs: calls.append(1) or forward(self, **inputs))
+    return calls
+
+
+def snapshot(bone):
+    """All that an extraction could leave behind in a model."""
+    modules = list(bone.model.modules())
+    weights = {name: value.clone() for name, value in bone.model.state_dict().items()}
+    return [(m.training, len(m._forward_hooks)) for m in modules], weights, bone.extract(tiny.TEXTS)[1]
+
+
+def same(before, after):
+    return (
+        before[0] == after[0]
+        and all(torch.equal(value, after[1][name]) for name, value in before[1].items())
+        and np.array_equal(before[2], after[2])
+    )
+
+
+def test_passes_have_the_moments_of_dropout():
+    """With dropout before a linear module alone both moments of the logits are known."""
+    share, count = 0.2, 500
+    bone = backbone("Bert", hidden_dropout_prob=0, attention_probs_dropout_prob=0, classifier_dropout=share)
+    hidden, logits = bone.extract(tiny.TEXTS)
+    variance = share / (1 - share) * np.square(hidden) @ np.square(bone.classifier.weight.detach().numpy()).T
+    passes = bone.passes(tiny.TEXTS, count)
+    assert passes.shape == (len(tiny.TEXTS), count, 3)
+    deviations = (passes.mean(1) - logits) / np.sqrt(variance / count)
+    assert np.abs(deviations).max() < 4
+    np.testing.assert_allclose(passes.var(1), variance, rtol=0.35)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"), [("Bert", {}), ("DistilBert", {}), ("GPT2", {}), ("Llama", {"attention_dropout": 0.3})]
+)
+def test_no_two_passes_are_the_same(kind, options):
+    passes = backbone(kind, **options).passes(tiny.TEXTS)
+    assert passes.shape == (len(tiny.TEXTS), 20, 3)
+    assert passes.dtype == np.float32
+    assert len(np.unique(passes.swapaxes(0, 1), axis=0)) == 20
+
+
+@pytest.mark.parametrize("kind", ["ModernBert", "Llama", "Qwen3"])
+def test_a_model_without_dropout_has_no_passes_and_says_so(kind):
+    bone = backbone(kind)
+    before = snapshot(bone)
+    labelled = LabeledTexts(tiny.TEXTS, np.zeros(len(tiny.TEXTS), np.int64), bone.label_names)
+    found = UncertainClassifier(bone).features(labelled, extras=("passes", "states"))
+    assert found.passes is None
+    reason = rf"{re.escape(type(bone.inner).__name__)} has no dropout"
+    with pytest.raises(NotApplicableError, match=reason):
+        found.require("passes")
+    assert list(found.absent) == ["passes"]
+    assert len(found.require("states")) == len(tiny.TEXTS)
+    assert same(before, snapshot(bone))
+
+
+class Normalised(nn.Module):
+    """A classification module that keeps statistics of its own while it is trained."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm, self.dropout, self.linear = nn.BatchNorm1d(16), nn.Dropout(0.2), nn.Linear(16, 3)
+
+    def forward(self, hidden):
+        return self.linear(self.dropout(self.norm(hidden)))
+
+
+@pytest.mark.parametrize("extra", ["passes", "states"])
+@pytest.mark.parametrize("kind", ["Bert", "GPT2", "batch norm"])
+def test_an_extraction_leaves_the_model_as_it_was(kind, extra):
+    model = tiny.model("Bert" if kind == "batch norm" else kind)
+    if kind == "batch norm":
+        model.classifier = Normalised()
+    bone = Backbone(model, tiny.tokenizer("decoder" if kind == "GPT2" else "encoder"))
+    before, drawn = snapshot(bone), torch.get_rng_state()
+    getattr(bone, extra)(tiny.TEXTS)
+    assert torch.equal(torch.get_rng_state(), drawn)
+    assert same(before, snapshot(bone))
+
+    def stop(done):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        getattr(bone, extra)(tiny.TEXTS[::-1], progress=stop)
+    assert same(before, snapshot(bone))
+
+
+@pytest.mark.parametrize(("extra", "most"), [("passes", 2), ("states", 0)])
+def test_an_extraction_is_mapped_and_taken_from_the_store_the_second_time(extra, most, forwards):
+    done = []
+    first = getattr(backbone("Bert"), extra)(tiny.TEXTS, progress=done.append)
+    assert isinstance(first, np.memmap)
+    assert not first.flags.writeable
+    assert sum(done) == len(tiny.TEXTS)
+    done.clear()
+    forwards.clear()
+    again = getattr(backbone("Bert"), extra)(tiny.TEXTS, progress=done.append)
+    assert len(forwards) <= most  # two passes on one text tell whether there is dropout
+    assert sum(done) == len(tiny.TEXTS)
+    assert np.array_equal(first, again)
+    shutil.rmtree(cache_folder())
+    assert np.array_equal(getattr(backbone("Bert"), extra)(tiny.TEXTS), first)  # drawn anew, from the same seed
+
+
+def test_other_numbers_of_passes_are_other_passes():
+    bone = backbone("Bert")
+    assert [bone.passes(tiny.TEXTS, count).shape[1] for count in (2, 3, 2)] == [2, 3, 2]
+
+
+def test_passes_that_were_interrupted_are_those_that_were_not(monkeypatch):
+    monkeypatch.setattr("aligned_entropy.features.CHUNK", 3)
+    bone, done = backbone("Bert"), []
+    whole = np.array(bone.passes(tiny.TEXTS))
+    shutil.rmtree(cache_folder())
+
+    def stop(ready):
+        done.append(ready)
+        if len(done) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        bone.passes(tiny.TEXTS, progress=stop)
+    assert np.array_equal(bone.passes(tiny.TEXTS), whole)
+    assert not np.array_equal(whole[:3], whole[3:6])
+
+
+PADDED = [
+    ("Bert", "right"),  # padding on the left moves the positions that it has learned, its answers with them
+    *((kind, side) for kind in ("Roberta", "DebertaV2", "GPT2", "Llama", "Gemma") for side in ("left", "right")),
+]
+
+
+@pytest.mark.parametrize("room", [None, 4])
+@pytest.mark.parametrize(("kind", "side"), PADDED)
+def test_states_are_those_of_the_tokens_alone(kind, side, room, monkeypatch):
+    """Of a text by itself, without padding: the first that there is room for of an encoder, the last of a decoder."""
+    if room:
+        monkeypatch.setattr("aligned_entropy.backbones.base.STATE_BYTES", 2 * 16 * room + 1)
+    bone = backbone(kind, side)
+    states = bone.states(tiny.TEXTS)
+    assert states.shape == (len(tiny.TEXTS), room or 32, 16)
+    assert states.dtype == np.float16
+    for text, state in zip(tiny.TEXTS, states, strict=True):
+        with torch.inference_mode():
+            alone = tiny.model(kind).base_model(**bone.tokenizer(text, return_tensors="pt")).last_hidden_state[0]
+        kept = alone[-(room or 32) :] if kind in tiny.DECODERS else alone[: room or 32]
+        np.testing.assert_allclose(state[: len(kept)], kept.numpy(), rtol=2e-3, atol=2e-3)
+        assert not state[len(kept) :].any()
+
+
+@pytest.mark.parametrize(("budget", "length"), [(64 * 1024, 32), (2 * 16 * 5, 5), (2 * 16 * 5 - 1, 4), (1, 1)])
+def test_states_keep_to_their_budget_on_disk(budget, length, monkeypatch):
+    monkeypatch.setattr("aligned_entropy.backbones.base.STATE_BYTES", budget)
+    bone = backbone("Bert")
+    assert bone.states(tiny.TEXTS).shape == (len(tiny.TEXTS), length, 16)
+    (path,) = cache_folder().rglob("states.npy")
+    header = 128
+    assert path.stat().st_size <= len(tiny.TEXTS) * max(budget, 2 * 16) + header
+
+
+@pytest.mark.parametrize(("kind", "tokens"), [("Bert", 2), ("GPT2", 1)])
+def test_a_text_without_words_has_the_states_of_its_special_tokens(kind, tokens):
+    states = backbone(kind).states(["", "bad"])
+    assert states[0].any(-1).sum() == tokens
+
+
+@pytest.mark.parametrize("extra", ["passes", "states"])
+def test_no_texts_have_no_passes_and_no_states(extra):
+    with pytest.raises(DataError, match="there are no texts"):
+        getattr(backbone("Bert"), extra)([])

@@ -17,29 +17,35 @@ PACKAGE = "aligned_entropy"
 
 # A module imports from ranks before its own, or from its own package.
 RANKS = (
-    ("errors", "scoring", "metrics", "stats"),
+    ("errors", "scoring", "metrics"),
+    ("stats",),
     ("features",),
     ("data",),
-    ("error_model",),
-    ("baselines", "head"),
-    ("evaluation", "align", "backbones", "calibration"),
+    ("error_model", "maps"),
+    ("head",),
+    ("align", "backbones", "calibration"),
     ("candidates",),
+    ("fit",),
+    ("scores",),
+    ("evaluation",),
     ("report",),
-    ("fit", "hub", "predictions"),
+    ("hub", "predictions"),
     ("classifier",),
     ("finetune", "pipeline"),
+    ("bench",),
     ("demo",),
     ("cli",),
 )
 RANK = {unit: rank for rank, units in enumerate(RANKS) for unit in units}
 
 # Whatever their rank, these are imported by nobody else.
-LEAVES = {"report": {"demo", "cli"}, "demo": {"cli"}, "cli": set()}
+LEAVES = {"report": {"demo", "cli"}, "bench": {"cli"}, "demo": {"cli"}, "cli": set()}
 
 HOMES = {
     "transformers": {"backbones", "finetune", "pipeline"},
     "peft": {"backbones", "finetune", "pipeline"},
     "datasets": {"data"},
+    "yaml": {"bench"},
     "plotly": {"report"},
     "jinja2": {"report"},
     "typer": {"cli"},

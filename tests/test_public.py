@@ -16,6 +16,7 @@ PUBLIC = {
     "FitResult",
     "HeadMismatchError",
     "MissingExtraError",
+    "NotApplicableError",
     "NotFittedError",
     "Predictions",
     "UncertainClassifier",

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aligned_entropy.evaluation import HEAD, SAME_MAP, Evaluation
+from aligned_entropy.evaluation import HEAD, SHOWN, Evaluation, lower_is_better
 from aligned_entropy.metrics import CALIBRATION, RANKING
 from aligned_entropy.report import write_report
-from aligned_entropy.report.page import CURVE_POINTS, _looks, _reliability_figure, _risk_figure
-from aligned_entropy.stats import Interval, bootstrap
+from aligned_entropy.report.figures import looks
+from aligned_entropy.report.page import CURVE_POINTS, MEASURES, _reliability_figure, _risk_figure
+from aligned_entropy.stats import Interval, bootstrap, share_interval
 
 HOSTILE = '</script><script>alert("1")</script><b>&amp;'
 
@@ -66,9 +67,13 @@ def evaluated(errors: np.ndarray, scores: dict[str, np.ndarray]) -> Evaluation:
     for name, score in scores.items():
         readable = score.min() >= 0 and score.max() <= 1
         measures = RANKING | (CALIBRATION if readable else {})
-        table[name] = {m: bootstrap(measure, errors, score, resamples=20) for m, measure in measures.items()}
-    accuracy = bootstrap(lambda e, _: 1 - float(np.mean(e)), errors, errors, resamples=20, stratified=False)
-    return Evaluation(accuracy, table, errors, scores)
+        table[name] = bootstrap(measures, errors, score, resamples=20)
+    return shown(table, errors, scores)
+
+
+def shown(table: dict[str, dict[str, Interval]], errors: np.ndarray, scores: dict[str, np.ndarray]) -> Evaluation:
+    accuracy = share_interval(int((1 - errors).sum()), len(errors))
+    return Evaluation(accuracy, table, errors, scores, dict.fromkeys(table, 1.0), skipped={})
 
 
 def simulated(rows: int = 400) -> Evaluation:
@@ -124,24 +129,35 @@ def test_names_of_scores_are_shown_as_they_are(tmp_path: Path) -> None:
     assert f"{HOSTILE} " in page.tables[0][1]
     assert len(page.scripts) == 3  # the library and two figures: none that a name has opened
     for draw in (_risk_figure, _reliability_figure):
-        assert escape(HOSTILE) in [trace.name for trace in draw(evaluation, _looks([HOSTILE], HEAD)).data]
+        assert escape(HOSTILE) in [trace.name for trace in draw(evaluation, looks([HOSTILE], HEAD)).data]
 
 
 def test_the_table_marks_the_best_of_every_column(tmp_path: Path) -> None:
     def row(value: float, *missing: str) -> dict[str, Interval]:
-        measures = ("roc_auc", "aurc", "ece", SAME_MAP)
+        measures = ("roc_auc", "aurc", "ece", "ece_platt")
         return {measure: Interval(value, value - 0.1, value + 0.1) for measure in measures if measure not in missing}
 
     table = {"a": row(0.3), "b": row(0.61, "ece"), HEAD: row(0.61) | {"aurc": Interval(*[float("nan")] * 3)}}
     errors = np.array([0, 1.0, 0, 1])
-    evaluation = Evaluation(Interval(0.5, 0, 1), table, errors, {name: errors / 2 for name in table})
-    page = write(tmp_path, evaluation)
+    page = write(tmp_path, shown(table, errors, {name: errors / 2 for name in table}))
     assert page.of("strong") == ["0.3000", "0.3000", "0.3000", "0.6100", "0.6100"]  # row by row, a tie marks both
     header, a, b, head = page.tables[0]
     assert [cell.split()[0] for cell in header] == ["Score", "ROC-AUC", "AURC", "ECE", "ECE,"]
     assert ["lower" in cell for cell in header] == [False, False, True, True, True]
     assert a[1] == "0.3000 0.2000–0.4000 "
     assert b[3].strip() == head[2].strip() == "–"
+
+
+def test_the_table_has_the_measures_that_are_shown_and_says_what_they_mean(tmp_path: Path) -> None:
+    errors = np.array([0, 1.0, 0, 1])
+    row = dict.fromkeys([*RANKING, *CALIBRATION, "ece_isotonic", "ece_platt"], Interval(0.5, 0.4, 0.6))
+    page = write(tmp_path, shown({HEAD: row}, errors, {HEAD: errors}))
+    header = [cell.strip() for cell in page.tables[0][0]]
+    directions = ["lower" if lower_is_better(measure) else "higher" for measure in SHOWN]
+    labels = [MEASURES[measure][0] for measure in SHOWN]
+    assert header[1:] == [f"{label} {way} is better" for label, way in zip(labels, directions, strict=True)]
+    assert page.of("dt") == labels
+    assert page.of("dd") == [MEASURES[measure][1] for measure in SHOWN]
 
 
 def test_the_summary_counts(page: Page) -> None:
@@ -185,7 +201,7 @@ def test_one_kind_of_answer(error: float, rows: int, tmp_path: Path) -> None:
 
 def test_long_curves_are_thinned() -> None:
     evaluation = simulated(5000)
-    figure = _risk_figure(evaluation, _looks(list(evaluation.scores), HEAD))
+    figure = _risk_figure(evaluation, looks(list(evaluation.scores), HEAD))
     assert len(figure.data) == 4
     for trace in figure.data:
         assert len(trace.x) <= CURVE_POINTS

@@ -166,6 +166,7 @@ class Backbone:
         Raises:
             NotApplicableError: the model has no dropout, as most decoders have none.
         """
+        _some(texts)
         self._check_dropout(texts[0])
 
         def extract(rows: slice) -> tuple[Array]:
@@ -215,6 +216,9 @@ class Backbone:
     @contextmanager
     def _dropout(self) -> Iterator[None]:
         self.model.train()
+        for module in self.model.modules():
+            if isinstance(module, nn.modules.batchnorm._NormBase):
+                module.eval()  # it would learn from the texts
         try:
             yield
         finally:
@@ -234,8 +238,7 @@ class Backbone:
         self, texts: Sequence[str], widths: dict[str, int], fingerprint: str = "", dtype: Any = np.float32
     ) -> FeatureStore:
         """The place on disk for arrays about a list of texts under this model, or a part of it; filled or not."""
-        if not len(texts):
-            raise DataError("there are no texts: an empty list has no features.")
+        _some(texts)
         key = hashlib.sha256(
             f"{fingerprint or self.fingerprint} {texts_key(texts)} {sorted(widths)}".encode()
         ).hexdigest()
@@ -278,6 +281,11 @@ class Backbone:
             rows.append(row)
         if rows:
             yield rows, self.pad({name: [values[i] for i in rows] for name, values in encoded.items()})
+
+
+def _some(texts: Sequence[str]) -> None:
+    if not len(texts):
+        raise DataError("there are no texts: an empty list has no features.")
 
 
 def default_max_length(config: Any, tokenizer: Any) -> int:

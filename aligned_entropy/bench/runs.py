@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -22,8 +22,8 @@ class ModelSpec:
 
     Attributes:
         name: in results.
-        base: what is trained: path, hub id or embedded name. With ``{dataset}`` and ``{seed}`` in it, the path or id of
-            classifiers that are trained already.
+        base: what is trained: a folder inside that of the runs, a hub id, an embedded name. With ``{dataset}`` and
+            ``{seed}`` in it, classifiers that are trained already.
         mode: how it is trained, see :class:`aligned_entropy.finetune.TrainConfig`.
         max_length: tokens a text at most.
         learning_rate: peak; the mode's own by default.
@@ -42,7 +42,6 @@ class DataSpec:
 
     Attributes:
         name: as :func:`aligned_entropy.data.load_data` takes it; with splits train, validation and test.
-        seeds: classifiers trained on it; with ``resplit`` as many divisions of the texts.
         resplit: divide all texts anew for every seed, with the sizes of the splits as they are: for sets so small that
             one division says little.
         batch_size: texts a training step.
@@ -52,11 +51,10 @@ class DataSpec:
     """
 
     name: str
-    seeds: int = 1
     resplit: bool = False
     batch_size: int = 32
     epochs: int | None = None
-    label_map: dict[str, str] | None = None
+    label_map: dict[str, str] | None = field(default=None, hash=False)
 
 
 def split_texts(data: DataSpec, seed: int, label_names: list[str] | None = None) -> dict[Split, LabeledTexts]:
@@ -104,12 +102,14 @@ def _texts(data: DataSpec, split: Split, label_names: list[str] | None) -> Label
 
 def train_run(model: ModelSpec, data: DataSpec, seed: int, runs: Path) -> str:
     """The trained classifier of a run: its folder, or its hub id; trained first if it is not there."""
-    if "{" in model.base:
-        return model.base.format(dataset=data.name, seed=seed)
+    base = str(runs / model.base) if (runs / model.base).is_dir() else model.base
+    if "{" in base:
+        own = model.base.format(dataset=data.name, seed=seed)
+        return str(runs / own) if (runs / own).is_dir() else own
     folder = runs / f"{model.name}-{data.name}-{seed}"
     if not (folder / "config.json").exists():
         config = TrainConfig(
             model.mode, data.epochs, model.learning_rate, data.batch_size, max_length=model.max_length, seed=seed
         )
-        train_classifier(model.base, split_texts(data, seed)["train"], folder, config)
+        train_classifier(base, split_texts(data, seed)["train"], folder, config)
     return str(folder)

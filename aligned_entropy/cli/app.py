@@ -224,7 +224,7 @@ def evaluate(
     from ..evaluation import HEAD, default_scores, fit_scores
     from ..evaluation import evaluate as measure
     from ..report import write_report
-    from ..scores import SCORES
+    from ..scores import SCORES, arrays_of
 
     if (outputs is None) == (data is None) or (outputs is not None and (model or head)):
         raise typer.BadParameter("give MODEL and DATA, or --outputs FILE alone.")
@@ -239,7 +239,7 @@ def evaluate(
     else:
         classifier = load(str(model), head, max_length, device, classification_module)
         columns = {"text_column": text_column, "label_column": label_column, "label_map": label_map}
-        extras = {array for name in names or () for array in SCORES[name].needs} & {"passes", "states"}
+        extras = arrays_of(names or ())
         test = features(classifier, str(data), "features", columns, extras)
         held_out = None if calibration is None else features(classifier, calibration, "calibration", columns, extras)
         known = None if train is None else features(classifier, train, "training features", columns)
@@ -288,6 +288,39 @@ def inspect(
     for name, value in facts.items():
         text = "\n".join(f"    {line}" for line in value) if isinstance(value, list) else f"  {value}"
         print(f"{name}:{chr(10) if isinstance(value, list) else ''}{text}")
+
+
+@app.command()
+def bench(
+    config: Annotated[Path, typer.Argument(help="YAML file: models, datasets, grid; see docs/benchmark.md.")],
+    engine: Annotated[Literal["local"], typer.Option(help="Where cells are computed.")] = "local",
+    workers: Annotated[int, typer.Option(help="Processes; the cores are shared out.", min=1)] = 1,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is missing.")] = False,
+) -> None:
+    """Measure a grid of models, data sets, scores and seeds, one result file a cell; what is there is not done again.
+
+    A cell that fails is noted in its file and tried again by the next run; the others go on.
+    """
+    quiet_libraries()
+    from ..bench.grid import Grid
+
+    grid = Grid.read(config)
+    missing = grid.missing()
+    print(f"{len(grid.cells)} cells, {len(missing)} to compute, results in {grid.results}", flush=True)
+    if dry_run:
+        for cell in missing:
+            print(cell.path)
+        return
+    failed = 0
+    with progress_bar("cells", len(missing)) as progress:
+        for cell, result in grid.run(workers):
+            progress(1)
+            failed += "error" in result
+            said = next((f"{kind}: {result[kind]}" for kind in ("error", "skipped") if kind in result), "")
+            print(f"{cell.path}  {said or 'ROC-AUC {value:.4f}'.format(**result['measures']['roc_auc'])}", flush=True)
+    if failed:
+        typer.echo(f"{failed} cells failed: run again to try them again", err=True)
+        raise typer.Exit(1)
 
 
 @app.command()

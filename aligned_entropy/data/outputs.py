@@ -62,9 +62,12 @@ def _matrix(data: Dataset, column: str) -> NDArray[np.float32]:
                 f"row {number} of column {column!r} is {row!r:.80}: a list of {width or 'some'} numbers is needed."
             )
     try:
-        matrix = np.asarray(rows, dtype=np.float32)
+        with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and refused below
+            matrix = np.asarray(rows, dtype=np.float32)
     except (TypeError, ValueError) as error:
         raise DataError(f"column {column!r} holds something that is no number: {error}") from error
+    if matrix.ndim != 2:
+        raise DataError(f"column {column!r} holds lists of lists: a list of numbers a row is needed.")
     broken = np.flatnonzero(~np.isfinite(matrix).all(1))
     if len(broken):
         raise DataError(f"row {broken[0]} of column {column!r} holds NaN or infinity.")

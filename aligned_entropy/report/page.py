@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,20 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..metrics import reliability, risk_at_coverage, risk_coverage
+from .figures import Look, looks, reliability_figure, risk_figure, to_html
+from .html import write_page
 
 if TYPE_CHECKING:
-    from markupsafe import Markup
-
     from ..evaluation import Evaluation
 
 CURVE_POINTS = 500
 COVERAGES = (0.5, 0.7, 0.8, 0.9, 1.0)
 TEXT_LENGTH = 600  # characters of an example that are shown
-# Okabe and Ito's colours, without the yellow that vanishes on white; the first is the head's.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
-SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star")
-
 MEASURES = {
     "roc_auc": ("ROC-AUC", "how often a wrong answer gets a higher score than a right one; .5 is chance"),
     "pr_auc": ("PR-AUC", "mean share of wrong answers among the highest scores; chance is the error rate"),
@@ -55,22 +49,6 @@ class Column:
     lower: bool
 
 
-@dataclass(frozen=True)
-class Look:
-    """How a score is drawn, the same in every figure."""
-
-    name: str
-    colour: str
-    dash: str
-    symbol: str
-    main: bool
-
-    @property
-    def line(self) -> dict[str, Any]:
-        """For plotly."""
-        return {"color": self.colour, "dash": self.dash, "width": 4 if self.main else 1.8}
-
-
 def write_report(
     path: str | Path,
     title: str,
@@ -90,22 +68,13 @@ def write_report(
     Returns:
         The path of the page.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
-    from plotly.offline import get_plotlyjs
-
     from ..evaluation import HEAD
 
     columns, rows = _comparison(evaluation)
-    looks = _looks(list(evaluation.scores), HEAD)
-    environment = Environment(
-        loader=PackageLoader("aligned_entropy", "assets"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("report.html.j2").render(
+    drawn = looks(list(evaluation.scores), HEAD)
+    return write_page(
+        path,
+        "report.html.j2",
         title=title,
         summary=_summary(evaluation, HEAD),
         columns=columns,
@@ -113,16 +82,11 @@ def write_report(
         head=HEAD,
         coverages=[f"{coverage:.0%}" for coverage in COVERAGES],
         risks=_risks(evaluation),
-        risk_figure=_html(_risk_figure(evaluation, looks), "risk-coverage"),
-        reliability_figure=_html(_reliability_figure(evaluation, looks), "reliability"),
+        risk_figure=to_html(_risk_figure(evaluation, drawn), "risk-coverage"),
+        reliability_figure=to_html(_reliability_figure(evaluation, drawn), "reliability"),
         examples={heading: [_example(row) for row in group] for heading, group in examples.items()},
         settings=settings,
-        plotly=Markup(get_plotlyjs()),
     )
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8")
-    return path
 
 
 def _percent(share: float) -> str:
@@ -154,6 +118,8 @@ def _summary(evaluation: Evaluation, head: str) -> list[str]:
             rival = max(others, key=lambda name: others[name].value)
             sentence += f"; the best of the other scores, {rival}, reaches {_percent(others[rival].value)}"
         sentences.append(f"{sentence}.")
+    if not ranking:
+        return [*sentences, "No score could be measured."]
     main = head if head in evaluation.scores else max(ranking, key=lambda name: ranking[name].value)
     kept = _risk_at(evaluation, main, 0.8)
     sentences.append(
@@ -207,99 +173,19 @@ def _example(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _looks(names: list[str], head: str) -> list[Look]:
-    """A look for every score; the head takes the first and is drawn last, above the others."""
-    others = [name for name in names if name != head]
-    order = [*others, head] if head in names else others
-
-    def look(name: str) -> Look:
-        i = 0 if name == head else 1 + others.index(name)
-        return Look(name, COLOURS[i % len(COLOURS)], DASHES[i % len(DASHES)], SYMBOLS[i % len(SYMBOLS)], name == head)
-
-    return [look(name) for name in order]
+def _risk_figure(evaluation: Evaluation, drawn: Sequence[Look]) -> Any:
+    shown = np.unique(np.linspace(0, len(evaluation.errors) - 1, CURVE_POINTS).round().astype(int))
+    ordered = {name: risk_coverage(evaluation.errors, scores) for name, scores in evaluation.scores.items()}
+    curves = {name: (coverage[shown], risk[shown]) for name, (coverage, risk) in ordered.items()}
+    coverage, risk = risk_coverage(evaluation.errors, evaluation.errors)
+    return risk_figure({"": curves}, drawn, {"": (coverage[shown], risk[shown])})
 
 
-def _figure(x: str, y: str) -> Any:
-    from plotly.graph_objects import Figure
-
-    figure = Figure()
-    figure.update_layout(
-        template="plotly_white",
-        height=520,
-        margin={"l": 10, "r": 30, "t": 10, "b": 10},
-        dragmode=False,  # a finger on the figure scrolls the page
-        font={"family": "system-ui, sans-serif", "size": 14, "color": "#1b1f24"},
-        legend={"orientation": "h", "x": 0, "y": -0.16, "yanchor": "top", "traceorder": "reversed"},
-        hoverlabel={"namelength": -1},
-    )
-    figure.update_xaxes(title=x, tickformat=".0%", automargin=True)
-    figure.update_yaxes(title=y, tickformat=".0%", automargin=True, rangemode="tozero")
-    return figure
-
-
-def _html(figure: Any | None, div: str) -> Markup | None:
-    from markupsafe import Markup
-
-    if figure is None:
-        return None
-    config = {"responsive": True, "displayModeBar": False}
-    return Markup(figure.to_html(full_html=False, include_plotlyjs=False, div_id=div, config=config))
-
-
-def _risk_figure(evaluation: Evaluation, looks: Sequence[Look]) -> Any:
-    errors = evaluation.errors
-    figure = _figure("share of answers kept", "error rate among them")
-    shown = np.unique(np.linspace(0, len(errors) - 1, CURVE_POINTS).round().astype(int))
-    ceiling = float(errors.mean())
-    curves = [("perfect order", errors, {"color": "#9aa0a6", "dash": "dot", "width": 1.5})]
-    curves += [(look.name, evaluation.scores[look.name], look.line) for look in looks]
-    for name, scores, line in curves:
-        coverage, risk = risk_coverage(errors, scores)
-        # The first few answers make the curve jump between 0 and 1; the axis is cut so that the rest stays readable.
-        ceiling = max(ceiling, float(risk[coverage >= 0.05].max()))
-        # Plotly reads markup in names.
-        figure.add_scatter(
-            x=coverage[shown].round(5), y=risk[shown].round(5), name=html.escape(name), mode="lines", line=line
-        )
-    figure.update_traces(hovertemplate="%{y:.1%} wrong of %{x:.0%} kept")
-    figure.update_xaxes(range=[0, 1], dtick=0.2)
-    figure.update_yaxes(range=[0, min(1.1 * ceiling, 1.02) or 1])
-    return figure
-
-
-def _reliability_figure(evaluation: Evaluation, looks: Sequence[Look]) -> Any | None:
+def _reliability_figure(evaluation: Evaluation, drawn: Sequence[Look]) -> Any | None:
     """None where no score can be read as a probability."""
-    readable = [
-        look for look in looks if evaluation.scores[look.name].min() >= 0 and evaluation.scores[look.name].max() <= 1
-    ]
-    if not readable:
-        return None
-    figure = _figure("score", "observed error rate")
-    figure.add_scatter(
-        x=[0, 1],
-        y=[0, 1],
-        name="perfect calibration",
-        mode="lines",
-        line={"color": "#9aa0a6", "dash": "dot", "width": 1.5},
-    )
-    for look in readable:
-        predicted, observed, counts = reliability(evaluation.errors, evaluation.scores[look.name])
-        figure.add_scatter(
-            x=predicted.round(5),
-            y=observed.round(5),
-            name=html.escape(look.name),
-            mode="lines+markers",
-            line=look.line,
-            marker={
-                "color": look.colour,
-                "symbol": look.symbol,
-                "size": (6 + 24 * np.sqrt(counts / counts.sum())).round(1),
-                "opacity": 0.75,
-                "line": {"color": "white", "width": 1},
-            },
-            customdata=counts,
-            hovertemplate="%{y:.1%} wrong where %{x:.1%} was said, %{customdata:,} texts",
-        )
-    figure.update_xaxes(range=[-0.03, 1.03])
-    figure.update_yaxes(range=[-0.03, 1.05])
-    return figure
+    curves = {
+        name: reliability(evaluation.errors, scores)
+        for name, scores in evaluation.scores.items()
+        if scores.min() >= 0 and scores.max() <= 1
+    }
+    return reliability_figure({"": curves}, drawn) if curves else None

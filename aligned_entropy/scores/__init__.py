@@ -3,6 +3,8 @@
 A new one is a class with :class:`~aligned_entropy.scores.base.Score`'s verbs, in a file of its family, and a line here.
 """
 
+from collections.abc import Collection
+
 from .aligned import AdUE, AlignedEntropy, AlignedEntropyPaper, AlignedEntropyReference
 from .base import Score
 from .density import (
@@ -68,4 +70,17 @@ SCORES: dict[str, type[Score]] = {
     )
 }
 
-__all__ = ["SCORES", "Score"]
+
+def arrays_of(names: Collection[str]) -> set[str]:
+    """What has to be extracted beyond hidden vectors and logits for scores by name: ``passes``, ``states``.
+
+    Raises:
+        ValueError: there is no score of that name.
+    """
+    unknown = [name for name in names if name not in SCORES]
+    if unknown:
+        raise ValueError(f"there is no score {', '.join(map(repr, unknown))}; there are {', '.join(SCORES)}.")
+    return {array for name in names for array in SCORES[name].needs} & {"passes", "states"}
+
+
+__all__ = ["SCORES", "Score", "arrays_of"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,40 +12,43 @@ from torch import nn
 from ..error_model import ErrorModel
 from ..errors import NotApplicableError
 from ..features import Features
-from ..fit import FitConfig, fit_head
+from ..fit import FitConfig, FitResult, fit_head
 from ..head import AlignedEntropyHead
 from .base import Float, Score
 
 
-class _Aligned(Score):
+class Aligned(Score):
     """A head, fitted by :func:`aligned_entropy.fit_head`.
 
     Without a module (outputs computed elsewhere) one is made: the linear map from hidden vectors to logits where there
-    is one, and otherwise the identity on the logits.
+    is one, and otherwise the identity on the logits, which it then reads.
+
+    Attributes:
+        chosen: by the last fit, in words.
     """
 
-    uses: ClassVar[tuple[str, ...]] = ("calibration",)
+    uses: tuple[str, ...] = ("calibration",)
     unit = True
     supervised = True
-    with_reference: ClassVar[bool] = False
     held_out_: Float
     facts_: Float
     base_: str
+    reads_: str = "hidden"
+    chosen = "nothing yet"
 
     def config(self) -> FitConfig:
         """How the head is fitted."""
         raise NotImplementedError
 
     def _fit(self, train: Features | None, calibration: Features) -> None:
-        module = self._module(calibration)
+        module, self.reads_ = self._start(calibration)
         reference = None
-        if self.with_reference:
-            assert train is not None, "checked by fit"
-            reference = _hidden(module, train), train.labels
+        if "train" in self.uses and train is not None:
+            reference = self._input(train), train.labels
         self.take(
             fit_head(
                 module,
-                _hidden(module, calibration),
+                self._input(calibration),
                 calibration.labels,
                 logits=calibration.logits,
                 reference=reference,
@@ -53,30 +56,37 @@ class _Aligned(Score):
             )
         )
 
-    def take(self, result: Any) -> None:
-        """Be the score of a fitted head (``FitResult``)."""
-        head: AlignedEntropyHead = result.head
+    def take(self, result: FitResult) -> None:
+        """Be the score of a fitted head."""
+        head = result.head
+        self.chosen = result.summary.chosen.name
         self.base_, self.held_out_ = head.base, result.held_out.double().numpy()
         self.facts_ = np.array([head.calibrated, head.error_model is not None and head.error_model.use_logits])
+        for name in [name for name in vars(self) if name.startswith("tensor ")]:
+            delattr(self, name)  # of a fit before
         vars(self).update({f"tensor {name}_": value.numpy() for name, value in head.state_dict().items()})
 
-    def _module(self, features: Features) -> nn.Module:
-        self.module = self.module or linear_module(features)
-        return self.module
+    def _start(self, calibration: Features) -> tuple[nn.Module, str]:
+        """The module that is copied, and the array of the features that it reads."""
+        return (self.module, "hidden") if self.module is not None else linear_module(calibration)
+
+    def _input(self, features: Features) -> NDArray[Any]:
+        return features.logits if str(self.reads_) == "logits" else features.require("hidden")
 
     def _score(self, features: Features) -> Float:
-        module = self._module(features)
         state = {
             name.removeprefix("tensor ").removesuffix("_"): torch.as_tensor(np.asarray(value))
             for name, value in self.state.items()
             if name.startswith("tensor ")
         }
+        weights = _under(state, "classifier.")
+        module = self.module if self.module is not None else nn.Linear(*weights["weight"].T.shape)
         head = AlignedEntropyHead(module, str(self.base_))
-        head.classifier.load_state_dict(_under(state, "classifier."))
+        head.classifier.load_state_dict(weights)
         calibrated, use_logits = (bool(fact) for fact in self.facts_)
         head.error_model = ErrorModel.from_state(head.classes, use_logits, _under(state, "error_model."))
         head.calibrated = calibrated
-        hidden, logits = torch.tensor(_hidden(module, features)), torch.tensor(features.logits)
+        hidden, logits = torch.tensor(self._input(features)), torch.tensor(features.logits)
         with torch.inference_mode():
             parts = [head(h, z) for h, z in zip(hidden.split(4096), logits.split(4096), strict=True)]
         return torch.cat(parts).double().numpy()
@@ -94,29 +104,28 @@ def _under(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tenso
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
-def linear_module(features: Features) -> nn.Linear:
-    """The linear map from hidden vectors to logits, if they have one, else the identity on the logits."""
+def linear_module(features: Features) -> tuple[nn.Linear, str]:
+    """The linear map from hidden vectors to logits, if they have one, else the identity on the logits; what it reads.
+
+    Returns:
+        The map, and ``hidden`` or ``logits``.
+    """
     hidden, logits = (np.asarray(values, dtype=np.float64) for values in (features.hidden, features.logits))
     classes = logits.shape[1]
     weight: NDArray[Any] = np.eye(classes)
     bias: NDArray[Any] = np.zeros(classes)
+    reads = "logits"
     if hidden.shape[1] and len(hidden) > hidden.shape[1] + 1:
         design = np.c_[hidden, np.ones(len(hidden))]
         solution = np.linalg.lstsq(design, logits, rcond=None)[0]
         if np.abs(design @ solution - logits).max() <= 1e-3 * max(np.abs(logits).max(), 1e-12):
-            weight, bias = solution[:-1].T, solution[-1]
+            weight, bias, reads = solution[:-1].T, solution[-1], "hidden"
     module = nn.Linear(weight.shape[1], classes)
     module.weight.data, module.bias.data = torch.tensor(weight).float(), torch.tensor(bias).float()
-    return module.requires_grad_(False)
+    return module.requires_grad_(False), reads
 
 
-def _hidden(module: nn.Module, features: Features) -> Any:
-    """What the module reads: the hidden vectors, or the logits where there are none that fit."""
-    width = AlignedEntropyHead(module).width
-    return features.hidden if features.hidden.shape[1] == width else features.logits
-
-
-class AdUE(_Aligned):
+class AdUE(Aligned):
     """The published recipe on the smooth maximum. Source: arXiv 2505.15443, first version."""
 
     name = "AdUE"
@@ -126,7 +135,7 @@ class AdUE(_Aligned):
         return FitConfig.paper(bases=("smoothmax",), seed=self.seed)
 
 
-class AlignedEntropyPaper(_Aligned):
+class AlignedEntropyPaper(Aligned):
     """The published recipe. Source: arXiv 2505.15443."""
 
     name = "aligned entropy (paper)"
@@ -136,7 +145,7 @@ class AlignedEntropyPaper(_Aligned):
         return FitConfig.paper(seed=self.seed)
 
 
-class AlignedEntropy(_Aligned):
+class AlignedEntropy(Aligned):
     """The default of this package, see ``docs/method.md``."""
 
     name = "aligned entropy"
@@ -151,4 +160,3 @@ class AlignedEntropyReference(AlignedEntropy):
 
     name = "aligned entropy + reference"
     uses = ("train", "calibration")
-    with_reference = True

@@ -39,7 +39,7 @@ class Score(ABC):
     """
 
     name: ClassVar[str]
-    uses: ClassVar[tuple[str, ...]] = ()
+    uses: tuple[str, ...] = ()
     needs: ClassVar[tuple[str, ...]] = ()
     unit: ClassVar[bool] = False
     supervised: ClassVar[bool] = False

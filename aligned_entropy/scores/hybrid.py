@@ -68,9 +68,10 @@ class HUQ(Score):
 
     def _combine(self, aleatoric: Float, epistemic: Float, near: float, ambiguous: float, share: float) -> Float:
         a, e = _rank(aleatoric, self.aleatoric_), _rank(epistemic, self.epistemic_)
-        inside = np.sort(self.by_epistemic_[: max(1, int(near * len(self.epistemic_)))])
+        inside = np.sort(self.by_epistemic_[: int(near * len(self.epistemic_))])
         result = (1 - share) * e + share * a
-        result = np.where(e <= near, _rank(aleatoric, inside), result)
+        if len(inside):
+            result = np.where(e <= near, _rank(aleatoric, inside), result)
         return np.where(a >= ambiguous, a, result)
 
 

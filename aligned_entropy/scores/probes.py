@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -9,8 +11,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..error_model import stratified_folds
+from ..errors import CalibrationError
 from ..features import Features
-from .base import Float, Score
+from .base import FOLDS, Float, Score
 
 
 class _Probe(Score):
@@ -20,6 +23,21 @@ class _Probe(Score):
     supervised = True
     mean_: Float
     scale_: Float
+
+    def fit(self, train: Features | None = None, calibration: Features | None = None) -> Self:
+        """As every score's.
+
+        Raises:
+            CalibrationError: there are fewer than five wrong or five right answers to learn from.
+        """
+        if calibration is not None and calibration.labels is not None:
+            wrong, right = int(calibration.errors.sum()), int((1 - calibration.errors).sum())
+            if min(wrong, right) < FOLDS:
+                raise CalibrationError(
+                    f"{self.name} needs {FOLDS} wrong and {FOLDS} right answers to learn from, these texts have "
+                    f"{wrong} and {right}: give more calibration texts."
+                )
+        return super().fit(train, calibration)
 
     def _standardise(self, x: Float) -> Float:
         self.mean_, self.scale_ = x.mean(0), x.std(0).clip(1e-6)
@@ -121,7 +139,7 @@ class AttentionProbe(_Probe):
     def _score(self, features: Features) -> Float:
         states, weights = features.require("states"), torch.from_numpy(self.weights_).float()
         with torch.no_grad():
-            parts = [self._logit(states[start : start + 512], weights) for start in range(0, len(states), 512)]
+            parts = [self._logit(states[start : start + 512], weights) for start in range(0, max(len(states), 1), 512)]
         return torch.cat(parts).double().sigmoid().numpy()
 
 

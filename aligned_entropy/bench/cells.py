@@ -1,0 +1,174 @@
+"""One cell of a grid: a score of one classifier, fitted, measured, as plain data."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import time
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..classifier import UncertainClassifier
+from ..data import LabeledTexts
+from ..errors import CalibrationError, NotApplicableError
+from ..evaluation import Contender, fit_score
+from ..features import Features
+from ..metrics import Sample, reliability
+from ..scores import SCORES
+from ..scores.aligned import Aligned
+from ..stats import finite, paired_auc, share_interval
+from .runs import DataSpec, ModelSpec, split_texts, train_run
+from .studies import STUDIES
+
+FORMAT = 1  # of a cell's result; another one is computed anew
+SAMPLED_ROWS = 2000  # texts of the calibration and of the test set that scores of dropout passes are measured on
+RESAMPLES = 1000
+COMPARED = ("entropy", "softmax response")  # named beforehand
+CURVE = 100  # points of the risk–coverage curve that are kept
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What is measured.
+
+    Attributes:
+        study: of :data:`aligned_entropy.bench.studies.STUDIES`.
+        score: one of its names.
+        model: the classifier.
+        data: what it was trained on.
+        seed: of the training, the split of the data where that is drawn, the fit and the bootstrap.
+        members: seeds of the other classifiers of the ensemble, for scores that need one.
+        size: labelled texts of the calibration set, all by default.
+        calibration: where they come from, where that is another data set (its train and validation splits).
+        test: where the test texts come from, where that is another data set.
+    """
+
+    study: str
+    score: str
+    model: ModelSpec
+    data: DataSpec
+    seed: int
+    members: tuple[int, ...] = ()
+    size: int | None = None
+    calibration: DataSpec | None = None
+    test: DataSpec | None = None
+
+    @property
+    def key(self) -> str:
+        """SHA-256 of the cell and, where a head is fitted, of its settings: a changed preset is another cell."""
+        score = STUDIES[self.study][self.score](None, self.seed)
+        settings = asdict(score.config()) if isinstance(score, Aligned) else None
+        return hashlib.sha256(json.dumps([FORMAT, asdict(self), settings], sort_keys=True).encode()).hexdigest()
+
+    @property
+    def path(self) -> Path:
+        """Of its result, inside the folder of results; ends in eight digits of the key."""
+        words = [self.score, *(f"{spec.name}" for spec in (self.calibration, self.test) if spec is not None)]
+        words += [] if self.size is None else [str(self.size)]
+        slug = re.sub(r"[^a-z0-9]+", "-", " ".join(words).lower()).strip("-")
+        return Path(self.study) / self.model.name / f"{self.data.name}-{self.seed}" / f"{slug}-{self.key[:8]}.json"
+
+
+def run_cell(cell: Cell, runs: Path) -> dict[str, Any]:
+    """Fit and measure; what cannot be is a result too, with its reason."""
+    facts: dict[str, Any] = {"format": FORMAT, "cell": asdict(cell), "versions": versions()}
+    try:
+        return facts | _measured(cell, runs)
+    except (NotApplicableError, CalibrationError) as error:
+        return facts | {"skipped": str(error)}
+    except Exception as error:  # whatever a library raises: the other cells go on, the next run tries again
+        return facts | {"error": f"{type(error).__name__}: {error}"}
+
+
+def versions() -> dict[str, str]:
+    """Of what a result may depend on."""
+    return {name: version(name) for name in ("aligned-entropy", "torch", "transformers", "scikit-learn", "numpy")}
+
+
+def _measured(cell: Cell, runs: Path) -> dict[str, Any]:
+    score = STUDIES[cell.study][cell.score](_classifier(cell, runs).backbone.classifier, cell.seed)
+    train = _features(cell, runs, "train", ()) if "train" in score.uses else None
+    calibration, test = (_features(cell, runs, which, score.needs) for which in ("calibration", "test"))
+    if cell.size is not None:
+        calibration = _subset(calibration, cell.size, cell.seed)
+    began = time.perf_counter()
+    contender = fit_score(score, train, calibration)
+    fitted = time.perf_counter()
+    values, measures = contender.measure(test, RESAMPLES, cell.seed)
+    errors, sample = test.errors, Sample.of(test.errors, values)
+    points = np.unique(np.linspace(1, sample.size, CURVE).round().astype(int))
+    return {
+        "examples": {"calibration": len(calibration), "test": len(test)},
+        "error_rate": {"calibration": float(calibration.errors.mean()), "test": float(errors.mean())},
+        "accuracy": share_interval(int((1 - errors).sum()), len(errors)).to_dict(),
+        "measures": {name: interval.to_dict() for name, interval in measures.items()},
+        "validation": {"roc_auc": finite(contender.validation)},
+        "against": {name: _against(errors, values, SCORES[name]().score(test)) for name in COMPARED},
+        "risk_coverage": [(points / sample.size).round(5).tolist(), sample.risks[points - 1].round(5).tolist()],
+        "reliability": _reliability(contender, errors, values),
+        "chosen": getattr(score, "chosen", None),
+        "seconds": {"fit": round(fitted - began, 3), "all": round(time.perf_counter() - began, 3)},
+    }
+
+
+def _against(errors: Any, values: Any, other: Any) -> dict[str, float | None]:
+    difference, deviation = paired_auc(errors, values, other)
+    return {"roc_auc": finite(difference), "deviation": finite(deviation)}
+
+
+def _reliability(contender: Contender, errors: Any, values: Any) -> dict[str, list[list[float]]]:
+    probabilities = {} if contender.maps is None else contender.maps.probabilities(values)
+    if contender.score.unit:
+        probabilities["raw"] = values
+    curves = {kind: reliability(errors, p) for kind, p in probabilities.items()}
+    return {kind: [part.round(5).tolist() for part in curve] for kind, curve in curves.items()}
+
+
+def _subset(features: Features, size: int, seed: int) -> Features:
+    if size >= len(features):
+        raise NotApplicableError(f"the calibration set has {len(features)} texts, not more than {size}.")
+    return features[np.sort(np.random.default_rng(seed).permutation(len(features))[:size])]
+
+
+def _classifier(cell: Cell, runs: Path) -> UncertainClassifier:
+    return _load(cell.model, cell.data, cell.seed, runs)
+
+
+def _features(cell: Cell, runs: Path, which: str, needs: tuple[str, ...]) -> Features:
+    """Features of one of the cell's three sets; of a sample of it where there have to be dropout passes."""
+    classifier = _classifier(cell, runs)
+    texts = _texts(cell, which, classifier.label_names)
+    if "passes" in needs and len(texts) > SAMPLED_ROWS:
+        texts = texts.select(np.sort(np.random.default_rng(0).permutation(len(texts))[:SAMPLED_ROWS]))
+    features = classifier.features(texts, extras=[name for name in needs if name in ("passes", "states")])
+    if "members" in needs and cell.members:
+        others = [_load(cell.model, cell.data, seed, runs) for seed in cell.members]
+        members = np.stack([other.features(texts).logits for other in others], axis=1)
+        features = replace(features, members=members)
+    elif "members" in needs:
+        features = replace(features, absent={"members": "this grid has no second classifier of the same training set."})
+    return features
+
+
+def _texts(cell: Cell, which: str, label_names: list[str]) -> LabeledTexts:
+    other = cell.calibration if which == "calibration" else cell.test if which == "test" else None
+    parts = split_texts(other or cell.data, cell.seed, label_names)
+    if which != "calibration":
+        return parts["test" if which == "test" else "train"]
+    if other is None or other == cell.data:
+        return parts["validation"]
+    both = [parts["train"], parts["validation"]]  # of another domain: the classifier has not seen its training split
+    texts = [text for part in both for text in part.texts]
+    return LabeledTexts(texts, np.concatenate([part.labels for part in both]), label_names)
+
+
+@lru_cache(maxsize=4)
+def _load(model: ModelSpec, data: DataSpec, seed: int, runs: Path) -> UncertainClassifier:
+    name = train_run(model, data, seed, runs)
+    return UncertainClassifier.from_pretrained(name, max_length=model.max_length)

@@ -1,0 +1,185 @@
+"""What a grid can study beyond the registered scores: other ways to align, and what each part of the head is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..align import final_linear
+from ..features import Features
+from ..fit import FitConfig
+from ..head import plain_copy
+from ..scores import SCORES, Score
+from ..scores.aligned import Aligned
+from ..scores.base import Float
+from ..scores.sampling import DropoutBALD
+from ..scores.softmax import best_temperature
+
+Build = Callable[[nn.Module | None, int], Score]
+
+
+class Variant(Aligned):
+    """A head that is fitted in another way.
+
+    Args:
+        module: the classification module.
+        seed: of the fit.
+        config: how it is fitted, for a seed.
+        change: what makes the module that is copied of the classifier's own, given that and the calibration set.
+        permuted: give every calibration text the error of another one: no supervision is left.
+        reference: use the training features.
+    """
+
+    name = "variant"
+
+    def __init__(
+        self,
+        module: nn.Module | None,
+        seed: int,
+        config: Callable[..., FitConfig],
+        change: Callable[[nn.Module, Features, int], nn.Module] | None = None,
+        permuted: bool = False,
+        reference: bool = False,
+    ) -> None:
+        super().__init__(module, seed)
+        self._config, self._change, self._permuted = config, change, permuted
+        self.uses = ("train", "calibration") if reference else ("calibration",)
+
+    def config(self) -> FitConfig:
+        """As given."""
+        return self._config(seed=self.seed)
+
+    def _start(self, calibration: Features) -> tuple[nn.Module, str]:
+        module, reads = super()._start(calibration)
+        return (module if self._change is None else self._change(module, calibration, self.seed)), reads
+
+    def _fit(self, train: Features | None, calibration: Features) -> None:
+        if self._permuted:
+            wrong = np.random.default_rng(self.seed).permutation(calibration.errors) == 1
+            predicted = calibration.predictions
+            others = (predicted + 1) % calibration.logits.shape[1]
+            calibration = calibration.with_labels(np.where(wrong, others, predicted))
+        super()._fit(train, calibration)
+
+
+def random_module(module: nn.Module, calibration: Features, seed: int) -> nn.Module:
+    """A module of the same shape with new weights."""
+    fresh = plain_copy(module)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for part in fresh.modules():
+            if part is not fresh or isinstance(part, nn.Linear):
+                getattr(part, "reset_parameters", lambda: None)()
+    return fresh.requires_grad_(False)
+
+
+def scaled_module(module: nn.Module, calibration: Features, seed: int) -> nn.Module:
+    """The module with its logits divided by the temperature that suits the calibration set."""
+    scaled = plain_copy(module)
+    last, temperature = final_linear(scaled), best_temperature(calibration)
+    for parameter in (last.weight, last.bias):
+        if parameter is not None:
+            parameter.data /= temperature
+    return scaled
+
+
+class AlignedMutualInformation(Score):
+    """The mutual information over dropout passes, aligned: a linear map of the passes' logits, from the identity on.
+
+    The map is trained as the default's last layer is: full-batch L-BFGS on the BCE of ``σ(a log u + c)`` with L2-SP.
+    """
+
+    name = "mutual information, aligned"
+    uses = ("calibration",)
+    needs = ("passes",)
+    unit = True
+    supervised = True
+    map_: Float
+
+    def _fit(self, train: Features | None, calibration: Features) -> None:
+        logits, errors = torch.tensor(calibration.passes), torch.tensor(calibration.errors).float()
+        classes = logits.shape[-1]
+        shift = torch.zeros(classes + 1, classes, requires_grad=True)
+        line = torch.zeros(2, requires_grad=True)
+        solver = torch.optim.LBFGS([shift, line], max_iter=50, line_search_fn="strong_wolfe")
+
+        def loss() -> Tensor:
+            solver.zero_grad()
+            odds = line[0].exp() * _information(logits, shift).clamp(min=1e-12).log() + line[1]
+            total = F.binary_cross_entropy_with_logits(odds, errors) + 30 * shift.square().sum() / len(errors)
+            total.backward()
+            return total
+
+        solver.step(loss)
+        self.map_ = shift.detach().double().numpy()
+
+    def _score(self, features: Features) -> Float:
+        shift = torch.from_numpy(self.map_).float()
+        return _information(torch.tensor(features.passes), shift).clamp(0, 1).double().numpy()
+
+
+def _information(logits_NTC: Tensor, shift: Tensor) -> Tensor:
+    """Mutual information over the passes as a share of log C, with the logits moved by a linear map."""
+    log_p = (logits_NTC + logits_NTC @ shift[:-1] + shift[-1]).log_softmax(-1)
+    mean = log_p.logsumexp(1) - np.log(log_p.shape[1])
+    entropy = -(mean.exp() * mean).sum(-1) + (log_p.exp() * log_p).sum(-1).mean(1)
+    return entropy / np.log(log_p.shape[2])
+
+
+def _variant(config: Callable[..., FitConfig], **options: Any) -> Build:
+    return lambda module, seed: Variant(module, seed, config, **options)
+
+
+def _with(preset: Callable[..., FitConfig], **changes: Any) -> Callable[..., FitConfig]:
+    return lambda seed: preset(**changes, seed=seed)
+
+
+PAPER, DEFAULT = FitConfig.paper, FitConfig
+
+ABLATION: dict[str, Build] = {
+    "entropy, untrained": SCORES["entropy"],
+    "paper: BCE": _variant(_with(PAPER, alphas=(0.0,), betas=(0.0,))),
+    "paper: BCE + anchor": _variant(_with(PAPER, betas=(0.0,))),
+    "paper: BCE + L2-SP": _variant(_with(PAPER, alphas=(0.0,))),
+    "paper: BCE + anchor + L2-SP": _variant(PAPER),
+    "paper: random head": _variant(PAPER, change=random_module),
+    "paper: permuted errors": _variant(PAPER, permuted=True),
+    "linear probe": SCORES["linear probe"],
+    "default": _variant(DEFAULT),
+    "default: aligned copy alone": _variant(_with(DEFAULT, error_model=False)),
+    "default: without aligned copies": _variant(_with(DEFAULT, betas=())),
+    "default: without calibrated output": _variant(_with(DEFAULT, calibrated=False)),
+    "default: without choice of base score": _variant(_with(DEFAULT, bases=("entropy",))),
+    "default: always the average": _variant(_with(DEFAULT, required_gain=float("-inf"))),
+    "default: permuted errors": _variant(DEFAULT, permuted=True),
+    "default + reference": _variant(DEFAULT, reference=True),
+}
+OUTLOOK: dict[str, Build] = {
+    "entropy": SCORES["entropy"],
+    "entropy, aligned": _variant(_with(DEFAULT, bases=("entropy",))),
+    "smooth maximum": SCORES["softmax response"],  # the same order
+    "smooth maximum, aligned": _variant(_with(DEFAULT, bases=("smoothmax",))),
+    "margin": SCORES["margin"],
+    "margin, aligned": _variant(_with(DEFAULT, bases=("margin",))),
+    "temperature-scaled entropy": SCORES["temperature-scaled entropy"],
+    "temperature-scaled entropy, aligned": _variant(_with(DEFAULT, bases=("entropy",)), change=scaled_module),
+    "mutual information": DropoutBALD,
+    "mutual information, aligned": AlignedMutualInformation,
+}
+LABELS = (
+    "entropy", "softmax response", "temperature-scaled softmax response", "linear probe",
+    "aligned entropy (paper)", "aligned entropy", "aligned entropy + reference",
+)  # fmt: skip
+STUDIES: dict[str, dict[str, Build]] = {
+    "scores": dict(SCORES),
+    "ablation": ABLATION,
+    "outlook": OUTLOOK,
+    "label-efficiency": {name: SCORES[name] for name in LABELS},
+    "transfer": {name: SCORES[name] for name in ("entropy", "softmax response", "aligned entropy")},
+}
+SIZES = (50, 100, 200, 400, 800, 1600, None)

@@ -1,0 +1,307 @@
+"""Result files of `alien bench` as tables, the same for the page, Markdown and LaTeX."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import DataError
+from ..evaluation import HEAD, lower_is_better
+from ..stats import holm, mean_ranks, wilcoxon_p
+
+Result = dict[str, Any]
+COMPARED = "softmax response"  # marks say what differs from it
+NAMED = ("entropy", COMPARED)  # comparisons across data sets that were named beforehand, next to the best on validation
+COMPARED_BY = ("roc_auc", "ece_platt", "ece_isotonic")
+MEASURES = {
+    "roc_auc": "ROC-AUC", "pr_auc": "PR-AUC", "fpr_at_95_tpr": "FPR at 95% TPR", "aurc": "AURC", "e_aurc": "E-AURC",
+    "augrc": "AUGRC", "prr": "PRR", "prr_50": "PRR at 50%", "ece": "ECE", "adaptive_ece": "adaptive ECE",
+    "brier": "Brier score", "nll": "NLL", "ece_platt": "ECE after Platt's map",
+    "ece_isotonic": "ECE after an isotonic map",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A measure of one score in one column.
+
+    Attributes:
+        value: mean over the seeds.
+        deviation: standard deviation over them; None of a single one.
+        place: 1 for the best of its column, 2 for the second best, otherwise 0.
+        sign: 1 or -1 where it is significantly better or worse than softmax response, otherwise 0.
+    """
+
+    value: float
+    deviation: float | None = None
+    place: int = 0
+    sign: int = 0
+
+
+@dataclass(frozen=True)
+class Column:
+    """A heading, and how the values below it are printed: what they are multiplied with, and their decimals."""
+
+    heading: str
+    scale: float = 100.0
+    digits: int = 2
+
+    def text(self, value: float) -> str:
+        """A value as it is printed."""
+        return f"{value * self.scale:.{self.digits}f}"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Entries by row and column, None where there is nothing.
+
+    Attributes:
+        title: what is measured.
+        note: how to read it.
+        columns: C of them.
+        rows: name of the row to its C entries.
+    """
+
+    title: str
+    note: str
+    columns: tuple[Column, ...]
+    rows: dict[str, list[Entry | None]]
+
+    def markdown(self) -> str:
+        """As a Markdown table; the best of a column in bold."""
+        marks = {1: "**{}**", 2: "{}", 0: "{}"}
+        return "\n".join(
+            [
+                f"### {self.title}\n\n{self.note}\n",
+                "| | " + " | ".join(column.heading for column in self.columns) + " |",
+                "|---|" + "---:|" * len(self.columns),
+                *(
+                    f"| {name} | " + " | ".join(self._marked(name, marks, {1: " ▲", -1: " ▼", 0: ""}, " ±")) + " |"
+                    for name in self.rows
+                ),
+                "",
+            ]
+        )
+
+    def latex(self) -> str:
+        """As a LaTeX table for booktabs; the best of a column in bold, the second best underlined."""
+        marks = {1: r"\textbf{{{}}}", 2: r"\underline{{{}}}", 0: "{}"}
+        signs = {1: "$^{+}$", -1: "$^{-}$", 0: ""}
+        lines = [
+            r"\begin{table}[t]\centering\small",
+            rf"\caption{{{_escaped(self.title)}. {_escaped(self.note)}}}",
+            rf"\begin{{tabular}}{{l{'r' * len(self.columns)}}}",
+            r"\toprule",
+            " & ".join(["", *(_escaped(column.heading) for column in self.columns)]) + r" \\",
+            r"\midrule",
+            *(
+                " & ".join([_escaped(name), *self._marked(name, marks, signs, r"\,{\scriptsize$\pm$", "}")]) + r" \\"
+                for name in self.rows
+            ),
+            r"\bottomrule",
+            r"\end{tabular}\end{table}",
+        ]
+        return "\n".join(lines) + "\n"
+
+    def _marked(
+        self, name: str, places: dict[int, str], signs: dict[int, str], before: str, after: str = ""
+    ) -> list[str]:
+        cells = []
+        for entry, column in zip(self.rows[name], self.columns, strict=True):
+            if entry is None:
+                cells.append("–")
+                continue
+            spread = "" if entry.deviation is None else f"{before}{column.text(entry.deviation)}{after}"
+            cells.append(places[entry.place].format(column.text(entry.value)) + spread + signs[entry.sign])
+        return cells
+
+
+def _escaped(text: str) -> str:
+    for plain, escaped in (
+        ("&", r"\&"),
+        ("%", r"\%"),
+        ("_", r"\_"),
+        ("–", "--"),
+        ("±", r"$\pm$"),
+        ("▲", "$^{+}$"),
+        ("▼", "$^{-}$"),
+    ):
+        text = text.replace(plain, escaped)
+    return text
+
+
+def read_results(folder: str | Path) -> list[Result]:
+    """Every result file under a folder, failed and skipped cells included.
+
+    Raises:
+        DataError: there is none, or one of them cannot be read.
+    """
+    results = []
+    for path in sorted(Path(folder).rglob("*.json")):
+        try:
+            result = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise DataError(f"{path} is no whole JSON file: remove it and run alien bench again.") from error
+        if isinstance(result, dict) and "cell" in result:
+            results.append(result)
+    if not results:
+        raise DataError(f"there are no result files of alien bench in {folder}.")
+    return results
+
+
+def measured(results: Iterable[Result], study: str, model: str | None = None) -> list[Result]:
+    """The results of a study that hold measures, of one model where it is named."""
+    return [
+        result
+        for result in results
+        if "measures" in result
+        and result["cell"]["study"] == study
+        and (model is None or result["cell"]["model"]["name"] == model)
+    ]
+
+
+def models_of(results: Iterable[Result]) -> list[str]:
+    """Models, those with the most data sets first."""
+    sets: dict[str, set[str]] = {}
+    for result in results:
+        sets.setdefault(result["cell"]["model"]["name"], set()).add(data_of(result))
+    return sorted(sets, key=lambda name: (-len(sets[name]), name))
+
+
+def data_of(result: Result) -> str:
+    """Name of the data set that the classifier was trained on."""
+    return str(result["cell"]["data"]["name"])
+
+
+def score_of(result: Result) -> str:
+    """Name of the score."""
+    return str(result["cell"]["score"])
+
+
+def pivot(
+    results: Sequence[Result],
+    measure: str,
+    title: str,
+    row: Callable[[Result], str] = score_of,
+    column: Callable[[Result], str] = data_of,
+) -> Table:
+    """One measure as a table: the mean over the seeds, its standard deviation, the best, and what is significant.
+
+    A mark compares the ROC-AUC with that of softmax response on the same rows: the mean difference is more than 1.96
+    mean standard errors of DeLong's. (Seeds share their test texts, so that their errors are not averaged away.)
+    """
+    groups: dict[tuple[str, str], list[Result]] = {}
+    for result in results:
+        if result["measures"].get(measure, {}).get("value") is not None:
+            groups.setdefault((row(result), column(result)), []).append(result)
+    headings = dict.fromkeys(key[1] for key in groups)
+    rows: dict[str, list[Entry | None]] = {
+        name: [_entry(groups.get((name, heading), []), measure) for heading in headings]
+        for name in dict.fromkeys(key[0] for key in groups)
+    }
+    table = Table(title, _note(measure, groups), tuple(map(Column, headings)), rows)
+    return _placed(table, lower_is_better(measure))
+
+
+def _entry(results: Sequence[Result], measure: str) -> Entry | None:
+    if not results:
+        return None
+    values = [result["measures"][measure]["value"] for result in results]
+    against = [result["against"][COMPARED] for result in results]
+    sign = 0
+    if measure == "roc_auc" and all(found["deviation"] for found in against):
+        gain = np.mean([found["roc_auc"] for found in against])
+        sign = int(np.sign(gain)) if abs(gain) > 1.96 * np.mean([found["deviation"] for found in against]) else 0
+    return Entry(float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None, sign=sign)
+
+
+def _note(measure: str, groups: dict[tuple[str, str], list[Result]]) -> str:
+    note = f"In hundredths, {'lower' if lower_is_better(measure) else 'higher'} is better"
+    if any(len(group) > 1 for group in groups.values()):
+        note += "; mean ± standard deviation over seeds"
+    marks = " ▲ ▼: significantly better or worse than softmax response (DeLong)." if measure == "roc_auc" else ""
+    return f"{note}.{marks}"
+
+
+def _placed(table: Table, lower: bool) -> Table:
+    """The same with the best and the second best of every column marked, also those that print the same."""
+    rows = {name: list(row) for name, row in table.rows.items()}
+    for i, column in enumerate(table.columns):
+        printed = {name: float(column.text(entry.value)) for name, row in rows.items() if (entry := row[i])}
+        best = sorted(set(printed.values()), reverse=not lower)[:2]
+        for name, value in printed.items():
+            entry = rows[name][i]
+            if entry is not None and value in best:
+                rows[name][i] = replace(entry, place=1 + best.index(value))
+    return replace(table, rows=rows)
+
+
+def ranked(table: Table, lower: bool) -> Table:
+    """The same with the mean rank over the columns as one column more, sorted by it.
+
+    Only rows without a gap are ranked; the others follow.
+    """
+    whole = {name: row for name, row in table.rows.items() if all(entry is not None for entry in row)}
+    if len(table.columns) < 2 or len(whole) < 2:
+        return table
+    values = [[row[i].value for row in whole.values() if row[i]] for i in range(len(table.columns))]  # type: ignore[union-attr]
+    ranks = dict(zip(whole, mean_ranks(values, lower_is_better=lower).tolist(), strict=True))
+    order = sorted(table.rows, key=lambda name: ranks.get(name, np.inf))
+    heading = Column("mean rank", 1.0)
+    places = _placed(Table("", "", (heading,), {name: [Entry(ranks[name])] for name in whole}), lower=True).rows
+    rows = {name: [*table.rows[name], *places.get(name, [None])] for name in order}
+    return replace(table, columns=(*table.columns, heading), rows=rows)
+
+
+def score_table(results: Sequence[Result], study: str, model: str, measure: str) -> Table:
+    """A study's rows by data set, with mean ranks."""
+    found = measured(results, study, model)
+    table = pivot(found, measure, f"{study.capitalize()}, {model}: {MEASURES[measure]}")
+    return ranked(table, lower_is_better(measure))
+
+
+def best_on_validation(results: Sequence[Result]) -> str | None:
+    """The score with the best mean rank by its ROC-AUC on the calibration sets, the aligned entropies left out."""
+    values: dict[str, dict[str, list[float]]] = {}
+    for result in results:
+        value = result["validation"]["roc_auc"]
+        if value is not None and not score_of(result).startswith(HEAD):
+            values.setdefault(score_of(result), {}).setdefault(data_of(result), []).append(value)
+    sets = sorted({name for row in values.values() for name in row})
+    whole = {name: row for name, row in values.items() if len(row) == len(sets)}
+    if not whole:
+        return None
+    ranks = mean_ranks([[float(np.mean(row[name])) for row in whole.values()] for name in sets])
+    return list(whole)[int(np.argmin(ranks))]
+
+
+def comparisons(results: Sequence[Result], model: str, ours: str = HEAD) -> Table | None:
+    """A score against those named beforehand, over the data sets: mean gain, wins, and Wilcoxon's p after Holm."""
+    found = measured(results, "scores", model)
+    rivals = [*NAMED, best_on_validation(found)]
+    rows: dict[str, list[Entry | None]] = {}
+    for measure in COMPARED_BY:
+        p_values = []
+        table = pivot(found, measure, "").rows
+        for rival in dict.fromkeys(rivals):
+            if rival is None or rival not in table or ours not in table:
+                continue
+            pairs = [(a.value, b.value) for a, b in zip(table[ours], table[rival], strict=True) if a and b]
+            gains = np.array([b - a if lower_is_better(measure) else a - b for a, b in pairs])
+            p_values.append(wilcoxon_p(gains))
+            counts = (len(gains), int((gains > 0).sum()), int((gains < 0).sum()))
+            name = f"{MEASURES[measure]}, against {rival}" + (" (best on validation)" if rival not in NAMED else "")
+            rows[name] = [Entry(float(gains.mean())), *(Entry(float(count)) for count in counts), Entry(p_values[-1])]
+        for name, p in zip(list(rows)[len(rows) - len(p_values) :], holm(p_values), strict=True):
+            rows[name].append(Entry(float(p)))
+    if not rows:
+        return None
+    counts_of = [Column(name, 1, 0) for name in ("data sets", "better", "worse")]
+    columns = (Column("mean gain × 100"), *counts_of, Column("p, Wilcoxon", 1, 3), Column("p, Holm", 1, 3))
+    note = f"Gains are positive where {ours} is better. Holm's adjustment is over the rows of one measure."
+    return Table(f"{ours}, {model}, across data sets", note, columns, rows)
