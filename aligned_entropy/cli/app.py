@@ -324,6 +324,27 @@ def bench(
 
 
 @app.command()
+def report(
+    results: Annotated[Path, typer.Argument(help="Folder of result files, as alien bench writes them.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The page.")] = Path("report.html"),
+    markdown: Annotated[Path | None, typer.Option(help="Write the tables to this Markdown file.")] = None,
+    latex: Annotated[Path | None, typer.Option(help="Write the tables to this LaTeX file, for booktabs.")] = None,
+    title: Annotated[str, typer.Option(help="Of the page.")] = "Uncertainty benchmark",
+) -> None:
+    """Make one self-contained page of the results of a benchmark: tables, curves, settings."""
+    from ..report import results as page
+    from ..report.tables import read_results
+
+    found = read_results(results)
+    for path, write in ((markdown, page.markdown), (latex, page.latex)):
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(write(found), encoding="utf-8")
+            print(f"saved: {path}")
+    print(f"saved: {page.write_results(output, found, title)}")
+
+
+@app.command()
 def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for everything that the demo makes.")] = Path(
         "demo"
