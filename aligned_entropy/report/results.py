@@ -274,8 +274,8 @@ def _summary(results: Sequence[Result]) -> list[str]:
             ours = [f"{name} {ranks[name]:.1f}" for name in ranks if name.startswith(HEAD)]
             best = next(iter(ranks))
             sentences.append(
-                f"{model}, {MEASURES[measure]}: mean ranks of {len(ranks)} scores on {len(table.columns) - 1} data sets "
-                f"are best for {best}, {ranks[best]:.1f}; {', '.join(ours)}."
+                f"{model}, {MEASURES[measure]}: of {len(ranks)} scores on {len(table.columns) - 1} data sets mean rank "
+                f"of {best} is best, {ranks[best]:.1f}; {', '.join(ours)}."
             )
     return sentences
 
