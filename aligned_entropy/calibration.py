@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .error_model import NEIGHBOURS, stratified_folds
+from .error_model import stratified_folds
 from .errors import CalibrationError
 from .head import AlignedEntropyHead
+from .reference import NEAR
 
 MINIMUM_ERRORS = 10  # of either kind: below that no fold has two of them
 SUSPICIOUS_ERROR_RATE = 0.01
@@ -119,8 +120,8 @@ def _labels(values: Any, count: int, classes: int) -> Tensor:
 def checked_reference(hidden: Any, labels: Any, data: CalibrationSet) -> tuple[Tensor, Tensor]:
     """Hidden vectors and labels of a reference, checked against the calibration set; a large overlap is called out."""
     known = _matrix("reference hidden", hidden, data.hidden.shape[1])
-    if len(known) <= NEIGHBOURS:
-        raise CalibrationError(f"a reference of {len(known)} vectors is too small; more than {NEIGHBOURS} are needed.")
+    if len(known) <= NEAR:
+        raise CalibrationError(f"a reference of {len(known)} vectors is too small; more than {NEAR} are needed.")
     shared = {row.tobytes() for row in known.numpy()} & {row.tobytes() for row in data.hidden.numpy()}
     if len(shared) > 0.1 * len(data.hidden):
         warnings.warn(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,15 +15,40 @@ from torch.nn import functional as F
 
 from .align import align_last_layer, final_linear, last_linear
 from .calibration import CalibrationSet
-from .error_model import ErrorModel, Penalty, Reference, average, logit_signals
+from .error_model import ErrorModel, logit_signals
 from .head import AlignedEntropyHead
 from .metrics import ece
+from .reference import Reference
 from .scoring import BASE_SCORES
 from .stats import Interval, auc_interval, averaging_weights, paired_auc
 
-OFFSETS = (3.0, 10.0, 30.0, 100.0, 1000.0, 1e9)  # penalties tried, in units of examples; the last means none
-SIGNALS = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)
+PENALTIES = (10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)  # of error models, in examples
 NEGLIGIBLE = 0.02  # a smaller share of an average is left out, and with it what a head would have to carry
+
+
+@dataclass(frozen=True)
+class Belief:
+    """What a trained candidate is expected to gain in ROC-AUC over an untrained score before a text has been seen.
+
+    Normal; a few hundred texts know a gain to a hundredth or two, which is about as much as there is to gain, so that
+    what was seen on other data sets counts. With thousands of texts it no longer does.
+    """
+
+    mean: float
+    deviation: float
+
+    def after(self, gain: float, deviation: float) -> float:
+        """The expected gain when this much was measured, with a standard error."""
+        if deviation == 0:
+            return gain
+        weight, own = self.deviation**-2, deviation**-2
+        return (weight * self.mean + own * gain) / (weight + own)
+
+    def __str__(self) -> str:
+        return f"{self.mean:+.3f} ± {self.deviation:.3f}"
+
+
+SEEN_ELSEWHERE = Belief(0.01, 0.01)  # on development splits, see benchmarks/LOG.md
 
 
 @dataclass(frozen=True)
@@ -160,7 +185,7 @@ def aligned(
 
     by_beta = zip(betas, weights.split(parts), biases.split(parts), strict=True)
     results = [scored(f"beta {beta:g}", weight, bias, {"beta": beta}) for beta, weight, bias in by_beta]
-    shares = _shares([start, *results], data, seed)
+    shares = _shares([one.calibrated for one in (start, *results)], data, seed)
     weight0, bias0 = layer.weight.detach().float(), torch.zeros(len(layer.weight)) if layer.bias is None else layer.bias
     steps = torch.tensor(shares[1:]).float()
     weight = weight0 + torch.einsum("b,bkcd->kcd", steps, weights.unflatten(0, (len(betas), parts)) - weight0)
@@ -169,9 +194,9 @@ def aligned(
     return [*results, scored("average", weight, bias, named)]
 
 
-def _shares(members: Sequence[Scored], data: CalibrationSet, seed: int) -> list[float]:
-    """What each counts in an average; those that hardly would do not."""
-    losses = [F.binary_cross_entropy_with_logits(m.calibrated, data.errors, reduction="none") for m in members]
+def _shares(logits: Sequence[Tensor], data: CalibrationSet, seed: int) -> list[float]:
+    """What each of several out-of-fold logits ``[N]`` counts in an average; those that hardly would do not."""
+    losses = [F.binary_cross_entropy_with_logits(logit, data.errors, reduction="none") for logit in logits]
     shares = averaging_weights(-torch.stack(losses, 1).double().numpy(), seed)
     shares[shares < NEGLIGIBLE] = 0.0
     return (shares / shares.sum()).tolist()
@@ -183,7 +208,7 @@ def _kept(
     """A score, its order as it is, with a calibration fitted on out-of-fold scores."""
     nothing = log_u.new_zeros(len(log_u), 0)
     head.error_model = ErrorModel(head.classes)
-    calibrated = _out_of_fold(head.error_model, log_u, nothing, None, data)
+    calibrated = _out_of_fold(head.error_model, log_u, nothing, data)
     head.error_model.fit(log_u, nothing, data.logits, data.errors)
     return Scored(_candidate(head, name, log_u, calibrated, settings, data), log_u, log_u, calibrated, head)
 
@@ -206,122 +231,88 @@ def _probability(odds: Tensor) -> NDArray[np.float64]:
 
 
 def _out_of_fold(
-    model: ErrorModel,
-    log_u: Tensor,
-    signals: Tensor,
-    penalty: Penalty | None,
-    data: CalibrationSet,
-    used: Tensor | None = None,
+    model: ErrorModel, log_u: Tensor, signals: Tensor, data: CalibrationSet, penalty: float = 0.0
 ) -> Tensor:
     """Logits ``[N]`` of error models that were not fitted on the row."""
     result = torch.empty(len(log_u))
     for k in range(data.folds):
         train, test = data.fold != k, data.fold == k
-        model.fit(log_u[train], signals[train], data.logits[train], data.errors[train], penalty, used)
+        model.fit(log_u[train], signals[train], data.logits[train], data.errors[train], penalty)
         result[test] = model.combine(log_u[test], signals[test], data.predicted[test])
     return result
 
 
 @dataclass(frozen=True)
-class Signals:
-    """What error models may look at.
+class LookUp:
+    """Labelled texts that an error model asks about a text.
 
     Attributes:
-        values: of every row ``[N, F]``; from references that do not hold the row.
-        model: an error model that computes them for new rows; not fitted.
-        subsets: names of the choices among them, ``[F]`` bool.
+        reference: for new texts.
+        signals: of the calibration texts ``[N, S]``, each from a reference that does not hold it.
     """
 
-    values: Tensor
-    model: ErrorModel
-    subsets: dict[str, Tensor]
+    reference: Reference
+    signals: Tensor
 
 
-def error_signals(data: CalibrationSet, reference: tuple[Tensor, Tensor] | None, seed: int) -> Signals:
-    """Shape of the logits, neighbours among the calibration texts, and where the reference puts a text.
-
-    Neighbours are looked up among held-out texts, where errors are known: for a row those of the other folds, later
-    all of the calibration set.
-    """
+def among_calibration(data: CalibrationSet, seed: int) -> LookUp:
+    """Where a text stands among the calibration texts, of which errors are known; a row among those of other folds."""
     classes = data.logits.shape[1]
-    parts = {"logits": logit_signals(data.logits)}
-    references = []
-    if reference is not None:
-        references.append(Reference.fit(*reference, classes, seed=seed))
-        parts["reference"] = references[0](data.hidden, data.predicted)
-    references.append(Reference.fit(data.hidden, data.labels, classes, data.errors, seed))
-    near = data.hidden.new_empty(len(data.hidden), references[-1].width)
+    whole = Reference.fit(data.hidden, data.labels, classes, data.errors, seed)
+    signals = data.hidden.new_empty(len(data.hidden), len(whole.prior))
     for k in range(data.folds):
         others, own = data.fold != k, data.fold == k
         held_out = Reference.fit(data.hidden[others], data.labels[others], classes, data.errors[others], seed)
-        near[own] = held_out(data.hidden[own], data.predicted[own])
-    parts["neighbours"] = near
-    chosen = [("class",), ("class", "logits"), *(("class", "logits", name) for name in parts if name != "logits")]
-    if reference is not None:
-        chosen.append(("class", "logits", "reference", "neighbours"))
-    subsets = {
-        ", ".join(names): torch.cat([torch.full((part.shape[1],), name in names) for name, part in parts.items()])
-        for names in chosen
-    }
-    return Signals(torch.cat(list(parts.values()), 1), ErrorModel(classes, True, tuple(references)), subsets)
+        signals[own] = held_out(data.hidden[own], data.predicted[own])
+    return LookUp(whole, signals)
 
 
-def with_error_model(start: Scored, name: str, signals: Signals, data: CalibrationSet) -> Scored:
-    """A score with a wider error model; its penalties are chosen by out-of-fold likelihood, one after the other."""
-    model, used = copy.deepcopy(signals.model), signals.subsets[name]
-    penalty, best, calibrated = Penalty(100.0, 30.0), float("inf"), start.calibrated
-    axes = {"signals": SIGNALS} if used.any() else {}
-    for axis, values in (axes | {"offsets": OFFSETS}).items():
-        for tried in [replace(penalty, **{axis: value}) for value in values]:
-            logit = _out_of_fold(model, start.log_u, signals.values, tried, data, used)
-            loss = float(F.binary_cross_entropy_with_logits(logit, data.errors))
-            if loss < best:
-                penalty, best, calibrated = tried, loss, logit
-    model.fit(start.log_u, signals.values, data.logits, data.errors, penalty, used)
-    settings = start.candidate.settings | {"signals": penalty.signals, "offsets": penalty.offsets}
-    return _with_model(start, name, model, calibrated, settings, data)
+def among_training(data: CalibrationSet, reference: tuple[Tensor, Tensor], seed: int) -> LookUp:
+    """Where a text stands among the classifier's training texts, hidden vectors ``[R, D]`` and labels ``[R]``."""
+    known = Reference.fit(*reference, data.logits.shape[1], seed=seed)
+    return LookUp(known, known(data.hidden, data.predicted))
 
 
-def with_average(start: Scored, members: Sequence[Scored], data: CalibrationSet, seed: int) -> Scored:
-    """A score with the average of its own calibration and of wider error models, by their out-of-fold likelihood."""
-    shares = _shares([start, *members], data, seed)
-    models = [_model(member) for member in (start, *members)]
-    calibrated = sum(share * m.calibrated for share, m in zip(shares, (start, *members), strict=True))
-    settings = start.candidate.settings | {
-        f"share of {member.candidate.name.removeprefix(f'{start.candidate.name} + ')}": share
-        for member, share in zip(members, shares[1:], strict=True)
-    }
-    return _with_model(start, "average", average(models, shares), torch.as_tensor(calibrated), settings, data)
-
-
-def _model(scored: Scored) -> ErrorModel:
-    assert scored.head.error_model is not None, "every candidate is calibrated"
-    return scored.head.error_model
-
-
-def _with_model(
-    start: Scored, name: str, model: ErrorModel, calibrated: Tensor, settings: dict[str, float], data: CalibrationSet
-) -> Scored:
+def with_error_model(start: Scored, name: str, look_ups: Sequence[LookUp], data: CalibrationSet, seed: int) -> Scored:
+    """A score with an error model on top: the average over penalties, by out-of-fold likelihood."""
+    model = ErrorModel(data.logits.shape[1], tuple(one.reference for one in look_ups))
+    signals = torch.cat([logit_signals(data.logits), *(one.signals for one in look_ups)], 1)
+    logits = [_out_of_fold(model, start.log_u, signals, data, penalty) for penalty in PENALTIES]
+    shares = dict(zip(PENALTIES, _shares(logits, data, seed), strict=True))
+    calibrated = torch.stack(logits, 1) @ torch.tensor(list(shares.values()))
     head = copy.deepcopy(start.head)
-    head.error_model = model
+    head.error_model = model.fit_average(start.log_u, signals, data.logits, data.errors, shares)
+    settings = start.candidate.settings | {f"share of penalty {penalty:g}": share for penalty, share in shares.items()}
     candidate = _candidate(head, f"{start.candidate.name} + {name}", calibrated, calibrated, settings, data)
     return Scored(candidate, start.log_u, calibrated, calibrated, head)
 
 
-def choose(scored: list[Scored], before: Scored, data: CalibrationSet, required: float) -> tuple[Scored, str]:
-    """The candidate that ranks best, if it is better than the simple one by enough standard errors."""
+def choose_base(scored: Sequence[Scored], data: CalibrationSet, required: float) -> Scored:
+    """The first of several untrained scores, or the best one if it ranks better by enough standard errors."""
     best = max(scored, key=rank)
+    gain, deviation = _gain(best, scored[0], data)
+    return best if gain > required * deviation else scored[0]
+
+
+def choose(scored: Sequence[Scored], before: Scored, data: CalibrationSet, belief: Belief) -> tuple[Scored, str]:
+    """The candidate that is expected to gain most over the untrained score, or that score if none is; and why."""
+    judged = [(belief.after(*_gain(one, before, data)), one) for one in scored]
+    expected, best = max(judged, key=lambda pair: pair[0], default=(0.0, before))
     if best is before:
-        return before, "Nothing ranked better than the untrained score; it is kept, and calibrated."
-    errors = data.errors.double().numpy()
-    gain, deviation = paired_auc(errors, best.ranked.double().numpy(), before.ranked.double().numpy())
-    facts = f"ROC-AUC {gain:+.4f} ± {deviation:.4f} against {before.candidate.name}"
-    if gain > required * deviation:
-        return best, f"{facts}, cross-validated."
-    return (
-        before,
-        f"The best other candidate, {best.candidate.name}, is not clearly better ({facts}); the score is kept.",
+        return before, "There is no other candidate; the untrained score is kept, and calibrated."
+    gain, deviation = _gain(best, before, data)
+    facts = (
+        f"ROC-AUC {gain:+.4f} ± {deviation:.4f} against {before.candidate.name}, cross-validated; "
+        f"with {belief} on other data sets that is {expected:+.4f} expected"
     )
+    if expected > 0:
+        return best, f"{facts}."
+    return before, f"The best other candidate, {best.candidate.name}, promises nothing ({facts}); the score is kept."
+
+
+def _gain(one: Scored, other: Scored, data: CalibrationSet) -> tuple[float, float]:
+    errors = data.errors.double().numpy()
+    return paired_auc(errors, one.ranked.double().numpy(), other.ranked.double().numpy())
 
 
 def summarise(data: CalibrationSet, scored: list[Scored], chosen: Scored, before: Scored, reason: str) -> FitSummary:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,17 +12,20 @@ from torch import Tensor, nn
 from .align import Schedule, train_published
 from .calibration import CalibrationSet, calibration_set, checked_reference
 from .candidates import (
+    SEEN_ELSEWHERE,
+    Belief,
     Candidate,
     FitSummary,
     Scored,
     aligned,
+    among_calibration,
+    among_training,
     choose,
-    error_signals,
+    choose_base,
     head_log_u,
     rank,
     summarise,
     untrained,
-    with_average,
     with_error_model,
 )
 from .error_model import ErrorModel, stratified_folds
@@ -40,9 +43,11 @@ class FitConfig:
         betas: strengths of L2-SP, the pull of the weights to where they start.
         alphas: strengths of the anchor, the pull of the score to where it starts; the published recipe only.
         folds: of the cross-validation that compares the candidates.
-        error_model: calibrate the score with the shape of the logits, the predicted class and the neighbours among
-            labelled texts, where cross-validation says that they help; beta calibration alone otherwise.
-        required_gain: how many standard errors better another score must rank to take the place of a simpler one.
+        error_model: join the score with the shape of the logits, the predicted class and the neighbours among labelled
+            texts, unless that promises nothing; beta calibration alone otherwise.
+        required_gain: how many standard errors better another base score must rank to take the place of the first.
+        belief: what a trained candidate is expected to gain over the untrained score before a text has been seen; it
+            takes its place if it still is afterwards.
         schedule: None for the cross-validated full-batch fit; the published mini-batch training otherwise.
         calibrated: whether the head's uncertainty is the calibrated probability or the copy's own score.
         seed: of folds, batches and which reference vectors are kept.
@@ -54,6 +59,7 @@ class FitConfig:
     folds: int = 5
     error_model: bool = True
     required_gain: float = 1.0
+    belief: Belief = SEEN_ELSEWHERE
     schedule: Schedule | None = None
     calibrated: bool = True
     seed: int = 0
@@ -135,15 +141,18 @@ def _fit_cross_validated(
     classifier: nn.Module, data: CalibrationSet, reference: tuple[Tensor, Tensor] | None, config: FitConfig
 ) -> FitResult:
     simple = [untrained(classifier, base, data) for base in config.bases]
-    start, _ = choose(simple, simple[0], data, config.required_gain)
+    start = choose_base(simple, data, config.required_gain)
     trained = aligned(classifier, start, data, config.betas, config.seed)
-    scored, best = simple + trained, (trained or [start])[-1]
+    scored, serious = [*simple, *trained], trained[-1:]
     if config.error_model:
-        signals = error_signals(data, reference, config.seed)
-        wider = [with_error_model(best, name, signals, data) for name in signals.subsets]
-        best = with_average(best, wider, data, config.seed)
-        scored += [*wider, best]
-    chosen, reason = choose([start, best], start, data, config.required_gain)
+        score, near = (trained or [start])[-1], among_calibration(data, config.seed)
+        serious = [with_error_model(score, "neighbours", [near], data, config.seed)]
+        if reference is not None:
+            known = among_training(data, reference, config.seed)
+            serious.append(with_error_model(score, "neighbours and reference", [near, known], data, config.seed))
+        scored += serious
+    belief = config.belief if config.error_model else replace(config.belief, mean=0.0)  # a copy alone gains little
+    chosen, reason = choose(serious, start, data, belief)
     chosen.head.calibrated = config.calibrated
     held_out = chosen.calibrated.sigmoid() if config.calibrated else chosen.log_u.exp()
     return FitResult(chosen.head, summarise(data, scored, chosen, start, reason), held_out)

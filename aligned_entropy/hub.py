@@ -65,7 +65,6 @@ def save_head(saved: SavedHead, folder: str | Path) -> None:
         "calibrated": head.calibrated,
         "classes": head.classes,
         "width": head.width,
-        "use_logits": head.error_model is not None and head.error_model.use_logits,
         "backbone": saved.backbone,
         "fit": saved.fit,
         "rivals": list(saved.rivals),
@@ -119,7 +118,7 @@ def load_head(folder: str | Path, classifier: nn.Module) -> SavedHead:
     head.classifier.load_state_dict(copied)
     state = _under(ERROR_MODEL, tensors)
     if state:
-        head.error_model = ErrorModel.from_state(config["classes"], config["use_logits"], state)
+        head.error_model = ErrorModel.from_state(config["classes"], state)
     head.calibrated = config["calibrated"]
     rivals = {}
     for name in config["rivals"]:

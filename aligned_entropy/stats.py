@@ -118,13 +118,18 @@ def _placements(
 def auc_interval(errors: NDArray[np.float64], scores: NDArray[np.float64]) -> Interval:
     """ROC-AUC with DeLong's 95 % interval, on the logit scale so that it stays inside [0, 1]; NaN without both kinds.
 
+    It takes some ten of either kind to be worth its name; with one of either there is none, the bounds are NaN. A
+    score that separates all rows has no variance to speak of, and an interval of no width.
+
     Source: DeLong, DeLong and Clarke-Pearson, Biometrics 44 (1988).
     """
+    nothing = float("nan")
     if not 0 < errors.sum() < len(errors):
-        return Interval(float("nan"), float("nan"), float("nan"))
+        return Interval(nothing, nothing, nothing)
     of_wrong, of_right = _placements(errors, scores)
-    value = float(of_wrong.mean())
-    deviation = float(np.sqrt(of_wrong.var() / max(len(of_wrong) - 1, 1) + of_right.var() / max(len(of_right) - 1, 1)))
+    value, deviation = float(of_wrong.mean()), _deviation(of_wrong, of_right)
+    if np.isnan(deviation):
+        return Interval(value, nothing, nothing)
     inside = min(max(value, 1e-6), 1 - 1e-6)
     centre, half = np.log(inside / (1 - inside)), 1.96 * deviation / (inside * (1 - inside))
     low, high = 1 / (1 + np.exp(-(centre - half))), 1 / (1 + np.exp(-(centre + half)))
@@ -134,14 +139,23 @@ def auc_interval(errors: NDArray[np.float64], scores: NDArray[np.float64]) -> In
 def paired_auc(
     errors: NDArray[np.float64], first: NDArray[np.float64], second: NDArray[np.float64]
 ) -> tuple[float, float]:
-    """``first - second`` of two ROC-AUC on the same rows, and its standard error (DeLong); NaN without both kinds."""
+    """``first - second`` of two ROC-AUC on the same rows, and its standard error (DeLong); NaN without both kinds.
+
+    The standard error is NaN where there are not two rows of either kind.
+    """
     if not 0 < errors.sum() < len(errors):
         return float("nan"), float("nan")
     wrong_first, right_first = _placements(errors, first)
     wrong_second, right_second = _placements(errors, second)
     wrong, right = wrong_first - wrong_second, right_first - right_second
-    variance = wrong.var() / max(len(wrong) - 1, 1) + right.var() / max(len(right) - 1, 1)
-    return float(wrong.mean()), float(np.sqrt(variance))
+    return float(wrong.mean()), _deviation(wrong, right)
+
+
+def _deviation(of_wrong: NDArray[np.float64], of_right: NDArray[np.float64]) -> float:
+    """Standard error of a mean placement of wrong rows; NaN without two rows of either kind."""
+    if min(len(of_wrong), len(of_right)) < 2:
+        return float("nan")
+    return float(np.sqrt(of_wrong.var(ddof=1) / len(of_wrong) + of_right.var(ddof=1) / len(of_right)))
 
 
 def averaging_weights(log_likelihood: ArrayLike, seed: int = 0, draws: int = 1000) -> NDArray[np.float64]:
@@ -161,9 +175,14 @@ def averaging_weights(log_likelihood: ArrayLike, seed: int = 0, draws: int = 100
 
 
 def two_sided_p(difference: float, deviation: float) -> float:
-    """p of a difference that is normal with this standard error under the null hypothesis of none; 1 for 0 ± 0."""
+    """p of a difference that is normal with this standard error under the null hypothesis of none; 1 for 0 ± 0.
+
+    A difference of which nothing is known (NaN) has p = 1.
+    """
     from scipy.stats import norm
 
+    if np.isnan(deviation):
+        return 1.0
     if deviation == 0:
         return 1.0 if difference == 0 else 0.0
     return float(2 * norm.sf(abs(difference) / deviation))
@@ -172,7 +191,7 @@ def two_sided_p(difference: float, deviation: float) -> float:
 def wilcoxon_p(differences: ArrayLike) -> float:
     """Two-sided p of Wilcoxon's signed-rank test that paired differences, one a data set, are as often up as down.
 
-    Zeros are split evenly (Pratt, 1959). With few data sets the test is exact and cannot be small: of five at least
+    Zeros are split evenly between the two. With few data sets the test is exact and cannot be small: of five at least
     .0625. Source: Demšar, JMLR 2006.
     """
     from scipy.stats import wilcoxon

@@ -11,7 +11,7 @@ from torch import nn
 
 from aligned_entropy import CalibrationError, FitConfig, fit_head
 from aligned_entropy.align import Schedule
-from aligned_entropy.candidates import NEGLIGIBLE
+from aligned_entropy.candidates import NEGLIGIBLE, Belief
 from aligned_entropy.metrics import ece, roc_auc
 from aligned_entropy.scoring import log_entropy, log_smoothmax
 
@@ -145,17 +145,33 @@ def test_a_module_without_a_final_linear_layer_keeps_its_scores():
     assert result.head(hidden, module(hidden).detach()).isfinite().all()
 
 
-def test_the_chosen_average_names_its_shares():
+def test_the_chosen_candidate_names_its_shares():
     scenario = class_bias()
     result = fit_head(scenario.classifier, scenario.hidden, scenario.labels, config=FitConfig(**FAST))
     chosen = result.summary.chosen
-    assert chosen.name.endswith("+ average")
-    for kind in ("beta", "class"):
+    assert chosen.name.endswith("+ neighbours")
+    for kind, whole in (("beta", False), ("penalty", True)):
         shares = [value for name, value in chosen.settings.items() if name.startswith(f"share of {kind}")]
         assert shares
         assert all(share == 0 or share >= NEGLIGIBLE for share in shares)
-        assert sum(shares) <= 1 + 1e-9
-    assert sum(v for name, v in chosen.settings.items() if name.startswith("share of class")) > 0.9
+        assert sum(shares) == pytest.approx(1) if whole else sum(shares) <= 1 + 1e-9  # the rest is the untrained copy
+
+
+def test_a_belief_counts_where_the_texts_say_little():
+    belief = Belief(0.01, 0.01)
+    assert belief.after(-0.5, 1.0) == pytest.approx(0.01, abs=1e-3)  # nothing was measured
+    assert belief.after(-0.01, 0.01) == pytest.approx(0.0)  # as much is known here as there
+    assert belief.after(-0.01, 0.001) == pytest.approx(-0.01, abs=3e-4)  # thousands of texts
+    assert belief.after(-0.02, 0.0) == -0.02
+
+
+@pytest.mark.parametrize(("mean", "trained"), [(1.0, True), (-1.0, False)])
+def test_the_belief_decides_if_it_is_sure(mean, trained):
+    scenario = class_bias(600)
+    config = FitConfig(**FAST, belief=Belief(mean, 1e-6))
+    summary = fit_head(scenario.classifier, scenario.hidden, scenario.labels, config=config).summary
+    assert summary.chosen.trained is trained
+    assert f"{mean:+.3f} ± 0.000 on other data sets" in summary.reason
 
 
 def test_summary_tells_every_candidate_and_why():

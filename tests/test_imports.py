@@ -20,7 +20,7 @@ RANKS = (
     ("errors", "scoring", "metrics"),
     ("stats",),
     ("features",),
-    ("data",),
+    ("data", "reference"),
     ("error_model", "maps"),
     ("head",),
     ("align", "backbones", "calibration"),

@@ -21,6 +21,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from aligned_entropy import FitConfig, fit_head
+from aligned_entropy.candidates import Belief
 from aligned_entropy.errors import NotApplicableError
 from aligned_entropy.evaluation import evaluate, fit_scores
 from aligned_entropy.features import Features
@@ -568,13 +569,13 @@ def test_held_out_scores_of_a_head_are_those_of_its_own_calibration_set():
 
 
 def test_a_score_that_takes_another_head_keeps_nothing_of_the_first():
-    small = {"logits": CALIBRATION.logits, "config": FitConfig(bases=("entropy",), betas=(), folds=3)}
-    reference = TRAIN.hidden, TRAIN.labels
-    with_reference = fit_head(MODULE, CALIBRATION.hidden, CALIBRATION.labels, reference=reference, **small)
-    plain = fit_head(MODULE, CALIBRATION.hidden, CALIBRATION.labels, **small)
+    data = {"hidden": CALIBRATION.hidden, "labels": CALIBRATION.labels, "logits": CALIBRATION.logits}
+    small = FitConfig(bases=("entropy",), betas=(), folds=3, belief=Belief(1.0, 1e-6))
+    wide = fit_head(MODULE, **data, config=small)
+    plain = fit_head(MODULE, **data, config=replace(small, error_model=False))
     score = SCORES["aligned entropy"](MODULE)
-    score.take(with_reference)
-    assert any("references.1" in name for name in score.state)
+    score.take(wide)
+    assert any("references.0" in name for name in score.state)
     score.take(plain)
     assert len(plain.head.state_dict()) == sum(name.startswith("tensor ") for name in score.state)
     with torch.no_grad():

@@ -1,13 +1,43 @@
 """Intervals hold what they promise: their coverage is counted over many draws."""
 
-from math import erf
+import json
+from itertools import chain, combinations, product
+from math import erf, erfc, sqrt
 
 import numpy as np
 import pytest
+from scipy.stats import binom, rankdata, wilcoxon
+from sklearn.metrics import roc_auc_score
 
-from aligned_entropy.metrics import aurc, ece, pr_auc, roc_auc
-from aligned_entropy.stats import Interval, auc_interval, averaging_weights, bootstrap, paired_auc, stratified_resamples
+from aligned_entropy.metrics import (
+    CALIBRATION,
+    RANKING,
+    Sample,
+    aurc,
+    coverage_at_risk,
+    ece,
+    nll,
+    pr_auc,
+    risk_at_coverage,
+    roc_auc,
+)
+from aligned_entropy.stats import (
+    Interval,
+    auc_interval,
+    averaging_weights,
+    bootstrap,
+    finite,
+    holm,
+    mean_ranks,
+    paired_auc,
+    paired_bootstrap,
+    resampled_counts,
+    share_interval,
+    two_sided_p,
+    wilcoxon_p,
+)
 
+MEASURES = RANKING | CALIBRATION | {"risk_at_coverage": risk_at_coverage, "coverage_at_risk": coverage_at_risk}
 TRUE_AUC = 0.5 * (1 + erf(0.5))  # scores N(0, 1) of right and N(1, 1) of wrong answers: Φ(1 / √2)
 
 
@@ -16,23 +46,107 @@ def draw(rng: np.random.Generator, rows: int = 150) -> tuple[np.ndarray, np.ndar
     return errors, rng.normal(size=rows) + errors
 
 
+def unit(scores: np.ndarray, levels: int) -> np.ndarray:
+    """The same in [0, 1], with ties."""
+    return (levels / (1 + np.exp(-scores))).round() / levels
+
+
+# Intervals of one measure
+
+
 def test_bootstrap_interval_covers_the_true_auc() -> None:
     # 200 draws: the standard deviation of a coverage of .95 is .015. The percentile interval of 200 resamples falls
     # short of .95 by about .01, so three standard deviations below that are .895.
     rng = np.random.default_rng(0)
-    intervals = [bootstrap(roc_auc, *draw(rng), resamples=200, seed=i) for i in range(200)]
+    intervals = [bootstrap({"auc": roc_auc}, *draw(rng), resamples=200, seed=i)["auc"] for i in range(200)]
     assert 0.895 <= np.mean([interval.low <= TRUE_AUC <= interval.high for interval in intervals]) <= 0.995
 
 
-def test_unstratified_bootstrap_covers_the_true_error_rate() -> None:
-    # As above; the error rate has steps of 1/150, which costs the interval another percent.
-    rng = np.random.default_rng(1)
-    covered = []
-    for i in range(200):
-        errors, scores = draw(rng)
-        rate = bootstrap(lambda e, _: float(np.mean(e)), errors, scores, resamples=200, seed=i, stratified=False)
-        covered.append(rate.low <= 0.3 <= rate.high)
-    assert 0.885 <= np.mean(covered) <= 0.995
+@pytest.mark.parametrize("levels", [3, 1000])
+def test_bootstrap_is_the_quantiles_of_repeated_rows(levels: int) -> None:
+    errors, scores = draw(np.random.default_rng(1))
+    scores = unit(scores, levels)
+    found = bootstrap(MEASURES, errors, scores, resamples=40, seed=5)
+    assert found.keys() == MEASURES.keys()
+    for name, measure in MEASURES.items():
+        repeated = [np.repeat(np.arange(150), counts) for counts in resampled_counts(errors, 40, seed=5)]
+        low, high = np.quantile([measure(errors[rows], scores[rows]) for rows in repeated], [0.025, 0.975])
+        expected = (measure(errors, scores), low, high)
+        assert (found[name].value, found[name].low, found[name].high) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", MEASURES)
+@pytest.mark.parametrize("levels", [1, 4, 1000])
+@pytest.mark.parametrize("dropped", ["none", "lowest", "highest", "errors", "right answers"])
+def test_weights_are_as_good_as_repeated_rows(name: str, levels: int, dropped: str) -> None:
+    rng = np.random.default_rng(2)
+    errors, scores = draw(rng, rows=40)
+    scores = unit(scores, levels)
+    counts = rng.integers(0, 4, size=40)
+    out = {"lowest": scores <= 0.5, "highest": scores >= 0.5, "errors": errors == 1, "right answers": errors == 0}
+    counts[out.get(dropped, np.zeros(40, dtype=bool))] = 0
+    rows = np.repeat(np.arange(40), counts)
+    weighted = MEASURES[name].of(Sample.of(errors, scores).weighted(counts))
+    assert weighted == pytest.approx(MEASURES[name](errors[rows], scores[rows]), abs=1e-12, nan_ok=True)
+
+
+def test_bootstrap_sorts_once_for_all_measures_and_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    errors, scores = draw(np.random.default_rng(3))
+    sorts, argsort = [], np.argsort
+    monkeypatch.setattr(np, "argsort", lambda *args, **options: sorts.append(1) or argsort(*args, **options))
+    assert bootstrap(MEASURES, errors, unit(scores, 9), resamples=20).keys() == MEASURES.keys()
+    assert len(sorts) == 1
+
+
+@pytest.mark.parametrize("measure", [roc_auc, pr_auc, aurc, nll])
+def test_bootstrap_repeats_with_its_seed(measure) -> None:
+    errors, scores = draw(np.random.default_rng(8))
+    scores = unit(scores, 1000)
+    first, again, other = (
+        bootstrap({"it": measure}, errors, scores, resamples=50, seed=seed)["it"] for seed in (1, 1, 2)
+    )
+    assert first == again
+    assert first != other
+    assert first.value == measure(errors, scores)
+    assert first.low <= first.value <= first.high
+    among_others = bootstrap({"before": ece, "it": measure, "after": ece}, errors, scores, resamples=50, seed=1)
+    assert among_others["it"] == first
+
+
+def test_scores_measured_with_one_seed_see_the_same_rows() -> None:
+    errors, scores = draw(np.random.default_rng(9))
+    assert bootstrap(RANKING, errors, scores, resamples=20) == bootstrap(RANKING, errors, 3 * scores + 1, resamples=20)
+
+
+def test_bootstrap_of_a_single_row_and_of_none() -> None:
+    assert bootstrap({"ece": ece}, [1], [0.25], resamples=5) == {"ece": Interval(0.75, 0.75, 0.75)}
+    with pytest.raises(ValueError, match="non-empty"):
+        bootstrap({"ece": ece}, [], [])
+    assert bootstrap({}, [1], [0.25], resamples=5) == {}
+
+
+def test_resamples_keep_the_counts_and_repeat_with_their_seed() -> None:
+    errors = np.array([0, 1, 0, 0, 1, 0, 0])
+    samples = np.array(list(resampled_counts(errors, 50, seed=7)))
+    assert samples.shape == (50, 7)
+    assert (samples[:, errors == 0].sum(1) == 5).all()
+    assert (samples[:, errors == 1].sum(1) == 2).all()
+    assert (samples.min(0) == 0).all()
+    np.testing.assert_array_equal(samples, list(resampled_counts(errors, 50, seed=7)))
+    assert not np.array_equal(samples, list(resampled_counts(errors, 50, seed=8)))
+
+
+def test_resampled_counts_are_multinomial() -> None:
+    # 10 000 resamples: variances of about 1 are known to .014 (and some for their heavy tail), means to .01.
+    errors = np.array([0, 0, 0, 0, 0, 1, 1])
+    samples = np.array(list(resampled_counts(errors, 10_000, seed=0)))
+    np.testing.assert_allclose(samples.mean(0), np.ones(7), atol=0.04)
+    np.testing.assert_allclose(samples.var(0), 1 - 1 / np.array([5, 5, 5, 5, 5, 2, 2]), atol=0.08)
+
+
+@pytest.mark.parametrize("errors", [[1, 1, 1], [0, 0, 0], [True, True, True]])
+def test_resamples_of_one_kind(errors: list[int]) -> None:
+    assert [counts.sum() for counts in resampled_counts(errors, 5, seed=0)] == [3] * 5
 
 
 @pytest.mark.parametrize("rows", [60, 400])
@@ -48,7 +162,7 @@ def test_delong_value_is_the_auc() -> None:
     errors, scores = draw(rng)
     for some in (scores, scores.round(), np.zeros_like(scores)):
         interval = auc_interval(errors, some)
-        assert interval.value == pytest.approx(roc_auc(errors, some), abs=1e-12)
+        assert interval.value == pytest.approx(roc_auc_score(errors, some), abs=1e-12)
         assert 0 <= interval.low <= interval.value <= interval.high <= 1
 
 
@@ -63,29 +177,130 @@ def test_delong_at_the_ends() -> None:
 @pytest.mark.parametrize("errors", [np.zeros(4), np.ones(4)])
 def test_one_kind_of_answer_has_no_auc(errors: np.ndarray) -> None:
     scores = np.arange(4.0)
-    for interval in (auc_interval(errors, scores), bootstrap(roc_auc, errors, scores, resamples=5)):
+    for interval in (
+        auc_interval(errors, scores),
+        bootstrap({"auc": roc_auc}, errors, scores, resamples=5)["auc"],
+        paired_bootstrap(roc_auc, errors, scores, -scores, resamples=5),
+    ):
         assert np.isnan([interval.value, interval.low, interval.high]).all()
     assert np.isnan(paired_auc(errors, scores, -scores)).all()
+    assert two_sided_p(*paired_auc(errors, scores, -scores)) == 1
+
+
+@pytest.mark.parametrize(
+    ("successes", "trials", "low", "high"),
+    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0, 0.1611), (1, 29, 0.0061, 0.1718)],
+)
+def test_wilson_intervals_as_published(successes: int, trials: int, low: float, high: float) -> None:
+    # Newcombe, Statistics in Medicine 17 (1998), table I, method 3; four digits are printed.
+    interval = share_interval(successes, trials)
+    assert interval.value == successes / trials
+    assert (interval.low, interval.high) == pytest.approx((low, high), abs=5.1e-5)
+    opposite = share_interval(trials - successes, trials)
+    assert (1 - opposite.high, 1 - opposite.low) == pytest.approx((interval.low, interval.high), abs=1e-12)
+
+
+@pytest.mark.parametrize("trials", [20, 150])
+def test_share_interval_covers_the_true_share(trials: int) -> None:
+    # Summed over all outcomes, so exact. For a single share the coverage jumps; Wilson's is right on average.
+    found = [share_interval(successes, trials) for successes in range(trials + 1)]
+    shares = np.linspace(0.1, 0.9, 161)[:, None]
+    inside = (np.array([i.low for i in found]) <= shares) & (shares <= np.array([i.high for i in found]))
+    coverage = (inside * binom.pmf(np.arange(trials + 1), trials, shares)).sum(1)
+    assert 0.945 <= coverage.mean() <= 0.96
+    assert coverage.min() >= 0.9
+
+
+def test_an_interval_prints_its_bounds() -> None:
+    assert str(Interval(0.5, 0.25, 0.75)) == "0.5000 [0.2500, 0.7500]"
+
+
+def test_an_interval_goes_into_json() -> None:
+    nan = float("nan")
+    assert Interval(0.5, 0.25, 0.75).to_dict() == {"value": 0.5, "low": 0.25, "high": 0.75}
+    assert Interval(0.5, nan, nan).to_dict() == {"value": 0.5, "low": None, "high": None}
+    assert Interval(nan, nan, nan).to_dict() == {"value": None, "low": None, "high": None}
+    for found in (Interval(np.float32(0.5), np.nan, np.float64(1)), auc_interval(np.zeros(2), np.arange(2.0))):
+        assert json.loads(json.dumps(found.to_dict(), allow_nan=False)) == found.to_dict()
+
+
+@pytest.mark.parametrize("value", [0, -1.5, np.float64(0.1), np.float32(0.5)])
+def test_finite_is_a_plain_number(value: float) -> None:
+    assert type(finite(value)) is float
+    assert finite(value) == value
+    assert finite(value * np.nan) is None
+
+
+# Two scores on one data set
+
+
+@pytest.mark.parametrize("rounded", [False, True])
+def test_delong_is_the_covariance_of_the_pairs(rounded: bool) -> None:
+    # Every pair of a wrong and a right answer, as in the paper; the package sorts instead.
+    rng = np.random.default_rng(4)
+    errors, first = draw(rng, 60)
+    second = first + rng.normal(size=60)
+    if rounded:
+        first, second = first.round(), second.round()
+    differences = [np.subtract.outer(scores[errors == 1], scores[errors == 0]) for scores in (first, second)]
+    pairs = np.heaviside(differences, 0.5)  # [2, wrong, right]
+    wrong, right = pairs.shape[1:]
+    covariance = np.cov(pairs.mean(2)) / wrong + np.cov(pairs.mean(1)) / right
+    difference, deviation = paired_auc(errors, first, second)
+    assert difference == pytest.approx(pairs[0].mean() - pairs[1].mean(), abs=1e-12)
+    assert deviation == pytest.approx(sqrt(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]), abs=1e-12)
+    interval = auc_interval(errors, first)
+    bounds = np.log([interval.low / (1 - interval.low), interval.high / (1 - interval.high)])
+    auc = pairs[0].mean()
+    half = 1.96 * sqrt(covariance[0, 0]) / (auc * (1 - auc))
+    np.testing.assert_allclose(bounds, np.log(auc / (1 - auc)) + np.array([-half, half]), atol=1e-10)
 
 
 @pytest.mark.parametrize("shared", [0.0, 2.0])
 def test_paired_standard_error_agrees_with_the_bootstrap(shared: float) -> None:
-    # 2000 resamples know a standard deviation to 1.6 %; the bootstrap's own bias is of the order of 1/45 errors.
+    # 4000 resamples know the width between the quantiles to 1.6 %, three standard deviations are 5 %; the bootstrap's
+    # own bias is of the order of 1/45 errors.
     rng = np.random.default_rng(4)
     errors, common = draw(rng)
-    first, second = (shared * common + draw_ for draw_ in (rng.normal(size=150) + errors, rng.normal(size=150)))
+    first, second = (shared * common + own for own in (rng.normal(size=150) + errors, rng.normal(size=150)))
     difference, deviation = paired_auc(errors, first, second)
-    assert difference == pytest.approx(roc_auc(errors, first) - roc_auc(errors, second), abs=1e-12)
-    resampled = [
-        roc_auc(errors[rows], first[rows]) - roc_auc(errors[rows], second[rows])
-        for rows in stratified_resamples(errors, 2000, seed=0)
-    ]
-    assert deviation == pytest.approx(np.std(resampled), rel=0.07)
+    interval = paired_bootstrap(roc_auc, errors, first, second, resamples=4000)
+    assert difference == pytest.approx(roc_auc_score(errors, first) - roc_auc_score(errors, second), abs=1e-12)
+    assert interval.value == pytest.approx(difference, abs=1e-12)
+    assert deviation == pytest.approx((interval.high - interval.low) / (2 * 1.96), rel=0.07)
+
+
+@pytest.mark.parametrize("name", MEASURES)
+def test_paired_bootstrap_is_zero_for_a_score_against_itself(name: str) -> None:
+    rng = np.random.default_rng(5)
+    errors, scores = draw(rng)
+    scores = unit(scores, 50)
+    zero = paired_bootstrap(MEASURES[name], errors, scores, scores.copy(), resamples=20)
+    assert zero == Interval(0, 0, 0)
+    other = unit(rng.normal(size=150), 50)
+    forth = paired_bootstrap(MEASURES[name], errors, scores, other, resamples=20, seed=3)
+    back = paired_bootstrap(MEASURES[name], errors, other, scores, resamples=20, seed=3)
+    assert (forth.value, forth.low, forth.high) == pytest.approx((-back.value, -back.high, -back.low), abs=1e-12)
+    assert forth != zero
+    assert forth == paired_bootstrap(MEASURES[name], errors, scores, other, resamples=20, seed=3)
+    assert forth != paired_bootstrap(MEASURES[name], errors, scores, other, resamples=20, seed=4)
+
+
+def test_paired_bootstrap_covers_the_true_difference() -> None:
+    # As for one measure above; the second score says nothing, its ROC-AUC is one half.
+    rng = np.random.default_rng(6)
+    covered = []
+    for i in range(200):
+        errors, scores = draw(rng)
+        interval = paired_bootstrap(roc_auc, errors, scores, rng.normal(size=150), resamples=200, seed=i)
+        covered.append(interval.low <= TRUE_AUC - 0.5 <= interval.high)
+    assert 0.895 <= np.mean(covered) <= 0.995
 
 
 def test_paired_test_of_a_score_with_itself() -> None:
     errors, scores = draw(np.random.default_rng(5))
     assert paired_auc(errors, scores, 3 * scores + 1) == (0, 0)
+    assert two_sided_p(*paired_auc(errors, scores, 3 * scores + 1)) == 1
     difference, deviation = paired_auc(errors, scores, -scores)
     assert paired_auc(errors, -scores, scores) == pytest.approx((-difference, deviation))
 
@@ -93,49 +308,130 @@ def test_paired_test_of_a_score_with_itself() -> None:
 def test_paired_test_holds_its_level() -> None:
     # Two equally good scores differ "significantly" in 5 % of 1000 draws; three standard deviations are .021.
     rng = np.random.default_rng(6)
-    rejected = []
+    p = []
     for _ in range(1000):
         errors, first = draw(rng)
-        difference, deviation = paired_auc(errors, first, rng.normal(size=150) + errors)
-        rejected.append(abs(difference) > 1.96 * deviation)
-    assert 0.029 <= np.mean(rejected) <= 0.071
+        p.append(two_sided_p(*paired_auc(errors, first, rng.normal(size=150) + errors)))
+    assert 0.029 <= np.mean(np.array(p) < 0.05) <= 0.071
 
 
-def test_resamples_keep_the_counts_and_repeat_with_their_seed() -> None:
-    errors = np.array([0, 1, 0, 0, 1, 0, 0])
-    samples = list(stratified_resamples(errors, 50, seed=7))
-    assert len(samples) == 50
-    for rows in samples:
-        assert len(rows) == 7
-        assert errors[rows].sum() == 2
-    assert set(np.concatenate(samples)) == set(range(7))
-    np.testing.assert_array_equal(samples, list(stratified_resamples(errors, 50, seed=7)))
-    assert not np.array_equal(samples, list(stratified_resamples(errors, 50, seed=8)))
+@pytest.mark.parametrize("difference", [0.0, 0.01, -0.3, 1.0])
+@pytest.mark.parametrize("deviation", [0.01, 0.5])
+def test_two_sided_p_is_that_of_the_normal_distribution(difference: float, deviation: float) -> None:
+    p = two_sided_p(difference, deviation)
+    assert p == pytest.approx(erfc(abs(difference) / deviation / sqrt(2)), rel=1e-9)
+    assert p == two_sided_p(-difference, deviation)
 
 
-def test_resamples_of_one_kind() -> None:
-    assert all(len(rows) == 3 for rows in stratified_resamples([1, 1, 1], 5, seed=0))
+def test_two_sided_p_without_a_deviation() -> None:
+    assert (two_sided_p(0, 0), two_sided_p(0.1, 0), two_sided_p(-0.1, 0)) == (1, 0, 0)
+    assert two_sided_p(1.959964, 1) == pytest.approx(0.05, abs=1e-7)
+    assert two_sided_p(0.1, float("nan")) == 1  # nothing is known of it
 
 
-@pytest.mark.parametrize("measure", [roc_auc, pr_auc, aurc])
-@pytest.mark.parametrize("stratified", [True, False])
-def test_bootstrap_repeats_with_its_seed(measure, stratified: bool) -> None:
-    errors, scores = draw(np.random.default_rng(8))
-    first = bootstrap(measure, errors, scores, resamples=50, seed=1, stratified=stratified)
-    assert first == bootstrap(measure, errors, scores, resamples=50, seed=1, stratified=stratified)
-    assert first != bootstrap(measure, errors, scores, resamples=50, seed=2, stratified=stratified)
-    assert first.value == measure(errors, scores)
-    assert first.low <= first.value <= first.high
+@pytest.mark.parametrize("errors", [[1, 0, 0, 0], [0, 1, 1, 1]])
+def test_one_row_of_a_kind_says_nothing_of_the_spread(errors: list[int]) -> None:
+    scores = np.array([0.3, 0.1, 0.4, 0.2])
+    interval = auc_interval(np.array(errors, float), scores)
+    assert interval.value == roc_auc(errors, scores)
+    assert np.isnan([interval.low, interval.high]).all()
+    difference, deviation = paired_auc(np.array(errors, float), scores, -scores)
+    assert difference == roc_auc(errors, scores) - roc_auc(errors, -scores)
+    assert np.isnan(deviation)
 
 
-def test_bootstrap_of_a_single_row_and_of_none() -> None:
-    assert bootstrap(ece, [1], [0.25], resamples=5) == Interval(0.75, 0.75, 0.75)
-    with pytest.raises(ValueError, match="non-empty"):
-        bootstrap(ece, [], [])
+# Scores across data sets
 
 
-def test_an_interval_prints_its_bounds() -> None:
-    assert str(Interval(0.5, 0.25, 0.75)) == "0.5000 [0.2500, 0.7500]"
+def signed_rank_p(differences: np.ndarray) -> float:
+    """The share of all choices of signs that are as one-sided; zeros have ranks, but no sign."""
+    ranks, signs = rankdata(np.abs(differences)), np.sign(differences)
+    sums = [(ranks * signs * changed).sum() for changed in product([-1, 1], repeat=len(ranks))]
+    return float(np.mean(np.abs(sums) >= abs((ranks * signs).sum())))
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_wilcoxon_is_exact_for_few_data_sets(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    differences = rng.integers(-2, 5, size=rng.integers(1, 9)) / 4  # ties and zeros
+    assert wilcoxon_p(differences) == pytest.approx(signed_rank_p(differences), abs=1e-12)
+    assert wilcoxon_p(-differences) == wilcoxon_p(differences)
+    untied = rng.permutation([1, 2, 4, 8, 16, 32, 64]) * rng.choice([-1, 1], 7)
+    assert wilcoxon_p(untied) == pytest.approx(signed_rank_p(untied), abs=1e-12)
+    assert wilcoxon_p(untied) == pytest.approx(wilcoxon(untied, method="exact").pvalue, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("differences", "p"),
+    [
+        ([0.3], 1),
+        ([1, 2], 1 / 2),
+        ([1, 2, 3, 4, 5], 1 / 16),
+        ([-1, 2, 3, 4, 5], 1 / 8),
+        ([1, 1, 1, 1, 1, 1], 1 / 32),
+        ([0, 1, 2, 3, 4], 1 / 8),  # the zero counts for neither side
+        ([0, 0, 0, 0, -1], 1),
+        ([0, 0, 0], 1),
+        ([], 1),
+        ([1, -1], 1),
+    ],
+)
+def test_wilcoxon_by_hand(differences: list[float], p: float) -> None:
+    assert wilcoxon_p(differences) == pytest.approx(p, abs=1e-12)
+
+
+def test_five_data_sets_are_at_least_at_one_sixteenth() -> None:
+    p = [wilcoxon_p(differences) for differences in product([-1, 0, 2], repeat=5)]
+    assert min(p) == pytest.approx(1 / 16, abs=1e-12)
+    assert max(p) == 1
+
+
+def closed_test(p: list[float]) -> list[float]:
+    """The largest Bonferroni p of all intersections that a hypothesis is part of: what Holm's steps are short for."""
+    subsets = list(chain.from_iterable(combinations(range(len(p)), size) for size in range(1, len(p) + 1)))
+    return [max(min(1, len(some) * min(p[j] for j in some)) for some in subsets if i in some) for i in range(len(p))]
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("largest", [0.05, 1.0])
+def test_holm_is_the_closed_test(seed: int, largest: float) -> None:
+    rng = np.random.default_rng(seed)
+    p = (rng.random(6) * largest).round(2).tolist()  # some of them tied
+    adjusted = holm(p)
+    np.testing.assert_allclose(adjusted, closed_test(p), atol=1e-12)
+    assert (adjusted >= p).all()
+    assert (adjusted <= 1).all()
+    assert (np.diff(adjusted[np.argsort(p)]) >= 0).all()
+    order = rng.permutation(6)
+    np.testing.assert_allclose(holm(np.array(p)[order]), adjusted[order], atol=1e-12)
+
+
+def test_holm_by_hand() -> None:
+    np.testing.assert_allclose(holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
+    np.testing.assert_allclose(holm([0.9, 0.4, 0.001]), [0.9, 0.8, 0.003])
+    np.testing.assert_allclose(holm([0.6, 0.7]), [1, 1])
+    assert holm([0.2]).tolist() == [0.2]
+    assert holm([]).shape == (0,)
+
+
+def test_mean_ranks_by_hand() -> None:
+    table = [[0.9, 0.8, 0.8], [0.7, 0.7, 0.7]]
+    np.testing.assert_array_equal(mean_ranks(table), [1.5, 2.25, 2.25])
+    np.testing.assert_array_equal(mean_ranks(table, lower_is_better=True), [2.5, 1.75, 1.75])
+    np.testing.assert_array_equal(mean_ranks([[0.3, np.inf, 0.5]]), [3, 1, 2])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_mean_ranks_count_the_better_and_half_of_the_ties(seed: int) -> None:
+    table = np.random.default_rng(seed).integers(0, 4, size=(7, 5))
+    better, tied = (compare(table[:, None, :], table[:, :, None]).sum(2) for compare in (np.greater, np.equal))
+    expected = (1 + better + (tied - 1) / 2).mean(0)
+    np.testing.assert_allclose(mean_ranks(table), expected, atol=1e-12)
+    np.testing.assert_allclose(mean_ranks(-table, lower_is_better=True), expected, atol=1e-12)
+    assert mean_ranks(table).sum() == pytest.approx(15)
+
+
+# Weights to average models by
 
 
 def test_averaging_weights_follow_the_likelihood() -> None:
@@ -158,3 +454,11 @@ def test_averaging_weights_agree_with_the_bayesian_bootstrap() -> None:
     odds = np.exp(totals - totals.max(1, keepdims=True))
     direct = (odds / odds.sum(1, keepdims=True)).mean(0)
     np.testing.assert_allclose(averaging_weights(rows, draws=4000), direct, atol=0.03)
+
+
+def test_averaging_weights_repeat_with_their_seed() -> None:
+    rows = np.random.default_rng(11).normal(0, 0.1, (100, 3))
+    first = averaging_weights(rows, seed=1)
+    assert first.sum() == pytest.approx(1)
+    np.testing.assert_array_equal(first, averaging_weights(rows, seed=1))
+    assert not np.array_equal(first, averaging_weights(rows, seed=2))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..align import final_linear
+from ..candidates import Belief
 from ..features import Features
 from ..fit import FitConfig
 from ..head import plain_copy
@@ -155,7 +156,8 @@ ABLATION: dict[str, Build] = {
     "default: without aligned copies": _variant(_with(DEFAULT, betas=())),
     "default: without calibrated output": _variant(_with(DEFAULT, calibrated=False)),
     "default: without choice of base score": _variant(_with(DEFAULT, bases=("entropy",))),
-    "default: always the average": _variant(_with(DEFAULT, required_gain=float("-inf"))),
+    "default: cross-validation alone decides": _variant(_with(DEFAULT, belief=Belief(0.0, 1e3))),
+    "default: always the error model": _variant(_with(DEFAULT, belief=Belief(1.0, 1e-6))),
     "default: permuted errors": _variant(DEFAULT, permuted=True),
     "default + reference": _variant(DEFAULT, reference=True),
 }

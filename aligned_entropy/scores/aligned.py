@@ -31,7 +31,7 @@ class Aligned(Score):
     unit = True
     supervised = True
     held_out_: Float
-    facts_: Float
+    calibrated_: NDArray[np.bool_]
     base_: str
     reads_: str = "hidden"
     chosen = "nothing yet"
@@ -61,7 +61,7 @@ class Aligned(Score):
         head = result.head
         self.chosen = result.summary.chosen.name
         self.base_, self.held_out_ = head.base, result.held_out.double().numpy()
-        self.facts_ = np.array([head.calibrated, head.error_model is not None and head.error_model.use_logits])
+        self.calibrated_ = np.array(head.calibrated)
         for name in [name for name in vars(self) if name.startswith("tensor ")]:
             delattr(self, name)  # of a fit before
         vars(self).update({f"tensor {name}_": value.numpy() for name, value in head.state_dict().items()})
@@ -83,9 +83,8 @@ class Aligned(Score):
         module = self.module if self.module is not None else nn.Linear(*weights["weight"].T.shape)
         head = AlignedEntropyHead(module, str(self.base_))
         head.classifier.load_state_dict(weights)
-        calibrated, use_logits = (bool(fact) for fact in self.facts_)
-        head.error_model = ErrorModel.from_state(head.classes, use_logits, _under(state, "error_model."))
-        head.calibrated = calibrated
+        head.error_model = ErrorModel.from_state(head.classes, _under(state, "error_model."))
+        head.calibrated = bool(self.calibrated_)
         hidden, logits = torch.tensor(self._input(features)), torch.tensor(features.logits)
         with torch.inference_mode():
             parts = [head(h, z) for h, z in zip(hidden.split(4096), logits.split(4096), strict=True)]

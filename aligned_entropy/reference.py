@@ -1,0 +1,138 @@
+"""Where a hidden vector stands among labelled ones: compact statistics of them, and what they say about an answer."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+DIMENSIONS, ROWS = 128, 10_000  # bounds of a reference: at most ROWS x DIMENSIONS half floats
+NEAR, FAR = 20, 100  # neighbours that are asked
+
+
+class Reference(nn.Module):
+    """Compact statistics of labelled hidden vectors, and where a new vector stands among them.
+
+    Vectors are scaled to length one and projected on their leading principal directions (at most 128). Kept are the
+    class means, the shared and the global covariance there, and at most 10 000 of the vectors in half precision.
+
+    Args:
+        state: the statistics, as :meth:`fit` or a saved head has them.
+    """
+
+    axes: Tensor
+    means: Tensor
+    seen: Tensor
+    centre: Tensor
+    whiten_within: Tensor
+    whiten_global: Tensor
+    points: Tensor
+    point_labels: Tensor
+    point_errors: Tensor | None
+    _columns: Tensor
+    _whitened_means: Tensor
+
+    def __init__(self, state: dict[str, Tensor | None]) -> None:
+        super().__init__()
+        for name in (name for name in self.__annotations__ if not name.startswith("_")):
+            value = state.get(name)
+            self.register_buffer(name, None if value is None else value.contiguous())
+        # In memory the points are ready for use; only their half-precision form is saved.
+        self.register_buffer("_columns", self.points.float().T.contiguous(), persistent=False)
+        self.register_buffer("_whitened_means", self.means @ self.whiten_within, persistent=False)
+
+    @classmethod
+    def fit(
+        cls, hidden: Tensor, labels: Tensor, classes: int, errors: Tensor | None = None, seed: int = 0
+    ) -> Reference:
+        """The statistics of R vectors.
+
+        Args:
+            hidden: ``[R, D]``.
+            labels: true classes ``[R]``.
+            classes: number of classes C.
+            errors: ``[R]``, 1 where the model was wrong on the vector; only known on held-out texts.
+            seed: which vectors are kept, where there are more than 10 000.
+        """
+        moment = torch.zeros(hidden.shape[1], hidden.shape[1], dtype=torch.float64)
+        for rows in hidden.split(8192):
+            unit = F.normalize(rows.double(), dim=1)
+            moment += unit.T @ unit
+        axes = torch.linalg.eigh(moment).eigenvectors[:, -DIMENSIONS:].float()
+        points = torch.cat([F.normalize(rows.float(), dim=1) @ axes for rows in hidden.split(8192)]).double()
+        counts = torch.bincount(labels, minlength=classes).double()
+        sums = torch.zeros(classes, points.shape[1], dtype=torch.float64).index_add_(0, labels, points)
+        means = sums / counts.clamp(min=1).unsqueeze(1)
+        kept = torch.from_numpy(np.sort(np.random.default_rng(seed).permutation(len(hidden))[:ROWS]))
+        return cls(
+            {
+                "axes": axes,
+                "means": means.float(),
+                "seen": counts > 0,
+                "centre": points.mean(0).float(),
+                "whiten_within": _whitening(points - means[labels]).float(),
+                "whiten_global": _whitening(points - points.mean(0)).float(),
+                "points": F.normalize(points[kept], dim=1).half(),
+                "point_labels": labels[kept],
+                "point_errors": None if errors is None else errors[kept].half(),
+            }
+        )
+
+    @property
+    def prior(self) -> Tensor:
+        """What a standardised signal counts before any error is seen, ``[S]``; one for every signal.
+
+        Half of what the score itself counts for distance, similarity and agreement, nothing for the others, which
+        repeat them. Found on development data, see ``docs/method.md``.
+        """
+        weights = [0.5, 0.0, 0.0, 0.0, 0.5, 0.0, 0.5]
+        return torch.tensor(weights if self.point_errors is None else [*weights, 0.0, 0.0])
+
+    def forward(self, hidden_ND: Tensor, predicted_N: Tensor) -> Tensor:
+        """Signals of doubt ``[N, 7]``, ``[N, 9]`` where errors are known: the higher, the less the texts agree.
+
+        Mahalanobis distance to the predicted class; how much farther that is than to the nearest other class, and than
+        to all texts together; cosine distance to the nearest vector and to the 20 nearest; the share of the 20 and of
+        the 100 nearest that carry another label; the error rate among the 20 and the 100 nearest.
+        """
+        return torch.cat(
+            [self._signals(*rows) for rows in zip(hidden_ND.split(2048), predicted_N.split(2048), strict=True)]
+        )
+
+    def _signals(self, hidden: Tensor, predicted: Tensor) -> Tensor:
+        point = F.normalize(hidden.float(), dim=1) @ self.axes
+        to_class = torch.cdist(point @ self.whiten_within, self._whitened_means).square()
+        farthest = to_class[:, self.seen].amax(1, keepdim=True)  # a class that the reference never saw is as far
+        to_class = torch.where(self.seen, to_class, farthest)
+        own = predicted.unsqueeze(1)
+        to_predicted = to_class.gather(1, own).squeeze(1)
+        to_other = to_class.scatter(1, own, torch.inf).amin(1)
+        to_all = ((point - self.centre) @ self.whiten_global).square().sum(1)
+        cosine, index = (F.normalize(point, dim=1) @ self._columns).topk(min(FAR, len(self.points)), 1)
+        other_label = (self.point_labels[index] != own).float()
+        columns = [
+            to_predicted.sqrt(),
+            _signed_root(to_predicted - to_other),
+            _signed_root(to_predicted - to_all),
+            1 - cosine[:, 0],
+            1 - cosine[:, :NEAR].mean(1),
+            other_label[:, :NEAR].mean(1),
+            other_label.mean(1),
+        ]
+        if self.point_errors is not None:
+            wrong = self.point_errors[index].float()
+            columns += [wrong[:, :NEAR].mean(1), wrong.mean(1)]
+        return torch.stack(columns, -1)
+
+
+def _signed_root(values: Tensor) -> Tensor:
+    return values.sign() * values.abs().sqrt()
+
+
+def _whitening(centred: Tensor) -> Tensor:
+    """A factor L of the inverse covariance (1/N, shrunk by a thousandth of its trace): distances are norms of x @ L."""
+    covariance = centred.T @ centred / len(centred)
+    size = len(covariance)
+    ridge = 1e-3 * covariance.trace() / size + torch.finfo(torch.float64).tiny
+    return torch.linalg.cholesky(torch.linalg.inv(covariance + ridge * torch.eye(size, dtype=torch.float64)))
