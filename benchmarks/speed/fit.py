@@ -1,6 +1,6 @@
 """The published grid of 27 candidates as one stack, next to a loop that trains them one after another.
 
-    python benchmarks/speed/fit.py --model runs/sst2-0 [--repeats 3]
+    python benchmarks/speed/fit.py --model benchmarks/runs/minilm-sst2-0 [--repeats 3]
 
 Same data, settings, batches and early stopping on both sides; the loop is torch's: autograd, fused Adam, OneCycleLR.
 Measured for a linear module (SST-2 features of the model) and for one of RoBERTa-base's size (768 wide, dense + output,

@@ -1,6 +1,6 @@
 """A forward pass with the head next to the one without: milliseconds a batch of 32, and the paired ratio.
 
-    python benchmarks/speed/overhead.py --model runs/sst2-0 [--pairs 200]
+    python benchmarks/speed/overhead.py --model benchmarks/runs/minilm-sst2-0 [--pairs 200]
 
 Two heads, fitted on SST-2: the default one, and the heaviest that there can be, an error model with the training texts
 and the calibration texts as references. Batches of SST-2 sentences and of 128-token texts; the two sides alternate, in
@@ -21,7 +21,7 @@ import torch
 
 from aligned_entropy import UncertainClassifier
 from aligned_entropy.calibration import calibration_set
-from aligned_entropy.candidates import error_signals, untrained, with_error_model
+from aligned_entropy.candidates import among_calibration, among_training, untrained, with_error_model
 from aligned_entropy.data import data_folder, load_data
 from aligned_entropy.head import AlignedEntropyHead
 
@@ -32,8 +32,8 @@ def heads(classifier: UncertainClassifier) -> dict[str, AlignedEntropyHead]:
     module = classifier.backbone.classifier
     data = calibration_set(default, validation.hidden, validation.labels, validation.logits, 5, 0)
     reference = torch.tensor(train.hidden), torch.tensor(train.labels)
-    signals = error_signals(data, reference, 0)
-    heaviest = with_error_model(untrained(module, "smoothmax", data), list(signals.subsets)[-1], signals, data).head
+    look_ups = [among_calibration(data, 0), among_training(data, reference, 0)]
+    heaviest = with_error_model(untrained(module, "smoothmax", data), "heaviest", look_ups, data, 0).head
     heaviest.calibrated = True
     return {"default": default, "heaviest": heaviest}
 
