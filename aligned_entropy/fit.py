@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .align import Schedule, train_published
 from .calibration import CalibrationSet, calibration_set, checked_reference
 from .candidates import (
     SEEN_ELSEWHERE,
@@ -30,6 +29,7 @@ from .candidates import (
 )
 from .error_model import ErrorModel, stratified_folds
 from .head import AlignedEntropyHead
+from .published import Schedule, train_published
 from .scoring import BASE_SCORES
 from .stats import auc_interval
 

@@ -74,3 +74,14 @@ def worn(rows: int = 2000, seed: int = 0) -> Scenario:
     worse.weight.copy_(better.classifier.weight + 0.5 * torch.randn(4, 12, generator=generator))
     worse.bias.copy_(better.classifier.bias)
     return Scenario(worse, better.hidden, better.labels)
+
+
+class DenseHead(nn.Module):
+    """The shape of RoBERTa's classification head, without its dropout."""
+
+    def __init__(self, width=12, classes=4):
+        super().__init__()
+        self.dense, self.out_proj = nn.Linear(width, width), nn.Linear(width, classes)
+
+    def forward(self, x):
+        return self.out_proj(torch.tanh(self.dense(x)))

@@ -10,9 +10,9 @@ from scenarios import blind_spot, calibrated, class_bias, worn
 from torch import nn
 
 from aligned_entropy import CalibrationError, FitConfig, fit_head
-from aligned_entropy.align import Schedule
 from aligned_entropy.candidates import NEGLIGIBLE, Belief
 from aligned_entropy.metrics import ece, roc_auc
+from aligned_entropy.published import Schedule
 from aligned_entropy.scoring import log_entropy, log_smoothmax
 
 FAST = {"folds": 3, "betas": (300.0,)}

@@ -23,7 +23,7 @@ RANKS = (
     ("data", "reference"),
     ("error_model", "maps"),
     ("head",),
-    ("align", "backbones", "calibration"),
+    ("align", "backbones", "calibration", "published"),
     ("candidates",),
     ("fit",),
     ("scores",),
