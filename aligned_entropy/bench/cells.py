@@ -23,7 +23,7 @@ from ..metrics import Sample, reliability
 from ..scores import SCORES
 from ..scores.aligned import Aligned
 from ..stats import finite, paired_auc, share_interval
-from .runs import DataSpec, ModelSpec, split_texts, train_run
+from .runs import DataSpec, ModelSpec, folder_name, split_texts, train_run
 from .studies import STUDIES
 
 FORMAT = 1  # of a cell's result; another one is computed anew
@@ -72,7 +72,8 @@ class Cell:
         words = [self.score, *(f"{spec.name}" for spec in (self.calibration, self.test) if spec is not None)]
         words += [] if self.size is None else [str(self.size)]
         slug = re.sub(r"[^a-z0-9]+", "-", " ".join(words).lower()).strip("-")
-        return Path(self.study) / self.model.name / f"{self.data.name}-{self.seed}" / f"{slug}-{self.key[:8]}.json"
+        folder = Path(self.study) / folder_name(self.model.name) / folder_name(self.data.name, self.seed)
+        return folder / f"{slug}-{self.key[:8]}.json"
 
 
 def run_cell(cell: Cell, runs: Path) -> dict[str, Any]:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_args
 
 from ..errors import DataError
+from ..finetune import Mode
 from .cells import Cell, run_cell
-from .runs import DataSpec, ModelSpec, train_run
+from .runs import DataSpec, ModelSpec, folder_name, train_run
 from .studies import SIZES, STUDIES
+
+T = TypeVar("T")
+OWN = {"label-efficiency": ("sizes",), "transfer": ("domains",)}  # settings of one study alone
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class Grid:
 
         ``models`` and ``datasets`` name the fields of :class:`ModelSpec` and :class:`DataSpec`; ``grid`` is a list of
         entries with a ``study``, ``models``, ``datasets`` (name: number of seeds), and where wanted ``scores``,
-        ``sizes`` or ``domains``.
+        ``sizes`` (label efficiency) or ``domains`` (transfer).
 
         Raises:
             DataError: something in it is missing or unknown; the message names it.
@@ -47,16 +51,21 @@ class Grid:
         folder = Path(path).parent
         try:
             facts = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-            models = {name: ModelSpec(name, **options) for name, options in facts["models"].items()}
-            datasets = {
-                name: DataSpec(**{"name": name, **(options or {})}) for name, options in facts["datasets"].items()
+            facts = _settings(facts, "the file", ("models", "datasets", "grid"), ("results", "runs"))
+            models = {
+                str(name): _model(str(name), options) for name, options in _settings(facts["models"], "models").items()
             }
-            cells = [cell for entry in facts["grid"] for cell in _cells(entry, models, datasets)]
-            places = [folder / facts.get(name, name) for name in ("results", "runs")]
+            datasets = {
+                str(name): _data(str(name), options)
+                for name, options in _settings(facts["datasets"], "datasets").items()
+            }
+            cells = [cell for entry in _list(facts, "grid") for cell in _cells(entry, models, datasets)]
+            _check_places(cells)
+            places = [folder / str(facts.get(name, name)) for name in ("results", "runs")]
         except FileNotFoundError as error:
             raise DataError(f"there is no file {path}.") from error
-        except (yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError) as error:
-            raise DataError(f"{path} is no grid: {type(error).__name__}: {error}") from error
+        except (yaml.YAMLError, ValueError, TypeError) as error:
+            raise DataError(f"{path} is no grid: {' '.join(str(error).split())}") from error
         return cls(list({cell.key: cell for cell in cells}.values()), *places)
 
     def missing(self) -> list[Cell]:
@@ -128,28 +137,80 @@ def _set_threads(count: int) -> None:
     torch.set_num_threads(count)
 
 
-def _cells(entry: dict[str, Any], models: dict[str, ModelSpec], datasets: dict[str, DataSpec]) -> Iterator[Cell]:
-    study = entry["study"]
-    known = STUDIES.get(study)
-    if known is None:
-        raise ValueError(f"no study {study!r}; there are {', '.join(STUDIES)}.")
-    unknown = set(entry) - {"study", "models", "datasets", "scores", "sizes", "domains"}
-    if unknown:
-        raise ValueError(f"study {study!r} has no setting {', '.join(sorted(unknown))}.")
-    scores = known if entry.get("scores", "all") == "all" else entry["scores"]
-    for score in scores:
-        if score not in known:
-            raise ValueError(f"study {study!r} has no score {score!r}; there are {', '.join(known)}.")
-    sizes = entry.get("sizes", SIZES) if study == "label-efficiency" else [None]
-    domains = [datasets[name] for name in entry.get("domains", [])]
-    for model in (models[name] for name in entry["models"]):
-        for name, seeds in entry["datasets"].items():
+def _settings(
+    facts: Any, what: str, required: Sequence[str] = (), optional: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """A mapping with the keys that are required, and no others than the optional ones; any others at None."""
+    if not isinstance(facts, dict):
+        raise ValueError(f"{what}: a mapping is needed, not {facts!r:.40}.")
+    missing = [name for name in required if name not in facts]
+    if missing:
+        raise ValueError(f"{what}: {', '.join(missing)} is missing.")
+    if optional is not None:
+        known = (*required, *optional)
+        unknown = [str(name) for name in facts if name not in known]
+        if unknown:
+            raise ValueError(f"{what}: no setting {', '.join(unknown)}; there are {', '.join(known)}.")
+    return facts
+
+
+def _list(facts: Mapping[str, Any], name: str) -> list[Any]:
+    values = facts.get(name, [])
+    if not isinstance(values, list):
+        raise ValueError(f"{name}: a list is needed, not {values!r:.40}.")
+    return values
+
+
+def _one(known: Mapping[str, T], name: Any, absent: str) -> T:
+    if str(name) not in known:
+        raise ValueError(f"{absent} {str(name)!r}; there are {', '.join(known)}.")
+    return known[str(name)]
+
+
+def _model(name: str, options: Any) -> ModelSpec:
+    optional = [field.name for field in fields(ModelSpec) if field.name not in ("name", "base")]
+    found = ModelSpec(name, **_settings(options, f"model {name!r}", ("base",), optional))
+    _one({mode: None for mode in get_args(Mode)}, found.mode, f"model {name!r}: no mode")
+    return found
+
+
+def _data(name: str, options: Any) -> DataSpec:
+    known = [field.name for field in fields(DataSpec)]
+    return DataSpec(**{"name": name, **_settings(options or {}, f"data set {name!r}", (), known)})
+
+
+def _cells(entry: Any, models: Mapping[str, ModelSpec], datasets: Mapping[str, DataSpec]) -> Iterator[Cell]:
+    study = str(_settings(entry, "an entry of the grid", ("study",))["study"])
+    known = _one(STUDIES, study, "no study")
+    _settings(entry, f"study {study!r}", ("study", "models", "datasets"), ("scores", *OWN.get(study, ())))
+    scores = list(known) if entry.get("scores", "all") == "all" else _list(entry, "scores")
+    builds = {str(score): _one(known, score, f"study {study!r}: no score") for score in scores}
+    sizes = (_list(entry, "sizes") or SIZES) if study == "label-efficiency" else [None]
+    if not all(size is None or isinstance(size, int) for size in sizes):
+        raise ValueError(f"study {study!r}: sizes are whole numbers, or null for all, not {sizes}.")
+    domains = [_one(datasets, name, "no data set") for name in _list(entry, "domains")]
+    for model in [_one(models, name, "no model") for name in _list(entry, "models")]:
+        for name, seeds in _settings(entry["datasets"], f"datasets of study {study!r}").items():
+            data = _one(datasets, name, "no data set")
+            if not isinstance(seeds, int) or seeds < 1:
+                raise ValueError(f"data set {name!r} of study {study!r}: a number of seeds is needed, not {seeds!r}.")
             for seed in range(seeds):
-                for score in scores:
-                    cell = Cell(
-                        study, score, model, datasets[name], seed, _members(known[score], datasets[name], seed, seeds)
-                    )
+                for score, build in builds.items():
+                    cell = Cell(study, score, model, data, seed, _members(build, data, seed, seeds))
                     yield from _spread(cell, sizes, domains)
+
+
+def _check_places(cells: Iterable[Cell]) -> None:
+    """No two cells share the place of their result, no two classifiers their folder."""
+    found: dict[str, Any] = {}
+    for cell in cells:
+        trained = folder_name(cell.model.name, cell.data.name)
+        for place, what in ((trained, (cell.model, cell.data)), (str(cell.path)[: -len("-01234567.json")], cell)):
+            if found.setdefault(place, what) != what:
+                raise ValueError(
+                    f"{place} would be of two with different settings: give models and data sets names of their own, "
+                    "and a study of a model and a data set one entry."
+                )
 
 
 def _members(build: Any, data: DataSpec, seed: int, seeds: int) -> tuple[int, ...]:

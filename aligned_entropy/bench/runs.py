@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+import re
+import tempfile
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +17,7 @@ from ..finetune import Mode, TrainConfig, train_classifier
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+RECORD = "training.json"  # beside a trained classifier: its settings
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,9 @@ def split_texts(data: DataSpec, seed: int, label_names: list[str] | None = None)
     parts = {split: _texts(data, split, label_names) for split in SPLITS}
     if not data.resplit:
         return parts
+    names = list(dict.fromkeys(name for part in parts.values() for name in part.label_names))
+    if any(part.label_names != names for part in parts.values()):  # a split without one of the classes
+        return split_texts(data, seed, names)
     texts = [text for part in parts.values() for text in part.texts]
     labels = np.concatenate([part.labels for part in parts.values()])
     whole = LabeledTexts(texts, labels, parts["train"].label_names)
@@ -87,29 +94,59 @@ def _texts(data: DataSpec, split: Split, label_names: list[str] | None) -> Label
     dataset = load_data(data.name, split)
     if data.label_map is None:
         return labeled_texts(dataset, label_names)
-    own = labeled_texts(dataset)
-    rows = np.flatnonzero(np.isin(own.labels, [i for i, name in enumerate(own.label_names) if name in data.label_map]))
-    unknown = sorted(set(data.label_map) - set(own.label_names))
-    if unknown or not len(rows):
+    own, label_map = labeled_texts(dataset), {str(label): str(kind) for label, kind in data.label_map.items()}
+    rows = np.flatnonzero(np.isin(own.labels, [i for i, name in enumerate(own.label_names) if name in label_map]))
+    if set(label_map) - set(own.label_names) or not len(rows):
         raise DataError(
-            f"{data.name}: the label map names {', '.join(data.label_map)}, the data's labels are "
+            f"{data.name}: the label map names {', '.join(label_map)}, the data's labels are "
             f"{', '.join(own.label_names)}."
         )
-    mapped = [data.label_map[own.label_names[own.labels[row]]] for row in rows]
-    names = label_names or sorted(set(data.label_map.values()))
+    mapped = [label_map[own.label_names[own.labels[row]]] for row in rows]
+    names = label_names or sorted(set(label_map.values()))
+    if not set(mapped) <= set(names):
+        raise DataError(
+            f"{data.name}: the label map leads to {', '.join(dict.fromkeys(mapped))}, the model's classes are "
+            f"{', '.join(names)}."
+        )
     return LabeledTexts([own.texts[int(row)] for row in rows], np.array([names.index(name) for name in mapped]), names)
 
 
+def folder_name(*words: object) -> str:
+    """Words as the name of one folder, also where one of them is a path or a hub id."""
+    return re.sub(r"[^\w.-]+", "-", "-".join(map(str, words))).strip("-")
+
+
 def train_run(model: ModelSpec, data: DataSpec, seed: int, runs: Path) -> str:
-    """The trained classifier of a run: its folder, or its hub id; trained first if it is not there."""
+    """The trained classifier of a run: its folder, or its hub id; trained first if it is not there.
+
+    Raises:
+        DataError: it is there, but was trained with other settings.
+    """
     base = str(runs / model.base) if (runs / model.base).is_dir() else model.base
     if "{" in base:
         own = model.base.format(dataset=data.name, seed=seed)
         return str(runs / own) if (runs / own).is_dir() else own
-    folder = runs / f"{model.name}-{data.name}-{seed}"
+    folder = runs / folder_name(model.name, data.name, seed)
+    config = TrainConfig(
+        model.mode, data.epochs, model.learning_rate, data.batch_size, max_length=model.max_length, seed=seed
+    )
+    texts = {"resplit": data.resplit, "label_map": data.label_map}
+    settings = json.loads(json.dumps({"base": model.base, **asdict(config), **texts}))
     if not (folder / "config.json").exists():
-        config = TrainConfig(
-            model.mode, data.epochs, model.learning_rate, data.batch_size, max_length=model.max_length, seed=seed
-        )
-        train_classifier(base, split_texts(data, seed)["train"], folder, config)
+        runs.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=runs) as scratch:  # a folder of that name is a whole classifier
+            trained = Path(scratch) / folder.name
+            train_classifier(base, split_texts(data, seed)["train"], trained, config)
+            (trained / RECORD).write_text(json.dumps(settings) + "\n", encoding="utf-8")
+            trained.rename(folder)
+    elif (folder / RECORD).exists():
+        before = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        changed = [
+            f"{name} {before.get(name)}, now {value}" for name, value in settings.items() if before.get(name) != value
+        ]
+        if changed:
+            raise DataError(
+                f"{folder} was trained with other settings ({'; '.join(changed)}): remove it, or give the model "
+                "another name."
+            )
     return str(folder)

@@ -316,8 +316,11 @@ def bench(
         for cell, result in grid.run(workers):
             progress(1)
             failed += "error" in result
-            said = next((f"{kind}: {result[kind]}" for kind in ("error", "skipped") if kind in result), "")
-            print(f"{cell.path}  {said or 'ROC-AUC {value:.4f}'.format(**result['measures']['roc_auc'])}", flush=True)
+            said = next((f"{kind}: {result[kind]}" for kind in ("error", "skipped") if kind in result), None)
+            if said is None:
+                found = result["measures"]["roc_auc"]["value"]  # None where the model makes no error
+                said = f"ROC-AUC {'–' if found is None else f'{found:.4f}'}"
+            print(f"{cell.path}  {said}", flush=True)
     if failed:
         typer.echo(f"{failed} cells failed: run again to try them again", err=True)
         raise typer.Exit(1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from ..evaluation import HEAD
 from .figures import heat_map, looks, reliability_figure, risk_figure, size_figure, to_html
 from .html import write_page
 from .tables import (
+    MARKDOWN,
     MEASURES,
     Column,
     Entry,
@@ -79,7 +80,9 @@ def write_results(path: str | Path, results: Sequence[Result], title: str) -> Pa
 def markdown(results: Sequence[Result]) -> str:
     """All tables as Markdown, under the headings of the page."""
     parts = [part for part in sections(results) if part.tables]
-    return "\n".join(f"## {part.title}\n\n" + "\n".join(map(Table.markdown, part.tables)) for part in parts)
+    return "\n".join(
+        f"## {part.title}\n\n".translate(MARKDOWN) + "\n".join(map(Table.markdown, part.tables)) for part in parts
+    )
 
 
 def latex(results: Sequence[Result]) -> str:
@@ -94,12 +97,15 @@ def sections(results: Sequence[Result]) -> list[Section]:
         *(_scores(results, model) for model in models),
         *(_curves(measured(results, "scores", model), model) for model in models[:1]),
         *(_reliability(measured(results, "scores", model), model) for model in models[:1]),
-        *(_transfer(results, model) for model in models),
+        *(_transfer(results, model, data) for model in models for data in _trained(results, "transfer", model)),
         *(_study(results, study, model) for study in ("ablation", "outlook") for model in models),
         *(_label_efficiency(results, model) for model in models),
         Section("Data", "What the classifiers were measured on.", [_data(results, model) for model in models]),
     ]
-    return [section for section in found if section is not None]
+    filled = [
+        replace(part, tables=[table for table in part.tables if table.rows]) for part in found if part is not None
+    ]
+    return [section for section in filled if section.tables or section.figure is not None]
 
 
 def _scores(results: Sequence[Result], model: str) -> Section | None:
@@ -170,38 +176,39 @@ def _domain(result: Result, which: str) -> str:
     return str((result["cell"][which] or result["cell"]["data"])["name"])
 
 
-def _transfer(results: Sequence[Result], model: str) -> Section | None:
+def _trained(results: Sequence[Result], study: str, model: str) -> list[str]:
+    return sorted({data_of(result) for result in measured(results, study, model)})
+
+
+def _transfer(results: Sequence[Result], model: str, data: str) -> Section:
     def row(result: Result) -> str:
         fitted = f", fitted on {_domain(result, 'calibration')}" if score_of(result).startswith(HEAD) else ""
         return score_of(result) + fitted
 
+    title = f"Transfer, {model}, trained on {data}"
     found = [
         result
         for result in measured(results, "transfer", model)
-        if score_of(result).startswith(HEAD) or _domain(result, "calibration") == _domain(result, "test")
+        if data_of(result) == data
+        and (score_of(result).startswith(HEAD) or _domain(result, "calibration") == _domain(result, "test"))
     ]
-    if not found:
-        return None
     tables = [
-        pivot(found, measure, f"Transfer, {model}: {MEASURES[measure]}", row, lambda result: _domain(result, "test"))
+        pivot(found, measure, f"{title}: {MEASURES[measure]}", row, lambda result: _domain(result, "test"))
         for measure in ("roc_auc", "aurc", "ece")
     ]
-    gains = tables[0].rows
     domains = [column.heading for column in tables[0].columns]
-    values = [
-        [
-            None if (own := gains[f"{HEAD}, fitted on {one}"][i]) is None or (raw := gains["entropy"][i]) is None
-            else 100 * (own.value - raw.value)
-            for i in range(len(domains))
-        ]
-        for one in domains
-    ]  # fmt: skip
-    trained = ", ".join(sorted({data_of(result) for result in found}))
+
+    def gain(fitted: str, place: int) -> float | None:
+        rows = (tables[0].rows.get(name) for name in (f"{HEAD}, fitted on {fitted}", "entropy"))
+        own, raw = (None if row is None else row[place] for row in rows)
+        return None if own is None or raw is None else 100 * (own.value - raw.value)
+
+    values = [[gain(fitted, place) for place in range(len(domains))] for fitted in domains]
     text = (
-        f"One classifier, trained on {trained}; its head fitted on labelled texts of one domain and tested on another. "
+        f"One classifier, trained on {data}; its head fitted on labelled texts of one domain and tested on another. "
         "The map shows what the head gains over the entropy in ROC-AUC, in hundredths."
     )
-    return Section(f"Transfer, {model}", text, tables, heat_map(domains, domains, values, "gain"))
+    return Section(title, text, tables, heat_map(domains, domains, values, "gain"))
 
 
 def _size(result: Result) -> int:
@@ -268,7 +275,7 @@ def _summary(results: Sequence[Result]) -> list[str]:
             if not measured(results, "scores", model):
                 continue
             table = score_table(results, "scores", model, measure)
-            if table.columns[-1].heading != "mean rank":
+            if not table.columns or table.columns[-1].heading != "mean rank":
                 continue
             ranks = {name: row[-1].value for name, row in table.rows.items() if row[-1] is not None}
             ours = [f"{name} {ranks[name]:.1f}" for name in ranks if name.startswith(HEAD)]

@@ -24,6 +24,13 @@ MEASURES = {
     "brier": "Brier score", "nll": "NLL", "ece_platt": "ECE after Platt's map",
     "ece_isotonic": "ECE after an isotonic map",
 }  # fmt: skip
+MARKDOWN = str.maketrans({mark: f"\\{mark}" for mark in "\\|*<`["})
+LATEX = str.maketrans(
+    {mark: f"\\{mark}" for mark in "&%$#_{}"} | {mark: f"${mark}$" for mark in "<>|"} | {
+        "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "–": "--", "±": r"$\pm$",
+        "×": r"$\times$", "▲": "$^{+}$", "▼": "$^{-}$",
+    }
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -74,14 +81,14 @@ class Table:
 
     def markdown(self) -> str:
         """As a Markdown table; the best of a column in bold."""
-        marks = {1: "**{}**", 2: "{}", 0: "{}"}
+        marks, signs = {1: "**{}**", 2: "{}", 0: "{}"}, {1: " ▲", -1: " ▼", 0: ""}
         return "\n".join(
             [
-                f"### {self.title}\n\n{self.note}\n",
-                "| | " + " | ".join(column.heading for column in self.columns) + " |",
+                f"### {self.title}\n\n{self.note}\n".translate(MARKDOWN),
+                "| | " + " | ".join(column.heading.translate(MARKDOWN) for column in self.columns) + " |",
                 "|---|" + "---:|" * len(self.columns),
                 *(
-                    f"| {name} | " + " | ".join(self._marked(name, marks, {1: " ▲", -1: " ▼", 0: ""}, " ±")) + " |"
+                    f"| {' | '.join([name.translate(MARKDOWN), *self._marked(name, marks, signs, ' ±')])} |"
                     for name in self.rows
                 ),
                 "",
@@ -91,16 +98,16 @@ class Table:
     def latex(self) -> str:
         """As a LaTeX table for booktabs; the best of a column in bold, the second best underlined."""
         marks = {1: r"\textbf{{{}}}", 2: r"\underline{{{}}}", 0: "{}"}
-        signs = {1: "$^{+}$", -1: "$^{-}$", 0: ""}
+        signs, spread = {1: "$^{+}$", -1: "$^{-}$", 0: ""}, r"\,{\scriptsize$\pm$"
         lines = [
             r"\begin{table}[t]\centering\small",
-            rf"\caption{{{_escaped(self.title)}. {_escaped(self.note)}}}",
+            rf"\caption{{{f'{self.title}. {self.note}'.translate(LATEX)}}}",
             rf"\begin{{tabular}}{{l{'r' * len(self.columns)}}}",
             r"\toprule",
-            " & ".join(["", *(_escaped(column.heading) for column in self.columns)]) + r" \\",
+            " & ".join(["", *(column.heading.translate(LATEX) for column in self.columns)]) + r" \\",
             r"\midrule",
             *(
-                " & ".join([_escaped(name), *self._marked(name, marks, signs, r"\,{\scriptsize$\pm$", "}")]) + r" \\"
+                " & ".join([name.translate(LATEX), *self._marked(name, marks, signs, spread, "}", "--")]) + r" \\"
                 for name in self.rows
             ),
             r"\bottomrule",
@@ -109,30 +116,16 @@ class Table:
         return "\n".join(lines) + "\n"
 
     def _marked(
-        self, name: str, places: dict[int, str], signs: dict[int, str], before: str, after: str = ""
+        self, name: str, places: dict[int, str], signs: dict[int, str], before: str, after: str = "", gap: str = "–"
     ) -> list[str]:
         cells = []
         for entry, column in zip(self.rows[name], self.columns, strict=True):
             if entry is None:
-                cells.append("–")
+                cells.append(gap)
                 continue
             spread = "" if entry.deviation is None else f"{before}{column.text(entry.deviation)}{after}"
             cells.append(places[entry.place].format(column.text(entry.value)) + spread + signs[entry.sign])
         return cells
-
-
-def _escaped(text: str) -> str:
-    for plain, escaped in (
-        ("&", r"\&"),
-        ("%", r"\%"),
-        ("_", r"\_"),
-        ("–", "--"),
-        ("±", r"$\pm$"),
-        ("▲", "$^{+}$"),
-        ("▼", "$^{-}$"),
-    ):
-        text = text.replace(plain, escaped)
-    return text
 
 
 def read_results(folder: str | Path) -> list[Result]:
@@ -292,6 +285,8 @@ def comparisons(results: Sequence[Result], model: str, ours: str = HEAD) -> Tabl
             if rival is None or rival not in table or ours not in table:
                 continue
             pairs = [(a.value, b.value) for a, b in zip(table[ours], table[rival], strict=True) if a and b]
+            if not pairs:
+                continue
             gains = np.array([b - a if lower_is_better(measure) else a - b for a, b in pairs])
             p_values.append(wilcoxon_p(gains))
             counts = (len(gains), int((gains > 0).sum()), int((gains < 0).sum()))
