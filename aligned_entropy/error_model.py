@@ -170,6 +170,7 @@ class ErrorModel(nn.Module):
         one = torch.ones_like(errors)
         weak, start = torch.tensor([1e-3, 1.0]).double(), torch.tensor([0.0, 1.0]).double()
         rate, slope = _ridge_logistic(torch.stack([one, mixture / spread], 1), errors, weak, start)
+        slope = slope.clamp(min=0.0)  # doubt never speaks for an answer
         classes, width = len(self.offsets), standard.shape[1]
         held = torch.full((1 + width + classes,), penalty, dtype=torch.float64)
         held[0], held[1] = 1e-3, LINE_PENALTY

@@ -329,7 +329,8 @@ def test_names_are_text_wherever_they_stand(page):
 
 def test_the_page_has_a_section_for_everything(page):
     assert page.of("h2") == [
-        "Scores, m", f"Scores, n{HOSTILE}", "Risk and coverage, m", "Reliability, m", "Transfer, m, trained on alpha",
+        "Scores, m", f"Scores, n{HOSTILE}", "Scores, all models",
+        "Risk and coverage, m", "Reliability, m", "Transfer, m, trained on alpha",
         "Ablation, m", "Outlook, m", "Label efficiency, m", "Data", "What could not be measured",
         "Settings and versions",
     ]  # fmt: skip
@@ -371,6 +372,20 @@ def test_the_page_shows_what_the_tables_say(page):
     printed = {line[0].strip(): [cell.split()[0] for cell in line[1:]] for line in shown[1:]}
     assert printed == rows(table)
     assert page.of("strong")[0] == "78.00"
+
+
+def test_all_models_together_have_a_column_for_every_pair():
+    found = [
+        result(name, data, model=model, roc_auc=value + gain)
+        for name, value in (("entropy", 0.7), ("softmax response", 0.71), (HEAD, 0.73))
+        for model, data, gain in (("m", "alpha", 0.0), ("m", "beta", 0.1), ("n", "alpha", 0.05))
+    ]
+    table = score_table(found, "scores", None, "roc_auc")
+    assert [column.heading for column in table.columns] == ["alpha, m", "beta, m", "alpha, n", "mean rank"]
+    assert rows(table)[HEAD] == ["73.00", "83.00", "78.00", "1.00"]
+    against = comparisons(found, None).rows["ROC-AUC, against entropy"]
+    assert [round(entry.value, 6) for entry in against[:4]] == [0.03, 3, 3, 0]
+    assert not [part for part in sections(found[:1]) if part.title.endswith("all models")]
 
 
 def section(title, found):

@@ -13,6 +13,7 @@ from ..evaluation import HEAD
 from .figures import heat_map, looks, reliability_figure, risk_figure, size_figure, to_html
 from .html import write_page
 from .tables import (
+    ALL,
     MARKDOWN,
     MEASURES,
     Column,
@@ -93,8 +94,9 @@ def latex(results: Sequence[Result]) -> str:
 def sections(results: Sequence[Result]) -> list[Section]:
     """Everything that the results have something to say about, in the order of the page."""
     models = models_of(result for result in results if "measures" in result)
+    together = [None] if len(models_of(measured(results, "scores"))) > 1 else []
     found = [
-        *(_scores(results, model) for model in models),
+        *(_scores(results, model) for model in (*models, *together)),
         *(_curves(measured(results, "scores", model), model) for model in models[:1]),
         *(_reliability(measured(results, "scores", model), model) for model in models[:1]),
         *(_transfer(results, model, data) for model in models for data in _trained(results, "transfer", model)),
@@ -108,7 +110,7 @@ def sections(results: Sequence[Result]) -> list[Section]:
     return [section for section in filled if section.tables or section.figure is not None]
 
 
-def _scores(results: Sequence[Result], model: str) -> Section | None:
+def _scores(results: Sequence[Result], model: str | None) -> Section | None:
     found = measured(results, "scores", model)
     if not found:
         return None
@@ -117,7 +119,7 @@ def _scores(results: Sequence[Result], model: str) -> Section | None:
     compared = [table for ours in (HEAD, REFERENCE) if (table := comparisons(results, model, ours))]
     open_tables = [*compared, *(score_table(results, "scores", model, measure) for measure in order)]
     text = "Scores that were measured on every data set are ranked on each; sorted by the mean of the ranks."
-    return Section(f"Scores, {model}", text, open_tables, folded=len(compared) + 3)
+    return Section(f"Scores, {model or ALL}", text, open_tables, folded=len(compared) + 3)
 
 
 def _study(results: Sequence[Result], study: str, model: str) -> Section | None:

@@ -17,6 +17,7 @@ from ..stats import holm, mean_ranks, wilcoxon_p
 Result = dict[str, Any]
 COMPARED = "softmax response"  # marks say what differs from it
 NAMED = ("entropy", COMPARED)  # comparisons across data sets that were named beforehand, next to the best on validation
+ALL = "all models"
 COMPARED_BY = ("roc_auc", "ece_platt", "ece_isotonic")
 MEASURES = {
     "roc_auc": "ROC-AUC", "pr_auc": "PR-AUC", "fpr_at_95_tpr": "FPR at 95% TPR", "aurc": "AURC", "e_aurc": "E-AURC",
@@ -171,6 +172,11 @@ def data_of(result: Result) -> str:
     return str(result["cell"]["data"]["name"])
 
 
+def place_of(result: Result) -> str:
+    """Data set and model."""
+    return f"{data_of(result)}, {result['cell']['model']['name']}"
+
+
 def score_of(result: Result) -> str:
     """Name of the score."""
     return str(result["cell"]["score"])
@@ -251,11 +257,15 @@ def ranked(table: Table, lower: bool) -> Table:
     return replace(table, columns=(*table.columns, heading), rows=rows)
 
 
-def score_table(results: Sequence[Result], study: str, model: str, measure: str) -> Table:
-    """A study's rows by data set, with mean ranks."""
+def score_table(results: Sequence[Result], study: str, model: str | None, measure: str) -> Table:
+    """A study's rows by data set, with mean ranks; by data set and model where no model is named."""
     found = measured(results, study, model)
-    table = pivot(found, measure, f"{study.capitalize()}, {model}: {MEASURES[measure]}")
-    return ranked(table, lower_is_better(measure))
+    title = f"{study.capitalize()}, {model or ALL}: {MEASURES[measure]}"
+    return ranked(pivot(found, measure, title, column=_column(model)), lower_is_better(measure))
+
+
+def _column(model: str | None) -> Callable[[Result], str]:
+    return place_of if model is None else data_of
 
 
 def best_on_validation(results: Sequence[Result]) -> str | None:
@@ -264,7 +274,7 @@ def best_on_validation(results: Sequence[Result]) -> str | None:
     for result in results:
         value = result["validation"]["roc_auc"]
         if value is not None and not score_of(result).startswith(HEAD):
-            values.setdefault(score_of(result), {}).setdefault(data_of(result), []).append(value)
+            values.setdefault(score_of(result), {}).setdefault(place_of(result), []).append(value)
     sets = sorted({name for row in values.values() for name in row})
     whole = {name: row for name, row in values.items() if len(row) == len(sets)}
     if not whole:
@@ -273,14 +283,17 @@ def best_on_validation(results: Sequence[Result]) -> str | None:
     return list(whole)[int(np.argmin(ranks))]
 
 
-def comparisons(results: Sequence[Result], model: str, ours: str = HEAD) -> Table | None:
-    """A score against those named beforehand, over the data sets: mean gain, wins, and Wilcoxon's p after Holm."""
+def comparisons(results: Sequence[Result], model: str | None, ours: str = HEAD) -> Table | None:
+    """A score against those named beforehand, over the data sets: mean gain, wins, and Wilcoxon's p after Holm.
+
+    Without a model every pair of a data set and a model counts as one.
+    """
     found = measured(results, "scores", model)
     rivals = [*NAMED, best_on_validation(found)]
     rows: dict[str, list[Entry | None]] = {}
     for measure in COMPARED_BY:
         p_values = []
-        table = pivot(found, measure, "").rows
+        table = pivot(found, measure, "", column=_column(model)).rows
         for rival in dict.fromkeys(rivals):
             if rival is None or rival not in table or ours not in table:
                 continue
@@ -299,4 +312,4 @@ def comparisons(results: Sequence[Result], model: str, ours: str = HEAD) -> Tabl
     counts_of = [Column(name, 1, 0) for name in ("data sets", "better", "worse")]
     columns = (Column("mean gain × 100"), *counts_of, Column("p, Wilcoxon", 1, 3), Column("p, Holm", 1, 3))
     note = f"Gains are positive where {ours} is better. Holm's adjustment is over the rows of one measure."
-    return Table(f"{ours}, {model}, across data sets", note, columns, rows)
+    return Table(f"{ours}, {model or ALL}, across data sets", note, columns, rows)
