@@ -54,7 +54,7 @@ class FitConfig:
     """
 
     bases: tuple[str, ...] = ("smoothmax", "entropy", "margin")
-    betas: tuple[float, ...] = (30.0, 300.0, 3000.0)
+    betas: tuple[float, ...] = (300.0, 3000.0)
     alphas: tuple[float, ...] = ()
     folds: int = 5
     error_model: bool = True
