@@ -15,6 +15,7 @@ from aligned_entropy.report.tables import (
     Table,
     best_on_validation,
     comparisons,
+    detail_table,
     measured,
     models_of,
     pivot,
@@ -235,7 +236,7 @@ def test_latex_is_escaped_and_has_every_column(awkward):
         r"a$|$b \& c\_d 100\% \#1 \$x\$ \{y\} \textasciitilde{}z \textasciicircum{}w \textbackslash{}v $<$u$>$ *t* `s`"
     )
     assert table[0] == rf" & {name} & n \\"
-    assert table[1] == rf"{name} & \textbf{{50.00}}\,{{\scriptsize$\pm$1.00}}$^{{+}}$ & 7 \\"
+    assert table[1] == rf"{name} & \textbf{{50.00}}\,{{\scriptsize $\pm$1.00}}$^{{+}}$ & 7 \\"
     assert table[2] == r"plain & \underline{25.00}$^{-}$ & -- \\"
     assert text.isascii()
 
@@ -329,7 +330,7 @@ def test_names_are_text_wherever_they_stand(page):
 
 def test_the_page_has_a_section_for_everything(page):
     assert page.of("h2") == [
-        "Scores, m", f"Scores, n{HOSTILE}", "Scores, all models",
+        "Scores, m", f"Scores, n{HOSTILE}", "Scores, all models", "In detail, m", f"In detail, n{HOSTILE}",
         "Risk and coverage, m", "Reliability, m", "Transfer, m, trained on alpha",
         "Ablation, m", "Outlook, m", "Label efficiency, m", "Data", "What could not be measured",
         "Settings and versions",
@@ -386,6 +387,26 @@ def test_all_models_together_have_a_column_for_every_pair():
     against = comparisons(found, None).rows["ROC-AUC, against entropy"]
     assert [round(entry.value, 6) for entry in against[:4]] == [0.03, 3, 3, 0]
     assert not [part for part in sections(found[:1]) if part.title.endswith("all models")]
+
+
+def test_a_data_set_in_detail_has_intervals_and_every_column_its_own_best():
+    def with_bounds(found, width):
+        for measure in found["measures"].values():
+            measure |= {"low": measure["value"] - width, "high": measure["value"] + width}
+        return found
+
+    found = [
+        *(with_bounds(result("a", seed=seed, roc_auc=0.7 + seed / 10, ece=0.1), 0.02) for seed in (0, 1)),
+        with_bounds(result("b", roc_auc=0.8, ece=0.2), 0.01),
+        result("c", "beta", roc_auc=0.9),
+    ]
+    table = detail_table(found, "m", "alpha", ("roc_auc", "ece", "aurc"))
+    assert list(table.rows) == ["b", "a"]
+    assert [entry.place for entry in table.rows["a"][:2]] == [2, 1]
+    assert table.rows["a"][2] is None
+    assert "| a | 75.00 [73.00, 77.00] | **10.00** [8.00, 12.00] | – |" in table.markdown()
+    assert r"\underline{75.00}\,{\scriptsize [73.00, 77.00]}" in table.latex()
+    assert "means of 2 seeds" in table.note
 
 
 def section(title, found):

@@ -22,6 +22,7 @@ from .tables import (
     Table,
     comparisons,
     data_of,
+    detail_table,
     measured,
     models_of,
     pivot,
@@ -97,6 +98,7 @@ def sections(results: Sequence[Result]) -> list[Section]:
     together = [None] if len(models_of(measured(results, "scores"))) > 1 else []
     found = [
         *(_scores(results, model) for model in (*models, *together)),
+        *(_details(results, model) for model in models),
         *(_curves(measured(results, "scores", model), model) for model in models[:1]),
         *(_reliability(measured(results, "scores", model), model) for model in models[:1]),
         *(_transfer(results, model, data) for model in models for data in _trained(results, "transfer", model)),
@@ -120,6 +122,13 @@ def _scores(results: Sequence[Result], model: str | None) -> Section | None:
     open_tables = [*compared, *(score_table(results, "scores", model, measure) for measure in order)]
     text = "Scores that were measured on every data set are ranked on each; sorted by the mean of the ranks."
     return Section(f"Scores, {model or ALL}", text, open_tables, folded=len(compared) + 3)
+
+
+def _details(results: Sequence[Result], model: str) -> Section:
+    sets = sorted({data_of(result) for result in measured(results, "scores", model)})
+    text = "Every score on one data set after another, with intervals."
+    tables = [detail_table(results, model, data, FIRST) for data in sets]
+    return Section(f"In detail, {model}", text, tables, folded=1)
 
 
 def _study(results: Sequence[Result], study: str, model: str) -> Section | None:

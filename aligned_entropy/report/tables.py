@@ -41,6 +41,7 @@ class Entry:
     Attributes:
         value: mean over the seeds.
         deviation: standard deviation over them; None of a single one.
+        interval: bounds of the 95 % bootstrap interval over test texts, means over the seeds; given in place of that.
         place: 1 for the best of its column, 2 for the second best, otherwise 0.
         sign: 1 or -1 where it is significantly better or worse than softmax response, otherwise 0.
     """
@@ -49,19 +50,31 @@ class Entry:
     deviation: float | None = None
     place: int = 0
     sign: int = 0
+    interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
 class Column:
-    """A heading, and how the values below it are printed: what they are multiplied with, and their decimals."""
+    """A heading, and how the values below it are printed: what they are multiplied with, and their decimals.
+
+    Attributes:
+        lower: whether the lowest value is the best.
+    """
 
     heading: str
     scale: float = 100.0
     digits: int = 2
+    lower: bool = False
 
     def text(self, value: float) -> str:
         """A value as it is printed."""
         return f"{value * self.scale:.{self.digits}f}"
+
+    def spread(self, entry: Entry) -> str:
+        """How sure it is: bounds, or the deviation, or nothing."""
+        if entry.interval is not None:
+            return f"[{', '.join(map(self.text, entry.interval))}]"
+        return "" if entry.deviation is None else f"±{self.text(entry.deviation)}"
 
 
 @dataclass(frozen=True)
@@ -89,7 +102,7 @@ class Table:
                 "| | " + " | ".join(column.heading.translate(MARKDOWN) for column in self.columns) + " |",
                 "|---|" + "---:|" * len(self.columns),
                 *(
-                    f"| {' | '.join([name.translate(MARKDOWN), *self._marked(name, marks, signs, ' ±')])} |"
+                    f"| {' | '.join([name.translate(MARKDOWN), *self._marked(name, marks, signs, ' {}')])} |"
                     for name in self.rows
                 ),
                 "",
@@ -99,7 +112,7 @@ class Table:
     def latex(self) -> str:
         """As a LaTeX table for booktabs; the best of a column in bold, the second best underlined."""
         marks = {1: r"\textbf{{{}}}", 2: r"\underline{{{}}}", 0: "{}"}
-        signs, spread = {1: "$^{+}$", -1: "$^{-}$", 0: ""}, r"\,{\scriptsize$\pm$"
+        signs, spread = {1: "$^{+}$", -1: "$^{-}$", 0: ""}, r"\,{{\scriptsize {}}}"
         lines = [
             r"\begin{table}[t]\centering\small",
             rf"\caption{{{f'{self.title}. {self.note}'.translate(LATEX)}}}",
@@ -108,7 +121,10 @@ class Table:
             " & ".join(["", *(column.heading.translate(LATEX) for column in self.columns)]) + r" \\",
             r"\midrule",
             *(
-                " & ".join([name.translate(LATEX), *self._marked(name, marks, signs, spread, "}", "--")]) + r" \\"
+                " & ".join([name.translate(LATEX), *self._marked(name, marks, signs, spread, "--")]).replace(
+                    "±", r"$\pm$"
+                )
+                + r" \\"
                 for name in self.rows
             ),
             r"\bottomrule",
@@ -117,15 +133,16 @@ class Table:
         return "\n".join(lines) + "\n"
 
     def _marked(
-        self, name: str, places: dict[int, str], signs: dict[int, str], before: str, after: str = "", gap: str = "–"
+        self, name: str, places: dict[int, str], signs: dict[int, str], small: str, gap: str = "–"
     ) -> list[str]:
         cells = []
         for entry, column in zip(self.rows[name], self.columns, strict=True):
             if entry is None:
                 cells.append(gap)
                 continue
-            spread = "" if entry.deviation is None else f"{before}{column.text(entry.deviation)}{after}"
-            cells.append(places[entry.place].format(column.text(entry.value)) + spread + signs[entry.sign])
+            spread = column.spread(entry)
+            value = places[entry.place].format(column.text(entry.value))
+            cells.append(value + (small.format(spread) if spread else "") + signs[entry.sign])
         return cells
 
 
@@ -203,8 +220,8 @@ def pivot(
         name: [_entry(groups.get((name, heading), []), measure) for heading in headings]
         for name in dict.fromkeys(key[0] for key in groups)
     }
-    table = Table(title, _note(measure, groups), tuple(map(Column, headings)), rows)
-    return _placed(table, lower_is_better(measure))
+    columns = tuple(Column(heading, lower=lower_is_better(measure)) for heading in headings)
+    return _placed(Table(title, _note(measure, groups), columns, rows))
 
 
 def _entry(results: Sequence[Result], measure: str) -> Entry | None:
@@ -227,12 +244,12 @@ def _note(measure: str, groups: dict[tuple[str, str], list[Result]]) -> str:
     return f"{note}.{marks}"
 
 
-def _placed(table: Table, lower: bool) -> Table:
+def _placed(table: Table) -> Table:
     """The same with the best and the second best of every column marked, also those that print the same."""
     rows = {name: list(row) for name, row in table.rows.items()}
     for i, column in enumerate(table.columns):
         printed = {name: float(column.text(entry.value)) for name, row in rows.items() if (entry := row[i])}
-        best = sorted(set(printed.values()), reverse=not lower)[:2]
+        best = sorted(set(printed.values()), reverse=not column.lower)[:2]
         for name, value in printed.items():
             entry = rows[name][i]
             if entry is not None and value in best:
@@ -240,7 +257,7 @@ def _placed(table: Table, lower: bool) -> Table:
     return replace(table, rows=rows)
 
 
-def ranked(table: Table, lower: bool) -> Table:
+def ranked(table: Table) -> Table:
     """The same with the mean rank over the columns as one column more, sorted by it.
 
     Only rows without a gap are ranked; the others follow.
@@ -249,10 +266,10 @@ def ranked(table: Table, lower: bool) -> Table:
     if len(table.columns) < 2 or len(whole) < 2:
         return table
     values = [[row[i].value for row in whole.values() if row[i]] for i in range(len(table.columns))]  # type: ignore[union-attr]
-    ranks = dict(zip(whole, mean_ranks(values, lower_is_better=lower).tolist(), strict=True))
+    ranks = dict(zip(whole, mean_ranks(values, lower_is_better=table.columns[0].lower).tolist(), strict=True))
     order = sorted(table.rows, key=lambda name: ranks.get(name, np.inf))
-    heading = Column("mean rank", 1.0)
-    places = _placed(Table("", "", (heading,), {name: [Entry(ranks[name])] for name in whole}), lower=True).rows
+    heading = Column("mean rank", 1.0, lower=True)
+    places = _placed(Table("", "", (heading,), {name: [Entry(ranks[name])] for name in whole})).rows
     rows = {name: [*table.rows[name], *places.get(name, [None])] for name in order}
     return replace(table, columns=(*table.columns, heading), rows=rows)
 
@@ -261,7 +278,30 @@ def score_table(results: Sequence[Result], study: str, model: str | None, measur
     """A study's rows by data set, with mean ranks; by data set and model where no model is named."""
     found = measured(results, study, model)
     title = f"{study.capitalize()}, {model or ALL}: {MEASURES[measure]}"
-    return ranked(pivot(found, measure, title, column=_column(model)), lower_is_better(measure))
+    return ranked(pivot(found, measure, title, column=_column(model)))
+
+
+def detail_table(results: Sequence[Result], model: str, data: str, measures: Sequence[str]) -> Table:
+    """Several measures of every score on one data set, with intervals; sorted by the first of them."""
+    rows: dict[str, list[Entry | None]] = {}
+    found = [result for result in measured(results, "scores", model) if data_of(result) == data]
+    for name in dict.fromkeys(map(score_of, found)):
+        seeds = [result["measures"] for result in found if score_of(result) == name]
+        rows[name] = [_mean_interval([seed[measure] for seed in seeds if measure in seed]) for measure in measures]
+    columns = tuple(Column(MEASURES[measure], lower=lower_is_better(measure)) for measure in measures)
+    count = len({result["cell"]["seed"] for result in found})
+    note = f"In hundredths, with 95 % bootstrap intervals over the test texts; means of {count} seeds."
+    sign = 1 if columns[0].lower else -1
+    order = sorted(rows, key=lambda name: sign * entry.value if (entry := rows[name][0]) else np.inf)
+    return _placed(Table(f"Scores, {model}, {data}", note, columns, {name: rows[name] for name in order}))
+
+
+def _mean_interval(seeds: Sequence[dict[str, float | None]]) -> Entry | None:
+    whole = [[seed[part] for part in ("value", "low", "high")] for seed in seeds if None not in seed.values()]
+    if not whole:
+        return None
+    value, low, high = np.mean(np.array(whole, dtype=np.float64), axis=0).tolist()
+    return Entry(value, interval=(low, high))
 
 
 def _column(model: str | None) -> Callable[[Result], str]:
