@@ -9,10 +9,7 @@ from test_report import HOSTILE, Page
 from aligned_entropy.errors import DataError
 from aligned_entropy.evaluation import HEAD
 from aligned_entropy.report.results import latex, markdown, sections, write_results
-from aligned_entropy.report.tables import (
-    Column,
-    Entry,
-    Table,
+from aligned_entropy.report.summary import (
     best_on_validation,
     comparisons,
     detail_table,
@@ -22,6 +19,7 @@ from aligned_entropy.report.tables import (
     read_results,
     score_table,
 )
+from aligned_entropy.report.tables import Column, Entry, Table
 
 ENTROPY, RESPONSE, REFERENCE = "entropy", "softmax response", f"{HEAD} + reference"
 

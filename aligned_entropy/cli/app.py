@@ -336,7 +336,7 @@ def report(
 ) -> None:
     """Make one self-contained page of the results of a benchmark: tables, curves, settings."""
     from ..report import results as page
-    from ..report.tables import read_results
+    from ..report.summary import read_results
 
     found = read_results(results)
     for path, write in ((markdown, page.markdown), (latex, page.latex)):

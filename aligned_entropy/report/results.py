@@ -12,14 +12,10 @@ import numpy as np
 from ..evaluation import HEAD
 from .figures import heat_map, looks, reliability_figure, risk_figure, size_figure, to_html
 from .html import write_page
-from .tables import (
+from .summary import (
     ALL,
-    MARKDOWN,
     MEASURES,
-    Column,
-    Entry,
     Result,
-    Table,
     comparisons,
     data_of,
     detail_table,
@@ -29,6 +25,7 @@ from .tables import (
     score_of,
     score_table,
 )
+from .tables import MARKDOWN, Column, Entry, Table
 
 REFERENCE = f"{HEAD} + reference"
 FIRST = ("roc_auc", "aurc", "ece", "ece_platt", "ece_isotonic")  # shown open; the other measures are folded
@@ -60,7 +57,7 @@ def write_results(path: str | Path, results: Sequence[Result], title: str) -> Pa
 
     Args:
         path: of the page; missing folders are made, an old page is replaced.
-        results: as :func:`aligned_entropy.report.tables.read_results` gives them.
+        results: as :func:`aligned_entropy.report.summary.read_results` gives them.
         title: of the page.
 
     Returns:
