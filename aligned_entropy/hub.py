@@ -240,7 +240,7 @@ for row in classifier.predict(["some text"]):
 |---|---|
 {rows}
 Method: ALIEN, arXiv 2505.15443. Valid for texts like those that it was calibrated on; measure it on your own before
-relying on it.
+relying on it. The head may hold projected hidden vectors and labels of the texts that it was fitted on, never the texts.
 """
 
 
