@@ -40,7 +40,7 @@ def calibration_set(
     head: AlignedEntropyHead, hidden: Any, labels: Any, logits: Any, folds: int, seed: int
 ) -> CalibrationSet:
     """Everything as tensors on the CPU, or an error that says why no head can come of it."""
-    hidden = _matrix("hidden", hidden, head.width)
+    hidden = _vectors("hidden", hidden, head.width)
     labels = _labels(labels, len(hidden), head.classes)
     if logits is None:
         with torch.no_grad():
@@ -83,12 +83,17 @@ def calibration_set(
     return CalibrationSet(hidden, logits, labels, predicted, errors, fold)
 
 
-def _tensor(values: Any) -> Tensor:
-    return values.detach().cpu() if isinstance(values, Tensor) else torch.tensor(np.asarray(values))
+def _tensor(name: str, values: Any) -> Tensor:
+    if isinstance(values, Tensor):
+        return values.detach().cpu()
+    try:
+        return torch.tensor(np.asarray(values))
+    except (TypeError, ValueError) as error:  # strings, None, rows of different lengths
+        raise CalibrationError(f"{name} must be an array of numbers: {error}") from error
 
 
 def _matrix(name: str, values: Any, width: int) -> Tensor:
-    matrix = _tensor(values).float()
+    matrix = _tensor(name, values).float()
     if matrix.dim() != 2 or matrix.shape[1] != width:
         raise CalibrationError(f"{name} must be [N, {width}] for this classification module, not {list(matrix.shape)}.")
     broken = ~matrix.isfinite().all(1)
@@ -98,11 +103,22 @@ def _matrix(name: str, values: Any, width: int) -> Tensor:
             f"{name} holds NaN or infinity in {int(broken.sum())} of {len(matrix)} rows, the first is row {row}: "
             "a half-precision model may have overflowed; run it in float32 or bfloat16."
         )
+    if not len(matrix):
+        raise CalibrationError(f"{name} has no rows: there is nothing to fit a head on.")
+    return matrix
+
+
+def _vectors(name: str, values: Any, width: int) -> Tensor:
+    matrix = _matrix(name, values, width)
+    if torch.equal(matrix, matrix[:1].expand_as(matrix)):
+        raise CalibrationError(
+            f"all {len(matrix)} rows of {name} are the same vector: check that the texts differ and are not empty."
+        )
     return matrix
 
 
 def _labels(values: Any, count: int, classes: int) -> Tensor:
-    labels = _tensor(values)
+    labels = _tensor("labels", values)
     if labels.shape != (count,):
         raise CalibrationError(f"labels must be [{count}], one for every hidden vector, not {list(labels.shape)}.")
     if labels.is_floating_point() and not torch.equal(labels, labels.round()):
@@ -119,7 +135,7 @@ def _labels(values: Any, count: int, classes: int) -> Tensor:
 
 def checked_reference(hidden: Any, labels: Any, data: CalibrationSet) -> tuple[Tensor, Tensor]:
     """Hidden vectors and labels of a reference, checked against the calibration set; a large overlap is called out."""
-    known = _matrix("reference hidden", hidden, data.hidden.shape[1])
+    known = _vectors("reference hidden", hidden, data.hidden.shape[1])
     if len(known) <= NEAR:
         raise CalibrationError(f"a reference of {len(known)} vectors is too small; more than {NEAR} are needed.")
     shared = {row.tobytes() for row in known.numpy()} & {row.tobytes() for row in data.hidden.numpy()}

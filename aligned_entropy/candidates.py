@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +19,7 @@ from .calibration import CalibrationSet
 from .error_model import ErrorModel, logit_signals
 from .head import AlignedEntropyHead
 from .metrics import ece
-from .reference import Reference
+from .reference import Reference, principal_axes
 from .scoring import BASE_SCORES
 from .stats import Interval, auc_interval, averaging_weights, paired_auc
 
@@ -208,7 +209,7 @@ def _kept(
     """A score, its order as it is, with a calibration fitted on out-of-fold scores."""
     nothing = log_u.new_zeros(len(log_u), 0)
     head.error_model = ErrorModel(head.classes)
-    calibrated = _out_of_fold(head.error_model, log_u, nothing, data)
+    calibrated = _out_of_fold(head.error_model, log_u, nothing, nothing.expand(data.folds, -1, -1), data)
     head.error_model.fit(log_u, nothing, data.logits, data.errors)
     return Scored(_candidate(head, name, log_u, calibrated, settings, data), log_u, log_u, calibrated, head)
 
@@ -231,13 +232,13 @@ def _probability(odds: Tensor) -> NDArray[np.float64]:
 
 
 def _out_of_fold(
-    model: ErrorModel, log_u: Tensor, signals: Tensor, data: CalibrationSet, penalty: float = 0.0
+    model: ErrorModel, log_u: Tensor, signals: Tensor, nested: Tensor, data: CalibrationSet, penalty: float = 0.0
 ) -> Tensor:
-    """Logits ``[N]`` of error models that were not fitted on the row."""
+    """Logits ``[N]`` of error models that know nothing of the row: see :class:`LookUp` for signals and nested ones."""
     result = torch.empty(len(log_u))
     for k in range(data.folds):
         train, test = data.fold != k, data.fold == k
-        model.fit(log_u[train], signals[train], data.logits[train], data.errors[train], penalty)
+        model.fit(log_u[train], nested[k, train], data.logits[train], data.errors[train], penalty)
         result[test] = model.combine(log_u[test], signals[test], data.predicted[test])
     return result
 
@@ -248,36 +249,49 @@ class LookUp:
 
     Attributes:
         reference: for new texts.
-        signals: of the calibration texts ``[N, S]``, each from a reference that does not hold it.
+        signals: of the calibration texts ``[N, S]``, each from a reference that holds no text of its fold.
+        nested: the same from references that hold no text of fold k either, ``[K, N, S]``: what a model may be fitted
+            on that is tested on fold k. Only rows of other folds count.
     """
 
     reference: Reference
     signals: Tensor
+    nested: Tensor
 
 
 def among_calibration(data: CalibrationSet, seed: int) -> LookUp:
     """Where a text stands among the calibration texts, of which errors are known; a row among those of other folds."""
-    classes = data.logits.shape[1]
-    whole = Reference.fit(data.hidden, data.labels, classes, data.errors, seed)
-    signals = data.hidden.new_empty(len(data.hidden), len(whole.prior))
-    for k in range(data.folds):
-        others, own = data.fold != k, data.fold == k
-        held_out = Reference.fit(data.hidden[others], data.labels[others], classes, data.errors[others], seed)
-        signals[own] = held_out(data.hidden[own], data.predicted[own])
-    return LookUp(whole, signals)
+    axes = principal_axes(data.hidden)
+
+    def without(*folds: int) -> Reference:
+        kept = ~torch.isin(data.fold, torch.tensor(folds))
+        rows = data.hidden[kept], data.labels[kept]
+        return Reference.fit(*rows, data.logits.shape[1], data.errors[kept], seed, axes)
+
+    whole = without()
+    nested = torch.full((data.folds, len(data.hidden), len(whole.prior)), torch.nan)
+    for j, k in itertools.combinations_with_replacement(range(data.folds), 2):
+        held_out = without(j, k)
+        for tested, fold in {(j, k), (k, j)}:
+            own = data.fold == fold
+            nested[tested, own] = held_out(data.hidden[own], data.predicted[own])
+    return LookUp(whole, nested[data.fold, torch.arange(len(data.fold))], nested)
 
 
 def among_training(data: CalibrationSet, reference: tuple[Tensor, Tensor], seed: int) -> LookUp:
     """Where a text stands among the classifier's training texts, hidden vectors ``[R, D]`` and labels ``[R]``."""
     known = Reference.fit(*reference, data.logits.shape[1], seed=seed)
-    return LookUp(known, known(data.hidden, data.predicted))
+    signals = known(data.hidden, data.predicted)
+    return LookUp(known, signals, signals.expand(data.folds, -1, -1))
 
 
 def with_error_model(start: Scored, name: str, look_ups: Sequence[LookUp], data: CalibrationSet, seed: int) -> Scored:
     """A score with an error model on top: the average over penalties, by out-of-fold likelihood."""
     model = ErrorModel(data.logits.shape[1], tuple(one.reference for one in look_ups))
-    signals = torch.cat([logit_signals(data.logits), *(one.signals for one in look_ups)], 1)
-    logits = [_out_of_fold(model, start.log_u, signals, data, penalty) for penalty in PENALTIES]
+    shape = logit_signals(data.logits)
+    signals = torch.cat([shape, *(one.signals for one in look_ups)], -1)
+    nested = torch.cat([shape.expand(data.folds, -1, -1), *(one.nested for one in look_ups)], -1)
+    logits = [_out_of_fold(model, start.log_u, signals, nested, data, penalty) for penalty in PENALTIES]
     shares = dict(zip(PENALTIES, _shares(logits, data, seed), strict=True))
     calibrated = torch.stack(logits, 1) @ torch.tensor(list(shares.values()))
     head = copy.deepcopy(start.head)
@@ -305,7 +319,7 @@ def choose(scored: Sequence[Scored], before: Scored, data: CalibrationSet, belie
         f"ROC-AUC {gain:+.4f} ± {deviation:.4f} against {before.candidate.name}, cross-validated; "
         f"with {belief} on other data sets that is {expected:+.4f} expected"
     )
-    if expected > 0:
+    if expected > 0 and gain > -deviation:  # a belief has no say where it was found wrong
         return best, f"{facts}."
     return before, f"The best other candidate, {best.candidate.name}, promises nothing ({facts}); the score is kept."
 

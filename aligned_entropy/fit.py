@@ -51,6 +51,9 @@ class FitConfig:
         schedule: None for the cross-validated full-batch fit; the published mini-batch training otherwise.
         calibrated: whether the head's uncertainty is the calibrated probability or the copy's own score.
         seed: of folds, batches and which reference vectors are kept.
+
+    Raises:
+        ValueError: an unknown base score, or fewer than 3 folds.
     """
 
     bases: tuple[str, ...] = ("smoothmax", "entropy", "margin")
@@ -81,8 +84,8 @@ class FitConfig:
         unknown = [base for base in self.bases if base not in BASE_SCORES]
         if unknown or not self.bases:
             raise ValueError(f"bases={self.bases!r}: the base scores are {', '.join(BASE_SCORES)}.")
-        if self.folds < 2:
-            raise ValueError(f"folds={self.folds}: cross-validation needs at least 2.")
+        if self.folds < 3:
+            raise ValueError(f"folds={self.folds}: cross-validation needs at least 3.")
 
 
 @dataclass(frozen=True)

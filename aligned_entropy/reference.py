@@ -44,7 +44,13 @@ class Reference(nn.Module):
 
     @classmethod
     def fit(
-        cls, hidden: Tensor, labels: Tensor, classes: int, errors: Tensor | None = None, seed: int = 0
+        cls,
+        hidden: Tensor,
+        labels: Tensor,
+        classes: int,
+        errors: Tensor | None = None,
+        seed: int = 0,
+        axes: Tensor | None = None,
     ) -> Reference:
         """The statistics of R vectors.
 
@@ -54,12 +60,9 @@ class Reference(nn.Module):
             classes: number of classes C.
             errors: ``[R]``, 1 where the model was wrong on the vector; only known on held-out texts.
             seed: which vectors are kept, where there are more than 10 000.
+            axes: to project on, :func:`principal_axes` of the vectors by default.
         """
-        moment = torch.zeros(hidden.shape[1], hidden.shape[1], dtype=torch.float64)
-        for rows in hidden.split(8192):
-            unit = F.normalize(rows.double(), dim=1)
-            moment += unit.T @ unit
-        axes = torch.linalg.eigh(moment).eigenvectors[:, -DIMENSIONS:].float()
+        axes = principal_axes(hidden) if axes is None else axes
         points = torch.cat([F.normalize(rows.float(), dim=1) @ axes for rows in hidden.split(8192)]).double()
         counts = torch.bincount(labels, minlength=classes).double()
         sums = torch.zeros(classes, points.shape[1], dtype=torch.float64).index_add_(0, labels, points)
@@ -124,6 +127,15 @@ class Reference(nn.Module):
             wrong = self.point_errors[index].float()
             columns += [wrong[:, :NEAR].mean(1), wrong.mean(1)]
         return torch.stack(columns, -1)
+
+
+def principal_axes(hidden: Tensor) -> Tensor:
+    """The leading directions ``[D, at most 128]`` of vectors ``[R, D]`` that are scaled to length one."""
+    moment = torch.zeros(hidden.shape[1], hidden.shape[1], dtype=torch.float64)
+    for rows in hidden.split(8192):
+        unit = F.normalize(rows.double(), dim=1)
+        moment += unit.T @ unit
+    return torch.linalg.eigh(moment).eigenvectors[:, -DIMENSIONS:].float()
 
 
 def _signed_root(values: Tensor) -> Tensor:

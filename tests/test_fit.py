@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ from scenarios import blind_spot, calibrated, class_bias, worn
 from torch import nn
 
 from aligned_entropy import CalibrationError, FitConfig, fit_head
-from aligned_entropy.candidates import NEGLIGIBLE, Belief
+from aligned_entropy.calibration import calibration_set
+from aligned_entropy.candidates import NEGLIGIBLE, Belief, among_calibration
+from aligned_entropy.head import AlignedEntropyHead
 from aligned_entropy.metrics import ece, roc_auc
 from aligned_entropy.published import Schedule
 from aligned_entropy.scoring import log_entropy, log_smoothmax
@@ -223,6 +226,11 @@ def bad(change):
         (lambda s, h, y, z: (h, y + 3, z), "outside 0 … 3"),
         (lambda s, h, y, z: (h, y - 2, z), "outside 0 … 3"),
         (lambda s, h, y, z: (h, y[:-1], z), r"labels must be \[300\]"),
+        (lambda s, h, y, z: (h, ["good"] * 300, z), "labels must be an array of numbers"),
+        (lambda s, h, y, z: (h, [None] * 300, z), "labels must be an array of numbers"),
+        (lambda s, h, y, z: ([[0.0] * 12, [0.0]], y, z), "hidden must be an array of numbers"),
+        (lambda s, h, y, z: (h[:0], y[:0], z[:0]), "hidden has no rows"),
+        (lambda s, h, y, z: (h[:1].expand(300, 12), y, z), "all 300 rows of hidden are the same vector"),
         (lambda s, h, y, z: (h, y.float() + 0.5, z), "whole numbers"),
         (lambda s, h, y, z: (h[:, :5], y, z), r"hidden must be \[N, 12\]"),
         (lambda s, h, y, z: (h, y, z[:-1]), "299 rows of logits for 300"),
@@ -240,7 +248,7 @@ def test_memorised_data_is_called_out():
     labels = scenario.logits.argmax(-1)
     labels[:12] = (labels[:12] + 1) % 4
     with pytest.warns(UserWarning, match="only 0.40% of the calibration texts.*held-out"):
-        fit_head(scenario.classifier, scenario.hidden, labels, config=FitConfig(folds=2, betas=(), error_model=False))
+        fit_head(scenario.classifier, scenario.hidden, labels, config=FitConfig(folds=3, betas=(), error_model=False))
 
 
 def test_labels_in_another_order_are_called_out():
@@ -248,7 +256,7 @@ def test_labels_in_another_order_are_called_out():
     answers = scenario.logits.argmax(-1)
     labels = torch.where(torch.arange(600) < 40, answers, (answers + 1) % 4)
     with pytest.warns(UserWarning, match="less than guessing"):
-        fit_head(scenario.classifier, scenario.hidden, labels, config=FitConfig(folds=2, betas=(), error_model=False))
+        fit_head(scenario.classifier, scenario.hidden, labels, config=FitConfig(folds=3, betas=(), error_model=False))
 
 
 def test_a_reference_that_holds_the_calibration_texts_is_called_out():
@@ -259,8 +267,15 @@ def test_a_reference_that_holds_the_calibration_texts_is_called_out():
             scenario.hidden,
             scenario.labels,
             reference=(scenario.hidden, scenario.labels),
-            config=FitConfig(folds=2, betas=()),
+            config=FitConfig(folds=3, betas=()),
         )
+
+
+def test_a_reference_of_one_vector_is_refused():
+    scenario = calibrated(300)
+    same = torch.ones(100, 12), torch.arange(100) % 4
+    with pytest.raises(CalibrationError, match="all 100 rows of reference hidden are the same"):
+        fit_head(scenario.classifier, scenario.hidden, scenario.labels, reference=same)
 
 
 def test_a_healthy_set_fits_without_a_warning():
@@ -270,7 +285,34 @@ def test_a_healthy_set_fits_without_a_warning():
         fit_head(scenario.classifier, scenario.hidden, scenario.labels, config=FitConfig(**FAST))
 
 
-@pytest.mark.parametrize("changes", [{"bases": ("variance",)}, {"bases": ()}, {"folds": 1}])
+@pytest.mark.parametrize("changes", [{"bases": ("variance",)}, {"bases": ()}, {"folds": 2}])
 def test_configs_that_mean_nothing_are_refused(changes):
     with pytest.raises(ValueError, match=r"bases|folds"):
         FitConfig(**changes)
+
+
+def test_a_model_that_is_tested_on_a_fold_is_fitted_on_signals_that_know_nothing_of_it():
+    scenario = blind_spot(200)
+    data = calibration_set(AlignedEntropyHead(scenario.classifier), scenario.hidden, scenario.labels, None, 3, 0)
+    look_up = among_calibration(data, 0)
+    for k in range(3):
+        turned = replace(data, errors=torch.where(data.fold == k, 1 - data.errors, data.errors))
+        other = among_calibration(turned, 0)
+        train = data.fold != k
+        assert torch.equal(other.nested[k, train], look_up.nested[k, train])
+        assert not torch.equal(other.signals[train], look_up.signals[train])
+        assert torch.equal(other.signals[~train], look_up.signals[~train])  # of a text of fold k: its fold is left out
+
+
+def test_errors_at_random_are_not_found():
+    """Cross-validation of noise is fair: as often above one half as below."""
+    found = []
+    for seed in range(20):
+        generator = torch.Generator().manual_seed(seed)
+        hidden, labels = torch.randn(200, 8, generator=generator), torch.randint(3, (200,), generator=generator)
+        config = FitConfig(folds=4, betas=(), bases=("smoothmax",))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # fewer right than guessing, by chance
+            summary = fit_head(nn.Linear(8, 3).requires_grad_(False), hidden, labels, config=config).summary
+        found += [c.roc_auc.value for c in summary.candidates if c.name.endswith("neighbours")]
+    assert np.mean(found) == pytest.approx(0.5, abs=3 * np.std(found) / len(found) ** 0.5)
