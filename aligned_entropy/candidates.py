@@ -45,6 +45,14 @@ class Belief:
         weight, own = self.deviation**-2, deviation**-2
         return (weight * self.mean + own * gain) / (weight + own)
 
+    def bar(self, deviation: float) -> float:
+        """What has to be measured, with a standard error, for the belief to count.
+
+        No loss of a standard error; and where texts are so few that the error is over twice the belief's own, a gain of
+        one: a model that is fitted on them may be worse than those that the belief comes from.
+        """
+        return deviation if deviation > 2 * self.deviation else -deviation
+
     def __str__(self) -> str:
         return f"{self.mean:+.3f} ± {self.deviation:.3f}"
 
@@ -319,9 +327,9 @@ def choose(scored: Sequence[Scored], before: Scored, data: CalibrationSet, belie
         f"ROC-AUC {gain:+.4f} ± {deviation:.4f} against {before.candidate.name}, cross-validated; "
         f"with {belief} on other data sets that is {expected:+.4f} expected"
     )
-    if expected > 0 and gain > -deviation:  # a belief has no say where it was found wrong
+    if expected > 0 and gain > belief.bar(deviation):
         return best, f"{facts}."
-    return before, f"The best other candidate, {best.candidate.name}, promises nothing ({facts}); the score is kept."
+    return before, f"The best other candidate, {best.candidate.name}, is not taken ({facts}); the score is kept."
 
 
 def _gain(one: Scored, other: Scored, data: CalibrationSet) -> tuple[float, float]:

@@ -168,6 +168,21 @@ def test_a_belief_counts_where_the_texts_say_little():
     assert belief.after(-0.02, 0.0) == -0.02
 
 
+def test_a_belief_does_not_stand_against_a_loss_nor_for_a_handful_of_texts():
+    belief = Belief(0.01, 0.01)
+    assert belief.bar(0.015) == -0.015
+    assert belief.bar(0.05) == 0.05
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_few_texts_of_a_model_that_knows_itself_keep_the_score(seed):
+    scenario = calibrated(100, classes=3, seed=seed)
+    result = fit_head(scenario.classifier, scenario.hidden, scenario.labels, config=FitConfig(**FAST))
+    summary = result.summary
+    if summary.chosen.trained:  # only where it was measured to be better
+        assert summary.chosen.roc_auc.value > summary.before.roc_auc.value
+
+
 @pytest.mark.parametrize(("mean", "trained"), [(1.0, True), (-1.0, False)])
 def test_the_belief_decides_if_it_is_sure(mean, trained):
     scenario = class_bias(600)

@@ -157,7 +157,6 @@ ABLATION: dict[str, Build] = {
     "default: without calibrated output": _variant(_with(DEFAULT, calibrated=False)),
     "default: without choice of base score": _variant(_with(DEFAULT, bases=("entropy",))),
     "default: cross-validation alone decides": _variant(_with(DEFAULT, belief=Belief(0.0, 1e3))),
-    "default: always the error model": _variant(_with(DEFAULT, belief=Belief(1.0, 1e-6))),
     "default: permuted errors": _variant(DEFAULT, permuted=True),
     "default + reference": _variant(DEFAULT, reference=True),
 }
