@@ -18,8 +18,10 @@ from .evaluation import Contender
 from .head import AlignedEntropyHead
 from .maps import Maps
 from .scores import SCORES
+from .scoring import BASE_SCORES
 
 FORMAT = 1
+CONFIG = ("library", "base", "calibrated", "classes", "backbone", "fit", "rivals")  # what a config must have
 ERROR_MODEL, PROBE, MAPS, RIVALS = "error_model.", "probe.", "maps.", "rivals."  # prefixes of tensors
 
 
@@ -77,7 +79,7 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     """The ``config.json`` of a saved head.
 
     Raises:
-        HeadMismatchError: the folder holds no head, or one of a later format.
+        HeadMismatchError: the folder holds no head, a damaged one, or one of a later format.
     """
     path = Path(folder) / "config.json"
     if not path.is_file() or not (Path(folder) / "head.safetensors").is_file():
@@ -89,6 +91,11 @@ def read_config(folder: str | Path) -> dict[str, Any]:
         raise HeadMismatchError(f"{path} is not the config of a head ({type(error).__name__}: {error}).") from error
     if not known:
         raise HeadMismatchError(f"{path} has format {config['format']}, this version reads up to {FORMAT}: update it.")
+    absent = [name for name in CONFIG if name not in config]
+    if absent:
+        raise HeadMismatchError(f"{path} is not the config of a head: it has no {', '.join(absent)}; save it again.")
+    if config["base"] not in BASE_SCORES:
+        raise HeadMismatchError(f"{path} names the base score {config['base']!r}; there are {', '.join(BASE_SCORES)}.")
     return config
 
 
@@ -144,11 +151,14 @@ def _maps(tensors: dict[str, Tensor]) -> Maps | None:
 
 def describe_head(folder: str | Path) -> dict[str, Any]:
     """What is in a saved head, for people: base score, size, backbone, fit, tensors."""
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
     config = read_config(folder)
-    with safe_open(Path(folder) / "head.safetensors", "pt") as file:
-        shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+    try:
+        with safe_open(Path(folder) / "head.safetensors", "pt") as file:
+            shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise HeadMismatchError(f"{folder}/head.safetensors is damaged: {error}") from error
     copied = sum(math.prod(shape) for name, shape in shapes.items() if name.startswith("classifier."))
     return {
         "format": config["format"],
@@ -240,7 +250,8 @@ for row in classifier.predict(["some text"]):
 |---|---|
 {rows}
 Method: ALIEN, arXiv 2505.15443. Valid for texts like those that it was calibrated on; measure it on your own before
-relying on it. The head may hold projected hidden vectors and labels of the texts that it was fitted on, never the texts.
+relying on it. The head may hold projected hidden vectors and labels of the texts that it was fitted on, never the
+texts.
 """
 
 
