@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from aligned_entropy.cli import main
 from aligned_entropy.cli.app import app
 from aligned_entropy.cli.predict import Job, run
 from aligned_entropy.data import load_outputs
+from aligned_entropy.errors import AlignedEntropyError
 from aligned_entropy.evaluation import SIMPLE
 from aligned_entropy.metrics import CALIBRATION, RANKING
 from aligned_entropy.scores import SCORES
@@ -239,14 +241,46 @@ def test_evaluate_takes_a_calibration_set_with_next_to_no_errors(workplace, tmp_
         assert {"aligned entropy", "linear probe", "MLP probe"} <= set(found["skipped"])
 
 
+def damaged(workplace, folder):
+    """Models and heads with something missing."""
+    (folder / "empty").mkdir()
+    for kind, file in (("model", "model.safetensors"), ("head", "head.safetensors")):
+        cut = folder / ("cut" if kind == "model" else "cut-head")
+        shutil.copytree(workplace / kind, cut)
+        (cut / file).write_bytes((cut / file).read_bytes()[:1000])
+    for name, kind, change in (
+        ("strange", "model", {"model_type": "strange"}),
+        ("base-head", "head", {"base": "strange"}),
+        ("bare-head", "head", {"backbone": None}),
+    ):
+        shutil.copytree(workplace / kind, folder / name)
+        config = json.loads((folder / name / "config.json").read_text()) | change
+        config = {key: value for key, value in config.items() if value is not None}
+        (folder / name / "config.json").write_text(json.dumps(config))
+
+
 def test_work_that_fails_is_1_with_one_line(workplace, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # the command sets its own
+    damaged(workplace, tmp_path)
     for arguments in (
         ("fit", "nosuchmodel", workplace / "test.jsonl", "-o", tmp_path / "h"),
         ("fit", workplace / "model", tmp_path / "gone.csv", "-o", tmp_path / "h"),
         ("predict", workplace / "model", tmp_path / "gone.jsonl"),
         ("inspect", workplace / "model"),
-        ("predict", workplace / "model", workplace / "test.jsonl", "-o", tmp_path / "out.docx"),
+        ("predict", workplace / "model", workplace / "test.jsonl", "-o", tmp_path / "gone" / "out.csv"),
+        ("predict", workplace / "model", workplace / "test.jsonl", "--text-column", "texts"),
+        ("predict", workplace / "model", workplace / "test.jsonl", "--device", "foo"),
+        ("predict", workplace / "model", workplace / "test.jsonl", "--device", "cuda:99"),
+        ("predict", workplace / "model", workplace / "test.jsonl", "--max-length", "33"),
+        ("predict", tmp_path / "cut", workplace / "test.jsonl"),
+        ("predict", tmp_path / "strange", workplace / "test.jsonl"),
+        ("predict", tmp_path / "empty", workplace / "test.jsonl"),
+        ("inspect", tmp_path / "cut-head"),
+        ("inspect", tmp_path / "base-head"),
+        ("predict", workplace / "model", workplace / "test.jsonl", "--head", tmp_path / "bare-head"),
+        ("train", workplace / "model", workplace / "train.jsonl", "-o", workplace / "test.jsonl"),
+        ("fit", workplace / "model", workplace / "train.jsonl", "-o", workplace / "test.jsonl"),
+        ("evaluate", workplace / "model", workplace / "test.jsonl", "-o", tmp_path / "gone" / "x.json"),
     ):
         monkeypatch.setattr(sys, "argv", ["alien", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
@@ -255,6 +289,47 @@ def test_work_that_fails_is_1_with_one_line(workplace, tmp_path, monkeypatch, ca
         printed = [line for line in capsys.readouterr().err.splitlines() if line and "Loading weights" not in line]
         assert len(printed) == 1, printed
         assert printed[0].startswith("alien: ")
+
+
+def test_a_traceback_is_there_for_who_asks(workplace, monkeypatch):
+    arguments = ["predict", workplace / "model", workplace / "test.jsonl", "--device", "foo"]
+    monkeypatch.setattr(sys, "argv", ["alien", *map(str, arguments)])
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    monkeypatch.setenv("ALIEN_TRACEBACK", "1")
+    with pytest.raises(AlignedEntropyError, match="no device 'foo'"):
+        main()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["predict", "{model}", "{test}", "-o", "out.docx"], "out.docx"),
+        (["predict", "{model}", "{test}", "-o", "out.txt"], "out.txt"),
+        (["predict", "{model}", "-", "--input-format", "parquet"], "stdin"),
+        (["fit", "{model}", "{test}", "-o", "head", "--seed", "-1"], "--seed"),
+        (["fit", "{model}", "{test}", "-o", "head", "--preset", "paper", "--reference", "{test}"], "--reference"),
+        (["train", "{model}", "{test}", "-o", "trained", "--learning-rate", "0"], "not a positive number"),
+        (["train", "{model}", "{test}", "-o", "trained", "--learning-rate", "-1"], "not a positive number"),
+    ],
+)
+def test_bad_usage_is_2_before_any_work(workplace, tmp_path, monkeypatch, arguments, said):
+    monkeypatch.chdir(tmp_path)
+    paths = {"model": workplace / "model", "test": workplace / "test.jsonl"}
+    done = in_process(*(argument.format(**paths) for argument in arguments))
+    assert done.exit_code == 2, done.output
+    assert said in done.stderr
+    assert [path.name for path in tmp_path.iterdir() if path.suffix or path.name == "head"] == []
+
+
+def test_predict_into_a_pipe_that_closes(workplace, tmp_path):
+    many_rows(tmp_path / "in.jsonl", 5000)
+    code = "from aligned_entropy.cli import main; main()"
+    command = [sys.executable, "-c", code, "predict", str(workplace / "model"), str(tmp_path / "in.jsonl")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert json.loads(process.stdout.readline())["predicted_label"] in sentiment.NAMES
+        process.stdout.close()
+        printed = process.stderr.read()
+    assert not [line for line in printed.splitlines() if line and "Loading weights" not in line]
 
 
 BAD = [

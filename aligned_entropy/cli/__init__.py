@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 
 def main() -> None:
-    """Run the command line; errors of this package become one line on stderr."""
+    """Run the command line; whatever goes wrong becomes one line on stderr, unless ``ALIEN_TRACEBACK=1``."""
     import warnings
 
     from ..errors import AlignedEntropyError
@@ -15,8 +16,15 @@ def main() -> None:
     warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
     try:
         app()
-    except (AlignedEntropyError, OSError) as error:
-        print(f"alien: {error}", file=sys.stderr)
-        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:  # whoever reads the answers has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the interpreter flushes stdout once more
+        sys.exit(1)
+    except Exception as error:
+        if os.environ.get("ALIEN_TRACEBACK") == "1":
+            raise
+        message = " ".join(str(error).split())
+        known = isinstance(error, (AlignedEntropyError, OSError)) and message
+        print(f"alien: {message if known else f'{type(error).__name__}: {message}'}", file=sys.stderr)
+        sys.exit(1)

@@ -3,90 +3,40 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
-if TYPE_CHECKING:
-    from ..classifier import UncertainClassifier
+from .options import (
+    DATA_HELP,
+    AsJson,
+    Data,
+    Device,
+    Head,
+    LabelColumn,
+    LabelMap,
+    MaxLength,
+    Model,
+    Module,
+    Seed,
+    TextColumn,
+    check_folder,
+    check_output,
+    features,
+    load,
+    positive,
+    progress_bar,
+    quiet_libraries,
+)
 
 app = typer.Typer(
-    help="Know when a Hugging Face classifier is wrong.",
+    help="Know when a Hugging Face classifier is wrong. ALIEN_TRACEBACK=1 shows where an error came from.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-DATA_HELP = (
-    "CSV, TSV, JSON Lines or Parquet file; a folder with one file a split; an embedded name "
-    "(20newsgroups, rotten-tomatoes); a folder of ALIEN_DATA; or a hub id. NAME:SPLIT takes one split."
-)
-Model = Annotated[str, typer.Argument(help="A trained sequence classifier: path or hub id, PEFT adapters included.")]
-Data = Annotated[str, typer.Argument(help=DATA_HELP)]
-Head = Annotated[str | None, typer.Option(help="Path or hub id of a fitted head.")]
-MaxLength = Annotated[int | None, typer.Option(help="Tokens a text at most; longer ones are truncated.", min=2)]
-Device = Annotated[str | None, typer.Option(help="cuda, cpu, …; the GPU if there is one by default.")]
-Module = Annotated[
-    str | None, typer.Option(help="Path of the module whose output is the logits, if not found by name.")
-]
-TextColumn = Annotated[str | None, typer.Option(help="Column with the texts; found by its usual names by default.")]
-LabelColumn = Annotated[str | None, typer.Option(help="Column with the labels; likewise.")]
-LabelMap = Annotated[
-    str | None, typer.Option(help="Labels of the data to those of the model: pos=POSITIVE,neg=NEGATIVE.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
-
-
-@contextmanager
-def progress_bar(what: str, total: int | None) -> Iterator[Callable[[int], object]]:
-    """A progress bar on stderr if that is a terminal; nothing in a pipe."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda done: bar.advance(task, done)
-
-
-def quiet_libraries() -> None:
-    """Keep the bars and reports of transformers and datasets out of the answer; both read this when imported."""
-    import os
-
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-
-
-def load(
-    model: str, head: str | None, max_length: int | None, device: str | None, classification_module: str | None
-) -> UncertainClassifier:
-    """A classifier as the options say."""
-    from ..classifier import UncertainClassifier
-
-    quiet_libraries()
-    return UncertainClassifier.from_pretrained(
-        model, head=head, max_length=max_length, device=device, classification_module=classification_module
-    )
-
-
-def features(
-    classifier: UncertainClassifier, data: str, what: str, columns: dict[str, Any], extras: Collection[str] = ()
-) -> Any:
-    """Features of labelled texts, with a progress bar."""
-    from ..data import labeled_texts, load_data
-    from ..data.labels import parse_label_map
-
-    known = {**columns, "label_map": parse_label_map(columns["label_map"])}
-    texts = labeled_texts(load_data(data), classifier.label_names, **known)
-    with progress_bar(what, len(texts) * (1 + len(extras))) as progress:
-        return classifier.features(texts, progress, extras=extras)
 
 
 @app.command()
@@ -97,7 +47,9 @@ def train(
     lora: Annotated[bool, typer.Option("--lora", help="Train LoRA adapters, not the whole model.")] = False,
     freeze: Annotated[bool, typer.Option("--freeze", help="Train only what comes after the encoder.")] = False,
     epochs: Annotated[int | None, typer.Option(help="Passes over the texts [3; 20 with --freeze].", min=1)] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Peak [5e-5; LoRA 3e-4; --freeze 1e-3].")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Peak [5e-5; LoRA 3e-4; --freeze 1e-3].", callback=positive)
+    ] = None,
     batch_size: Annotated[int, typer.Option(help="Texts a step.", min=1)] = 32,
     max_length: Annotated[int, typer.Option(help="Tokens a text at most.", min=2)] = 128,
     text_column: TextColumn = None,
@@ -110,6 +62,7 @@ def train(
 
     if lora and freeze:
         raise typer.BadParameter("--lora and --freeze exclude each other.")
+    check_folder(output)
     quiet_libraries()
     texts = labeled_texts(load_data(data), text_column=text_column, label_column=label_column)
     mode: Literal["full", "lora", "freeze"] = "lora" if lora else "freeze" if freeze else "full"
@@ -138,6 +91,9 @@ def fit(
     """Fit an uncertainty head on labelled texts that the classifier was not trained on."""
     from ..fit import FitConfig
 
+    if preset == "paper" and reference is not None:
+        raise typer.BadParameter("--preset paper takes no --reference: the published recipe has none.")
+    check_folder(output)
     classifier = load(model, None, max_length, device, classification_module)
     columns = {"text_column": text_column, "label_column": label_column, "label_map": label_map}
     calibration = features(classifier, data, "calibration features", columns)
@@ -158,13 +114,16 @@ def predict(
     source: Annotated[str, typer.Argument(help="JSON Lines, CSV, TSV, Parquet or .txt file, or - for stdin.")] = "-",
     head: Head = None,
     output: Annotated[
-        str, typer.Option("--output", "-o", help="File, its ending says the format; - for stdout.")
+        str,
+        typer.Option(
+            "--output", "-o", help="File, its ending says the format; - for stdout, as the input or JSON Lines."
+        ),
     ] = "-",
     input_format: Annotated[
         Literal["jsonl", "csv", "tsv", "parquet", "txt"] | None,
         typer.Option(help="Of the input, if its name does not say."),
     ] = None,
-    text_column: Annotated[str, typer.Option(help="Column with the texts.")] = "text",
+    text_column: TextColumn = None,
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Add a column for every class.")] = False,
     prefix: Annotated[str, typer.Option(help="Of the added columns.")] = "",
     max_characters: Annotated[int, typer.Option(help="Longer texts get an error, not an answer.", min=1)] = 100_000,
@@ -176,11 +135,13 @@ def predict(
 
     Rows keep their order and their columns; added are predicted_label, uncertainty, error_probability (with a fitted
     head) and error, which says why a row could not be answered. A run that was killed goes on where it stopped.
+    Blank lines are skipped in JSON Lines and in a CSV of several columns; NaN is null in JSON.
     """
     from .predict import Job, run
 
-    classifier = load(model, head, max_length, device, classification_module)
     job = Job(source, output, input_format, text_column, probabilities, prefix, max_characters)
+    job.check()
+    classifier = load(model, head, max_length, device, classification_module)
     with progress_bar("rows", None) as progress:
         done, failed = run(classifier, job, progress)
     typer.echo(f"{done} rows, {failed} of them with an error", err=True)
@@ -229,6 +190,11 @@ def evaluate(
     if (outputs is None) == (data is None) or (outputs is not None and (model or head)):
         raise typer.BadParameter("give MODEL and DATA, or --outputs FILE alone.")
     names = _score_names(scores, list(SCORES))
+    if report is not None:
+        report.parent.mkdir(parents=True, exist_ok=True)
+    for path in (output, csv, report):
+        if path is not None:
+            check_output(path)
     if outputs is not None:
         quiet_libraries()
         test = load_outputs(outputs)

@@ -7,14 +7,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..data.labels import TEXT_COLUMNS
 from ..errors import DataError
-from .rows import Row, batched, format_of, read_rows, write_rows
+from .options import check_output
+from .rows import Row, Table, batched, format_of, open_rows, write_rows
 
 if TYPE_CHECKING:
     from ..classifier import UncertainClassifier
@@ -29,10 +35,29 @@ class Job:
     source: str
     output: str
     input_format: str | None
-    text_column: str
+    text_column: str | None
     probabilities: bool
     prefix: str
     max_characters: int
+
+    @property
+    def kind_in(self) -> str:
+        """Format of the input."""
+        return format_of(self.source, self.input_format, "input")
+
+    @property
+    def kind_out(self) -> str:
+        """Format of the output; on stdout that of the input, or JSON Lines."""
+        same = self.kind_in if self.kind_in in ("csv", "tsv") else "jsonl"
+        return format_of(self.output, same if self.output == "-" else None, "output")
+
+    def check(self) -> None:
+        """Raise what can be known to go wrong before any work is done."""
+        _ = self.kind_out
+        if self.output != "-":
+            check_output(self.output)
+        if self.source != "-" and (not Path(self.source).exists() or Path(self.source).is_dir()):
+            raise DataError(f"input {self.source}: there is no such file.")
 
     def added(self, classifier: UncertainClassifier) -> list[str]:
         """Names of the added columns, in order."""
@@ -44,58 +69,89 @@ class Job:
 
 def run(classifier: UncertainClassifier, job: Job, progress: Callable[[int], object]) -> tuple[int, int]:
     """Answer every row; returns how many rows there were, and how many have an error."""
-    kind_in = format_of(job.source, job.input_format, "input")
-    same_kind = "jsonl" if kind_in == "txt" else kind_in
-    kind_out = format_of(job.output, same_kind if job.output == "-" else None, "output")
-    counts = [0, 0]
+    job.check()
     added = job.added(classifier)
+    counts = [0, 0]
+    with open_rows(job.source, job.kind_in) as table:
+        job = replace(job, text_column=_text_column(table, job.text_column, added))
+        if "-" not in (job.source, job.output) and Path(job.source).is_file():
+            return _run_with_journal(classifier, job, table, progress)
 
-    def count(answers: Iterator[Answer]) -> Iterator[Answer]:
-        for answer in answers:
-            counts[0] += 1
-            counts[1] += answer[added[-1]] is not None
-            progress(1)
-            yield answer
+        def finished() -> Iterator[dict[str, Any]]:
+            for batch in batched(table.rows):
+                for row, answer in zip(batch, answer_rows(classifier, job, batch), strict=True):
+                    counts[0] += 1
+                    counts[1] += answer[added[-1]] is not None
+                    progress(1)
+                    yield row.columns | answer
 
-    if job.source == "-" or job.output == "-":
-        finished = (
-            _join(row, answer)
-            for batch in batched(read_rows(job.source, kind_in))
-            for row, answer in zip(batch, count(answer_rows(classifier, job, batch)), strict=True)
-        )
-        write_rows(finished, added, job.output, kind_out)
-        return counts[0], counts[1]
-    journal = Journal(Path(f"{job.output}.journal"), _job_key(classifier, job))
-    try:
-        done = journal.done
-        for _ in range(done):
-            progress(1)
-        rows = read_rows(job.source, kind_in)
-        for _ in range(done):
-            next(rows)
-        for batch in batched(rows):
-            journal.append(list(answer_rows(classifier, job, batch)))
-            for _ in batch:
-                progress(1)
-        progress = _ignore
-        answers = count(journal.answers())
-        joined = (_join(row, answer) for row, answer in zip(read_rows(job.source, kind_in), answers, strict=True))
-        write_rows(joined, added, job.output, kind_out)
-        journal.remove()
-    finally:
-        journal.close()
+        if job.output == "-":
+            write_rows(finished, table.columns, added, job.output, job.kind_out)
+            return counts[0], counts[1]
+        with tempfile.TemporaryFile("w+") as spool:
+            spool.writelines(json.dumps(row) + "\n" for row in finished())
+
+            def again() -> Iterator[dict[str, Any]]:
+                spool.seek(0)
+                yield from map(json.loads, spool)
+
+            write_rows(again, table.columns, added, job.output, job.kind_out)
     return counts[0], counts[1]
 
 
-def _ignore(_: int) -> None:
-    """No progress: the rows have been counted."""
+def _run_with_journal(
+    classifier: UncertainClassifier, job: Job, table: Table, progress: Callable[[int], object]
+) -> tuple[int, int]:
+    added = job.added(classifier)
+    journal = Journal(Path(f"{job.output}.journal"), _job_key(classifier, job), added)
+
+    def joined() -> Iterator[dict[str, Any]]:
+        with open_rows(job.source, job.kind_in) as again:
+            for row, answer in zip(again.rows, journal.answers(), strict=True):
+                yield row.columns | answer
+
+    try:
+        progress(journal.done)
+        for batch in batched(islice(table.rows, journal.done, None)):
+            journal.append(list(answer_rows(classifier, job, batch)))
+            progress(len(batch))
+        write_rows(joined, table.columns, added, job.output, job.kind_out)
+        journal.remove()
+    finally:
+        journal.close()
+    return journal.done, journal.failed
+
+
+def _text_column(table: Table, asked: str | None, added: list[str]) -> str:
+    """The column with the texts: the one asked for, or one with a usual name; ``table.rows`` stays whole.
+
+    Raises:
+        DataError: no row has it, or the columns to be added are there already.
+    """
+    usual = TEXT_COLUMNS if asked is None else (asked,)
+    columns, seen = dict.fromkeys(table.columns), list[Row]()
+    for batch in batched(table.rows):
+        seen += batch
+        columns |= dict.fromkeys(name for row in batch if row.problem is None for name in row.columns)
+        if any(name in columns for name in usual):
+            break
+    table.rows = chain(seen, table.rows)
+    taken = [name for name in added if name in table.columns or (seen and name in seen[0].columns)]
+    if taken:
+        raise DataError(f"the input has a column {taken[0]!r} of its own: pass --prefix, so that both can stay.")
+    found = next((name for name in usual if name in columns), None)
+    if found is None and columns:
+        what = f"column {asked!r}" if asked else f"text column (looked for {', '.join(usual)})"
+        raise DataError(f"the input has no {what}; its columns are {', '.join(columns)}: name one by --text-column.")
+    return found or usual[0]
 
 
 def answer_rows(classifier: UncertainClassifier, job: Job, rows: list[Row]) -> Iterator[Answer]:
     """The added columns of every row."""
     added = job.added(classifier)
     problems = [_problem(row, job, added) for row in rows]
-    texts = [row.columns[job.text_column] for row, problem in zip(rows, problems, strict=True) if problem is None]
+    column = str(job.text_column)
+    texts = [row.columns[column] for row, problem in zip(rows, problems, strict=True) if problem is None]
     answers = iter(classifier.predict(texts))
     for problem in problems:
         if problem is not None:
@@ -105,14 +161,18 @@ def answer_rows(classifier: UncertainClassifier, job: Job, rows: list[Row]) -> I
         values: list[Any] = [answer.label, answer.uncertainty]
         values += [] if answer.error_probability is None else [answer.error_probability]
         values += answer.probabilities.tolist() if job.probabilities else []
+        if not all(map(math.isfinite, [*values[1:], *answer.probabilities])):
+            yield dict.fromkeys(added) | {added[-1]: "the model's answer is not a finite number"}
+            continue
         yield dict(zip(added, [*values, None], strict=True))
 
 
 def _problem(row: Row, job: Job, added: list[str]) -> str | None:
     """Why a row cannot be answered."""
-    taken = [name for name in added if name in row.columns]
+    taken = {name: row.columns[name] for name in added if name in row.columns}
     if taken:
-        raise DataError(f"the input has a column {taken[0]!r} of its own: pass --prefix, so that both can stay.")
+        own = json.dumps(taken, ensure_ascii=False, default=str)
+        return f"the row has columns of its own by the names of those that are added, {own}: pass --prefix"
     if row.problem is not None:
         return row.problem
     if job.text_column not in row.columns:
@@ -124,15 +184,7 @@ def _problem(row: Row, job: Job, added: list[str]) -> str | None:
         return "the text is empty"
     if len(text) > job.max_characters:
         return f"the text has {len(text)} characters, more than {job.max_characters}"
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        return f"the text is not valid Unicode: {error.reason}"
     return None
-
-
-def _join(row: Row, answer: Answer) -> dict[str, Any]:
-    return row.columns | answer
 
 
 def _job_key(classifier: UncertainClassifier, job: Job) -> str:
@@ -145,49 +197,75 @@ def _job_key(classifier: UncertainClassifier, job: Job) -> str:
     return digest.hexdigest()
 
 
+def _answer(line: bytes) -> Answer | None:
+    """A line of a journal, or None if it is none."""
+    try:
+        answer = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return answer if isinstance(answer, dict) else None
+
+
 class Journal:
     """Answers as JSON Lines, after a first line that says of which job; what is not of this job is thrown away.
 
     Args:
         path: the file.
         key: of the job.
+        names: of the columns of an answer, the last of which is the error.
+
+    Attributes:
+        done: answers in it.
+        failed: those of them that are errors.
     """
 
-    def __init__(self, path: Path, key: str) -> None:
-        self.path, self.done = path, 0
-        size = self._valid(key)
+    def __init__(self, path: Path, key: str, names: list[str]) -> None:
+        self.path, self.names, self.done, self.failed = path, names, 0, 0
+        self._head = json.dumps({"job": key}).encode() + b"\n"
+        size = self._valid()
         self._file = open(path, "r+b" if size else "wb")  # noqa: SIM115
         if size:
             self._file.seek(size)
-            self._file.truncate()  # a line that was cut off by the kill
+            self._file.truncate()  # a line that was cut off by the kill, or what follows damage
         else:
-            self._file.write(json.dumps({"job": key}).encode() + b"\n")
+            self._file.write(self._head)
 
-    def _valid(self, key: str) -> int:
-        """Bytes of the complete lines of a journal of this job, and how many answers they are."""
+    def _valid(self) -> int:
+        """Bytes of the first whole lines of a journal of this job; counts the answers in them."""
         if not self.path.exists():
             return 0
-        size = 0
         with open(self.path, "rb") as file:
-            for number, line in enumerate(file):
-                if not line.endswith(b"\n") or (number == 0 and line != json.dumps({"job": key}).encode() + b"\n"):
+            if file.readline() != self._head:
+                return 0
+            size = len(self._head)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                answer = _answer(line)
+                if answer is None or list(answer) != self.names:
+                    print(f"{self.path} is damaged after {self.done} rows: going on from there", file=sys.stderr)
                     break
                 size += len(line)
-                self.done = number
+                self._count([answer])
         return size
+
+    def _count(self, answers: list[Answer]) -> None:
+        self.done += len(answers)
+        self.failed += sum(answer[self.names[-1]] is not None for answer in answers)
 
     def append(self, answers: list[Answer]) -> None:
         """Add answers; they are on disk when this returns."""
         self._file.write(b"".join(json.dumps(answer).encode() + b"\n" for answer in answers))
         self._file.flush()
         os.fsync(self._file.fileno())
+        self._count(answers)
 
     def answers(self) -> Iterator[Answer]:
         """All answers, from the first."""
+        self._file.flush()
         with open(self.path, "rb") as file:
-            next(file)
-            for line in file:
-                yield json.loads(line)
+            file.readline()
+            yield from map(json.loads, file)
 
     def close(self) -> None:
         """Close the file."""

@@ -1,0 +1,120 @@
+"""What the subcommands share: their options, and what these stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import AlignedEntropyError, DataError
+
+if TYPE_CHECKING:
+    from ..classifier import UncertainClassifier
+
+DATA_HELP = (
+    "CSV, TSV, JSON Lines or Parquet file; a folder with one file a split; an embedded name "
+    "(20newsgroups, rotten-tomatoes); a folder of ALIEN_DATA; or a hub id. NAME:SPLIT takes one split."
+)
+Model = Annotated[str, typer.Argument(help="A trained sequence classifier: path or hub id, PEFT adapters included.")]
+Data = Annotated[str, typer.Argument(help=DATA_HELP)]
+Head = Annotated[str | None, typer.Option(help="Path or hub id of a fitted head.")]
+MaxLength = Annotated[int | None, typer.Option(help="Tokens a text at most; longer ones are truncated.", min=2)]
+Device = Annotated[str | None, typer.Option(help="cuda, cpu, …; the GPU if there is one by default.")]
+Module = Annotated[
+    str | None, typer.Option(help="Path of the module whose output is the logits, if not found by name.")
+]
+TextColumn = Annotated[str | None, typer.Option(help="Column with the texts; found by its usual names by default.")]
+LabelColumn = Annotated[str | None, typer.Option(help="Column with the labels; likewise.")]
+LabelMap = Annotated[
+    str | None, typer.Option(help="Labels of the data to those of the model: pos=POSITIVE,neg=NEGATIVE.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Seed = Annotated[int, typer.Option(help="Seed of everything random.", min=0)]
+
+
+@contextmanager
+def progress_bar(what: str, total: int | None) -> Iterator[Callable[[int], object]]:
+    """A progress bar on stderr if that is a terminal; nothing in a pipe."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda done: bar.advance(task, done)
+
+
+def quiet_libraries() -> None:
+    """Keep the bars and reports of transformers and datasets out of the answer; both read this when imported."""
+    import os
+
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+
+def load(
+    model: str, head: str | None, max_length: int | None, device: str | None, classification_module: str | None
+) -> UncertainClassifier:
+    """A classifier as the options say."""
+    import torch
+
+    from ..classifier import UncertainClassifier
+
+    quiet_libraries()
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise AlignedEntropyError(f"there is no device {device!r} here: {str(error).splitlines()[0]}") from error
+    try:
+        classifier = UncertainClassifier.from_pretrained(
+            model, head=head, max_length=max_length, device=device, classification_module=classification_module
+        )
+    except AlignedEntropyError:
+        raise
+    except Exception as error:  # transformers has many kinds, few of which name the model
+        raise AlignedEntropyError(f"{model} cannot be loaded: {error}") from error
+    for name, module in classifier.backbone.model.named_modules():
+        if max_length and isinstance(module, torch.nn.Embedding) and name.endswith(("position_embeddings", "wpe")):
+            positions = module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+            if max_length > positions:
+                raise AlignedEntropyError(f"--max-length {max_length}: {model} has {positions} positions, take fewer.")
+    return classifier
+
+
+def check_output(path: str | Path) -> None:
+    """Raise where a file could not be written."""
+    if Path(path).is_dir():
+        raise DataError(f"output {path}: it is a folder, name a file.")
+    if not Path(path).parent.is_dir():
+        raise DataError(f"output {path}: there is no folder {Path(path).parent}, make it first.")
+
+
+def check_folder(path: Path) -> None:
+    """Raise where a folder could not be made."""
+    if path.exists() and not path.is_dir():
+        raise DataError(f"output {path}: it is a file, name a folder.")
+
+
+def positive(value: float | None) -> float | None:
+    """Check of an option that cannot be zero."""
+    if value is not None and not 0 < value < float("inf"):
+        raise typer.BadParameter(f"{value} is not a positive number.")
+    return value
+
+
+def features(
+    classifier: UncertainClassifier, data: str, what: str, columns: dict[str, Any], extras: Collection[str] = ()
+) -> Any:
+    """Features of labelled texts, with a progress bar."""
+    from ..data import labeled_texts, load_data
+    from ..data.labels import parse_label_map
+
+    known = {**columns, "label_map": parse_label_map(columns["label_map"])}
+    texts = labeled_texts(load_data(data), classifier.label_names, **known)
+    with progress_bar(what, len(texts) * (1 + len(extras))) as progress:
+        return classifier.features(texts, progress, extras=extras)
