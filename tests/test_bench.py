@@ -624,6 +624,15 @@ def test_the_results_make_a_page_and_tables(bench, place):
     assert any(line.startswith("| entropy |") and f"{mean:.2f} ±" in line for line in body)
 
 
+def test_the_report_of_a_grid_holds_its_cells_alone(bench, place):
+    path = written(place, small("scores", "energy"), runs=bench.grid.runs, results=bench.grid.results)
+    done = alien("report", path, "-o", place / "page.html", "--markdown", place / "t.md")
+    assert done.exit_code == 0, done.output
+    tables = (place / "t.md").read_text(encoding="utf-8")
+    assert "| energy |" in tables
+    assert "entropy" not in tables
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -632,6 +641,7 @@ def test_the_results_make_a_page_and_tables(bench, place):
         (["bench", "{folder}"], "Is a directory"),
         (["report", "{folder}/empty"], "there are no result files of alien bench in {folder}/empty."),
         (["report", "{folder}/nowhere"], "there are no result files of alien bench in {folder}/nowhere."),
+        (["report", "{folder}/new.yaml"], "none of the 1 cells of this grid has a result in {folder}/results."),
         (["report", "{folder}/half"], "{folder}/half/entropy.json is no whole JSON file"),
     ],
 )
@@ -641,6 +651,7 @@ def test_bad_input_is_1_with_one_line(arguments, said, tmp_path, monkeypatch, ca
         (tmp_path / name).mkdir()
     (tmp_path / "half" / "entropy.json").write_text('{"cell": ')
     (tmp_path / "empty" / "other.json").write_text("[1]")
+    written(tmp_path, small("scores", "entropy")).rename(tmp_path / "new.yaml")
     (tmp_path / "bad.yaml").write_text("models: {}\ndatasets: {}\ngrid: [{study: x}]")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["alien", *(argument.format(folder=tmp_path) for argument in arguments)])

@@ -68,6 +68,17 @@ class Grid:
             raise DataError(f"{path} is no grid: {' '.join(str(error).split())}") from error
         return cls(list({cell.key: cell for cell in cells}.values()), *places)
 
+    def results_found(self) -> list[dict[str, Any]]:
+        """The results of the cells, failed and skipped ones included, as far as they are there.
+
+        Raises:
+            DataError: there is none.
+        """
+        found = [result for cell in self.cells if (result := read_result(self.results / cell.path)) is not None]
+        if not found:
+            raise DataError(f"none of the {len(self.cells)} cells of this grid has a result in {self.results}.")
+        return found
+
     def missing(self) -> list[Cell]:
         """Cells without a result, and those that failed; the slow ones, with dropout passes, last."""
         found = {cell: read_result(self.results / cell.path) for cell in self.cells}

@@ -294,17 +294,21 @@ def bench(
 
 @app.command()
 def report(
-    results: Annotated[Path, typer.Argument(help="Folder of result files, as alien bench writes them.")],
+    results: Annotated[
+        Path,
+        typer.Argument(help="Folder of result files, as alien bench writes them; or a grid's YAML file: its cells."),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The page.")] = Path("report.html"),
     markdown: Annotated[Path | None, typer.Option(help="Write the tables to this Markdown file.")] = None,
     latex: Annotated[Path | None, typer.Option(help="Write the tables to this LaTeX file, for booktabs.")] = None,
     title: Annotated[str, typer.Option(help="Of the page.")] = "Uncertainty benchmark",
 ) -> None:
     """Make one self-contained page of the results of a benchmark: tables, curves, settings."""
+    from ..bench.grid import Grid
     from ..report import results as page
     from ..report.summary import read_results
 
-    found = read_results(results)
+    found = Grid.read(results).results_found() if results.suffix in (".yaml", ".yml") else read_results(results)
     for path, write in ((markdown, page.markdown), (latex, page.latex)):
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
