@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from .backbones import Backbone
+from .backbones.capture import base_model
+from .backbones.loading import load_model, load_tokenizer
 from .data import LabeledTexts, labeled_texts, load_data
-from .errors import DataError, NotApplicableError, NotFittedError
+from .errors import DataError, HeadMismatchError, NotApplicableError, NotFittedError
 from .evaluation import HEAD, SIMPLE, Contender, Evaluation, FittedHead, default_scores, evaluate, fit_scores
 from .features import Features
 from .fit import FitConfig, FitResult, fit_head
@@ -28,15 +31,22 @@ Progress = Callable[[int], object]
 class UncertainClassifier:
     """A text classifier with an uncertainty head. The classifier's weights and answers are never changed.
 
+    A fitted head belongs to the classification module and the adapters that were in use when it was made. Where others
+    are in use by now, whatever needs the head raises ``HeadMismatchError``; an untrained head follows the model.
+
     Args:
         backbone: the classifier, see :meth:`from_pretrained`.
         head: a fitted head with what belongs to it; the untrained one when left out.
+
+    Attributes:
+        backbone: the classifier.
+        saved: the head in use with what is saved beside it.
     """
 
     def __init__(self, backbone: Backbone, head: SavedHead | None = None) -> None:
         self.backbone = backbone
-        self.saved = head or SavedHead(AlignedEntropyHead(backbone.classifier))
-        self._place(self.saved)
+        self._untrained = None if head else SavedHead(AlignedEntropyHead(backbone.classifier))
+        self._place(head or self._untrained)
 
     @classmethod
     def from_pretrained(
@@ -64,12 +74,15 @@ class UncertainClassifier:
             HeadMismatchError: the head was fitted for another model, or the model has changed.
         """
         folder = None if head is None else resolve_head(head)
-        if folder is not None:
-            known = read_config(folder)["backbone"]
-            max_length = max_length or known.get("max_length")
-            classification_module = classification_module or known.get("classification_module")
-        backbone = Backbone.from_pretrained(
-            name, max_length=max_length, device=device, dtype=dtype, classification_module=classification_module
+        known = {} if folder is None else read_config(folder)["backbone"]
+        model = load_model(name, device=device, dtype=dtype)
+        _check_class(known, model)
+        backbone = Backbone(
+            model,
+            load_tokenizer(name),
+            name=str(name),
+            max_length=max_length or known.get("max_length"),
+            classification_module=classification_module or known.get("classification_module"),
         )
         return cls(backbone) if folder is None else cls(backbone).load_head(folder)
 
@@ -89,28 +102,50 @@ class UncertainClassifier:
         Raises:
             HeadMismatchError: it is not.
         """
-        saved = load_head(resolve_head(folder), self.backbone.classifier)
+        folder = resolve_head(folder)
+        _check_class(read_config(folder)["backbone"], self.backbone.model)
+        saved = load_head(folder, self.backbone.classifier)
         if saved.probe:
             hidden, logits = self._run_probe(saved.probe["input_ids"])
             check_probe(saved, hidden, logits, self.backbone.name or "this model")
         self._place(saved)
         return self
 
-    def _place(self, saved: SavedHead) -> None:
+    def _place(self, saved: Any) -> None:
         saved.head.to(self.backbone.device).eval()
-        self.saved = saved
+        self.saved: SavedHead = saved
+        self._made_for, self._copied = self.backbone.in_use, self.backbone.classifier
 
-    def predict(self, texts: str | Sequence[str], progress: Progress = lambda done: None) -> Predictions:
+    def _head_in_use(self, weights: bool = True) -> AlignedEntropyHead:
+        """The head, where the model is still what it was made for; an untrained one is made anew.
+
+        Args:
+            weights: those of the classification module are looked at too.
+        """
+        in_use = self.backbone.in_use
+        if self.saved is self._untrained:
+            if weights or in_use != self._made_for:
+                self.head.classifier, self._made_for = self.backbone.classifier, in_use
+        elif in_use != self._made_for or (weights and _moved(self._copied, self.backbone.classifier)):
+            raise HeadMismatchError(
+                f"the classification module {self.backbone.capture.name!r} or the adapters that "
+                f"{self.backbone.name or 'this model'} uses are no longer those that the head was made for: make a new "
+                "UncertainClassifier, with a head of its own, or put back what was in use."
+            )
+        return self.head
+
+    def predict(self, texts: str | Iterable[str], progress: Progress = lambda done: None) -> Predictions:
         """Answers with their uncertainty.
 
         Args:
-            texts: a list of strings; one string is a list of one.
+            texts: strings; one string is a list of one.
             progress: called with the number of texts that have been done.
 
         Raises:
-            DataError: something in the list is not a string.
+            DataError: something among them is not a string.
+            HeadMismatchError: the head was fitted for another adapter or classification module than is in use.
         """
-        texts = [texts] if isinstance(texts, str) else texts
+        texts = [texts] if isinstance(texts, str) else list(texts)
         for row, text in enumerate(texts):
             if not isinstance(text, str):
                 raise DataError(f"text {row} is a {type(text).__name__}, not a string: {text!r:.80}")
@@ -119,16 +154,16 @@ class UncertainClassifier:
 
     def predict_features(self, features: Features) -> Predictions:
         """The same from features that are at hand."""
-        device = self.backbone.device
+        device, head = self.backbone.device, self._head_in_use()
         uncertainty, calibrated = [], []
         with torch.inference_mode():
             for start in range(0, len(features), 4096):
                 part = features[slice(start, start + 4096)]
                 hidden, logits = torch.tensor(part.hidden, device=device), torch.tensor(part.logits, device=device)
-                if self.head.error_model is not None:
-                    calibrated.append(self.head.error_probability(hidden, logits).cpu())
-                same = self.head.calibrated and bool(calibrated)
-                uncertainty.append(calibrated[-1] if same else self.head(hidden, logits).cpu())
+                if head.error_model is not None:
+                    calibrated.append(head.error_probability(hidden, logits).cpu())
+                same = head.calibrated and bool(calibrated)
+                uncertainty.append(calibrated[-1] if same else head(hidden, logits).cpu())
             probabilities = torch.tensor(features.logits).softmax(-1).numpy()
         empty = torch.zeros(0)
         return Predictions(
@@ -136,7 +171,7 @@ class UncertainClassifier:
             self.label_names,
             probabilities,
             torch.cat([*uncertainty, empty]).numpy(),
-            None if self.head.error_model is None else torch.cat([*calibrated, empty]).numpy(),
+            None if head.error_model is None else torch.cat([*calibrated, empty]).numpy(),
         )
 
     def fit(
@@ -216,6 +251,9 @@ class UncertainClassifier:
             resamples: bootstrap samples of every interval.
             progress: called with the number of texts whose features are ready.
             columns: as for :meth:`fit`.
+
+        Raises:
+            HeadMismatchError: the head was fitted for another adapter or classification module than is in use.
         """
         extras = arrays_of(scores or ())
         features = self.features(data, progress, extras=extras, **columns)
@@ -235,14 +273,15 @@ class UncertainClassifier:
         """:meth:`evaluate` on features that are at hand."""
         arrays_of(scores or ())  # every name is known
         skipped: dict[str, str] = {}
-        fitted = self.head.error_model is not None
+        head = self._head_in_use()
+        fitted = head.error_model is not None
         if scores is None and calibration is None and self.saved.rivals:
             contenders = dict(self.saved.rivals)
         else:
             names = [name for name in scores or default_scores(calibration) if not (fitted and name == HEAD)]
             contenders, skipped = fit_scores(names, self.backbone.classifier, train, calibration)
         if fitted or scores is None:
-            contenders[HEAD] = Contender(FittedHead(self.head), self.saved.maps)
+            contenders[HEAD] = Contender(FittedHead(head), self.saved.maps)
         return evaluate(features, contenders, skipped=skipped, resamples=resamples)
 
     def features(
@@ -286,7 +325,12 @@ class UncertainClassifier:
         save_head(self.saved, folder)
 
     def push_to_hub(self, repo_id: str, *, private: bool | None = None, token: str | None = None) -> str:
-        """Upload the fitted head to a model repository of the Hugging Face Hub; returns its address."""
+        """Upload the fitted head to a model repository of the Hugging Face Hub; returns its address.
+
+        Raises:
+            NotFittedError: there is nothing to upload yet.
+            huggingface_hub.errors.HfHubHTTPError: the hub refused; no token, no right to write there.
+        """
         with tempfile.TemporaryDirectory() as folder:
             self.save_pretrained(folder)
             return push_head(folder, repo_id, private=private, token=token)
@@ -296,17 +340,22 @@ class UncertainClassifier:
 
         Both are plain attributes of the output, no keys of it: ``Trainer.predict`` and whatever else walks over the
         output's items sees what it always saw. Right under concurrent callers. ``return_dict=False`` is refused
-        while attached, since a tuple has no place for it. Returns itself.
+        while attached, since a tuple has no place for it. The logits are those of the model by itself. It stays
+        attached, and alive, until :meth:`detach`. Returns itself.
+
+        A call raises ``HeadMismatchError`` when the active adapter or classification module has changed since the head
+        was fitted; weights that were changed in place are not looked at here, but the next :meth:`predict` does.
         """
-        self.backbone.capture.listener = self._annotate
+        self._head_in_use()
+        self.backbone.capture.listen(self._annotate)
         return self
 
     def detach(self) -> None:
         """The model's output is as it was before :meth:`attach`."""
-        self.backbone.capture.listener = None
+        self.backbone.capture.ignore()
 
     def _annotate(self, output: Any) -> None:
-        head = self.head
+        head = self._head_in_use(weights=False)
         with torch.no_grad():
             hidden, logits = output.hidden, output.logits.detach()
             if head.error_model is not None:
@@ -319,5 +368,25 @@ class UncertainClassifier:
         return plain_probe(ordinary)
 
     def _run_probe(self, input_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        self.backbone.model.eval()
         hidden, logits = self.backbone.forward(input_ids=input_ids, attention_mask=torch.ones_like(input_ids))
         return hidden.cpu(), logits.cpu()
+
+
+def _check_class(known: dict[str, Any], model: nn.Module) -> None:
+    """Raise where a head was fitted for a model of another class; ``known`` is what it records of its model."""
+    own = type(base_model(model)).__name__
+    if known.get("model class", own) != own:
+        raise HeadMismatchError(
+            f"the head was fitted for a {known['model class']} ({known.get('name') or 'unnamed'}), this model is a "
+            f"{own}: load the model that the head belongs to, or fit a head for this one."
+        )
+
+
+def _moved(then: nn.Module, now: nn.Module) -> bool:
+    """Whether weights differ by more than half precision, or merging an adapter and taking it out again, makes them."""
+    before, after = then.state_dict(), now.state_dict()
+    if {name: value.shape for name, value in before.items()} != {name: value.shape for name, value in after.items()}:
+        return True
+    moved = [(after[name].cpu() - value.cpu()).norm() > 0.01 * value.norm().cpu() for name, value in before.items()]
+    return any(map(bool, moved))

@@ -37,6 +37,9 @@ class TrainConfig:
         batch_size: texts a step.
         max_length: tokens a text at most, within what the model can take and 512.
         seed: of the new classification module and of the order of the texts.
+
+    Raises:
+        ValueError: one of these numbers, the seed apart, is not positive.
     """
 
     mode: Mode = "full"
@@ -46,15 +49,22 @@ class TrainConfig:
     max_length: int = 128
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        for name in ("epochs", "learning_rate", "batch_size", "max_length"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < float("inf"):
+                raise ValueError(f"{name} {value} is not a positive number.")
+
     @property
     def passes(self) -> int:
         """Epochs, with the default of the mode."""
-        return self.epochs or (20 if self.mode == "freeze" else 3)
+        return (20 if self.mode == "freeze" else 3) if self.epochs is None else self.epochs
 
     @property
     def peak(self) -> float:
         """Learning rate, with the default of the mode."""
-        return self.learning_rate or {"full": 5e-5, "lora": 3e-4, "freeze": 1e-3}[self.mode]
+        usual = {"full": 5e-5, "lora": 3e-4, "freeze": 1e-3}
+        return usual[self.mode] if self.learning_rate is None else self.learning_rate
 
 
 def train_classifier(
@@ -78,6 +88,7 @@ def train_classifier(
     tokenizer = load_tokenizer(name)
     tokenizer.model_max_length = config.max_length  # saved too: a classifier is used at the length it was trained at
     backbone = Backbone(model, tokenizer, name=resolve(name))
+    backbone.config.get_text_config().pad_token_id = backbone.pad_token_id  # to be trained in batches, and saved
     if config.mode == "freeze":
         _train_top(backbone, data, config, progress)
     else:
@@ -146,7 +157,6 @@ def _with_lora(backbone: Backbone) -> nn.Module:
         target_modules=targets,
         modules_to_save=fresh,
     )
-    backbone.capture.remove()  # its hooks would be copied with the module
     return get_peft_model(backbone.model, lora)
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prediction:
-    """The answer for one text; fields as in :class:`Predictions`."""
+    """The answer for one text.
+
+    Attributes:
+        label: name of the predicted class.
+        probabilities: the model's own softmax, ``[C]`` float32.
+        uncertainty: what the head says, in [0, 1].
+        error_probability: calibrated probability that the answer is wrong; None before a fit.
+    """
 
     label: str
     probabilities: NDArray[np.float32]
@@ -28,13 +35,16 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Predictions:
-    """Answers for N texts, as arrays; iterates row by row.
+    """Answers for N texts, as arrays; iterates row by row, and a slice of it is as good as the whole.
+
+    Where the model's own output is not finite (it overflows, in half precision for one), so is what is said of it: NaN.
 
     Attributes:
         classes: index of the predicted class, ``[N]`` int.
         label_names: names of the C classes.
         probabilities: the model's own softmax, ``[N, C]`` float32.
         uncertainty: what the head says, ``[N]`` float32 in [0, 1]; the predictive entropy before a fit.
+        calibrated: what :attr:`error_probability` gives, ``[N]`` float32; None before a fit.
     """
 
     classes: NDArray[np.int64]
@@ -65,7 +75,16 @@ class Predictions:
     def __len__(self) -> int:
         return len(self.classes)
 
-    def __getitem__(self, row: int) -> Prediction:
+    @overload
+    def __getitem__(self, row: int) -> Prediction: ...
+    @overload
+    def __getitem__(self, row: slice) -> Predictions: ...
+    def __getitem__(self, row: int | slice) -> Prediction | Predictions:
+        if isinstance(row, slice):
+            arrays = ("classes", "probabilities", "uncertainty", "calibrated")
+            values = {name: getattr(self, name) for name in arrays}
+            parts: dict[str, Any] = {name: value if value is None else value[row] for name, value in values.items()}
+            return replace(self, **parts)
         calibrated = None if self.calibrated is None else float(self.calibrated[row])
         return Prediction(
             str(self.label_names[self.classes[row]]), self.probabilities[row], float(self.uncertainty[row]), calibrated

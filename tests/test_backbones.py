@@ -1,9 +1,11 @@
 """Every supported architecture: what is captured is what the model's own answer was made of, whatever the batch."""
 
 import copy
+import gc
 import io
 import logging
 import shutil
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -25,7 +27,7 @@ from transformers import (
 )
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from aligned_entropy import UnsupportedModelError
+from aligned_entropy import UncertainClassifier, UnsupportedModelError
 from aligned_entropy.backbones import Backbone, find_classification_module
 from aligned_entropy.errors import DataError
 from aligned_entropy.head import AlignedEntropyHead
@@ -223,13 +225,13 @@ def test_threads_get_their_own_rows():
 
 def test_hidden_is_an_attribute_of_the_output_and_no_key():
     backbone = backbone_of("Bert")
-    output = backbone.model(**padded("Bert", tiny.TEXTS), labels=torch.zeros(len(tiny.TEXTS), dtype=torch.long))
+    with backbone.capture.watching():
+        output = backbone.model(**padded("Bert", tiny.TEXTS), labels=torch.zeros(len(tiny.TEXTS), dtype=torch.long))
+        assert len(backbone.model(**padded("Bert", tiny.TEXTS), return_dict=False)) == 1
     assert output.hidden.shape == (len(tiny.TEXTS), backbone.width)
     assert not output.hidden.requires_grad
     assert list(output.keys()) == ["loss", "logits"]
     assert len(output.to_tuple()) == 2
-    assert len(backbone.model(**padded("Bert", tiny.TEXTS), return_dict=False)) == 1
-    backbone.capture.remove()
     assert not hasattr(backbone.model(**padded("Bert", tiny.TEXTS)), "hidden")
 
 
@@ -237,19 +239,85 @@ def test_hidden_is_an_attribute_of_the_output_and_no_key():
 def test_a_model_can_be_copied_and_pickled_while_it_is_watched(kind):
     backbone, inputs = backbone_of(kind), padded(kind, tiny.TEXTS)
     hidden, logits = backbone.forward(**inputs)
+    seen = UncertainClassifier(backbone).attach()
     torch.save(backbone.model, file := io.BytesIO())
     file.seek(0)
     for twin in (copy.deepcopy(backbone.model), torch.load(file, weights_only=False)):
         output = twin(**inputs)
         assert torch.equal(output.hidden, hidden)
+        torch.testing.assert_close(output.uncertainty.double(), entropy(output.logits), **CLOSE)
         tiny.stir(twin, seed=9)
         assert not torch.equal(twin(**inputs).logits, logits)
     assert torch.equal(backbone.forward(**inputs)[0], hidden)
+    seen.detach()
+    assert not hooks(backbone.model)
+
+
+def hooks(model):
+    return [hook for part in model.modules() for hook in (*part._forward_pre_hooks, *part._forward_hooks)]
+
+
+def test_the_model_is_the_users_own_but_while_it_is_run():
+    """No hook is left to break it, however many classifiers there were."""
+    model, inputs = tiny.model("Bert"), padded("Bert", tiny.TEXTS)
+    for _ in range(3):
+        classifier = UncertainClassifier(Backbone(model, tiny.tokenizer()))
+        assert not hooks(model)
+        classifier.attach().attach().predict(tiny.TEXTS)
+        assert hooks(model)
+        classifier.detach()
+        classifier.detach()
+        assert not hooks(model)
+    gone = weakref.ref(classifier)
+    del classifier
+    gc.collect()
+    assert gone() is None
+    model.classifier = nn.Linear(16, 3)
+    with torch.no_grad():
+        model.classifier.weight.mul_(9)
+    assert not hasattr(model(**inputs), "hidden")
+    model.forward = lambda **_: SequenceClassifierOutput(logits=torch.zeros(8, 3))  # not what the module says
+    model(**inputs)
+    with pytest.raises(UnsupportedModelError, match="not the model's logits"):
+        Backbone(model, tiny.tokenizer()).extract(tiny.TEXTS)
+    assert not hooks(model)
+
+
+def test_other_threads_run_the_model_unseen():
+    backbone, inputs = backbone_of("Bert"), padded("Bert", tiny.TEXTS[:2])
+    with ThreadPoolExecutor(1) as other, backbone.capture.watching():
+        assert not hasattr(other.submit(backbone.model, **inputs).result(), "hidden")
+        assert hasattr(backbone.model(**inputs), "hidden")
+
+
+@pytest.mark.parametrize("kind", ["Llama", "Qwen3", "Gemma", "GPT2"])
+@pytest.mark.parametrize("named", [None, -1])
+def test_a_model_without_a_padding_token_answers_its_user_as_ever(kind, named):
+    """The text ends in what the Backbone pads with: where the model is given that token, it reads another one."""
+    model, tokenizer = tiny.model(kind, pad_token_id=named), tiny.tokenizer("eos", pad_token=None)
+    batches = [dict(tokenizer([text], return_tensors="pt")) for text in tiny.TEXTS]
+
+    def answers():
+        return torch.cat([model(**batch).logits for batch in batches]).detach()
+
+    before, config = answers(), model.config.to_dict()
+    classifier = UncertainClassifier(Backbone(model, tokenizer))
+    assert not np.allclose(classifier.backbone.extract(tiny.TEXTS)[1], before, atol=1e-3)
+    assert torch.equal(answers(), before)
+    classifier.attach()
+    assert torch.equal(answers(), before)
+    output = model(**batches[0])
+    torch.testing.assert_close(output.uncertainty.double(), entropy(output.logits), **CLOSE)
+    assert model.config.to_dict() == config
+    assert tokenizer.pad_token is None
+    with ThreadPoolExecutor(4) as pool:  # none takes the token from another
+        for logits in pool.map(lambda _: classifier.backbone.extract(tiny.TEXTS)[1], range(12)):
+            np.testing.assert_allclose(logits, classifier.backbone.extract(tiny.TEXTS)[1], **CLOSE)
 
 
 def test_input_ids_may_come_by_position_and_embeddings_in_their_stead():
     backbone, inputs = backbone_of("Llama"), padded("Llama", tiny.TEXTS)
-    with torch.inference_mode():
+    with torch.inference_mode(), backbone.capture.watching():
         by_name, by_position = backbone.model(**inputs), backbone.model(inputs["input_ids"], inputs["attention_mask"])
         assert torch.equal(by_name.hidden, by_position.hidden)
         row = padded("Llama", tiny.TEXTS[:1])
@@ -518,6 +586,19 @@ def test_whatever_decides_features_is_in_the_fingerprint():
     assert len({known, *found.values()}) == 1 + len(others)
     pooling = [backbone_of("ModernBert", classifier_pooling=how).fingerprint for how in ("cls", "mean")]
     assert pooling[0] != pooling[1]
+
+
+def test_weights_that_were_changed_have_features_of_their_own():
+    backbone = backbone_of("Bert")
+    before = backbone.features(tiny.TEXTS)
+    for weights in backbone.model.parameters():
+        weights.data.mul_(1.3)
+    backbone.model.train()  # as a training leaves it
+    after, (hidden, logits) = backbone.features(tiny.TEXTS), backbone.extract(tiny.TEXTS)
+    assert not np.allclose(after.logits, before.logits, atol=1e-2)
+    np.testing.assert_array_equal(after.hidden, hidden)
+    np.testing.assert_array_equal(after.logits, logits)
+    torch.testing.assert_close(untrained(backbone, hidden), entropy(logits), **CLOSE)
 
 
 # Loading

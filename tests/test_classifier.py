@@ -93,6 +93,47 @@ def test_fitting_never_changes_the_answers(model_folder, labelled):
     assert all(torch.equal(v, before[k]) for k, v in classifier.backbone.model.state_dict().items())
 
 
+def test_rows_of_predictions_are_predictions(fitted):
+    texts = sentiment.texts(5, 7)[0]
+    whole = fitted.predict(texts)
+    for rows in (slice(0, 1), slice(None, None, -2), slice(9, None)):
+        part = whole[rows]
+        assert part.to_pandas().equals(whole.to_pandas().iloc[rows].reset_index(drop=True))
+    assert replace(whole, calibrated=None)[:2].calibrated is None
+
+
+def test_texts_may_come_one_by_one(fitted):
+    texts = sentiment.texts(5, 7)[0]
+    assert fitted.predict(text for text in texts).to_pandas().equals(fitted.predict(texts).to_pandas())
+
+
+def test_of_a_model_that_overflows_nothing_is_known(fitted):
+    bias = fitted.backbone.model.bert.pooler.dense.bias
+    with torch.no_grad():
+        kept = bias.clone()
+        bias[0] = float("nan")
+        said = fitted.predict(["a film"])
+        bias.copy_(kept)
+    assert np.isnan([said.uncertainty, said.error_probability]).all()
+
+
+@pytest.mark.parametrize("change", ["scaled", "exchanged"])
+def test_a_classification_module_that_was_changed(fitted, labelled, change):
+    backbone, untrained = fitted.backbone, UncertainClassifier(fitted.backbone)
+    if change == "scaled":
+        backbone.model.classifier.weight.data.mul_(1.3)
+    else:
+        backbone.model.classifier = torch.nn.Linear(backbone.width, 2)
+    for use in (fitted.predict, lambda texts: fitted.evaluate(labelled), lambda texts: fitted.attach()):
+        with pytest.raises(HeadMismatchError, match="no longer those that the head was made for: make a new"):
+            use(["a film"])
+    said = untrained.predict(labelled["text"])
+    entropy = log_entropy(torch.tensor(said.probabilities).log()).exp()
+    np.testing.assert_allclose(said.uncertainty, entropy, atol=1e-5)
+    fitted.fit(labelled, config=QUICK)
+    assert len(fitted.predict(labelled["text"]).error_probability) == 400
+
+
 def test_something_that_is_no_text_is_refused(fitted):
     with pytest.raises(DataError, match="text 1 is a int"):
         fitted.predict(["fine", 5])
@@ -288,6 +329,17 @@ def test_a_changed_model_is_refused(fitted, model_folder, tmp_path, part, name):
         UncertainClassifier.from_pretrained(other, head=tmp_path / "head")
 
 
+def test_a_head_of_another_architecture_is_refused_before_anything_of_it_is_used(fitted, tmp_path):
+    fitted.save_pretrained(tmp_path / "head")
+    tiny.model("Llama").save_pretrained(tmp_path / "llama")
+    tiny.tokenizer("decoder").save_pretrained(tmp_path / "llama")
+    message = r"fitted for a BertForSequenceClassification \(.*\), this model is a LlamaForSequenceClassification"
+    with pytest.raises(HeadMismatchError, match=message):
+        UncertainClassifier.from_pretrained(tmp_path / "llama", head=tmp_path / "head")
+    with pytest.raises(HeadMismatchError, match=message):
+        UncertainClassifier.from_pretrained(tmp_path / "llama").load_head(tmp_path / "head")
+
+
 def test_broken_heads_are_refused(fitted, model_folder, tmp_path):
     fitted.save_pretrained(tmp_path / "head")
     with pytest.raises(HeadMismatchError, match="holds no head"):
@@ -467,6 +519,28 @@ def test_registered_pipeline_refuses_a_wrong_head_when_it_is_built(fitted, tmp_p
         pipeline(
             "uncertain-text-classification", model=other, tokenizer=sentiment.tokenizer(), head=str(tmp_path / "head")
         )
+
+
+@pytest.mark.parametrize("length", [None, 4])
+def test_registered_pipeline_cuts_texts_as_predict_does(model_folder, labelled, tmp_path, length):
+    register_pipeline()
+    classifier = UncertainClassifier.from_pretrained(model_folder, max_length=length)
+    classifier.fit(labelled, config=QUICK)
+    classifier.save_pretrained(tmp_path / "head")
+    pipe = pipeline("uncertain-text-classification", model=str(model_folder), head=tmp_path / "head")
+    text = "a great film " + "but it was dull and cold " * 40
+    expected = classifier.predict(text)[0]
+    assert pipe(text)[0]["score"] == pytest.approx(expected.probabilities.max(), abs=1e-5)
+    assert pipe(text)[0]["error_probability"] == pytest.approx(expected.error_probability, abs=1e-5)
+    shorter = pipe(text, max_length=3)[0]
+    assert shorter["score"] == pytest.approx(pipe("a")[0]["score"], abs=1e-5)
+
+
+def test_registered_pipeline_says_what_it_takes_for_a_head(fitted, model_folder):
+    register_pipeline()
+    for head in (fitted.saved, fitted):
+        with pytest.raises(HeadMismatchError, match=rf"head is a {type(head).__name__}, a path or hub id is needed"):
+            pipeline("uncertain-text-classification", model=str(model_folder), head=head)
 
 
 def test_features_are_reused(model_folder, labelled, monkeypatch):

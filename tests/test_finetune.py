@@ -63,6 +63,28 @@ def test_features_of_the_training_texts_come_for_nothing(tmp_path, monkeypatch):
     np.testing.assert_allclose(stored.logits, computed[1], atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["epochs", "learning_rate", "batch_size", "max_length"])
+@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf")])
+def test_numbers_that_train_nothing_are_refused(name, value):
+    with pytest.raises(ValueError, match=f"{name} {value} is not a positive number"):
+        TrainConfig(**{name: value})
+
+
+@pytest.mark.parametrize(("mode", "passes", "peak"), [("full", 3, 5e-5), ("lora", 3, 3e-4), ("freeze", 20, 1e-3)])
+def test_what_a_mode_trains_with_by_default(mode, passes, peak):
+    assert (TrainConfig(mode).passes, TrainConfig(mode).peak) == (passes, peak)
+    assert (TrainConfig(mode, epochs=1).passes, TrainConfig(mode, learning_rate=1e-6).peak) == (1, 1e-6)
+
+
+@pytest.mark.parametrize("mode", ["full", "lora", "freeze"])
+def test_a_decoder_without_a_padding_token_is_saved_with_the_one_that_it_was_trained_with(mode, tmp_path):
+    tiny.model("Llama", pad_token_id=None).save_pretrained(tmp_path / "pretrained")
+    tiny.tokenizer("decoder", pad_token=None).save_pretrained(tmp_path / "pretrained")
+    train_classifier(tmp_path / "pretrained", texts(30), tmp_path / "out", TrainConfig(mode, epochs=1))
+    backbone = UncertainClassifier.from_pretrained(tmp_path / "out").backbone
+    assert backbone.config.pad_token_id == backbone.tokenizer.pad_token_id == tiny.SEP
+
+
 def test_a_seed_decides(tmp_path):
     source = pretrained("Bert", tmp_path / "pretrained")
     logits = []

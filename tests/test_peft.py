@@ -12,9 +12,17 @@ import torch
 from peft import LoraConfig, TaskType, get_peft_model
 from transformers import BertForMaskedLM
 
-from aligned_entropy import MissingExtraError, UnsupportedModelError
+from aligned_entropy import (
+    FitConfig,
+    HeadMismatchError,
+    MissingExtraError,
+    UncertainClassifier,
+    UnsupportedModelError,
+)
 from aligned_entropy.backbones import Backbone
+from aligned_entropy.data import LabeledTexts
 from aligned_entropy.head import AlignedEntropyHead
+from aligned_entropy.scoring import log_entropy
 
 ATTENTION = {
     "Bert": ["query", "value"],
@@ -154,6 +162,59 @@ def test_what_is_switched_on_is_in_the_fingerprint(how):
     model.unmerge_adapter()
     others.append(get_fingerprint_with_alpha(how))
     assert len({known, *others}) == 5
+
+
+@pytest.mark.parametrize("how", ["saved", "lora", "neither"])
+def test_a_head_is_not_used_on_another_adapter(how):
+    """An untrained one follows; a fitted one says so, in place and out of it."""
+    model = get_peft_model(tiny.model("Bert"), settings("Bert", how))
+    model.add_adapter("second", settings("Bert", how))
+    for seed, name in enumerate(("second", "default")):
+        model.set_adapter(name)
+        train(model, seed)
+    fitted, following = (UncertainClassifier(Backbone(model, tiny.tokenizer())) for _ in range(2))
+    data = LabeledTexts(tiny.TEXTS * 12, np.arange(96) % 3, fitted.label_names)
+    fitted.fit(data, config=FitConfig(folds=3, betas=()))
+    inputs = dict(tiny.tokenizer()(tiny.TEXTS, padding=True, return_tensors="pt"))
+    known, stored = fitted.predict(tiny.TEXTS), fitted.features(data)
+
+    def refused():
+        for use in (fitted.attach, lambda: fitted.predict(tiny.TEXTS), lambda: fitted.evaluate(data)):
+            with pytest.raises(HeadMismatchError, match=r"'classifier' or the adapters .* make a new"):
+                use()
+        entropy = log_entropy(torch.tensor(np.log(following.predict(tiny.TEXTS).probabilities))).exp()
+        np.testing.assert_allclose(following.predict(tiny.TEXTS).uncertainty, entropy, atol=1e-5)
+        output = following.attach().backbone.model(**inputs)
+        torch.testing.assert_close(output.uncertainty, log_entropy(output.logits).exp(), **CLOSE)
+        following.detach()
+
+    following.attach()
+    model.set_adapter("second")
+    output = model(**inputs)
+    torch.testing.assert_close(output.uncertainty, log_entropy(output.logits).exp(), **CLOSE)
+    following.detach()
+    model.set_adapter("default")
+    fitted.attach()
+    model.set_adapter("second")
+    with pytest.raises(HeadMismatchError):
+        model(**inputs)
+    fitted.detach()
+    refused()
+    with model.disable_adapter():
+        refused()
+    assert not np.allclose(fitted.features(data).logits, stored.logits, atol=1e-3)
+    model.set_adapter("default")
+    model.merge_adapter()  # the same function
+    np.testing.assert_allclose(fitted.predict(tiny.TEXTS).uncertainty, known.uncertainty, atol=1e-3)
+    model.unmerge_adapter()
+    np.testing.assert_allclose(fitted.predict(tiny.TEXTS).uncertainty, known.uncertainty, atol=1e-3)
+
+
+def test_a_model_whose_adapter_was_merged_into_it_runs_as_before():
+    model = lora("Bert", "saved")
+    expected = logits_of(model, "Bert")
+    UncertainClassifier(Backbone(model, tiny.tokenizer())).attach().detach()
+    torch.testing.assert_close(logits_of(model.merge_and_unload(), "Bert"), expected, **CLOSE)
 
 
 def get_fingerprint_with_alpha(how):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import logging
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 from ..errors import DataError, NotApplicableError, UnsupportedModelError
 from ..features import Array, Features, FeatureStore, cache_folder, texts_key
-from ..head import module_shape, plain_copy
+from ..head import active_module, module_shape, plain_copy
 from .capture import HiddenCapture, base_model
 from .loading import load_model, load_tokenizer
 
@@ -40,16 +41,34 @@ CONFIG_RECORDS = (
 )  # fmt: skip
 ADAPTER_STATE = ("_active_adapter", "_disable_adapters", "merged_adapters", "scaling")
 
+_PADDING = threading.RLock()  # held while a model that names no padding token has one
+
 
 class Backbone:
-    """A frozen classifier, its tokenizer and the place of its classification module.
+    """A classifier, its tokenizer and the place of its classification module.
+
+    What the model is at the time decides: change its weights or its adapter, and features are computed anew. The model
+    is put into evaluation mode, here and whenever texts are run. Nothing else of it is changed: hooks, and a padding
+    token where its configuration names none, are there only while a method of this class runs it.
 
     Args:
         model: a transformers sequence classifier, or a PEFT model around one. Its weights are never changed.
-        tokenizer: the tokenizer that it was trained with.
+        tokenizer: the tokenizer that it was trained with; one without a padding token is copied and given one.
         max_length: tokens a text at most, longer ones are truncated; the model's own limit, at most 512, by default.
         classification_module: dotted path of the module whose output is the logits, where it is not found by name.
         name: path or hub id, for the records.
+
+    Attributes:
+        model: as given.
+        inner: the transformers model inside of a PEFT wrapper, or the model itself.
+        config: its configuration.
+        tokenizer: as given, or the copy with a padding token.
+        max_length: tokens a text at most.
+        name: as given.
+        capture: takes the hidden vectors; ``capture.name`` is the path of the classification module.
+        width: of a hidden vector, D.
+        classes: their number, C.
+        pad_token_id: what batches are padded with: the model's own, or the tokenizer's where it names none.
     """
 
     def __init__(
@@ -61,11 +80,13 @@ class Backbone:
         classification_module: str | None = None,
         name: str = "",
     ) -> None:
-        self.model, self.tokenizer, self.name = model.eval(), tokenizer, name
+        self.model, self.name = model.eval(), name
         self.inner = base_model(model)
         self.config = self.inner.config
         self.max_length = max_length or default_max_length(self.config, tokenizer)
-        self._pad_token_id = _agree_on_padding(self.config, tokenizer, self.vocabulary)
+        known = _known_padding(self.config, self.vocabulary)
+        self._lends_padding = known is None
+        self.tokenizer, self.pad_token_id = _agree_on_padding(known, tokenizer, self.vocabulary)
         self.capture = HiddenCapture(model, classification_module)
         self.width, self.classes, _ = module_shape(self.classifier)
 
@@ -78,7 +99,7 @@ class Backbone:
         Raises:
             UnsupportedModelError: the classification module's weights are not in the checkpoint, or there is none.
         """
-        model = load_model(name, device=device, dtype=dtype, classification_module=options.get("classification_module"))
+        model = load_model(name, device=device, dtype=dtype)
         return cls(model, load_tokenizer(name), name=str(name), **options)
 
     @property
@@ -96,14 +117,27 @@ class Backbone:
         """Number of token ids that the model knows."""
         return int(self.inner.get_input_embeddings().num_embeddings)
 
-    @cached_property
+    @property
     def classifier(self) -> nn.Module:
-        """A float32 copy of the classification module, free of hooks and adapters."""
+        """A new float32 copy of the classification module that is in use now, free of hooks and adapters."""
         return plain_copy(self.inner.get_submodule(self.capture.name))
 
-    @cached_property
+    @property
+    def in_use(self) -> list[Any]:
+        """The classification module in use now and the adapters that have a say, to be compared; reads no weight."""
+        parts = self.inner.modules() if getattr(self.inner, "peft_config", None) else ()
+        found: list[Any] = [active_module(self.inner.get_submodule(self.capture.name))]
+        for part in parts:
+            state = vars(part)
+            if "_active_adapter" in state:
+                active = state.get("merged_adapters") or state["_active_adapter"] or []
+                names = [] if state.get("_disable_adapters") else [active] if isinstance(active, str) else active
+                found.append([(name, state.get("scaling", {}).get(name)) for name in names])
+        return found
+
+    @property
     def fingerprint(self) -> str:
-        """SHA-256 over everything that decides features: weights, configuration, adapters, tokenizer, length."""
+        """SHA-256 over everything that decides features now: weights, configuration, adapters, tokenizer, length."""
         return self.fingerprint_of(self.model, self.capture.name)
 
     def fingerprint_of(self, part: nn.Module, what: str) -> str:
@@ -123,19 +157,34 @@ class Backbone:
             vocabulary.pop(last_call, None)
         digest.update(json.dumps(vocabulary, sort_keys=True).encode())
         sides = f"{self.tokenizer.truncation_side} {self.tokenizer.padding_side}"
-        digest.update(f"{self.max_length} {what} {self._pad_token_id} {sides}".encode())
+        digest.update(f"{self.max_length} {what} {self.pad_token_id} {sides}".encode())
         return digest.hexdigest()
 
     def forward(self, **inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Hidden vectors ``[N, D]`` and logits ``[N, C]``, both float32, of a tokenized batch, without gradient."""
-        with torch.inference_mode():
+        with torch.inference_mode(), self._padding(), self.capture.watching():
             output = self.model(**{name: tensor.to(self.device) for name, tensor in inputs.items()}, return_dict=True)
         return output.hidden.float(), output.logits.float()
+
+    @contextmanager
+    def _padding(self) -> Iterator[None]:
+        """A decoder that names no padding token refuses batches: it has one while it is run in here, by one thread."""
+        if not self._lends_padding:
+            yield
+            return
+        config = self.config.get_text_config()
+        with _PADDING:
+            own, config.pad_token_id = getattr(config, "pad_token_id", None), self.pad_token_id
+            try:
+                yield
+            finally:
+                config.pad_token_id = own
 
     def extract(
         self, texts: Sequence[str], progress: Callable[[int], object] = lambda done: None
     ) -> tuple[Array, Array]:
         """Hidden vectors ``[N, D]`` and logits ``[N, C]`` of texts, in length-sorted batches, in the order given."""
+        self.model.eval()  # a training leaves it in the other mode
         hidden_ND = np.empty((len(texts), self.width), np.float32)
         logits_NC = np.empty((len(texts), self.classes), np.float32)
         for rows, inputs in self.batches(texts):
@@ -206,6 +255,7 @@ class Backbone:
                 progress(len(batch))
             return (states_NLD.reshape(len(states_NLD), -1),)
 
+        self.model.eval()
         store = self.store(texts, {"states": length * width}, dtype=np.float16)
         handle = encoder.register_forward_hook(lambda _, __, output: seen.append(output[0].detach()))
         try:
@@ -247,7 +297,7 @@ class Backbone:
     def tokenize(self, texts: Sequence[str]) -> dict[str, list[list[int]]]:
         """Token ids and what goes with them, truncated, not padded; a text without tokens is one special token."""
         encoded = dict(self.tokenizer(list(texts), truncation=True, max_length=self.max_length))
-        special = (self.tokenizer.bos_token_id, self.tokenizer.eos_token_id, self._pad_token_id)
+        special = (self.tokenizer.bos_token_id, self.tokenizer.eos_token_id, self.pad_token_id)
         nothing = {"input_ids": next(token for token in special if token is not None), "attention_mask": 1}
         for row, ids in enumerate(encoded["input_ids"]):
             if not len(ids):
@@ -264,7 +314,7 @@ class Backbone:
         side = "right" if self.capture.name == "score" else None
         batch = dict(self.tokenizer.pad(encoded, return_tensors="pt", padding_side=side))
         if "attention_mask" in batch:  # the model looks for its own padding token, which may be another one
-            batch["input_ids"] = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, self._pad_token_id)
+            batch["input_ids"] = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, self.pad_token_id)
         return batch
 
     def batches(self, texts: Sequence[str]) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
@@ -296,28 +346,30 @@ def default_max_length(config: Any, tokenizer: Any) -> int:
     return int(min(512, positions, tokenizer.model_max_length))
 
 
-def _agree_on_padding(config: Any, tokenizer: Any, vocabulary: int) -> int:
-    """The padding token that the model looks for; model or tokenizer are given one where they have none.
+def _known_padding(config: Any, vocabulary: int) -> int | None:
+    """The padding token that the model's configuration names; some name -1."""
+    known = getattr(config.get_text_config(), "pad_token_id", None)
+    return int(known) if known is not None and 0 <= known < vocabulary else None
 
-    A decoder without one refuses batches. The end-of-text token then serves, as usual in training scripts; a text
-    that ends in it is read, as transformers does, at its last other token, whatever it is batched with.
+
+def _agree_on_padding(known: int | None, tokenizer: Any, vocabulary: int) -> tuple[Any, int]:
+    """A tokenizer with a padding token, and the one that the model looks for or is lent.
+
+    The end-of-text token serves where there is none, as usual in training scripts; a text that ends in it is read, as
+    transformers does, at its last other token, whatever it is batched with.
     """
-    text_config = config.get_text_config()
-    known = getattr(text_config, "pad_token_id", None)
-    if known is not None and not 0 <= known < vocabulary:
-        known = None  # some checkpoints say -1
     if tokenizer.pad_token is None:
         own = None if known is None else tokenizer.convert_ids_to_tokens(known)
+        tokenizer = copy.deepcopy(tokenizer)
         tokenizer.pad_token = own or tokenizer.eos_token
     if tokenizer.pad_token is None:
         raise UnsupportedModelError("the tokenizer has no padding token and no end-of-text token: set its pad_token.")
     if known is not None:
-        return int(known)
+        return tokenizer, known
     if tokenizer.pad_token_id >= vocabulary:
         raise UnsupportedModelError(
             f"the tokenizer's padding token {tokenizer.pad_token!r} has id {tokenizer.pad_token_id}, the model knows "
             f"ids below {vocabulary} and names no padding token of its own: set the tokenizer's pad_token."
         )
-    text_config.pad_token_id = int(tokenizer.pad_token_id)
     logger.warning("the model names no padding token; %r of its tokenizer serves.", tokenizer.pad_token)
-    return int(tokenizer.pad_token_id)
+    return tokenizer, int(tokenizer.pad_token_id)

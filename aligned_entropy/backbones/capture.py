@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -61,15 +62,26 @@ def find_classification_module(model: nn.Module, name: str | None = None) -> tup
     )
 
 
+_HOOKS = threading.Lock()  # held while hooks are put on or taken off; a lock of its own could not be copied
+
+
 class _Calls(threading.local):
     """What is under way in a thread; a copy of the model, or a pickled one, starts with nothing."""
+
+    watched = begun = False
+    input_ids: Tensor | None = None
+    hidden: Tensor | None = None
+    module_logits: Tensor | None = None
 
     def __reduce__(self) -> tuple[type[_Calls], tuple[()]]:
         return _Calls, ()
 
 
 class HiddenCapture:
-    """Hooks that put the classification module's input on every output of the model, as ``output.hidden``.
+    """Hooks that put the classification module's input on the output of the model, as ``output.hidden``.
+
+    They are on the model while it is run inside of :meth:`watching`, and from :meth:`listen` to :meth:`ignore`; at any
+    other time there are none. What other threads do with the model in the meantime is not looked at.
 
     ``hidden`` is a plain attribute of the output, no key of it: code that walks over the output's items, as
     ``Trainer.predict`` does, sees what it always saw. The state between the hooks lives in the calling thread, so
@@ -80,41 +92,82 @@ class HiddenCapture:
         name: the module's dotted path, see :func:`find_classification_module`.
 
     Attributes:
-        listener: called as ``listener(output)`` after every forward pass, while set.
+        name: the module's dotted path.
     """
 
     def __init__(self, model: nn.Module, name: str | None = None) -> None:
-        inner = base_model(model)
-        self.name, module = find_classification_module(model, name)
-        self.listener: Callable[[Any], None] | None = None
-        self._model_class = type(inner).__name__
-        self._config = inner.config
+        self._inner = base_model(model)
+        self._model_class = type(self._inner).__name__
+        self.name, self._module = find_classification_module(model, name)
+        self._listener: Callable[[Any], None] | None = None
         self._calls = _Calls()
         self._first_vector_checked = False
-        self._handles = [
-            inner.register_forward_pre_hook(self._before_model, with_kwargs=True),
-            module.register_forward_hook(self._after_module, with_kwargs=True),
-            inner.register_forward_hook(self._after_model),
-        ]
+        self._holds = 0
+        self._handles: list[Any] = []
 
-    def remove(self) -> None:
-        """Take the hooks off; the model is as it was."""
-        for handle in self._handles:
-            handle.remove()
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """What this thread runs of the model in here has ``output.hidden``."""
+        self._hold(1)
+        self._calls.watched = True
+        try:
+            yield
+        finally:
+            self._calls.watched = False
+            self._hold(-1)
 
-    def _before_model(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def listen(self, listener: Callable[[Any], None]) -> None:
+        """Call ``listener(output)`` after every forward pass that is not :meth:`watching`'s."""
+        self._hold(self._listener is None)
+        self._listener = listener
+
+    def ignore(self) -> None:
+        """The end of :meth:`listen`."""
+        listening, self._listener = self._listener is not None, None
+        self._hold(-listening)
+
+    def _hold(self, change: int) -> None:
+        """Count who needs the hooks; put them on for the first, take them off after the last."""
+        with _HOOKS:
+            self._holds += change
+            if self._holds and not self._handles:
+                self._handles = [
+                    self._inner.register_forward_pre_hook(self._before_model, with_kwargs=True),
+                    self._inner.register_forward_hook(self._after_model),
+                ]
+                self._hook_module()
+            elif not self._holds:
+                while self._handles:
+                    self._handles.pop().remove()
+
+    def _hook_module(self) -> None:
+        module = self._inner.get_submodule(self.name)
+        self._first_vector_checked &= module is self._module
+        self._module = module
+        self._handles.append(module.register_forward_hook(self._after_module, with_kwargs=True))
+
+    def _before_model(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> None:
+        calls = self._calls
+        calls.begun = (calls.watched or self._listener is not None) and kwargs is not None
+        if not calls.begun or kwargs is None:
+            return
         return_dict = kwargs.get("return_dict")
-        if self.listener and not (self._config.return_dict if return_dict is None else return_dict):
+        if not calls.watched and not (self._inner.config.return_dict if return_dict is None else return_dict):
             raise ValueError(
                 "return_dict=False: a tuple has no place for `.uncertainty`. Call the model with return_dict=True, "
                 "or detach() the uncertainty first."
             )
-        self._calls.input_ids = kwargs["input_ids"] if "input_ids" in kwargs else (args[0] if args else None)
-        self._calls.hidden = self._calls.module_logits = None
+        with _HOOKS:  # the module may have been exchanged for another since the hooks were put on
+            if self._handles and self._inner.get_submodule(self.name) is not self._module:
+                self._handles.pop().remove()
+                self._hook_module()
+        calls.input_ids = kwargs["input_ids"] if "input_ids" in kwargs else (args[0] if args else None)
+        calls.hidden = calls.module_logits = None
 
-    def _after_module(
-        self, module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], output: Tensor
-    ) -> None:
+    def _after_module(self, module: nn.Module, args: tuple[Tensor, ...], *rest: Any) -> None:
+        if not self._calls.begun or len(rest) < 2:  # torch leaves out the keywords where a hook was just taken off
+            return
+        kwargs, output = rest
         hidden = args[0] if args else next(iter(kwargs.values()))
         if hidden.dim() == 3 and output.dim() == 3:  # a decoder's `score` sees every token
             rows = torch.arange(len(hidden), device=hidden.device)
@@ -140,21 +193,23 @@ class HiddenCapture:
 
     def _last_token(self, hidden: Tensor) -> Tensor:
         """The position that transformers takes: the rightmost token that is not the padding token."""
-        input_ids = getattr(self._calls, "input_ids", None)  # none where the module is called by itself
-        pad = getattr(self._config.get_text_config(), "pad_token_id", None)
+        input_ids = self._calls.input_ids
+        pad = getattr(self._inner.config.get_text_config(), "pad_token_id", None)
         if input_ids is None or pad is None:
             return torch.full((len(hidden),), hidden.shape[1] - 1, device=hidden.device)
         steps = torch.arange(input_ids.shape[1], device=hidden.device)
         return (steps * (input_ids != pad).to(hidden.device)).argmax(-1)
 
     def _after_model(self, _: nn.Module, __: tuple[Any, ...], output: Any) -> None:
-        hidden, module_logits = self._calls.hidden, self._calls.module_logits
-        self._calls.hidden = self._calls.module_logits = self._calls.input_ids = None
-        if isinstance(output, tuple):
+        calls = self._calls
+        begun, hidden, module_logits = calls.begun, calls.hidden, calls.module_logits
+        calls.begun, calls.hidden, calls.module_logits, calls.input_ids = False, None, None, None
+        if not begun or isinstance(output, tuple):
             return
         logits = getattr(output, "logits", None)
         if (
             hidden is None
+            or module_logits is None
             or logits is None
             or module_logits.shape != logits.shape
             or not torch.allclose(module_logits.to(logits), logits, rtol=1e-3, atol=1e-3, equal_nan=True)
@@ -165,5 +220,6 @@ class HiddenCapture:
                 "is the logits."
             )
         output.hidden = hidden
-        if self.listener:
-            self.listener(output)
+        listener = self._listener
+        if listener is not None and not calls.watched:
+            listener(output)

@@ -75,16 +75,13 @@ def load_tokenizer(name: str | Path) -> Any:
     )
 
 
-def load_model(
-    name: str | Path, *, device: str | None = None, dtype: Any = None, classification_module: str | None = None
-) -> nn.Module:
+def load_model(name: str | Path, *, device: str | None = None, dtype: Any = None) -> nn.Module:
     """A trained sequence classifier, on the GPU if there is one.
 
     Args:
         name: path, hub id or embedded name; a folder with an adapter loads its base model too.
         device: where to, ``cuda`` if there is one and ``cpu`` otherwise by default.
         dtype: the checkpoint's own on a GPU and float32 on a CPU by default.
-        classification_module: its dotted path, where it is not found by name.
 
     Raises:
         UnsupportedModelError: the checkpoint lacks weights of the classifier, so they would be random.
