@@ -21,7 +21,6 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from aligned_entropy import FitConfig, fit_head
-from aligned_entropy.candidates import Belief
 from aligned_entropy.errors import NotApplicableError
 from aligned_entropy.evaluation import evaluate, fit_scores
 from aligned_entropy.features import Features
@@ -570,8 +569,9 @@ def test_held_out_scores_of_a_head_are_those_of_its_own_calibration_set():
 
 def test_a_score_that_takes_another_head_keeps_nothing_of_the_first():
     data = {"hidden": CALIBRATION.hidden, "labels": CALIBRATION.labels, "logits": CALIBRATION.logits}
-    small = FitConfig(bases=("entropy",), betas=(), folds=3, belief=Belief(1.0, 1e-6))
-    wide = fit_head(MODULE, **data, config=small)
+    small = FitConfig(bases=("entropy",), betas=(), folds=3)
+    other = blind_spot(600)
+    wide = fit_head(other.classifier, other.hidden, other.labels, config=small)
     plain = fit_head(MODULE, **data, config=replace(small, error_model=False))
     score = SCORES["aligned entropy"](MODULE)
     score.take(wide)
