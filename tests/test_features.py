@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from torch import nn
 from aligned_entropy import DataError, NotApplicableError, UncertainClassifier
 from aligned_entropy.backbones import Backbone
 from aligned_entropy.data import LabeledTexts
-from aligned_entropy.features import Features, FeatureStore, cache_folder, texts_key
+from aligned_entropy.features import CHUNK, Features, FeatureStore, cache_folder, texts_key
 
 ROWS, WIDTHS = 10, {"hidden": 3, "logits": 2}
 
@@ -221,6 +222,24 @@ def test_a_full_disk_is_said_before_anything_is_computed(folder, monkeypatch):
 
 
 # Keys and places
+
+
+@pytest.mark.parametrize("chunks", [2, 16])
+def test_memory_is_that_of_a_chunk_however_many_texts_there_are(tmp_path, chunks):
+    """numpy's arrays are traced, a memory map is not: what is held is one chunk and its checksum's bytes."""
+    rows, width = chunks * CHUNK, 64
+
+    def extract(part):
+        return (np.ones((part.stop - part.start, width), np.float32),)
+
+    tracemalloc.start()
+    try:
+        (array,) = FeatureStore(tmp_path / "store", rows, {"hidden": width}).fill(extract, lambda done: None)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert array.shape == (rows, width)
+    assert peak < 3 * 4 * CHUNK * width
 
 
 def test_lists_of_texts_have_keys_of_their_own():

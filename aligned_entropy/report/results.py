@@ -278,20 +278,20 @@ def _summary(results: Sequence[Result]) -> list[str]:
     sentences = [
         f"{len(done):,} cells: {len(models)} models ({', '.join(models)}), {len(sets)} data sets ({', '.join(sets)})."
     ]
-    for model in models[:1]:
-        for measure in ("roc_auc", "ece_platt"):
-            if not measured(results, "scores", model):
-                continue
+    for measure in ("roc_auc", "ece_platt"):
+        have = models_of(result for result in measured(results, "scores") if measure in result["measures"])
+        for model in (*([None] if len(have) > 1 else []), *models[:1]):  # all together, where scores were ranked on all
             table = score_table(results, "scores", model, measure)
-            if not table.columns or table.columns[-1].heading != "mean rank":
-                continue
             ranks = {name: row[-1].value for name, row in table.rows.items() if row[-1] is not None}
+            if not table.columns or table.columns[-1].heading != "mean rank" or len(ranks) < 2:
+                continue
             ours = [f"{name} {ranks[name]:.1f}" for name in ranks if name.startswith(HEAD)]
             best = next(iter(ranks))
             sentences.append(
-                f"{model}, {MEASURES[measure]}: of {len(ranks)} scores on {len(table.columns) - 1} data sets mean rank "
-                f"of {best} is best, {ranks[best]:.1f}; {', '.join(ours)}."
+                f"{model or ALL}, {MEASURES[measure]}: of {len(ranks)} scores on {len(table.columns) - 1} data sets "
+                f"mean rank of {best} is best, {ranks[best]:.1f}; {', '.join(ours)}."
             )
+            break
     return sentences
 
 
