@@ -297,7 +297,8 @@ def test_a_healthy_set_fits_without_a_warning():
     scenario = calibrated(600)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        fit_head(scenario.classifier, scenario.hidden, scenario.labels, config=FitConfig(**FAST))
+        result = fit_head(scenario.classifier, scenario.hidden, scenario.labels, config=FitConfig(**FAST))
+    assert result.head.calibrated
 
 
 @pytest.mark.parametrize("changes", [{"bases": ("variance",)}, {"bases": ()}, {"folds": 2}])
