@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -217,7 +216,7 @@ def _kept(
     """A score, its order as it is, with a calibration fitted on out-of-fold scores."""
     nothing = log_u.new_zeros(len(log_u), 0)
     head.error_model = ErrorModel(head.classes)
-    calibrated = _out_of_fold(head.error_model, log_u, nothing, nothing.expand(data.folds, -1, -1), data)
+    calibrated = _out_of_fold(head.error_model, log_u, nothing.expand(data.folds, -1, -1), data)
     head.error_model.fit(log_u, nothing, data.logits, data.errors)
     return Scored(_candidate(head, name, log_u, calibrated, settings, data), log_u, log_u, calibrated, head)
 
@@ -232,22 +231,20 @@ def _candidate(
 ) -> Candidate:
     errors = data.errors.double().numpy()
     interval = auc_interval(errors, ranked.double().numpy())
-    return Candidate(name, head.base, bool(settings), interval, ece(errors, _probability(calibrated)), settings)
-
-
-def _probability(odds: Tensor) -> NDArray[np.float64]:
-    return odds.double().sigmoid().numpy()
+    return Candidate(
+        name, head.base, bool(settings), interval, ece(errors, calibrated.double().sigmoid().numpy()), settings
+    )
 
 
 def _out_of_fold(
-    model: ErrorModel, log_u: Tensor, signals: Tensor, nested: Tensor, data: CalibrationSet, penalty: float = 0.0
+    model: ErrorModel, log_u: Tensor, signals: Tensor, data: CalibrationSet, penalty: float = 0.0
 ) -> Tensor:
-    """Logits ``[N]`` of error models that know nothing of the row: see :class:`LookUp` for signals and nested ones."""
+    """Logits ``[N]`` of error models that know nothing of the row, from signals ``[K, N, S]`` as in :class:`LookUp`."""
     result = torch.empty(len(log_u))
     for k in range(data.folds):
         train, test = data.fold != k, data.fold == k
-        model.fit(log_u[train], nested[k, train], data.logits[train], data.errors[train], penalty)
-        result[test] = model.combine(log_u[test], signals[test], data.predicted[test])
+        model.fit(log_u[train], signals[k, train], data.logits[train], data.errors[train], penalty)
+        result[test] = model.combine(log_u[test], signals[k, test], data.predicted[test])
     return result
 
 
@@ -257,14 +254,12 @@ class LookUp:
 
     Attributes:
         reference: for new texts.
-        signals: of the calibration texts ``[N, S]``, each from a reference that holds no text of its fold.
-        nested: the same from references that hold no text of fold k either, ``[K, N, S]``: what a model may be fitted
-            on that is tested on fold k. Only rows of other folds count.
+        signals: of the calibration texts ``[K, N, S]``: at k from references that hold neither a text of the row's own
+            fold nor one of fold k, so that a model may be fitted on them and tested on fold k.
     """
 
     reference: Reference
     signals: Tensor
-    nested: Tensor
 
 
 def among_calibration(data: CalibrationSet, seed: int) -> LookUp:
@@ -277,33 +272,32 @@ def among_calibration(data: CalibrationSet, seed: int) -> LookUp:
         return Reference.fit(*rows, data.logits.shape[1], data.errors[kept], seed, axes)
 
     whole = without()
-    nested = torch.full((data.folds, len(data.hidden), len(whole.prior)), torch.nan)
+    signals = torch.full((data.folds, len(data.hidden), len(whole.prior)), torch.nan)
     for j, k in itertools.combinations_with_replacement(range(data.folds), 2):
         held_out = without(j, k)
         for tested, fold in {(j, k), (k, j)}:
             own = data.fold == fold
-            nested[tested, own] = held_out(data.hidden[own], data.predicted[own])
-    return LookUp(whole, nested[data.fold, torch.arange(len(data.fold))], nested)
+            signals[tested, own] = held_out(data.hidden[own], data.predicted[own])
+    return LookUp(whole, signals)
 
 
 def among_training(data: CalibrationSet, reference: tuple[Tensor, Tensor], seed: int) -> LookUp:
     """Where a text stands among the classifier's training texts, hidden vectors ``[R, D]`` and labels ``[R]``."""
     known = Reference.fit(*reference, data.logits.shape[1], seed=seed)
-    signals = known(data.hidden, data.predicted)
-    return LookUp(known, signals, signals.expand(data.folds, -1, -1))
+    return LookUp(known, known(data.hidden, data.predicted).expand(data.folds, -1, -1))
 
 
 def with_error_model(start: Scored, name: str, look_ups: Sequence[LookUp], data: CalibrationSet, seed: int) -> Scored:
     """A score with an error model on top: the average over penalties, by out-of-fold likelihood."""
     model = ErrorModel(data.logits.shape[1], tuple(one.reference for one in look_ups))
-    shape = logit_signals(data.logits)
+    shape = logit_signals(data.logits).expand(data.folds, -1, -1)
     signals = torch.cat([shape, *(one.signals for one in look_ups)], -1)
-    nested = torch.cat([shape.expand(data.folds, -1, -1), *(one.nested for one in look_ups)], -1)
-    logits = [_out_of_fold(model, start.log_u, signals, nested, data, penalty) for penalty in PENALTIES]
+    logits = [_out_of_fold(model, start.log_u, signals, data, penalty) for penalty in PENALTIES]
     shares = dict(zip(PENALTIES, _shares(logits, data, seed), strict=True))
     calibrated = torch.stack(logits, 1) @ torch.tensor(list(shares.values()))
+    held_out = signals[data.fold, torch.arange(len(data.fold))]
     head = copy.deepcopy(start.head)
-    head.error_model = model.fit_average(start.log_u, signals, data.logits, data.errors, shares)
+    head.error_model = model.fit_average(start.log_u, held_out, data.logits, data.errors, shares)
     settings = start.candidate.settings | {f"share of penalty {penalty:g}": share for penalty, share in shares.items()}
     candidate = _candidate(head, f"{start.candidate.name} + {name}", calibrated, calibrated, settings, data)
     return Scored(candidate, start.log_u, calibrated, calibrated, head)

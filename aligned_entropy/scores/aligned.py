@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any
 
 import numpy as np
@@ -36,9 +37,9 @@ class Aligned(Score):
     reads_: str = "hidden"
     chosen = "nothing yet"
 
+    @abstractmethod
     def config(self) -> FitConfig:
         """How the head is fitted."""
-        raise NotImplementedError
 
     def _fit(self, train: Features | None, calibration: Features) -> None:
         module, self.reads_ = self._start(calibration)

@@ -7,6 +7,7 @@ pseudo-inverses where they are singular. Each stands in the registry a second ti
 from __future__ import annotations
 
 import warnings
+from abc import abstractmethod
 from typing import Any, ClassVar
 
 import numpy as np
@@ -27,14 +28,14 @@ class _Density(Score):
         assert train.labels is not None, "checked by fit"
         self._fit_vectors(self.vectors(train, self.normalise), np.asarray(train.labels), train)
 
-    def _fit_vectors(self, x: Float, labels: NDArray[np.int64], train: Features) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _fit_vectors(self, x: Float, labels: NDArray[np.int64], train: Features) -> None: ...
 
     def _score(self, features: Features) -> Float:
         return self._distance(self.vectors(features, self.normalise), features)
 
-    def _distance(self, x: Float, features: Features) -> Float:
-        raise NotImplementedError
+    @abstractmethod
+    def _distance(self, x: Float, features: Features) -> Float: ...
 
 
 def class_means(x: Float, labels: NDArray[np.int64]) -> tuple[NDArray[np.int64], Float]:
