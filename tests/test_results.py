@@ -360,7 +360,7 @@ def test_the_summary_counts_and_ranks(page):
     done = sum("measures" in found for found in everything())
     first, second, third = page.of("p")[:3]
     assert first.startswith(f"{done} cells: 2 models (m, n{HOSTILE}), 2 data sets (")
-    assert "m, ROC-AUC: of 5 scores on 2 data sets mean rank of energy is best, 1.0" in second
+    assert "m, ROC-AUC: of 5 scores on 2 data sets the best mean rank is that of energy; energy 1.0" in second
     assert second.endswith("aligned entropy + reference 2.0, aligned entropy 3.0.")
     assert third.startswith("m, ECE after Platt's map")
 

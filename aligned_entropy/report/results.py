@@ -285,11 +285,11 @@ def _summary(results: Sequence[Result]) -> list[str]:
             ranks = {name: row[-1].value for name, row in table.rows.items() if row[-1] is not None}
             if not table.columns or table.columns[-1].heading != "mean rank" or len(ranks) < 2:
                 continue
-            ours = [f"{name} {ranks[name]:.1f}" for name in ranks if name.startswith(HEAD)]
             best = next(iter(ranks))
+            places = [f"{name} {rank:.1f}" for name, rank in ranks.items() if name == best or name.startswith(HEAD)]
             sentences.append(
                 f"{model or ALL}, {MEASURES[measure]}: of {len(ranks)} scores on {len(table.columns) - 1} data sets "
-                f"mean rank of {best} is best, {ranks[best]:.1f}; {', '.join(ours)}."
+                f"the best mean rank is that of {best}; {', '.join(places)}."
             )
             break
     return sentences
