@@ -75,7 +75,7 @@ class UncertainClassifier:
         """
         folder = None if head is None else resolve_head(head)
         known = {} if folder is None else read_config(folder)["backbone"]
-        model = load_model(name, device=device, dtype=dtype)
+        model = load_model(name, Backbone.auto_class, device=device, dtype=dtype)
         _check_class(known, model)
         backbone = Backbone(
             model,

@@ -84,7 +84,7 @@ def train_classifier(
         progress: in mode ``freeze``, called with the number of texts whose vectors are ready.
     """
     config = config or TrainConfig()
-    model = load_for_training(name, data.label_names, config.seed)
+    model = load_for_training(name, Backbone.auto_class, data.label_names, config.seed)
     tokenizer = load_tokenizer(name)
     tokenizer.model_max_length = config.max_length  # saved too: a classifier is used at the length it was trained at
     backbone = Backbone(model, tokenizer, name=resolve(name))

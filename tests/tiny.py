@@ -119,3 +119,25 @@ def stir(module: nn.Module, seed: int = 0, scale: float = 0.4) -> nn.Module:
             if weights.dim() > 1:
                 weights.copy_(torch.randn(weights.shape, generator=generator) * scale)
     return module
+
+
+def byte_tokenizer(**options: Any) -> PreTrainedTokenizerFast:
+    """Bytes as tokens, a space belonging to the word after it, as in GPT-2's kind; it makes nothing of empty words."""
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    vocabulary = {symbol: index for index, symbol in enumerate([*SPECIAL, *sorted(alphabet)])}
+    core = Tokenizer(models.BPE(vocabulary, [], unk_token="[UNK]"))
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", CLS), ("[SEP]", SEP)]
+    )
+    tokens = {"unk_token": "[UNK]", "pad_token": "[PAD]", "eos_token": "[SEP]", "cls_token": "[CLS]"}
+    settings: dict[str, Any] = {"model_max_length": 32, "model_input_names": ["input_ids", "attention_mask"]}
+    return PreTrainedTokenizerFast(tokenizer_object=core, **(settings | tokens | options))
+
+
+def tagger(kind: str, seed: int = 0, **options: Any) -> Any:
+    """A token classifier of three tags unless told otherwise."""
+    torch.manual_seed(seed)
+    tags = {"id2label": {0: "O", 1: "B-X", 2: "I-X"}, "label2id": {"O": 0, "B-X": 1, "I-X": 2}}
+    built = getattr(transformers, f"{family(kind)}ForTokenClassification")(config(kind, **(tags | options)))
+    return stir(built, seed).eval()

@@ -1,6 +1,19 @@
-"""Hugging Face models: loading them, and taking the input of their classification module from one forward pass."""
+"""Hugging Face models: how they are loaded, and where their hidden vectors are taken."""
+
+from pathlib import Path
 
 from .base import Backbone
 from .capture import HiddenCapture, find_classification_module
+from .loading import trained_as
+from .words import TokenBackbone
 
-__all__ = ["Backbone", "HiddenCapture", "find_classification_module"]
+TASKS: dict[str, type[Backbone]] = {"text-classification": Backbone, "token-classification": TokenBackbone}
+
+
+def task_of(name: str | Path) -> str:
+    """The task that a checkpoint was trained for, by its configuration or its adapter's."""
+    own = trained_as(name)
+    return "token-classification" if "ForTokenClassification" in own or own == "TOKEN_CLS" else "text-classification"
+
+
+__all__ = ["TASKS", "Backbone", "HiddenCapture", "TokenBackbone", "find_classification_module", "task_of"]

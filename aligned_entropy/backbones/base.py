@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -59,6 +59,8 @@ class Backbone:
         name: path or hub id, for the records.
 
     Attributes:
+        auto_class: of transformers, which loads such models.
+        every_token: whether the classification module is asked about every token.
         model: as given.
         inner: the transformers model inside of a PEFT wrapper, or the model itself.
         config: its configuration.
@@ -70,6 +72,9 @@ class Backbone:
         classes: their number, C.
         pad_token_id: what batches are padded with: the model's own, or the tokenizer's where it names none.
     """
+
+    auto_class: ClassVar[str] = "AutoModelForSequenceClassification"
+    every_token: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -87,7 +92,7 @@ class Backbone:
         known = _known_padding(self.config, self.vocabulary)
         self._lends_padding = known is None
         self.tokenizer, self.pad_token_id = _agree_on_padding(known, tokenizer, self.vocabulary)
-        self.capture = HiddenCapture(model, classification_module)
+        self.capture = HiddenCapture(model, classification_module, every_token=self.every_token)
         self.width, self.classes, _ = module_shape(self.classifier)
 
     @classmethod
@@ -99,7 +104,7 @@ class Backbone:
         Raises:
             UnsupportedModelError: the classification module's weights are not in the checkpoint, or there is none.
         """
-        model = load_model(name, device=device, dtype=dtype)
+        model = load_model(name, cls.auto_class, device=device, dtype=dtype)
         return cls(model, load_tokenizer(name), name=str(name), **options)
 
     @property
@@ -216,7 +221,7 @@ class Backbone:
             NotApplicableError: the model has no dropout, as most decoders have none.
         """
         _some(texts)
-        self._check_dropout(texts[0])
+        self._check_dropout(texts)
 
         def extract(rows: slice) -> tuple[Array]:
             logits_NTC = np.empty((len(texts[rows]), count, self.classes), np.float32)
@@ -274,9 +279,9 @@ class Backbone:
         finally:
             self.model.eval()
 
-    def _check_dropout(self, text: str) -> None:
+    def _check_dropout(self, texts: Sequence[str]) -> None:
         """Two passes tell; where dropout is configured differs from model to model."""
-        inputs = self.pad(self.tokenize([text]))
+        _, inputs = next(self.batches(texts[:1]))
         with torch.random.fork_rng(), self._dropout():
             first, second = (self.forward(**inputs)[1] for _ in range(2))
         if torch.equal(first, second):
@@ -322,15 +327,20 @@ class Backbone:
         if not len(texts):
             return
         encoded = self.tokenize(texts)
-        lengths = [len(ids) for ids in encoded["input_ids"]]
-        rows: list[int] = []
-        for row in sorted(range(len(texts)), key=lengths.__getitem__):
-            if rows and (len(rows) == BATCH_ROWS or (len(rows) + 1) * lengths[row] > BATCH_TOKENS):
-                yield rows, self.pad({name: [values[i] for i in rows] for name, values in encoded.items()})
-                rows = []
-            rows.append(row)
-        if rows:
+        for rows in by_length([len(ids) for ids in encoded["input_ids"]]):
             yield rows, self.pad({name: [values[i] for i in rows] for name, values in encoded.items()})
+
+
+def by_length(lengths: Sequence[int]) -> Iterator[list[int]]:
+    """Rows of one batch after another, those of like length together."""
+    rows: list[int] = []
+    for row in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if rows and (len(rows) == BATCH_ROWS or (len(rows) + 1) * lengths[row] > BATCH_TOKENS):
+            yield rows
+            rows = []
+        rows.append(row)
+    if rows:
+        yield rows
 
 
 def _some(texts: Sequence[str]) -> None:

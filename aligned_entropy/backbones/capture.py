@@ -88,15 +88,17 @@ class HiddenCapture:
     that concurrent callers do not mix their rows.
 
     Args:
-        model: a transformers sequence classifier, PEFT-wrapped or not.
+        model: a transformers classifier, PEFT-wrapped or not.
         name: the module's dotted path, see :func:`find_classification_module`.
+        every_token: the classifier labels tokens: ``hidden`` is ``[N, T, D]``, of every one of them; otherwise it is
+            ``[N, D]``, of the text.
 
     Attributes:
         name: the module's dotted path.
     """
 
-    def __init__(self, model: nn.Module, name: str | None = None) -> None:
-        self._inner = base_model(model)
+    def __init__(self, model: nn.Module, name: str | None = None, *, every_token: bool = False) -> None:
+        self._inner, self._every_token = base_model(model), every_token
         self._model_class = type(self._inner).__name__
         self.name, self._module = find_classification_module(model, name)
         self._listener: Callable[[Any], None] | None = None
@@ -169,11 +171,11 @@ class HiddenCapture:
             return
         kwargs, output = rest
         hidden = args[0] if args else next(iter(kwargs.values()))
-        if hidden.dim() == 3 and output.dim() == 3:  # a decoder's `score` sees every token
+        if hidden.dim() == 3 and output.dim() == 3 and not self._every_token:  # a decoder's `score` sees every token
             rows = torch.arange(len(hidden), device=hidden.device)
             position = self._last_token(hidden)
             hidden, output = hidden[rows, position], output[rows, position]
-        elif hidden.dim() == 3:  # RoBERTa's kind of module reads the first token itself
+        elif hidden.dim() == 3 and output.dim() == 2:  # RoBERTa's kind of module reads the first token itself
             if not self._first_vector_checked and not module.training and hidden.shape[1] > 1:
                 self._check_first_vector(module, hidden, output)
             hidden = hidden[:, 0]

@@ -75,46 +75,62 @@ def load_tokenizer(name: str | Path) -> Any:
     )
 
 
-def load_model(name: str | Path, *, device: str | None = None, dtype: Any = None) -> nn.Module:
-    """A trained sequence classifier, on the GPU if there is one.
+def trained_as(name: str | Path) -> str:
+    """What a checkpoint was trained for, as its configuration or adapter says: a class name, a task of PEFT, or ``""``.
+
+    Raises:
+        UnsupportedModelError: nothing of that name.
+    """
+    from transformers import AutoConfig
+
+    path = resolve(name)
+    adapter = _adapter_config(path)
+    if adapter is not None:
+        return str(getattr(adapter.task_type, "value", adapter.task_type) or "")
+    return " ".join(AutoConfig.from_pretrained(path).architectures or [])
+
+
+def load_model(name: str | Path, auto_class: str, *, device: str | None = None, dtype: Any = None) -> nn.Module:
+    """A trained classifier, on the GPU if there is one.
 
     Args:
         name: path, hub id or embedded name; a folder with an adapter loads its base model too.
+        auto_class: of transformers, ``AutoModelForSequenceClassification`` or ``AutoModelForTokenClassification``.
         device: where to, ``cuda`` if there is one and ``cpu`` otherwise by default.
         dtype: the checkpoint's own on a GPU and float32 on a CPU by default.
 
     Raises:
         UnsupportedModelError: the checkpoint lacks weights of the classifier, so they would be random.
     """
-    from transformers import AutoModelForSequenceClassification
+    import transformers
 
     path = resolve(name)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     dtype = dtype or ("auto" if device.startswith("cuda") else torch.float32)
     adapter = _adapter_config(path)
     if adapter is not None:
-        return _load_adapter(path, adapter, dtype).to(device)
-    model, info = AutoModelForSequenceClassification.from_pretrained(path, dtype=dtype, output_loading_info=True)
+        return _load_adapter(path, adapter, auto_class, dtype).to(device)
+    auto = getattr(transformers, auto_class)
+    model, info = auto.from_pretrained(path, dtype=dtype, output_loading_info=True)
+    own = " ".join(model.config.architectures or [])
+    for kind, what in (("TokenClassification", "the words of a text"), ("SequenceClassification", "whole texts")):
+        if f"For{kind}" in own and not auto_class.endswith(kind):
+            raise UnsupportedModelError(f"{name} is a {own}: it answers for {what}, which is another task.")
     missing = sorted(info["missing_keys"])  # of the pooler or the encoder too: everything before the logits counts
     if missing:
         raise UnsupportedModelError(
             f"{name} holds no trained classifier ({_some(missing)} would be random numbers): "
             "train one first, for example with `alien train`, or name one that is trained."
         )
-    trained_as = model.config.architectures or []
-    if any("ForTokenClassification" in kind for kind in trained_as):
-        raise UnsupportedModelError(
-            f"{name} is a {', '.join(trained_as)}: it labels tokens, and a classifier of whole texts is needed."
-        )
     return model.to(device)
 
 
-def load_for_training(name: str | Path, label_names: list[str], seed: int) -> Any:
+def load_for_training(name: str | Path, auto_class: str, label_names: list[str], seed: int) -> Any:
     """A model with a fresh classification module for these labels, drawn with ``seed``."""
-    from transformers import AutoModelForSequenceClassification, set_seed
+    import transformers
 
-    set_seed(seed)
-    return AutoModelForSequenceClassification.from_pretrained(
+    transformers.set_seed(seed)
+    return getattr(transformers, auto_class).from_pretrained(
         resolve(name),
         dtype=torch.float32,
         num_labels=len(label_names),
@@ -143,10 +159,11 @@ def _adapter_config(path: str) -> Any:
     return adapter
 
 
-def _load_adapter(path: str, adapter: Any, dtype: Any) -> nn.Module:
+def _load_adapter(path: str, adapter: Any, auto_class: str, dtype: Any) -> nn.Module:
+    import transformers
     from peft import PeftModel
     from peft.utils import load_peft_weights
-    from transformers import AutoConfig, AutoModelForSequenceClassification
+    from transformers import AutoConfig
 
     weights = {_plain_name(name): tensor for name, tensor in load_peft_weights(path, device="cpu").items()}
     base = resolve(adapter.base_model_name_or_path)
@@ -157,7 +174,7 @@ def _load_adapter(path: str, adapter: Any, dtype: Any) -> nn.Module:
         outputs = [weights[name].shape[0] for name in OUTPUT_WEIGHTS if name in weights]
         if outputs and outputs[0] != config.num_labels:
             config.num_labels = outputs[0]
-    model, info = AutoModelForSequenceClassification.from_pretrained(
+    model, info = getattr(transformers, auto_class).from_pretrained(
         base, config=config, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True
     )
     random = info["missing_keys"] | {name for name, *_ in info["mismatched_keys"]}

