@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from .error_model import stratified_folds
@@ -29,6 +30,7 @@ class CalibrationSet:
     predicted: Tensor
     errors: Tensor
     fold: Tensor
+    groups: NDArray[np.int64] | None = None
 
     @property
     def folds(self) -> int:
@@ -37,7 +39,7 @@ class CalibrationSet:
 
 
 def calibration_set(
-    head: AlignedEntropyHead, hidden: Any, labels: Any, logits: Any, folds: int, seed: int
+    head: AlignedEntropyHead, hidden: Any, labels: Any, logits: Any, folds: int, seed: int, groups: Any = None
 ) -> CalibrationSet:
     """Everything as tensors on the CPU, or an error that says why no head can come of it."""
     hidden = _vectors("hidden", hidden, head.width)
@@ -79,8 +81,9 @@ def calibration_set(
             f"{head.classes} classes: check that the labels are in the model's order.",
             stacklevel=3,
         )
-    fold = torch.from_numpy(stratified_folds(errors.numpy(), folds, seed))
-    return CalibrationSet(hidden, logits, labels, predicted, errors, fold)
+    groups = _groups(groups, len(errors), folds)
+    fold = torch.from_numpy(stratified_folds(errors.numpy(), folds, seed, groups))
+    return CalibrationSet(hidden, logits, labels, predicted, errors, fold, groups)
 
 
 def _tensor(name: str, values: Any) -> Tensor:
@@ -131,6 +134,18 @@ def _labels(values: Any, count: int, classes: int) -> Tensor:
             f"{int(outside[0])}. Map the labels to the model's classes, or check that this is the right model."
         )
     return labels
+
+
+def _groups(values: Any, count: int, folds: int) -> NDArray[np.int64] | None:
+    if values is None:
+        return None
+    groups = _tensor("groups", values).numpy()
+    if groups.shape != (count,):
+        raise CalibrationError(f"groups must be [{count}], one for every hidden vector, not {list(groups.shape)}.")
+    found = len(np.unique(groups))
+    if found < 2 * folds:
+        raise CalibrationError(f"{found} groups are too few for {folds} folds; at least {2 * folds} are needed.")
+    return groups
 
 
 def checked_reference(hidden: Any, labels: Any, data: CalibrationSet) -> tuple[Tensor, Tensor]:

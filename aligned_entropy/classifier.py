@@ -210,6 +210,7 @@ class UncertainClassifier:
             calibration.labels,
             logits=calibration.logits,
             reference=None if reference is None else (reference.hidden, reference.labels),
+            groups=calibration.groups,
             config=config,
         )
         input_ids = self._probe_ids()

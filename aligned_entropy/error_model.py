@@ -211,10 +211,19 @@ def _ridge_logistic(design: Tensor, errors: Tensor, penalty: Tensor, start: Tens
     return solution
 
 
-def stratified_folds(errors: NDArray[np.float64], folds: int, seed: int) -> NDArray[np.int64]:
-    """Fold of every row, errors spread evenly, ``[N]`` in 0 … folds - 1."""
-    rng = np.random.default_rng(seed)
+def stratified_folds(
+    errors: NDArray[np.float64], folds: int, seed: int, groups: NDArray[np.int64] | None = None
+) -> NDArray[np.int64]:
+    """Fold of every row, errors spread evenly, ``[N]`` in 0 … folds - 1; rows of a group ``[N]`` are in the same one."""
     fold = np.empty(len(errors), np.int64)
+    if groups is not None:
+        from sklearn.model_selection import StratifiedGroupKFold
+
+        splits = StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(errors, errors, groups)
+        for number, (_, rows) in enumerate(splits):
+            fold[rows] = number
+        return fold
+    rng = np.random.default_rng(seed)
     for kind in (0, 1):
         rows = np.flatnonzero(errors == kind)
         fold[rng.permutation(rows)] = np.arange(len(rows)) % folds

@@ -112,6 +112,7 @@ def fit_head(
     *,
     logits: Any = None,
     reference: tuple[Any, Any] | None = None,
+    groups: Any = None,
     config: FitConfig | None = None,
 ) -> FitResult:
     """Fit an uncertainty head on labelled texts that the classifier was not trained on.
@@ -125,13 +126,15 @@ def fit_head(
         reference: hidden vectors ``[R, D]`` and labels ``[R]`` of the classifier's training set. The head then also
             carries compact statistics of them (at most 10 000 vectors of 128 half floats, and C + 256 vectors of at
             most D floats) and uses them where cross-validation says that they help.
+        groups: what belongs together, ``[N]`` int, such as the words of a sentence: in cross-validation a row is held
+            out with its whole group.
         config: how; ``FitConfig()`` by default.
 
     Raises:
         CalibrationError: no head can be fitted on this calibration set; the message says why.
     """
     config = config or FitConfig()
-    data = calibration_set(AlignedEntropyHead(classifier), hidden, labels, logits, config.folds, config.seed)
+    data = calibration_set(AlignedEntropyHead(classifier), hidden, labels, logits, config.folds, config.seed, groups)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         if config.schedule is not None:
@@ -163,7 +166,7 @@ def _fit_cross_validated(
 
 def _fit_published(classifier: nn.Module, data: CalibrationSet, config: FitConfig, schedule: Schedule) -> FitResult:
     parts = max(2, round(1 / schedule.validation_fraction))
-    validation = torch.from_numpy(stratified_folds(data.errors.numpy(), parts, config.seed)) == 0
+    validation = torch.from_numpy(stratified_folds(data.errors.numpy(), parts, config.seed, data.groups)) == 0
     errors = data.errors[validation].double().numpy()
     settings = list(itertools.product(schedule.learning_rates, config.alphas, config.betas))
     grid = torch.tensor(settings)

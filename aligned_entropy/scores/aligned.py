@@ -53,6 +53,7 @@ class Aligned(Score):
                 calibration.labels,
                 logits=calibration.logits,
                 reference=reference,
+                groups=calibration.groups,
                 config=self.config(),
             )
         )

@@ -90,7 +90,7 @@ class Score(ABC):
         """
         if not self.supervised:
             return self.score(calibration)
-        fold = stratified_folds(calibration.errors, FOLDS, self.seed)
+        fold = stratified_folds(calibration.errors, FOLDS, self.seed, calibration.groups)
         result = np.empty(len(calibration))
         for k in range(FOLDS):
             other = type(self)(self.module, self.seed).fit(train, calibration[fold != k])
