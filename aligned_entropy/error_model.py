@@ -214,7 +214,7 @@ def _ridge_logistic(design: Tensor, errors: Tensor, penalty: Tensor, start: Tens
 def stratified_folds(
     errors: NDArray[np.float64], folds: int, seed: int, groups: NDArray[np.int64] | None = None
 ) -> NDArray[np.int64]:
-    """Fold of every row, errors spread evenly, ``[N]`` in 0 … folds - 1; rows of a group ``[N]`` are in the same one."""
+    """Fold of every row, errors spread evenly, ``[N]`` in 0 … folds - 1; rows of a group ``[N]`` stay together."""
     fold = np.empty(len(errors), np.int64)
     if groups is not None:
         from sklearn.model_selection import StratifiedGroupKFold

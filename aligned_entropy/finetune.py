@@ -16,13 +16,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .backbones import Backbone
+from .backbones import Backbone, TokenBackbone
 from .backbones.loading import load_for_training, load_tokenizer, resolve
-from .data import LabeledTexts
+from .data import LabeledTexts, TaggedTexts
 from .errors import MissingExtraError, UnsupportedModelError
 from .features import Array
 
 Mode = Literal["full", "lora", "freeze"]
+IGNORED = -100  # torch's label of what no loss is taken on
 
 
 @dataclass(frozen=True)
@@ -69,27 +70,33 @@ class TrainConfig:
 
 def train_classifier(
     name: str | Path,
-    data: LabeledTexts,
+    data: LabeledTexts | TaggedTexts,
     folder: str | Path,
     config: TrainConfig | None = None,
     progress: Callable[[int], object] = lambda done: None,
 ) -> None:
-    """Train a sequence classifier and save it, with its tokenizer, into a folder that ``from_pretrained`` reads.
+    """Train a classifier and save it, with its tokenizer, into a folder that ``from_pretrained`` reads.
 
     Args:
         name: pretrained model: path, hub id or embedded name.
-        data: training texts.
+        data: training texts; words with tags make a token classifier.
         folder: where to.
         config: how; ``TrainConfig()`` by default.
         progress: in mode ``freeze``, called with the number of texts whose vectors are ready.
+
+    Raises:
+        UnsupportedModelError: the model cannot be trained in this mode.
     """
     config = config or TrainConfig()
-    model = load_for_training(name, Backbone.auto_class, data.label_names, config.seed)
+    if isinstance(data, TaggedTexts) and config.mode == "freeze":
+        raise UnsupportedModelError("a token classifier is trained in mode 'full' or 'lora', not 'freeze'.")
+    kind = TokenBackbone if isinstance(data, TaggedTexts) else Backbone
+    model = load_for_training(name, kind.auto_class, data.label_names, config.seed)
     tokenizer = load_tokenizer(name)
     tokenizer.model_max_length = config.max_length  # saved too: a classifier is used at the length it was trained at
-    backbone = Backbone(model, tokenizer, name=resolve(name))
+    backbone = kind(model, tokenizer, name=resolve(name))
     backbone.config.get_text_config().pad_token_id = backbone.pad_token_id  # to be trained in batches, and saved
-    if config.mode == "freeze":
+    if config.mode == "freeze" and isinstance(data, LabeledTexts):
         _train_top(backbone, data, config, progress)
     else:
         model = _train_through(backbone, data, config)
@@ -98,15 +105,18 @@ def train_classifier(
     backbone.tokenizer.save_pretrained(folder)
 
 
-def _train_through(backbone: Backbone, data: LabeledTexts, config: TrainConfig) -> nn.Module:
-    from transformers import DataCollatorWithPadding, PrinterCallback, Trainer, TrainingArguments
+def _train_through(backbone: Backbone, data: LabeledTexts | TaggedTexts, config: TrainConfig) -> nn.Module:
+    from transformers import (
+        DataCollatorForTokenClassification,
+        DataCollatorWithPadding,
+        PrinterCallback,
+        Trainer,
+        TrainingArguments,
+    )
 
     model = _with_lora(backbone) if config.mode == "lora" else backbone.model
-    encoded = backbone.tokenize([data.texts[row] for row in range(len(data))])
-    rows = [
-        {name: values[row] for name, values in encoded.items()} | {"labels": int(data.labels[row])}
-        for row in range(len(data))
-    ]
+    rows = _examples(backbone, data)
+    collate = DataCollatorForTokenClassification if isinstance(data, TaggedTexts) else DataCollatorWithPadding
     with tempfile.TemporaryDirectory() as scratch:
         arguments = TrainingArguments(
             output_dir=scratch,
@@ -122,11 +132,25 @@ def _train_through(backbone: Backbone, data: LabeledTexts, config: TrainConfig) 
             disable_tqdm=not sys.stderr.isatty(),
             dataloader_pin_memory=torch.cuda.is_available(),
         )
-        collator = DataCollatorWithPadding(backbone.tokenizer)
-        trainer = Trainer(model, arguments, train_dataset=rows, data_collator=collator)
+        trainer = Trainer(model, arguments, train_dataset=rows, data_collator=collate(backbone.tokenizer))
         trainer.remove_callback(PrinterCallback)  # it would write into the answer of the command
         trainer.train()
     return model.cpu().eval()
+
+
+def _examples(backbone: Backbone, data: LabeledTexts | TaggedTexts) -> list[dict[str, Any]]:
+    """Tokenized texts with their labels; of words the first sub-word has one, in one window."""
+    if isinstance(data, TaggedTexts) and isinstance(backbone, TokenBackbone):
+        encoded, found = backbone.windows(data.texts)
+        labels: list[Any] = [[IGNORED] * len(ids) for ids in encoded["input_ids"]]
+        for own, places in zip(labels, found, strict=True):
+            for row, place in places:
+                own[place] = int(data.labels[row])
+    else:
+        encoded, labels = backbone.tokenize(list(data.texts)), data.labels.tolist()
+    return [
+        {name: values[row] for name, values in encoded.items()} | {"labels": label} for row, label in enumerate(labels)
+    ]
 
 
 def _with_lora(backbone: Backbone) -> nn.Module:
@@ -150,7 +174,7 @@ def _with_lora(backbone: Backbone) -> nn.Module:
         if name != encoder and any(True for _ in part.parameters())
     ]
     lora = LoraConfig(
-        task_type=TaskType.SEQ_CLS,
+        task_type=TaskType.TOKEN_CLS if backbone.every_token else TaskType.SEQ_CLS,
         r=8,
         lora_alpha=16,
         lora_dropout=0.05,

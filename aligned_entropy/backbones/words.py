@@ -81,7 +81,7 @@ class TokenBackbone(Backbone):
 
     def batches(self, texts: Sequence[str]) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
         """Padded batches of windows, with the rows of the words that are to be taken from them and their places."""
-        encoded, found = self._windows(_words(texts))
+        encoded, found = self.windows(_words(texts))
         for windows in by_length([len(ids) for ids in encoded["input_ids"]]):
             inputs = self.pad({name: [values[window] for window in windows] for name, values in encoded.items()})
             rows = [row for window in windows for row, _ in found[window]]
@@ -89,7 +89,7 @@ class TokenBackbone(Backbone):
             if rows:
                 yield rows, inputs | {"places": torch.tensor(places)}
 
-    def _windows(self, words: Words) -> tuple[dict[str, list[list[int]]], list[list[tuple[int, int]]]]:
+    def windows(self, words: Words) -> tuple[dict[str, list[list[int]]], list[list[tuple[int, int]]]]:
         """Token ids of every window and what goes with them; rows and positions of the words to be taken from each."""
         firsts, sentences = zip(*words.whole_sentences(), strict=True) if len(words) else ((), ())
         encoded, read = self._encode([list(sentence) for sentence in sentences])

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..classifier import UncertainClassifier
-from ..data import LabeledTexts
+from ..data import LabeledTexts, TaggedTexts
 from ..errors import CalibrationError, NotApplicableError
 from ..evaluation import Contender, fit_score
 from ..features import Features
@@ -157,16 +157,14 @@ def _features(cell: Cell, runs: Path, which: str, needs: tuple[str, ...]) -> Fea
     return features
 
 
-def _texts(cell: Cell, which: str, label_names: list[str]) -> LabeledTexts:
+def _texts(cell: Cell, which: str, label_names: list[str]) -> LabeledTexts | TaggedTexts:
     other = cell.calibration if which == "calibration" else cell.test if which == "test" else None
     parts = split_texts(other or cell.data, cell.seed, label_names)
     if which != "calibration":
         return parts["test" if which == "test" else "train"]
     if other is None or other == cell.data:
         return parts["validation"]
-    both = [parts["train"], parts["validation"]]  # of another domain: the classifier has not seen its training split
-    texts = [text for part in both for text in part.texts]
-    return LabeledTexts(texts, np.concatenate([part.labels for part in both]), label_names)
+    return parts["train"] + parts["validation"]  # of another domain: the classifier has not seen its training split
 
 
 @lru_cache(maxsize=4)

@@ -7,11 +7,11 @@ import re
 import tempfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
-from ..data import LabeledTexts, labeled_texts, load_data
+from ..data import LabeledTexts, is_tagged, labeled_texts, load_data, tagged_texts
 from ..errors import DataError
 from ..finetune import Mode, TrainConfig, train_classifier
 
@@ -51,7 +51,7 @@ class DataSpec:
         batch_size: texts a training step.
         epochs: passes over the training texts; the mode's own number by default.
         label_map: from labels of the data to classes of the model, where their names differ; texts of other labels
-            are left out.
+            are left out. Of tagged words, from types of entities to those of the model.
     """
 
     name: str
@@ -61,8 +61,16 @@ class DataSpec:
     label_map: dict[str, str] | None = field(default=None, hash=False)
 
 
-def split_texts(data: DataSpec, seed: int, label_names: list[str] | None = None) -> dict[Split, LabeledTexts]:
-    """The three splits of a data set, divided anew by ``seed`` where the specification says so."""
+def split_texts(
+    data: DataSpec, seed: int, label_names: list[str] | None = None
+) -> dict[Split, Any]:
+    """The three splits of a data set, ``LabeledTexts`` or ``TaggedTexts``, divided anew by ``seed`` if it says so."""
+    if is_tagged(load_data(data.name, "train")):
+        if data.resplit:
+            raise DataError(f"{data.name}: resplit divides texts of one label each, not tagged sentences.")
+        return {
+            split: tagged_texts(load_data(data.name, split), label_names, label_map=data.label_map) for split in SPLITS
+        }
     parts = {split: _texts(data, split, label_names) for split in SPLITS}
     if not data.resplit:
         return parts

@@ -36,6 +36,10 @@ class LabeledTexts:
     def __len__(self) -> int:
         return len(self.texts)
 
+    def __add__(self, other: LabeledTexts) -> LabeledTexts:
+        labels = np.concatenate([self.labels, other.labels])
+        return LabeledTexts([*self.texts, *other.texts], labels, self.label_names)
+
     def select(self, rows: NDArray[np.int64]) -> LabeledTexts:
         """The texts of some rows."""
         return LabeledTexts([self.texts[int(row)] for row in rows], self.labels[rows], self.label_names)

@@ -90,6 +90,10 @@ class TaggedTexts:
     def __len__(self) -> int:
         return len(self.sentences)
 
+    def __add__(self, other: TaggedTexts) -> TaggedTexts:
+        labels = np.concatenate([self.labels, other.labels])
+        return TaggedTexts([*self.sentences, *other.sentences], labels, self.label_names)
+
     @cached_property
     def texts(self) -> Words:
         """All words; what features are of."""
