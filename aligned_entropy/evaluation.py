@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,14 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from .entities import AGGREGATIONS, EntityCounts, Wholes
 from .errors import CalibrationError, NotApplicableError
 from .features import Features
 from .head import AlignedEntropyHead
 from .maps import MAPS, Maps
 from .metrics import CALIBRATION, LOWER_IS_BETTER, RANKING, Measure, roc_auc
 from .scores import SCORES, Score
-from .stats import Interval, bootstrap, holm, paired_auc, share_interval, two_sided_p
+from .stats import Interval, bootstrap, finite, holm, paired_auc, share_interval, two_sided_p
 
 HEAD = "aligned entropy"
 SIMPLE = (
@@ -42,21 +43,41 @@ class Contender:
         score: itself.
         maps: what makes it a probability; None where there was no calibration set to fit them on.
         validation: its ROC-AUC on the calibration set, by fits that did not see the row; NaN likewise.
+        held_out: uncertainty ``[N]`` of the calibration set by such fits, NaN where there is none; None likewise.
     """
 
     score: Score
     maps: Maps | None = None
     validation: float = float("nan")
+    held_out: NDArray[np.float64] | None = None
 
-    def measure(self, features: Features, resamples: int, seed: int) -> tuple[NDArray[np.float64], dict[str, Interval]]:
-        """Uncertainty ``[N]`` of labelled features, and every measure of it."""
-        values, errors = self.score.score(features), features.errors
-        measures: dict[str, Measure] = RANKING | (CALIBRATION if self.score.unit else {})
-        found = bootstrap(measures, errors, values, resamples=resamples, seed=seed)
-        for kind, mapped in ({} if self.maps is None else self.maps.probabilities(values)).items():
+    def values(self, features: Features) -> Values:
+        """What it says of features."""
+        return Values(self.score.score(features), self.score.unit, self.maps)
+
+
+@dataclass(frozen=True)
+class Values:
+    """What a score says of N answers.
+
+    Attributes:
+        uncertainty: ``[N]``, higher is less certain.
+        unit: whether it is in [0, 1] and can be read as a probability.
+        maps: what makes it one in a fair comparison; None where there is nothing to fit them on.
+    """
+
+    uncertainty: NDArray[np.float64]
+    unit: bool
+    maps: Maps | None = None
+
+    def measure(self, errors: NDArray[np.float64], resamples: int, seed: int) -> dict[str, Interval]:
+        """Every measure of it, given where the answers are wrong ``[N]``."""
+        measures: dict[str, Measure] = RANKING | (CALIBRATION if self.unit else {})
+        found = bootstrap(measures, errors, self.uncertainty, resamples=resamples, seed=seed)
+        for kind, mapped in ({} if self.maps is None else self.maps.probabilities(self.uncertainty)).items():
             own = bootstrap({"ece": CALIBRATION["ece"]}, errors, mapped, resamples=resamples, seed=seed)
             found[f"ece_{kind}"] = own["ece"]
-        return values, found
+        return found
 
 
 class FittedHead(Score):
@@ -113,7 +134,7 @@ def fit_score(score: Score, train: Features | None, calibration: Features | None
         return Contender(score)
     values, errors = score.held_out(train, calibration), calibration.errors
     known = ~np.isnan(values)
-    return Contender(score, Maps.fit(values, errors, score.unit), roc_auc(errors[known], values[known]))
+    return Contender(score, Maps.fit(values, errors, score.unit), roc_auc(errors[known], values[known]), values)
 
 
 @dataclass(frozen=True)
@@ -121,6 +142,7 @@ class Evaluation:
     """How well scores find the errors of a model.
 
     Attributes:
+        what: the answers are about: texts, words, entities.
         accuracy: of the model.
         table: interval of every measure of every score, ``table[score][measure]``; best ROC-AUC first.
         errors: ``[N]``, 1 where the model is wrong.
@@ -135,6 +157,7 @@ class Evaluation:
     scores: dict[str, NDArray[np.float64]] = field(repr=False)
     p_values: dict[str, float]
     skipped: dict[str, str]
+    what: str = "texts"
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the rows, for JSON."""
@@ -152,11 +175,16 @@ class Evaluation:
 
     def write_csv(self, path: str | Path) -> None:
         """One line a score and measure: value and bounds."""
-        with open(path, "w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["score", "measure", "value", "low", "high"])
-            for name, row in self.table.items():
-                writer.writerows([name, measure, i.value, i.low, i.high] for measure, i in row.items())
+        _write_csv(path, ["score", "measure", "value", "low", "high"], self.lines())
+
+    def lines(self) -> Iterator[list[Any]]:
+        """Score, measure, value and bounds of every measure."""
+        for name, row in self.table.items():
+            yield from ([name, measure, i.value, i.low, i.high] for measure, i in row.items())
+
+    def only(self, ending: str) -> Evaluation:
+        """The scores whose names have an ending."""
+        return replace(self, table={name: row for name, row in self.table.items() if name.endswith(ending)})
 
     def best(self, measure: str) -> str:
         """The score that is best by one measure."""
@@ -170,7 +198,7 @@ class Evaluation:
         measures = [name for name in SHOWN if any(name in row for row in self.table.values())]
         names = {name: f"{name} *" if self.p_values[name] < SIGNIFICANT else name for name in self.table}
         width = max(map(len, names.values()), default=0)
-        lines = [f"accuracy {self.accuracy}, {int(self.errors.sum())} errors in {len(self.errors)} texts", ""]
+        lines = [f"accuracy {self.accuracy}, {int(self.errors.sum())} errors in {len(self.errors)} {self.what}", ""]
         lines.append(f"{'':{width}}  " + "  ".join(f"{measure:>23}" for measure in measures))
         for name, row in self.table.items():
             cells = "  ".join(f"{row[measure]!s:>23}" if measure in row else f"{'–':>23}" for measure in measures)
@@ -193,6 +221,7 @@ def evaluate(
     skipped: Mapping[str, str] | None = None,
     resamples: int = 1000,
     seed: int = 0,
+    what: str = "texts",
 ) -> Evaluation:
     """Measure fitted scores.
 
@@ -202,23 +231,38 @@ def evaluate(
         skipped: why others are not among them; those that these features do not suffice for are added.
         resamples: bootstrap samples of every interval.
         seed: of the bootstrap.
+        what: the rows are.
     """
-    errors, missing = features.errors, dict(skipped or {})
-    values, table = {}, {}
+    values, missing = {}, dict(skipped or {})
     for name, contender in contenders.items():
         try:
-            values[name], table[name] = contender.measure(features, resamples, seed)
+            values[name] = contender.values(features)
         except NotApplicableError as error:
             missing[name] = str(error)
+    return compare(features.errors, values, skipped=missing, resamples=resamples, seed=seed, what=what)
+
+
+def compare(
+    errors: NDArray[np.float64],
+    values: Mapping[str, Values],
+    *,
+    skipped: Mapping[str, str],
+    resamples: int = 1000,
+    seed: int = 0,
+    what: str = "texts",
+) -> Evaluation:
+    """Measure what scores say of answers, given where these are wrong ``[N]``; the rest as for :func:`evaluate`."""
+    table = {name: own.measure(errors, resamples, seed) for name, own in values.items()}
     order = sorted(table, key=lambda name: -np.nan_to_num(table[name]["roc_auc"].value))
     right = int((1 - errors).sum())
     return Evaluation(
         share_interval(right, len(errors)),
         {name: table[name] for name in order},
         errors,
-        {name: values[name] for name in order},
-        _against_the_best(errors, [values[name] for name in order], order),
-        missing,
+        {name: values[name].uncertainty for name in order},
+        _against_the_best(errors, [values[name].uncertainty for name in order], order),
+        dict(skipped),
+        what,
     )
 
 
@@ -229,3 +273,89 @@ def _against_the_best(
         return dict.fromkeys(names, 1.0)
     p = [two_sided_p(*paired_auc(errors, values[0], other)) for other in values[1:]]
     return dict(zip(names, [1.0, *holm(p).tolist()], strict=True))
+
+
+def _write_csv(path: str | Path, header: list[str], lines: Iterable[list[Any]]) -> None:
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(lines)
+
+
+def over_wholes(
+    contenders: Mapping[str, Contender],
+    features: Features,
+    wholes: Wholes,
+    calibration: Wholes | None = None,
+    aggregations: Iterable[str] = AGGREGATIONS,
+) -> dict[str, Values]:
+    """What scores say of wholes, of which the rows of features are parts, by score and aggregation.
+
+    Args:
+        contenders: fitted scores.
+        features: of single answers.
+        wholes: what these make up.
+        calibration: the same of the calibration set that the scores were fitted on; maps are fitted on them.
+        aggregations: of :data:`aligned_entropy.entities.AGGREGATIONS`; those that a score does not allow are left out.
+    """
+    found: dict[str, Values] = {}
+    for name, contender in contenders.items():
+        try:
+            said = contender.values(features)
+        except NotApplicableError:
+            continue
+        for how in aggregations:
+            if how == "product" and not said.unit:
+                continue
+            maps = None
+            if calibration is not None and contender.held_out is not None:
+                maps = whole_maps(contender.held_out, calibration, how, said.unit)
+            found[f"{name}, {how}"] = Values(wholes.aggregate(said.uncertainty, how), said.unit, maps)
+    return found
+
+
+def whole_maps(held_out: NDArray[np.float64], wholes: Wholes, how: str, unit: bool) -> Maps | None:
+    """Maps of aggregated values, fitted on wholes with known errors; None where these are all alike.
+
+    Args:
+        held_out: of single answers ``[N]``, NaN where there is none.
+        wholes: what they make up.
+        how: they are aggregated.
+        unit: whether they are in [0, 1].
+    """
+    values = wholes.aggregate(held_out, how)
+    errors = wholes.errors[~np.isnan(values)]
+    return Maps.fit(values, wholes.errors, unit) if 0 < errors.sum() < len(errors) else None
+
+
+@dataclass(frozen=True)
+class TagEvaluation:
+    """How well scores find the errors of a model that labels words.
+
+    Attributes:
+        words: of single tags.
+        wholes: of what they make up, ``entities`` and ``sentences``, every score aggregated in every way.
+        counts: entities that were found, and those that were missed.
+        aggregation: what is printed; everything is in :meth:`to_dict` and :meth:`write_csv`.
+    """
+
+    words: Evaluation
+    wholes: dict[str, Evaluation]
+    counts: EntityCounts
+    aggregation: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the rows, for JSON."""
+        counts = asdict(self.counts) | {"f1": finite(self.counts.f1)}
+        parts = {"words": self.words, **self.wholes}
+        return {"counts": counts, **{what: part.to_dict() for what, part in parts.items()}}
+
+    def write_csv(self, path: str | Path) -> None:
+        """One line a level, score and measure: value and bounds."""
+        parts = {"words": self.words, **self.wholes}
+        lines = ([what, *line] for what, part in parts.items() for line in part.lines())
+        _write_csv(path, ["level", "score", "measure", "value", "low", "high"], lines)
+
+    def __str__(self) -> str:
+        shown = [whole.only(f", {self.aggregation}") for whole in self.wholes.values()]
+        return "\n\n".join([str(self.counts), *map(str, (self.words, *shown))])

@@ -22,7 +22,7 @@ from .scoring import BASE_SCORES
 
 FORMAT = 1
 CONFIG = ("library", "base", "calibrated", "classes", "backbone", "fit", "rivals")  # what a config must have
-ERROR_MODEL, PROBE, MAPS, RIVALS = "error_model.", "probe.", "maps.", "rivals."  # prefixes of tensors
+ERROR_MODEL, PROBE, MAPS, RIVALS, WHOLES = "error_model.", "probe.", "maps.", "rivals.", "wholes."  # of tensors
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class SavedHead:
         backbone: facts about the model it belongs to: name, class, classification module, labels, max_length.
         fit: facts about the fit: examples, errors, what was chosen and why.
         probe: token ids ``[P, T]`` with the hidden vectors and logits that the model gave for them.
+        wholes: maps of what answers make up, by its name: ``entities`` and ``sentences`` of words.
     """
 
     head: AlignedEntropyHead
@@ -44,6 +45,7 @@ class SavedHead:
     backbone: dict[str, Any] = field(default_factory=dict)
     fit: dict[str, Any] = field(default_factory=dict)
     probe: dict[str, Tensor] = field(default_factory=dict)
+    wholes: dict[str, Maps] = field(default_factory=dict)
 
 
 def save_head(saved: SavedHead, folder: str | Path) -> None:
@@ -56,6 +58,8 @@ def save_head(saved: SavedHead, folder: str | Path) -> None:
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in head.state_dict().items()}
     tensors |= {PROBE + name: value.cpu().contiguous() for name, value in saved.probe.items()}
     tensors |= _map_tensors(MAPS, saved.maps)
+    for name, maps in saved.wholes.items():
+        tensors |= _map_tensors(f"{WHOLES}{name}.", maps)
     for name, rival in saved.rivals.items():
         tensors |= {f"{RIVALS}{name}.{key}": torch.as_tensor(value) for key, value in rival.score.state.items()}
         tensors |= _map_tensors(f"{RIVALS}{name}.", rival.maps)
@@ -134,11 +138,18 @@ def load_head(folder: str | Path, classifier: nn.Module) -> SavedHead:
         vars(score).update({key: value.numpy() for key, value in kept.items() if key.endswith("_")})
         rivals[name] = Contender(score, _maps(kept))
     maps = _maps(_under(MAPS, tensors))
-    return SavedHead(head, rivals, maps, config["backbone"], config["fit"], _under(PROBE, tensors))
+    probe = _under(PROBE, tensors)
+    return SavedHead(head, rivals, maps, config["backbone"], config["fit"], probe, _wholes(tensors))
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _wholes(tensors: dict[str, Tensor]) -> dict[str, Maps]:
+    names = sorted({name.removeprefix(WHOLES).rpartition(".")[0] for name in tensors if name.startswith(WHOLES)})
+    found = {name: _maps(_under(f"{WHOLES}{name}.", tensors)) for name in names}
+    return {name: maps for name, maps in found.items() if maps is not None}
 
 
 def _map_tensors(prefix: str, maps: Maps | None) -> dict[str, Tensor]:

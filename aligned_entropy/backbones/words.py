@@ -127,7 +127,7 @@ class TokenBackbone(Backbone):
         """Windows of sentences: token ids and what goes with them; the sentence and the word of every position."""
         if not sentences:
             return {"input_ids": []}, []
-        plain = self.tokenizer(sentences, is_split_into_words=True, add_special_tokens=False)
+        plain = self.tokenizer(sentences, is_split_into_words=True, add_special_tokens=False, verbose=False)
         spaced = []
         for row, words in enumerate(sentences):
             lost = set(range(len(words))) - set(plain.word_ids(row))

@@ -101,8 +101,9 @@ def _measured(cell: Cell, runs: Path) -> dict[str, Any]:
     began = time.perf_counter()
     contender = fit_score(score, train, calibration)
     fitted = time.perf_counter()
-    values, measures = contender.measure(test, RESAMPLES, cell.seed)
-    errors, sample = test.errors, Sample.of(test.errors, values)
+    said, errors = contender.values(test), test.errors
+    values, measures = said.uncertainty, said.measure(errors, RESAMPLES, cell.seed)
+    sample = Sample.of(errors, values)
     points = np.unique(np.linspace(1, sample.size, CURVE).round().astype(int))
     return {
         "examples": {"calibration": len(calibration), "test": len(test)},

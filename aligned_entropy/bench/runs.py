@@ -61,9 +61,7 @@ class DataSpec:
     label_map: dict[str, str] | None = field(default=None, hash=False)
 
 
-def split_texts(
-    data: DataSpec, seed: int, label_names: list[str] | None = None
-) -> dict[Split, Any]:
+def split_texts(data: DataSpec, seed: int, label_names: list[str] | None = None) -> dict[Split, Any]:
     """The three splits of a data set, ``LabeledTexts`` or ``TaggedTexts``, divided anew by ``seed`` if it says so."""
     if is_tagged(load_data(data.name, "train")):
         if data.resplit:

@@ -20,6 +20,7 @@ from .options import (
     Model,
     Module,
     Seed,
+    Task,
     TextColumn,
     check_folder,
     check_output,
@@ -56,15 +57,17 @@ def train(
     label_column: LabelColumn = None,
     seed: Seed = 0,
 ) -> None:
-    """Train a classifier. Leave the texts that the head will be fitted on out of DATA."""
-    from ..data import labeled_texts, load_data
+    """Train a classifier; words with tags make one of words. Leave the texts that the head is for out of DATA."""
+    from ..data import is_tagged, labeled_texts, load_data, tagged_texts
     from ..finetune import TrainConfig, train_classifier
 
     if lora and freeze:
         raise typer.BadParameter("--lora and --freeze exclude each other.")
     check_folder(output)
     quiet_libraries()
-    texts = labeled_texts(load_data(data), text_column=text_column, label_column=label_column)
+    dataset = load_data(data)
+    read = tagged_texts if is_tagged(dataset) else labeled_texts
+    texts = read(dataset, text_column=text_column, label_column=label_column)
     mode: Literal["full", "lora", "freeze"] = "lora" if lora else "freeze" if freeze else "full"
     config = TrainConfig(mode, epochs, learning_rate, batch_size, max_length, seed)
     with progress_bar("features", len(texts) if freeze else None) as progress:
@@ -82,6 +85,7 @@ def fit(
     max_length: MaxLength = None,
     device: Device = None,
     classification_module: Module = None,
+    task: Task = None,
     text_column: TextColumn = None,
     label_column: LabelColumn = None,
     label_map: LabelMap = None,
@@ -94,7 +98,7 @@ def fit(
     if preset == "paper" and reference is not None:
         raise typer.BadParameter("--preset paper takes no --reference: the published recipe has none.")
     check_folder(output)
-    classifier = load(model, None, max_length, device, classification_module)
+    classifier = load(model, None, max_length, device, classification_module, task)
     columns = {"text_column": text_column, "label_column": label_column, "label_map": label_map}
     calibration = features(classifier, data, "calibration features", columns)
     known = None if reference is None else features(classifier, reference, "reference features", columns)
@@ -130,18 +134,20 @@ def predict(
     max_length: MaxLength = None,
     device: Device = None,
     classification_module: Module = None,
+    task: Task = None,
 ) -> None:
     """Answer every row of a file, with how likely each answer is to be wrong.
 
-    Rows keep their order and their columns; added are predicted_label, uncertainty, error_probability (with a fitted
-    head) and error, which says why a row could not be answered. A run that was killed goes on where it stopped.
-    Blank lines are skipped in JSON Lines and in a CSV of several columns; NaN is null in JSON.
+    Rows keep their order and their columns; added are predicted_label (of a model that labels words: entities),
+    uncertainty, error_probability (with a fitted head) and error, which says why a row could not be answered. A run
+    that was killed goes on where it stopped. Blank lines are skipped in JSON Lines and in a CSV of several columns;
+    NaN is null in JSON.
     """
     from .predict import Job, run
 
     job = Job(source, output, input_format, text_column, probabilities, prefix, max_characters)
     job.check()
-    classifier = load(model, head, max_length, device, classification_module)
+    classifier = load(model, head, max_length, device, classification_module, task)
     with progress_bar("rows", None) as progress:
         done, failed = run(classifier, job, progress)
     typer.echo(f"{done} rows, {failed} of them with an error", err=True)
@@ -172,6 +178,7 @@ def evaluate(
     max_length: MaxLength = None,
     device: Device = None,
     classification_module: Module = None,
+    task: Task = None,
     text_column: TextColumn = None,
     label_column: LabelColumn = None,
     label_map: LabelMap = None,
@@ -203,7 +210,7 @@ def evaluate(
         contenders, skipped = fit_scores(chosen, None, known, held_out)
         result = measure(test, contenders, skipped=skipped, resamples=resamples)
     else:
-        classifier = load(str(model), head, max_length, device, classification_module)
+        classifier = load(str(model), head, max_length, device, classification_module, task)
         columns = {"text_column": text_column, "label_column": label_column, "label_map": label_map}
         extras = arrays_of(names or ())
         test = features(classifier, str(data), "features", columns, extras)
@@ -219,7 +226,7 @@ def evaluate(
     if report:
         source = f"{model} on {data}" if model else str(outputs)
         settings = {"source": source, "head": head or "–", "resamples": str(resamples)}
-        write_report(report, source, result, settings, {})
+        write_report(report, source, getattr(result, "words", result), settings, {})
     print(json.dumps(result.to_dict()) if as_json else result)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -15,10 +15,16 @@ if TYPE_CHECKING:
     from ..classifier import UncertainClassifier
 
 DATA_HELP = (
-    "CSV, TSV, JSON Lines or Parquet file; a folder with one file a split; an embedded name "
+    "CSV, TSV, JSON Lines, Parquet or CoNLL file; a folder with one file a split; an embedded name "
     "(20newsgroups, rotten-tomatoes); a folder of ALIEN_DATA; or a hub id. NAME:SPLIT takes one split."
 )
-Model = Annotated[str, typer.Argument(help="A trained sequence classifier: path or hub id, PEFT adapters included.")]
+Model = Annotated[
+    str, typer.Argument(help="A trained classifier of texts or words: path or hub id, PEFT adapters included.")
+]
+Task = Annotated[
+    Literal["text-classification", "token-classification"] | None,
+    typer.Option(help="What the model answers, if it does not say so itself."),
+]
 Data = Annotated[str, typer.Argument(help=DATA_HELP)]
 Head = Annotated[str | None, typer.Option(help="Path or hub id of a fitted head.")]
 MaxLength = Annotated[int | None, typer.Option(help="Tokens a text at most; longer ones are truncated.", min=2)]
@@ -29,7 +35,12 @@ Module = Annotated[
 TextColumn = Annotated[str | None, typer.Option(help="Column with the texts; found by its usual names by default.")]
 LabelColumn = Annotated[str | None, typer.Option(help="Column with the labels; likewise.")]
 LabelMap = Annotated[
-    str | None, typer.Option(help="Labels of the data to those of the model: pos=POSITIVE,neg=NEGATIVE.")
+    str | None,
+    typer.Option(
+        "--label-map",
+        "--tag-map",
+        help="Labels of the data to those of the model: pos=POSITIVE,neg=NEGATIVE; of words types: person=PER.",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.", min=0)]
@@ -58,7 +69,12 @@ def quiet_libraries() -> None:
 
 
 def load(
-    model: str, head: str | None, max_length: int | None, device: str | None, classification_module: str | None
+    model: str,
+    head: str | None,
+    max_length: int | None,
+    device: str | None,
+    classification_module: str | None,
+    task: str | None = None,
 ) -> UncertainClassifier:
     """A classifier as the options say."""
     import torch
@@ -72,7 +88,12 @@ def load(
         raise AlignedEntropyError(f"there is no device {device!r} here: {str(error).splitlines()[0]}") from error
     try:
         classifier = UncertainClassifier.from_pretrained(
-            model, head=head, max_length=max_length, device=device, classification_module=classification_module
+            model,
+            head=head,
+            task=task,
+            max_length=max_length,
+            device=device,
+            classification_module=classification_module,
         )
     except AlignedEntropyError:
         raise
@@ -111,10 +132,8 @@ def features(
     classifier: UncertainClassifier, data: str, what: str, columns: dict[str, Any], extras: Collection[str] = ()
 ) -> Any:
     """Features of labelled texts, with a progress bar."""
-    from ..data import labeled_texts, load_data
     from ..data.labels import parse_label_map
 
-    known = {**columns, "label_map": parse_label_map(columns["label_map"])}
-    texts = labeled_texts(load_data(data), classifier.label_names, **known)
-    with progress_bar(what, len(texts) * (1 + len(extras))) as progress:
+    texts = classifier.labelled(data, **{**columns, "label_map": parse_label_map(columns["label_map"])})
+    with progress_bar(what, len(texts.texts) * (1 + len(extras))) as progress:
         return classifier.features(texts, progress, extras=extras)

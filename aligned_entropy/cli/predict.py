@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import sys
 import tempfile
@@ -17,7 +16,10 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..data.labels import TEXT_COLUMNS
+from ..data.tags import TOKEN_COLUMNS
 from ..errors import DataError
 from .options import check_output
 from .rows import Row, Table, batched, format_of, open_rows, write_rows
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from ..classifier import UncertainClassifier
 
 Answer = dict[str, Any]
+WORDS = "token-classification"
 
 
 @dataclass(frozen=True)
@@ -61,8 +64,10 @@ class Job:
 
     def added(self, classifier: UncertainClassifier) -> list[str]:
         """Names of the added columns, in order."""
-        fitted = classifier.head.error_model is not None
-        names = ["predicted_label", "uncertainty", *(["error_probability"] if fitted else [])]
+        tagger = classifier.task == WORDS
+        fitted = "sentences" in classifier.saved.wholes if tagger else classifier.head.error_model is not None
+        names = ["entities" if tagger else "predicted_label", "uncertainty"]
+        names += ["error_probability"] if fitted else []
         names += [f"probability_{name}" for name in classifier.label_names] if self.probabilities else []
         return [self.prefix + name for name in [*names, "error"]]
 
@@ -70,10 +75,13 @@ class Job:
 def run(classifier: UncertainClassifier, job: Job, progress: Callable[[int], object]) -> tuple[int, int]:
     """Answer every row; returns how many rows there were, and how many have an error."""
     job.check()
+    if job.probabilities and classifier.task == WORDS:
+        raise DataError("--probabilities adds a column for every class of a text; words have a tag each: leave it out.")
     added = job.added(classifier)
+    usual = (*TOKEN_COLUMNS, *TEXT_COLUMNS) if classifier.task == WORDS else TEXT_COLUMNS
     counts = [0, 0]
     with open_rows(job.source, job.kind_in) as table:
-        job = replace(job, text_column=_text_column(table, job.text_column, added))
+        job = replace(job, text_column=_text_column(table, job.text_column, usual, added))
         if "-" not in (job.source, job.output) and Path(job.source).is_file():
             return _run_with_journal(classifier, job, table, progress)
 
@@ -122,13 +130,13 @@ def _run_with_journal(
     return journal.done, journal.failed
 
 
-def _text_column(table: Table, asked: str | None, added: list[str]) -> str:
+def _text_column(table: Table, asked: str | None, known: tuple[str, ...], added: list[str]) -> str:
     """The column with the texts: the one asked for, or one with a usual name; ``table.rows`` stays whole.
 
     Raises:
         DataError: no row has it, or the columns to be added are there already.
     """
-    usual = TEXT_COLUMNS if asked is None else (asked,)
+    usual = known if asked is None else (asked,)
     columns, seen = dict.fromkeys(table.columns), list[Row]()
     for batch in batched(table.rows):
         seen += batch
@@ -149,7 +157,8 @@ def _text_column(table: Table, asked: str | None, added: list[str]) -> str:
 def answer_rows(classifier: UncertainClassifier, job: Job, rows: list[Row]) -> Iterator[Answer]:
     """The added columns of every row."""
     added = job.added(classifier)
-    problems = [_problem(row, job, added) for row in rows]
+    words = classifier.task == WORDS
+    problems = [_problem(row, job, added, words) for row in rows]
     column = str(job.text_column)
     texts = [row.columns[column] for row, problem in zip(rows, problems, strict=True) if problem is None]
     answers = iter(classifier.predict(texts))
@@ -158,16 +167,20 @@ def answer_rows(classifier: UncertainClassifier, job: Job, rows: list[Row]) -> I
             yield dict.fromkeys(added) | {added[-1]: problem}
             continue
         answer = next(answers)
-        values: list[Any] = [answer.label, answer.uncertainty]
+        said = [entity.to_dict() for entity in answer.entities] if words else answer.label
+        values: list[Any] = [said, answer.uncertainty]
         values += [] if answer.error_probability is None else [answer.error_probability]
         values += answer.probabilities.tolist() if job.probabilities else []
-        if not all(map(math.isfinite, [*values[1:], *answer.probabilities])):
+        if (
+            not np.isfinite(values[1:]).all()
+            or not np.isfinite((answer.words if words else answer).probabilities).all()
+        ):
             yield dict.fromkeys(added) | {added[-1]: "the model's answer is not a finite number"}
             continue
         yield dict(zip(added, [*values, None], strict=True))
 
 
-def _problem(row: Row, job: Job, added: list[str]) -> str | None:
+def _problem(row: Row, job: Job, added: list[str], words: bool) -> str | None:
     """Why a row cannot be answered."""
     taken = {name: row.columns[name] for name in added if name in row.columns}
     if taken:
@@ -178,6 +191,8 @@ def _problem(row: Row, job: Job, added: list[str]) -> str | None:
     if job.text_column not in row.columns:
         return f"no column {job.text_column!r}"
     text = row.columns[job.text_column]
+    if words and isinstance(text, list) and text and all(isinstance(word, str) for word in text):
+        text = " ".join(text)
     if not isinstance(text, str):
         return f"the text is a {type(text).__name__}, not a string"
     if not text.strip():

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
-from .backbones import Backbone
-from .backbones.capture import base_model
-from .backbones.loading import load_model, load_tokenizer
-from .data import LabeledTexts, labeled_texts, load_data
-from .errors import DataError, HeadMismatchError, NotApplicableError, NotFittedError
-from .evaluation import HEAD, SIMPLE, Contender, Evaluation, FittedHead, default_scores, evaluate, fit_scores
-from .features import Features
-from .fit import FitConfig, FitResult, fit_head
-from .head import AlignedEntropyHead
-from .hub import SavedHead, check_probe, load_head, plain_probe, push_head, read_config, resolve_head, save_head
-from .maps import Maps
-from .predictions import Predictions
-from .scores import arrays_of
+from ..backbones import TASKS, Backbone, task_of
+from ..backbones.capture import base_model
+from ..backbones.loading import load_model, load_tokenizer
+from ..data import LabeledTexts, TaggedTexts, labeled_texts, load_data
+from ..errors import DataError, HeadMismatchError, NotApplicableError, NotFittedError
+from ..evaluation import HEAD, SIMPLE, Contender, FittedHead, default_scores, evaluate, fit_scores
+from ..features import Features
+from ..fit import FitConfig, FitResult, fit_head
+from ..head import AlignedEntropyHead
+from ..hub import SavedHead, check_probe, load_head, plain_probe, push_head, read_config, resolve_head, save_head
+from ..maps import Maps
+from ..predictions import Predictions
+from ..scores import arrays_of
 
 Progress = Callable[[int], object]
 
@@ -39,9 +41,12 @@ class UncertainClassifier:
         head: a fitted head with what belongs to it; the untrained one when left out.
 
     Attributes:
+        task: what the classifier answers, by its name in transformers.
         backbone: the classifier.
         saved: the head in use with what is saved beside it.
     """
+
+    task: ClassVar[str] = "text-classification"
 
     def __init__(self, backbone: Backbone, head: SavedHead | None = None) -> None:
         self.backbone = backbone
@@ -54,37 +59,48 @@ class UncertainClassifier:
         name: str | Path,
         *,
         head: str | Path | None = None,
+        task: str | None = None,
         max_length: int | None = None,
         device: str | None = None,
         dtype: Any = None,
         classification_module: str | None = None,
     ) -> UncertainClassifier:
-        """Load a trained sequence classifier, PEFT adapters included.
+        """Load a trained classifier of texts or words, PEFT adapters included.
 
         Args:
             name: a path or hub id.
             head: path or hub id of a head that was fitted for it.
+            task: ``text-classification`` or ``token-classification``; what the model was trained for by default.
             max_length: tokens a text at most; what the head was fitted with, else the model's limit up to 512.
             device: ``cuda`` if there is one and ``cpu`` otherwise by default.
             dtype: the checkpoint's own on a GPU and float32 on a CPU by default.
             classification_module: dotted path of the module whose output is the logits, if it is not found by name.
 
+        Returns:
+            The class for the task: :class:`UncertainTagger` for one that labels words.
+
         Raises:
-            UnsupportedModelError: the model is no trained classifier, or its classification module was not found.
+            UnsupportedModelError: the model is no trained classifier, or of another task, or its classification module
+                was not found.
             HeadMismatchError: the head was fitted for another model, or the model has changed.
         """
         folder = None if head is None else resolve_head(head)
         known = {} if folder is None else read_config(folder)["backbone"]
-        model = load_model(name, Backbone.auto_class, device=device, dtype=dtype)
+        task = task or task_of(name)
+        if task not in TASKS:
+            raise ValueError(f"no task {task!r}; there are {', '.join(TASKS)}.")
+        kinds: list[type[UncertainClassifier]] = [UncertainClassifier, *UncertainClassifier.__subclasses__()]
+        own = next(kind for kind in kinds if kind.task == task)
+        model = load_model(name, TASKS[task].auto_class, device=device, dtype=dtype)
         _check_class(known, model)
-        backbone = Backbone(
+        backbone = TASKS[task](
             model,
             load_tokenizer(name),
             name=str(name),
             max_length=max_length or known.get("max_length"),
             classification_module=classification_module or known.get("classification_module"),
         )
-        return cls(backbone) if folder is None else cls(backbone).load_head(folder)
+        return own(backbone) if folder is None else own(backbone).load_head(folder)
 
     @property
     def head(self) -> AlignedEntropyHead:
@@ -134,7 +150,7 @@ class UncertainClassifier:
             )
         return self.head
 
-    def predict(self, texts: str | Iterable[str], progress: Progress = lambda done: None) -> Predictions:
+    def predict(self, texts: Any, progress: Progress = lambda done: None) -> Any:
         """Answers with their uncertainty.
 
         Args:
@@ -226,8 +242,13 @@ class UncertainClassifier:
         facts = result.summary.facts()
         rivals, _ = fit_scores(SIMPLE, None, None, calibration)
         maps = Maps.fit(result.held_out.double().numpy(), calibration.errors, unit=True)
-        self._place(SavedHead(result.head, rivals, maps, backbone, facts, probe))
+        wholes = self._maps_of_wholes(calibration, result.held_out.double().numpy())
+        self._place(SavedHead(result.head, rivals, maps, backbone, facts, probe, wholes))
         return result
+
+    def _maps_of_wholes(self, calibration: Features, held_out: NDArray[np.float64]) -> dict[str, Maps]:
+        """Calibration of what answers make up, by its name; a text has one answer alone."""
+        return {}
 
     def evaluate(
         self,
@@ -239,8 +260,8 @@ class UncertainClassifier:
         resamples: int = 1000,
         progress: Progress = lambda done: None,
         **columns: Any,
-    ) -> Evaluation:
-        """Measure the head on labelled texts, next to other scores.
+    ) -> Any:
+        """Measure the head on labelled texts, next to other scores: an :class:`aligned_entropy.evaluation.Evaluation`.
 
         Args:
             data: texts that neither the classifier nor the head was fitted on, as for :meth:`fit`.
@@ -270,8 +291,15 @@ class UncertainClassifier:
         train: Features | None = None,
         calibration: Features | None = None,
         resamples: int = 1000,
-    ) -> Evaluation:
+    ) -> Any:
         """:meth:`evaluate` on features that are at hand."""
+        contenders, skipped = self._contenders(scores, train, calibration)
+        return evaluate(features, contenders, skipped=skipped, resamples=resamples)
+
+    def _contenders(
+        self, scores: Sequence[str] | None, train: Features | None, calibration: Features | None
+    ) -> tuple[dict[str, Contender], dict[str, str]]:
+        """Fitted scores by name, the head among them, and why others are not."""
         arrays_of(scores or ())  # every name is known
         skipped: dict[str, str] = {}
         head = self._head_in_use()
@@ -283,7 +311,7 @@ class UncertainClassifier:
             contenders, skipped = fit_scores(names, self.backbone.classifier, train, calibration)
         if fitted or scores is None:
             contenders[HEAD] = Contender(FittedHead(head), self.saved.maps)
-        return evaluate(features, contenders, skipped=skipped, resamples=resamples)
+        return contenders, skipped
 
     def features(
         self,
@@ -304,8 +332,7 @@ class UncertainClassifier:
             label_map: as for :meth:`fit`.
             columns: as for :meth:`fit`.
         """
-        if not isinstance(data, LabeledTexts):
-            data = labeled_texts(load_data(data), self.label_names, label_map=label_map, **columns)
+        data = self.labelled(data, label_map=label_map, **columns)
         features = self.backbone.features(data.texts, progress).with_labels(data.labels)
         for name in extras:
             try:
@@ -314,6 +341,10 @@ class UncertainClassifier:
             except NotApplicableError as error:
                 features = replace(features, absent={**features.absent, name: str(error)})
         return features
+
+    def labelled(self, data: Any, **columns: Any) -> LabeledTexts | TaggedTexts:
+        """Labelled texts with the labels of the model; arguments and errors as for :meth:`fit`."""
+        return data if isinstance(data, LabeledTexts) else labeled_texts(load_data(data), self.label_names, **columns)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Save the fitted head: ``config.json``, ``head.safetensors`` and a model card.

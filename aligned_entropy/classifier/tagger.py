@@ -1,0 +1,127 @@
+"""`UncertainTagger`: a token classifier that also says how likely each word and each entity is to be wrong."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..data import LabeledTexts, TaggedTexts, Words, load_data, tagged_texts
+from ..entities import EntityCounts, Span, Wholes, spans
+from ..errors import DataError
+from ..evaluation import HEAD, TagEvaluation, Values, compare, evaluate, over_wholes, whole_maps
+from ..features import Features
+from ..maps import Maps
+from ..predictions import TaggedPredictions
+from .base import Progress, UncertainClassifier
+
+AGGREGATION = "max"  # of words to an entity or a sentence, in predictions
+
+# Words as in the usual corpora: abbreviations, numbers, addresses and hyphenated words stay whole.
+WORD = re.compile(r"https?://\S+|[@#]\w+|(?:\w\.){2,}|\d+(?:[.,:/]\d+)+|\w+(?:[-'’.&/@]\w+)*|[^\w\s]")
+
+
+class UncertainTagger(UncertainClassifier):
+    """A token classifier with an uncertainty head: what :class:`UncertainClassifier` is to texts, to words.
+
+    A score is of a word, and the error that the head learns to see is a wrong tag. Entities and sentences have the
+    aggregated doubt of their words, calibrated by themselves: an entity is wrong where its words or its type are, a
+    sentence where any tag in it is. A missed entity is an error of its words and of its sentence; as an entity it is
+    not there to have a score, so that evaluations count it apart.
+    """
+
+    task: ClassVar[str] = "token-classification"
+
+    def predict(self, texts: Any, progress: Progress = lambda done: None) -> TaggedPredictions:
+        """Entities with their uncertainty, and every word's.
+
+        Args:
+            texts: strings, or lists of words; one string is a list of one. Offsets are in the string, or in the words
+                joined by spaces. Strings are cut into words and marks of punctuation as the usual corpora are.
+            progress: called with the number of words that have been done.
+
+        Raises:
+            DataError: something among the texts is neither.
+            HeadMismatchError: the head was fitted for another adapter or classification module than is in use.
+        """
+        given = [texts] if isinstance(texts, str) else list(texts)
+        offsets = [_offsets(text, row) for row, text in enumerate(given)]
+        joined = [text if isinstance(text, str) else " ".join(text) for text in given]
+        cut = [[text[first:end] for first, end in places] for text, places in zip(joined, offsets, strict=True)]
+        words = Words(cut)
+        hidden, logits = self.backbone.extract(words, progress)
+        return TaggedPredictions(
+            joined,
+            self.predict_features(Features(hidden, logits)),
+            words.starts,
+            np.array([place for places in offsets for place in places], dtype=np.int64).reshape(-1, 2),
+            AGGREGATION,
+            self.saved.wholes,
+        )
+
+    def labelled(self, data: Any, **columns: Any) -> LabeledTexts | TaggedTexts:
+        """Tagged sentences with the tags of the model; arguments and errors as for :meth:`fit`."""
+        return data if isinstance(data, TaggedTexts) else tagged_texts(load_data(data), self.label_names, **columns)
+
+    def evaluate_features(
+        self,
+        features: Features,
+        *,
+        scores: Sequence[str] | None = None,
+        train: Features | None = None,
+        calibration: Features | None = None,
+        resamples: int = 1000,
+    ) -> TagEvaluation:
+        """:meth:`evaluate` on features that are at hand: words, the entities that they make up, and sentences."""
+        contenders, skipped = self._contenders(scores, train, calibration)
+        words = evaluate(features, contenders, skipped=skipped, resamples=resamples, what="words")
+        predicted, true = self._spans(features)
+        known = {} if calibration is None else self._wholes(calibration)
+        found = {}
+        for what, wholes in self._wholes(features).items():
+            if not len(wholes):
+                continue
+            values = over_wholes(contenders, features, wholes, known.get(what))
+            own = f"{HEAD}, {AGGREGATION}"
+            if own in values and what in self.saved.wholes:
+                values[own] = Values(values[own].uncertainty, values[own].unit, self.saved.wholes[what])
+            found[what] = compare(wholes.errors, values, skipped={}, resamples=resamples, what=what)
+        return TagEvaluation(words, found, EntityCounts.of(predicted, true), AGGREGATION)
+
+    def _spans(self, features: Features) -> tuple[list[Span], list[Span]]:
+        """Predicted and true entities of tagged words."""
+        assert features.labels is not None, "words with their true tags"
+        assert features.groups is not None, "words in sentences"
+        starts = [*np.flatnonzero(np.diff(features.groups, prepend=-1)), len(features)]
+        names = self.label_names
+        predicted, true = (spans([names[i] for i in tags], starts) for tags in (features.predictions, features.labels))
+        return predicted, true
+
+    def _wholes(self, features: Features) -> dict[str, Wholes]:
+        assert features.groups is not None, "words in sentences"
+        return {
+            "entities": Wholes.of_entities(*self._spans(features)),
+            "sentences": Wholes.of_groups(features.groups, features.errors),
+        }
+
+    def _maps_of_wholes(self, calibration: Features, held_out: NDArray[np.float64]) -> dict[str, Maps]:
+        """Of entities and sentences, as far as some of them are wrong and some are right."""
+        found = {
+            what: whole_maps(held_out, wholes, AGGREGATION, unit=True)
+            for what, wholes in self._wholes(calibration).items()
+            if len(wholes)
+        }
+        return {what: maps for what, maps in found.items() if maps is not None}
+
+
+def _offsets(text: Any, row: int) -> list[tuple[int, int]]:
+    """First and last-but-one character of the words of a text, or of words joined by spaces."""
+    if isinstance(text, str):
+        return [found.span() for found in WORD.finditer(text)]
+    if not isinstance(text, (list, tuple)) or not all(isinstance(word, str) for word in text):
+        raise DataError(f"text {row} is a {type(text).__name__}, not a string or a list of words: {text!r:.80}")
+    ends = np.cumsum([len(word) + 1 for word in text]).tolist()
+    return [(end - 1 - len(word), end - 1) for word, end in zip(text, ends, strict=True)]
