@@ -161,7 +161,7 @@ def test_groups_that_no_fold_can_split_are_refused(tagger):
     data = sentences(tagger, 1, 4)
     with pytest.raises(DataError, match="does not have: B-Y"):
         tagger.fit({"tokens": [["a"]], "tags": [["B-Y"]]})
-    long = {"tokens": [sum(data["tokens"] * 9, [])], "tags": [sum(data["tags"] * 9, [])]}
+    long = {name: [[item for part in rows * 9 for item in part]] for name, rows in data.items()}
     with pytest.raises(CalibrationError, match="1 groups are too few for 5 folds; at least 10"):
         UncertainTagger(tagger.backbone).fit(long)
 
@@ -185,7 +185,7 @@ def test_from_the_command_line(tagger, model_folder, tmp_path):
         "predict", model_folder, tmp_path / "test.jsonl", "--head", tmp_path / "head", "-o", tmp_path / "o.jsonl"
     )
     assert done.exit_code == 0, done.output
-    answers = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()]
+    answers = [json.loads(line) for line in out.read_text().splitlines()]
     assert len(answers) == 150
     assert list(answers[0]) == ["tokens", "tags", "entities", "uncertainty", "error_probability", "error"]
     assert all(entity["entity_group"] == "X" for answer in answers for entity in answer["entities"])
