@@ -2,5 +2,6 @@
 
 from .base import Backbone
 from .capture import HiddenCapture, find_classification_module
+from .causal import LabelWordBackbone
 
-__all__ = ["Backbone", "HiddenCapture", "find_classification_module"]
+__all__ = ["Backbone", "HiddenCapture", "LabelWordBackbone", "find_classification_module"]
