@@ -1,6 +1,7 @@
 """A language model that answers by label words: the same numbers as by hand, or an error that says why not."""
 
 import itertools
+import json
 import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -446,6 +447,13 @@ def test_examples_come_before_the_text_in_the_same_template():
 def test_examples_that_cannot_be_read(example, message):
     with pytest.raises(DataError, match=message):
         prompts(examples=[example])
+
+
+def test_prompts_are_made_again_from_their_settings():
+    tokenizer = tiny.subwords(chat_template=CHAT)
+    found = prompts(tokenizer, labels=SEVERAL, examples=EXAMPLES, chat=True)
+    again = LabelPrompts(tokenizer, max_length=128, **json.loads(json.dumps(found.settings)))
+    assert (again.describe(), again.render("x")) == (found.describe(), found.render("x"))
 
 
 def test_a_chat():

@@ -26,12 +26,11 @@ SHARED_TOKENS = 8  # a shorter beginning of all prompts is not worth a pass of i
 
 
 class _Pass(NamedTuple):
-    """Of one position of every row: input ``[N, D]`` and output ``[N, V]`` of the output embedding, the logits made of
-    it ``[N, V]``; and the cache, where it was asked for."""
+    """What a forward pass gives at one position of every row, and the cache where it was asked for."""
 
-    hidden: Tensor
-    raw: Tensor
-    logits: Tensor
+    hidden: Tensor  # input of the output embedding, [N, D]
+    raw: Tensor  # its output, [N, V]
+    logits: Tensor  # what the model makes of that, [N, V]
     past: Any
 
 
@@ -150,7 +149,7 @@ class LabelWordBackbone(Backbone):
         shared, past = self._shared(encoded["input_ids"])
         for rows, inputs in self.batched(encoded):
             ids, mask = inputs["input_ids"][:, shared:], inputs["attention_mask"]
-            hidden, logits = self._answers(ids, mask, past and _expanded(past, len(rows)))
+            hidden, logits = self._answers(ids, mask, None if past is None else _expanded(past, len(rows)))
             hidden_ND[rows], logits_NC[rows] = hidden.cpu().numpy(), logits.cpu().numpy()
             progress(len(rows))
         return hidden_ND, logits_NC
@@ -224,7 +223,7 @@ class LabelWordBackbone(Backbone):
         if len(prompts) < 2:
             return 0, None
         least, most = min(prompts), max(prompts)  # in between all begin alike
-        alike = next((i for i, pair in enumerate(zip(least, most, strict=False)) if pair[0] != pair[1]), len(least))
+        alike = next((i for i, (a, b) in enumerate(zip(least, most, strict=False)) if a != b), len(least))
         shared, longest = min(alike, min(map(len, prompts)) - 1), max(map(len, prompts))
         learned = getattr(getattr(self.model, "active_peft_config", None), "is_prompt_learning", False)
         rope = str(getattr(self.config.get_text_config(), "rope_parameters", None))

@@ -33,6 +33,7 @@ class LabelPrompts:
 
     Attributes:
         names: of the classes.
+        examples: as given.
         words: of every class.
         tokens: ids of every class's words, each once.
         tail: ids of the tokens that all words begin with, the end of every prompt.
@@ -62,12 +63,12 @@ class LabelPrompts:
         if chat and not tokenizer.chat_template:
             raise UnsupportedModelError("the tokenizer has no chat template: leave out chat, or set its chat_template.")
         self.examples = [self._example(example) for example in examples]
+        shots = [(self._filled(text), self.words[self.names.index(name)][0]) for text, name in self.examples]
         self._turns = [
             {"role": role, "content": content}
-            for text, word in self.examples
-            for role, content in (("user", self._filled(text)), ("assistant", word))
+            for shot in shots
+            for role, content in zip(("user", "assistant"), shot, strict=True)
         ]
-        shots = ((self._filled(text), word) for text, word in self.examples)
         self._shots = "" if chat else "".join(f"{shot}{self._joint(shot, word)}{word}\n\n" for shot, word in shots)
         if self.render("\0").endswith("\0"):
             raise DataError(
@@ -101,9 +102,15 @@ class LabelPrompts:
                 prompts[row] = self._shortened(texts[row])
         return prompts
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The arguments that make the same prompts once more; JSON can hold them."""
+        labels = dict(zip(self.names, self.words, strict=True))
+        return {"labels": labels, "template": self.template, "examples": self.examples, "chat": self.chat}
+
     def describe(self) -> str:
-        """Everything that decides a prompt and its answers, to be hashed."""
-        return json.dumps([self.names, self.words, self.tokens, self.tail, self.template, self.render("")])
+        """Everything that decides a prompt and its answers, to be hashed; a chat template may change by itself."""
+        return json.dumps([list(self.settings.items()), self.tokens, self.tail, self.render("")])
 
     def _shortened(self, text: str) -> list[int]:
         """The prompt of as much of a text as there is room for: bisection, since tokens may change at a cut."""
@@ -141,7 +148,7 @@ class LabelPrompts:
         text, name = example
         if name not in self.names:
             raise DataError(f"the example {text!r:.80} is of the class {name!r}; there are {', '.join(self.names)}.")
-        return text, self.words[self.names.index(name)][0]
+        return text, name
 
     def _label_tokens(self) -> list[list[int]]:
         """Ids of every class's words; sets the tail."""
