@@ -33,6 +33,8 @@ class Features:
         passes: logits of T forward passes with dropout, ``[N, T, C]`` float32.
         members: logits of the M other models of an ensemble, ``[N, M, C]`` float32.
         states: last hidden states of the texts' tokens, ``[N, L, D]`` float16; zero where there is no token.
+        content_free: log of the mean label probabilities that a model with label words gives to texts without content,
+            ``[N, C]`` float32, the same in every row.
         groups: what belongs together ``[N]`` int, as the words of a sentence do; None where every row is for itself.
         absent: why one of these is not there, by its name.
     """
@@ -43,6 +45,7 @@ class Features:
     passes: Array | None = None
     members: Array | None = None
     states: NDArray[np.float16] | None = None
+    content_free: Array | None = None
     groups: NDArray[np.int64] | None = None
     absent: Mapping[str, str] = field(default_factory=dict)
 
@@ -76,7 +79,8 @@ class Features:
         return values
 
     def __getitem__(self, rows: slice | NDArray[np.int64] | NDArray[np.bool_]) -> Features:
-        arrays = {name: getattr(self, name) for name in ("labels", "groups", "passes", "members", "states")}
+        names = ("labels", "groups", "passes", "members", "states", "content_free")
+        arrays = {name: getattr(self, name) for name in names}
         taken: dict[str, Any] = {name: None if values is None else values[rows] for name, values in arrays.items()}
         return replace(self, hidden=self.hidden[rows], logits=self.logits[rows], **taken)
 

@@ -105,6 +105,7 @@ def test_the_whole_way_from_fit_to_inspect(workplace, tmp_path):
 # What a score needs beyond a model, its training texts and labelled ones; the model has no dropout.
 ABSENT = {name: "has no dropout" for name in SCORES if name.startswith("MC dropout")}
 ABSENT |= {name: "hold no members" for name in SCORES if name.startswith("deep ensemble")}
+ABSENT |= {"contextual calibration": "answers without label words"}
 NOT_OUTPUTS = {name: "hold no" for name in [*ABSENT, "attention probe"]}
 
 

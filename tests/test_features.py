@@ -290,7 +290,7 @@ def test_rows_stay_together(rows):
     assert features()[rows].labels is None
 
 
-@pytest.mark.parametrize("name", ["passes", "members", "states"])
+@pytest.mark.parametrize("name", ["passes", "members", "states", "content_free"])
 def test_rows_of_the_other_arrays_stay_with_them(name):
     values = np.arange(24).reshape(4, 3, 2)
     whole = replace(features(), **{name: values}, absent={"labels": "nobody knows"})

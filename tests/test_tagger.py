@@ -181,9 +181,8 @@ def test_from_the_command_line(tagger, model_folder, tmp_path):
                "--csv", tmp_path / "m.csv", "--report", tmp_path / "r.html")  # fmt: skip
     assert done.exit_code == 0, done.output
     assert "errors in 150 sentences" in done.stdout
-    done = run(
-        "predict", model_folder, tmp_path / "test.jsonl", "--head", tmp_path / "head", "-o", tmp_path / "o.jsonl"
-    )
+    out = tmp_path / "o.jsonl"
+    done = run("predict", model_folder, tmp_path / "test.jsonl", "--head", tmp_path / "head", "-o", out)
     assert done.exit_code == 0, done.output
     answers = [json.loads(line) for line in out.read_text().splitlines()]
     assert len(answers) == 150

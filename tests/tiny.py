@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 import transformers
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from torch import nn
 from transformers import PreTrainedTokenizerFast
 
@@ -85,6 +85,23 @@ DECODERS: dict[str, dict[str, Any]] = {
     "Gemma": {**_GROUPED, "head_dim": 8},
     "GPT2": {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_inner": 24, "n_positions": 40},
 }
+LANGUAGE_MODELS: dict[str, dict[str, Any]] = {
+    **{kind: DECODERS[kind] for kind in ("Llama", "Mistral", "Qwen2", "Qwen3")},
+    "GPT2": {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_inner": 24, "n_positions": 200},
+    "Gemma2": {
+        **_GROUPED,
+        "head_dim": 8,
+        "query_pre_attn_scalar": 8,
+        "final_logit_softcapping": 3.0,
+        "sliding_window": 512,
+    },
+    "Gemma3-short": {**_GROUPED, "head_dim": 8, "sliding_window": 8, "final_logit_softcapping": 2.0},
+    "Cohere": {**_GROUPED, "logit_scale": 0.125},
+    "Granite": {**_GROUPED, "logits_scaling": 4.0},
+    "Phi": {**_GROUPED, "num_key_value_heads": 2},  # its output embedding has a bias
+    "GPTNeoX": {},
+    "Mamba": {"state_size": 4, "num_hidden_layers": 2},
+}
 ARCHITECTURES = {**ENCODERS, **DECODERS}
 DISTIL = {"hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"}
 
@@ -108,6 +125,42 @@ def model(kind: str, seed: int = 0, **options: Any) -> Any:
     """A classifier with weights large enough for its answers to differ from text to text."""
     torch.manual_seed(seed)
     built = getattr(transformers, f"{family(kind)}ForSequenceClassification")(config(kind, **options))
+    return stir(built, seed).eval()
+
+
+def subwords(start: bool = False, **options: Any) -> PreTrainedTokenizerFast:
+    """Byte-level subwords as GPT-2's: a word of :data:`WORDS` after a space is one token, others are several.
+
+    Args:
+        start: every text begins with [CLS].
+    """
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=1000,
+        special_tokens=SPECIAL,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    core.train_from_iterator([f" {word}" for word in [*WORDS, "review", "sentiment"]] * 3, trainer)
+    if start:
+        core.post_processor = processors.TemplateProcessing(single="[CLS] $A", special_tokens=[("[CLS]", CLS)])
+    settings = {"model_max_length": 128, "model_input_names": ["input_ids", "attention_mask"], "eos_token": "[SEP]"}
+    return PreTrainedTokenizerFast(tokenizer_object=core, **(settings | options))
+
+
+def language_model(kind: str, seed: int = 0, **options: Any) -> Any:
+    """A causal language model of the tokens of :func:`subwords`."""
+    torch.manual_seed(seed)
+    shape = {**_BASE, "max_position_embeddings": 200, **LANGUAGE_MODELS[kind], "vocab_size": len(subwords())}
+    if kind == "GPT2":
+        shape = {key: value for key, value in shape.items() if key not in {*DISTIL, "max_position_embeddings"}}
+    settings = getattr(transformers, "Gemma3TextConfig" if family(kind) == "Gemma3" else f"{family(kind)}Config")
+    built = transformers.AutoModelForCausalLM.from_config(settings(**{**shape, **options}))
+    for name, weights in built.named_parameters():
+        if name.endswith("head.bias"):
+            nn.init.normal_(weights)
     return stir(built, seed).eval()
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from .base import Backbone
 from .capture import HiddenCapture, find_classification_module
+from .causal import LabelWordBackbone
 from .loading import trained_as
 from .words import TokenBackbone
 
@@ -16,4 +17,6 @@ def task_of(name: str | Path) -> str:
     return "token-classification" if "ForTokenClassification" in own or own == "TOKEN_CLS" else "text-classification"
 
 
-__all__ = ["TASKS", "Backbone", "HiddenCapture", "TokenBackbone", "find_classification_module", "task_of"]
+__all__ = [
+    "TASKS", "Backbone", "HiddenCapture", "LabelWordBackbone", "TokenBackbone", "find_classification_module", "task_of",
+]  # fmt: skip

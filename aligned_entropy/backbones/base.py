@@ -118,6 +118,22 @@ class Backbone:
         return [self.config.id2label[index] for index in range(self.classes)]
 
     @property
+    def reads_last_token(self) -> bool:
+        """Whether the hidden vector is that of a text's last token, as a decoder's."""
+        return self.capture.name == "score"
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What is recorded beside a head, for people and to load the model as it was."""
+        return {
+            "name": self.name,
+            "model class": type(self.inner).__name__,
+            "classification_module": self.capture.name,
+            "max_length": self.max_length,
+            "labels": self.label_names,
+        }
+
+    @property
     def vocabulary(self) -> int:
         """Number of token ids that the model knows."""
         return int(self.inner.get_input_embeddings().num_embeddings)
@@ -246,7 +262,7 @@ class Backbone:
         encoder = getattr(self.inner, self.inner.base_model_prefix)
         width = int(self.config.get_text_config().hidden_size)
         length = max(1, min(self.max_length, STATE_BYTES // (2 * width)))
-        decoder = self.capture.name == "score"
+        decoder = self.reads_last_token
         seen: list[Tensor] = []
 
         def extract(rows: slice) -> tuple[NDArray[np.float16]]:
@@ -267,6 +283,16 @@ class Backbone:
             return store.fill(extract, progress)[0].reshape(len(texts), length, width)
         finally:
             handle.remove()
+
+    def content_free(self, texts: Sequence[str], progress: Callable[[int], object] = lambda done: None) -> Array:
+        """What a model that answers by label words makes of a text without content, ``[N, C]``, a row a text.
+
+        Raises:
+            NotApplicableError: this one has learned its classes.
+        """
+        raise NotApplicableError(
+            f"{type(self.inner).__name__} answers without label words: a text without content tells nothing of it."
+        )
 
     @contextmanager
     def _dropout(self) -> Iterator[None]:
@@ -316,7 +342,7 @@ class Backbone:
         A decoder is padded on the right, whatever the tokenizer says: it never looks there, while padding on the
         left moves the positions, and with learned ones the answer then depends on the batch.
         """
-        side = "right" if self.capture.name == "score" else None
+        side = "right" if self.reads_last_token else None
         batch = dict(self.tokenizer.pad(encoded, return_tensors="pt", padding_side=side))
         if "attention_mask" in batch:  # the model looks for its own padding token, which may be another one
             batch["input_ids"] = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, self.pad_token_id)
@@ -324,23 +350,20 @@ class Backbone:
 
     def batches(self, texts: Sequence[str]) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
         """Padded batches of texts of like length, with the rows that they are."""
-        if not len(texts):
-            return
-        encoded = self.tokenize(texts)
-        for rows in by_length([len(ids) for ids in encoded["input_ids"]]):
+        if len(texts):
+            yield from self.batched(self.tokenize(texts))
+
+    def batched(self, encoded: dict[str, list[list[int]]]) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
+        """The same of tokenized texts."""
+        lengths = [len(ids) for ids in encoded["input_ids"]]
+        rows: list[int] = []
+        for row in sorted(range(len(lengths)), key=lengths.__getitem__):
+            if rows and (len(rows) == BATCH_ROWS or (len(rows) + 1) * lengths[row] > BATCH_TOKENS):
+                yield rows, self.pad({name: [values[i] for i in rows] for name, values in encoded.items()})
+                rows = []
+            rows.append(row)
+        if rows:
             yield rows, self.pad({name: [values[i] for i in rows] for name, values in encoded.items()})
-
-
-def by_length(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Rows of one batch after another, those of like length together."""
-    rows: list[int] = []
-    for row in sorted(range(len(lengths)), key=lengths.__getitem__):
-        if rows and (len(rows) == BATCH_ROWS or (len(rows) + 1) * lengths[row] > BATCH_TOKENS):
-            yield rows
-            rows = []
-        rows.append(row)
-    if rows:
-        yield rows
 
 
 def _some(texts: Sequence[str]) -> None:

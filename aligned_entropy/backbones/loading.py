@@ -221,3 +221,39 @@ def _from_gguf(folder: Path) -> Path:
                 if not target.exists():
                     raise
     return target
+
+
+def load_language_model(name: str | Path, *, device: str | None = None, dtype: Any = None) -> nn.Module:
+    """A causal language model, likewise; a folder with an adapter loads its base model too.
+
+    Raises:
+        UnsupportedModelError: it is none, or the checkpoint lacks weights of it, so they would be random.
+    """
+    from transformers import AutoModelForCausalLM
+
+    path = resolve(name)
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    dtype = dtype or ("auto" if device.startswith("cuda") else torch.float32)
+    adapter = _adapter_config(path)
+    if adapter is not None and adapter.task_type == "SEQ_CLS":
+        raise UnsupportedModelError(f"{name} is an adapter of a classifier, not of a language model: leave out labels.")
+    base = path if adapter is None else resolve(adapter.base_model_name_or_path)
+    try:
+        model, info = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, output_loading_info=True)
+    except ValueError as error:
+        if "AutoModelForCausalLM" not in str(error):
+            raise
+        raise UnsupportedModelError(
+            f"{base} is no causal language model, which answers by a next word: name one that is, or leave out labels."
+        ) from error
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise UnsupportedModelError(
+            f"{base} holds no trained language model ({_some(missing)} would be random numbers): name one that is "
+            "trained to predict the next word."
+        )
+    if adapter is not None:
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(model, path)
+    return model.to(device).eval()

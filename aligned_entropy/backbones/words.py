@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..data import Words
 from ..errors import NotApplicableError, UnsupportedModelError
 from ..features import Features, FeatureStore
-from .base import Backbone, by_length
+from .base import Backbone
 
 OVERLAP = 4  # windows of a long text share one part in so many
 
@@ -82,8 +82,7 @@ class TokenBackbone(Backbone):
     def batches(self, texts: Sequence[str]) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
         """Padded batches of windows, with the rows of the words that are to be taken from them and their places."""
         encoded, found = self.windows(_words(texts))
-        for windows in by_length([len(ids) for ids in encoded["input_ids"]]):
-            inputs = self.pad({name: [values[window] for window in windows] for name, values in encoded.items()})
+        for windows, inputs in self.batched(encoded):
             rows = [row for window in windows for row, _ in found[window]]
             places = [(k, place) for k, window in enumerate(windows) for _, place in found[window]]
             if rows:

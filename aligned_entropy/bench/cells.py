@@ -148,7 +148,9 @@ def _features(cell: Cell, runs: Path, which: str, needs: tuple[str, ...]) -> Fea
     texts = _texts(cell, which, classifier.label_names)
     if "passes" in needs and len(texts) > SAMPLED_ROWS:
         texts = texts.select(np.sort(np.random.default_rng(0).permutation(len(texts))[:SAMPLED_ROWS]))
-    features = classifier.features(texts, extras=[name for name in needs if name in ("passes", "states")])
+    features = classifier.features(
+        texts, extras=[name for name in needs if name in ("passes", "states", "content_free")]
+    )
     if "members" in needs and cell.members:
         others = [_load(cell.model, cell.data, seed, runs) for seed in cell.members]
         members = np.stack([other.features(texts).logits for other in others], axis=1)

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from ..backbones import TASKS, Backbone, task_of
+from ..backbones import TASKS, Backbone, LabelWordBackbone, task_of
 from ..backbones.capture import base_model
 from ..backbones.loading import load_model, load_tokenizer
 from ..data import LabeledTexts, TaggedTexts, labeled_texts, load_data
@@ -60,6 +60,10 @@ class UncertainClassifier:
         *,
         head: str | Path | None = None,
         task: str | None = None,
+        labels: Mapping[str, str | Sequence[str]] | None = None,
+        template: str | None = None,
+        examples: Sequence[tuple[str, str]] = (),
+        chat: bool = False,
         max_length: int | None = None,
         device: str | None = None,
         dtype: Any = None,
@@ -71,6 +75,12 @@ class UncertainClassifier:
             name: a path or hub id.
             head: path or hub id of a head that was fitted for it.
             task: ``text-classification`` or ``token-classification``; what the model was trained for by default.
+            labels: of a causal language model that answers by label words: its classes, each with its word or words,
+                ``{"negative": "bad", "positive": "good"}``; with ``template``. A head brings along those that it was
+                fitted with.
+            template: its prompt, with ``{text}`` in it.
+            examples: texts with their labels, shown in every prompt.
+            chat: the prompt is what a user says in a chat.
             max_length: tokens a text at most; what the head was fitted with, else the model's limit up to 512.
             device: ``cuda`` if there is one and ``cpu`` otherwise by default.
             dtype: the checkpoint's own on a GPU and float32 on a CPU by default.
@@ -86,6 +96,16 @@ class UncertainClassifier:
         """
         folder = None if head is None else resolve_head(head)
         known = {} if folder is None else read_config(folder)["backbone"]
+        prompt = known.get("prompt")
+        if labels is not None or template is not None:
+            prompt = {"labels": labels, "template": template, "examples": examples, "chat": chat}
+        if prompt is not None:
+            missing = [what for what in ("labels", "template") if prompt[what] is None]
+            if missing:
+                raise DataError(f"a language model that answers by label words needs {missing[0]} too.")
+            options = {"max_length": max_length or known.get("max_length"), **prompt}
+            answering = cls(LabelWordBackbone.from_pretrained(name, device=device, dtype=dtype, **options))
+            return answering if folder is None else answering.load_head(folder)
         task = task or task_of(name)
         if task not in TASKS:
             raise ValueError(f"no task {task!r}; there are {', '.join(TASKS)}.")
@@ -119,7 +139,13 @@ class UncertainClassifier:
             HeadMismatchError: it is not.
         """
         folder = resolve_head(folder)
-        _check_class(read_config(folder)["backbone"], self.backbone.model)
+        known = read_config(folder)["backbone"]
+        _check_class(known, self.backbone.model)
+        if known.get("prompt") != self.backbone.facts.get("prompt"):
+            raise HeadMismatchError(
+                f"the head in {folder} was fitted for the prompt {known.get('prompt')}, and this is "
+                f"{self.backbone.facts.get('prompt')}: use the same labels, template and examples, or fit another head."
+            )
         saved = load_head(folder, self.backbone.classifier)
         if saved.probe:
             hidden, logits = self._run_probe(saved.probe["input_ids"])
@@ -231,19 +257,12 @@ class UncertainClassifier:
         )
         input_ids = self._probe_ids()
         hidden, logits = self._run_probe(input_ids)
-        backbone = {
-            "name": self.backbone.name,
-            "model class": type(self.backbone.inner).__name__,
-            "classification_module": self.backbone.capture.name,
-            "max_length": self.backbone.max_length,
-            "labels": self.label_names,
-        }
         probe = {"input_ids": input_ids, "hidden": hidden, "logits": logits}
         facts = result.summary.facts()
         rivals, _ = fit_scores(SIMPLE, None, None, calibration)
         maps = Maps.fit(result.held_out.double().numpy(), calibration.errors, unit=True)
         wholes = self._maps_of_wholes(calibration, result.held_out.double().numpy())
-        self._place(SavedHead(result.head, rivals, maps, backbone, facts, probe, wholes))
+        self._place(SavedHead(result.head, rivals, maps, self.backbone.facts, facts, probe, wholes))
         return result
 
     def _maps_of_wholes(self, calibration: Features, held_out: NDArray[np.float64]) -> dict[str, Maps]:

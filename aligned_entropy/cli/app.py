@@ -19,6 +19,7 @@ from .options import (
     MaxLength,
     Model,
     Module,
+    Prompt,
     Seed,
     Task,
     TextColumn,
@@ -86,6 +87,7 @@ def fit(
     device: Device = None,
     classification_module: Module = None,
     task: Task = None,
+    prompt: Prompt = None,
     text_column: TextColumn = None,
     label_column: LabelColumn = None,
     label_map: LabelMap = None,
@@ -98,7 +100,7 @@ def fit(
     if preset == "paper" and reference is not None:
         raise typer.BadParameter("--preset paper takes no --reference: the published recipe has none.")
     check_folder(output)
-    classifier = load(model, None, max_length, device, classification_module, task)
+    classifier = load(model, None, max_length, device, classification_module, task, prompt)
     columns = {"text_column": text_column, "label_column": label_column, "label_map": label_map}
     calibration = features(classifier, data, "calibration features", columns)
     known = None if reference is None else features(classifier, reference, "reference features", columns)
@@ -135,6 +137,7 @@ def predict(
     device: Device = None,
     classification_module: Module = None,
     task: Task = None,
+    prompt: Prompt = None,
 ) -> None:
     """Answer every row of a file, with how likely each answer is to be wrong.
 
@@ -147,7 +150,7 @@ def predict(
 
     job = Job(source, output, input_format, text_column, probabilities, prefix, max_characters)
     job.check()
-    classifier = load(model, head, max_length, device, classification_module, task)
+    classifier = load(model, head, max_length, device, classification_module, task, prompt)
     with progress_bar("rows", None) as progress:
         done, failed = run(classifier, job, progress)
     typer.echo(f"{done} rows, {failed} of them with an error", err=True)
@@ -179,6 +182,7 @@ def evaluate(
     device: Device = None,
     classification_module: Module = None,
     task: Task = None,
+    prompt: Prompt = None,
     text_column: TextColumn = None,
     label_column: LabelColumn = None,
     label_map: LabelMap = None,
@@ -210,7 +214,7 @@ def evaluate(
         contenders, skipped = fit_scores(chosen, None, known, held_out)
         result = measure(test, contenders, skipped=skipped, resamples=resamples)
     else:
-        classifier = load(str(model), head, max_length, device, classification_module, task)
+        classifier = load(str(model), head, max_length, device, classification_module, task, prompt)
         columns = {"text_column": text_column, "label_column": label_column, "label_map": label_map}
         extras = arrays_of(names or ())
         test = features(classifier, str(data), "features", columns, extras)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,6 +43,13 @@ LabelMap = Annotated[
         help="Labels of the data to those of the model: pos=POSITIVE,neg=NEGATIVE; of words types: person=PER.",
     ),
 ]
+Prompt = Annotated[
+    Path | None,
+    typer.Option(
+        help="JSON file for a language model that answers by label words: labels, template, examples, chat; see "
+        "docs/label-words.md. A head brings its own along."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.", min=0)]
 
@@ -75,6 +83,7 @@ def load(
     device: str | None,
     classification_module: str | None,
     task: str | None = None,
+    prompt: Path | None = None,
 ) -> UncertainClassifier:
     """A classifier as the options say."""
     import torch
@@ -82,6 +91,7 @@ def load(
     from ..classifier import UncertainClassifier
 
     quiet_libraries()
+    asked = {} if prompt is None else _prompt(prompt)
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
@@ -94,6 +104,7 @@ def load(
             max_length=max_length,
             device=device,
             classification_module=classification_module,
+            **asked,
         )
     except AlignedEntropyError:
         raise
@@ -105,6 +116,18 @@ def load(
             if max_length > positions:
                 raise AlignedEntropyError(f"--max-length {max_length}: {model} has {positions} positions, take fewer.")
     return classifier
+
+
+def _prompt(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path} is not JSON: {error}") from error
+    names = ("labels", "template", "examples", "chat")
+    if not isinstance(found, dict) or not {"labels", "template"} <= set(found) <= set(names):
+        what = f"the keys {', '.join(found)}" if isinstance(found, dict) else f"a {type(found).__name__}"
+        raise DataError(f"{path} holds {what}; needed are labels and template, and there can be examples and chat.")
+    return found
 
 
 def check_output(path: str | Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Collection
 
 from .aligned import AdUE, AlignedEntropy, AlignedEntropyPaper, AlignedEntropyReference
 from .base import Score
+from .contextual import ContextualCalibration
 from .density import (
     DDU,
     RDE,
@@ -42,6 +43,7 @@ SCORES: dict[str, type[Score]] = {
         MaxLogit,
         TemperatureSoftmaxResponse,
         TemperatureEntropy,
+        ContextualCalibration,
         DropoutSMP,
         DropoutPV,
         DropoutBALD,
@@ -72,7 +74,7 @@ SCORES: dict[str, type[Score]] = {
 
 
 def arrays_of(names: Collection[str]) -> set[str]:
-    """What has to be extracted beyond hidden vectors and logits for scores by name: ``passes``, ``states``.
+    """What has to be extracted beyond hidden vectors and logits for scores by name: ``passes``, ``states`` …
 
     Raises:
         ValueError: there is no score of that name.
@@ -80,7 +82,7 @@ def arrays_of(names: Collection[str]) -> set[str]:
     unknown = [name for name in names if name not in SCORES]
     if unknown:
         raise ValueError(f"there is no score {', '.join(map(repr, unknown))}; there are {', '.join(SCORES)}.")
-    return {array for name in names for array in SCORES[name].needs} & {"passes", "states"}
+    return {array for name in names for array in SCORES[name].needs} & {"passes", "states", "content_free"}
 
 
 __all__ = ["SCORES", "Score", "arrays_of"]
