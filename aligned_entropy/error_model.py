@@ -152,7 +152,7 @@ class ErrorModel(nn.Module):
             start[free] = torch.linalg.lstsq(line[:, free], believed.unsqueeze(1), driver="gelsd").solution.squeeze(1)
             penalty = torch.full_like(start, LINE_PENALTY)[free]
             found = torch.zeros_like(start)
-            found[free] = _ridge_logistic((line / scale)[:, free], errors, penalty, (start * scale)[free]) / scale[free]
+            found[free] = ridge_logistic((line / scale)[:, free], errors, penalty, (start * scale)[free]) / scale[free]
             falling = (found < 0) & torch.tensor([False, True, True])
             if not falling.any():
                 break
@@ -169,14 +169,15 @@ class ErrorModel(nn.Module):
         spread = mixture.std(correction=0).clamp(min=1e-6)
         one = torch.ones_like(errors)
         weak, start = torch.tensor([1e-3, 1.0]).double(), torch.tensor([0.0, 1.0]).double()
-        rate, slope = _ridge_logistic(torch.stack([one, mixture / spread], 1), errors, weak, start)
+        rate, slope = ridge_logistic(torch.stack([one, mixture / spread], 1), errors, weak, start)
         slope = slope.clamp(min=0.0)  # doubt never speaks for an answer
         classes, width = len(self.offsets), standard.shape[1]
         held = torch.full((1 + width + classes,), penalty, dtype=torch.float64)
         held[0], held[1] = 1e-3, LINE_PENALTY
         start = torch.cat([rate.view(1), prior * slope / spread, torch.zeros(classes).double()])
-        design = torch.cat([one.unsqueeze(1), standard, F.one_hot(predicted, classes)], 1)
-        bias, weights, offsets = _ridge_logistic(design, errors, held, start).float().split([1, width, classes])
+        design = torch.cat([one.unsqueeze(1), standard], 1)
+        found = ridge_logistic(design, errors, held, start, predicted).float()
+        bias, weights, offsets = found.split([1, width, classes])
         self.line = torch.cat([bias, torch.zeros(2)])
         self.weights, self.offsets = weights, offsets
 
@@ -186,23 +187,52 @@ def _line(log_u: Tensor) -> Tensor:
     return torch.stack([torch.ones_like(log_u), log_u.clamp(min=LOG_FLOOR), -log1mexp(log_u)], -1)
 
 
-def _ridge_logistic(design: Tensor, errors: Tensor, penalty: Tensor, start: Tensor, steps: int = 50) -> Tensor:
+def ridge_logistic(
+    design: Tensor, errors: Tensor, penalty: Tensor, start: Tensor, group: Tensor | None = None, steps: int = 50
+) -> Tensor:
     """Minimises the cross-entropy plus ``penalty / 2`` times the squared distance to the start.
 
     Newton's method; a step that does not go down is halved, so that separable rows do not throw it out.
+
+    Args:
+        design: ``[N, S]`` double.
+        errors: ``[N]``.
+        penalty: one for every weight and then for every group, ``[S + G]``.
+        start: likewise; what the solution is pulled to.
+        group: of every row ``[N]``, each with an offset of its own; none when left out. One-hot columns would say the
+            same, but cost G times as much.
+        steps: at most.
+
+    Returns:
+        Weights and then offsets, ``[S + G]``.
     """
+    width, groups = design.shape[1], len(start) - design.shape[1]
+    own = torch.zeros(len(design), dtype=torch.long) if group is None else group
+
+    def log_odds_of(solution: Tensor) -> Tensor:
+        weighted = design @ solution[:width]
+        return weighted + solution[width:][own] if groups else weighted
+
+    def by_group(rows: Tensor) -> Tensor:
+        return rows.new_zeros(groups, *rows.shape[1:]).index_add_(0, own, rows) if groups else rows[:0]
+
+    def curvature_at(p: Tensor) -> Tensor:
+        spread = p * (1 - p)
+        weighted = design * spread.unsqueeze(1)
+        mixed = by_group(weighted)
+        rows = torch.cat([weighted.T @ design, mixed.T], 1), torch.cat([mixed, by_group(spread).diag()], 1)
+        return torch.cat(rows)
 
     def loss(solution: Tensor) -> Tensor:
-        odds = design @ solution
+        odds = log_odds_of(solution)
         return (F.softplus(odds) - errors * odds).sum() + 0.5 * (penalty * (solution - start).square()).sum()
 
     solution = start.clone()
     value = loss(solution)
     for _ in range(steps):
-        p = (design @ solution).sigmoid()
-        gradient = design.T @ (p - errors) + penalty * (solution - start)
-        curvature = (p * (1 - p)).unsqueeze(1)
-        step = torch.linalg.solve((design * curvature).T @ design + penalty.diag(), gradient)
+        p = log_odds_of(solution).sigmoid()
+        slope = torch.cat([design.T @ (p - errors), by_group(p - errors)])
+        step = torch.linalg.solve(curvature_at(p) + penalty.diag(), slope + penalty * (solution - start))
         while (lower := loss(solution - step)) > value and float(step.abs().max()) > 1e-9:
             step = step / 2
         solution, value = solution - step, torch.minimum(lower, value)
