@@ -22,7 +22,15 @@ SUSPICIOUS_ERROR_RATE = 0.01
 
 @dataclass(frozen=True)
 class CalibrationSet:
-    """The calibration set as tensors."""
+    """The calibration set as tensors: of N texts, or of N texts with L labels each that may be right or wrong.
+
+    Attributes:
+        hidden: ``[N, D]``.
+        logits: ``[N, C]``, or ``[N, L, 2]`` of every label's no and yes.
+        labels: ``[N]`` or ``[N, L]``, as are the model's answers ``predicted`` and its ``errors``.
+        fold: ``[N]``.
+        groups: rows that belong together, ``[N]``.
+    """
 
     hidden: Tensor
     logits: Tensor
@@ -36,6 +44,13 @@ class CalibrationSet:
     def folds(self) -> int:
         """How many folds there are."""
         return int(self.fold.max()) + 1
+
+    @property
+    def clusters(self) -> NDArray[np.int64] | None:
+        """What every answer belongs to, where answers depend on each other: its group, or its text if it has many."""
+        if self.errors.dim() == 1:
+            return self.groups
+        return np.arange(len(self.errors)).repeat(self.errors.shape[1])
 
 
 def calibration_set(

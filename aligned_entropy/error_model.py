@@ -11,7 +11,8 @@ after another. The texts give the mixture its scale, and may move every weight a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .reference import Reference
+from .reference import LabelReference, Reference
 from .scoring import LOG_FLOOR, log1mexp, log_entropy, log_odds, log_softmax_response
 
 LINE_PENALTY = 10.0  # pull of the score's own weights, in examples, where their columns are standardised
@@ -65,7 +66,9 @@ class ErrorModel(nn.Module):
     scale: Tensor
     weights: Tensor
 
-    def __init__(self, classes: int, references: tuple[Reference, ...] = ()) -> None:
+    look_up: ClassVar[type[Reference] | type[LabelReference]] = Reference
+
+    def __init__(self, classes: int, references: Sequence[Reference | LabelReference] = ()) -> None:
         super().__init__()
         self.references = nn.ModuleList(references)
         self.register_buffer("line", torch.tensor([0.0, 1.0, 1.0]))  # c, a and b
@@ -82,7 +85,7 @@ class ErrorModel(nn.Module):
             if name.startswith("references."):
                 _, number, buffer = name.split(".", 2)
                 parts.setdefault(number, {})[buffer] = value
-        model = cls(classes, tuple(Reference(parts[number]) for number in sorted(parts)))
+        model = cls(classes, tuple(cls.look_up(parts[number]) for number in sorted(parts)))
         model.line, model.offsets = state["line"], state["offsets"]
         model.mean, model.scale, model.weights = state["mean"], state["scale"], state["weights"]
         return model
@@ -90,8 +93,17 @@ class ErrorModel(nn.Module):
     @property
     def prior(self) -> Tensor:
         """Weights ``[1 + S]`` of the standardised score and signals in the mixture that a fit starts from."""
-        parts = [torch.ones(1), logit_prior(len(self.offsets))]
+        parts = [torch.ones(1), self.shape_prior]
         return torch.cat([*parts, *(torch.as_tensor(reference.prior) for reference in self.references)])
+
+    @property
+    def shape_prior(self) -> Tensor:
+        """The same of :meth:`shape`."""
+        return logit_prior(len(self.offsets))
+
+    def shape(self, logits_NC: Tensor) -> Tensor:
+        """Signals of the logits alone."""
+        return logit_signals(logits_NC)
 
     def forward(self, log_u_N: Tensor, hidden_ND: Tensor, logits_NC: Tensor) -> Tensor:
         """Logit ``[N]`` of the probability that ``argmax logits`` is wrong."""
@@ -105,12 +117,12 @@ class ErrorModel(nn.Module):
     def signals(self, hidden_ND: Tensor, logits_NC: Tensor) -> Tensor:
         """Everything but the score and the predicted class that the model looks at, ``[N, S]``; S = 0 for the line."""
         if not len(self.references):
-            return logits_NC.new_zeros(len(logits_NC), 0)
+            return logits_NC.new_zeros(*logits_NC.shape[:-1], 0)
         looked_up = (reference(hidden_ND, logits_NC.argmax(-1)) for reference in self.references)
-        return torch.cat([logit_signals(logits_NC), *looked_up], -1)
+        return torch.cat([self.shape(logits_NC), *looked_up], -1)
 
     def _standard(self, log_u: Tensor, signals: Tensor) -> Tensor:
-        columns = torch.cat([log_odds(log_u).unsqueeze(1), signals], 1)
+        columns = torch.cat([log_odds(log_u).unsqueeze(-1), signals], -1)
         return ((columns - self.mean) / self.scale).clamp(-LIMIT, LIMIT)
 
     def fit(self, log_u: Tensor, signals: Tensor, logits: Tensor, errors: Tensor, penalty: float = 300.0) -> ErrorModel:
@@ -123,7 +135,7 @@ class ErrorModel(nn.Module):
             errors: ``[N]``.
             penalty: how hard the weights of signals and classes are held, in examples.
         """
-        if signals.shape[1]:
+        if signals.shape[-1]:
             self._fit_mixture(log_u, signals, logits.argmax(-1), errors.double(), penalty)
         else:
             self._fit_line(log_u, logits, errors.double())
