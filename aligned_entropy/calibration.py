@@ -22,7 +22,15 @@ SUSPICIOUS_ERROR_RATE = 0.01
 
 @dataclass(frozen=True)
 class CalibrationSet:
-    """The calibration set as tensors."""
+    """The calibration set as tensors: of N texts, or of N texts with L labels each that may be right or wrong.
+
+    Attributes:
+        hidden: ``[N, D]``.
+        logits: ``[N, C]``, or ``[N, L, 2]`` of every label's no and yes.
+        labels: ``[N]`` or ``[N, L]``, as are the model's answers ``predicted`` and its ``errors``.
+        fold: ``[N]``.
+        groups: rows that belong together, ``[N]``.
+    """
 
     hidden: Tensor
     logits: Tensor
@@ -37,17 +45,24 @@ class CalibrationSet:
         """How many folds there are."""
         return int(self.fold.max()) + 1
 
+    @property
+    def clusters(self) -> NDArray[np.int64] | None:
+        """What every answer belongs to, where answers depend on each other: its group, or its text if it has many."""
+        if self.errors.dim() == 1:
+            return self.groups
+        return np.arange(len(self.errors)).repeat(self.errors.shape[1])
+
 
 def calibration_set(
     head: AlignedEntropyHead, hidden: Any, labels: Any, logits: Any, folds: int, seed: int, groups: Any = None
 ) -> CalibrationSet:
     """Everything as tensors on the CPU, or an error that says why no head can come of it."""
-    hidden = _vectors("hidden", hidden, head.width)
+    hidden = checked_vectors("hidden", hidden, head.width)
     labels = _labels(labels, len(hidden), head.classes)
     if logits is None:
         with torch.no_grad():
             logits = torch.cat([head.copy_logits(rows) for rows in hidden.split(4096)])
-    logits = _matrix("logits", logits, head.classes)
+    logits = checked_matrix("logits", logits, head.classes)
     if len(logits) != len(hidden):
         raise CalibrationError(
             f"{len(logits)} rows of logits for {len(hidden)} of hidden vectors; there must be one each."
@@ -86,7 +101,8 @@ def calibration_set(
     return CalibrationSet(hidden, logits, labels, predicted, errors, fold, groups)
 
 
-def _tensor(name: str, values: Any) -> Tensor:
+def checked_tensor(name: str, values: Any) -> Tensor:
+    """A tensor on the CPU, or an error that names what holds other things than numbers."""
     if isinstance(values, Tensor):
         return values.detach().cpu()
     try:
@@ -95,8 +111,9 @@ def _tensor(name: str, values: Any) -> Tensor:
         raise CalibrationError(f"{name} must be an array of numbers: {error}") from error
 
 
-def _matrix(name: str, values: Any, width: int) -> Tensor:
-    matrix = _tensor(name, values).float()
+def checked_matrix(name: str, values: Any, width: int) -> Tensor:
+    """``[N, width]`` float32, at least one row and all of it finite."""
+    matrix = checked_tensor(name, values).float()
     if matrix.dim() != 2 or matrix.shape[1] != width:
         raise CalibrationError(f"{name} must be [N, {width}] for this classification module, not {list(matrix.shape)}.")
     broken = ~matrix.isfinite().all(1)
@@ -111,8 +128,9 @@ def _matrix(name: str, values: Any, width: int) -> Tensor:
     return matrix
 
 
-def _vectors(name: str, values: Any, width: int) -> Tensor:
-    matrix = _matrix(name, values, width)
+def checked_vectors(name: str, values: Any, width: int) -> Tensor:
+    """The same, and not all one vector."""
+    matrix = checked_matrix(name, values, width)
     if torch.equal(matrix, matrix[:1].expand_as(matrix)):
         raise CalibrationError(
             f"all {len(matrix)} rows of {name} are the same vector: check that the texts differ and are not empty."
@@ -121,7 +139,7 @@ def _vectors(name: str, values: Any, width: int) -> Tensor:
 
 
 def _labels(values: Any, count: int, classes: int) -> Tensor:
-    labels = _tensor("labels", values)
+    labels = checked_tensor("labels", values)
     if labels.shape != (count,):
         raise CalibrationError(f"labels must be [{count}], one for every hidden vector, not {list(labels.shape)}.")
     if labels.is_floating_point() and not torch.equal(labels, labels.round()):
@@ -139,7 +157,7 @@ def _labels(values: Any, count: int, classes: int) -> Tensor:
 def _groups(values: Any, count: int, folds: int) -> NDArray[np.int64] | None:
     if values is None:
         return None
-    groups = _tensor("groups", values).numpy()
+    groups = checked_tensor("groups", values).numpy()
     if groups.shape != (count,):
         raise CalibrationError(f"groups must be [{count}], one for every hidden vector, not {list(groups.shape)}.")
     found = len(np.unique(groups))
@@ -150,7 +168,7 @@ def _groups(values: Any, count: int, folds: int) -> NDArray[np.int64] | None:
 
 def checked_reference(hidden: Any, labels: Any, data: CalibrationSet) -> tuple[Tensor, Tensor]:
     """Hidden vectors and labels of a reference, checked against the calibration set; a large overlap is called out."""
-    known = _vectors("reference hidden", hidden, data.hidden.shape[1])
+    known = checked_vectors("reference hidden", hidden, data.hidden.shape[1])
     if len(known) <= NEAR:
         raise CalibrationError(f"a reference of {len(known)} vectors is too small; more than {NEAR} are needed.")
     shared = {row.tobytes() for row in known.numpy()} & {row.tobytes() for row in data.hidden.numpy()}

@@ -10,15 +10,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .align import align_last_layer, final_linear, last_linear
 from .calibration import CalibrationSet
-from .error_model import ErrorModel, logit_signals
+from .error_model import ErrorModel
 from .head import AlignedEntropyHead
 from .metrics import ece
-from .reference import Reference, principal_axes
+from .reference import LabelReference, Reference, principal_axes
 from .scoring import BASE_SCORES
 from .stats import Interval, auc_interval, averaging_weights, paired_auc
 
@@ -146,7 +147,7 @@ def rank(scored: Scored) -> float:
 def untrained(classifier: nn.Module, base: str, data: CalibrationSet) -> Scored:
     """A base score as the model has it."""
     head = AlignedEntropyHead(classifier, base)
-    return _kept(head, f"{base}, untrained", head_log_u(head, data.hidden), {}, data)
+    return kept(head, f"{base}, untrained", head_log_u(head, data.hidden), {}, data)
 
 
 def head_log_u(head: AlignedEntropyHead, hidden: Tensor) -> Tensor:
@@ -189,7 +190,7 @@ def aligned(
         last.weight.copy_(weight[-1])
         if last.bias is not None:
             last.bias.copy_(bias[-1])
-        return _kept(head, f"{base}, aligned ({name})", log_u, settings, data)
+        return kept(head, f"{base}, aligned ({name})", log_u, settings, data)
 
     by_beta = zip(betas, weights.split(parts), biases.split(parts), strict=True)
     results = [scored(f"beta {beta:g}", weight, bias, {"beta": beta}) for beta, weight, bias in by_beta]
@@ -205,18 +206,19 @@ def aligned(
 def _shares(logits: Sequence[Tensor], data: CalibrationSet, seed: int) -> list[float]:
     """What each of several out-of-fold logits ``[N]`` counts in an average; those that hardly would do not."""
     losses = [F.binary_cross_entropy_with_logits(logit, data.errors, reduction="none") for logit in logits]
-    shares = averaging_weights(-torch.stack(losses, 1).double().numpy(), seed)
+    by_row = [loss.reshape(len(data.errors), -1).sum(1) for loss in losses]  # of all the answers for a text
+    shares = averaging_weights(-torch.stack(by_row, 1).double().numpy(), seed)
     shares[shares < NEGLIGIBLE] = 0.0
     return (shares / shares.sum()).tolist()
 
 
-def _kept(
+def kept(
     head: AlignedEntropyHead, name: str, log_u: Tensor, settings: dict[str, float], data: CalibrationSet
 ) -> Scored:
     """A score, its order as it is, with a calibration fitted on out-of-fold scores."""
-    nothing = log_u.new_zeros(len(log_u), 0)
-    head.error_model = ErrorModel(head.classes)
-    calibrated = _out_of_fold(head.error_model, log_u, nothing.expand(data.folds, -1, -1), data)
+    nothing = log_u.new_zeros(*log_u.shape, 0)
+    head.error_model = head.new_error_model()
+    calibrated = _out_of_fold(head.error_model, log_u, nothing.expand(data.folds, *nothing.shape), data)
     head.error_model.fit(log_u, nothing, data.logits, data.errors)
     return Scored(_candidate(head, name, log_u, calibrated, settings, data), log_u, log_u, calibrated, head)
 
@@ -229,18 +231,22 @@ def _candidate(
     settings: dict[str, float],
     data: CalibrationSet,
 ) -> Candidate:
-    errors = data.errors.double().numpy()
-    interval = auc_interval(errors, ranked.double().numpy())
+    errors = _flat(data.errors)
+    interval = auc_interval(errors, _flat(ranked), data.clusters)
     return Candidate(
-        name, head.base, bool(settings), interval, ece(errors, calibrated.double().sigmoid().numpy()), settings
+        name, head.base, bool(settings), interval, ece(errors, _flat(calibrated.double().sigmoid())), settings
     )
+
+
+def _flat(values: Tensor) -> NDArray[np.float64]:
+    return values.flatten().double().numpy()
 
 
 def _out_of_fold(
     model: ErrorModel, log_u: Tensor, signals: Tensor, data: CalibrationSet, penalty: float = 0.0
 ) -> Tensor:
     """Logits ``[N]`` of error models that know nothing of the row, from signals ``[K, N, S]`` as in :class:`LookUp`."""
-    result = torch.empty(len(log_u))
+    result = torch.empty_like(log_u)
     for k in range(data.folds):
         train, test = data.fold != k, data.fold == k
         model.fit(log_u[train], signals[k, train], data.logits[train], data.errors[train], penalty)
@@ -254,25 +260,28 @@ class LookUp:
 
     Attributes:
         reference: for new texts.
-        signals: of the calibration texts ``[K, N, S]``: at k from references that hold neither a text of the row's own
-            fold nor one of fold k, so that a model may be fitted on them and tested on fold k.
+        signals: of the calibration texts ``[K, N, S]``, ``[K, N, L, S]`` where each has L answers: at k from references
+            that hold neither a text of the row's own fold nor one of fold k, so that a model may be fitted on them and
+            tested on fold k.
     """
 
-    reference: Reference
+    reference: Reference | LabelReference
     signals: Tensor
 
 
-def among_calibration(data: CalibrationSet, seed: int) -> LookUp:
+def among_calibration(
+    data: CalibrationSet, seed: int, kind: type[Reference] | type[LabelReference] = Reference
+) -> LookUp:
     """Where a text stands among the calibration texts, of which errors are known; a row among those of other folds."""
     axes = principal_axes(data.hidden)
 
-    def without(*folds: int) -> Reference:
+    def without(*folds: int) -> Reference | LabelReference:
         kept = ~torch.isin(data.fold, torch.tensor(folds))
         rows = data.hidden[kept], data.labels[kept]
-        return Reference.fit(*rows, data.logits.shape[1], data.errors[kept], seed, axes)
+        return kind.fit(*rows, data.logits.shape[1], data.errors[kept], seed, axes)
 
     whole = without()
-    signals = torch.full((data.folds, len(data.hidden), len(whole.prior)), torch.nan)
+    signals = torch.full((data.folds, *data.predicted.shape, len(whole.prior)), torch.nan)
     for j, k in itertools.combinations_with_replacement(range(data.folds), 2):
         held_out = without(j, k)
         for tested, fold in {(j, k), (k, j)}:
@@ -289,12 +298,12 @@ def among_training(data: CalibrationSet, reference: tuple[Tensor, Tensor], seed:
 
 def with_error_model(start: Scored, name: str, look_ups: Sequence[LookUp], data: CalibrationSet, seed: int) -> Scored:
     """A score with an error model on top: the average over penalties, by out-of-fold likelihood."""
-    model = ErrorModel(data.logits.shape[1], tuple(one.reference for one in look_ups))
-    shape = logit_signals(data.logits).expand(data.folds, -1, -1)
-    signals = torch.cat([shape, *(one.signals for one in look_ups)], -1)
+    model = start.head.new_error_model(tuple(one.reference for one in look_ups))
+    shape = model.shape(data.logits)
+    signals = torch.cat([shape.expand(data.folds, *shape.shape), *(one.signals for one in look_ups)], -1)
     logits = [_out_of_fold(model, start.log_u, signals, data, penalty) for penalty in PENALTIES]
     shares = dict(zip(PENALTIES, _shares(logits, data, seed), strict=True))
-    calibrated = torch.stack(logits, 1) @ torch.tensor(list(shares.values()))
+    calibrated = torch.stack(logits, -1) @ torch.tensor(list(shares.values()))
     held_out = signals[data.fold, torch.arange(len(data.fold))]
     head = copy.deepcopy(start.head)
     head.error_model = model.fit_average(start.log_u, held_out, data.logits, data.errors, shares)
@@ -327,11 +336,12 @@ def choose(scored: Sequence[Scored], before: Scored, data: CalibrationSet, belie
 
 
 def _gain(one: Scored, other: Scored, data: CalibrationSet) -> tuple[float, float]:
-    errors = data.errors.double().numpy()
-    return paired_auc(errors, one.ranked.double().numpy(), other.ranked.double().numpy())
+    return paired_auc(_flat(data.errors), _flat(one.ranked), _flat(other.ranked), data.clusters)
 
 
 def summarise(data: CalibrationSet, scored: list[Scored], chosen: Scored, before: Scored, reason: str) -> FitSummary:
     """What was tried, best first, and what became of it."""
     candidates = tuple(s.candidate for s in sorted(scored, key=rank, reverse=True))
-    return FitSummary(len(data.errors), int(data.errors.sum()), candidates, chosen.candidate, before.candidate, reason)
+    return FitSummary(
+        data.errors.numel(), int(data.errors.sum()), candidates, chosen.candidate, before.candidate, reason
+    )

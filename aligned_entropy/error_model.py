@@ -11,7 +11,8 @@ after another. The texts give the mixture its scale, and may move every weight a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .reference import Reference
+from .reference import LabelReference, Reference
 from .scoring import LOG_FLOOR, log1mexp, log_entropy, log_odds, log_softmax_response
 
 LINE_PENALTY = 10.0  # pull of the score's own weights, in examples, where their columns are standardised
@@ -65,7 +66,9 @@ class ErrorModel(nn.Module):
     scale: Tensor
     weights: Tensor
 
-    def __init__(self, classes: int, references: tuple[Reference, ...] = ()) -> None:
+    look_up: ClassVar[type[Reference] | type[LabelReference]] = Reference
+
+    def __init__(self, classes: int, references: Sequence[Reference | LabelReference] = ()) -> None:
         super().__init__()
         self.references = nn.ModuleList(references)
         self.register_buffer("line", torch.tensor([0.0, 1.0, 1.0]))  # c, a and b
@@ -82,7 +85,7 @@ class ErrorModel(nn.Module):
             if name.startswith("references."):
                 _, number, buffer = name.split(".", 2)
                 parts.setdefault(number, {})[buffer] = value
-        model = cls(classes, tuple(Reference(parts[number]) for number in sorted(parts)))
+        model = cls(classes, tuple(cls.look_up(parts[number]) for number in sorted(parts)))
         model.line, model.offsets = state["line"], state["offsets"]
         model.mean, model.scale, model.weights = state["mean"], state["scale"], state["weights"]
         return model
@@ -90,8 +93,17 @@ class ErrorModel(nn.Module):
     @property
     def prior(self) -> Tensor:
         """Weights ``[1 + S]`` of the standardised score and signals in the mixture that a fit starts from."""
-        parts = [torch.ones(1), logit_prior(len(self.offsets))]
+        parts = [torch.ones(1), self.shape_prior]
         return torch.cat([*parts, *(torch.as_tensor(reference.prior) for reference in self.references)])
+
+    @property
+    def shape_prior(self) -> Tensor:
+        """The same of :meth:`shape`."""
+        return logit_prior(len(self.offsets))
+
+    def shape(self, logits_NC: Tensor) -> Tensor:
+        """Signals of the logits alone."""
+        return logit_signals(logits_NC)
 
     def forward(self, log_u_N: Tensor, hidden_ND: Tensor, logits_NC: Tensor) -> Tensor:
         """Logit ``[N]`` of the probability that ``argmax logits`` is wrong."""
@@ -105,12 +117,12 @@ class ErrorModel(nn.Module):
     def signals(self, hidden_ND: Tensor, logits_NC: Tensor) -> Tensor:
         """Everything but the score and the predicted class that the model looks at, ``[N, S]``; S = 0 for the line."""
         if not len(self.references):
-            return logits_NC.new_zeros(len(logits_NC), 0)
+            return logits_NC.new_zeros(*logits_NC.shape[:-1], 0)
         looked_up = (reference(hidden_ND, logits_NC.argmax(-1)) for reference in self.references)
-        return torch.cat([logit_signals(logits_NC), *looked_up], -1)
+        return torch.cat([self.shape(logits_NC), *looked_up], -1)
 
     def _standard(self, log_u: Tensor, signals: Tensor) -> Tensor:
-        columns = torch.cat([log_odds(log_u).unsqueeze(1), signals], 1)
+        columns = torch.cat([log_odds(log_u).unsqueeze(-1), signals], -1)
         return ((columns - self.mean) / self.scale).clamp(-LIMIT, LIMIT)
 
     def fit(self, log_u: Tensor, signals: Tensor, logits: Tensor, errors: Tensor, penalty: float = 300.0) -> ErrorModel:
@@ -123,7 +135,7 @@ class ErrorModel(nn.Module):
             errors: ``[N]``.
             penalty: how hard the weights of signals and classes are held, in examples.
         """
-        if signals.shape[1]:
+        if signals.shape[-1]:
             self._fit_mixture(log_u, signals, logits.argmax(-1), errors.double(), penalty)
         else:
             self._fit_line(log_u, logits, errors.double())
@@ -152,7 +164,7 @@ class ErrorModel(nn.Module):
             start[free] = torch.linalg.lstsq(line[:, free], believed.unsqueeze(1), driver="gelsd").solution.squeeze(1)
             penalty = torch.full_like(start, LINE_PENALTY)[free]
             found = torch.zeros_like(start)
-            found[free] = _ridge_logistic((line / scale)[:, free], errors, penalty, (start * scale)[free]) / scale[free]
+            found[free] = ridge_logistic((line / scale)[:, free], errors, penalty, (start * scale)[free]) / scale[free]
             falling = (found < 0) & torch.tensor([False, True, True])
             if not falling.any():
                 break
@@ -169,14 +181,15 @@ class ErrorModel(nn.Module):
         spread = mixture.std(correction=0).clamp(min=1e-6)
         one = torch.ones_like(errors)
         weak, start = torch.tensor([1e-3, 1.0]).double(), torch.tensor([0.0, 1.0]).double()
-        rate, slope = _ridge_logistic(torch.stack([one, mixture / spread], 1), errors, weak, start)
+        rate, slope = ridge_logistic(torch.stack([one, mixture / spread], 1), errors, weak, start)
         slope = slope.clamp(min=0.0)  # doubt never speaks for an answer
         classes, width = len(self.offsets), standard.shape[1]
         held = torch.full((1 + width + classes,), penalty, dtype=torch.float64)
         held[0], held[1] = 1e-3, LINE_PENALTY
         start = torch.cat([rate.view(1), prior * slope / spread, torch.zeros(classes).double()])
-        design = torch.cat([one.unsqueeze(1), standard, F.one_hot(predicted, classes)], 1)
-        bias, weights, offsets = _ridge_logistic(design, errors, held, start).float().split([1, width, classes])
+        design = torch.cat([one.unsqueeze(1), standard], 1)
+        found = ridge_logistic(design, errors, held, start, predicted).float()
+        bias, weights, offsets = found.split([1, width, classes])
         self.line = torch.cat([bias, torch.zeros(2)])
         self.weights, self.offsets = weights, offsets
 
@@ -186,23 +199,52 @@ def _line(log_u: Tensor) -> Tensor:
     return torch.stack([torch.ones_like(log_u), log_u.clamp(min=LOG_FLOOR), -log1mexp(log_u)], -1)
 
 
-def _ridge_logistic(design: Tensor, errors: Tensor, penalty: Tensor, start: Tensor, steps: int = 50) -> Tensor:
+def ridge_logistic(
+    design: Tensor, errors: Tensor, penalty: Tensor, start: Tensor, group: Tensor | None = None, steps: int = 50
+) -> Tensor:
     """Minimises the cross-entropy plus ``penalty / 2`` times the squared distance to the start.
 
     Newton's method; a step that does not go down is halved, so that separable rows do not throw it out.
+
+    Args:
+        design: ``[N, S]`` double.
+        errors: ``[N]``.
+        penalty: one for every weight and then for every group, ``[S + G]``.
+        start: likewise; what the solution is pulled to.
+        group: of every row ``[N]``, each with an offset of its own; none when left out. One-hot columns would say the
+            same, but cost G times as much.
+        steps: at most.
+
+    Returns:
+        Weights and then offsets, ``[S + G]``.
     """
+    width, groups = design.shape[1], len(start) - design.shape[1]
+    own = torch.zeros(len(design), dtype=torch.long) if group is None else group
+
+    def log_odds_of(solution: Tensor) -> Tensor:
+        weighted = design @ solution[:width]
+        return weighted + solution[width:][own] if groups else weighted
+
+    def by_group(rows: Tensor) -> Tensor:
+        return rows.new_zeros(groups, *rows.shape[1:]).index_add_(0, own, rows) if groups else rows[:0]
+
+    def curvature_at(p: Tensor) -> Tensor:
+        spread = p * (1 - p)
+        weighted = design * spread.unsqueeze(1)
+        mixed = by_group(weighted)
+        rows = torch.cat([weighted.T @ design, mixed.T], 1), torch.cat([mixed, by_group(spread).diag()], 1)
+        return torch.cat(rows)
 
     def loss(solution: Tensor) -> Tensor:
-        odds = design @ solution
+        odds = log_odds_of(solution)
         return (F.softplus(odds) - errors * odds).sum() + 0.5 * (penalty * (solution - start).square()).sum()
 
     solution = start.clone()
     value = loss(solution)
     for _ in range(steps):
-        p = (design @ solution).sigmoid()
-        gradient = design.T @ (p - errors) + penalty * (solution - start)
-        curvature = (p * (1 - p)).unsqueeze(1)
-        step = torch.linalg.solve((design * curvature).T @ design + penalty.diag(), gradient)
+        p = log_odds_of(solution).sigmoid()
+        slope = torch.cat([design.T @ (p - errors), by_group(p - errors)])
+        step = torch.linalg.solve(curvature_at(p) + penalty.diag(), slope + penalty * (solution - start))
         while (lower := loss(solution - step)) > value and float(step.abs().max()) > 1e-9:
             step = step / 2
         solution, value = solution - step, torch.minimum(lower, value)

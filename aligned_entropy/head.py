@@ -11,6 +11,7 @@ entropy itself would round to zero.
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from .error_model import ErrorModel
 from .errors import NotFittedError, UnsupportedModelError
+from .reference import LabelReference, Reference
 from .scoring import BASE_SCORES
 
 PATCHES = ("forward", "_old_forward", "_hf_hook")  # accelerate's hooks replace `forward` on the instance
@@ -80,18 +82,32 @@ class AlignedEntropyHead(nn.Module):
             raise ValueError(f"hidden must be [N, {self.width}], not {list(hidden.shape)}.")
         return hidden.float().unsqueeze(1) if self._sequence else hidden.float()
 
+    def new_error_model(self, references: Sequence[Reference | LabelReference] = ()) -> ErrorModel:
+        """An error model of this head's kind, to be fitted."""
+        return ErrorModel(self.classes, references)
+
     def error_probability(self, hidden: Tensor, logits: Tensor | None) -> Tensor:
         """Calibrated probability ``[N]`` that the model's answer ``argmax logits`` is wrong.
 
         Raises:
             NotFittedError: before a fit.
         """
+        model, logits = self.fitted(hidden, logits)
+        return model(self.log_uncertainty(hidden), hidden.float(), logits).sigmoid()
+
+    def fitted(self, hidden: Tensor, logits: Tensor | None) -> tuple[ErrorModel, Tensor]:
+        """The error model and the model's own logits in float32, if both are there.
+
+        Raises:
+            NotFittedError: before a fit.
+            ValueError: no logits, or not of these rows.
+        """
         if self.error_model is None:
             raise NotFittedError("an untrained head knows no probability of an error: fit it on labelled texts first.")
         if logits is None or logits.shape != (len(hidden), self.classes):
             shape = None if logits is None else list(logits.shape)
             raise ValueError(f"a fitted head needs the model's logits [{len(hidden)}, {self.classes}], not {shape}.")
-        return self.error_model(self.log_uncertainty(hidden), hidden.float(), logits.float()).sigmoid()
+        return self.error_model, logits.float()
 
 
 def active_module(module: nn.Module) -> nn.Module:

@@ -63,11 +63,11 @@ class Reference(nn.Module):
             axes: to project on, :func:`principal_axes` of the vectors by default.
         """
         axes = principal_axes(hidden) if axes is None else axes
-        points = torch.cat([F.normalize(rows.float(), dim=1) @ axes for rows in hidden.split(8192)]).double()
+        points = _projected(hidden, axes).double()
         counts = torch.bincount(labels, minlength=classes).double()
         sums = torch.zeros(classes, points.shape[1], dtype=torch.float64).index_add_(0, labels, points)
         means = sums / counts.clamp(min=1).unsqueeze(1)
-        kept = torch.from_numpy(np.sort(np.random.default_rng(seed).permutation(len(hidden))[:ROWS]))
+        kept = _kept(len(hidden), seed)
         return cls(
             {
                 "axes": axes,
@@ -129,6 +129,82 @@ class Reference(nn.Module):
         return torch.stack(columns, -1)
 
 
+class LabelReference(nn.Module):
+    """Labelled hidden vectors of texts that may have any of L labels, and what the nearest say about every answer.
+
+    Vectors as in :class:`Reference`; with each of them, its labels and the model's errors on them.
+
+    Args:
+        state: as :meth:`fit` or a saved head has it.
+    """
+
+    axes: Tensor
+    points: Tensor
+    point_labels: Tensor
+    point_errors: Tensor
+    _columns: Tensor
+    _table: Tensor
+
+    def __init__(self, state: dict[str, Tensor | None]) -> None:
+        super().__init__()
+        for name in ("axes", "points", "point_labels", "point_errors"):
+            value = state[name]
+            assert value is not None
+            self.register_buffer(name, value.contiguous())
+        self.register_buffer("_columns", self.points.float().T.contiguous(), persistent=False)
+        self.register_buffer("_table", torch.cat([self.point_labels, self.point_errors], 1).float(), persistent=False)
+
+    @classmethod
+    def fit(
+        cls,
+        hidden: Tensor,
+        labels: Tensor,
+        classes: int,
+        errors: Tensor,
+        seed: int = 0,
+        axes: Tensor | None = None,
+    ) -> LabelReference:
+        """The vectors, at most 10 000 of them.
+
+        Args:
+            hidden: ``[R, D]``.
+            labels: true labels ``[R, L]``, 0 or 1.
+            classes: number of labels L.
+            errors: ``[R, L]``, 1 where the model was wrong about a label.
+            seed: which vectors are kept, where there are more than 10 000.
+            axes: to project on, :func:`principal_axes` of the vectors by default.
+        """
+        axes, kept = principal_axes(hidden) if axes is None else axes, _kept(len(hidden), seed)
+        return cls(
+            {
+                "axes": axes,
+                "points": F.normalize(_projected(hidden[kept], axes), dim=1).half(),
+                "point_labels": labels[kept].bool(),
+                "point_errors": errors[kept].bool(),
+            }
+        )
+
+    @property
+    def prior(self) -> Tensor:
+        """What a standardised signal counts before any error is seen, ``[S]``; see :class:`Reference`."""
+        return torch.tensor([0.5, 0.0])
+
+    def forward(self, hidden_ND: Tensor, predicted_NL: Tensor) -> Tensor:
+        """Signals of doubt about every answer ``[N, L, 2]``, from the 20 nearest.
+
+        The share of them for which the answer would be wrong, and the share on which the model got this label wrong.
+        """
+        return torch.cat(
+            [self._signals(*rows) for rows in zip(hidden_ND.split(2048), predicted_NL.split(2048), strict=True)]
+        )
+
+    def _signals(self, hidden: Tensor, predicted: Tensor) -> Tensor:
+        point = F.normalize(_projected(hidden, self.axes), dim=1)
+        index = (point @ self._columns).topk(min(NEAR, len(self.points)), 1).indices
+        labelled, wrong = F.embedding_bag(index, self._table, mode="mean").chunk(2, 1)
+        return torch.stack([torch.where(predicted == 1, 1 - labelled, labelled), wrong], -1)
+
+
 def principal_axes(hidden: Tensor) -> Tensor:
     """The leading directions ``[D, at most 128]`` of vectors ``[R, D]`` that are scaled to length one."""
     moment = torch.zeros(hidden.shape[1], hidden.shape[1], dtype=torch.float64)
@@ -136,6 +212,15 @@ def principal_axes(hidden: Tensor) -> Tensor:
         unit = F.normalize(rows.double(), dim=1)
         moment += unit.T @ unit
     return torch.linalg.eigh(moment).eigenvectors[:, -DIMENSIONS:].float()
+
+
+def _projected(hidden: Tensor, axes: Tensor) -> Tensor:
+    return torch.cat([F.normalize(rows.float(), dim=1) @ axes for rows in hidden.split(8192)])
+
+
+def _kept(rows: int, seed: int) -> Tensor:
+    """Which of the rows a reference keeps, in order."""
+    return torch.from_numpy(np.sort(np.random.default_rng(seed).permutation(rows)[:ROWS]))
 
 
 def _signed_root(values: Tensor) -> Tensor:

@@ -115,19 +115,26 @@ def _placements(
     return below(wrong, sorted_right), 1 - below(right, sorted_wrong)
 
 
-def auc_interval(errors: NDArray[np.float64], scores: NDArray[np.float64]) -> Interval:
+def auc_interval(
+    errors: NDArray[np.float64], scores: NDArray[np.float64], clusters: NDArray[np.int64] | None = None
+) -> Interval:
     """ROC-AUC with DeLong's 95 % interval, on the logit scale so that it stays inside [0, 1]; NaN without both kinds.
 
     It takes some ten of either kind to be worth its name; with one of either there is none, the bounds are NaN. A
     score that separates all rows has no variance to speak of, and an interval of no width.
 
-    Source: DeLong, DeLong and Clarke-Pearson, Biometrics 44 (1988).
+    Args:
+        errors: ``[N]``, 0 or 1.
+        scores: ``[N]``.
+        clusters: of every row ``[N]``; rows of a cluster may depend on each other, clusters do not.
+
+    Sources: DeLong, DeLong and Clarke-Pearson, Biometrics 44 (1988); with clusters Obuchowski, Biometrics 53 (1997).
     """
     nothing = float("nan")
     if not 0 < errors.sum() < len(errors):
         return Interval(nothing, nothing, nothing)
     of_wrong, of_right = _placements(errors, scores)
-    value, deviation = float(of_wrong.mean()), _deviation(of_wrong, of_right)
+    value, deviation = float(of_wrong.mean()), _deviation(of_wrong, of_right, errors, clusters)
     if np.isnan(deviation):
         return Interval(value, nothing, nothing)
     inside = min(max(value, 1e-6), 1 - 1e-6)
@@ -137,24 +144,39 @@ def auc_interval(errors: NDArray[np.float64], scores: NDArray[np.float64]) -> In
 
 
 def paired_auc(
-    errors: NDArray[np.float64], first: NDArray[np.float64], second: NDArray[np.float64]
+    errors: NDArray[np.float64],
+    first: NDArray[np.float64],
+    second: NDArray[np.float64],
+    clusters: NDArray[np.int64] | None = None,
 ) -> tuple[float, float]:
     """``first - second`` of two ROC-AUC on the same rows, and its standard error (DeLong); NaN without both kinds.
 
-    The standard error is NaN where there are not two rows of either kind.
+    The standard error is NaN where there are not two rows of either kind. Clusters as in :func:`auc_interval`.
     """
     if not 0 < errors.sum() < len(errors):
         return float("nan"), float("nan")
     wrong_first, right_first = _placements(errors, first)
     wrong_second, right_second = _placements(errors, second)
     wrong, right = wrong_first - wrong_second, right_first - right_second
-    return float(wrong.mean()), _deviation(wrong, right)
+    return float(wrong.mean()), _deviation(wrong, right, errors, clusters)
 
 
-def _deviation(of_wrong: NDArray[np.float64], of_right: NDArray[np.float64]) -> float:
+def _deviation(
+    of_wrong: NDArray[np.float64],
+    of_right: NDArray[np.float64],
+    errors: NDArray[np.float64],
+    clusters: NDArray[np.int64] | None,
+) -> float:
     """Standard error of a mean placement of wrong rows; NaN without two rows of either kind."""
     if min(len(of_wrong), len(of_right)) < 2:
         return float("nan")
+    if clusters is not None:  # what every cluster adds to the mean, over its wrong and its right rows
+        own = np.empty(len(errors))
+        own[errors == 1] = (of_wrong - of_wrong.mean()) / len(of_wrong)
+        own[errors == 0] = (of_right - of_right.mean()) / len(of_right)
+        _, index = np.unique(clusters, return_inverse=True)
+        totals = np.bincount(index, own)
+        return float(np.sqrt(np.square(totals).sum() * len(totals) / max(len(totals) - 1, 1)))
     return float(np.sqrt(of_wrong.var(ddof=1) / len(of_wrong) + of_right.var(ddof=1) / len(of_right)))
 
 

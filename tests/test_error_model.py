@@ -6,17 +6,17 @@ import torch
 from scenarios import blind_spot, calibrated, class_bias
 from sklearn.linear_model import LogisticRegression
 
-from aligned_entropy.error_model import ErrorModel, _ridge_logistic, logit_prior, logit_signals, stratified_folds
+from aligned_entropy.error_model import ErrorModel, logit_prior, logit_signals, ridge_logistic, stratified_folds
 from aligned_entropy.metrics import ece, roc_auc
 from aligned_entropy.reference import Reference
 from aligned_entropy.scoring import log_entropy, log_odds, log_softmax_response
 
 
-def test_ridge_logistic_is_scikit_learns():
+def testridge_logistic_is_scikit_learns():
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(500, 4, generator=generator, dtype=torch.float64)
     e = (torch.rand(500, generator=generator) < (x[:, 0] - 0.5 * x[:, 1]).sigmoid()).double()
-    own = _ridge_logistic(x, e, torch.full((4,), 2.0, dtype=torch.float64), torch.zeros(4, dtype=torch.float64))
+    own = ridge_logistic(x, e, torch.full((4,), 2.0, dtype=torch.float64), torch.zeros(4, dtype=torch.float64))
     theirs = LogisticRegression(C=0.5, fit_intercept=False, tol=1e-10, max_iter=1000).fit(x.numpy(), e.numpy())
     np.testing.assert_allclose(own.numpy(), theirs.coef_[0], atol=1e-5)
 
@@ -32,18 +32,29 @@ def test_with_few_examples_the_line_is_what_the_model_believes_of_itself():
     assert ece(errors, p) < 0.12
 
 
-def test_ridge_logistic_survives_separable_rows():
+def testridge_logistic_survives_separable_rows():
     x = torch.tensor([[1.0, -2.0], [1.0, -1.0], [1.0, 1.0], [1.0, 2.0]], dtype=torch.float64)
     errors, penalty = torch.tensor([0.0, 0.0, 1.0, 1.0]).double(), torch.tensor([1e-6, 1e-6]).double()
     for start in (torch.zeros(2), torch.tensor([0.0, 30.0]), torch.tensor([50.0, -30.0])):  # the last on the wrong side
-        solution = _ridge_logistic(x, errors, penalty, start.double())
+        solution = ridge_logistic(x, errors, penalty, start.double())
         assert ((x @ solution > 0) == (errors == 1)).all()
 
 
-def test_ridge_logistic_goes_back_to_where_it_started_under_a_heavy_penalty():
+def testridge_logistic_goes_back_to_where_it_started_under_a_heavy_penalty():
     x, errors = torch.randn(50, 3, dtype=torch.float64), (torch.arange(50) % 3 == 0).double()
     start = torch.tensor([1.0, -2.0, 0.5]).double()
-    torch.testing.assert_close(_ridge_logistic(x, errors, torch.full((3,), 1e9).double(), start), start)
+    torch.testing.assert_close(ridge_logistic(x, errors, torch.full((3,), 1e9).double(), start), start)
+
+
+def test_offsets_of_groups_are_those_of_one_hot_columns():
+    generator = torch.Generator().manual_seed(0)
+    x, group = torch.randn(400, 3, generator=generator).double(), torch.randint(5, (400,), generator=generator)
+    errors = (torch.rand(400, generator=generator) < (x[:, 0] + group - 2).sigmoid()).double()
+    penalty, start = torch.linspace(1, 8, 8).double(), torch.linspace(-1, 1, 8).double()
+    columns = torch.cat([x, torch.nn.functional.one_hot(group, 5)], 1)
+    torch.testing.assert_close(
+        ridge_logistic(x, errors, penalty, start, group), ridge_logistic(columns, errors, penalty, start)
+    )
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -157,6 +157,37 @@ def test_delong_interval_covers_the_true_auc(rows: int) -> None:
     assert 0.929 <= np.mean([interval.low <= TRUE_AUC <= interval.high for interval in intervals]) <= 0.971
 
 
+def test_clusters_of_one_row_are_delongs() -> None:
+    rng = np.random.default_rng(0)
+    errors = (rng.random(3000) < 0.3).astype(float)
+    first = errors + rng.normal(0, 1, 3000)
+    second = first + rng.normal(0, 1, 3000)
+    gain, alone = paired_auc(errors, first, second)
+    same, clustered = paired_auc(errors, first, second, rng.permutation(3000))
+    assert same == gain
+    assert clustered == pytest.approx(alone, rel=0.01)
+    # every row twice: nothing more is known
+    twice = [np.tile(values, 2) for values in (errors, first, second, np.arange(3000))]
+    assert paired_auc(*twice)[1] == pytest.approx(clustered, rel=0.01)
+    assert paired_auc(*twice[:3])[1] == pytest.approx(alone / sqrt(2), rel=0.01)
+    plain, wide = auc_interval(*twice[:2]), auc_interval(*twice[:2], twice[3])
+    assert wide.low < plain.low < plain.value == wide.value < plain.high < wide.high
+
+
+def test_clustered_standard_error_is_that_of_many_draws() -> None:
+    """Rows of a cluster share what makes them err and what the scores say of it."""
+    rng = np.random.default_rng(0)
+    gains, deviations = [], []
+    for _ in range(300):
+        shared = np.repeat(rng.normal(size=80), 10)
+        errors = (rng.random(800) < 1 / (1 + np.exp(1.5 - shared))).astype(float)
+        second = np.repeat(rng.normal(size=80), 10) + rng.normal(size=800)
+        gain, deviation = paired_auc(errors, shared + rng.normal(size=800), second, np.repeat(np.arange(80), 10))
+        gains.append(gain)
+        deviations.append(deviation)
+    assert np.mean(deviations) == pytest.approx(np.std(gains), rel=0.15)
+
+
 def test_delong_value_is_the_auc() -> None:
     rng = np.random.default_rng(3)
     errors, scores = draw(rng)
