@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from .entities import AGGREGATIONS, EntityCounts, Wholes
 from .errors import CalibrationError, NotApplicableError
 from .features import Features
 from .head import AlignedEntropyHead
 from .maps import MAPS, Maps
 from .metrics import CALIBRATION, LOWER_IS_BETTER, RANKING, Measure, roc_auc
 from .scores import SCORES, Score
-from .stats import Interval, bootstrap, finite, holm, paired_auc, share_interval, two_sided_p
+from .stats import Interval, bootstrap, holm, paired_auc, share_interval, two_sided_p
 
 HEAD = "aligned entropy"
 SIMPLE = (
@@ -53,7 +52,7 @@ class Contender:
 
     def values(self, features: Features) -> Values:
         """What it says of features."""
-        return Values(self.score.score(features), self.score.unit, self.maps)
+        return Values(self.score.score(features), self.score.unit, self.maps, self.held_out)
 
 
 @dataclass(frozen=True)
@@ -64,11 +63,13 @@ class Values:
         uncertainty: ``[N]``, higher is less certain.
         unit: whether it is in [0, 1] and can be read as a probability.
         maps: what makes it one in a fair comparison; None where there is nothing to fit them on.
+        held_out: what it says of the answers of the calibration set, see :class:`Contender`.
     """
 
     uncertainty: NDArray[np.float64]
     unit: bool
     maps: Maps | None = None
+    held_out: NDArray[np.float64] | None = None
 
     def measure(self, errors: NDArray[np.float64], resamples: int, seed: int) -> dict[str, Interval]:
         """Every measure of it, given where the answers are wrong ``[N]``."""
@@ -175,7 +176,7 @@ class Evaluation:
 
     def write_csv(self, path: str | Path) -> None:
         """One line a score and measure: value and bounds."""
-        _write_csv(path, ["score", "measure", "value", "low", "high"], self.lines())
+        write_csv(path, ["score", "measure", "value", "low", "high"], self.lines())
 
     def lines(self) -> Iterator[list[Any]]:
         """Score, measure, value and bounds of every measure."""
@@ -233,13 +234,20 @@ def evaluate(
         seed: of the bootstrap.
         what: the rows are.
     """
-    values, missing = {}, dict(skipped or {})
+    values, missing = values_of(contenders, features)
+    skipped = {**(skipped or {}), **missing}
+    return compare(features.errors, values, skipped=skipped, resamples=resamples, seed=seed, what=what)
+
+
+def values_of(contenders: Mapping[str, Contender], features: Features) -> tuple[dict[str, Values], dict[str, str]]:
+    """What fitted scores say of features, and why some say nothing."""
+    values, missing = {}, {}
     for name, contender in contenders.items():
         try:
             values[name] = contender.values(features)
         except NotApplicableError as error:
             missing[name] = str(error)
-    return compare(features.errors, values, skipped=missing, resamples=resamples, seed=seed, what=what)
+    return values, missing
 
 
 def compare(
@@ -275,87 +283,9 @@ def _against_the_best(
     return dict(zip(names, [1.0, *holm(p).tolist()], strict=True))
 
 
-def _write_csv(path: str | Path, header: list[str], lines: Iterable[list[Any]]) -> None:
+def write_csv(path: str | Path, header: list[str], lines: Iterable[list[Any]]) -> None:
+    """A header and lines."""
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(header)
         writer.writerows(lines)
-
-
-def over_wholes(
-    contenders: Mapping[str, Contender],
-    features: Features,
-    wholes: Wholes,
-    calibration: Wholes | None = None,
-    aggregations: Iterable[str] = AGGREGATIONS,
-) -> dict[str, Values]:
-    """What scores say of wholes, of which the rows of features are parts, by score and aggregation.
-
-    Args:
-        contenders: fitted scores.
-        features: of single answers.
-        wholes: what these make up.
-        calibration: the same of the calibration set that the scores were fitted on; maps are fitted on them.
-        aggregations: of :data:`aligned_entropy.entities.AGGREGATIONS`; those that a score does not allow are left out.
-    """
-    found: dict[str, Values] = {}
-    for name, contender in contenders.items():
-        try:
-            said = contender.values(features)
-        except NotApplicableError:
-            continue
-        for how in aggregations:
-            if how == "product" and not said.unit:
-                continue
-            maps = None
-            if calibration is not None and contender.held_out is not None:
-                maps = whole_maps(contender.held_out, calibration, how, said.unit)
-            found[f"{name}, {how}"] = Values(wholes.aggregate(said.uncertainty, how), said.unit, maps)
-    return found
-
-
-def whole_maps(held_out: NDArray[np.float64], wholes: Wholes, how: str, unit: bool) -> Maps | None:
-    """Maps of aggregated values, fitted on wholes with known errors; None where these are all alike.
-
-    Args:
-        held_out: of single answers ``[N]``, NaN where there is none.
-        wholes: what they make up.
-        how: they are aggregated.
-        unit: whether they are in [0, 1].
-    """
-    values = wholes.aggregate(held_out, how)
-    errors = wholes.errors[~np.isnan(values)]
-    return Maps.fit(values, wholes.errors, unit) if 0 < errors.sum() < len(errors) else None
-
-
-@dataclass(frozen=True)
-class TagEvaluation:
-    """How well scores find the errors of a model that labels words.
-
-    Attributes:
-        words: of single tags.
-        wholes: of what they make up, ``entities`` and ``sentences``, every score aggregated in every way.
-        counts: entities that were found, and those that were missed.
-        aggregation: what is printed; everything is in :meth:`to_dict` and :meth:`write_csv`.
-    """
-
-    words: Evaluation
-    wholes: dict[str, Evaluation]
-    counts: EntityCounts
-    aggregation: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything but the rows, for JSON."""
-        counts = asdict(self.counts) | {"f1": finite(self.counts.f1)}
-        parts = {"words": self.words, **self.wholes}
-        return {"counts": counts, **{what: part.to_dict() for what, part in parts.items()}}
-
-    def write_csv(self, path: str | Path) -> None:
-        """One line a level, score and measure: value and bounds."""
-        parts = {"words": self.words, **self.wholes}
-        lines = ([what, *line] for what, part in parts.items() for line in part.lines())
-        _write_csv(path, ["level", "score", "measure", "value", "low", "high"], lines)
-
-    def __str__(self) -> str:
-        shown = [whole.only(f", {self.aggregation}") for whole in self.wholes.values()]
-        return "\n\n".join([str(self.counts), *map(str, (self.words, *shown))])

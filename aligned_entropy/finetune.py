@@ -14,9 +14,10 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from .backbones import Backbone, TokenBackbone
+from .backbones import MULTI_LABEL, Backbone, MultiLabelBackbone, TokenBackbone
 from .backbones.loading import load_for_training, load_tokenizer, resolve
 from .data import LabeledTexts, TaggedTexts
 from .errors import MissingExtraError, UnsupportedModelError
@@ -79,7 +80,7 @@ def train_classifier(
 
     Args:
         name: pretrained model: path, hub id or embedded name.
-        data: training texts; words with tags make a token classifier.
+        data: training texts; words with tags make a token classifier, any number of labels a multi-label one.
         folder: where to.
         config: how; ``TrainConfig()`` by default.
         progress: in mode ``freeze``, called with the number of texts whose vectors are ready.
@@ -90,8 +91,9 @@ def train_classifier(
     config = config or TrainConfig()
     if isinstance(data, TaggedTexts) and config.mode == "freeze":
         raise UnsupportedModelError("a token classifier is trained in mode 'full' or 'lora', not 'freeze'.")
-    kind = TokenBackbone if isinstance(data, TaggedTexts) else Backbone
-    model = load_for_training(name, kind.auto_class, data.label_names, config.seed)
+    kind = TokenBackbone if isinstance(data, TaggedTexts) else MultiLabelBackbone if data.labels.ndim == 2 else Backbone
+    problem = MULTI_LABEL if kind.multi_label else None
+    model = load_for_training(name, kind.auto_class, data.label_names, config.seed, problem)
     tokenizer = load_tokenizer(name)
     tokenizer.model_max_length = config.max_length  # saved too: a classifier is used at the length it was trained at
     backbone = kind(model, tokenizer, name=resolve(name))
@@ -147,10 +149,15 @@ def _examples(backbone: Backbone, data: LabeledTexts | TaggedTexts) -> list[dict
             for row, place in places:
                 own[place] = int(data.labels[row])
     else:
-        encoded, labels = backbone.tokenize(list(data.texts)), data.labels.tolist()
+        encoded, labels = backbone.tokenize(list(data.texts)), _targets(data.labels).tolist()
     return [
         {name: values[row] for name, values in encoded.items()} | {"labels": label} for row, label in enumerate(labels)
     ]
+
+
+def _targets(labels: NDArray[np.int64]) -> NDArray[Any]:
+    """As the loss takes them: classes as whole numbers, yes and no of many labels as 1.0 and 0.0."""
+    return labels.astype(np.float32) if labels.ndim == 2 else labels
 
 
 def _with_lora(backbone: Backbone) -> nn.Module:
@@ -202,7 +209,7 @@ def _train_top(backbone: Backbone, data: LabeledTexts, config: TrainConfig, prog
     """Train everything after the encoder (pooler, pre-classifier, classification module) on vectors computed once."""
     model, prefix = backbone.inner, backbone.inner.base_model_prefix
     vectors = torch.tensor(_encoder_vectors(backbone, data.texts, progress)).unsqueeze(1)
-    labels = torch.from_numpy(data.labels)
+    labels = torch.from_numpy(_targets(data.labels))
     encoder = getattr(model, prefix)
     setattr(model, prefix, _RememberedEncoder(encoder))
     try:

@@ -17,6 +17,7 @@ from .errors import HeadMismatchError
 from .evaluation import Contender
 from .head import AlignedEntropyHead
 from .maps import Maps
+from .multilabel_head import MultiLabelHead
 from .scores import SCORES
 from .scoring import BASE_SCORES
 
@@ -69,6 +70,7 @@ def save_head(saved: SavedHead, folder: str | Path) -> None:
         "library": f"aligned-entropy {version('aligned-entropy')}",
         "base": head.base,
         "calibrated": head.calibrated,
+        "multi_label": isinstance(head, MultiLabelHead),
         "classes": head.classes,
         "width": head.width,
         "backbone": saved.backbone,
@@ -117,7 +119,8 @@ def load_head(folder: str | Path, classifier: nn.Module) -> SavedHead:
         tensors = load_file(Path(folder) / "head.safetensors")
     except SafetensorError as error:
         raise HeadMismatchError(f"{folder}/head.safetensors is damaged: {error}") from error
-    head = AlignedEntropyHead(classifier, config["base"])
+    many = config.get("multi_label", False)
+    head = MultiLabelHead(classifier) if many else AlignedEntropyHead(classifier, config["base"])
     copied = _under("classifier.", tensors)
     own = {name: tuple(value.shape) for name, value in head.classifier.state_dict().items()}
     theirs = {name: tuple(value.shape) for name, value in copied.items()}
@@ -126,11 +129,15 @@ def load_head(folder: str | Path, classifier: nn.Module) -> SavedHead:
             f"the head in {folder} is a copy of a module with {theirs}, the model's classification module has {own}: "
             f"it was made for {config['backbone'].get('name') or 'another model'}."
         )
-    head.classifier.load_state_dict(copied)
-    state = _under(ERROR_MODEL, tensors)
-    if state:
-        head.error_model = ErrorModel.from_state(config["classes"], state)
-    head.calibrated = config["calibrated"]
+    if many:
+        own_parts = ("classifier.", ERROR_MODEL, "text_map.")
+        head = MultiLabelHead.from_state(classifier, {k: v for k, v in tensors.items() if k.startswith(own_parts)})
+    else:
+        head.classifier.load_state_dict(copied)
+        state = _under(ERROR_MODEL, tensors)
+        if state:
+            head.error_model = ErrorModel.from_state(config["classes"], state)
+        head.calibrated = config["calibrated"]
     rivals = {}
     for name in config["rivals"]:
         kept = _under(f"{RIVALS}{name}.", tensors)

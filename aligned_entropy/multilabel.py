@@ -226,8 +226,8 @@ def _label_matrix(values: Any, count: int, labels: int) -> Tensor:
 def pairs(features: Features) -> Features:
     """Every (text, label) pair as a row with two classes, no and yes: N L rows, those of a text next to each other.
 
-    Scores of the logits can be fitted and measured on them as they are; :func:`aggregate` makes one score a text of
-    them.
+    Scores of the logits can be fitted and measured on them as they are. The pairs of a text are a group, see
+    :class:`aligned_entropy.entities.Wholes`.
 
     Args:
         features: of a multi-label model: logits ``[N, L]`` and labels ``[N, L]``, 0 or 1.
@@ -250,23 +250,6 @@ def pairs(features: Features) -> Features:
         passes=two(features.passes),
         members=two(features.members),
         states=None,
+        groups=np.repeat(np.arange(len(features)), features.logits.shape[1]),
         absent={**features.absent, "hidden": reason, "states": reason},
     )
-
-
-def aggregate(values_NL: NDArray[Any], how: str = "product") -> NDArray[np.float64]:
-    """One score a text ``[N]`` from those of its labels: ``max``, ``mean``, or ``product``, ``1 - prod(1 - u)``.
-
-    Raises:
-        ValueError: another name, or a product of scores outside [0, 1].
-    """
-    values = np.asarray(values_NL, dtype=np.float64)
-    if how == "product":
-        outside = values[(values < 0) | (values > 1)]
-        if len(outside):
-            raise ValueError(f"a product needs scores in [0, 1], not {outside[0]:g}; take max or mean.")
-        with np.errstate(divide="ignore"):  # a certain error makes a certain error
-            return -np.expm1(np.log1p(-values).sum(1))
-    if how not in ("max", "mean"):
-        raise ValueError(f"no aggregation {how!r}; there are max, mean and product.")
-    return values.max(1) if how == "max" else values.mean(1)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .entities import Wholes, spans
 from .errors import NotFittedError
-from .maps import Maps
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -117,122 +114,85 @@ class Predictions:
 
 
 @dataclass(frozen=True)
-class Entity:
-    """A predicted entity, with the fields that users of ``pipeline("ner", aggregation_strategy=…)`` know.
+class MultiLabelPrediction:
+    """The answer for one text, of any number of labels.
 
     Attributes:
-        entity_group: its type.
-        score: mean probability of its words' tags, the model's own.
-        word: its characters, from ``start`` to ``end - 1`` of the text.
-        start: offset in the text.
-        end: likewise.
-        uncertainty: aggregated doubt of its words, in [0, 1].
-        error_probability: calibrated probability that its words or its type are wrong; None before a fit, and where
-            the calibration set had no wrong entity or no right one.
+        labels: names of those that it has.
+        probabilities: of every label, the model's own sigmoid, ``[L]`` float32.
+        uncertainty: that any of the L answers is wrong, in [0, 1].
+        error_probability: calibrated probability of that; None before a fit.
+        label_uncertainty: of every label's yes or no, ``[L]`` float32.
+        label_error_probability: calibrated probability that it is wrong, ``[L]``; None before a fit.
     """
 
-    entity_group: str
-    score: float
-    word: str
-    start: int
-    end: int
+    labels: list[str]
+    probabilities: NDArray[np.float32]
     uncertainty: float
     error_probability: float | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """The fields by their names."""
-        return asdict(self)
+    label_uncertainty: NDArray[np.float32]
+    label_error_probability: NDArray[np.float32] | None
 
 
 @dataclass(frozen=True)
-class TaggedText:
-    """The answer for one text.
+class MultiLabelPredictions:
+    """Answers for N texts with any of L labels, as arrays; iterates row by row.
 
     Attributes:
-        text: as given; words joined by spaces.
-        entities: in the order of the text.
-        words: answers for its words; as arrays.
-        offsets: of these in the text, first and last-but-one character, ``[W, 2]``.
-        uncertainty: aggregated doubt of its words; 0 where there are none.
-        error_probability: calibrated probability that any tag is wrong; None as for an entity.
+        given: whether a text has a label, ``[N, L]`` bool.
+        label_names: names of the labels.
+        probabilities: the model's own sigmoid, ``[N, L]`` float32.
+        uncertainty: that any answer for a text is wrong, ``[N]`` float32 in [0, 1].
+        label_uncertainty: of every answer, ``[N, L]`` float32; the normalised binary entropy before a fit.
+        fitted: whether both are calibrated probabilities of an error.
     """
 
-    text: str
-    entities: list[Entity]
-    words: Predictions
-    offsets: NDArray[np.int64]
-    uncertainty: float
-    error_probability: float | None
+    given: NDArray[np.bool_]
+    label_names: list[str]
+    probabilities: NDArray[np.float32]
+    uncertainty: NDArray[np.float32]
+    label_uncertainty: NDArray[np.float32]
+    fitted: bool
 
+    @property
+    def labels(self) -> list[list[str]]:
+        """Names of the labels of every text."""
+        return [[self.label_names[i] for i in np.flatnonzero(row)] for row in self.given]
 
-@dataclass(frozen=True)
-class TaggedPredictions:
-    """Answers for S texts of W words; iterates text by text.
+    @property
+    def error_probability(self) -> NDArray[np.float32]:
+        """Calibrated probability that any answer for a text is wrong, ``[N]``.
 
-    Attributes:
-        texts: as given; words joined by spaces.
-        words: answers for all words, as arrays.
-        starts: where every text starts among the words, ``[S + 1]``.
-        offsets: of the words in their texts, ``[W, 2]``.
-        aggregation: how words make up entities and texts.
-        maps: calibration of ``entities`` and ``sentences``, as far as there is one.
-    """
-
-    texts: list[str]
-    words: Predictions
-    starts: NDArray[np.int64]
-    offsets: NDArray[np.int64]
-    aggregation: str
-    maps: Mapping[str, Maps]
+        Raises:
+            NotFittedError: before a fit.
+        """
+        if not self.fitted:
+            raise NotFittedError("the probability of an error is known after a fit only: call fit() first.")
+        return self.uncertainty
 
     def __len__(self) -> int:
-        return len(self.texts)
+        return len(self.given)
 
-    def __getitem__(self, row: int) -> TaggedText:
-        place = range(len(self))[row]
-        first, end = int(self.starts[place]), int(self.starts[place + 1])
-        said = None if self._calibrated is None else float(self._calibrated[place])
-        entities = self._entities[place]
-        doubt = float(self.uncertainty[place])
-        return TaggedText(self.texts[place], entities, self.words[first:end], self.offsets[first:end], doubt, said)
+    def __getitem__(self, row: int) -> MultiLabelPrediction:
+        doubt, answers = float(self.uncertainty[row]), self.label_uncertainty[row]
+        said = (doubt, answers) if self.fitted else (None, None)
+        names = [self.label_names[i] for i in np.flatnonzero(self.given[row])]
+        return MultiLabelPrediction(names, self.probabilities[row], doubt, said[0], answers, said[1])
 
-    def __iter__(self) -> Iterator[TaggedText]:
+    def __iter__(self) -> Iterator[MultiLabelPrediction]:
         return (self[row] for row in range(len(self)))
 
-    @cached_property
-    def uncertainty(self) -> NDArray[np.float64]:
-        """Aggregated doubt of the texts' words, ``[S]``; 0 where there are none."""
-        groups = np.repeat(np.arange(len(self)), np.diff(self.starts))
-        filled = np.unique(groups)
-        result = np.zeros(len(self))
-        wholes = Wholes.of_groups(groups, np.zeros(len(groups)))
-        result[filled] = wholes.aggregate(self.words.uncertainty, self.aggregation)
-        return result
-
-    @cached_property
-    def _calibrated(self) -> NDArray[np.float64] | None:
-        return _mapped(self.maps.get("sentences"), self.uncertainty)
-
-    @cached_property
-    def _entities(self) -> list[list[Entity]]:
-        found = spans(self.words.labels.tolist(), self.starts)
-        wholes = Wholes.of_entities(found, [])
-        doubt = wholes.aggregate(self.words.uncertainty, self.aggregation)
-        score = wholes.aggregate(self.words.probabilities.max(1, initial=0.0), "mean")
-        said = _mapped(self.maps.get("entities"), doubt)
-        result: list[list[Entity]] = [[] for _ in self.texts]
-        rows = np.searchsorted(self.starts, [span.first for span in found], "right") - 1
-        for number, (span, row) in enumerate(zip(found, rows.tolist(), strict=True)):
-            start, end = int(self.offsets[span.first, 0]), int(self.offsets[span.end - 1, 1])
-            text, own = self.texts[row][start:end], None if said is None else float(said[number])
-            result[row].append(Entity(span.kind, float(score[number]), text, start, end, float(doubt[number]), own))
-        return result
-
     def to_dict(self) -> dict[str, Any]:
-        """One row an entity: the number of its text, and the fields of :class:`Entity`."""
-        rows = [{"text": row} | entity.to_dict() for row, own in enumerate(self._entities) for entity in own]
-        names = ["text", *Entity.__dataclass_fields__]
-        return {name: [row[name] for row in rows] for name in names}
+        """Columns: labels, uncertainty, error_probability after a fit; and of every label probability and doubt."""
+        columns: dict[str, Any] = {"labels": self.labels, "uncertainty": self.uncertainty}
+        if self.fitted:
+            columns["error_probability"] = self.uncertainty
+        for i, name in enumerate(self.label_names):
+            columns |= {
+                f"probability_{name}": self.probabilities[:, i],
+                f"uncertainty_{name}": self.label_uncertainty[:, i],
+            }
+        return columns
 
     def to_pandas(self) -> pd.DataFrame:
         """The columns of :meth:`to_dict` as a data frame."""
@@ -245,7 +205,3 @@ class TaggedPredictions:
         import pyarrow as pa
 
         return pa.table(self.to_dict())
-
-
-def _mapped(maps: Maps | None, doubt: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    return None if maps is None else maps.probabilities(doubt)["platt"]

@@ -15,7 +15,7 @@ from aligned_entropy.candidates import Belief, among_calibration
 from aligned_entropy.evaluation import SIMPLE, evaluate, fit_scores
 from aligned_entropy.features import Features
 from aligned_entropy.metrics import ece, roc_auc
-from aligned_entropy.multilabel import MultiLabelConfig, aggregate, fit_multilabel, multilabel_set, pairs
+from aligned_entropy.multilabel import MultiLabelConfig, fit_multilabel, multilabel_set, pairs
 from aligned_entropy.multilabel_head import LabelErrorModel, MultiLabelHead, TextMap, any_log_odds, pair_logits
 from aligned_entropy.reference import NEAR, ROWS, LabelReference
 from aligned_entropy.scoring import log_entropy
@@ -254,7 +254,7 @@ def test_texts_whose_labels_depend_on_each_other():
     assert (texts[given == 0] > 0.9).all()
     assert (texts[given == 2] > 0.9).all()
     assert texts[given == 1].mean() < 0.6
-    product = torch.tensor(aggregate(answers.numpy()))
+    product = torch.tensor(1 - np.prod(1 - answers.numpy(), axis=1))
     assert ece(errors.amax(1), texts) < 0.06 < ece(errors.amax(1), product)
     assert 1 - roc_auc(errors.amax(1), texts) < (1 - roc_auc(errors.amax(1), product)) / 2
 
@@ -457,16 +457,5 @@ def test_every_simple_score_is_measured_per_label_and_per_text():
         expected = own(scenario.half(1).hidden), own.text_uncertainty(scenario.half(1).hidden)
     np.testing.assert_allclose(evaluation.scores["entropy"].reshape(500, 5), expected[0], atol=1e-6)
     response = evaluation.scores["softmax response"].reshape(500, 5)
-    np.testing.assert_allclose(aggregate(response), expected[1], atol=1e-6)
+    np.testing.assert_allclose(1 - np.prod(1 - response, axis=1), expected[1], atol=1e-6)
     assert evaluation.table["entropy"]["roc_auc"].value == pytest.approx(flat_auc(errors, expected[0]), abs=1e-6)
-
-
-def test_aggregation_of_labels():
-    values = np.array([[0.5, 0.2, 0.0], [1.0, 0.3, 0.1]])
-    assert aggregate(values, "max").tolist() == [0.5, 1.0]
-    assert aggregate(values, "mean") == pytest.approx([0.7 / 3, 1.4 / 3])
-    assert aggregate(values) == pytest.approx([0.6, 1.0])
-    with pytest.raises(ValueError, match="no aggregation 'median'"):
-        aggregate(values, "median")
-    with pytest.raises(ValueError, match="not 2; take max or mean"):
-        aggregate(2 * values)

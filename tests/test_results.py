@@ -126,6 +126,15 @@ def test_only_scores_that_were_measured_everywhere_have_a_rank():
     assert {name: row[-1] for name, row in rows(lower).items()} == {"a": "1.50", "b": "1.50", "d": "3.00", "c": None}
 
 
+def test_scores_are_compared_on_the_seeds_that_all_of_them_have():
+    found = [result(ENTROPY, seed=seed, roc_auc=0.1 * seed) for seed in range(3)]
+    found += [result(HEAD, seed=seed, roc_auc=0.5) for seed in (1, 2)]
+    table = score_table(found, "scores", "m", "roc_auc")
+    assert table.rows[ENTROPY][0].value == pytest.approx(0.15)
+    assert len(measured(found, "scores")) == 4
+    assert len(measured(found[:1] + found[4:], "scores")) == 2  # no seed in common: each is shown as it is
+
+
 def kept(of):
     return {"score": of["cell"]["score"], "data": of["cell"]["data"]["name"]}
 
@@ -395,7 +404,7 @@ def test_a_data_set_in_detail_has_intervals_and_every_column_its_own_best():
 
     found = [
         *(with_bounds(result("a", seed=seed, roc_auc=0.7 + seed / 10, ece=0.1), 0.02) for seed in (0, 1)),
-        with_bounds(result("b", roc_auc=0.8, ece=0.2), 0.01),
+        *(with_bounds(result("b", seed=seed, roc_auc=0.8, ece=0.2), 0.01) for seed in (0, 1)),
         result("c", "beta", roc_auc=0.9),
     ]
     table = detail_table(found, "m", "alpha", ("roc_auc", "ece", "aurc"))

@@ -115,7 +115,7 @@ def test_words_may_be_given_and_nothing_has_no_entities(fitted):
 def test_a_fit_holds_whole_sentences_out_and_calibrates_entities(fitted):
     test = sentences(fitted, 2, 300)
     found = fitted.evaluate(test, resamples=10)
-    words, entities, whole = found.words, found.wholes["entities"], found.wholes["sentences"]
+    words, entities, whole = found.answers, found.wholes["entities"], found.wholes["sentences"]
     assert set(words.table) >= {HEAD, "entropy", "softmax response"}
     assert words.table[HEAD]["ece"].value < 0.06
     assert set(entities.table) == {f"{name}, {how}" for name in words.table for how in AGGREGATIONS}

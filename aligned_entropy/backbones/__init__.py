@@ -2,21 +2,29 @@
 
 from pathlib import Path
 
-from .base import Backbone
-from .capture import HiddenCapture, find_classification_module
+from .base import Backbone, MultiLabelBackbone
+from .capture import MULTI_LABEL, HiddenCapture, find_classification_module
 from .causal import LabelWordBackbone
 from .loading import trained_as
 from .words import TokenBackbone
 
-TASKS: dict[str, type[Backbone]] = {"text-classification": Backbone, "token-classification": TokenBackbone}
+TASKS: dict[str, type[Backbone]] = {
+    "text-classification": Backbone,
+    "multi-label-classification": MultiLabelBackbone,
+    "token-classification": TokenBackbone,
+}
 
 
 def task_of(name: str | Path) -> str:
     """The task that a checkpoint was trained for, by its configuration or its adapter's."""
     own = trained_as(name)
-    return "token-classification" if "ForTokenClassification" in own or own == "TOKEN_CLS" else "text-classification"
+    if MULTI_LABEL in own:
+        return "multi-label-classification"
+    words = any(word == "TOKEN_CLS" or word.endswith("ForTokenClassification") for word in own)
+    return "token-classification" if words else "text-classification"
 
 
 __all__ = [
-    "TASKS", "Backbone", "HiddenCapture", "LabelWordBackbone", "TokenBackbone", "find_classification_module", "task_of",
+    "MULTI_LABEL", "TASKS", "Backbone", "HiddenCapture", "LabelWordBackbone", "MultiLabelBackbone", "TokenBackbone",
+    "find_classification_module", "task_of",
 ]  # fmt: skip

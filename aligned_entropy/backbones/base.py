@@ -61,6 +61,7 @@ class Backbone:
     Attributes:
         auto_class: of transformers, which loads such models.
         every_token: whether the classification module is asked about every token.
+        multi_label: whether a text may have any number of labels.
         model: as given.
         inner: the transformers model inside of a PEFT wrapper, or the model itself.
         config: its configuration.
@@ -75,6 +76,7 @@ class Backbone:
 
     auto_class: ClassVar[str] = "AutoModelForSequenceClassification"
     every_token: ClassVar[bool] = False
+    multi_label: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -92,7 +94,9 @@ class Backbone:
         known = _known_padding(self.config, self.vocabulary)
         self._lends_padding = known is None
         self.tokenizer, self.pad_token_id = _agree_on_padding(known, tokenizer, self.vocabulary)
-        self.capture = HiddenCapture(model, classification_module, every_token=self.every_token)
+        self.capture = HiddenCapture(
+            model, classification_module, every_token=self.every_token, multi_label=self.multi_label
+        )
         self.width, self.classes, _ = module_shape(self.classifier)
 
     @classmethod
@@ -364,6 +368,12 @@ class Backbone:
             rows.append(row)
         if rows:
             yield rows, self.pad({name: [values[i] for i in rows] for name, values in encoded.items()})
+
+
+class MultiLabelBackbone(Backbone):
+    """A classifier whose texts may have any number of labels, each of them a yes where its logit is above zero."""
+
+    multi_label: ClassVar[bool] = True
 
 
 def _some(texts: Sequence[str]) -> None:

@@ -17,6 +17,7 @@ from ..head import plain_copy
 # modules between encoder and logits (DistilBERT, DeBERTa, ModernBERT, BERT's pooler) the last one alone is taken:
 # its input is the vector that everything else in the literature is computed on, and its output is the logits.
 MODULE_NAMES = ("classifier", "score")
+MULTI_LABEL = "multi_label_classification"  # problem_type of such models
 SUPPORTED = (
     "BERT, RoBERTa, XLM-R, ELECTRA, DistilBERT, ALBERT, DeBERTa-v2/3, MPNet, ModernBERT (`classifier`); "
     "LLaMA, Mistral, Qwen2, Qwen3, Gemma, GPT-2 … (`score`)"
@@ -29,25 +30,30 @@ def base_model(model: nn.Module) -> Any:
     return peft.get_base_model() if hasattr(model, "get_base_model") else model
 
 
-def find_classification_module(model: nn.Module, name: str | None = None) -> tuple[str, nn.Module]:
-    """Name and module that turns the hidden vector into the logits of a sequence classifier.
+def find_classification_module(
+    model: nn.Module, name: str | None = None, *, multi_label: bool = False
+) -> tuple[str, nn.Module]:
+    """Name and module that turns the hidden vector into the logits of a classifier.
 
     Under PEFT the module may be a wrapper; :func:`aligned_entropy.head.plain_copy` copies what is active in it.
 
     Args:
         model: a transformers model, or a PEFT model around one.
         name: dotted path of the module inside the transformers model; found by its usual name when left out.
+        multi_label: whether a text may have any number of labels.
 
     Raises:
-        UnsupportedModelError: no such module, or the model is no classifier of one label a text.
+        UnsupportedModelError: no such module, or the model is no classifier of this kind.
     """
     inner = base_model(model)
     kind = type(inner).__name__
     problem, classes = getattr(inner.config, "problem_type", None), getattr(inner.config, "num_labels", 0)
-    if problem in ("regression", "multi_label_classification") or classes < 2:
+    needed = "of any number of labels a text" if multi_label else "of one label a text with at least two classes"
+    if problem == "regression" or (problem == MULTI_LABEL) != multi_label or classes < 2 - multi_label:
         raise UnsupportedModelError(
-            f"{kind} is configured for problem_type={problem!r} with {classes} label(s); "
-            "a classifier of one label a text with at least two classes is needed."
+            f"{kind} is configured for problem_type={problem!r} with {classes} label(s); a classifier {needed} is "
+            "needed: load it by UncertainClassifier.from_pretrained, which looks at that, or set problem_type in its "
+            "config.json if that is wrong."
         )
     for candidate in [name] if name else MODULE_NAMES:
         try:
@@ -90,6 +96,7 @@ class HiddenCapture:
     Args:
         model: a transformers classifier, PEFT-wrapped or not.
         name: the module's dotted path, see :func:`find_classification_module`.
+        multi_label: a text may have any number of labels.
         every_token: the classifier labels tokens: ``hidden`` is ``[N, T, D]``, of every one of them; otherwise it is
             ``[N, D]``, of the text.
 
@@ -97,10 +104,12 @@ class HiddenCapture:
         name: the module's dotted path.
     """
 
-    def __init__(self, model: nn.Module, name: str | None = None, *, every_token: bool = False) -> None:
+    def __init__(
+        self, model: nn.Module, name: str | None = None, *, every_token: bool = False, multi_label: bool = False
+    ) -> None:
         self._inner, self._every_token = base_model(model), every_token
         self._model_class = type(self._inner).__name__
-        self.name, self._module = find_classification_module(model, name)
+        self.name, self._module = find_classification_module(model, name, multi_label=multi_label)
         self._listener: Callable[[Any], None] | None = None
         self._calls = _Calls()
         self._first_vector_checked = False

@@ -75,8 +75,8 @@ def load_tokenizer(name: str | Path) -> Any:
     )
 
 
-def trained_as(name: str | Path) -> str:
-    """What a checkpoint was trained for, as its configuration or adapter says: a class name, a task of PEFT, or ``""``.
+def trained_as(name: str | Path) -> set[str]:
+    """What a checkpoint was trained for: its class names, its problem type, an adapter's task, as far as they are said.
 
     Raises:
         UnsupportedModelError: nothing of that name.
@@ -85,9 +85,16 @@ def trained_as(name: str | Path) -> str:
 
     path = resolve(name)
     adapter = _adapter_config(path)
+    said: set[Any] = set()
+    try:
+        config = AutoConfig.from_pretrained(path)
+        said |= {config.problem_type, *(() if adapter is not None else config.architectures or ())}
+    except (OSError, ValueError):
+        if adapter is None:
+            raise
     if adapter is not None:
-        return str(getattr(adapter.task_type, "value", adapter.task_type) or "")
-    return " ".join(AutoConfig.from_pretrained(path).architectures or [])
+        said.add(getattr(adapter.task_type, "value", adapter.task_type))
+    return {str(word) for word in said if word}
 
 
 def load_model(name: str | Path, auto_class: str, *, device: str | None = None, dtype: Any = None) -> nn.Module:
@@ -125,7 +132,9 @@ def load_model(name: str | Path, auto_class: str, *, device: str | None = None, 
     return model.to(device)
 
 
-def load_for_training(name: str | Path, auto_class: str, label_names: list[str], seed: int) -> Any:
+def load_for_training(
+    name: str | Path, auto_class: str, label_names: list[str], seed: int, problem_type: str | None = None
+) -> Any:
     """A model with a fresh classification module for these labels, drawn with ``seed``."""
     import transformers
 
@@ -133,6 +142,7 @@ def load_for_training(name: str | Path, auto_class: str, label_names: list[str],
     return getattr(transformers, auto_class).from_pretrained(
         resolve(name),
         dtype=torch.float32,
+        problem_type=problem_type,
         num_labels=len(label_names),
         id2label=dict(enumerate(label_names)),
         label2id={label: index for index, label in enumerate(label_names)},

@@ -1,6 +1,7 @@
-"""`UncertainClassifier`, the one object that most users meet, and its kind for words."""
+"""`UncertainClassifier`, the one object that most users meet, and its kinds for words and for many labels."""
 
 from .base import UncertainClassifier
+from .multilabel import UncertainMultiLabelClassifier
 from .tagger import UncertainTagger
 
-__all__ = ["UncertainClassifier", "UncertainTagger"]
+__all__ = ["UncertainClassifier", "UncertainMultiLabelClassifier", "UncertainTagger"]

@@ -41,16 +41,18 @@ class UncertainClassifier:
         head: a fitted head with what belongs to it; the untrained one when left out.
 
     Attributes:
-        task: what the classifier answers, by its name in transformers.
+        task: what the classifier answers.
+        config_class: of how its head is fitted.
         backbone: the classifier.
         saved: the head in use with what is saved beside it.
     """
 
     task: ClassVar[str] = "text-classification"
+    config_class: ClassVar[Any] = FitConfig
 
     def __init__(self, backbone: Backbone, head: SavedHead | None = None) -> None:
         self.backbone = backbone
-        self._untrained = None if head else SavedHead(AlignedEntropyHead(backbone.classifier))
+        self._untrained = None if head else SavedHead(self._new_head())
         self._place(head or self._untrained)
 
     @classmethod
@@ -74,7 +76,8 @@ class UncertainClassifier:
         Args:
             name: a path or hub id.
             head: path or hub id of a head that was fitted for it.
-            task: ``text-classification`` or ``token-classification``; what the model was trained for by default.
+            task: ``text-classification``, ``multi-label-classification`` or ``token-classification``; what the model
+                was trained for by default.
             labels: of a causal language model that answers by label words: its classes, each with its word or words,
                 ``{"negative": "bad", "positive": "good"}``; with ``template``. A head brings along those that it was
                 fitted with.
@@ -87,7 +90,8 @@ class UncertainClassifier:
             classification_module: dotted path of the module whose output is the logits, if it is not found by name.
 
         Returns:
-            The class for the task: :class:`UncertainTagger` for one that labels words.
+            The class for the task: :class:`UncertainTagger` for one that labels words,
+            :class:`UncertainMultiLabelClassifier` for one that gives a text any number of labels.
 
         Raises:
             UnsupportedModelError: the model is no trained classifier, or of another task, or its classification module
@@ -153,6 +157,10 @@ class UncertainClassifier:
         self._place(saved)
         return self
 
+    def _new_head(self) -> AlignedEntropyHead:
+        """An untrained one."""
+        return AlignedEntropyHead(self.backbone.classifier)
+
     def _place(self, saved: Any) -> None:
         saved.head.to(self.backbone.device).eval()
         self.saved: SavedHead = saved
@@ -177,7 +185,7 @@ class UncertainClassifier:
         return self.head
 
     def predict(self, texts: Any, progress: Progress = lambda done: None) -> Any:
-        """Answers with their uncertainty.
+        """Answers with their uncertainty: :class:`aligned_entropy.Predictions`.
 
         Args:
             texts: strings; one string is a list of one.
@@ -194,7 +202,7 @@ class UncertainClassifier:
         hidden, logits = self.backbone.extract(texts, progress)
         return self.predict_features(Features(hidden, logits))
 
-    def predict_features(self, features: Features) -> Predictions:
+    def predict_features(self, features: Features) -> Any:
         """The same from features that are at hand."""
         device, head = self.backbone.device, self._head_in_use()
         uncertainty, calibrated = [], []
@@ -255,14 +263,11 @@ class UncertainClassifier:
             groups=calibration.groups,
             config=config,
         )
-        input_ids = self._probe_ids()
-        hidden, logits = self._run_probe(input_ids)
-        probe = {"input_ids": input_ids, "hidden": hidden, "logits": logits}
         facts = result.summary.facts()
         rivals, _ = fit_scores(SIMPLE, None, None, calibration)
         maps = Maps.fit(result.held_out.double().numpy(), calibration.errors, unit=True)
         wholes = self._maps_of_wholes(calibration, result.held_out.double().numpy())
-        self._place(SavedHead(result.head, rivals, maps, self.backbone.facts, facts, probe, wholes))
+        self._place(SavedHead(result.head, rivals, maps, self.backbone.facts, facts, self._probe(), wholes))
         return result
 
     def _maps_of_wholes(self, calibration: Features, held_out: NDArray[np.float64]) -> dict[str, Maps]:
@@ -413,10 +418,13 @@ class UncertainClassifier:
                 output.error_probability = head.error_probability(hidden, logits)
             output.uncertainty = output.error_probability if head.calibrated else head(hidden, logits)
 
-    def _probe_ids(self) -> torch.Tensor:
+    def _probe(self) -> dict[str, torch.Tensor]:
+        """A few rows of token ids, and what the model says of them."""
         special = set(self.backbone.tokenizer.all_special_ids)
         ordinary = [i for i in range(min(len(self.backbone.tokenizer), self.backbone.vocabulary)) if i not in special]
-        return plain_probe(ordinary)
+        input_ids = plain_probe(ordinary)
+        hidden, logits = self._run_probe(input_ids)
+        return {"input_ids": input_ids, "hidden": hidden, "logits": logits}
 
     def _run_probe(self, input_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         self.backbone.model.eval()

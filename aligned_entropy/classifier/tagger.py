@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,10 +13,11 @@ from numpy.typing import NDArray
 from ..data import LabeledTexts, TaggedTexts, Words, load_data, tagged_texts
 from ..entities import EntityCounts, Span, Wholes, spans
 from ..errors import DataError
-from ..evaluation import HEAD, TagEvaluation, Values, compare, evaluate, over_wholes, whole_maps
+from ..evaluation import HEAD, compare, values_of
 from ..features import Features
 from ..maps import Maps
-from ..predictions import TaggedPredictions
+from ..tagged import TaggedPredictions
+from ..wholes import PartsEvaluation, over_wholes, whole_maps
 from .base import Progress, UncertainClassifier
 
 AGGREGATION = "max"  # of words to an entity or a sentence, in predictions
@@ -74,22 +76,24 @@ class UncertainTagger(UncertainClassifier):
         train: Features | None = None,
         calibration: Features | None = None,
         resamples: int = 1000,
-    ) -> TagEvaluation:
+    ) -> PartsEvaluation:
         """:meth:`evaluate` on features that are at hand: words, the entities that they make up, and sentences."""
         contenders, skipped = self._contenders(scores, train, calibration)
-        words = evaluate(features, contenders, skipped=skipped, resamples=resamples, what="words")
+        values, missing = values_of(contenders, features)
+        skipped |= missing
+        words = compare(features.errors, values, skipped=skipped, resamples=resamples, what="words")
         predicted, true = self._spans(features)
         known = {} if calibration is None else self._wholes(calibration)
         found = {}
         for what, wholes in self._wholes(features).items():
             if not len(wholes):
                 continue
-            values = over_wholes(contenders, features, wholes, known.get(what))
+            said = over_wholes(values, wholes, known.get(what))
             own = f"{HEAD}, {AGGREGATION}"
-            if own in values and what in self.saved.wholes:
-                values[own] = Values(values[own].uncertainty, values[own].unit, self.saved.wholes[what])
-            found[what] = compare(wholes.errors, values, skipped={}, resamples=resamples, what=what)
-        return TagEvaluation(words, found, EntityCounts.of(predicted, true), AGGREGATION)
+            if own in said and what in self.saved.wholes:
+                said[own] = replace(said[own], maps=self.saved.wholes[what])
+            found[what] = compare(wholes.errors, said, skipped={}, resamples=resamples, what=what)
+        return PartsEvaluation(words, found, AGGREGATION, EntityCounts.of(predicted, true))
 
     def _spans(self, features: Features) -> tuple[list[Span], list[Span]]:
         """Predicted and true entities of tagged words."""

@@ -59,7 +59,7 @@ def train(
     seed: Seed = 0,
 ) -> None:
     """Train a classifier; words with tags make one of words. Leave the texts that the head is for out of DATA."""
-    from ..data import is_tagged, labeled_texts, load_data, tagged_texts
+    from ..data import is_multi_label, is_tagged, labeled_texts, load_data, multilabel_texts, tagged_texts
     from ..finetune import TrainConfig, train_classifier
 
     if lora and freeze:
@@ -67,7 +67,7 @@ def train(
     check_folder(output)
     quiet_libraries()
     dataset = load_data(data)
-    read = tagged_texts if is_tagged(dataset) else labeled_texts
+    read = tagged_texts if is_tagged(dataset) else multilabel_texts if is_multi_label(dataset) else labeled_texts
     texts = read(dataset, text_column=text_column, label_column=label_column)
     mode: Literal["full", "lora", "freeze"] = "lora" if lora else "freeze" if freeze else "full"
     config = TrainConfig(mode, epochs, learning_rate, batch_size, max_length, seed)
@@ -104,7 +104,7 @@ def fit(
     columns = {"text_column": text_column, "label_column": label_column, "label_map": label_map}
     calibration = features(classifier, data, "calibration features", columns)
     known = None if reference is None else features(classifier, reference, "reference features", columns)
-    config = FitConfig(seed=seed) if preset == "default" else FitConfig.paper(seed=seed)
+    config = classifier.config_class(seed=seed) if preset == "default" else FitConfig.paper(seed=seed)
     result = classifier.fit_features(calibration, reference=known, config=config)
     classifier.save_pretrained(output)
     if as_json:
@@ -230,7 +230,7 @@ def evaluate(
     if report:
         source = f"{model} on {data}" if model else str(outputs)
         settings = {"source": source, "head": head or "–", "resamples": str(resamples)}
-        write_report(report, source, getattr(result, "words", result), settings, {})
+        write_report(report, source, getattr(result, "answers", result), settings, {})
     print(json.dumps(result.to_dict()) if as_json else result)
 
 

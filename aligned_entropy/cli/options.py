@@ -23,7 +23,7 @@ Model = Annotated[
     str, typer.Argument(help="A trained classifier of texts or words: path or hub id, PEFT adapters included.")
 ]
 Task = Annotated[
-    Literal["text-classification", "token-classification"] | None,
+    Literal["text-classification", "multi-label-classification", "token-classification"] | None,
     typer.Option(help="What the model answers, if it does not say so itself."),
 ]
 Data = Annotated[str, typer.Argument(help=DATA_HELP)]

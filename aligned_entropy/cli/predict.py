@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 Answer = dict[str, Any]
 WORDS = "token-classification"
+ANSWERS = {WORDS: "entities", "multi-label-classification": "predicted_labels"}  # column of the answer
 
 
 @dataclass(frozen=True)
@@ -64,9 +65,10 @@ class Job:
 
     def added(self, classifier: UncertainClassifier) -> list[str]:
         """Names of the added columns, in order."""
-        tagger = classifier.task == WORDS
-        fitted = "sentences" in classifier.saved.wholes if tagger else classifier.head.error_model is not None
-        names = ["entities" if tagger else "predicted_label", "uncertainty"]
+        fitted = classifier.head.error_model is not None
+        if classifier.task == WORDS:
+            fitted = "sentences" in classifier.saved.wholes
+        names = [ANSWERS.get(classifier.task, "predicted_label"), "uncertainty"]
         names += ["error_probability"] if fitted else []
         names += [f"probability_{name}" for name in classifier.label_names] if self.probabilities else []
         return [self.prefix + name for name in [*names, "error"]]
@@ -167,7 +169,7 @@ def answer_rows(classifier: UncertainClassifier, job: Job, rows: list[Row]) -> I
             yield dict.fromkeys(added) | {added[-1]: problem}
             continue
         answer = next(answers)
-        said = [entity.to_dict() for entity in answer.entities] if words else answer.label
+        said = [entity.to_dict() for entity in answer.entities] if words else _labels(answer)
         values: list[Any] = [said, answer.uncertainty]
         values += [] if answer.error_probability is None else [answer.error_probability]
         values += answer.probabilities.tolist() if job.probabilities else []
@@ -178,6 +180,10 @@ def answer_rows(classifier: UncertainClassifier, job: Job, rows: list[Row]) -> I
             yield dict.fromkeys(added) | {added[-1]: "the model's answer is not a finite number"}
             continue
         yield dict(zip(added, [*values, None], strict=True))
+
+
+def _labels(answer: Any) -> Any:
+    return answer.labels if hasattr(answer, "labels") else answer.label
 
 
 def _problem(row: Row, job: Job, added: list[str], words: bool) -> str | None:

@@ -25,7 +25,8 @@ class LabeledTexts:
 
     Attributes:
         texts: the texts; a list, or a lazy column of a ``datasets.Dataset``.
-        labels: class of each, ``[N]`` int, in the order of ``label_names``.
+        labels: class of each, ``[N]`` int, in the order of ``label_names``; of texts with any number of labels
+            ``[N, L]``, 1 where a text has one.
         label_names: the classes' names.
     """
 
@@ -72,13 +73,65 @@ def labeled_texts(
     feature = dataset.features[label_column]
     own_names = list(getattr(feature, "names", None) or [])
     _check_labels(raw, own_names, label_column)
-    labels = [own_names[int(value)] for value in raw] if own_names else list(raw)
-    if label_map:
-        labels = [label_map.get(str(label), label) for label in labels]
-        own_names = list(dict.fromkeys(label_map.get(name, name) for name in own_names))
-    if label_names is None:
-        label_names = own_names or [str(value) for value in sorted(set(labels), key=lambda v: (isinstance(v, str), v))]
-    return LabeledTexts(texts, _match(labels, own_names, list(label_names), label_column), list(label_names))
+    labels, own_names = _mapped(list(raw), own_names, label_map)
+    label_names = list(label_names or own_names or _sorted(labels))
+    return LabeledTexts(texts, _match(labels, own_names, label_names, label_column), label_names)
+
+
+def is_multi_label(dataset: Dataset) -> bool:
+    """Whether the texts of a data set have lists of labels."""
+    from datasets import List
+
+    column = next((name for name in LABEL_COLUMNS if name in dataset.column_names), None)
+    return column is not None and isinstance(dataset.features[column], List)
+
+
+def multilabel_texts(
+    dataset: Dataset,
+    label_names: Sequence[str] | None = None,
+    *,
+    text_column: str | None = None,
+    label_column: str | None = None,
+    label_map: Mapping[str, str] | None = None,
+) -> LabeledTexts:
+    """Texts with any number of labels: ``labels`` is ``[N, L]``, 1 where a text has a label.
+
+    Args:
+        dataset: the data; a label column holds lists, of names or of numbers.
+        label_names: as for :func:`labeled_texts`, and so are the others.
+
+    Raises:
+        DataError: as for :func:`labeled_texts`; an entry of the label column is no list.
+    """
+    text_column = _column(dataset, "text", text_column, TEXT_COLUMNS)
+    label_column = _column(dataset, "label", label_column, LABEL_COLUMNS)
+    texts, raw = dataset[text_column], dataset[label_column][:]
+    _check_texts(texts, text_column)
+    for row, own in enumerate(raw):
+        if not isinstance(own, list):
+            raise DataError(f"row {row} of column {label_column!r} is a {type(own).__name__}, not a list: {own!r:.80}")
+    flat = [label for own in raw for label in own]
+    own_names = list(getattr(getattr(dataset.features[label_column], "feature", None), "names", None) or [])
+    _check_labels(flat, own_names, label_column)
+    labels, own_names = _mapped(flat, own_names, label_map)
+    names = list(label_names or own_names or _sorted(labels))
+    matrix = np.zeros((len(raw), len(names)), np.int64)
+    rows = np.repeat(np.arange(len(raw)), [len(own) for own in raw])
+    matrix[rows, _match(labels, own_names, names, label_column)] = 1
+    return LabeledTexts(texts, matrix, names)
+
+
+def _mapped(
+    labels: list[Any], own_names: list[str], label_map: Mapping[str, str] | None
+) -> tuple[list[Any], list[str]]:
+    """Labels by their names where they have some, and the names, as a map has them."""
+    labels, label_map = [own_names[int(value)] for value in labels] if own_names else labels, label_map or {}
+    mapped = [label_map.get(str(label), label) for label in labels]
+    return mapped, list(dict.fromkeys(label_map.get(name, name) for name in own_names))
+
+
+def _sorted(labels: list[Any]) -> list[str]:
+    return [str(value) for value in sorted(set(labels), key=lambda value: (isinstance(value, str), value))]
 
 
 def parse_label_map(text: str | None) -> dict[str, str] | None:

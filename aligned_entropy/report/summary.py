@@ -47,14 +47,30 @@ def read_results(folder: str | Path) -> list[Result]:
 
 
 def measured(results: Iterable[Result], study: str, model: str | None = None) -> list[Result]:
-    """The results of a study that hold measures, of one model where it is named."""
-    return [
+    """The results of a study that hold measures, of one model where it is named.
+
+    Where one of the scores could not be fitted with a seed, all are compared on the other seeds.
+    """
+    found = [
         result
         for result in results
         if "measures" in result
         and result["cell"]["study"] == study
         and (model is None or result["cell"]["model"]["name"] == model)
     ]
+    seeds: dict[str, dict[str, set[int]]] = {}
+    for result in found:
+        seeds.setdefault(_setting(result), {}).setdefault(score_of(result), set()).add(result["cell"]["seed"])
+    shared = {setting: set.intersection(*scores.values()) for setting, scores in seeds.items()}
+    return [
+        result for result in found if result["cell"]["seed"] in shared[_setting(result)] or not shared[_setting(result)]
+    ]
+
+
+def _setting(result: Result) -> str:
+    """Everything about a cell but the score and the seed."""
+    cell = result["cell"]
+    return json.dumps([cell[name] for name in ("model", "data", "size", "calibration", "test")])
 
 
 def models_of(results: Iterable[Result]) -> list[str]:

@@ -1,0 +1,124 @@
+"""`UncertainMultiLabelClassifier`: texts with any number of labels, and how likely each of them is to be wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..data import LabeledTexts, load_data, multilabel_texts
+from ..entities import Wholes
+from ..errors import NotApplicableError
+from ..evaluation import HEAD, SIMPLE, Values, compare, fit_scores, values_of
+from ..features import Features
+from ..hub import SavedHead
+from ..maps import Maps
+from ..multilabel import MultiLabelConfig, MultiLabelResult, fit_multilabel, pairs
+from ..multilabel_head import MultiLabelHead
+from ..predictions import MultiLabelPredictions
+from ..wholes import PartsEvaluation, over_wholes
+from .base import UncertainClassifier
+
+AGGREGATION = "product"  # of labels to a text, in what is printed
+AGGREGATIONS = ("max", "mean", "product")
+
+
+class UncertainMultiLabelClassifier(UncertainClassifier):
+    """A multi-label classifier with an uncertainty head: what :class:`UncertainClassifier` is to one label a text.
+
+    Every label is a yes or a no of its own, yes where its logit is above zero, and each of these answers has an
+    uncertainty. A text is wrong where any of its answers is.
+    """
+
+    task: ClassVar[str] = "multi-label-classification"
+    config_class: ClassVar[Any] = MultiLabelConfig
+
+    def predict_features(self, features: Features) -> MultiLabelPredictions:
+        """Answers with their uncertainty, from features that are at hand."""
+        answers, texts = self._said(features)
+        fitted = self._head_in_use().error_model is not None
+        logits = torch.tensor(features.logits)
+        return MultiLabelPredictions(
+            logits.numpy() > 0, self.label_names, logits.sigmoid().numpy(), texts, answers, fitted
+        )
+
+    def labelled(self, data: Any, **columns: Any) -> LabeledTexts:
+        """Texts with their labels as the model has them; arguments and errors as for :meth:`fit`."""
+        return (
+            data if isinstance(data, LabeledTexts) else multilabel_texts(load_data(data), self.label_names, **columns)
+        )
+
+    def fit_features(  # type: ignore[override]
+        self, calibration: Features, *, reference: Features | None = None, config: MultiLabelConfig | None = None
+    ) -> MultiLabelResult:
+        """:meth:`fit` on features that are at hand.
+
+        Raises:
+            NotApplicableError: a reference was given, or a configuration for one label a text; neither is of use here.
+        """
+        if reference is not None:
+            raise NotApplicableError("training texts as reference are of no use to a multi-label head: leave them out.")
+        if config is not None and not isinstance(config, MultiLabelConfig):
+            raise NotApplicableError(f"a {type(config).__name__} is for one label a text: use MultiLabelConfig.")
+        module = self.backbone.classifier
+        result = fit_multilabel(
+            module, calibration.hidden, calibration.labels, logits=calibration.logits, config=config
+        )
+        rows = pairs(calibration)
+        rivals, _ = fit_scores(SIMPLE, None, None, rows)
+        maps = Maps.fit(result.held_out.double().numpy().reshape(-1), rows.errors, unit=True)
+        wholes = {"texts": Maps.fit(result.held_out_text.double().numpy(), _texts(rows).errors, unit=True)}
+        facts = result.summary.facts()
+        self._place(SavedHead(result.head, rivals, maps, self.backbone.facts, facts, self._probe(), wholes))
+        return result
+
+    def evaluate_features(
+        self,
+        features: Features,
+        *,
+        scores: Sequence[str] | None = None,
+        train: Features | None = None,
+        calibration: Features | None = None,
+        resamples: int = 1000,
+    ) -> PartsEvaluation:
+        """:meth:`evaluate` on features that are at hand: every answer, and texts with any answer that is wrong."""
+        rows, known = pairs(features), None if calibration is None else pairs(calibration)
+        answers, texts = self._said(features)
+        contenders, skipped = self._contenders(scores, None if train is None else pairs(train), known)
+        contenders.pop(HEAD, None)
+        values, missing = values_of(contenders, rows)
+        if self.head.error_model is not None or scores is None:
+            values[HEAD] = Values(answers.astype(np.float64).reshape(-1), True, self.saved.maps)
+        wholes = _texts(rows)
+        said = over_wholes(values, wholes, None if known is None else _texts(known), AGGREGATIONS)
+        if HEAD in values:
+            own = f"{HEAD}, {AGGREGATION}"
+            said[own] = replace(said[own], uncertainty=texts.astype(np.float64), maps=self.saved.wholes.get("texts"))
+        single = compare(rows.errors, values, skipped=skipped | missing, resamples=resamples, what="answers")
+        whole = compare(wholes.errors, said, skipped={}, resamples=resamples)
+        return PartsEvaluation(single, {"texts": whole}, AGGREGATION)
+
+    def _new_head(self) -> MultiLabelHead:
+        return MultiLabelHead(self.backbone.classifier)
+
+    def _said(self, features: Features) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Uncertainty of every answer ``[N, L]`` and of every text ``[N]``."""
+        head, device = self._head_in_use(), self.backbone.device
+        assert isinstance(head, MultiLabelHead)
+        answers, texts = [torch.zeros(0, head.classes)], [torch.zeros(0)]
+        with torch.inference_mode():
+            for start in range(0, len(features), 4096):
+                part = features[slice(start, start + 4096)]
+                hidden, logits = torch.tensor(part.hidden, device=device), torch.tensor(part.logits, device=device)
+                answers.append(head(hidden, logits).cpu())
+                texts.append(head.text_uncertainty(hidden, logits).cpu())
+        return torch.cat(answers).numpy(), torch.cat(texts).numpy()
+
+
+def _texts(rows: Features) -> Wholes:
+    assert rows.groups is not None, "pairs of texts"
+    return Wholes.of_groups(rows.groups, rows.errors)

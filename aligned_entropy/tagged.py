@@ -1,0 +1,154 @@
+"""What a token classifier says of texts: words, and the entities that they make up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .entities import Wholes, spans
+from .maps import Maps
+from .predictions import Predictions
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Entity:
+    """A predicted entity, with the fields that users of ``pipeline("ner", aggregation_strategy=…)`` know.
+
+    Attributes:
+        entity_group: its type.
+        score: mean probability of its words' tags, the model's own.
+        word: its characters, from ``start`` to ``end - 1`` of the text.
+        start: offset in the text.
+        end: likewise.
+        uncertainty: aggregated doubt of its words, in [0, 1].
+        error_probability: calibrated probability that its words or its type are wrong; None before a fit, and where
+            the calibration set had no wrong entity or no right one.
+    """
+
+    entity_group: str
+    score: float
+    word: str
+    start: int
+    end: int
+    uncertainty: float
+    error_probability: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields by their names."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class TaggedText:
+    """The answer for one text.
+
+    Attributes:
+        text: as given; words joined by spaces.
+        entities: in the order of the text.
+        words: answers for its words; as arrays.
+        offsets: of these in the text, first and last-but-one character, ``[W, 2]``.
+        uncertainty: aggregated doubt of its words; 0 where there are none.
+        error_probability: calibrated probability that any tag is wrong; None as for an entity.
+    """
+
+    text: str
+    entities: list[Entity]
+    words: Predictions
+    offsets: NDArray[np.int64]
+    uncertainty: float
+    error_probability: float | None
+
+
+@dataclass(frozen=True)
+class TaggedPredictions:
+    """Answers for S texts of W words; iterates text by text.
+
+    Attributes:
+        texts: as given; words joined by spaces.
+        words: answers for all words, as arrays.
+        starts: where every text starts among the words, ``[S + 1]``.
+        offsets: of the words in their texts, ``[W, 2]``.
+        aggregation: how words make up entities and texts.
+        maps: calibration of ``entities`` and ``sentences``, as far as there is one.
+    """
+
+    texts: list[str]
+    words: Predictions
+    starts: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    aggregation: str
+    maps: Mapping[str, Maps]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def __getitem__(self, row: int) -> TaggedText:
+        place = range(len(self))[row]
+        first, end = int(self.starts[place]), int(self.starts[place + 1])
+        said = None if self._calibrated is None else float(self._calibrated[place])
+        entities = self._entities[place]
+        doubt = float(self.uncertainty[place])
+        return TaggedText(self.texts[place], entities, self.words[first:end], self.offsets[first:end], doubt, said)
+
+    def __iter__(self) -> Iterator[TaggedText]:
+        return (self[row] for row in range(len(self)))
+
+    @cached_property
+    def uncertainty(self) -> NDArray[np.float64]:
+        """Aggregated doubt of the texts' words, ``[S]``; 0 where there are none."""
+        groups = np.repeat(np.arange(len(self)), np.diff(self.starts))
+        filled = np.unique(groups)
+        result = np.zeros(len(self))
+        wholes = Wholes.of_groups(groups, np.zeros(len(groups)))
+        result[filled] = wholes.aggregate(self.words.uncertainty, self.aggregation)
+        return result
+
+    @cached_property
+    def _calibrated(self) -> NDArray[np.float64] | None:
+        return _mapped(self.maps.get("sentences"), self.uncertainty)
+
+    @cached_property
+    def _entities(self) -> list[list[Entity]]:
+        found = spans(self.words.labels.tolist(), self.starts)
+        wholes = Wholes.of_entities(found, [])
+        doubt = wholes.aggregate(self.words.uncertainty, self.aggregation)
+        score = wholes.aggregate(self.words.probabilities.max(1, initial=0.0), "mean")
+        said = _mapped(self.maps.get("entities"), doubt)
+        result: list[list[Entity]] = [[] for _ in self.texts]
+        rows = np.searchsorted(self.starts, [span.first for span in found], "right") - 1
+        for number, (span, row) in enumerate(zip(found, rows.tolist(), strict=True)):
+            start, end = int(self.offsets[span.first, 0]), int(self.offsets[span.end - 1, 1])
+            text, own = self.texts[row][start:end], None if said is None else float(said[number])
+            result[row].append(Entity(span.kind, float(score[number]), text, start, end, float(doubt[number]), own))
+        return result
+
+    def to_dict(self) -> dict[str, Any]:
+        """One row an entity: the number of its text, and the fields of :class:`Entity`."""
+        rows = [{"text": row} | entity.to_dict() for row, own in enumerate(self._entities) for entity in own]
+        names = ["text", *Entity.__dataclass_fields__]
+        return {name: [row[name] for row in rows] for name in names}
+
+    def to_pandas(self) -> pd.DataFrame:
+        """The columns of :meth:`to_dict` as a data frame."""
+        import pandas as pd
+
+        return pd.DataFrame(self.to_dict())
+
+    def to_arrow(self) -> pa.Table:
+        """The columns of :meth:`to_dict` as an Arrow table."""
+        import pyarrow as pa
+
+        return pa.table(self.to_dict())
+
+
+def _mapped(maps: Maps | None, doubt: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    return None if maps is None else maps.probabilities(doubt)["platt"]
