@@ -77,7 +77,7 @@ class TaggedPredictions:
         words: answers for all words, as arrays.
         starts: where every text starts among the words, ``[S + 1]``.
         offsets: of the words in their texts, ``[W, 2]``.
-        aggregation: how words make up entities and texts.
+        aggregation: how words make up ``entities`` and ``sentences``.
         maps: calibration of ``entities`` and ``sentences``, as far as there is one.
     """
 
@@ -85,7 +85,7 @@ class TaggedPredictions:
     words: Predictions
     starts: NDArray[np.int64]
     offsets: NDArray[np.int64]
-    aggregation: str
+    aggregation: Mapping[str, str]
     maps: Mapping[str, Maps]
 
     def __len__(self) -> int:
@@ -109,7 +109,7 @@ class TaggedPredictions:
         filled = np.unique(groups)
         result = np.zeros(len(self))
         wholes = Wholes.of_groups(groups, np.zeros(len(groups)))
-        result[filled] = wholes.aggregate(self.words.uncertainty, self.aggregation)
+        result[filled] = wholes.aggregate(self.words.uncertainty, self.aggregation["sentences"])
         return result
 
     @cached_property
@@ -120,7 +120,7 @@ class TaggedPredictions:
     def _entities(self) -> list[list[Entity]]:
         found = spans(self.words.labels.tolist(), self.starts)
         wholes = Wholes.of_entities(found, [])
-        doubt = wholes.aggregate(self.words.uncertainty, self.aggregation)
+        doubt = wholes.aggregate(self.words.uncertainty, self.aggregation["entities"])
         score = wholes.aggregate(self.words.probabilities.max(1, initial=0.0), "mean")
         said = _mapped(self.maps.get("entities"), doubt)
         result: list[list[Entity]] = [[] for _ in self.texts]

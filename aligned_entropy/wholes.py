@@ -63,13 +63,13 @@ class PartsEvaluation:
     Attributes:
         answers: of single ones: tags of words, labels of texts.
         wholes: of what they make up, by name, every score aggregated in every way.
-        aggregation: what is printed; everything is in :meth:`to_dict` and :meth:`write_csv`.
+        aggregation: of which whole in which way is printed; everything is in :meth:`to_dict` and :meth:`write_csv`.
         counts: of words: entities that were found, and those that were missed.
     """
 
     answers: Evaluation
     wholes: dict[str, Evaluation]
-    aggregation: str
+    aggregation: Mapping[str, str]
     counts: EntityCounts | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -83,6 +83,6 @@ class PartsEvaluation:
         write_csv(path, ["level", "score", "measure", "value", "low", "high"], lines)
 
     def __str__(self) -> str:
-        shown = [whole.only(f", {self.aggregation}") for whole in self.wholes.values()]
+        shown = [whole.only(f", {self.aggregation[what]}") for what, whole in self.wholes.items()]
         counts = [] if self.counts is None else [str(self.counts)]
         return "\n\n".join([*counts, *map(str, (self.answers, *shown))])

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -14,17 +14,19 @@ from typing import Any
 
 import numpy as np
 
-from ..classifier import UncertainClassifier
+from ..classifier import UncertainClassifier, UncertainMultiLabelClassifier
 from ..data import LabeledTexts, TaggedTexts
-from ..errors import CalibrationError, NotApplicableError
-from ..evaluation import Contender, fit_score
+from ..errors import CalibrationError, DataError, NotApplicableError
+from ..evaluation import HEAD, Values, fit_score
 from ..features import Features
-from ..metrics import Sample, reliability
+from ..metrics import Sample, reliability, roc_auc
+from ..multilabel import MultiLabelConfig
 from ..scores import SCORES
 from ..scores.aligned import Aligned
 from ..stats import finite, paired_auc, share_interval
+from ..wholes import over_wholes
 from .runs import DataSpec, ModelSpec, folder_name, split_texts, train_run
-from .studies import STUDIES
+from .studies import STUDIES, WHOLES
 
 FORMAT = 1  # of a cell's result; another one is computed anew
 SAMPLED_ROWS = 2000  # texts of the calibration and of the test set that scores of dropout passes are measured on
@@ -64,7 +66,20 @@ class Cell:
         """SHA-256 of the cell and, where a head is fitted, of its settings: a changed preset is another cell."""
         score = STUDIES[self.study][self.score](None, self.seed)
         settings = asdict(score.config()) if isinstance(score, Aligned) else None
-        return hashlib.sha256(json.dumps([FORMAT, asdict(self), settings], sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps([FORMAT, self.facts(), settings], sort_keys=True).encode()).hexdigest()
+
+    def facts(self) -> dict[str, Any]:
+        """Everything about it, for JSON."""
+        specs = {name: spec.facts() for name in ("data", "calibration", "test") if (spec := getattr(self, name))}
+        return asdict(self) | specs
+
+    @property
+    def aggregated(self) -> tuple[str, str]:
+        """The score, and how it is aggregated; nothing where the study is of single answers."""
+        if self.study not in WHOLES:
+            return self.score, ""
+        name, _, how = self.score.rpartition(", ")
+        return name, how
 
     @property
     def path(self) -> Path:
@@ -78,7 +93,7 @@ class Cell:
 
 def run_cell(cell: Cell, runs: Path) -> dict[str, Any]:
     """Fit and measure; what cannot be is a result too, with its reason."""
-    facts: dict[str, Any] = {"format": FORMAT, "cell": asdict(cell), "versions": versions()}
+    facts: dict[str, Any] = {"format": FORMAT, "cell": cell.facts(), "versions": versions()}
     try:
         return facts | _measured(cell, runs)
     except (NotApplicableError, CalibrationError) as error:
@@ -93,30 +108,87 @@ def versions() -> dict[str, str]:
 
 
 def _measured(cell: Cell, runs: Path) -> dict[str, Any]:
-    score = STUDIES[cell.study][cell.score](_classifier(cell, runs).backbone.classifier, cell.seed)
+    name, how = cell.aggregated
+    fit = _fitted_once(replace(cell, study="scores", score=name), runs) if how else _fitted(cell, runs)
+    said, test = fit.values, fit.test
+    errors, rivals = test.errors, {rival: SCORES[rival]().score(test) for rival in COMPARED}
+    began = time.perf_counter()
+    if how:
+        classifier = _classifier(cell, runs)
+        known, wholes = (classifier.wholes(rows).get(cell.study) for rows in (fit.calibration, test))
+        if known is None or wholes is None or not len(wholes):
+            raise NotApplicableError(f"answers for {classifier.task} make up no {cell.study}.")
+        found = over_wholes({name: said}, wholes, known, [how])
+        if cell.score not in found:
+            raise NotApplicableError(f"{name} is no probability, there is no {how} of it.")
+        said, errors = fit.wholes.get(cell.score, found[cell.score]), wholes.errors
+        rivals = {rival: wholes.aggregate(values, how) for rival, values in rivals.items()}
+    values, measures = said.uncertainty, said.measure(errors, RESAMPLES, cell.seed)
+    sample = Sample.of(errors, values)
+    points = np.unique(np.linspace(1, sample.size, CURVE).round().astype(int))
+    return {
+        "examples": {"calibration": len(fit.calibration), "test": len(errors)},
+        "error_rate": {"calibration": float(fit.calibration.errors.mean()), "test": float(errors.mean())},
+        "accuracy": share_interval(int((1 - errors).sum()), len(errors)).to_dict(),
+        "measures": {measure: interval.to_dict() for measure, interval in measures.items()},
+        "validation": {"roc_auc": finite(fit.validation)},
+        "against": {rival: _against(errors, values, other) for rival, other in rivals.items()},
+        "risk_coverage": [(points / sample.size).round(5).tolist(), sample.risks[points - 1].round(5).tolist()],
+        "reliability": _reliability(said, errors),
+        "chosen": fit.chosen,
+        "seconds": {"fit": round(fit.seconds, 3), "all": round(fit.seconds + time.perf_counter() - began, 3)},
+    }
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """A fitted score: what it says of the test answers; wholes that it does not aggregate like others, by name."""
+
+    values: Values
+    calibration: Features
+    test: Features
+    validation: float
+    chosen: str | None
+    seconds: float
+    wholes: dict[str, Values] = field(default_factory=dict)
+
+
+def _fitted(cell: Cell, runs: Path) -> _Fit:
+    classifier = _classifier(cell, runs)
+    score = STUDIES[cell.study][cell.score](classifier.backbone.classifier, cell.seed)
     train = _features(cell, runs, "train", ()) if "train" in score.uses else None
     calibration, test = (_features(cell, runs, which, score.needs) for which in ("calibration", "test"))
     if cell.size is not None:
         calibration = _subset(calibration, cell.size, cell.seed)
     began = time.perf_counter()
-    contender = fit_score(score, train, calibration)
-    fitted = time.perf_counter()
-    said, errors = contender.values(test), test.errors
-    values, measures = said.uncertainty, said.measure(errors, RESAMPLES, cell.seed)
-    sample = Sample.of(errors, values)
-    points = np.unique(np.linspace(1, sample.size, CURVE).round().astype(int))
-    return {
-        "examples": {"calibration": len(calibration), "test": len(test)},
-        "error_rate": {"calibration": float(calibration.errors.mean()), "test": float(errors.mean())},
-        "accuracy": share_interval(int((1 - errors).sum()), len(errors)).to_dict(),
-        "measures": {name: interval.to_dict() for name, interval in measures.items()},
-        "validation": {"roc_auc": finite(contender.validation)},
-        "against": {name: _against(errors, values, SCORES[name]().score(test)) for name in COMPARED},
-        "risk_coverage": [(points / sample.size).round(5).tolist(), sample.risks[points - 1].round(5).tolist()],
-        "reliability": _reliability(contender, errors, values),
-        "chosen": getattr(score, "chosen", None),
-        "seconds": {"fit": round(fitted - began, 3), "all": round(time.perf_counter() - began, 3)},
-    }
+    if isinstance(classifier, UncertainMultiLabelClassifier) and isinstance(score, Aligned):
+        return _fitted_multi_label(classifier, score, calibration, test)
+    known, rows = classifier.answers(calibration), classifier.answers(test)
+    contender = fit_score(score, None if train is None else classifier.answers(train), known)
+    seconds = time.perf_counter() - began
+    chosen = getattr(score, "chosen", None)
+    return _Fit(contender.values(rows), known, rows, contender.validation, chosen, seconds)
+
+
+_fitted_once = lru_cache(maxsize=1)(_fitted)  # the aggregations of a score follow each other
+
+
+def _fitted_multi_label(
+    classifier: UncertainMultiLabelClassifier, score: Aligned, calibration: Features, test: Features
+) -> _Fit:
+    """The head of this kind of model, which is fitted on texts and not on single answers."""
+    if score.name != HEAD:
+        raise NotApplicableError(f"{score.name} is for models of one label a text.")
+    began = time.perf_counter()
+    own = UncertainMultiLabelClassifier(classifier.backbone)
+    result = own.fit_features(calibration, config=MultiLabelConfig(seed=score.seed))
+    seconds = time.perf_counter() - began
+    known, rows, (answers, texts) = own.answers(calibration), own.answers(test), own.said(test)
+    held_out = result.held_out.double().numpy().reshape(-1)
+    values = Values(answers.astype(np.float64).reshape(-1), True, own.saved.maps, held_out)
+    wholes = {f"{HEAD}, product": Values(texts.astype(np.float64), True, own.saved.wholes["texts"])}
+    validation = roc_auc(known.errors, held_out)
+    return _Fit(values, known, rows, validation, result.summary.chosen.name, seconds, wholes)
 
 
 def _against(errors: Any, values: Any, other: Any) -> dict[str, float | None]:
@@ -124,10 +196,10 @@ def _against(errors: Any, values: Any, other: Any) -> dict[str, float | None]:
     return {"roc_auc": finite(difference), "deviation": finite(deviation)}
 
 
-def _reliability(contender: Contender, errors: Any, values: Any) -> dict[str, list[list[float]]]:
-    probabilities = {} if contender.maps is None else contender.maps.probabilities(values)
-    if contender.score.unit:
-        probabilities["raw"] = values
+def _reliability(said: Values, errors: Any) -> dict[str, list[list[float]]]:
+    probabilities = {} if said.maps is None else said.maps.probabilities(said.uncertainty)
+    if said.unit:
+        probabilities["raw"] = said.uncertainty
     curves = {kind: reliability(errors, p) for kind, p in probabilities.items()}
     return {kind: [part.round(5).tolist() for part in curve] for kind, curve in curves.items()}
 
@@ -173,4 +245,7 @@ def _texts(cell: Cell, which: str, label_names: list[str]) -> LabeledTexts | Tag
 @lru_cache(maxsize=4)
 def _load(model: ModelSpec, data: DataSpec, seed: int, runs: Path) -> UncertainClassifier:
     name = train_run(model, data, seed, runs)
-    return UncertainClassifier.from_pretrained(name, max_length=model.max_length)
+    if model.mode == "prompt" and data.prompt is None:
+        raise DataError(f"data set {data.name!r} has no prompt, and model {model.name!r} is asked by one: give it one.")
+    prompt = data.prompt or {} if model.mode == "prompt" else {}
+    return UncertainClassifier.from_pretrained(name, max_length=model.max_length, **prompt)

@@ -181,7 +181,7 @@ def _one(known: Mapping[str, T], name: Any, absent: str) -> T:
 def _model(name: str, options: Any) -> ModelSpec:
     optional = [field.name for field in fields(ModelSpec) if field.name not in ("name", "base")]
     found = ModelSpec(name, **_settings(options, f"model {name!r}", ("base",), optional))
-    _one({mode: None for mode in get_args(Mode)}, found.mode, f"model {name!r}: no mode")
+    _one({mode: None for mode in (*get_args(Mode), "prompt")}, found.mode, f"model {name!r}: no mode")
     return found
 
 

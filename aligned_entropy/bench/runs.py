@@ -11,7 +11,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..data import LabeledTexts, is_tagged, labeled_texts, load_data, tagged_texts
+from ..data import (
+    LabeledTexts,
+    is_multi_label,
+    is_tagged,
+    labeled_texts,
+    load_data,
+    multilabel_texts,
+    tagged_texts,
+)
 from ..errors import DataError
 from ..finetune import Mode, TrainConfig, train_classifier
 
@@ -28,14 +36,15 @@ class ModelSpec:
         name: in results.
         base: what is trained: a folder inside that of the runs, a hub id, an embedded name. With ``{dataset}`` and
             ``{seed}`` in it, classifiers that are trained already.
-        mode: how it is trained, see :class:`aligned_entropy.finetune.TrainConfig`.
+        mode: how it is trained, see :class:`aligned_entropy.finetune.TrainConfig`; ``prompt``: not at all, it is a
+            language model that answers by label words.
         max_length: tokens a text at most.
         learning_rate: peak; the mode's own by default.
     """
 
     name: str
     base: str
-    mode: Mode = "full"
+    mode: Mode | Literal["prompt"] = "full"
     max_length: int = 128
     learning_rate: float | None = None
 
@@ -52,6 +61,7 @@ class DataSpec:
         epochs: passes over the training texts; the mode's own number by default.
         label_map: from labels of the data to classes of the model, where their names differ; texts of other labels
             are left out. Of tagged words, from types of entities to those of the model.
+        prompt: for models in mode ``prompt``: labels, template, and where wanted examples and chat.
     """
 
     name: str
@@ -59,16 +69,21 @@ class DataSpec:
     batch_size: int = 32
     epochs: int | None = None
     label_map: dict[str, str] | None = field(default=None, hash=False)
+    prompt: dict[str, Any] | None = field(default=None, hash=False)
+
+    def facts(self) -> dict[str, Any]:
+        """The fields; a prompt only where there is one, so that results without one stay those of their cells."""
+        return {name: value for name, value in asdict(self).items() if name != "prompt" or value is not None}
 
 
 def split_texts(data: DataSpec, seed: int, label_names: list[str] | None = None) -> dict[Split, Any]:
     """The three splits of a data set, ``LabeledTexts`` or ``TaggedTexts``, divided anew by ``seed`` if it says so."""
-    if is_tagged(load_data(data.name, "train")):
+    first = load_data(data.name, "train")
+    read = tagged_texts if is_tagged(first) else multilabel_texts if is_multi_label(first) else None
+    if read is not None:
         if data.resplit:
-            raise DataError(f"{data.name}: resplit divides texts of one label each, not tagged sentences.")
-        return {
-            split: tagged_texts(load_data(data.name, split), label_names, label_map=data.label_map) for split in SPLITS
-        }
+            raise DataError(f"{data.name}: resplit divides texts of one label each.")
+        return {split: read(load_data(data.name, split), label_names, label_map=data.label_map) for split in SPLITS}
     parts = {split: _texts(data, split, label_names) for split in SPLITS}
     if not data.resplit:
         return parts
@@ -129,6 +144,8 @@ def train_run(model: ModelSpec, data: DataSpec, seed: int, runs: Path) -> str:
         DataError: it is there, but was trained with other settings.
     """
     base = str(runs / model.base) if (runs / model.base).is_dir() else model.base
+    if model.mode == "prompt":
+        return base
     if "{" in base:
         own = model.base.format(dataset=data.name, seed=seed)
         return str(runs / own) if (runs / own).is_dir() else own

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from ..align import final_linear
 from ..candidates import Belief
+from ..entities import AGGREGATIONS
 from ..features import Features
 from ..fit import FitConfig
 from ..head import plain_copy
@@ -176,11 +177,14 @@ LABELS = (
     "entropy", "softmax response", "temperature-scaled softmax response", "linear probe",
     "aligned entropy (paper)", "aligned entropy", "aligned entropy + reference",
 )  # fmt: skip
+WHOLES = ("entities", "sentences", "texts")  # of words, of words, of labels
+AGGREGATED: dict[str, Build] = {f"{name}, {how}": score for name, score in SCORES.items() for how in AGGREGATIONS}
 STUDIES: dict[str, dict[str, Build]] = {
     "scores": dict(SCORES),
     "ablation": ABLATION,
     "outlook": OUTLOOK,
     "label-efficiency": {name: SCORES[name] for name in LABELS},
+    **dict.fromkeys(WHOLES, AGGREGATED),
     "transfer": {name: SCORES[name] for name in ("entropy", "softmax response", "aligned entropy")},
 }
 SIZES = (50, 100, 200, 400, 800, 1600, None)

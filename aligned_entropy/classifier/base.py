@@ -17,6 +17,7 @@ from ..backbones import TASKS, Backbone, LabelWordBackbone, task_of
 from ..backbones.capture import base_model
 from ..backbones.loading import load_model, load_tokenizer
 from ..data import LabeledTexts, TaggedTexts, labeled_texts, load_data
+from ..entities import Wholes
 from ..errors import DataError, HeadMismatchError, NotApplicableError, NotFittedError
 from ..evaluation import HEAD, SIMPLE, Contender, FittedHead, default_scores, evaluate, fit_scores
 from ..features import Features
@@ -269,6 +270,14 @@ class UncertainClassifier:
         wholes = self._maps_of_wholes(calibration, result.held_out.double().numpy())
         self._place(SavedHead(result.head, rivals, maps, self.backbone.facts, facts, self._probe(), wholes))
         return result
+
+    def answers(self, features: Features) -> Features:
+        """Labelled features with one row for every answer: what scores are fitted on; a text has one."""
+        return features
+
+    def wholes(self, answers: Features) -> dict[str, Wholes]:
+        """What single labelled answers make up, by its name; nothing where a text has one."""
+        return {}
 
     def _maps_of_wholes(self, calibration: Features, held_out: NDArray[np.float64]) -> dict[str, Maps]:
         """Calibration of what answers make up, by its name; a text has one answer alone."""

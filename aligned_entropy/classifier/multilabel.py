@@ -39,7 +39,7 @@ class UncertainMultiLabelClassifier(UncertainClassifier):
 
     def predict_features(self, features: Features) -> MultiLabelPredictions:
         """Answers with their uncertainty, from features that are at hand."""
-        answers, texts = self._said(features)
+        answers, texts = self.said(features)
         fitted = self._head_in_use().error_model is not None
         logits = torch.tensor(features.logits)
         return MultiLabelPredictions(
@@ -68,10 +68,11 @@ class UncertainMultiLabelClassifier(UncertainClassifier):
         result = fit_multilabel(
             module, calibration.hidden, calibration.labels, logits=calibration.logits, config=config
         )
-        rows = pairs(calibration)
+        rows = self.answers(calibration)
         rivals, _ = fit_scores(SIMPLE, None, None, rows)
         maps = Maps.fit(result.held_out.double().numpy().reshape(-1), rows.errors, unit=True)
-        wholes = {"texts": Maps.fit(result.held_out_text.double().numpy(), _texts(rows).errors, unit=True)}
+        texts = self.wholes(rows)["texts"]
+        wholes = {"texts": Maps.fit(result.held_out_text.double().numpy(), texts.errors, unit=True)}
         facts = result.summary.facts()
         self._place(SavedHead(result.head, rivals, maps, self.backbone.facts, facts, self._probe(), wholes))
         return result
@@ -86,26 +87,35 @@ class UncertainMultiLabelClassifier(UncertainClassifier):
         resamples: int = 1000,
     ) -> PartsEvaluation:
         """:meth:`evaluate` on features that are at hand: every answer, and texts with any answer that is wrong."""
-        rows, known = pairs(features), None if calibration is None else pairs(calibration)
-        answers, texts = self._said(features)
-        contenders, skipped = self._contenders(scores, None if train is None else pairs(train), known)
+        rows, known = self.answers(features), None if calibration is None else self.answers(calibration)
+        answers, texts = self.said(features)
+        contenders, skipped = self._contenders(scores, None if train is None else self.answers(train), known)
         contenders.pop(HEAD, None)
         values, missing = values_of(contenders, rows)
         if self.head.error_model is not None or scores is None:
             values[HEAD] = Values(answers.astype(np.float64).reshape(-1), True, self.saved.maps)
-        wholes = _texts(rows)
-        said = over_wholes(values, wholes, None if known is None else _texts(known), AGGREGATIONS)
+        wholes = self.wholes(rows)["texts"]
+        said = over_wholes(values, wholes, None if known is None else self.wholes(known)["texts"], AGGREGATIONS)
         if HEAD in values:
             own = f"{HEAD}, {AGGREGATION}"
             said[own] = replace(said[own], uncertainty=texts.astype(np.float64), maps=self.saved.wholes.get("texts"))
         single = compare(rows.errors, values, skipped=skipped | missing, resamples=resamples, what="answers")
         whole = compare(wholes.errors, said, skipped={}, resamples=resamples)
-        return PartsEvaluation(single, {"texts": whole}, AGGREGATION)
+        return PartsEvaluation(single, {"texts": whole}, {"texts": AGGREGATION})
 
     def _new_head(self) -> MultiLabelHead:
         return MultiLabelHead(self.backbone.classifier)
 
-    def _said(self, features: Features) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def answers(self, features: Features) -> Features:
+        """Every label's yes or no as a row of two classes."""
+        return pairs(features)
+
+    def wholes(self, answers: Features) -> dict[str, Wholes]:
+        """Texts of such rows."""
+        assert answers.groups is not None, "rows of texts"
+        return {"texts": Wholes.of_groups(answers.groups, answers.errors)}
+
+    def said(self, features: Features) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Uncertainty of every answer ``[N, L]`` and of every text ``[N]``."""
         head, device = self._head_in_use(), self.backbone.device
         assert isinstance(head, MultiLabelHead)
@@ -117,8 +127,3 @@ class UncertainMultiLabelClassifier(UncertainClassifier):
                 answers.append(head(hidden, logits).cpu())
                 texts.append(head.text_uncertainty(hidden, logits).cpu())
         return torch.cat(answers).numpy(), torch.cat(texts).numpy()
-
-
-def _texts(rows: Features) -> Wholes:
-    assert rows.groups is not None, "pairs of texts"
-    return Wholes.of_groups(rows.groups, rows.errors)

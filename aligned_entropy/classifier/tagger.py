@@ -20,7 +20,8 @@ from ..tagged import TaggedPredictions
 from ..wholes import PartsEvaluation, over_wholes, whole_maps
 from .base import Progress, UncertainClassifier
 
-AGGREGATION = "max"  # of words to an entity or a sentence, in predictions
+# Of words, in predictions; what ranked best on CoNLL-2003's validation split, see benchmarks/LOG.md.
+AGGREGATION = {"entities": "mean", "sentences": "product"}
 
 # Words as in the usual corpora: abbreviations, numbers, addresses and hyphenated words stay whole.
 WORD = re.compile(r"https?://\S+|[@#]\w+|(?:\w\.){2,}|\d+(?:[.,:/]\d+)+|\w+(?:[-'’.&/@]\w+)*|[^\w\s]")
@@ -83,13 +84,13 @@ class UncertainTagger(UncertainClassifier):
         skipped |= missing
         words = compare(features.errors, values, skipped=skipped, resamples=resamples, what="words")
         predicted, true = self._spans(features)
-        known = {} if calibration is None else self._wholes(calibration)
+        known = {} if calibration is None else self.wholes(calibration)
         found = {}
-        for what, wholes in self._wholes(features).items():
+        for what, wholes in self.wholes(features).items():
             if not len(wholes):
                 continue
             said = over_wholes(values, wholes, known.get(what))
-            own = f"{HEAD}, {AGGREGATION}"
+            own = f"{HEAD}, {AGGREGATION[what]}"
             if own in said and what in self.saved.wholes:
                 said[own] = replace(said[own], maps=self.saved.wholes[what])
             found[what] = compare(wholes.errors, said, skipped={}, resamples=resamples, what=what)
@@ -104,18 +105,19 @@ class UncertainTagger(UncertainClassifier):
         predicted, true = (spans([names[i] for i in tags], starts) for tags in (features.predictions, features.labels))
         return predicted, true
 
-    def _wholes(self, features: Features) -> dict[str, Wholes]:
-        assert features.groups is not None, "words in sentences"
+    def wholes(self, answers: Features) -> dict[str, Wholes]:
+        """Entities and sentences of tagged words."""
+        assert answers.groups is not None, "words in sentences"
         return {
-            "entities": Wholes.of_entities(*self._spans(features)),
-            "sentences": Wholes.of_groups(features.groups, features.errors),
+            "entities": Wholes.of_entities(*self._spans(answers)),
+            "sentences": Wholes.of_groups(answers.groups, answers.errors),
         }
 
     def _maps_of_wholes(self, calibration: Features, held_out: NDArray[np.float64]) -> dict[str, Maps]:
         """Of entities and sentences, as far as some of them are wrong and some are right."""
         found = {
-            what: whole_maps(held_out, wholes, AGGREGATION, unit=True)
-            for what, wholes in self._wholes(calibration).items()
+            what: whole_maps(held_out, wholes, AGGREGATION[what], unit=True)
+            for what, wholes in self.wholes(calibration).items()
             if len(wholes)
         }
         return {what: maps for what, maps in found.items() if maps is not None}
