@@ -2,9 +2,7 @@
 
 import itertools
 import json
-import re
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -717,28 +715,3 @@ def test_other_backbones_have_no_label_words():
         SCORES["contextual calibration"]().score(features)
     with pytest.raises(DataError, match="there are no texts"):
         backbone().content_free([])
-
-
-# --- The guide.
-
-GUIDE = Path(__file__).parent.parent / "docs" / "label-words.md"
-
-
-def test_the_guide_runs_as_it_is_written(tmp_path, monkeypatch, capsys):
-    """A tiny model lies where the page's name leads to, and random reviews where its files are."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    page = GUIDE.read_text(encoding="utf-8")
-    name = re.search(r'"(\w+/[\w.-]+)"', page).group(1)
-    tiny.language_model("Qwen3").save_pretrained(name)
-    tiny.subwords(chat_template=CHAT).save_pretrained(name)
-    rng = np.random.default_rng(0)
-    for file in set(re.findall(r'"([\w-]+\.csv)"', page)):
-        rows = [f"{' '.join(rng.choice(tiny.WORDS, 5))},{rng.choice(['negative', 'positive'])}" for _ in range(120)]
-        Path(file).write_text("\n".join(["text,label", *rows]))
-    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    assert len(blocks) > 3
-    namespace = {}
-    for block in blocks:
-        exec(compile(block, GUIDE.name, "exec"), namespace)
-    assert capsys.readouterr().out.strip()
