@@ -135,6 +135,19 @@ def test_scores_are_compared_on_the_seeds_that_all_of_them_have():
     assert len(measured(found[:1] + found[4:], "scores")) == 2  # no seed in common: each is shown as it is
 
 
+@pytest.mark.parametrize("study", ["entities", "sentences", "texts"])
+def test_wholes_have_tables_with_intervals_and_are_no_texts_of_the_data(study):
+    found = [result("entropy, max", roc_auc=0.8, study=study), result(ENTROPY, roc_auc=0.7)]
+    (own,) = (part for part in sections(found) if part.title == f"{study.capitalize()}, m")
+    assert [table.title for table in own.tables] == [
+        f"{study.capitalize()}, m: ROC-AUC",
+        f"{study.capitalize()}, m, alpha",
+    ]
+    assert "[80.00, 80.00]" in own.tables[1].markdown()
+    assert len(sections(found)[-1].tables[0].rows) == 1
+    assert not [part for part in sections(found[:1]) if part.title == "Data"]
+
+
 def kept(of):
     return {"score": of["cell"]["score"], "data": of["cell"]["data"]["name"]}
 

@@ -30,6 +30,16 @@ from .tables import MARKDOWN, Column, Entry, Table
 REFERENCE = f"{HEAD} + reference"
 FIRST = ("roc_auc", "aurc", "ece", "ece_platt", "ece_isotonic")  # shown open; the other measures are folded
 DRAWN = ("softmax response", "entropy", "temperature-scaled softmax response", f"{HEAD} (paper)", REFERENCE, HEAD)
+WHOLES = {
+    "entities": "Every score of a predicted entity, aggregated over its words; wrong is one with other words or type.",
+    "sentences": "Every score of a sentence, aggregated over its words; one is wrong where any tag in it is.",
+    "texts": "Every score of a text with any number of labels, aggregated over them; one is wrong where any answer is.",
+}
+STUDIES = {
+    **WHOLES,
+    "ablation": "What each part of the head is worth.",
+    "outlook": "Other base scores, as they are and aligned the same way.",
+}
 COVERAGES = np.linspace(0.01, 1, 100)
 
 
@@ -99,7 +109,7 @@ def sections(results: Sequence[Result]) -> list[Section]:
         *(_curves(measured(results, "scores", model), model) for model in models[:1]),
         *(_reliability(measured(results, "scores", model), model) for model in models[:1]),
         *(_transfer(results, model, data) for model in models for data in _trained(results, "transfer", model)),
-        *(_study(results, study, model) for study in ("ablation", "outlook") for model in models),
+        *(_study(results, study, model) for study in STUDIES for model in models),
         *(_label_efficiency(results, model) for model in models),
         Section("Data", "What the classifiers were measured on.", [_data(results, model) for model in models]),
     ]
@@ -129,14 +139,14 @@ def _details(results: Sequence[Result], model: str) -> Section:
 
 
 def _study(results: Sequence[Result], study: str, model: str) -> Section | None:
-    if not measured(results, study, model):
+    found = measured(results, study, model)
+    if not found:
         return None
-    texts = {
-        "ablation": "What each part of the head is worth.",
-        "outlook": "Other base scores, as they are and aligned the same way.",
-    }
     tables = [score_table(results, study, model, measure) for measure in ("roc_auc", "ece")]
-    return Section(f"{study.capitalize()}, {model}", texts[study], tables)
+    if study in WHOLES:
+        sets = sorted({data_of(result) for result in found})
+        tables += [detail_table(results, model, data, FIRST, study) for data in sets]
+    return Section(f"{study.capitalize()}, {model}", STUDIES[study], tables)
 
 
 def _panels(results: Sequence[Result], curve: Callable[[list[Result]], Any]) -> dict[str, dict[str, Any]]:
@@ -252,7 +262,11 @@ def _known(sizes: Sequence[int], values: Sequence[float | None]) -> tuple[list[i
 def _data(results: Sequence[Result], model: str) -> Table:
     """Sizes and accuracy of what the scores of a model were measured on, whole sets only."""
     rows: dict[str, list[Entry | None]] = {}
-    own = [r for r in results if "measures" in r and r["cell"]["model"]["name"] == model]
+    own = [
+        r
+        for r in results
+        if "measures" in r and r["cell"]["model"]["name"] == model and r["cell"]["study"] not in WHOLES
+    ]
     for data in sorted({data_of(result) for result in own}):
         whole = [r for r in own if data_of(r) == data and r["cell"]["test"] is None and r["cell"]["size"] is None]
         seeds = {result["cell"]["seed"]: result for result in sorted(whole, key=lambda r: r["examples"]["test"])}

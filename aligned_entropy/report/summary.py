@@ -148,10 +148,12 @@ def score_table(results: Sequence[Result], study: str, model: str | None, measur
     return ranked(pivot(found, measure, title, column=_column(model)))
 
 
-def detail_table(results: Sequence[Result], model: str, data: str, measures: Sequence[str]) -> Table:
+def detail_table(
+    results: Sequence[Result], model: str, data: str, measures: Sequence[str], study: str = "scores"
+) -> Table:
     """Several measures of every score on one data set, with intervals; sorted by the first of them."""
     rows: dict[str, list[Entry | None]] = {}
-    found = [result for result in measured(results, "scores", model) if data_of(result) == data]
+    found = [result for result in measured(results, study, model) if data_of(result) == data]
     for name in dict.fromkeys(map(score_of, found)):
         seeds = [result["measures"] for result in found if score_of(result) == name]
         rows[name] = [_mean_interval([seed[measure] for seed in seeds if measure in seed]) for measure in measures]
@@ -160,7 +162,7 @@ def detail_table(results: Sequence[Result], model: str, data: str, measures: Seq
     note = f"In hundredths, with 95 % bootstrap intervals over the test texts; means of {count} seeds."
     sign = 1 if columns[0].lower else -1
     order = sorted(rows, key=lambda name: sign * entry.value if (entry := rows[name][0]) else np.inf)
-    return placed(Table(f"Scores, {model}, {data}", note, columns, {name: rows[name] for name in order}))
+    return placed(Table(f"{study.capitalize()}, {model}, {data}", note, columns, {name: rows[name] for name in order}))
 
 
 def _mean_interval(seeds: Sequence[dict[str, float | None]]) -> Entry | None:
