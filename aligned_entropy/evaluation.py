@@ -92,10 +92,15 @@ class FittedHead(Score):
         self.head = head
 
     def _score(self, features: Features) -> NDArray[np.float64]:
-        device = next(self.head.parameters()).device
-        rows = [torch.tensor(values, device=device).split(4096) for values in (features.hidden, features.logits)]
+        device, said = next(self.head.parameters()).device, np.empty(len(features))
         with torch.inference_mode():
-            return torch.cat([self.head(h, z).cpu() for h, z in zip(*rows, strict=True)]).double().numpy()
+            for start in range(0, len(features), 4096):  # hidden vectors may be a map of more than memory holds
+                rows = slice(start, start + 4096)
+                hidden, logits = (
+                    torch.tensor(part[rows], device=device) for part in (features.hidden, features.logits)
+                )
+                said[rows] = self.head(hidden, logits).cpu().numpy()
+        return said
 
 
 def fit_scores(

@@ -5,10 +5,11 @@ import pytest
 import tiny
 import torch
 
-from aligned_entropy import AlignedEntropyHead, NotApplicableError, UnsupportedModelError
-from aligned_entropy.backbones import Backbone, TokenBackbone
-from aligned_entropy.data import Words
+from aligned_entropy import AlignedEntropyHead, NotApplicableError, UncertainClassifier, UnsupportedModelError
+from aligned_entropy.backbones import Backbone, TokenBackbone, task_of
+from aligned_entropy.data import TaggedTexts, Words
 from aligned_entropy.features import Features
+from aligned_entropy.finetune import TrainConfig, train_classifier
 
 KINDS = [
     "Bert", "Roberta", "XLMRoberta", "Electra", "DistilBert", "DebertaV2", "ModernBert", "Albert", "MPNet", "Llama",
@@ -151,6 +152,39 @@ def test_a_text_classifier_is_no_tagger(tmp_path):
     with pytest.raises(UnsupportedModelError, match="answers for the words"):
         Backbone.from_pretrained(tmp_path / "words")
     assert TokenBackbone.from_pretrained(tmp_path / "words").label_names == ["O", "B-X", "I-X"]
+
+
+TAGGED = TaggedTexts(
+    [text.split() for text in tiny.TEXTS],
+    np.array([len(word) % 3 for text in tiny.TEXTS for word in text.split()]),
+    ["O", "B-X", "I-X"],
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode"), [("Bert", "full"), ("Roberta", "lora"), ("Qwen3", "lora"), ("Llama", "full")]
+)
+def test_a_tagger_is_trained_saved_and_loaded_with_its_adapters(kind, mode, tmp_path):
+    """With labels that are a function of the word all of it can be learnt."""
+    torch.manual_seed(0)
+    tiny.model(kind).base_model.save_pretrained(tmp_path / "base")
+    tiny.tokenizer("decoder" if kind in tiny.DECODERS else "encoder").save_pretrained(tmp_path / "base")
+    config = TrainConfig(mode, epochs=40, learning_rate=1e-2, batch_size=4, max_length=8)
+    train_classifier(tmp_path / "base", TAGGED, tmp_path / "tagger", config)
+    assert (tmp_path / "tagger" / "adapter_config.json").exists() == (mode == "lora")
+    assert task_of(tmp_path / "tagger") == "token-classification"
+    own = UncertainClassifier.from_pretrained(tmp_path / "tagger")
+    assert own.task == "token-classification"
+    assert own.backbone.max_length == 8  # some of the sentences are longer
+    features = own.features(TAGGED)
+    assert features.errors.mean() < 0.35
+    entropy = torch.distributions.Categorical(logits=torch.tensor(features.logits)).entropy() / np.log(3)
+    torch.testing.assert_close(own.head(torch.tensor(features.hidden)), entropy, atol=1e-5, rtol=0)
+
+
+def test_a_frozen_encoder_of_words_is_refused(tmp_path):
+    with pytest.raises(UnsupportedModelError, match="mode 'full' or 'lora', not 'freeze'"):
+        train_classifier(tmp_path, TAGGED, tmp_path / "out", TrainConfig("freeze"))
 
 
 def test_words_are_one_sequence_that_remembers_its_sentences():
