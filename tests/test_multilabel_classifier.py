@@ -122,6 +122,16 @@ def test_other_scores_are_fitted_on_the_answers(fitted):
     assert "ece_platt" in found.wholes["texts"].table["MC dropout SMP, mean"]
 
 
+def test_attached_every_label_has_its_own(fitted):
+    batch = fitted.backbone.tokenizer(["a red film", "two"], return_tensors="pt", padding=True)
+    fitted.attach()
+    try:
+        output = fitted.backbone.model(**batch)
+    finally:
+        fitted.detach()
+    np.testing.assert_allclose(output.uncertainty, fitted.predict(["a red film", "two"]).label_uncertainty, atol=1e-5)
+
+
 def test_a_head_comes_back(fitted, model_folder, tmp_path):
     fitted.save_pretrained(tmp_path / "head")
     again = UncertainClassifier.from_pretrained(model_folder, head=tmp_path / "head")

@@ -157,6 +157,18 @@ def test_a_head_comes_back_with_its_calibration_of_entities(fitted, model_folder
         UncertainClassifier.from_pretrained(tmp_path / "other", head=tmp_path / "head")
 
 
+def test_attached_every_token_has_its_own(fitted):
+    batch = fitted.backbone.tokenizer(["the film is good", "bad"], return_tensors="pt", padding=True)
+    fitted.attach()
+    try:
+        output = fitted.backbone.model(**batch)
+    finally:
+        fitted.detach()
+    assert output.uncertainty.shape == output.error_probability.shape == output.logits.shape[:2]
+    said = fitted.predict(["the film is good"]).words
+    np.testing.assert_allclose(output.uncertainty[0, 1:5].numpy(), said.uncertainty, atol=1e-5)
+
+
 def test_groups_that_no_fold_can_split_are_refused(tagger):
     data = sentences(tagger, 1, 4)
     with pytest.raises(DataError, match="does not have: B-Y"):

@@ -403,6 +403,8 @@ class UncertainClassifier:
     def attach(self) -> UncertainClassifier:
         """From now on ``model(**inputs)`` carries ``.uncertainty`` ``[N]`` too, and ``.error_probability`` after a fit.
 
+        A model that labels words has them for every token ``[N, T]``, one with many labels for each ``[N, L]``.
+
         Both are plain attributes of the output, no keys of it: ``Trainer.predict`` and whatever else walks over the
         output's items sees what it always saw. Right under concurrent callers. ``return_dict=False`` is refused
         while attached, since a tuple has no place for it. The logits are those of the model by itself. It stays
@@ -422,10 +424,13 @@ class UncertainClassifier:
     def _annotate(self, output: Any) -> None:
         head = self._head_in_use(weights=False)
         with torch.no_grad():
-            hidden, logits = output.hidden, output.logits.detach()
+            answers = output.hidden.shape[:-1]  # texts, or texts and tokens
+            hidden, logits = output.hidden.flatten(0, -2), output.logits.detach().flatten(0, -2)
             if head.error_model is not None:
-                output.error_probability = head.error_probability(hidden, logits)
-            output.uncertainty = output.error_probability if head.calibrated else head(hidden, logits)
+                output.error_probability = head.error_probability(hidden, logits).unflatten(0, answers)
+            output.uncertainty = (
+                output.error_probability if head.calibrated else head(hidden, logits).unflatten(0, answers)
+            )
 
     def _probe(self) -> dict[str, torch.Tensor]:
         """A few rows of token ids, and what the model says of them."""
