@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from aligned_entropy import (
     DataError,
     FitConfig,
+    HeadMismatchError,
     NotApplicableError,
     NotFittedError,
     UncertainClassifier,
@@ -139,6 +140,20 @@ def test_a_head_comes_back(fitted, model_folder, tmp_path):
     np.testing.assert_array_equal(one.label_uncertainty, other.label_uncertainty)
     np.testing.assert_array_equal(one.uncertainty, other.uncertainty)
     assert other.fitted
+
+
+def test_a_head_for_one_label_does_not_fit_the_same_module_for_many(tmp_path):
+    for name, problem in (("one", None), ("many", "multi_label_classification")):
+        tiny.model("Bert", problem_type=problem).save_pretrained(tmp_path / name)
+        tiny.tokenizer().save_pretrained(tmp_path / name)
+    one = UncertainClassifier.from_pretrained(tmp_path / "one")
+    rng = np.random.default_rng(0)
+    words = [" ".join(rng.choice(tiny.WORDS, 5)) for _ in range(120)]
+    classes = np.where(rng.random(120) < 0.3, rng.integers(0, 3, 120), one.predict(words).classes)
+    one.fit({"text": words, "label": classes.tolist()}, config=FitConfig(folds=3, betas=()))
+    one.save_pretrained(tmp_path / "head")
+    with pytest.raises(HeadMismatchError, match="is a AlignedEntropyHead, and this model needs a MultiLabelHead"):
+        UncertainClassifier.from_pretrained(tmp_path / "many", head=tmp_path / "head")
 
 
 def test_what_is_for_one_label_is_refused(fitted):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,27 +10,25 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
-from ..backbones import TASKS, Backbone, LabelWordBackbone, task_of
-from ..backbones.capture import base_model
+from ..backbones import TASKS, LabelWordBackbone, task_of
 from ..backbones.loading import load_model, load_tokenizer
 from ..data import LabeledTexts, TaggedTexts, labeled_texts, load_data
 from ..entities import Wholes
-from ..errors import DataError, HeadMismatchError, NotApplicableError, NotFittedError
+from ..errors import DataError, NotApplicableError
 from ..evaluation import HEAD, SIMPLE, Contender, FittedHead, default_scores, evaluate, fit_scores
 from ..features import Features
 from ..fit import FitConfig, FitResult, fit_head
-from ..head import AlignedEntropyHead
-from ..hub import SavedHead, check_probe, load_head, plain_probe, push_head, read_config, resolve_head, save_head
+from ..hub import SavedHead, read_config, resolve_head
 from ..maps import Maps
 from ..predictions import Predictions
 from ..scores import arrays_of
+from .heads import WithHead, check_class
 
 Progress = Callable[[int], object]
 
 
-class UncertainClassifier:
+class UncertainClassifier(WithHead):
     """A text classifier with an uncertainty head. The classifier's weights and answers are never changed.
 
     A fitted head belongs to the classification module and the adapters that were in use when it was made. Where others
@@ -50,11 +47,6 @@ class UncertainClassifier:
 
     task: ClassVar[str] = "text-classification"
     config_class: ClassVar[Any] = FitConfig
-
-    def __init__(self, backbone: Backbone, head: SavedHead | None = None) -> None:
-        self.backbone = backbone
-        self._untrained = None if head else SavedHead(self._new_head())
-        self._place(head or self._untrained)
 
     @classmethod
     def from_pretrained(
@@ -117,7 +109,7 @@ class UncertainClassifier:
         kinds: list[type[UncertainClassifier]] = [UncertainClassifier, *UncertainClassifier.__subclasses__()]
         own = next(kind for kind in kinds if kind.task == task)
         model = load_model(name, TASKS[task].auto_class, device=device, dtype=dtype)
-        _check_class(known, model)
+        check_class(known, model)
         backbone = TASKS[task](
             model,
             load_tokenizer(name),
@@ -128,62 +120,9 @@ class UncertainClassifier:
         return own(backbone) if folder is None else own(backbone).load_head(folder)
 
     @property
-    def head(self) -> AlignedEntropyHead:
-        """The head in use."""
-        return self.saved.head
-
-    @property
     def label_names(self) -> list[str]:
         """Names of the classes, in the order of the logits."""
         return self.backbone.label_names
-
-    def load_head(self, folder: str | Path) -> UncertainClassifier:
-        """Use a saved head, after checking that this model is the one it was fitted for; returns itself.
-
-        Raises:
-            HeadMismatchError: it is not.
-        """
-        folder = resolve_head(folder)
-        known = read_config(folder)["backbone"]
-        _check_class(known, self.backbone.model)
-        if known.get("prompt") != self.backbone.facts.get("prompt"):
-            raise HeadMismatchError(
-                f"the head in {folder} was fitted for the prompt {known.get('prompt')}, and this is "
-                f"{self.backbone.facts.get('prompt')}: use the same labels, template and examples, or fit another head."
-            )
-        saved = load_head(folder, self.backbone.classifier)
-        if saved.probe:
-            hidden, logits = self._run_probe(saved.probe["input_ids"])
-            check_probe(saved, hidden, logits, self.backbone.name or "this model")
-        self._place(saved)
-        return self
-
-    def _new_head(self) -> AlignedEntropyHead:
-        """An untrained one."""
-        return AlignedEntropyHead(self.backbone.classifier)
-
-    def _place(self, saved: Any) -> None:
-        saved.head.to(self.backbone.device).eval()
-        self.saved: SavedHead = saved
-        self._made_for, self._copied = self.backbone.in_use, self.backbone.classifier
-
-    def _head_in_use(self, weights: bool = True) -> AlignedEntropyHead:
-        """The head, where the model is still what it was made for; an untrained one is made anew.
-
-        Args:
-            weights: those of the classification module are looked at too.
-        """
-        in_use = self.backbone.in_use
-        if self.saved is self._untrained:
-            if weights or in_use != self._made_for:
-                self.head.classifier, self._made_for = self.backbone.classifier, in_use
-        elif in_use != self._made_for or (weights and _moved(self._copied, self.backbone.classifier)):
-            raise HeadMismatchError(
-                f"the classification module {self.backbone.capture.name!r} or the adapters that "
-                f"{self.backbone.name or 'this model'} uses are no longer those that the head was made for: make a new "
-                "UncertainClassifier, with a head of its own, or put back what was in use."
-            )
-        return self.head
 
     def predict(self, texts: Any, progress: Progress = lambda done: None) -> Any:
         """Answers with their uncertainty: :class:`aligned_entropy.Predictions`.
@@ -378,88 +317,3 @@ class UncertainClassifier:
     def labelled(self, data: Any, **columns: Any) -> LabeledTexts | TaggedTexts:
         """Labelled texts with the labels of the model; arguments and errors as for :meth:`fit`."""
         return data if isinstance(data, LabeledTexts) else labeled_texts(load_data(data), self.label_names, **columns)
-
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Save the fitted head: ``config.json``, ``head.safetensors`` and a model card.
-
-        Raises:
-            NotFittedError: there is nothing to save yet.
-        """
-        if self.head.error_model is None:
-            raise NotFittedError("the head is untrained, there is nothing to save: call fit() first.")
-        save_head(self.saved, folder)
-
-    def push_to_hub(self, repo_id: str, *, private: bool | None = None, token: str | None = None) -> str:
-        """Upload the fitted head to a model repository of the Hugging Face Hub; returns its address.
-
-        Raises:
-            NotFittedError: there is nothing to upload yet.
-            huggingface_hub.errors.HfHubHTTPError: the hub refused; no token, no right to write there.
-        """
-        with tempfile.TemporaryDirectory() as folder:
-            self.save_pretrained(folder)
-            return push_head(folder, repo_id, private=private, token=token)
-
-    def attach(self) -> UncertainClassifier:
-        """From now on ``model(**inputs)`` carries ``.uncertainty`` ``[N]`` too, and ``.error_probability`` after a fit.
-
-        A model that labels words has them for every token ``[N, T]``, one with many labels for each ``[N, L]``.
-
-        Both are plain attributes of the output, no keys of it: ``Trainer.predict`` and whatever else walks over the
-        output's items sees what it always saw. Right under concurrent callers. ``return_dict=False`` is refused
-        while attached, since a tuple has no place for it. The logits are those of the model by itself. It stays
-        attached, and alive, until :meth:`detach`. Returns itself.
-
-        A call raises ``HeadMismatchError`` when the active adapter or classification module has changed since the head
-        was fitted; weights that were changed in place are not looked at here, but the next :meth:`predict` does.
-        """
-        self._head_in_use()
-        self.backbone.capture.listen(self._annotate)
-        return self
-
-    def detach(self) -> None:
-        """The model's output is as it was before :meth:`attach`."""
-        self.backbone.capture.ignore()
-
-    def _annotate(self, output: Any) -> None:
-        head = self._head_in_use(weights=False)
-        with torch.no_grad():
-            answers = output.hidden.shape[:-1]  # texts, or texts and tokens
-            hidden, logits = output.hidden.flatten(0, -2), output.logits.detach().flatten(0, -2)
-            if head.error_model is not None:
-                output.error_probability = head.error_probability(hidden, logits).unflatten(0, answers)
-            output.uncertainty = (
-                output.error_probability if head.calibrated else head(hidden, logits).unflatten(0, answers)
-            )
-
-    def _probe(self) -> dict[str, torch.Tensor]:
-        """A few rows of token ids, and what the model says of them."""
-        special = set(self.backbone.tokenizer.all_special_ids)
-        ordinary = [i for i in range(min(len(self.backbone.tokenizer), self.backbone.vocabulary)) if i not in special]
-        input_ids = plain_probe(ordinary)
-        hidden, logits = self._run_probe(input_ids)
-        return {"input_ids": input_ids, "hidden": hidden, "logits": logits}
-
-    def _run_probe(self, input_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        self.backbone.model.eval()
-        hidden, logits = self.backbone.forward(input_ids=input_ids, attention_mask=torch.ones_like(input_ids))
-        return hidden.cpu(), logits.cpu()
-
-
-def _check_class(known: dict[str, Any], model: nn.Module) -> None:
-    """Raise where a head was fitted for a model of another class; ``known`` is what it records of its model."""
-    own = type(base_model(model)).__name__
-    if known.get("model class", own) != own:
-        raise HeadMismatchError(
-            f"the head was fitted for a {known['model class']} ({known.get('name') or 'unnamed'}), this model is a "
-            f"{own}: load the model that the head belongs to, or fit a head for this one."
-        )
-
-
-def _moved(then: nn.Module, now: nn.Module) -> bool:
-    """Whether weights differ by more than half precision, or merging an adapter and taking it out again, makes them."""
-    before, after = then.state_dict(), now.state_dict()
-    if {name: value.shape for name, value in before.items()} != {name: value.shape for name, value in after.items()}:
-        return True
-    moved = [(after[name].cpu() - value.cpu()).norm() > 0.01 * value.norm().cpu() for name, value in before.items()]
-    return any(map(bool, moved))

@@ -1,0 +1,177 @@
+"""A classifier with a head on it: which head is in use, whether it still fits, saving, and the model's own output."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import nn
+
+from ..backbones import Backbone
+from ..backbones.capture import base_model
+from ..errors import HeadMismatchError, NotFittedError
+from ..head import AlignedEntropyHead
+from ..hub import SavedHead, check_probe, load_head, plain_probe, push_head, read_config, resolve_head, save_head
+
+
+class WithHead:
+    """A backbone and the head on it, which belongs to what of the model was in use when it was made.
+
+    Args:
+        backbone: the classifier.
+        head: a fitted head with what belongs to it; the untrained one when left out.
+
+    Attributes:
+        backbone: the classifier.
+        saved: the head in use with what is saved beside it.
+    """
+
+    def __init__(self, backbone: Backbone, head: SavedHead | None = None) -> None:
+        self.backbone = backbone
+        self._untrained = None if head else SavedHead(self._new_head())
+        self._place(head or self._untrained)
+
+    @property
+    def head(self) -> AlignedEntropyHead:
+        """The head in use."""
+        return self.saved.head
+
+    def load_head(self, folder: str | Path) -> Self:
+        """Use a saved head, after checking that this model is the one it was fitted for; returns itself.
+
+        Raises:
+            HeadMismatchError: it is not.
+        """
+        folder = resolve_head(folder)
+        known = read_config(folder)["backbone"]
+        check_class(known, self.backbone.model)
+        if known.get("prompt") != self.backbone.facts.get("prompt"):
+            raise HeadMismatchError(
+                f"the head in {folder} was fitted for the prompt {known.get('prompt')}, and this is "
+                f"{self.backbone.facts.get('prompt')}: use the same labels, template and examples, or fit another head."
+            )
+        saved = load_head(folder, self.backbone.classifier)
+        if type(saved.head) is not type(self.head):
+            raise HeadMismatchError(
+                f"the head in {folder} is a {type(saved.head).__name__}, and this model needs a "
+                f"{type(self.head).__name__}: its problem_type is {self.backbone.config.problem_type!r}."
+            )
+        if saved.probe:
+            hidden, logits = self._run_probe(saved.probe["input_ids"])
+            check_probe(saved, hidden, logits, self.backbone.name or "this model")
+        self._place(saved)
+        return self
+
+    def _new_head(self) -> AlignedEntropyHead:
+        """An untrained one."""
+        return AlignedEntropyHead(self.backbone.classifier)
+
+    def _place(self, saved: Any) -> None:
+        saved.head.to(self.backbone.device).eval()
+        self.saved: SavedHead = saved
+        self._made_for, self._copied = self.backbone.in_use, self.backbone.classifier
+
+    def _head_in_use(self, weights: bool = True) -> AlignedEntropyHead:
+        """The head, where the model is still what it was made for; an untrained one is made anew.
+
+        Args:
+            weights: those of the classification module are looked at too.
+        """
+        in_use = self.backbone.in_use
+        if self.saved is self._untrained:
+            if weights or in_use != self._made_for:
+                self.head.classifier, self._made_for = self.backbone.classifier, in_use
+        elif in_use != self._made_for or (weights and _moved(self._copied, self.backbone.classifier)):
+            raise HeadMismatchError(
+                f"the classification module {self.backbone.capture.name!r} or the adapters that "
+                f"{self.backbone.name or 'this model'} uses are no longer those that the head was made for: make a new "
+                "UncertainClassifier, with a head of its own, or put back what was in use."
+            )
+        return self.head
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Save the fitted head: ``config.json``, ``head.safetensors`` and a model card.
+
+        Raises:
+            NotFittedError: there is nothing to save yet.
+        """
+        if self.head.error_model is None:
+            raise NotFittedError("the head is untrained, there is nothing to save: call fit() first.")
+        save_head(self.saved, folder)
+
+    def push_to_hub(self, repo_id: str, *, private: bool | None = None, token: str | None = None) -> str:
+        """Upload the fitted head to a model repository of the Hugging Face Hub; returns its address.
+
+        Raises:
+            NotFittedError: there is nothing to upload yet.
+            huggingface_hub.errors.HfHubHTTPError: the hub refused; no token, no right to write there.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(folder)
+            return push_head(folder, repo_id, private=private, token=token)
+
+    def attach(self) -> Self:
+        """From now on ``model(**inputs)`` carries ``.uncertainty`` ``[N]`` too, and ``.error_probability`` after a fit.
+
+        A model that labels words has them for every token ``[N, T]``, one with many labels for each ``[N, L]``.
+
+        Both are plain attributes of the output, no keys of it: ``Trainer.predict`` and whatever else walks over the
+        output's items sees what it always saw. Right under concurrent callers. ``return_dict=False`` is refused
+        while attached, since a tuple has no place for it. The logits are those of the model by itself. It stays
+        attached, and alive, until :meth:`detach`. Returns itself.
+
+        A call raises ``HeadMismatchError`` when the active adapter or classification module has changed since the head
+        was fitted; weights that were changed in place are not looked at here, but the next :meth:`predict` does.
+        """
+        self._head_in_use()
+        self.backbone.capture.listen(self._annotate)
+        return self
+
+    def detach(self) -> None:
+        """The model's output is as it was before :meth:`attach`."""
+        self.backbone.capture.ignore()
+
+    def _annotate(self, output: Any) -> None:
+        head = self._head_in_use(weights=False)
+        with torch.no_grad():
+            answers = output.hidden.shape[:-1]  # texts, or texts and tokens
+            hidden, logits = output.hidden.flatten(0, -2), output.logits.detach().flatten(0, -2)
+            if head.error_model is not None:
+                output.error_probability = head.error_probability(hidden, logits).unflatten(0, answers)
+            output.uncertainty = (
+                output.error_probability if head.calibrated else head(hidden, logits).unflatten(0, answers)
+            )
+
+    def _probe(self) -> dict[str, torch.Tensor]:
+        """A few rows of token ids, and what the model says of them."""
+        special = set(self.backbone.tokenizer.all_special_ids)
+        ordinary = [i for i in range(min(len(self.backbone.tokenizer), self.backbone.vocabulary)) if i not in special]
+        input_ids = plain_probe(ordinary)
+        hidden, logits = self._run_probe(input_ids)
+        return {"input_ids": input_ids, "hidden": hidden, "logits": logits}
+
+    def _run_probe(self, input_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        self.backbone.model.eval()
+        hidden, logits = self.backbone.forward(input_ids=input_ids, attention_mask=torch.ones_like(input_ids))
+        return hidden.cpu(), logits.cpu()
+
+
+def check_class(known: dict[str, Any], model: nn.Module) -> None:
+    """Raise where a head was fitted for a model of another class; ``known`` is what it records of its model."""
+    own = type(base_model(model)).__name__
+    if known.get("model class", own) != own:
+        raise HeadMismatchError(
+            f"the head was fitted for a {known['model class']} ({known.get('name') or 'unnamed'}), this model is a "
+            f"{own}: load the model that the head belongs to, or fit a head for this one."
+        )
+
+
+def _moved(then: nn.Module, now: nn.Module) -> bool:
+    """Whether weights differ by more than half precision, or merging an adapter and taking it out again, makes them."""
+    before, after = then.state_dict(), now.state_dict()
+    if {name: value.shape for name, value in before.items()} != {name: value.shape for name, value in after.items()}:
+        return True
+    moved = [(after[name].cpu() - value.cpu()).norm() > 0.01 * value.norm().cpu() for name, value in before.items()]
+    return any(map(bool, moved))
