@@ -20,6 +20,7 @@ from aligned_entropy.predictions import Prediction
 class Stub:
     """A classifier that answers by the length of a text, and not with a number where the text says so."""
 
+    task = "text-classification"
     label_names = ("short", "long")
     backbone = SimpleNamespace(fingerprint="stub")
     head = SimpleNamespace(error_model=None, state_dict=dict)
