@@ -127,7 +127,7 @@ def load_model(name: str | Path, auto_class: str, *, device: str | None = None, 
     if missing:
         raise UnsupportedModelError(
             f"{name} holds no trained classifier ({_some(missing)} would be random numbers): "
-            "train one first, for example with `alien train`, or name one that is trained. A language model can be asked "
+            "train one first, for example with `alien train`, or name one that is trained. A language model can answer "
             "by label words: give labels and a template."
         )
     return model.to(device)
