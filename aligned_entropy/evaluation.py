@@ -71,12 +71,15 @@ class Values:
     maps: Maps | None = None
     held_out: NDArray[np.float64] | None = None
 
-    def measure(self, errors: NDArray[np.float64], resamples: int, seed: int) -> dict[str, Interval]:
-        """Every measure of it, given where the answers are wrong ``[N]``."""
+    def measure(
+        self, errors: NDArray[np.float64], resamples: int, seed: int, clusters: NDArray[np.int64] | None = None
+    ) -> dict[str, Interval]:
+        """Every measure of it, given where the answers are wrong ``[N]``; clusters of them are drawn together."""
         measures: dict[str, Measure] = RANKING | (CALIBRATION if self.unit else {})
-        found = bootstrap(measures, errors, self.uncertainty, resamples=resamples, seed=seed)
+        drawn: dict[str, Any] = {"resamples": resamples, "seed": seed, "clusters": clusters}
+        found = bootstrap(measures, errors, self.uncertainty, **drawn)
         for kind, mapped in ({} if self.maps is None else self.maps.probabilities(self.uncertainty)).items():
-            own = bootstrap({"ece": CALIBRATION["ece"]}, errors, mapped, resamples=resamples, seed=seed)
+            own = bootstrap({"ece": CALIBRATION["ece"]}, errors, mapped, **drawn)
             found[f"ece_{kind}"] = own["ece"]
         return found
 
@@ -241,7 +244,9 @@ def evaluate(
     """
     values, missing = values_of(contenders, features)
     skipped = {**(skipped or {}), **missing}
-    return compare(features.errors, values, skipped=skipped, resamples=resamples, seed=seed, what=what)
+    return compare(
+        features.errors, values, skipped=skipped, resamples=resamples, seed=seed, what=what, clusters=features.groups
+    )
 
 
 def values_of(contenders: Mapping[str, Contender], features: Features) -> tuple[dict[str, Values], dict[str, str]]:
@@ -263,9 +268,13 @@ def compare(
     resamples: int = 1000,
     seed: int = 0,
     what: str = "texts",
+    clusters: NDArray[np.int64] | None = None,
 ) -> Evaluation:
-    """Measure what scores say of answers, given where these are wrong ``[N]``; the rest as for :func:`evaluate`."""
-    table = {name: own.measure(errors, resamples, seed) for name, own in values.items()}
+    """Measure what scores say of answers, given where these are wrong ``[N]``; the rest as for :func:`evaluate`.
+
+    Answers of a cluster ``[N]``, such as the words of a sentence, belong together: intervals and tests know that.
+    """
+    table = {name: own.measure(errors, resamples, seed, clusters) for name, own in values.items()}
     order = sorted(table, key=lambda name: -np.nan_to_num(table[name]["roc_auc"].value))
     right = int((1 - errors).sum())
     return Evaluation(
@@ -273,18 +282,21 @@ def compare(
         {name: table[name] for name in order},
         errors,
         {name: values[name].uncertainty for name in order},
-        _against_the_best(errors, [values[name].uncertainty for name in order], order),
+        _against_the_best(errors, [values[name].uncertainty for name in order], order, clusters),
         dict(skipped),
         what,
     )
 
 
 def _against_the_best(
-    errors: NDArray[np.float64], values: list[NDArray[np.float64]], names: list[str]
+    errors: NDArray[np.float64],
+    values: list[NDArray[np.float64]],
+    names: list[str],
+    clusters: NDArray[np.int64] | None,
 ) -> dict[str, float]:
     if not names or not 0 < errors.sum() < len(errors):
         return dict.fromkeys(names, 1.0)
-    p = [two_sided_p(*paired_auc(errors, values[0], other)) for other in values[1:]]
+    p = [two_sided_p(*paired_auc(errors, values[0], other, clusters)) for other in values[1:]]
     return dict(zip(names, [1.0, *holm(p).tolist()], strict=True))
 
 

@@ -32,10 +32,21 @@ def finite(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
-def resampled_counts(errors: ArrayLike, resamples: int, seed: int) -> Iterator[NDArray[np.int64]]:
-    """How often every row ``[N]`` stands in a bootstrap sample that keeps the number of wrong and of right answers."""
+def resampled_counts(
+    errors: ArrayLike, resamples: int, seed: int, clusters: NDArray[np.int64] | None = None
+) -> Iterator[NDArray[np.int64]]:
+    """How often every row ``[N]`` stands in a bootstrap sample.
+
+    A sample keeps the number of wrong and of right answers; where rows come in clusters ``[N]``, such as the words of a
+    sentence, it is one of whole clusters, and these numbers vary.
+    """
     e = np.asarray(errors)
     rng = np.random.default_rng(seed)
+    if clusters is not None:
+        names, place = np.unique(clusters, return_inverse=True)
+        for _ in range(resamples):
+            yield np.bincount(rng.integers(0, len(names), len(names)), minlength=len(names))[place]
+        return
     strata = [rows for rows in (np.flatnonzero(e == kind) for kind in (0, 1)) if len(rows)]
     for _ in range(resamples):
         drawn = np.concatenate([rng.choice(rows, len(rows)) for rows in strata])
@@ -49,6 +60,7 @@ def bootstrap(
     *,
     resamples: int = 1000,
     seed: int = 0,
+    clusters: NDArray[np.int64] | None = None,
 ) -> dict[str, Interval]:
     """Measures with their percentile bootstrap intervals (95 %), stratified by error; one sort serves all.
 
@@ -58,11 +70,12 @@ def bootstrap(
         uncertainty: ``[N]``.
         resamples: bootstrap samples.
         seed: of the samples; two scores measured with one seed see the same rows.
+        clusters: of rows that belong together, ``[N]``; see :func:`resampled_counts`.
     """
     sample = Sample.of(errors, uncertainty)
     values = {name: measure.of(sample) for name, measure in measures.items()}
     drawn: dict[str, list[float]] = {name: [] for name in measures}
-    for counts in resampled_counts(errors, resamples, seed):
+    for counts in resampled_counts(errors, resamples, seed, clusters):
         again = sample.weighted(counts)
         for name, measure in measures.items():
             drawn[name].append(measure.of(again))

@@ -493,3 +493,21 @@ def test_averaging_weights_repeat_with_their_seed() -> None:
     assert first.sum() == pytest.approx(1)
     np.testing.assert_array_equal(first, averaging_weights(rows, seed=1))
     assert not np.array_equal(first, averaging_weights(rows, seed=2))
+
+
+def test_a_sample_of_clusters_takes_them_whole_and_its_intervals_are_wider():
+    """Rows that are copies of each other know no more than one of them."""
+    rng = np.random.default_rng(0)
+    errors, values = (rng.random(200) < 0.3).astype(float), rng.random(200)
+    clusters = np.repeat(np.arange(200), 10)
+    many = np.repeat(errors, 10), np.repeat(values, 10)
+    for counts in resampled_counts(many[0], 5, 0, clusters):
+        assert counts.sum() == 2000
+        assert (counts.reshape(200, 10) == counts[::10, None]).all()
+    width = {}
+    for name, of in (("one", None), ("clusters", clusters)):
+        found = bootstrap({"roc_auc": roc_auc}, *many, resamples=300, clusters=of)["roc_auc"]
+        width[name] = found.high - found.low
+    single = bootstrap({"roc_auc": roc_auc}, errors, values, resamples=300)["roc_auc"]
+    assert width["clusters"] == pytest.approx(single.high - single.low, rel=0.15)
+    assert width["one"] < 0.5 * width["clusters"]

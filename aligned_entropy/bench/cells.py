@@ -111,7 +111,7 @@ def _measured(cell: Cell, runs: Path) -> dict[str, Any]:
     name, how = cell.aggregated
     fit = _fitted_once(replace(cell, study="scores", score=name), runs) if how else _fitted(cell, runs)
     said, test = fit.values, fit.test
-    errors, rivals = test.errors, {rival: SCORES[rival]().score(test) for rival in COMPARED}
+    errors, clusters, rivals = test.errors, test.groups, {rival: SCORES[rival]().score(test) for rival in COMPARED}
     began = time.perf_counter()
     if how:
         classifier = _classifier(cell, runs)
@@ -121,9 +121,9 @@ def _measured(cell: Cell, runs: Path) -> dict[str, Any]:
         found = over_wholes({name: said}, wholes, known, [how])
         if cell.score not in found:
             raise NotApplicableError(f"{name} is no probability, there is no {how} of it.")
-        said, errors = fit.wholes.get(cell.score, found[cell.score]), wholes.errors
+        said, errors, clusters = fit.wholes.get(cell.score, found[cell.score]), wholes.errors, None
         rivals = {rival: wholes.aggregate(values, how) for rival, values in rivals.items()}
-    values, measures = said.uncertainty, said.measure(errors, RESAMPLES, cell.seed)
+    values, measures = said.uncertainty, said.measure(errors, RESAMPLES, cell.seed, clusters)
     sample = Sample.of(errors, values)
     points = np.unique(np.linspace(1, sample.size, CURVE).round().astype(int))
     return {
@@ -132,7 +132,7 @@ def _measured(cell: Cell, runs: Path) -> dict[str, Any]:
         "accuracy": share_interval(int((1 - errors).sum()), len(errors)).to_dict(),
         "measures": {measure: interval.to_dict() for measure, interval in measures.items()},
         "validation": {"roc_auc": finite(fit.validation)},
-        "against": {rival: _against(errors, values, other) for rival, other in rivals.items()},
+        "against": {rival: _against(errors, values, other, clusters) for rival, other in rivals.items()},
         "risk_coverage": [(points / sample.size).round(5).tolist(), sample.risks[points - 1].round(5).tolist()],
         "reliability": _reliability(said, errors),
         "chosen": fit.chosen,
@@ -191,8 +191,8 @@ def _fitted_multi_label(
     return _Fit(values, known, rows, validation, result.summary.chosen.name, seconds, wholes)
 
 
-def _against(errors: Any, values: Any, other: Any) -> dict[str, float | None]:
-    difference, deviation = paired_auc(errors, values, other)
+def _against(errors: Any, values: Any, other: Any, clusters: Any) -> dict[str, float | None]:
+    difference, deviation = paired_auc(errors, values, other, clusters)
     return {"roc_auc": finite(difference), "deviation": finite(deviation)}
 
 

@@ -99,7 +99,10 @@ class UncertainMultiLabelClassifier(UncertainClassifier):
         if HEAD in values:
             own = f"{HEAD}, {AGGREGATION}"
             said[own] = replace(said[own], uncertainty=texts.astype(np.float64), maps=self.saved.wholes.get("texts"))
-        single = compare(rows.errors, values, skipped=skipped | missing, resamples=resamples, what="answers")
+        skipped |= missing
+        single = compare(
+            rows.errors, values, skipped=skipped, resamples=resamples, what="answers", clusters=rows.groups
+        )
         whole = compare(wholes.errors, said, skipped={}, resamples=resamples)
         return PartsEvaluation(single, {"texts": whole}, {"texts": AGGREGATION})
 

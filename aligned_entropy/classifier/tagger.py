@@ -82,7 +82,9 @@ class UncertainTagger(UncertainClassifier):
         contenders, skipped = self._contenders(scores, train, calibration)
         values, missing = values_of(contenders, features)
         skipped |= missing
-        words = compare(features.errors, values, skipped=skipped, resamples=resamples, what="words")
+        words = compare(
+            features.errors, values, skipped=skipped, resamples=resamples, what="words", clusters=features.groups
+        )
         predicted, true = self._spans(features)
         known = {} if calibration is None else self.wholes(calibration)
         found = {}
