@@ -96,7 +96,7 @@ def calibration_set(
             f"{head.classes} classes: check that the labels are in the model's order.",
             stacklevel=3,
         )
-    groups = _groups(groups, len(errors), folds)
+    groups = _groups(groups, errors.numpy(), folds)
     fold = torch.from_numpy(stratified_folds(errors.numpy(), folds, seed, groups))
     return CalibrationSet(hidden, logits, labels, predicted, errors, fold, groups)
 
@@ -154,15 +154,20 @@ def _labels(values: Any, count: int, classes: int) -> Tensor:
     return labels
 
 
-def _groups(values: Any, count: int, folds: int) -> NDArray[np.int64] | None:
+def _groups(values: Any, errors: NDArray[np.float32], folds: int) -> NDArray[np.int64] | None:
     if values is None:
         return None
     groups = checked_tensor("groups", values).numpy()
-    if groups.shape != (count,):
-        raise CalibrationError(f"groups must be [{count}], one for every hidden vector, not {list(groups.shape)}.")
-    found = len(np.unique(groups))
-    if found < 2 * folds:
-        raise CalibrationError(f"{found} groups are too few for {folds} folds; at least {2 * folds} are needed.")
+    if groups.shape != errors.shape:
+        raise CalibrationError(
+            f"groups must be [{len(errors)}], one for every hidden vector, not {list(groups.shape)}."
+        )
+    for kind, what in ((1, "an error"), (0, "a right answer")):
+        found = len(np.unique(groups[errors == kind]))
+        if found < 2 * folds:
+            raise CalibrationError(
+                f"{found} groups, such as sentences, hold {what}; for {folds} folds at least {2 * folds} are needed."
+            )
     return groups
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from .errors import NotApplicableError
 
 OUTSIDE = "O"
+PREFIXES, UNTYPED = set("BIESLU"), "_"  # prefixes alone are of entities that are all of one kind
 BEGIN, END = "BSU", "ESLU"  # prefixes of a first and of a last word, in IOB2, IOBES and BILOU
 AGGREGATIONS = ("max", "mean", "first", "product")
 
@@ -30,14 +31,15 @@ class Span:
 def spans(tags: Sequence[str], starts: Sequence[int] | NDArray[np.int64]) -> list[Span]:
     """Entities of tagged words, read as conlleval does.
 
-    ``B-`` begins an entity, ``I-`` goes on with one of the same type and otherwise begins one as well. IOBES, BILOU and
-    tags without a prefix are read likewise.
+    ``B-`` begins an entity, ``I-`` goes on with one of the same type and otherwise begins one as well. IOBES, BILOU,
+    tags without a prefix and prefixes without a type are read likewise.
 
     Args:
         tags: of W words.
         starts: where every sentence starts, ``[S + 1]``; the last is W. No entity reaches over the end of one.
     """
-    parts = {tag: _parts(tag) for tag in set(tags)}
+    bare = set(tags) - {OUTSIDE} <= PREFIXES
+    parts = {tag: (tag, UNTYPED) if bare and tag != OUTSIDE else _parts(tag) for tag in set(tags)}
     return [span for first, end in pairwise(starts) for span in _spans(tags, parts, int(first), int(end))]
 
 
@@ -61,7 +63,7 @@ def _parts(tag: str) -> tuple[str, str]:
     prefix, dash, kind = tag.partition("-")
     if tag == OUTSIDE:
         return "", ""
-    return (prefix, kind) if dash and prefix in ("B", "I", *END) else ("I", tag)
+    return (prefix, kind) if dash and prefix in PREFIXES else ("I", tag)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .errors import CalibrationError
 from .reference import LabelReference, Reference
 from .scoring import LOG_FLOOR, log1mexp, log_entropy, log_odds, log_softmax_response
 
@@ -259,6 +260,11 @@ def stratified_folds(
     """Fold of every row, errors spread evenly, ``[N]`` in 0 … folds - 1; rows of a group ``[N]`` stay together."""
     fold = np.empty(len(errors), np.int64)
     if groups is not None:
+        found = len(np.unique(groups))
+        if found < folds:
+            raise CalibrationError(
+                f"{found} groups, such as sentences, cannot be divided into {folds} folds: use more."
+            )
         from sklearn.model_selection import StratifiedGroupKFold
 
         splits = StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(errors, errors, groups)

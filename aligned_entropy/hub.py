@@ -37,7 +37,7 @@ class SavedHead:
         backbone: facts about the model it belongs to: name, class, classification module, labels, max_length.
         fit: facts about the fit: examples, errors, what was chosen and why.
         probe: token ids ``[P, T]`` with the hidden vectors and logits that the model gave for them.
-        wholes: maps of what answers make up, by its name: ``entities`` and ``sentences`` of words.
+        wholes: maps of what answers make up, by its name: ``entities`` and ``sentences`` of words, ``texts`` of labels.
     """
 
     head: AlignedEntropyHead

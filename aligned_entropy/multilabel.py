@@ -100,7 +100,7 @@ class MultiLabelResult:
         head: the head.
         summary: what was tried, what was chosen and why.
         held_out: error probability ``[N, L]`` of the calibration texts' answers, by models not fitted on the text.
-        held_out_text: likewise of any error in a text, ``[N]``.
+        held_out_text: of any error in a text, ``[N]``, by a map of these that was not fitted on the text.
     """
 
     head: MultiLabelHead

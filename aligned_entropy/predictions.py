@@ -170,10 +170,28 @@ class MultiLabelPredictions:
             raise NotFittedError("the probability of an error is known after a fit only: call fit() first.")
         return self.uncertainty
 
+    @property
+    def label_error_probability(self) -> NDArray[np.float32]:
+        """Calibrated probability that an answer is wrong, ``[N, L]``.
+
+        Raises:
+            NotFittedError: before a fit.
+        """
+        _ = self.error_probability
+        return self.label_uncertainty
+
     def __len__(self) -> int:
         return len(self.given)
 
-    def __getitem__(self, row: int) -> MultiLabelPrediction:
+    @overload
+    def __getitem__(self, row: int) -> MultiLabelPrediction: ...
+    @overload
+    def __getitem__(self, row: slice) -> MultiLabelPredictions: ...
+    def __getitem__(self, row: int | slice) -> MultiLabelPrediction | MultiLabelPredictions:
+        if isinstance(row, slice):
+            arrays = ("given", "probabilities", "uncertainty", "label_uncertainty")
+            parts: dict[str, Any] = {name: getattr(self, name)[row] for name in arrays}
+            return replace(self, **parts)
         doubt, answers = float(self.uncertainty[row]), self.label_uncertainty[row]
         said = (doubt, answers) if self.fitted else (None, None)
         names = [self.label_names[i] for i in np.flatnonzero(self.given[row])]

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .entities import Wholes, spans
+from .errors import NotFittedError
 from .maps import Maps
 from .predictions import Predictions
 
@@ -91,10 +92,17 @@ class TaggedPredictions:
     def __len__(self) -> int:
         return len(self.texts)
 
-    def __getitem__(self, row: int) -> TaggedText:
+    @overload
+    def __getitem__(self, row: int) -> TaggedText: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[TaggedText]: ...
+    def __getitem__(self, row: int | slice) -> TaggedText | list[TaggedText]:
+        if isinstance(row, slice):
+            return [self[k] for k in range(*row.indices(len(self)))]
         place = range(len(self))[row]
         first, end = int(self.starts[place]), int(self.starts[place + 1])
-        said = None if self._calibrated is None else float(self._calibrated[place])
+        calibrated = self._calibrated
+        said = None if calibrated is None else float(calibrated[place])
         entities = self._entities[place]
         doubt = float(self.uncertainty[place])
         return TaggedText(self.texts[place], entities, self.words[first:end], self.offsets[first:end], doubt, said)
@@ -111,6 +119,20 @@ class TaggedPredictions:
         wholes = Wholes.of_groups(groups, np.zeros(len(groups)))
         result[filled] = wholes.aggregate(self.words.uncertainty, self.aggregation["sentences"])
         return result
+
+    @property
+    def error_probability(self) -> NDArray[np.float64]:
+        """Calibrated probability that any tag of a text is wrong, ``[S]``.
+
+        Raises:
+            NotFittedError: before a fit, and where the calibration set had too few wrong sentences, or right ones.
+        """
+        if self._calibrated is None:
+            raise NotFittedError(
+                "there is no probability of an error in a sentence: call fit() with tagged sentences first; at least "
+                "ten of them have to be wrong, and ten right."
+            )
+        return self._calibrated
 
     @cached_property
     def _calibrated(self) -> NDArray[np.float64] | None:
@@ -132,9 +154,9 @@ class TaggedPredictions:
         return result
 
     def to_dict(self) -> dict[str, Any]:
-        """One row an entity: the number of its text, and the fields of :class:`Entity`."""
-        rows = [{"text": row} | entity.to_dict() for row, own in enumerate(self._entities) for entity in own]
-        names = ["text", *Entity.__dataclass_fields__]
+        """A row an entity: the number of its text, and the fields of :class:`Entity`."""
+        rows = [{"row": row} | entity.to_dict() for row, own in enumerate(self._entities) for entity in own]
+        names = ["row", *Entity.__dataclass_fields__]
         return {name: [row[name] for row in rows] for name in names}
 
     def to_pandas(self) -> pd.DataFrame:
@@ -147,7 +169,9 @@ class TaggedPredictions:
         """The columns of :meth:`to_dict` as an Arrow table."""
         import pyarrow as pa
 
-        return pa.table(self.to_dict())
+        whole, word, number = pa.int64(), pa.string(), pa.float64()
+        types = (whole, word, number, word, whole, whole, number, number)
+        return pa.table(self.to_dict(), pa.schema(list(zip(self.to_dict(), types, strict=True))))
 
 
 def _mapped(maps: Maps | None, doubt: NDArray[np.float64]) -> NDArray[np.float64] | None:

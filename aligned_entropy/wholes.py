@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .calibration import MINIMUM_ERRORS
 from .entities import AGGREGATIONS, EntityCounts, Wholes
 from .evaluation import Evaluation, Values, write_csv
 from .maps import Maps
@@ -43,7 +44,7 @@ def over_wholes(
 
 
 def whole_maps(held_out: NDArray[np.float64], wholes: Wholes, how: str, unit: bool) -> Maps | None:
-    """Maps of aggregated values, fitted on wholes with known errors; None where these are all alike.
+    """Maps of aggregated values, fitted on wholes with known errors; None where too few of them are wrong, or right.
 
     Args:
         held_out: of single answers ``[N]``, NaN where there is none.
@@ -53,7 +54,8 @@ def whole_maps(held_out: NDArray[np.float64], wholes: Wholes, how: str, unit: bo
     """
     values = wholes.aggregate(held_out, how)
     errors = wholes.errors[~np.isnan(values)]
-    return Maps.fit(values, wholes.errors, unit) if 0 < errors.sum() < len(errors) else None
+    enough = min(errors.sum(), len(errors) - errors.sum()) >= MINIMUM_ERRORS
+    return Maps.fit(values, wholes.errors, unit) if enough else None
 
 
 @dataclass(frozen=True)

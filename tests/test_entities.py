@@ -20,7 +20,7 @@ def flat(nested):
     return [tag for tags in nested for tag in tags], np.cumsum([0, *map(len, nested)])
 
 
-@pytest.mark.parametrize("tags", [IOB, IOBES])
+@pytest.mark.parametrize("tags", [IOB, IOBES, ["O", "B", "I"], ["O", "B", "I", "E", "S"]])
 def test_any_sequence_of_tags_is_read_as_seqeval_reads_it(tags):
     for seed in range(20):
         nested = sentences(np.random.default_rng(seed), tags)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -113,6 +114,31 @@ def test_a_fit_calibrates_answers_and_texts(fitted):
     assert len(said.to_pandas().columns) == len(said.to_arrow().column_names) == 3 + 2 * 3
 
 
+def test_what_is_not_finite_is_not_said(fitted):
+    features = fitted.features(texts(20, 2))
+    logits = features.logits.copy()
+    logits[3, 1] = np.nan
+    found = fitted.predict_features(replace(features, logits=logits))
+    assert np.isnan(found.label_uncertainty[3]).all()  # each answer looks at the others
+    assert np.isfinite(np.delete(found.label_uncertainty, 3, 0)).all()
+    assert np.flatnonzero(np.isnan(found.uncertainty)).tolist() == [3]
+
+
+def test_a_model_saved_without_its_problem_type_is_told_its_task(tmp_path):
+    tiny.model("Bert").save_pretrained(tmp_path)
+    tiny.tokenizer().save_pretrained(tmp_path)
+    assert type(UncertainClassifier.from_pretrained(tmp_path)) is UncertainClassifier
+    told = UncertainClassifier.from_pretrained(tmp_path, task="multi-label-classification")
+    assert type(told) is UncertainMultiLabelClassifier
+    assert told.predict(["a red film", "b", "c"])[1:].given.shape == (2, 3)
+
+
+def test_labels_of_another_order_or_shape_are_refused(fitted):
+    data = multilabel_texts(load_data(texts(20, 2)), NAMES[::-1])
+    with pytest.raises(DataError, match="are not the model's, colour, number, praise of 2"):
+        fitted.evaluate(data)
+
+
 def test_other_scores_are_fitted_on_the_answers(fitted):
     found = fitted.evaluate(
         texts(200, 2), calibration=texts(300, 1), train=texts(100, 0),
@@ -168,7 +194,7 @@ def test_what_is_for_one_label_is_refused(fitted):
     [
         ([["colour"], "number"], {}, r"row 0 of column 'labels' is a str, not a list"),
         ([["colour"], ["taste"]], {"label_names": NAMES}, "No class for taste"),
-        ([["colour"], [None]], {}, "has no label"),
+        ([["colour"], [None]], {}, "row 1 of column 'labels' holds something that is no label"),
     ],
 )
 def test_labels_that_do_not_fit_are_named(labels, options, message):

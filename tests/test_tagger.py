@@ -4,14 +4,24 @@ import csv
 import json
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import tiny
 from typer.testing import CliRunner
 
-from aligned_entropy import CalibrationError, DataError, FitConfig, HeadMismatchError, UncertainClassifier
+from aligned_entropy import (
+    CalibrationError,
+    DataError,
+    FitConfig,
+    HeadMismatchError,
+    NotFittedError,
+    UncertainClassifier,
+    UnsupportedModelError,
+)
 from aligned_entropy.classifier import UncertainTagger
+from aligned_entropy.classifier.tagger import WORD
 from aligned_entropy.cli.app import app
-from aligned_entropy.data import Words
+from aligned_entropy.data import Words, load_data, tagged_texts
 from aligned_entropy.entities import AGGREGATIONS
 from aligned_entropy.evaluation import HEAD
 
@@ -103,13 +113,61 @@ def test_words_may_be_given_and_nothing_has_no_entities(fitted):
     assert found[0].offsets.tolist() == [[0, 3], [4, 8], [9, 11]]
     for row in range(2, 5):
         assert (found[row].entities, found[row].uncertainty, len(found[row].words)) == ([], 0.0, 0)
-    assert found.to_pandas()["text"].tolist() == [row for row in range(5) for _ in found[row].entities]
+    assert found.to_pandas()["row"].tolist() == [row for row in range(5) for _ in found[row].entities]
     assert found.to_arrow().num_rows == len(found.to_pandas())
     assert len(fitted.predict([])) == 0
     with pytest.raises(DataError, match="text 1 is a int, not a string or a list of words: 3"):
         fitted.predict(["a", 3])
     with pytest.raises(DataError, match=r"text 0 is a list, not a string or a list of words: \['a', None\]"):
         fitted.predict([["a", None]])
+
+
+def test_answers_can_be_sliced_and_tables_of_batches_joined(tagger, fitted):
+    texts = ["the film is good", "", "one two"]
+    found = fitted.predict(texts)
+    assert [row.text for row in found[1:]] == texts[1:]
+    assert found[-1].text == "one two"
+    assert found.error_probability.tolist() == [row.error_probability for row in found]
+    joined = pa.concat_tables([fitted.predict([""]).to_arrow(), found.to_arrow()])
+    assert joined.num_rows == len(found.to_pandas())
+    with pytest.raises(NotFittedError, match="no probability of an error in a sentence"):
+        _ = tagger.predict(texts).error_probability
+
+
+def test_letters_keep_their_marks_and_clitics_are_words():
+    def words(text):
+        return WORD.findall(text)
+
+    assert words("नमस्ते दुनिया!") == ["नमस्ते", "दुनिया", "!"]
+    assert words("cafe\u0301") == ["cafe\u0301"]
+    assert words("Germany's O'Brien don't (see https://x.org/a).") == [
+        "Germany", "'s", "O'Brien", "don", "'t", "(", "see", "https://x.org/a", ")", ".",
+    ]  # fmt: skip
+    assert words("U.S.A. e.g. 1,234.5 and/or @you #tag x_1") == [
+        "U.S.A.", "e.g.", "1,234.5", "and/or", "@you", "#tag", "x_1",
+    ]  # fmt: skip
+
+
+def test_tags_in_another_order_are_refused(tagger):
+    data = tagged_texts(load_data(sentences(tagger, 1)), TAGS[::-1])
+    with pytest.raises(DataError, match=r"labels I-X, B-X, O of 1 dimension.* are not the model's, O, B-X, I-X"):
+        tagger.evaluate(data)
+
+
+def test_the_class_the_task_and_the_backbone_belong_together(tagger, model_folder, tmp_path):
+    tiny.model("Bert").save_pretrained(tmp_path)
+    tiny.tokenizer().save_pretrained(tmp_path)
+    assert type(UncertainTagger.from_pretrained(model_folder)) is UncertainTagger
+    with pytest.raises(UnsupportedModelError, match="a UncertainTagger is for token-classification, and this"):
+        UncertainTagger.from_pretrained(tmp_path)
+    with pytest.raises(UnsupportedModelError, match="needs a Backbone, not a TokenBackbone"):
+        UncertainClassifier(tagger.backbone)
+    with pytest.raises(DataError, match="task='token-classification' has no place"):
+        UncertainClassifier.from_pretrained(
+            tmp_path, task="token-classification", labels={"a": "b", "c": "d"}, template="{text} x"
+        )
+    with pytest.raises(DataError, match="chat without labels"):
+        UncertainClassifier.from_pretrained(tmp_path, chat=True)
 
 
 def test_a_fit_holds_whole_sentences_out_and_calibrates_entities(fitted):
@@ -174,7 +232,7 @@ def test_groups_that_no_fold_can_split_are_refused(tagger):
     with pytest.raises(DataError, match="does not have: B-Y"):
         tagger.fit({"tokens": [["a"]], "tags": [["B-Y"]]})
     long = {name: [[item for part in rows * 9 for item in part]] for name, rows in data.items()}
-    with pytest.raises(CalibrationError, match="1 groups are too few for 5 folds; at least 10"):
+    with pytest.raises(CalibrationError, match="1 groups, such as sentences, hold an error; for 5 folds at least 10"):
         UncertainTagger(tagger.backbone).fit(long)
 
 
@@ -200,6 +258,9 @@ def test_from_the_command_line(tagger, model_folder, tmp_path):
     assert len(answers) == 150
     assert list(answers[0]) == ["tokens", "tags", "entities", "uncertainty", "error_probability", "error"]
     assert all(entity["entity_group"] == "X" for answer in answers for entity in answer["entities"])
+    (tmp_path / "odd.csv").write_text('id,tokens\n1,"[""a"", ""film""]"\n')
+    run("predict", model_folder, tmp_path / "odd.csv", "-o", tmp_path / "odd.jsonl")
+    assert "the words are a string, not a list" in (tmp_path / "odd.jsonl").read_text()
     (tmp_path / "in.csv").write_text('id,text\n1,the film is good\n2,""\n')
     done = run("predict", model_folder, tmp_path / "in.csv", "-o", tmp_path / "o.csv")
     with open(tmp_path / "o.csv", newline="") as file:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from aligned_entropy import DataError
-from aligned_entropy.data import is_tagged, labeled_texts, load_data, tagged_texts
+from aligned_entropy.data import is_multi_label, is_tagged, labeled_texts, load_data, tagged_texts
 from aligned_entropy.data.tags import read_conll
 
 ROWS = {"tokens": [["EU", "rejects"], [], ["Peter", "Blackburn"]], "tags": [["B-ORG", "O"], [], ["B-PER", "I-PER"]]}
@@ -105,6 +105,28 @@ def test_a_conll_file_with_tabs_keeps_odd_words_and_names_a_line_without_a_tag(t
     path.write_bytes(b"caf\xe9 O\n")
     with pytest.raises(DataError, match="could not be read as conll"):
         load_data(path)
+
+
+def test_files_that_count_their_words_are_refused_and_odd_characters_end_no_line(tmp_path):
+    path = tmp_path / "ud.conll"
+    path.write_text("# sent_id = 1\n1\tPeter\tB-PER\t-\t-\n2\tsleeps\tO\t-\t-\n")
+    with pytest.raises(DataError, match="counts the words of a sentence in its first column"):
+        load_data(path)
+    path.write_text("a\u2028b\tO\n\x85\tO\n", encoding="utf-8")
+    assert read_conll(path)["tokens"] == [["a\u2028b", "\x85"]]
+
+
+def test_a_type_that_the_model_lacks_can_be_none():
+    dropped = tagged_texts(load_data(ROWS), ["O", "B-PER", "I-PER"], label_map={"ORG": "O"})
+    assert dropped.labels.tolist() == [0, 0, 1, 2]
+
+
+def test_columns_asked_for_decide_what_data_are():
+    data = load_data({"toks": [["a"]], "tg": [["O"]], "label": [1], "genres": [["x"]]})
+    assert not is_tagged(data)
+    assert is_tagged(data, "toks", "tg")
+    assert not is_multi_label(data)
+    assert is_multi_label(data, "genres")
 
 
 def test_texts_are_not_tagged():

@@ -67,6 +67,19 @@ def test_features_are_kept_and_the_same_words_in_other_sentences_are_others():
     assert np.abs(own.features(two).hidden - first.hidden).max() > 1e-3
 
 
+@pytest.mark.parametrize("kind", ["Bert", "GPT2", "DebertaV2", "Llama"])
+def test_padding_on_the_left_moves_no_word(kind):
+    frame = "decoder" if kind in tiny.DECODERS else "encoder"
+    own = TokenBackbone(tiny.tagger(kind), tiny.tokenizer(frame, padding_side="left"))
+    alone = np.concatenate([own.extract(Words([words]))[1] for words in SENTENCES if words])
+    np.testing.assert_allclose(own.extract(Words(SENTENCES))[1], alone, atol=1e-4)
+
+
+def test_a_length_without_room_for_a_word_is_refused():
+    with pytest.raises(UnsupportedModelError, match="max_length=2 leaves no room for a word"):
+        backbone(max_length=2)
+
+
 def test_a_long_sentence_loses_no_word_and_is_read_with_what_stands_around():
     """Every window is as the model alone would read it, and a word is taken where most of its neighbours show."""
     words = [tiny.WORDS[i % len(tiny.WORDS)] for i in range(100)]
@@ -200,6 +213,8 @@ def test_words_are_one_sequence_that_remembers_its_sentences():
     assert list(words[5:].whole_sentences()) == []
     with pytest.raises(IndexError):
         words[5]
+    with pytest.raises(ValueError, match="not with a step of 2"):
+        words[::2]
 
 
 def test_groups_follow_the_rows():

@@ -346,7 +346,7 @@ class Backbone:
         A decoder is padded on the right, whatever the tokenizer says: it never looks there, while padding on the
         left moves the positions, and with learned ones the answer then depends on the batch.
         """
-        side = "right" if self.reads_last_token else None
+        side = "right" if self.reads_last_token or self.every_token else None
         batch = dict(self.tokenizer.pad(encoded, return_tensors="pt", padding_side=side))
         if "attention_mask" in batch:  # the model looks for its own padding token, which may be another one
             batch["input_ids"] = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, self.pad_token_id)

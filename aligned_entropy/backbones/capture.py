@@ -52,8 +52,7 @@ def find_classification_module(
     if problem == "regression" or (problem == MULTI_LABEL) != multi_label or classes < 2 - multi_label:
         raise UnsupportedModelError(
             f"{kind} is configured for problem_type={problem!r} with {classes} label(s); a classifier {needed} is "
-            "needed: load it by UncertainClassifier.from_pretrained, which looks at that, or set problem_type in its "
-            "config.json if that is wrong."
+            "needed here: UncertainClassifier.from_pretrained(…, task=…) takes either kind."
         )
     for candidate in [name] if name else MODULE_NAMES:
         try:

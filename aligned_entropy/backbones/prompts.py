@@ -143,7 +143,8 @@ class LabelPrompts:
         return "" if self.chat or prompt[-1:].isspace() or word[:1].isspace() else " "
 
     def _example(self, example: tuple[str, str]) -> tuple[str, str]:
-        if isinstance(example, str) or len(example) != 2 or not isinstance(example[0], str):
+        pair = isinstance(example, (list, tuple)) and len(example) == 2
+        if not pair or not isinstance(example[0], str):
             raise DataError(f"the example {example!r:.80} is no pair of a text and the name of its class.")
         text, name = example
         if name not in self.names:
@@ -195,9 +196,14 @@ class LabelPrompts:
 
 
 def _words(labels: Labels) -> list[list[str]]:
+    if not isinstance(labels, Mapping):
+        raise DataError(
+            f"labels is a {type(labels).__name__}, {labels!r:.80}: a mapping is needed, of every class to its word or "
+            "words."
+        )
     if len(labels) < 2:
         raise DataError(f"labels names {len(labels)} class(es), {list(labels)}: there have to be two at least.")
-    found = [[words] if isinstance(words, str) else list(words) for words in labels.values()]
+    found: list[list[Any]] = [list(words) if isinstance(words, (list, tuple)) else [words] for words in labels.values()]
     for name, words in zip(labels, found, strict=True):
         if not isinstance(name, str):
             raise DataError(f"the class {name!r} is named by a {type(name).__name__}, not a string: give it a name.")

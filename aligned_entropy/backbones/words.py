@@ -39,6 +39,8 @@ class TokenBackbone(Backbone):
                 f"the tokenizer {type(self.tokenizer).__name__} does not say which sub-words a word became: a fast one "
                 "is needed."
             )
+        if self._capacity < 1:
+            raise UnsupportedModelError(f"max_length={self.max_length} leaves no room for a word: take more tokens.")
         if self.tokenizer.truncation_side != "right":  # windows are counted from the start
             self.tokenizer = copy.deepcopy(self.tokenizer)
             self.tokenizer.truncation_side = "right"

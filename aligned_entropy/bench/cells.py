@@ -205,6 +205,8 @@ def _reliability(said: Values, errors: Any) -> dict[str, list[list[float]]]:
 
 
 def _subset(features: Features, size: int, seed: int) -> Features:
+    if features.groups is not None:
+        raise NotApplicableError("words are labelled sentence by sentence; this study is of texts.")
     if size >= len(features):
         raise NotApplicableError(f"the calibration set has {len(features)} texts, not more than {size}.")
     return features[np.sort(np.random.default_rng(seed).permutation(len(features))[:size])]

@@ -60,7 +60,7 @@ class DataSpec:
         batch_size: texts a training step.
         epochs: passes over the training texts; the mode's own number by default.
         label_map: from labels of the data to classes of the model, where their names differ; texts of other labels
-            are left out. Of tagged words, from types of entities to those of the model.
+            are left out. Of tagged words, from types of entities to those of the model, of which every tag needs one.
         prompt: for models in mode ``prompt``: labels, template, and where wanted examples and chat.
     """
 
@@ -78,13 +78,14 @@ class DataSpec:
 
 def split_texts(data: DataSpec, seed: int, label_names: list[str] | None = None) -> dict[Split, Any]:
     """The three splits of a data set, ``LabeledTexts`` or ``TaggedTexts``, divided anew by ``seed`` if it says so."""
-    first = load_data(data.name, "train")
+    datasets = {split: load_data(data.name, split) for split in SPLITS}
+    first = datasets["train"]
     read = tagged_texts if is_tagged(first) else multilabel_texts if is_multi_label(first) else None
     if read is not None:
         if data.resplit:
             raise DataError(f"{data.name}: resplit divides texts of one label each.")
-        return {split: read(load_data(data.name, split), label_names, label_map=data.label_map) for split in SPLITS}
-    parts = {split: _texts(data, split, label_names) for split in SPLITS}
+        return {split: read(dataset, label_names, label_map=data.label_map) for split, dataset in datasets.items()}
+    parts = {split: _texts(data, dataset, label_names) for split, dataset in datasets.items()}
     if not data.resplit:
         return parts
     names = list(dict.fromkeys(name for part in parts.values() for name in part.label_names))
@@ -111,8 +112,7 @@ def _stratified_order(labels: np.ndarray, seed: int) -> np.ndarray:
     return np.argsort(np.argsort(even, kind="stable"), kind="stable")
 
 
-def _texts(data: DataSpec, split: Split, label_names: list[str] | None) -> LabeledTexts:
-    dataset = load_data(data.name, split)
+def _texts(data: DataSpec, dataset: Any, label_names: list[str] | None) -> LabeledTexts:
     if data.label_map is None:
         return labeled_texts(dataset, label_names)
     own, label_map = labeled_texts(dataset), {str(label): str(kind) for label, kind in data.label_map.items()}

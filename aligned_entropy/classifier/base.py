@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..backbones import TASKS, LabelWordBackbone, task_of
+from ..backbones import MULTI_LABEL, TASKS, LabelWordBackbone, task_of
+from ..backbones.capture import base_model
 from ..backbones.loading import load_model, load_tokenizer
-from ..data import LabeledTexts, TaggedTexts, labeled_texts, load_data
+from ..data import LabeledTexts, TaggedTexts, checked_names, labeled_texts, load_data
 from ..entities import Wholes
-from ..errors import DataError, NotApplicableError
+from ..errors import DataError, NotApplicableError, UnsupportedModelError
 from ..evaluation import HEAD, SIMPLE, Contender, FittedHead, default_scores, evaluate, fit_scores
 from ..features import Features
 from ..fit import FitConfig, FitResult, fit_head
@@ -93,23 +94,23 @@ class UncertainClassifier(WithHead):
         """
         folder = None if head is None else resolve_head(head)
         known = {} if folder is None else read_config(folder)["backbone"]
-        prompt = known.get("prompt")
-        if labels is not None or template is not None:
-            prompt = {"labels": labels, "template": template, "examples": examples, "chat": chat}
+        asked = {"labels": labels, "template": template, "examples": examples or None, "chat": chat or None}
+        prompt = _prompt({what: value for what, value in asked.items() if value is not None}) or known.get("prompt")
         if prompt is not None:
-            missing = [what for what in ("labels", "template") if prompt[what] is None]
-            if missing:
-                raise DataError(f"a language model that answers by label words needs {missing[0]} too.")
+            for what, value in (("task", task), ("classification_module", classification_module)):
+                if value is not None:
+                    raise DataError(f"{what}={value!r} has no place where label words are the answer: leave it out.")
             options = {"max_length": max_length or known.get("max_length"), **prompt}
-            answering = cls(LabelWordBackbone.from_pretrained(name, device=device, dtype=dtype, **options))
+            answering = UncertainClassifier(
+                LabelWordBackbone.from_pretrained(name, device=device, dtype=dtype, **options)
+            )
             return answering if folder is None else answering.load_head(folder)
-        task = task or task_of(name)
-        if task not in TASKS:
-            raise ValueError(f"no task {task!r}; there are {', '.join(TASKS)}.")
-        kinds: list[type[UncertainClassifier]] = [UncertainClassifier, *UncertainClassifier.__subclasses__()]
-        own = next(kind for kind in kinds if kind.task == task)
+        given_task, task = task is not None, task or task_of(name)
+        own = cls._for(task)
         model = load_model(name, TASKS[task].auto_class, device=device, dtype=dtype)
         check_class(known, model)
+        if given_task:  # a model that was saved without its problem type, an adapter without its configuration
+            base_model(model).config.problem_type = MULTI_LABEL if TASKS[task].multi_label else None
         backbone = TASKS[task](
             model,
             load_tokenizer(name),
@@ -118,6 +119,19 @@ class UncertainClassifier(WithHead):
             classification_module=classification_module or known.get("classification_module"),
         )
         return own(backbone) if folder is None else own(backbone).load_head(folder)
+
+    @classmethod
+    def _for(cls, task: str) -> type[UncertainClassifier]:
+        """The class for a task: this one where it is."""
+        if task not in TASKS:
+            raise ValueError(f"no task {task!r}; there are {', '.join(TASKS)}.")
+        kinds: list[type[UncertainClassifier]] = [UncertainClassifier, *UncertainClassifier.__subclasses__()]
+        own = cls if cls.task == task else next(kind for kind in kinds if kind.task == task)
+        if cls.task not in (task, UncertainClassifier.task):
+            raise UnsupportedModelError(
+                f"a {cls.__name__} is for {cls.task}, and this model for {task}: use {own.__name__}."
+            )
+        return own
 
     @property
     def label_names(self) -> list[str]:
@@ -194,6 +208,8 @@ class UncertainClassifier(WithHead):
         self, calibration: Features, *, reference: Features | None = None, config: FitConfig | None = None
     ) -> FitResult:
         """:meth:`fit` on features that are at hand."""
+        if config is not None and not isinstance(config, FitConfig):
+            raise NotApplicableError(f"a {type(config).__name__} is not for {self.task}: use FitConfig.")
         result = fit_head(
             self.backbone.classifier,
             calibration.hidden,
@@ -316,4 +332,17 @@ class UncertainClassifier(WithHead):
 
     def labelled(self, data: Any, **columns: Any) -> LabeledTexts | TaggedTexts:
         """Labelled texts with the labels of the model; arguments and errors as for :meth:`fit`."""
-        return data if isinstance(data, LabeledTexts) else labeled_texts(load_data(data), self.label_names, **columns)
+        if isinstance(data, (LabeledTexts, TaggedTexts)):
+            return checked_names(data, self.label_names)
+        return labeled_texts(load_data(data), self.label_names, **columns)
+
+
+def _prompt(asked: dict[str, Any]) -> dict[str, Any] | None:
+    """What is asked of a language model, if anything is."""
+    missing = [what for what in ("labels", "template") if asked and what not in asked]
+    if missing:
+        raise DataError(
+            f"{', '.join(asked)} without {missing[0]}: a language model that answers by label words needs labels and a "
+            "template."
+        )
+    return asked or None

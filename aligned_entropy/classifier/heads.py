@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import nn
 
-from ..backbones import Backbone
+from ..backbones import TASKS, Backbone
 from ..backbones.capture import base_model
-from ..errors import HeadMismatchError, NotFittedError
+from ..errors import HeadMismatchError, NotFittedError, UnsupportedModelError
 from ..head import AlignedEntropyHead
 from ..hub import SavedHead, check_probe, load_head, plain_probe, push_head, read_config, resolve_head, save_head
 
@@ -28,7 +28,15 @@ class WithHead:
         saved: the head in use with what is saved beside it.
     """
 
+    task: ClassVar[str]
+
     def __init__(self, backbone: Backbone, head: SavedHead | None = None) -> None:
+        needed = TASKS[self.task]
+        if (backbone.every_token, backbone.multi_label) != (needed.every_token, needed.multi_label):
+            raise UnsupportedModelError(
+                f"a {type(self).__name__} is for {self.task} and needs a {needed.__name__}, not a "
+                f"{type(backbone).__name__}: UncertainClassifier.from_pretrained finds the right class."
+            )
         self.backbone = backbone
         self._untrained = None if head else SavedHead(self._new_head())
         self._place(head or self._untrained)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..data import LabeledTexts, load_data, multilabel_texts
+from ..data import LabeledTexts, checked_names, load_data, multilabel_texts
 from ..entities import Wholes
 from ..errors import NotApplicableError
 from ..evaluation import HEAD, SIMPLE, Values, compare, fit_scores, values_of
@@ -48,9 +48,9 @@ class UncertainMultiLabelClassifier(UncertainClassifier):
 
     def labelled(self, data: Any, **columns: Any) -> LabeledTexts:
         """Texts with their labels as the model has them; arguments and errors as for :meth:`fit`."""
-        return (
-            data if isinstance(data, LabeledTexts) else multilabel_texts(load_data(data), self.label_names, **columns)
-        )
+        if isinstance(data, LabeledTexts):
+            return checked_names(data, self.label_names, shape=2)
+        return multilabel_texts(load_data(data), self.label_names, **columns)
 
     def fit_features(  # type: ignore[override]
         self, calibration: Features, *, reference: Features | None = None, config: MultiLabelConfig | None = None
@@ -127,6 +127,7 @@ class UncertainMultiLabelClassifier(UncertainClassifier):
             for start in range(0, len(features), 4096):
                 part = features[slice(start, start + 4096)]
                 hidden, logits = torch.tensor(part.hidden, device=device), torch.tensor(part.logits, device=device)
-                answers.append(head(hidden, logits).cpu())
-                texts.append(head.text_uncertainty(hidden, logits).cpu())
+                broken = ~logits.isfinite()  # nothing can be said of them: the copy computes its own logits
+                answers.append(head(hidden, logits).masked_fill(broken, torch.nan).cpu())
+                texts.append(head.text_uncertainty(hidden, logits).masked_fill(broken.any(1), torch.nan).cpu())
         return torch.cat(answers).numpy(), torch.cat(texts).numpy()

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
+import regex
 from numpy.typing import NDArray
 
-from ..data import LabeledTexts, TaggedTexts, Words, load_data, tagged_texts
+from ..data import LabeledTexts, TaggedTexts, Words, checked_names, load_data, tagged_texts
 from ..entities import EntityCounts, Span, Wholes, spans
 from ..errors import DataError
 from ..evaluation import HEAD, compare, values_of
@@ -23,8 +23,16 @@ from .base import Progress, UncertainClassifier
 # Of words, in predictions; what ranked best on CoNLL-2003's validation split, see benchmarks/LOG.md.
 AGGREGATION = {"entities": "mean", "sentences": "product"}
 
-# Words as in the usual corpora: abbreviations, numbers, addresses and hyphenated words stay whole.
-WORD = re.compile(r"https?://\S+|[@#]\w+|(?:\w\.){2,}|\d+(?:[.,:/]\d+)+|\w+(?:[-'’.&/@]\w+)*|[^\w\s]")
+# Much as the usual corpora have them: abbreviations, numbers, addresses, names and hyphenated words stay whole, 's and
+# its like are words. Letters take their combining marks along, without which most scripts of India fall to pieces.
+WORD = regex.compile(
+    r"""https?://[^\s<>()\[\]]*[^\s<>()\[\].,;:!?'"]"""
+    r"""|[@#][\w\p{M}]+|(?:\w\.){2,}(?:\w\b)?|\d+(?:[.,:/]\d+)+"""
+    r"""|['’](?:s|re|ve|ll|d|m|t)\b"""
+    r"""|[\w\p{M}]+(?:(?:[-.&/@]|['’](?!(?:s|re|ve|ll|d|m|t)\b))[\w\p{M}]+)*"""
+    r"""|[^\w\s]""",
+    regex.IGNORECASE,
+)
 
 
 class UncertainTagger(UncertainClassifier):
@@ -43,7 +51,7 @@ class UncertainTagger(UncertainClassifier):
 
         Args:
             texts: strings, or lists of words; one string is a list of one. Offsets are in the string, or in the words
-                joined by spaces. Strings are cut into words and marks of punctuation as the usual corpora are.
+                joined by spaces. Strings are cut into words and marks of punctuation, much as the usual corpora are.
             progress: called with the number of words that have been done.
 
         Raises:
@@ -67,7 +75,9 @@ class UncertainTagger(UncertainClassifier):
 
     def labelled(self, data: Any, **columns: Any) -> LabeledTexts | TaggedTexts:
         """Tagged sentences with the tags of the model; arguments and errors as for :meth:`fit`."""
-        return data if isinstance(data, TaggedTexts) else tagged_texts(load_data(data), self.label_names, **columns)
+        if isinstance(data, TaggedTexts):
+            return checked_names(data, self.label_names)
+        return tagged_texts(load_data(data), self.label_names, **columns)
 
     def evaluate_features(
         self,

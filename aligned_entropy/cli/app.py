@@ -67,7 +67,8 @@ def train(
     check_folder(output)
     quiet_libraries()
     dataset = load_data(data)
-    read = tagged_texts if is_tagged(dataset) else multilabel_texts if is_multi_label(dataset) else labeled_texts
+    tagged = is_tagged(dataset, text_column, label_column)
+    read = tagged_texts if tagged else multilabel_texts if is_multi_label(dataset, label_column) else labeled_texts
     texts = read(dataset, text_column=text_column, label_column=label_column)
     mode: Literal["full", "lora", "freeze"] = "lora" if lora else "freeze" if freeze else "full"
     config = TrainConfig(mode, epochs, learning_rate, batch_size, max_length, seed)
@@ -141,10 +142,10 @@ def predict(
 ) -> None:
     """Answer every row of a file, with how likely each answer is to be wrong.
 
-    Rows keep their order and their columns; added are predicted_label (of a model that labels words: entities),
-    uncertainty, error_probability (with a fitted head) and error, which says why a row could not be answered. A run
-    that was killed goes on where it stopped. Blank lines are skipped in JSON Lines and in a CSV of several columns;
-    NaN is null in JSON.
+    Rows keep their order and their columns; added are predicted_label (entities, of words; predicted_labels, of many
+    labels), uncertainty, error_probability (with a fitted head) and error, which says why a row could not be answered.
+    A run that was killed goes on where it stopped. Blank lines are skipped in JSON Lines and in a CSV of several
+    columns; NaN is null in JSON.
     """
     from .predict import Job, run
 
@@ -177,7 +178,12 @@ def evaluate(
     resamples: Annotated[int, typer.Option(help="Bootstrap samples of every interval.", min=10)] = 1000,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write metrics to this JSON file.")] = None,
     csv: Annotated[Path | None, typer.Option(help="Write metrics to this CSV file.")] = None,
-    report: Annotated[Path | None, typer.Option(help="Write a page with curves to this HTML file.")] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write a page with curves to this HTML file; of words and many labels it shows single answers."
+        ),
+    ] = None,
     max_length: MaxLength = None,
     device: Device = None,
     classification_module: Module = None,

@@ -120,14 +120,24 @@ def load(
 
 def _prompt(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_no_name_twice)
     except ValueError as error:
         raise DataError(f"{path} is not JSON: {error}") from error
     names = ("labels", "template", "examples", "chat")
     if not isinstance(found, dict) or not {"labels", "template"} <= set(found) <= set(names):
         what = f"the keys {', '.join(found)}" if isinstance(found, dict) else f"a {type(found).__name__}"
         raise DataError(f"{path} holds {what}; needed are labels and template, and there can be examples and chat.")
+    if not isinstance(found.get("chat", False), bool) or not isinstance(found.get("examples", []), list):
+        raise DataError(f"{path}: chat is true or false, examples are a list of pairs of a text and its class.")
     return found
+
+
+def _no_name_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = [name for name, _ in pairs]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"the name {twice[0]!r} stands there twice")
+    return dict(pairs)
 
 
 def check_output(path: str | Path) -> None:

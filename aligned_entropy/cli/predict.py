@@ -80,7 +80,7 @@ def run(classifier: UncertainClassifier, job: Job, progress: Callable[[int], obj
     if job.probabilities and classifier.task == WORDS:
         raise DataError("--probabilities adds a column for every class of a text; words have a tag each: leave it out.")
     added = job.added(classifier)
-    usual = (*TOKEN_COLUMNS, *TEXT_COLUMNS) if classifier.task == WORDS else TEXT_COLUMNS
+    usual = (*TEXT_COLUMNS, *TOKEN_COLUMNS) if classifier.task == WORDS else TEXT_COLUMNS
     counts = [0, 0]
     with open_rows(job.source, job.kind_in) as table:
         job = replace(job, text_column=_text_column(table, job.text_column, usual, added))
@@ -197,8 +197,10 @@ def _problem(row: Row, job: Job, added: list[str], words: bool) -> str | None:
     if job.text_column not in row.columns:
         return f"no column {job.text_column!r}"
     text = row.columns[job.text_column]
-    if words and isinstance(text, list) and text and all(isinstance(word, str) for word in text):
+    if words and isinstance(text, list) and all(isinstance(word, str) for word in text):
         text = " ".join(text)
+    elif words and isinstance(text, str) and job.text_column in TOKEN_COLUMNS:
+        return f"the words are a string, not a list: {text!r:.80}"
     if not isinstance(text, str):
         return f"the text is a {type(text).__name__}, not a string"
     if not text.strip():

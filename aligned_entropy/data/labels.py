@@ -46,6 +46,25 @@ class LabeledTexts:
         return LabeledTexts([self.texts[int(row)] for row in rows], self.labels[rows], self.label_names)
 
 
+def checked_names(data: Any, label_names: Sequence[str], shape: int = 1) -> Any:
+    """Labelled data as they are, if their labels are a model's: by the same names, in the same order.
+
+    Args:
+        data: ``LabeledTexts`` or ``TaggedTexts``.
+        label_names: of the model.
+        shape: dimensions of the labels: one, or two where a text has any number of them.
+
+    Raises:
+        DataError: they are not.
+    """
+    if list(data.label_names) != list(label_names) or data.labels.ndim != shape:
+        raise DataError(
+            f"labels {', '.join(data.label_names[:30])} of {data.labels.ndim} dimension(s) are not the model's, "
+            f"{', '.join(label_names[:30])} of {shape}: read the data with label_names= of the model."
+        )
+    return data
+
+
 def labeled_texts(
     dataset: Dataset,
     label_names: Sequence[str] | None = None,
@@ -78,12 +97,12 @@ def labeled_texts(
     return LabeledTexts(texts, _match(labels, own_names, label_names, label_column), label_names)
 
 
-def is_multi_label(dataset: Dataset) -> bool:
+def is_multi_label(dataset: Dataset, label_column: str | None = None) -> bool:
     """Whether the texts of a data set have lists of labels."""
-    from datasets import List
+    from datasets import LargeList, List
 
-    column = next((name for name in LABEL_COLUMNS if name in dataset.column_names), None)
-    return column is not None and isinstance(dataset.features[column], List)
+    column = label_column or next((name for name in LABEL_COLUMNS if name in dataset.column_names), None)
+    return isinstance(dataset.features.get(column), (List, LargeList))
 
 
 def multilabel_texts(
@@ -112,6 +131,9 @@ def multilabel_texts(
             raise DataError(f"row {row} of column {label_column!r} is a {type(own).__name__}, not a list: {own!r:.80}")
     flat = [label for own in raw for label in own]
     own_names = list(getattr(getattr(dataset.features[label_column], "feature", None), "names", None) or [])
+    for row, own in enumerate(raw):
+        if any(label is None or isinstance(label, (list, dict)) for label in own):
+            raise DataError(f"row {row} of column {label_column!r} holds something that is no label: {own!r:.80}")
     _check_labels(flat, own_names, label_column)
     labels, own_names = _mapped(flat, own_names, label_map)
     names = list(label_names or own_names or _sorted(labels))

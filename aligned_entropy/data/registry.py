@@ -106,7 +106,7 @@ def _read_file(path: Path) -> Dataset:
 
 
 def _read_folder(folder: Path, split: str | None) -> Dataset:
-    from datasets import ClassLabel, List
+    from datasets import ClassLabel, LargeList, List
 
     paths = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in READERS and p.stem != "labels"]
     files = {p.stem: p for p in paths}
@@ -124,7 +124,7 @@ def _read_folder(folder: Path, split: str | None) -> Dataset:
         if not isinstance(names, list):
             raise ValueError(f"a list of names is needed, not a {type(names).__name__}")
         kind = ClassLabel(names=names)
-        lists = isinstance(dataset.features[column], List)
+        lists = isinstance(dataset.features[column], (List, LargeList))
         return dataset.cast_column(column, List(kind) if lists else kind)
     except (ValueError, TypeError) as error:
         raise DataError(f"{names_file} does not fit column {column!r} of {folder}: {error}") from error

@@ -48,6 +48,8 @@ class Words(Sequence[str]):
     def __getitem__(self, row: slice) -> Words: ...
     def __getitem__(self, row: int | slice) -> str | Words:
         if isinstance(row, slice):
+            if row.step not in (None, 1):
+                raise ValueError(f"words are taken one after the other, not with a step of {row.step}.")
             return Words(self.sentences, self._rows[row], self.starts)
         place = self._rows[row]
         sentence = int(np.searchsorted(self.starts, place, "right")) - 1
@@ -107,9 +109,10 @@ class TaggedTexts:
         return TaggedTexts(kept, np.concatenate([*labels, np.zeros(0, np.int64)]), self.label_names)
 
 
-def is_tagged(dataset: Dataset) -> bool:
-    """Whether a data set holds words with a tag each."""
-    return _known(dataset, TOKEN_COLUMNS) is not None and _known(dataset, TAG_COLUMNS) is not None
+def is_tagged(dataset: Dataset, text_column: str | None = None, label_column: str | None = None) -> bool:
+    """Whether a data set holds words with a tag each, in these columns or in those of the usual names."""
+    given = ((text_column, TOKEN_COLUMNS), (label_column, TAG_COLUMNS))
+    return all(_known(dataset, (name,) if name else usual) is not None for name, usual in given)
 
 
 def tagged_texts(
@@ -128,7 +131,7 @@ def tagged_texts(
         text_column: column of the words, found by its usual names when left out.
         label_column: column of the tags, likewise.
         label_map: from an entity type of the data to one of the model (``person`` to ``PER``: ``B-person`` is then
-            ``B-PER``), or from a whole tag to another.
+            ``B-PER``; a type that is mapped to ``O`` is none), or from a whole tag to another.
 
     Raises:
         DataError: a column is missing, a sentence has not one tag a word, or a tag is none of the model's.
@@ -162,8 +165,8 @@ def tagged_texts(
     if unknown:
         raise DataError(
             f"column {tags!r} holds tags that the model does not have: {', '.join(unknown[:10])}; the model has "
-            f"{', '.join(names[:30])}. Give a map of their types: label_map={{'person': 'PER'}} or --label-map "
-            "person=PER,…"
+            f"{', '.join(names[:30])}. Give a map of their types, to O where there is none, label_map={{'person': "
+            "'PER'}} or --label-map person=PER,misc=O,…"
         )
     return TaggedTexts(sentences, np.array([place[meant[tag]] for tag in named], dtype=np.int64), names)
 
@@ -177,7 +180,8 @@ def read_conll(path: Path) -> dict[str, list[list[str]]]:
     """
     columns: dict[str, list[list[str]]] = {"tokens": [], "tags": []}
     words, tags = list[str](), list[str]()
-    for number, line in enumerate([*path.read_text(encoding="utf-8-sig").splitlines(), ""], 1):
+    lines = path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    for number, line in enumerate([*lines, ""], 1):
         parts = line.split("\t") if "\t" in line else line.split()
         if not line.strip() or parts[0] == "-DOCSTART-":
             if words:
@@ -189,6 +193,11 @@ def read_conll(path: Path) -> dict[str, list[list[str]]]:
                 raise DataError(f"line {number} of {path} has no tag beside its word: {line!r:.80}")
             words.append(parts[0])
             tags.append(parts[-1].strip())
+    if any(len(own) > 1 and own == [str(k) for k in range(1, len(own) + 1)] for own in columns["tokens"]):
+        raise DataError(
+            f"{path} counts the words of a sentence in its first column, as CoNLL-U does: give the word and its tag "
+            "alone, a word a line."
+        )
     return columns
 
 
@@ -196,13 +205,15 @@ def _mapped(tag: str, mapping: Mapping[str, str]) -> str:
     if tag in mapping:
         return mapping[tag]
     prefix, dash, kind = tag.partition("-")
-    return f"{prefix}-{mapping[kind]}" if dash and kind in mapping else tag
+    if not dash or kind not in mapping:
+        return tag
+    return OUTSIDE if mapping[kind] == OUTSIDE else f"{prefix}-{mapping[kind]}"
 
 
 def _known(dataset: Dataset, usual: Sequence[str]) -> str | None:
-    from datasets import List
+    from datasets import LargeList, List
 
-    return next((name for name in usual if isinstance(dataset.features.get(name), List)), None)
+    return next((name for name in usual if isinstance(dataset.features.get(name), (List, LargeList))), None)
 
 
 def _column(dataset: Dataset, what: str, given: str | None, usual: Sequence[str]) -> str:

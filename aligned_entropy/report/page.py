@@ -98,7 +98,7 @@ def _summary(evaluation: Evaluation, head: str) -> list[str]:
     total, wrong = len(evaluation.errors), int(evaluation.errors.sum())
     accuracy = evaluation.accuracy
     sentences = [
-        f"The model answers {_percent(accuracy.value)} of {total:,} texts correctly (95% interval "
+        f"The model is right on {_percent(accuracy.value)} of {total:,} {evaluation.what} (95% interval "
         f"{_percent(accuracy.low)} to {_percent(accuracy.high)}); {wrong:,} answers are wrong."
     ]
     if wrong in (0, total):
