@@ -6,7 +6,7 @@ import copy
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from .scoring import BASE_SCORES
 from .stats import Interval, auc_interval, averaging_weights, paired_auc
 
 PENALTIES = (10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)  # of error models, in examples
+STEADY = (30.0, 300.0, 3000.0, 30000.0)  # where texts are few: up to the mixture as it is
 NEGLIGIBLE = 0.02  # a smaller share of an average is left out, and with it what a head would have to carry
 
 
@@ -296,13 +297,20 @@ def among_training(data: CalibrationSet, reference: tuple[Tensor, Tensor], seed:
     return LookUp(known, known(data.hidden, data.predicted).expand(data.folds, -1, -1))
 
 
-def with_error_model(start: Scored, name: str, look_ups: Sequence[LookUp], data: CalibrationSet, seed: int) -> Scored:
+def with_error_model(
+    start: Scored,
+    name: str,
+    look_ups: Sequence[LookUp],
+    data: CalibrationSet,
+    seed: int,
+    penalties: Sequence[float] = PENALTIES,
+) -> Scored:
     """A score with an error model on top: the average over penalties, by out-of-fold likelihood."""
     model = start.head.new_error_model(tuple(one.reference for one in look_ups))
     shape = model.shape(data.logits)
     signals = torch.cat([shape.expand(data.folds, *shape.shape), *(one.signals for one in look_ups)], -1)
-    logits = [_out_of_fold(model, start.log_u, signals, data, penalty) for penalty in PENALTIES]
-    shares = dict(zip(PENALTIES, _shares(logits, data, seed), strict=True))
+    logits = [_out_of_fold(model, start.log_u, signals, data, penalty) for penalty in penalties]
+    shares = dict(zip(penalties, _shares(logits, data, seed), strict=True))
     calibrated = torch.stack(logits, -1) @ torch.tensor(list(shares.values()))
     held_out = signals[data.fold, torch.arange(len(data.fold))]
     head = copy.deepcopy(start.head)
@@ -319,20 +327,47 @@ def choose_base(scored: Sequence[Scored], data: CalibrationSet, required: float)
     return best if gain > required * deviation else scored[0]
 
 
-def choose(scored: Sequence[Scored], before: Scored, data: CalibrationSet, belief: Belief) -> tuple[Scored, str]:
-    """The candidate that is expected to gain most over the untrained score, or that score if none is; and why."""
-    judged = [(belief.after(*_gain(one, before, data)), one) for one in scored]
-    expected, best = max(judged, key=lambda pair: pair[0], default=(0.0, before))
-    if best is before:
+def choose(
+    scored: Sequence[Scored], before: Scored, data: CalibrationSet, belief: Belief, steady: Sequence[Scored] = ()
+) -> tuple[Scored, str]:
+    """The candidate that is expected to gain most over the untrained score, or that score if none is; and why.
+
+    Where texts are too few for these, the steady ones are looked at, which ask only training texts and not the few
+    themselves: those gained on development data with a hundred texts.
+    """
+    found = _best(scored, before, data, belief)
+    if found is None:
         return before, "There is no other candidate; the untrained score is kept, and calibrated."
+    best, gain, deviation, expected, facts = found
+    bar = belief.bar(deviation)
+    if expected > 0 and gain > bar:
+        return best, f"{facts}."
+    other = _best(steady, before, data, belief) if bar > 0 else None
+    if other is not None and other.expected > 0 and other.gain > -other.deviation:
+        return other.one, f"Too few texts to ask them; with the training texts alone {other.facts}."
+    return before, f"The best other candidate, {best.candidate.name}, is not taken ({facts}); the score is kept."
+
+
+class _Judged(NamedTuple):
+    one: Scored
+    gain: float
+    deviation: float
+    expected: float
+    facts: str
+
+
+def _best(scored: Sequence[Scored], before: Scored, data: CalibrationSet, belief: Belief) -> _Judged | None:
+    """The one that is expected to gain most, measured and expected gain, and both in words."""
+    judged = [(belief.after(*_gain(one, before, data)), one) for one in scored]
+    if not judged:
+        return None
+    expected, best = max(judged, key=lambda pair: pair[0])
     gain, deviation = _gain(best, before, data)
     facts = (
         f"ROC-AUC {gain:+.4f} ± {deviation:.4f} against {before.candidate.name}, cross-validated; "
         f"with {belief} on other data sets that is {expected:+.4f} expected"
     )
-    if expected > 0 and gain > belief.bar(deviation):
-        return best, f"{facts}."
-    return before, f"The best other candidate, {best.candidate.name}, is not taken ({facts}); the score is kept."
+    return _Judged(best, gain, deviation, expected, facts)
 
 
 def _gain(one: Scored, other: Scored, data: CalibrationSet) -> tuple[float, float]:

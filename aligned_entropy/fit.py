@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from .calibration import CalibrationSet, calibration_set, checked_reference
 from .candidates import (
     SEEN_ELSEWHERE,
+    STEADY,
     Belief,
     Candidate,
     FitSummary,
@@ -149,16 +150,17 @@ def _fit_cross_validated(
     simple = [untrained(classifier, base, data) for base in config.bases]
     start = choose_base(simple, data, config.required_gain)
     trained = aligned(classifier, start, data, config.betas, config.seed)
-    scored, serious = [*simple, *trained], trained[-1:]
+    scored, serious, steady = [*simple, *trained], trained[-1:], list[Scored]()
     if config.error_model:
         score, near = (trained or [start])[-1], among_calibration(data, config.seed)
         serious = [with_error_model(score, "neighbours", [near], data, config.seed)]
         if reference is not None:
             known = among_training(data, reference, config.seed)
             serious.append(with_error_model(score, "neighbours and reference", [near, known], data, config.seed))
-        scored += serious
+            steady.append(with_error_model(start, "reference", [known], data, config.seed, STEADY))
+        scored += serious + steady
     belief = config.belief if config.error_model else replace(config.belief, mean=0.0)  # a copy alone gains little
-    chosen, reason = choose(serious, start, data, belief)
+    chosen, reason = choose(serious, start, data, belief, steady)
     chosen.head.calibrated = config.calibrated
     held_out = chosen.calibrated.sigmoid() if config.calibrated else chosen.log_u.exp()
     return FitResult(chosen.head, summarise(data, scored, chosen, start, reason), held_out)
