@@ -12,7 +12,7 @@ from torch import nn
 
 from aligned_entropy import CalibrationError, FitConfig, fit_head
 from aligned_entropy.calibration import calibration_set
-from aligned_entropy.candidates import NEGLIGIBLE, Belief, among_calibration
+from aligned_entropy.candidates import NEGLIGIBLE, SEEN_ELSEWHERE, Belief, among_calibration, choose, untrained
 from aligned_entropy.head import AlignedEntropyHead
 from aligned_entropy.metrics import ece, roc_auc
 from aligned_entropy.published import Schedule
@@ -272,6 +272,23 @@ def test_labels_in_another_order_are_called_out():
     labels = torch.where(torch.arange(600) < 40, answers, (answers + 1) % 4)
     with pytest.warns(UserWarning, match="less than guessing"):
         fit_head(scenario.classifier, scenario.hidden, labels, config=FitConfig(folds=3, betas=(), error_model=False))
+
+
+@pytest.mark.parametrize(("rows", "taken"), [(160, True), (4000, False)])
+def test_what_asks_training_texts_alone_is_taken_where_texts_are_few(rows, taken):
+    scenario = calibrated(rows, seed=3)
+    head = AlignedEntropyHead(scenario.classifier)
+    data = calibration_set(head, scenario.hidden, scenario.labels, scenario.logits, 5, 0)
+    with torch.no_grad():
+        before = untrained(scenario.classifier, "entropy", data)
+    noise = torch.randn(len(data.errors), generator=torch.Generator().manual_seed(0))
+    worse = replace(before, ranked=before.ranked + 3 * noise)
+    steady = replace(before, ranked=before.ranked + 0.1 * data.errors + 0.05 * noise)
+    chosen, reason = choose([worse], before, data, SEEN_ELSEWHERE, [steady])
+    assert chosen is (steady if taken else before)
+    assert reason.startswith("Too few texts to ask them; with the training texts alone") == taken
+    assert choose([worse], before, data, SEEN_ELSEWHERE)[0] is before
+    assert choose([worse], before, data, SEEN_ELSEWHERE, [worse])[0] is before
 
 
 def test_a_reference_that_holds_the_calibration_texts_is_called_out():
