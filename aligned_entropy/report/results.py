@@ -299,10 +299,11 @@ def _summary(results: Sequence[Result]) -> list[str]:
             ranks = {name: row[-1].value for name, row in table.rows.items() if row[-1] is not None}
             if not table.columns or table.columns[-1].heading != "mean rank" or len(ranks) < 2:
                 continue
+            pairs = "data sets" if model else "pairs of a model and a data set"
             best = next(iter(ranks))
             places = [f"{name} {rank:.1f}" for name, rank in ranks.items() if name == best or name.startswith(HEAD)]
             sentences.append(
-                f"{model or ALL}, {MEASURES[measure]}: of {len(ranks)} scores on {len(table.columns) - 1} data sets "
+                f"{model or ALL}, {MEASURES[measure]}: of {len(ranks)} scores on {len(table.columns) - 1} {pairs} "
                 f"the best mean rank is that of {best}; {', '.join(places)}."
             )
             break
