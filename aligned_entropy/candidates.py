@@ -6,7 +6,7 @@ import copy
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,44 +21,11 @@ from .head import AlignedEntropyHead
 from .metrics import ece
 from .reference import LabelReference, Reference, principal_axes
 from .scoring import BASE_SCORES
-from .stats import Interval, auc_interval, averaging_weights, paired_auc
+from .stats import Interval, auc_interval, averaging_weights
 
 PENALTIES = (10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)  # of error models, in examples
 STEADY = (30.0, 300.0, 3000.0, 30000.0)  # where texts are few: up to the mixture as it is
 NEGLIGIBLE = 0.02  # a smaller share of an average is left out, and with it what a head would have to carry
-
-
-@dataclass(frozen=True)
-class Belief:
-    """What a trained candidate is expected to gain in ROC-AUC over an untrained score before a text has been seen.
-
-    Normal; a few hundred texts know a gain to a hundredth or two, which is about as much as there is to gain, so that
-    what was seen on other data sets counts. With thousands of texts it no longer does.
-    """
-
-    mean: float
-    deviation: float
-
-    def after(self, gain: float, deviation: float) -> float:
-        """The expected gain when this much was measured, with a standard error."""
-        if deviation == 0:
-            return gain
-        weight, own = self.deviation**-2, deviation**-2
-        return (weight * self.mean + own * gain) / (weight + own)
-
-    def bar(self, deviation: float) -> float:
-        """What has to be measured, with a standard error, for the belief to count.
-
-        No loss of a standard error; and where texts are so few that the error is over twice the belief's own, a gain of
-        one: a model that is fitted on them may be worse than those that the belief comes from.
-        """
-        return deviation if deviation > 2 * self.deviation else -deviation
-
-    def __str__(self) -> str:
-        return f"{self.mean:+.3f} ± {self.deviation:.3f}"
-
-
-SEEN_ELSEWHERE = Belief(0.01, 0.01)  # on development splits, see benchmarks/LOG.md
 
 
 @dataclass(frozen=True)
@@ -232,14 +199,15 @@ def _candidate(
     settings: dict[str, float],
     data: CalibrationSet,
 ) -> Candidate:
-    errors = _flat(data.errors)
-    interval = auc_interval(errors, _flat(ranked), data.clusters)
+    errors = flat(data.errors)
+    interval = auc_interval(errors, flat(ranked), data.clusters)
     return Candidate(
-        name, head.base, bool(settings), interval, ece(errors, _flat(calibrated.double().sigmoid())), settings
+        name, head.base, bool(settings), interval, ece(errors, flat(calibrated.double().sigmoid())), settings
     )
 
 
-def _flat(values: Tensor) -> NDArray[np.float64]:
+def flat(values: Tensor) -> NDArray[np.float64]:
+    """All answers one after the other, in float64."""
     return values.flatten().double().numpy()
 
 
@@ -318,60 +286,6 @@ def with_error_model(
     settings = start.candidate.settings | {f"share of penalty {penalty:g}": share for penalty, share in shares.items()}
     candidate = _candidate(head, f"{start.candidate.name} + {name}", calibrated, calibrated, settings, data)
     return Scored(candidate, start.log_u, calibrated, calibrated, head)
-
-
-def choose_base(scored: Sequence[Scored], data: CalibrationSet, required: float) -> Scored:
-    """The first of several untrained scores, or the best one if it ranks better by enough standard errors."""
-    best = max(scored, key=rank)
-    gain, deviation = _gain(best, scored[0], data)
-    return best if gain > required * deviation else scored[0]
-
-
-def choose(
-    scored: Sequence[Scored], before: Scored, data: CalibrationSet, belief: Belief, steady: Sequence[Scored] = ()
-) -> tuple[Scored, str]:
-    """The candidate that is expected to gain most over the untrained score, or that score if none is; and why.
-
-    Where texts are too few for these, the steady ones are looked at, which ask only training texts and not the few
-    themselves: those gained on development data with a hundred texts.
-    """
-    found = _best(scored, before, data, belief)
-    if found is None:
-        return before, "There is no other candidate; the untrained score is kept, and calibrated."
-    best, gain, deviation, expected, facts = found
-    bar = belief.bar(deviation)
-    if expected > 0 and gain > bar:
-        return best, f"{facts}."
-    other = _best(steady, before, data, belief) if bar > 0 else None
-    if other is not None and other.expected > 0 and other.gain > -other.deviation:
-        return other.one, f"Too few texts to ask them; with the training texts alone {other.facts}."
-    return before, f"The best other candidate, {best.candidate.name}, is not taken ({facts}); the score is kept."
-
-
-class _Judged(NamedTuple):
-    one: Scored
-    gain: float
-    deviation: float
-    expected: float
-    facts: str
-
-
-def _best(scored: Sequence[Scored], before: Scored, data: CalibrationSet, belief: Belief) -> _Judged | None:
-    """The one that is expected to gain most, measured and expected gain, and both in words."""
-    judged = [(belief.after(*_gain(one, before, data)), one) for one in scored]
-    if not judged:
-        return None
-    expected, best = max(judged, key=lambda pair: pair[0])
-    gain, deviation = _gain(best, before, data)
-    facts = (
-        f"ROC-AUC {gain:+.4f} ± {deviation:.4f} against {before.candidate.name}, cross-validated; "
-        f"with {belief} on other data sets that is {expected:+.4f} expected"
-    )
-    return _Judged(best, gain, deviation, expected, facts)
-
-
-def _gain(one: Scored, other: Scored, data: CalibrationSet) -> tuple[float, float]:
-    return paired_auc(_flat(data.errors), _flat(one.ranked), _flat(other.ranked), data.clusters)
 
 
 def summarise(data: CalibrationSet, scored: list[Scored], chosen: Scored, before: Scored, reason: str) -> FitSummary:

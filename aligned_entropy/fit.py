@@ -11,23 +11,20 @@ from torch import Tensor, nn
 
 from .calibration import CalibrationSet, calibration_set, checked_reference
 from .candidates import (
-    SEEN_ELSEWHERE,
     STEADY,
-    Belief,
     Candidate,
     FitSummary,
     Scored,
     aligned,
     among_calibration,
     among_training,
-    choose,
-    choose_base,
     head_log_u,
     rank,
     summarise,
     untrained,
     with_error_model,
 )
+from .choice import SEEN_ELSEWHERE, Belief, choose, choose_base
 from .error_model import ErrorModel, stratified_folds
 from .head import AlignedEntropyHead
 from .published import Schedule, train_published

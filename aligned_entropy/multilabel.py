@@ -19,16 +19,8 @@ from .calibration import (
     checked_tensor,
     checked_vectors,
 )
-from .candidates import (
-    SEEN_ELSEWHERE,
-    Belief,
-    FitSummary,
-    among_calibration,
-    choose,
-    kept,
-    summarise,
-    with_error_model,
-)
+from .candidates import FitSummary, among_calibration, kept, summarise, with_error_model
+from .choice import SEEN_ELSEWHERE, Belief, choose
 from .error_model import stratified_folds
 from .errors import CalibrationError
 from .features import Features

@@ -551,7 +551,7 @@ PADDED = [
 def test_states_are_those_of_the_tokens_alone(kind, side, room, monkeypatch):
     """Of a text by itself, without padding: the first that there is room for of an encoder, the last of a decoder."""
     if room:
-        monkeypatch.setattr("aligned_entropy.backbones.base.STATE_BYTES", 2 * 16 * room + 1)
+        monkeypatch.setattr("aligned_entropy.backbones.extras.STATE_BYTES", 2 * 16 * room + 1)
     bone = backbone(kind, side)
     states = bone.states(tiny.TEXTS)
     assert states.shape == (len(tiny.TEXTS), room or 32, 16)
@@ -566,7 +566,7 @@ def test_states_are_those_of_the_tokens_alone(kind, side, room, monkeypatch):
 
 @pytest.mark.parametrize(("budget", "length"), [(64 * 1024, 32), (2 * 16 * 5, 5), (2 * 16 * 5 - 1, 4), (1, 1)])
 def test_states_keep_to_their_budget_on_disk(budget, length, monkeypatch):
-    monkeypatch.setattr("aligned_entropy.backbones.base.STATE_BYTES", budget)
+    monkeypatch.setattr("aligned_entropy.backbones.extras.STATE_BYTES", budget)
     bone = backbone("Bert")
     assert bone.states(tiny.TEXTS).shape == (len(tiny.TEXTS), length, 16)
     (path,) = cache_folder().rglob("states.npy")

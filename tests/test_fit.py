@@ -12,7 +12,8 @@ from torch import nn
 
 from aligned_entropy import CalibrationError, FitConfig, fit_head
 from aligned_entropy.calibration import calibration_set
-from aligned_entropy.candidates import NEGLIGIBLE, SEEN_ELSEWHERE, Belief, among_calibration, choose, untrained
+from aligned_entropy.candidates import NEGLIGIBLE, among_calibration, untrained
+from aligned_entropy.choice import SEEN_ELSEWHERE, Belief, choose
 from aligned_entropy.head import AlignedEntropyHead
 from aligned_entropy.metrics import ece, roc_auc
 from aligned_entropy.published import Schedule

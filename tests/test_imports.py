@@ -25,6 +25,7 @@ RANKS = (
     ("head",),
     ("align", "backbones", "calibration", "multilabel_head", "published"),
     ("candidates",),
+    ("choice",),
     ("fit", "multilabel"),
     ("scores",),
     ("evaluation",),

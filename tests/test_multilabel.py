@@ -11,7 +11,8 @@ from scenarios import DenseHead, Scenario
 from torch import nn
 
 from aligned_entropy import CalibrationError, NotFittedError
-from aligned_entropy.candidates import Belief, among_calibration
+from aligned_entropy.candidates import among_calibration
+from aligned_entropy.choice import Belief
 from aligned_entropy.evaluation import SIMPLE, evaluate, fit_scores
 from aligned_entropy.features import Features
 from aligned_entropy.metrics import ece, roc_auc

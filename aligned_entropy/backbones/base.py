@@ -14,20 +14,18 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..errors import DataError, NotApplicableError, UnsupportedModelError
+from ..errors import UnsupportedModelError
 from ..features import Array, Features, FeatureStore, cache_folder, texts_key
 from ..head import active_module, module_shape, plain_copy
 from .capture import HiddenCapture, base_model
+from .extras import Extras, some_texts
 from .loading import load_model, load_tokenizer
 
 logger = logging.getLogger(__name__)
 
 BATCH_ROWS, BATCH_TOKENS = 64, 8192  # a batch holds at most so many rows and so many tokens, padding included
-
-STATE_BYTES = 64 * 1024  # what the hidden states of one text may take on disk
 
 # Positions of these are counted from the padding id on.
 COUNTED_FROM_PADDING = (
@@ -44,7 +42,7 @@ ADAPTER_STATE = ("_active_adapter", "_disable_adapters", "merged_adapters", "sca
 _PADDING = threading.RLock()  # held while a model that names no padding token has one
 
 
-class Backbone:
+class Backbone(Extras):
     """A classifier, its tokenizer and the place of its classification module.
 
     What the model is at the time decides: change its weights or its adapter, and features are computed anew. The model
@@ -232,98 +230,11 @@ class Backbone:
         hidden, logits = self.store(texts, widths).fill(lambda rows: self.extract(texts[rows], progress), progress)
         return Features(hidden, logits)
 
-    def passes(
-        self, texts: Sequence[str], count: int = 20, progress: Callable[[int], object] = lambda done: None
-    ) -> Array:
-        """Logits ``[N, T, C]`` of forward passes with dropout, from the store on disk where they are there already.
-
-        Raises:
-            NotApplicableError: the model has no dropout, as most decoders have none.
-        """
-        _some(texts)
-        self._check_dropout(texts)
-
-        def extract(rows: slice) -> tuple[Array]:
-            logits_NTC = np.empty((len(texts[rows]), count, self.classes), np.float32)
-            with torch.random.fork_rng(), self._dropout():
-                torch.manual_seed(rows.start)  # a resumed extraction draws what an uninterrupted one does
-                for batch, inputs in self.batches(texts[rows]):
-                    logits = [self.forward(**inputs)[1].cpu() for _ in range(count)]
-                    logits_NTC[batch] = torch.stack(logits, 1).numpy()
-                    progress(len(batch))
-            return (logits_NTC.reshape(len(logits_NTC), -1),)
-
-        store = self.store(texts, {"passes": count * self.classes}, f"{self.fingerprint} dropout {count}")
-        return store.fill(extract, progress)[0].reshape(len(texts), count, self.classes)
-
-    def states(
-        self, texts: Sequence[str], progress: Callable[[int], object] = lambda done: None
-    ) -> NDArray[np.float16]:
-        """Last hidden states ``[N, L, D]`` of the texts' tokens, zero where there is none, from the store likewise.
-
-        A text may take :data:`STATE_BYTES` on disk: kept are the first tokens of an encoder, the last of a decoder.
-        """
-        encoder = getattr(self.inner, self.inner.base_model_prefix)
-        width = int(self.config.get_text_config().hidden_size)
-        length = max(1, min(self.max_length, STATE_BYTES // (2 * width)))
-        decoder = self.reads_last_token
-        seen: list[Tensor] = []
-
-        def extract(rows: slice) -> tuple[NDArray[np.float16]]:
-            states_NLD = np.zeros((len(texts[rows]), length, width), np.float16)
-            for batch, inputs in self.batches(texts[rows]):
-                self.forward(**inputs)
-                states = seen.pop().float().cpu().numpy()
-                for row, state, mask in zip(batch, states, inputs["attention_mask"].bool().numpy(), strict=True):
-                    kept = state[mask][-length:] if decoder else state[mask][:length]
-                    states_NLD[row, : len(kept)] = kept
-                progress(len(batch))
-            return (states_NLD.reshape(len(states_NLD), -1),)
-
-        self.model.eval()
-        store = self.store(texts, {"states": length * width}, dtype=np.float16)
-        handle = encoder.register_forward_hook(lambda _, __, output: seen.append(output[0].detach()))
-        try:
-            return store.fill(extract, progress)[0].reshape(len(texts), length, width)
-        finally:
-            handle.remove()
-
-    def content_free(self, texts: Sequence[str], progress: Callable[[int], object] = lambda done: None) -> Array:
-        """What a model that answers by label words makes of a text without content, ``[N, C]``, a row a text.
-
-        Raises:
-            NotApplicableError: this one has learned its classes.
-        """
-        raise NotApplicableError(
-            f"{type(self.inner).__name__} answers without label words: a text without content tells nothing of it."
-        )
-
-    @contextmanager
-    def _dropout(self) -> Iterator[None]:
-        self.model.train()
-        for module in self.model.modules():
-            if isinstance(module, nn.modules.batchnorm._NormBase):
-                module.eval()  # it would learn from the texts
-        try:
-            yield
-        finally:
-            self.model.eval()
-
-    def _check_dropout(self, texts: Sequence[str]) -> None:
-        """Two passes tell; where dropout is configured differs from model to model."""
-        _, inputs = next(self.batches(texts[:1]))
-        with torch.random.fork_rng(), self._dropout():
-            first, second = (self.forward(**inputs)[1] for _ in range(2))
-        if torch.equal(first, second):
-            raise NotApplicableError(
-                f"{type(self.inner).__name__} has no dropout: its passes are all the same, there is nothing to sample."
-            )
-
     def store(
         self, texts: Sequence[str], widths: dict[str, int], fingerprint: str = "", dtype: Any = np.float32
     ) -> FeatureStore:
         """The place on disk for arrays about a list of texts under this model, or a part of it; filled or not."""
-        _some(texts)
+        some_texts(texts)
         key = hashlib.sha256(
             f"{fingerprint or self.fingerprint} {texts_key(texts)} {sorted(widths)}".encode()
         ).hexdigest()
@@ -374,11 +285,6 @@ class MultiLabelBackbone(Backbone):
     """A classifier whose texts may have any number of labels, each of them a yes where its logit is above zero."""
 
     multi_label: ClassVar[bool] = True
-
-
-def _some(texts: Sequence[str]) -> None:
-    if not len(texts):
-        raise DataError("there are no texts: an empty list has no features.")
 
 
 def default_max_length(config: Any, tokenizer: Any) -> int:

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from ..errors import UnsupportedModelError
 from ..features import Array
 from ..head import module_shape
-from .base import Backbone, _some
+from .base import Backbone
 from .capture import base_model
+from .extras import some_texts
 from .loading import load_language_model, load_tokenizer
 from .output import LabelWords, OutputEmbedding, by_label, differ, final_scaling
 from .prompts import LabelPrompts, Labels
@@ -76,7 +77,7 @@ class LabelWordBackbone(Backbone):
         self.inner = base_model(model)
         self.config = self.inner.config
         self._output = OutputEmbedding(self.inner)
-        self.capture = self._output  # type: ignore[assignment]
+        self.capture = self._output
         self.max_length = max_length or _default_max_length(self.config, tokenizer)
         self.prompts = LabelPrompts(
             tokenizer, labels=labels, template=template, examples=examples, chat=chat, max_length=self.max_length
@@ -162,7 +163,7 @@ class LabelWordBackbone(Backbone):
 
     def content_free(self, texts: Sequence[str], progress: Callable[[int], object] = lambda done: None) -> Array:
         """Log of the labels' mean probabilities after texts without content, ``[N, C]``: one row, seen N times."""
-        _some(texts)
+        some_texts(texts)
         p_cf = torch.tensor(self.extract(CONTENT_FREE)[1]).double().softmax(-1).mean(0)
         progress(len(texts))
         return np.broadcast_to(p_cf.log().float().numpy(), (len(texts), self.classes))

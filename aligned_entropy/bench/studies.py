@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..align import final_linear
-from ..candidates import Belief
+from ..choice import Belief
 from ..entities import AGGREGATIONS
 from ..features import Features
 from ..fit import FitConfig
