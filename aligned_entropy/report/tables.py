@@ -142,10 +142,14 @@ def placed(table: Table) -> Table:
 def ranked(table: Table) -> Table:
     """The same with the mean rank over the columns as one column more, sorted by it.
 
-    Only rows without a gap are ranked; the others follow.
+    Only rows without a gap are ranked; the others follow. A single column is sorted by its values.
     """
     whole = {name: row for name, row in table.rows.items() if all(entry is not None for entry in row)}
-    if len(table.columns) < 2 or len(whole) < 2:
+    if len(table.columns) == 1:
+        sign = 1 if table.columns[0].lower else -1
+        order = sorted(whole, key=lambda name: sign * entry.value if (entry := whole[name][0]) else np.inf)
+        return replace(table, rows={name: whole[name] for name in order})
+    if not table.columns or len(whole) < 2:
         return table
     values = [[row[i].value for row in whole.values() if row[i]] for i in range(len(table.columns))]  # type: ignore[union-attr]
     ranks = dict(zip(whole, mean_ranks(values, lower_is_better=table.columns[0].lower).tolist(), strict=True))
