@@ -59,14 +59,7 @@ def calibration_set(
     """Everything as tensors on the CPU, or an error that says why no head can come of it."""
     hidden = checked_vectors("hidden", hidden, head.width)
     labels = _labels(labels, len(hidden), head.classes)
-    if logits is None:
-        with torch.no_grad():
-            logits = torch.cat([head.copy_logits(rows) for rows in hidden.split(4096)])
-    logits = checked_matrix("logits", logits, head.classes)
-    if len(logits) != len(hidden):
-        raise CalibrationError(
-            f"{len(logits)} rows of logits for {len(hidden)} of hidden vectors; there must be one each."
-        )
+    logits = checked_logits(logits, head, hidden)
     predicted = logits.argmax(-1)
     errors = (predicted != labels).float()
     wrong, right = int(errors.sum()), int((1 - errors).sum())
@@ -169,6 +162,19 @@ def _groups(values: Any, errors: NDArray[np.float32], folds: int) -> NDArray[np.
                 f"{found} groups, such as sentences, hold {what}; for {folds} folds at least {2 * folds} are needed."
             )
     return groups
+
+
+def checked_logits(values: Any, head: AlignedEntropyHead, hidden: Tensor) -> Tensor:
+    """The model's own logits ``[N, C]``, a row for every hidden vector; the head's copy's where there are none."""
+    if values is None:
+        with torch.no_grad():
+            values = torch.cat([head.copy_logits(rows) for rows in hidden.split(4096)])
+    logits = checked_matrix("logits", values, head.classes)
+    if len(logits) != len(hidden):
+        raise CalibrationError(
+            f"{len(logits)} rows of logits for {len(hidden)} of hidden vectors; there must be one each."
+        )
+    return logits
 
 
 def checked_reference(hidden: Any, labels: Any, data: CalibrationSet) -> tuple[Tensor, Tensor]:

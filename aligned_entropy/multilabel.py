@@ -15,7 +15,7 @@ from .calibration import (
     MINIMUM_ERRORS,
     SUSPICIOUS_ERROR_RATE,
     CalibrationSet,
-    checked_matrix,
+    checked_logits,
     checked_tensor,
     checked_vectors,
 )
@@ -159,14 +159,7 @@ def multilabel_set(
     """Everything as tensors on the CPU, or an error that says why no head can come of it."""
     hidden = checked_vectors("hidden", hidden, head.width)
     labels = _label_matrix(labels, len(hidden), head.classes)
-    if logits is None:
-        with torch.no_grad():
-            logits = torch.cat([head.copy_logits(rows) for rows in hidden.split(4096)])
-    logits = checked_matrix("logits", logits, head.classes)
-    if len(logits) != len(hidden):
-        raise CalibrationError(
-            f"{len(logits)} rows of logits for {len(hidden)} of hidden vectors; there must be one each."
-        )
+    logits = checked_logits(logits, head, hidden)
     predicted = (logits > 0).long()
     errors = (predicted != labels).float()
     wrong, pairs = int(errors.sum()), errors.numel()
