@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,10 +21,12 @@ from .maps import Maps
 from .multilabel_head import MultiLabelHead
 from .scores import SCORES
 from .scoring import BASE_SCORES
+from .selective import Answers, Rule
 
 FORMAT = 1
 CONFIG = ("library", "base", "calibrated", "classes", "backbone", "fit", "rivals")  # what a config must have
 ERROR_MODEL, PROBE, MAPS, RIVALS, WHOLES = "error_model.", "probe.", "maps.", "rivals.", "wholes."  # of tensors
+ANSWERS, SEEN = "answers.", "seen"
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,9 @@ class SavedHead:
         fit: facts about the fit: examples, errors, what was chosen and why.
         probe: token ids ``[P, T]`` with the hidden vectors and logits that the model gave for them.
         wholes: maps of what answers make up, by its name: ``entities`` and ``sentences`` of words, ``texts`` of labels.
+        seen: fingerprints of the texts that the head was fitted on, ``[N]`` int64.
+        answers: labelled answers that thresholds are chosen on, and that later ones are compared with.
+        rule: which answers are accepted; all and none where there is none.
     """
 
     head: AlignedEntropyHead
@@ -47,6 +53,9 @@ class SavedHead:
     fit: dict[str, Any] = field(default_factory=dict)
     probe: dict[str, Tensor] = field(default_factory=dict)
     wholes: dict[str, Maps] = field(default_factory=dict)
+    seen: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
+    answers: Answers | None = None
+    rule: Rule | None = None
 
 
 def save_head(saved: SavedHead, folder: str | Path) -> None:
@@ -64,6 +73,7 @@ def save_head(saved: SavedHead, folder: str | Path) -> None:
     for name, rival in saved.rivals.items():
         tensors |= {f"{RIVALS}{name}.{key}": torch.as_tensor(value) for key, value in rival.score.state.items()}
         tensors |= _map_tensors(f"{RIVALS}{name}.", rival.maps)
+    tensors |= {SEEN: saved.seen} | _answer_tensors(saved.answers)
     save_file(tensors, folder / "head.safetensors")
     config = {
         "format": FORMAT,
@@ -76,6 +86,8 @@ def save_head(saved: SavedHead, folder: str | Path) -> None:
         "backbone": saved.backbone,
         "fit": saved.fit,
         "rivals": list(saved.rivals),
+        "answers": None if saved.answers is None else {"labels": _names(saved.answers), "fresh": saved.answers.fresh},
+        "rule": None if saved.rule is None else saved.rule.to_dict(),
     }
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     (folder / "README.md").write_text(_model_card(config))
@@ -145,8 +157,19 @@ def load_head(folder: str | Path, classifier: nn.Module) -> SavedHead:
         vars(score).update({key: value.numpy() for key, value in kept.items() if key.endswith("_")})
         rivals[name] = Contender(score, _maps(kept))
     maps = _maps(_under(MAPS, tensors))
-    probe = _under(PROBE, tensors)
-    return SavedHead(head, rivals, maps, config["backbone"], config["fit"], probe, _wholes(tensors))
+    rule = config.get("rule")
+    return SavedHead(
+        head,
+        rivals,
+        maps,
+        config["backbone"],
+        config["fit"],
+        _under(PROBE, tensors),
+        _wholes(tensors),
+        tensors.get(SEEN, torch.zeros(0, dtype=torch.int64)),
+        _answers(config.get("answers"), _under(ANSWERS, tensors)),
+        None if rule is None else Rule.from_dict(rule),
+    )
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -157,6 +180,29 @@ def _wholes(tensors: dict[str, Tensor]) -> dict[str, Maps]:
     names = sorted({name.removeprefix(WHOLES).rpartition(".")[0] for name in tensors if name.startswith(WHOLES)})
     found = {name: _maps(_under(f"{WHOLES}{name}.", tensors)) for name in names}
     return {name: maps for name, maps in found.items() if maps is not None}
+
+
+def _names(answers: Answers) -> list[str]:
+    return sorted(set(answers.labels.tolist()))
+
+
+def _answer_tensors(answers: Answers | None) -> dict[str, Tensor]:
+    if answers is None:
+        return {}
+    own = {
+        "uncertainty": answers.uncertainty.astype(np.float32),
+        "errors": answers.errors.astype(np.uint8),
+        "labels": np.searchsorted(_names(answers), answers.labels),
+    }
+    return {ANSWERS + name: torch.from_numpy(values) for name, values in own.items()}
+
+
+def _answers(facts: dict[str, Any] | None, tensors: dict[str, Tensor]) -> Answers | None:
+    if facts is None:
+        return None
+    own = {name: value.numpy() for name, value in tensors.items()}
+    labels = np.array(facts["labels"], dtype=np.str_)[own["labels"]]
+    return Answers(own["uncertainty"], own["errors"].astype(np.float64), labels, facts["fresh"])
 
 
 def _map_tensors(prefix: str, maps: Maps | None) -> dict[str, Tensor]:
@@ -177,6 +223,7 @@ def describe_head(folder: str | Path) -> dict[str, Any]:
             shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise HeadMismatchError(f"{folder}/head.safetensors is damaged: {error}") from error
+    rule = config.get("rule")
     copied = sum(math.prod(shape) for name, shape in shapes.items() if name.startswith("classifier."))
     return {
         "format": config["format"],
@@ -186,6 +233,7 @@ def describe_head(folder: str | Path) -> dict[str, Any]:
         "parameters of the copy": copied,
         "references": len({name.split(".")[2] for name in shapes if name.startswith(f"{ERROR_MODEL}references.")}),
         "bytes": (Path(folder) / "head.safetensors").stat().st_size,
+        "threshold": "none was chosen" if rule is None else str(Rule.from_dict(rule).goal),
         **{f"backbone {key}": value for key, value in config["backbone"].items()},
         **config["fit"],
     }

@@ -25,12 +25,14 @@ class Prediction:
         probabilities: the model's own softmax, ``[C]`` float32.
         uncertainty: what the head says, in [0, 1].
         error_probability: calibrated probability that the answer is wrong; None before a fit.
+        accepted: whether it may be relied on, by the head's threshold; None where there is none.
     """
 
     label: str
     probabilities: NDArray[np.float32]
     uncertainty: float
     error_probability: float | None
+    accepted: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class Predictions:
         probabilities: the model's own softmax, ``[N, C]`` float32.
         uncertainty: what the head says, ``[N]`` float32 in [0, 1]; the predictive entropy before a fit.
         calibrated: what :attr:`error_probability` gives, ``[N]`` float32; None before a fit.
+        decided: what :attr:`accepted` gives, ``[N]`` bool; None without a threshold.
     """
 
     classes: NDArray[np.int64]
@@ -52,6 +55,7 @@ class Predictions:
     probabilities: NDArray[np.float32]
     uncertainty: NDArray[np.float32]
     calibrated: NDArray[np.float32] | None
+    decided: NDArray[np.bool_] | None = None
 
     @property
     def labels(self) -> NDArray[np.str_]:
@@ -72,6 +76,15 @@ class Predictions:
             )
         return self.calibrated
 
+    @property
+    def accepted(self) -> NDArray[np.bool_]:
+        """Whether an answer may be relied on, by the head's threshold, ``[N]``.
+
+        Raises:
+            NotFittedError: no threshold was chosen.
+        """
+        return _decided(self.decided)
+
     def __len__(self) -> int:
         return len(self.classes)
 
@@ -81,23 +94,25 @@ class Predictions:
     def __getitem__(self, row: slice) -> Predictions: ...
     def __getitem__(self, row: int | slice) -> Prediction | Predictions:
         if isinstance(row, slice):
-            arrays = ("classes", "probabilities", "uncertainty", "calibrated")
+            arrays = ("classes", "probabilities", "uncertainty", "calibrated", "decided")
             values = {name: getattr(self, name) for name in arrays}
             parts: dict[str, Any] = {name: value if value is None else value[row] for name, value in values.items()}
             return replace(self, **parts)
         calibrated = None if self.calibrated is None else float(self.calibrated[row])
-        return Prediction(
-            str(self.label_names[self.classes[row]]), self.probabilities[row], float(self.uncertainty[row]), calibrated
-        )
+        label, decided = str(self.label_names[self.classes[row]]), None if self.decided is None else self.decided[row]
+        accepted = None if decided is None else bool(decided)
+        return Prediction(label, self.probabilities[row], float(self.uncertainty[row]), calibrated, accepted)
 
     def __iter__(self) -> Iterator[Prediction]:
         return (self[row] for row in range(len(self)))
 
     def to_dict(self) -> dict[str, Any]:
-        """Columns: label, uncertainty, error_probability after a fit, and one ``probability_<name>`` a class."""
+        """Columns: label, uncertainty, error_probability after a fit, accepted, ``probability_<name>`` of a class."""
         columns: dict[str, Any] = {"label": self.labels, "uncertainty": self.uncertainty}
         if self.calibrated is not None:
             columns["error_probability"] = self.calibrated
+        if self.decided is not None:
+            columns["accepted"] = self.decided
         return columns | {f"probability_{n}": self.probabilities[:, i] for i, n in enumerate(self.label_names)}
 
     def to_pandas(self) -> pd.DataFrame:
@@ -124,6 +139,7 @@ class MultiLabelPrediction:
         error_probability: calibrated probability of that; None before a fit.
         label_uncertainty: of every label's yes or no, ``[L]`` float32.
         label_error_probability: calibrated probability that it is wrong, ``[L]``; None before a fit.
+        accepted: whether all of it may be relied on, by the head's threshold; None where there is none.
     """
 
     labels: list[str]
@@ -132,6 +148,7 @@ class MultiLabelPrediction:
     error_probability: float | None
     label_uncertainty: NDArray[np.float32]
     label_error_probability: NDArray[np.float32] | None
+    accepted: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -145,6 +162,7 @@ class MultiLabelPredictions:
         uncertainty: that any answer for a text is wrong, ``[N]`` float32 in [0, 1].
         label_uncertainty: of every answer, ``[N, L]`` float32; the normalised binary entropy before a fit.
         fitted: whether both are calibrated probabilities of an error.
+        decided: what :attr:`accepted` gives, ``[N]`` bool; None without a threshold.
     """
 
     given: NDArray[np.bool_]
@@ -153,6 +171,7 @@ class MultiLabelPredictions:
     uncertainty: NDArray[np.float32]
     label_uncertainty: NDArray[np.float32]
     fitted: bool
+    decided: NDArray[np.bool_] | None = None
 
     @property
     def labels(self) -> list[list[str]]:
@@ -180,6 +199,15 @@ class MultiLabelPredictions:
         _ = self.error_probability
         return self.label_uncertainty
 
+    @property
+    def accepted(self) -> NDArray[np.bool_]:
+        """Whether the answers for a text may be relied on, by the head's threshold, ``[N]``.
+
+        Raises:
+            NotFittedError: no threshold was chosen.
+        """
+        return _decided(self.decided)
+
     def __len__(self) -> int:
         return len(self.given)
 
@@ -189,22 +217,26 @@ class MultiLabelPredictions:
     def __getitem__(self, row: slice) -> MultiLabelPredictions: ...
     def __getitem__(self, row: int | slice) -> MultiLabelPrediction | MultiLabelPredictions:
         if isinstance(row, slice):
-            arrays = ("given", "probabilities", "uncertainty", "label_uncertainty")
-            parts: dict[str, Any] = {name: getattr(self, name)[row] for name in arrays}
+            arrays = ("given", "probabilities", "uncertainty", "label_uncertainty", "decided")
+            values = {name: getattr(self, name) for name in arrays}
+            parts: dict[str, Any] = {name: value if value is None else value[row] for name, value in values.items()}
             return replace(self, **parts)
         doubt, answers = float(self.uncertainty[row]), self.label_uncertainty[row]
         said = (doubt, answers) if self.fitted else (None, None)
         names = [self.label_names[i] for i in np.flatnonzero(self.given[row])]
-        return MultiLabelPrediction(names, self.probabilities[row], doubt, said[0], answers, said[1])
+        accepted = None if self.decided is None else bool(self.decided[row])
+        return MultiLabelPrediction(names, self.probabilities[row], doubt, said[0], answers, said[1], accepted)
 
     def __iter__(self) -> Iterator[MultiLabelPrediction]:
         return (self[row] for row in range(len(self)))
 
     def to_dict(self) -> dict[str, Any]:
-        """Columns: labels, uncertainty, error_probability after a fit; and of every label probability and doubt."""
+        """Columns: labels, uncertainty, error_probability after a fit, accepted; probability and doubt of a label."""
         columns: dict[str, Any] = {"labels": self.labels, "uncertainty": self.uncertainty}
         if self.fitted:
             columns["error_probability"] = self.uncertainty
+        if self.decided is not None:
+            columns["accepted"] = self.decided
         for i, name in enumerate(self.label_names):
             columns |= {
                 f"probability_{name}": self.probabilities[:, i],
@@ -223,3 +255,12 @@ class MultiLabelPredictions:
         import pyarrow as pa
 
         return pa.table(self.to_dict())
+
+
+def _decided(accepted: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+    if accepted is None:
+        raise NotFittedError(
+            "which answers are accepted is known after a threshold was chosen only: call choose_threshold() with "
+            "labelled texts that the head was not fitted on."
+        )
+    return accepted

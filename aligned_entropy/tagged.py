@@ -14,6 +14,7 @@ from .entities import Wholes, spans
 from .errors import NotFittedError
 from .maps import Maps
 from .predictions import Predictions
+from .selective import Rule
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,6 +34,7 @@ class Entity:
         uncertainty: aggregated doubt of its words, in [0, 1].
         error_probability: calibrated probability that its words or its type are wrong; None before a fit, and where
             the calibration set had no wrong entity or no right one.
+        accepted: whether it may be relied on, by the head's threshold; None where there is none.
     """
 
     entity_group: str
@@ -42,10 +44,11 @@ class Entity:
     end: int
     uncertainty: float
     error_probability: float | None
+    accepted: bool | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields by their names."""
-        return asdict(self)
+        """The fields by their names; ``accepted`` only where there is a threshold."""
+        return {name: value for name, value in asdict(self).items() if name != "accepted" or value is not None}
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,7 @@ class TaggedPredictions:
         offsets: of the words in their texts, ``[W, 2]``.
         aggregation: how words make up ``entities`` and ``sentences``.
         maps: calibration of ``entities`` and ``sentences``, as far as there is one.
+        rule: which entities are accepted, if that was chosen.
     """
 
     texts: list[str]
@@ -88,6 +92,7 @@ class TaggedPredictions:
     offsets: NDArray[np.int64]
     aggregation: Mapping[str, str]
     maps: Mapping[str, Maps]
+    rule: Rule | None = None
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -145,18 +150,22 @@ class TaggedPredictions:
         doubt = wholes.aggregate(self.words.uncertainty, self.aggregation["entities"])
         score = wholes.aggregate(self.words.probabilities.max(1, initial=0.0), "mean")
         said = _mapped(self.maps.get("entities"), doubt)
+        accepted = None if self.rule is None else self.rule.accepts(doubt, [span.kind for span in found]).tolist()
         result: list[list[Entity]] = [[] for _ in self.texts]
         rows = np.searchsorted(self.starts, [span.first for span in found], "right") - 1
         for number, (span, row) in enumerate(zip(found, rows.tolist(), strict=True)):
             start, end = int(self.offsets[span.first, 0]), int(self.offsets[span.end - 1, 1])
             text, own = self.texts[row][start:end], None if said is None else float(said[number])
-            result[row].append(Entity(span.kind, float(score[number]), text, start, end, float(doubt[number]), own))
+            kept = None if accepted is None else accepted[number]
+            entity = Entity(span.kind, float(score[number]), text, start, end, float(doubt[number]), own, kept)
+            result[row].append(entity)
         return result
 
     def to_dict(self) -> dict[str, Any]:
         """A row an entity: the number of its text, and the fields of :class:`Entity`."""
         rows = [{"row": row} | entity.to_dict() for row, own in enumerate(self._entities) for entity in own]
         names = ["row", *Entity.__dataclass_fields__]
+        names = names if self.rule is not None else names[:-1]
         return {name: [row[name] for row in rows] for name in names}
 
     def to_pandas(self) -> pd.DataFrame:
@@ -170,8 +179,9 @@ class TaggedPredictions:
         import pyarrow as pa
 
         whole, word, number = pa.int64(), pa.string(), pa.float64()
-        types = (whole, word, number, word, whole, whole, number, number)
-        return pa.table(self.to_dict(), pa.schema(list(zip(self.to_dict(), types, strict=True))))
+        types = (whole, word, number, word, whole, whole, number, number, pa.bool_())
+        columns = self.to_dict()
+        return pa.table(columns, pa.schema(list(zip(columns, types, strict=False))))
 
 
 def _mapped(maps: Maps | None, doubt: NDArray[np.float64]) -> NDArray[np.float64] | None:

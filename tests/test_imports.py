@@ -18,7 +18,7 @@ PACKAGE = "aligned_entropy"
 # A module imports from ranks before its own, or from its own package.
 RANKS = (
     ("errors", "scoring", "metrics"),
-    ("stats", "entities"),
+    ("stats", "entities", "selective"),
     ("features",),
     ("data", "reference"),
     ("error_model", "maps"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,19 +17,19 @@ from ..backbones.loading import load_model, load_tokenizer
 from ..data import LabeledTexts, TaggedTexts, checked_names, labeled_texts, load_data
 from ..entities import Wholes
 from ..errors import DataError, NotApplicableError, UnsupportedModelError
-from ..evaluation import HEAD, SIMPLE, Contender, FittedHead, default_scores, evaluate, fit_scores
+from ..evaluation import HEAD, Contender, FittedHead, default_scores, evaluate, fit_scores
 from ..features import Features
 from ..fit import FitConfig, FitResult, fit_head
-from ..hub import SavedHead, read_config, resolve_head
+from ..hub import read_config, resolve_head
 from ..maps import Maps
 from ..predictions import Predictions
 from ..scores import arrays_of
-from .heads import WithHead, check_class
+from ..selective import Answers
+from .heads import check_class
+from .thresholds import Progress, WithThreshold
 
-Progress = Callable[[int], object]
 
-
-class UncertainClassifier(WithHead):
+class UncertainClassifier(WithThreshold):
     """A text classifier with an uncertainty head. The classifier's weights and answers are never changed.
 
     A fitted head belongs to the classification module and the adapters that were in use when it was made. Where others
@@ -169,14 +169,15 @@ class UncertainClassifier(WithHead):
                 same = head.calibrated and bool(calibrated)
                 uncertainty.append(calibrated[-1] if same else head(hidden, logits).cpu())
             probabilities = torch.tensor(features.logits).softmax(-1).numpy()
-        empty = torch.zeros(0)
-        return Predictions(
+        empty, rule = torch.zeros(0), self.saved.rule
+        said = Predictions(
             features.predictions,
             self.label_names,
             probabilities,
             torch.cat([*uncertainty, empty]).numpy(),
             None if head.error_model is None else torch.cat([*calibrated, empty]).numpy(),
         )
+        return said if rule is None else replace(said, decided=rule.accepts(said.uncertainty, said.labels))
 
     def fit(
         self,
@@ -219,12 +220,15 @@ class UncertainClassifier(WithHead):
             groups=calibration.groups,
             config=config,
         )
-        facts = result.summary.facts()
-        rivals, _ = fit_scores(SIMPLE, None, None, calibration)
-        maps = Maps.fit(result.held_out.double().numpy(), calibration.errors, unit=True)
-        wholes = self._maps_of_wholes(calibration, result.held_out.double().numpy())
-        self._place(SavedHead(result.head, rivals, maps, self.backbone.facts, facts, self._probe(), wholes))
+        held_out = result.held_out.double().numpy()
+        wholes, answers = self._maps_of_wholes(calibration, held_out), self.decided(calibration, held_out)
+        self._keep(result, calibration, calibration, held_out, wholes, answers)
         return result
+
+    def decided(self, answers: Features, uncertainty: NDArray[np.floating]) -> Answers:
+        """What is accepted or deferred, given the answers and what is said of them: of a text its answer."""
+        labels = np.asarray(self.label_names)[answers.predictions]
+        return Answers(uncertainty.astype(np.float32), answers.errors, labels)
 
     def answers(self, features: Features) -> Features:
         """Labelled features with one row for every answer: what scores are fitted on; a text has one."""

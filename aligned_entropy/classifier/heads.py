@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from ..backbones import TASKS, Backbone
 from ..backbones.capture import base_model
 from ..errors import HeadMismatchError, NotFittedError, UnsupportedModelError
+from ..evaluation import SIMPLE, fit_scores
+from ..features import Features
 from ..head import AlignedEntropyHead
 from ..hub import SavedHead, check_probe, load_head, plain_probe, push_head, read_config, resolve_head, save_head
+from ..maps import Maps
+from ..selective import Answers
 
 
 class WithHead:
@@ -75,6 +82,31 @@ class WithHead:
     def _new_head(self) -> AlignedEntropyHead:
         """An untrained one."""
         return AlignedEntropyHead(self.backbone.classifier)
+
+    def _keep(
+        self,
+        result: Any,
+        calibration: Features,
+        rows: Features,
+        held_out: NDArray[np.float64],
+        wholes: dict[str, Maps],
+        answers: Answers,
+    ) -> None:
+        """Use a fitted head, with all that is saved beside it.
+
+        Args:
+            result: of the fit.
+            calibration: what it was fitted on.
+            rows: a row for every answer.
+            held_out: uncertainty of these, by fits that did not see the row.
+            wholes: calibration of what they make up.
+            answers: those that are accepted or deferred.
+        """
+        rivals, _ = fit_scores(SIMPLE, None, None, rows)
+        maps = Maps.fit(held_out, rows.errors, unit=True)
+        facts, seen = result.summary.facts(), torch.from_numpy(calibration.fingerprints.copy())
+        backbone, own = self.backbone.facts, replace(answers, fresh=False)
+        self._place(SavedHead(result.head, rivals, maps, backbone, facts, self._probe(), wholes, seen, own))
 
     def _place(self, saved: Any) -> None:
         saved.head.to(self.backbone.device).eval()

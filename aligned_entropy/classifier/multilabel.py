@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from ..data import LabeledTexts, checked_names, load_data, multilabel_texts
 from ..entities import Wholes
 from ..errors import NotApplicableError
-from ..evaluation import HEAD, SIMPLE, Values, compare, fit_scores, values_of
+from ..evaluation import HEAD, Values, compare, values_of
 from ..features import Features
-from ..hub import SavedHead
 from ..maps import Maps
 from ..multilabel import MultiLabelConfig, MultiLabelResult, fit_multilabel, pairs
 from ..multilabel_head import MultiLabelHead
 from ..predictions import MultiLabelPredictions
+from ..selective import Answers
 from ..wholes import PartsEvaluation, over_wholes
 from .base import UncertainClassifier
 
@@ -42,8 +42,10 @@ class UncertainMultiLabelClassifier(UncertainClassifier):
         answers, texts = self.said(features)
         fitted = self._head_in_use().error_model is not None
         logits = torch.tensor(features.logits)
+        rule = self.saved.rule
+        decided = None if rule is None else rule.accepts(texts, [""] * len(texts))
         return MultiLabelPredictions(
-            logits.numpy() > 0, self.label_names, logits.sigmoid().numpy(), texts, answers, fitted
+            logits.numpy() > 0, self.label_names, logits.sigmoid().numpy(), texts, answers, fitted, decided
         )
 
     def labelled(self, data: Any, **columns: Any) -> LabeledTexts:
@@ -68,13 +70,10 @@ class UncertainMultiLabelClassifier(UncertainClassifier):
         result = fit_multilabel(
             module, calibration.hidden, calibration.labels, logits=calibration.logits, config=config
         )
-        rows = self.answers(calibration)
-        rivals, _ = fit_scores(SIMPLE, None, None, rows)
-        maps = Maps.fit(result.held_out.double().numpy().reshape(-1), rows.errors, unit=True)
-        texts = self.wholes(rows)["texts"]
-        wholes = {"texts": Maps.fit(result.held_out_text.double().numpy(), texts.errors, unit=True)}
-        facts = result.summary.facts()
-        self._place(SavedHead(result.head, rivals, maps, self.backbone.facts, facts, self._probe(), wholes))
+        rows, of_texts = self.answers(calibration), result.held_out_text.double().numpy()
+        wholes = {"texts": Maps.fit(of_texts, self.wholes(rows)["texts"].errors, unit=True)}
+        answers = self.decided(rows, of_texts)
+        self._keep(result, calibration, rows, result.held_out.double().numpy().reshape(-1), wholes, answers)
         return result
 
     def evaluate_features(
@@ -117,6 +116,11 @@ class UncertainMultiLabelClassifier(UncertainClassifier):
         """Texts of such rows."""
         assert answers.groups is not None, "rows of texts"
         return {"texts": Wholes.of_groups(answers.groups, answers.errors)}
+
+    def decided(self, answers: Features, uncertainty: NDArray[np.floating]) -> Answers:
+        """Texts, given the uncertainty of every text; with any number of labels they have no one class."""
+        errors = self.wholes(answers)["texts"].errors
+        return Answers(uncertainty.astype(np.float32), errors, np.full(len(errors), ""))
 
     def said(self, features: Features) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Uncertainty of every answer ``[N, L]`` and of every text ``[N]``."""

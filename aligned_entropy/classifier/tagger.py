@@ -16,6 +16,7 @@ from ..errors import DataError
 from ..evaluation import HEAD, compare, values_of
 from ..features import Features
 from ..maps import Maps
+from ..selective import Answers
 from ..tagged import TaggedPredictions
 from ..wholes import PartsEvaluation, over_wholes, whole_maps
 from .base import Progress, UncertainClassifier
@@ -71,6 +72,7 @@ class UncertainTagger(UncertainClassifier):
             np.array([place for places in offsets for place in places], dtype=np.int64).reshape(-1, 2),
             AGGREGATION,
             self.saved.wholes,
+            self.saved.rule,
         )
 
     def labelled(self, data: Any, **columns: Any) -> LabeledTexts | TaggedTexts:
@@ -124,6 +126,13 @@ class UncertainTagger(UncertainClassifier):
             "entities": Wholes.of_entities(*self._spans(answers)),
             "sentences": Wholes.of_groups(answers.groups, answers.errors),
         }
+
+    def decided(self, answers: Features, uncertainty: NDArray[np.floating]) -> Answers:
+        """Predicted entities, with the aggregated doubt of their words."""
+        predicted, true = self._spans(answers)
+        wholes = Wholes.of_entities(predicted, true)
+        doubt = wholes.aggregate(uncertainty, AGGREGATION["entities"]).astype(np.float32)
+        return Answers(doubt, wholes.errors, np.array([span.kind for span in predicted], dtype=np.str_))
 
     def _maps_of_wholes(self, calibration: Features, held_out: NDArray[np.float64]) -> dict[str, Maps]:
         """Of entities and sentences, as far as some of them are wrong and some are right."""

@@ -70,6 +70,7 @@ class Job:
             fitted = "sentences" in classifier.saved.wholes
         names = [ANSWERS.get(classifier.task, "predicted_label"), "uncertainty"]
         names += ["error_probability"] if fitted else []
+        names += ["accepted"] if classifier.saved.rule is not None and classifier.task != WORDS else []
         names += [f"probability_{name}" for name in classifier.label_names] if self.probabilities else []
         return [self.prefix + name for name in [*names, "error"]]
 
@@ -172,6 +173,7 @@ def answer_rows(classifier: UncertainClassifier, job: Job, rows: list[Row]) -> I
         said = [entity.to_dict() for entity in answer.entities] if words else _labels(answer)
         values: list[Any] = [said, answer.uncertainty]
         values += [] if answer.error_probability is None else [answer.error_probability]
+        values += [] if words or answer.accepted is None else [answer.accepted]
         values += answer.probabilities.tolist() if job.probabilities else []
         if (
             not np.isfinite(values[1:]).all()
