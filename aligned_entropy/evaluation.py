@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -25,7 +25,6 @@ HEAD = "aligned entropy"
 SIMPLE = (
     "softmax response", "entropy", "margin", "temperature-scaled softmax response", "temperature-scaled entropy",
 )  # fmt: skip
-SHOWN = ("roc_auc", "pr_auc", "aurc", "ece", "brier", "ece_platt", "ece_isotonic")
 SIGNIFICANT = 0.05
 
 
@@ -158,6 +157,7 @@ class Evaluation:
         scores: uncertainty ``[N]`` of every score.
         p_values: of every score's ROC-AUC against the best one (DeLong, paired, Holm-adjusted); 1 for the best.
         skipped: why a score is not here.
+        ood: how well the scores tell out-of-distribution texts from these, where there were some.
     """
 
     accuracy: Interval
@@ -167,20 +167,28 @@ class Evaluation:
     p_values: dict[str, float]
     skipped: dict[str, str]
     what: str = "texts"
+    ood: Separation | None = None
+
+    shown: ClassVar[tuple[str, ...]] = (
+        "roc_auc", "pr_auc", "aurc", "ece", "brier", "ece_platt", "ece_isotonic",
+    )  # fmt: skip
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What was measured on, for JSON."""
+        accuracy = self.accuracy.to_dict()
+        return {"examples": len(self.errors), "errors": int(self.errors.sum()), "accuracy": accuracy}
+
+    @property
+    def headline(self) -> str:
+        """The same for people."""
+        return f"accuracy {self.accuracy}, {int(self.errors.sum())} errors in {len(self.errors)} {self.what}"
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the rows, for JSON."""
-        return {
-            "examples": len(self.errors),
-            "errors": int(self.errors.sum()),
-            "accuracy": self.accuracy.to_dict(),
-            "scores": {
-                name: {measure: interval.to_dict() for measure, interval in row.items()}
-                for name, row in self.table.items()
-            },
-            "p_values_against_the_best": self.p_values,
-            "skipped": self.skipped,
-        }
+        table = {name: {key: found.to_dict() for key, found in row.items()} for name, row in self.table.items()}
+        own = {"scores": table, "p_values_against_the_best": self.p_values, "skipped": self.skipped}
+        return self.facts | own | ({} if self.ood is None else {"ood": self.ood.to_dict()})
 
     def write_csv(self, path: str | Path) -> None:
         """One line a score and measure: value and bounds."""
@@ -190,6 +198,8 @@ class Evaluation:
         """Score, measure, value and bounds of every measure."""
         for name, row in self.table.items():
             yield from ([name, measure, i.value, i.low, i.high] for measure, i in row.items())
+        for name, measure, *values in () if self.ood is None else self.ood.lines():
+            yield [name, f"ood_{measure}", *values]
 
     def only(self, ending: str) -> Evaluation:
         """The scores whose names have an ending."""
@@ -204,10 +214,10 @@ class Evaluation:
         )
 
     def __str__(self) -> str:
-        measures = [name for name in SHOWN if any(name in row for row in self.table.values())]
+        measures = [name for name in self.shown if any(name in row for row in self.table.values())]
         names = {name: f"{name} *" if self.p_values[name] < SIGNIFICANT else name for name in self.table}
         width = max(map(len, names.values()), default=0)
-        lines = [f"accuracy {self.accuracy}, {int(self.errors.sum())} errors in {len(self.errors)} {self.what}", ""]
+        lines = [self.headline, ""]
         lines.append(f"{'':{width}}  " + "  ".join(f"{measure:>23}" for measure in measures))
         for name, row in self.table.items():
             cells = "  ".join(f"{row[measure]!s:>23}" if measure in row else f"{'–':>23}" for measure in measures)
@@ -215,7 +225,24 @@ class Evaluation:
         if any(p < SIGNIFICANT for p in self.p_values.values()):
             lines += ["", "* ROC-AUC differs from the best (DeLong, paired; Holm; p < .05)"]
         lines += [f"skipped: {name}. {reason}" for name, reason in self.skipped.items()]
-        return "\n".join(lines)
+        return "\n".join(lines if self.ood is None else [*lines, "", str(self.ood)])
+
+
+class Separation(Evaluation):
+    """How well scores tell texts from elsewhere, which take the place of errors, from those of the test set."""
+
+    shown = ("roc_auc", "pr_auc", "fpr_at_95_tpr")
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What was measured on, for JSON."""
+        return {"in_distribution": int((1 - self.errors).sum()), "out_of_distribution": int(self.errors.sum())}
+
+    @property
+    def headline(self) -> str:
+        """The same for people."""
+        inside, outside = self.facts.values()
+        return f"out-of-distribution: {outside} texts, to be told from {inside}"
 
 
 def lower_is_better(measure: str) -> bool:
@@ -231,6 +258,7 @@ def evaluate(
     resamples: int = 1000,
     seed: int = 0,
     what: str = "texts",
+    ood: Features | None = None,
 ) -> Evaluation:
     """Measure fitted scores.
 
@@ -241,12 +269,22 @@ def evaluate(
         resamples: bootstrap samples of every interval.
         seed: of the bootstrap.
         what: the rows are.
+        ood: of texts from elsewhere, without labels.
     """
     values, missing = values_of(contenders, features)
     skipped = {**(skipped or {}), **missing}
-    return compare(
-        features.errors, values, skipped=skipped, resamples=resamples, seed=seed, what=what, clusters=features.groups
-    )
+    drawn: dict[str, Any] = {"resamples": resamples, "seed": seed}
+    own = compare(features.errors, values, skipped=skipped, what=what, clusters=features.groups, **drawn)
+    if ood is None:
+        return own
+    elsewhere, missing = values_of(contenders, ood)
+    both = {
+        name: Values(np.concatenate([values[name].uncertainty, other.uncertainty]), unit=False)
+        for name, other in elsewhere.items()
+    }
+    outside = np.repeat([0.0, 1.0], [len(features), len(ood)])
+    found = compare(outside, both, skipped=missing, **drawn)
+    return replace(own, ood=Separation(**{field.name: getattr(found, field.name) for field in fields(found)}))
 
 
 def values_of(contenders: Mapping[str, Contender], features: Features) -> tuple[dict[str, Values], dict[str, str]]:

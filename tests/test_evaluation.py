@@ -297,3 +297,34 @@ def test_by_default_the_simple_scores_are_there_as_far_as_they_can(sets):
     without = default_scores(None)
     assert without == ["softmax response", "entropy", "margin"]
     assert not fit_scores(without, None, None, None)[1]
+
+
+# --- Texts from elsewhere.
+
+
+def test_texts_from_elsewhere_are_told_apart_by_every_score(sets, contenders, tmp_path):
+    test = sets[1]
+    other = Features(test.hidden[:100] + 3, test.logits[:100] * 0.1)
+    found = evaluate(test, contenders, resamples=20, ood=other)
+    assert list(found.table) == list(evaluate(test, contenders, resamples=20).table)
+    outside = np.repeat([0, 1], [len(test), 100])
+    for name, row in found.ood.table.items():
+        both = np.concatenate([contenders[name].score.score(part) for part in (test, other)])
+        assert row["roc_auc"].value == pytest.approx(roc_auc_score(outside, both))
+    assert set(found.ood.table) == set(found.table)
+    assert found.ood.table["Mahalanobis"]["roc_auc"].value > 0.9
+    assert {"ece", "brier"}.isdisjoint(found.ood.table["entropy"])
+    assert found.to_dict()["ood"]["out_of_distribution"] == 100
+    assert f"out-of-distribution: 100 texts, to be told from {len(test)}" in str(found)
+    found.write_csv(tmp_path / "all.csv")
+    with open(tmp_path / "all.csv") as file:
+        rows = [row for row in csv.reader(file) if row[:2] == ["entropy", "ood_roc_auc"]]
+    assert float(rows[0][2]) == found.ood.table["entropy"]["roc_auc"].value
+
+
+def test_a_score_that_knows_nothing_of_the_texts_from_elsewhere_is_skipped_there(sets, contenders):
+    test = sets[1]
+    other = Features(np.empty((50, 0), np.float32), test.logits[:50], absent={"hidden": "there are none."})
+    found = evaluate(test, contenders, resamples=20, ood=other).ood
+    assert found.skipped["Mahalanobis"] == "there are none."
+    assert "entropy" in found.table

@@ -135,3 +135,10 @@ def test_lists_in_a_csv_file_are_text_and_refused(tmp_path):
     (tmp_path / "outputs.csv").write_text('logits,label\n"[1, 2]",0\n')
     with pytest.raises(DataError, match=r"row 0 of column 'logits' is '\[1, 2\]': a list"):
         load_outputs(tmp_path / "outputs.csv")
+
+
+def test_outputs_of_texts_from_elsewhere_need_no_labels(written):
+    path = written({"logits": LOGITS})
+    assert load_outputs(path, labelled=False).labels is None
+    with pytest.raises(DataError, match="'label'"):
+        load_outputs(path)

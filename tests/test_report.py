@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aligned_entropy.evaluation import HEAD, SHOWN, Evaluation, lower_is_better
+from aligned_entropy.evaluation import HEAD, Evaluation, lower_is_better
 from aligned_entropy.metrics import CALIBRATION, RANKING
 from aligned_entropy.report import write_report
 from aligned_entropy.report.figures import looks
@@ -153,11 +153,11 @@ def test_the_table_has_the_measures_that_are_shown_and_says_what_they_mean(tmp_p
     row = dict.fromkeys([*RANKING, *CALIBRATION, "ece_isotonic", "ece_platt"], Interval(0.5, 0.4, 0.6))
     page = write(tmp_path, shown({HEAD: row}, errors, {HEAD: errors}))
     header = [cell.strip() for cell in page.tables[0][0]]
-    directions = ["lower" if lower_is_better(measure) else "higher" for measure in SHOWN]
-    labels = [MEASURES[measure][0] for measure in SHOWN]
+    directions = ["lower" if lower_is_better(measure) else "higher" for measure in Evaluation.shown]
+    labels = [MEASURES[measure][0] for measure in Evaluation.shown]
     assert header[1:] == [f"{label} {way} is better" for label, way in zip(labels, directions, strict=True)]
     assert page.of("dt") == labels
-    assert page.of("dd") == [MEASURES[measure][1] for measure in SHOWN]
+    assert page.of("dd") == [MEASURES[measure][1] for measure in Evaluation.shown]
 
 
 def test_the_summary_counts(page: Page) -> None:

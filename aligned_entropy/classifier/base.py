@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..backbones import MULTI_LABEL, TASKS, LabelWordBackbone, task_of
 from ..backbones.capture import base_model
 from ..backbones.loading import load_model, load_tokenizer
-from ..data import LabeledTexts, TaggedTexts, checked_names, labeled_texts, load_data
+from ..data import LabeledTexts, TaggedTexts, checked_names, labeled_texts, load_data, plain_texts
 from ..entities import Wholes
 from ..errors import DataError, NotApplicableError, UnsupportedModelError
 from ..evaluation import HEAD, Contender, FittedHead, default_scores, evaluate, fit_scores
@@ -249,6 +249,7 @@ class UncertainClassifier(WithThreshold):
         scores: Sequence[str] | None = None,
         train: Any = None,
         calibration: Any = None,
+        ood: Any = None,
         resamples: int = 1000,
         progress: Progress = lambda done: None,
         **columns: Any,
@@ -262,18 +263,23 @@ class UncertainClassifier(WithThreshold):
             train: the classifier's training set, for scores that are fitted on it.
             calibration: the head's calibration set, for scores and calibration maps that are fitted on it; what the
                 head has brought along serves the default scores.
+            ood: texts of another kind than those that the classifier is for, with or without labels: how well do scores
+                tell them apart? Not for words, nor for many labels.
             resamples: bootstrap samples of every interval.
             progress: called with the number of texts whose features are ready.
             columns: as for :meth:`fit`.
 
         Raises:
             HeadMismatchError: the head was fitted for another adapter or classification module than is in use.
+            NotApplicableError: ``ood`` for a task that it is not for.
         """
         extras = arrays_of(scores or ())
         features = self.features(data, progress, extras=extras, **columns)
         held_out = None if calibration is None else self.features(calibration, progress, extras=extras, **columns)
         known = None if train is None else self.features(train, progress, **columns)
-        return self.evaluate_features(features, scores=scores, train=known, calibration=held_out, resamples=resamples)
+        other = None if ood is None else self.plain_features(ood, progress, extras=extras)
+        options: dict[str, Any] = {"scores": scores, "train": known, "calibration": held_out, "ood": other}
+        return self.evaluate_features(features, resamples=resamples, **options)
 
     def evaluate_features(
         self,
@@ -282,11 +288,12 @@ class UncertainClassifier(WithThreshold):
         scores: Sequence[str] | None = None,
         train: Features | None = None,
         calibration: Features | None = None,
+        ood: Features | None = None,
         resamples: int = 1000,
     ) -> Any:
         """:meth:`evaluate` on features that are at hand."""
         contenders, skipped = self._contenders(scores, train, calibration)
-        return evaluate(features, contenders, skipped=skipped, resamples=resamples)
+        return evaluate(features, contenders, skipped=skipped, resamples=resamples, ood=ood)
 
     def _contenders(
         self, scores: Sequence[str] | None, train: Features | None, calibration: Features | None
@@ -325,10 +332,26 @@ class UncertainClassifier(WithThreshold):
             columns: as for :meth:`fit`.
         """
         data = self.labelled(data, label_map=label_map, **columns)
-        features = self.backbone.features(data.texts, progress).with_labels(data.labels)
+        return self._extracted(data.texts, progress, extras).with_labels(data.labels)
+
+    def plain_features(
+        self,
+        data: Any,
+        progress: Progress = lambda done: None,
+        *,
+        extras: Collection[str] = (),
+        text_column: str | None = None,
+    ) -> Features:
+        """Features of texts without labels; arguments as for :meth:`features`."""
+        if self.task != UncertainClassifier.task:
+            raise NotApplicableError(f"out-of-distribution texts are told apart by one answer a text, not {self.task}.")
+        return self._extracted(plain_texts(load_data(data), text_column), progress, extras)
+
+    def _extracted(self, texts: Sequence[str], progress: Progress, extras: Collection[str]) -> Features:
+        features = self.backbone.features(texts, progress)
         for name in extras:
             try:
-                values = getattr(self.backbone, name)(data.texts, progress=progress)
+                values = getattr(self.backbone, name)(texts, progress=progress)
                 features = replace(features, **{name: values})
             except NotApplicableError as error:
                 features = replace(features, absent={**features.absent, name: str(error)})

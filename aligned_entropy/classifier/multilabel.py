@@ -83,6 +83,7 @@ class UncertainMultiLabelClassifier(UncertainClassifier):
         scores: Sequence[str] | None = None,
         train: Features | None = None,
         calibration: Features | None = None,
+        ood: Features | None = None,
         resamples: int = 1000,
     ) -> PartsEvaluation:
         """:meth:`evaluate` on features that are at hand: every answer, and texts with any answer that is wrong."""

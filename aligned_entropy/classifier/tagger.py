@@ -88,6 +88,7 @@ class UncertainTagger(UncertainClassifier):
         scores: Sequence[str] | None = None,
         train: Features | None = None,
         calibration: Features | None = None,
+        ood: Features | None = None,
         resamples: int = 1000,
     ) -> PartsEvaluation:
         """:meth:`evaluate` on features that are at hand: words, the entities that they make up, and sentences."""

@@ -45,6 +45,9 @@ def evaluate(
     calibration: Annotated[
         str | None, typer.Option(help="The head's calibration set, for scores and calibration maps fitted on it.")
     ] = None,
+    ood: Annotated[
+        str | None, typer.Option(help="Texts of another kind, as DATA, labels or not: do scores tell them apart?")
+    ] = None,
     resamples: Annotated[int, typer.Option(help="Bootstrap samples of every interval.", min=10)] = 1000,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write metrics to this JSON file.")] = None,
     csv: Annotated[Path | None, typer.Option(help="Write metrics to this CSV file.")] = None,
@@ -66,7 +69,7 @@ def evaluate(
 ) -> None:
     """Measure how well the head finds the model's errors, next to other scores.
 
-    With --outputs no model is needed; --train and --calibration then name files of the same kind.
+    With --outputs no model is needed; --train, --calibration and --ood then name files of the same kind.
     """
     from ..data import load_outputs
     from ..evaluation import HEAD, default_scores, fit_scores
@@ -88,7 +91,8 @@ def evaluate(
         known, held_out = (None if path is None else load_outputs(path) for path in (train, calibration))
         chosen = names or [*default_scores(held_out), *([HEAD] if held_out else [])]
         contenders, skipped = fit_scores(chosen, None, known, held_out)
-        result = measure(test, contenders, skipped=skipped, resamples=resamples)
+        other = None if ood is None else load_outputs(ood, labelled=False)
+        result = measure(test, contenders, skipped=skipped, resamples=resamples, ood=other)
     else:
         classifier = load(str(model), head, max_length, device, classification_module, task, prompt)
         columns = {"text_column": text_column, "label_column": label_column, "label_map": label_map}
@@ -96,8 +100,12 @@ def evaluate(
         test = features(classifier, str(data), "features", columns, extras)
         held_out = None if calibration is None else features(classifier, calibration, "calibration", columns, extras)
         known = None if train is None else features(classifier, train, "training features", columns)
+        other = None
+        if ood is not None:
+            with progress_bar("out-of-distribution", None) as progress:
+                other = classifier.plain_features(ood, progress, extras=extras, text_column=text_column)
         result = classifier.evaluate_features(
-            test, scores=names, train=known, calibration=held_out, resamples=resamples
+            test, scores=names, train=known, calibration=held_out, ood=other, resamples=resamples
         )
     if output:
         output.write_text(json.dumps(result.to_dict(), indent=2) + "\n")

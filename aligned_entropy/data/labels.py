@@ -97,6 +97,14 @@ def labeled_texts(
     return LabeledTexts(texts, _match(labels, own_names, label_names, label_column), label_names)
 
 
+def plain_texts(dataset: Dataset, text_column: str | None = None) -> Sequence[str]:
+    """The texts of a data set, whether or not they have labels; arguments and errors as for :func:`labeled_texts`."""
+    text_column = _column(dataset, "text", text_column, TEXT_COLUMNS)
+    _check_texts(dataset[text_column], text_column)
+    texts: Sequence[str] = dataset[text_column]
+    return texts
+
+
 def is_multi_label(dataset: Dataset, label_column: str | None = None) -> bool:
     """Whether the texts of a data set have lists of labels."""
     from datasets import LargeList, List

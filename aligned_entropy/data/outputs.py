@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 SMALLEST = 1e-30  # a probability of zero has no logit
 
 
-def load_outputs(path: str | Path) -> Features:
+def load_outputs(path: str | Path, labelled: bool = True) -> Features:
     """Features from a Parquet or JSON Lines file, or anything else that :func:`load_data` takes.
 
     Columns: ``logits`` or ``probabilities``, a list of C numbers a row; ``label`` (or another usual name), the true
-    class in 0 … C - 1; and, if there is one, ``hidden``, a list of D numbers: what the last layer read.
+    class in 0 … C - 1, which may be absent where ``labelled`` is False; and, if there is one, ``hidden``, a list of D
+    numbers: what the last layer read.
 
     Raises:
         DataError: a column is missing, or a row does not fit; the message names it.
@@ -31,7 +32,7 @@ def load_outputs(path: str | Path) -> Features:
     data = load_data(path)
     columns = data.column_names
     label_column = next((name for name in LABEL_COLUMNS if name in columns), None)
-    if label_column is None or not {"logits", "probabilities"} & set(columns):
+    if (labelled and label_column is None) or not {"logits", "probabilities"} & set(columns):
         raise DataError(
             f"{path} has the columns {', '.join(columns)}; needed are 'logits' or 'probabilities' (a list a row) and "
             f"'label' (the true class, a number)."
@@ -45,7 +46,7 @@ def load_outputs(path: str | Path) -> Features:
             row = p[wrong[0]].tolist()
             raise DataError(f"row {wrong[0]} of column 'probabilities' is {row}: not in [0, 1] with sum 1.")
         logits = np.log(p.clip(SMALLEST))
-    labels = _labels(data[label_column][:], label_column, logits.shape[1])
+    labels = None if label_column is None else _labels(data[label_column][:], label_column, logits.shape[1])
     if "hidden" in columns:
         return Features(_matrix(data, "hidden"), logits, labels)
     return Features(

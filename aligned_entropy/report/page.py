@@ -23,6 +23,7 @@ TEXT_LENGTH = 600  # characters of an example that are shown
 MEASURES = {
     "roc_auc": ("ROC-AUC", "how often a wrong answer gets a higher score than a right one; .5 is chance"),
     "pr_auc": ("PR-AUC", "mean share of wrong answers among the highest scores; chance is the error rate"),
+    "fpr_at_95_tpr": ("FPR at 95% TPR", "share of the others taken along when 19 of 20 are to be found"),
     "aurc": ("AURC", "mean error rate among the most certain answers, over all shares that could be kept"),
     "ece": ("ECE", "gap between the score, read as the probability of an error, and the observed error rate"),
     "brier": ("Brier score", "mean squared difference between the score and the error"),
@@ -71,6 +72,9 @@ def write_report(
     from ..evaluation import HEAD
 
     columns, rows = _comparison(evaluation)
+    ood = None
+    if evaluation.ood is not None:
+        ood = dict(zip(("columns", "rows"), _comparison(evaluation.ood), strict=True), headline=evaluation.ood.headline)
     drawn = looks(list(evaluation.scores), HEAD)
     return write_page(
         path,
@@ -79,6 +83,7 @@ def write_report(
         summary=_summary(evaluation, HEAD),
         columns=columns,
         rows=rows,
+        ood=ood,
         head=HEAD,
         coverages=[f"{coverage:.0%}" for coverage in COVERAGES],
         risks=_risks(evaluation),
@@ -131,10 +136,10 @@ def _summary(evaluation: Evaluation, head: str) -> list[str]:
 
 def _comparison(evaluation: Evaluation) -> tuple[list[Column], dict[str, list[Cell | None]]]:
     """Every measure of every score, the best of each measure marked (also those that print the same)."""
-    from ..evaluation import SHOWN, lower_is_better
+    from ..evaluation import lower_is_better
 
     table = evaluation.table
-    measures = [measure for measure in SHOWN if any(measure in row for row in table.values())]
+    measures = [measure for measure in evaluation.shown if any(measure in row for row in table.values())]
     best = {}
     for measure in measures:
         values = [row[measure].value for row in table.values() if measure in row and not math.isnan(row[measure].value)]
@@ -147,7 +152,11 @@ def _comparison(evaluation: Evaluation) -> tuple[list[Column], dict[str, list[Ce
         value = f"{row[measure].value:.4f}"
         return Cell(value, f"{row[measure].low:.4f}–{row[measure].high:.4f}", value == best[measure])
 
-    columns = [Column(*MEASURES.get(measure, (measure, "")), lower=lower_is_better(measure)) for measure in measures]
+    labels = [MEASURES.get(measure, (measure, "")) for measure in measures]
+    columns = [
+        Column(label, meaning, lower_is_better(measure))
+        for measure, (label, meaning) in zip(measures, labels, strict=True)
+    ]
     return columns, {name: [cell(row, measure) for measure in measures] for name, row in table.items()}
 
 
