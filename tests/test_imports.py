@@ -34,15 +34,15 @@ RANKS = (
     ("hub", "predictions"),
     ("tagged",),
     ("classifier",),
-    ("finetune", "pipeline"),
-    ("bench",),
+    ("finetune", "pipeline", "refit"),
+    ("bench", "serve"),
     ("demo",),
     ("cli",),
 )
 RANK = {unit: rank for rank, units in enumerate(RANKS) for unit in units}
 
 # Whatever their rank, these are imported by nobody else.
-LEAVES = {"report": {"demo", "cli"}, "bench": {"cli"}, "demo": {"cli"}, "cli": set()}
+LEAVES = {"report": {"demo", "cli"}, "bench": {"cli"}, "serve": {"cli"}, "demo": {"cli"}, "cli": set()}
 
 HOMES = {
     "transformers": {"backbones", "finetune", "pipeline"},
@@ -53,6 +53,9 @@ HOMES = {
     "jinja2": {"report"},
     "typer": {"cli"},
     "rich": {"cli"},
+    "fastapi": {"serve"},
+    "uvicorn": {"serve"},
+    "prometheus_client": {"serve"},
 }
 # Never loaded together with a public name; those without a home may be imported inside any function.
 HEAVY = {*HOMES, "pandas", "sklearn", "pyarrow", "fastapi", "gradio", "ray"}

@@ -25,6 +25,7 @@ from .options import (
     progress_bar,
     quiet_libraries,
 )
+from .serving import refit, serve
 
 app = typer.Typer(
     help="Know when a Hugging Face classifier is wrong. ALIEN_TRACEBACK=1 shows where an error came from.",
@@ -111,5 +112,5 @@ def demo(
     run_demo(output, texts, seed, progress_bar)
 
 
-for command in (train, fit, threshold, predict, evaluate, inspect, bench, report, demo):
+for command in (train, fit, threshold, predict, serve, refit, evaluate, inspect, bench, report, demo):
     app.command()(command)

@@ -167,6 +167,6 @@ def features(
     """Features of labelled texts, with a progress bar."""
     from ..data.labels import parse_label_map
 
-    texts = classifier.labelled(data, **{**columns, "label_map": parse_label_map(columns["label_map"])})
+    texts = classifier.labelled(data, **{**columns, "label_map": parse_label_map(columns.get("label_map"))})
     with progress_bar(what, len(texts.texts) * (1 + len(extras))) as progress:
         return classifier.features(texts, progress, extras=extras)

@@ -1,0 +1,121 @@
+"""`alien serve` and `refit`: a head at work, and one that learns from it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import MissingExtraError
+from .options import (
+    AsJson,
+    Device,
+    Head,
+    MaxLength,
+    Model,
+    Module,
+    Prompt,
+    Seed,
+    Task,
+    check_folder,
+    features,
+    load,
+    progress_bar,
+)
+
+
+def serve(
+    model: Model,
+    head: Head = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.", min=0, max=65535)] = 8000,
+    feedback: Annotated[Path | None, typer.Option(help="SQLite file for true labels; none are taken without.")] = None,
+    batch: Annotated[int, typer.Option(help="Texts answered at once, at most.", min=1)] = 32,
+    wait: Annotated[float, typer.Option(help="Milliseconds to wait for more of them.", min=0)] = 2.0,
+    queue: Annotated[int, typer.Option(help="Texts that may wait; more are refused.", min=1)] = 1024,
+    max_texts: Annotated[int, typer.Option(help="Texts in a request, at most.", min=1)] = 64,
+    max_characters: Annotated[int, typer.Option(help="Characters of a text, at most.", min=1)] = 100_000,
+    max_body: Annotated[int, typer.Option(help="Bytes of a request, at most.", min=1)] = 4_000_000,
+    timeout: Annotated[float, typer.Option(help="Seconds until a request is given up.", min=0.1)] = 30.0,
+    max_length: MaxLength = None,
+    device: Device = None,
+    classification_module: Module = None,
+    task: Task = None,
+    prompt: Prompt = None,
+) -> None:
+    """Serve a model with its head: POST /v1/predict, /v1/feedback; GET /healthz, /readyz, /metrics, /openapi.json.
+
+    ALIEN_API_KEY is what requests must then bring as "Authorization: Bearer …", ALIEN_ADMIN_KEY what they need to
+    exchange the head. SIGHUP reads the head's folder again. SIGTERM ends it when all that was accepted is answered.
+    """
+    try:
+        from ..serve.app import Settings
+        from ..serve.run import run
+    except ImportError as error:
+        raise MissingExtraError("the server needs more: pip install 'aligned-entropy[serve]'") from error
+    classifier = load(model, head, max_length, device, classification_module, task, prompt)
+    settings = Settings(
+        batch=batch,
+        wait=wait / 1000,
+        queue=queue,
+        texts=min(max_texts, queue),
+        characters=max_characters,
+        body=max_body,
+        timeout=timeout,
+        api_key=os.environ.get("ALIEN_API_KEY"),
+        admin_key=os.environ.get("ALIEN_ADMIN_KEY"),
+        feedback=feedback,
+    )
+    run(classifier, head, settings, host, port)
+
+
+def refit(
+    model: Model,
+    feedback: Annotated[Path, typer.Argument(help="SQLite file that alien serve kept true labels in.")],
+    head: Annotated[str, typer.Option(help="Path or hub id of the current head.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the new head, if it is better.")],
+    calibration: Annotated[
+        str | None, typer.Option(help="More labelled texts to fit on, as for fit: those of the current head.")
+    ] = None,
+    reference: Annotated[str | None, typer.Option(help="The classifier's training set, as for fit.")] = None,
+    share: Annotated[float, typer.Option(help="Of the feedback, to fit on; the rest is to compare heads on.")] = 0.5,
+    max_length: MaxLength = None,
+    device: Device = None,
+    classification_module: Module = None,
+    task: Task = None,
+    prompt: Prompt = None,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Fit a new head on feedback, and save it if it is better than the current one on feedback that neither has seen.
+
+    Better is a lower Brier score of the error probability (one-sided p < .05) without a worse ranking. The new head
+    gets a threshold for the goal of the current one. Feedback that came only from doubtful answers teaches about those.
+    """
+    from ..refit import refit as fit_again
+    from ..serve.feedback import read_feedback
+
+    if not 0 < share < 1:
+        raise typer.BadParameter(f"--share {share} is not between 0 and 1.")
+    check_folder(output)
+    rows = read_feedback(feedback)
+    classifier = load(model, head, max_length, device, classification_module, task, prompt)
+    with progress_bar("feedback", len(rows["text"])) as progress:
+        said = classifier.features(rows, progress, text_column="text", label_column="label")
+    known = None if calibration is None else features(classifier, calibration, "calibration features", {})
+    training = None if reference is None else features(classifier, reference, "reference features", {})
+    found = fit_again(classifier, said, calibration=known, reference=training, share=share, seed=seed)
+    better = found.comparison.better
+    if better:
+        found.classifier.save_pretrained(output)
+    if as_json:
+        rule = None if found.rule is None else found.rule.to_dict()
+        print(json.dumps(found.comparison.to_dict() | {"saved": str(output) if better else None, "rule": rule}))
+        return
+    print(found.comparison)
+    print(f"saved: {output}" if better else "the new head is not better: nothing was saved")
+    if better and found.rule is not None:
+        print(f"\n{found.rule}")
