@@ -26,6 +26,7 @@ from .loading import load_model, load_tokenizer
 logger = logging.getLogger(__name__)
 
 BATCH_ROWS, BATCH_TOKENS = 64, 8192  # a batch holds at most so many rows and so many tokens, padding included
+PADDING_TOKENS = (4096, 128)  # on a GPU, on a CPU: more padding costs more time than another batch
 
 # Positions of these are counted from the padding id on.
 COUNTED_FROM_PADDING = (
@@ -271,12 +272,16 @@ class Backbone(Extras):
     def batched(self, encoded: dict[str, list[list[int]]]) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
         """The same of tokenized texts."""
         lengths = [len(ids) for ids in encoded["input_ids"]]
+        worth = PADDING_TOKENS[self.device.type == "cpu"]
         rows: list[int] = []
+        tokens = 0
         for row in sorted(range(len(lengths)), key=lengths.__getitem__):
-            if rows and (len(rows) == BATCH_ROWS or (len(rows) + 1) * lengths[row] > BATCH_TOKENS):
+            padded = (len(rows) + 1) * lengths[row]
+            if rows and (len(rows) == BATCH_ROWS or padded > BATCH_TOKENS or padded - tokens - lengths[row] > worth):
                 yield rows, self.pad({name: [values[i] for i in rows] for name, values in encoded.items()})
-                rows = []
+                rows, tokens = [], 0
             rows.append(row)
+            tokens += lengths[row]
         if rows:
             yield rows, self.pad({name: [values[i] for i in rows] for name, values in encoded.items()})
 

@@ -1,0 +1,137 @@
+"""Sixty-four clients against `alien serve` on this machine, next to the same model without a server.
+
+Every answer is compared with that of predict. Prints a table and one JSON line. Both sides run in one go, since the
+machine is shared: what counts are the ratios.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+from aligned_entropy import UncertainClassifier
+from aligned_entropy.data import load_data, plain_texts
+
+
+class Client:
+    """One connection that stays open."""
+
+    def __init__(self, port: int) -> None:
+        self.port, self.reader, self.writer = port, None, None
+
+    async def post(self, body: bytes) -> tuple[int, bytes]:
+        if self.writer is None:
+            self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.port)
+        lines = ["POST /v1/predict HTTP/1.1", "Host: x", "Content-Type: application/json", f"Content-Length: {len(body)}"]
+        self.writer.write("\r\n".join([*lines, "", ""]).encode() + body)
+        answer = (await self.reader.readuntil(b"\r\n\r\n")).decode().lower()
+        size = int(answer.split("content-length:")[1].split("\r\n")[0])
+        return int(answer.split()[1]), await self.reader.readexactly(size)
+
+
+async def load(port: int, texts: list[str], expected: list[tuple[str, float]], clients: int, seconds: float) -> dict:
+    latencies, wrong, refused = [], 0, 0
+    ends = time.perf_counter() + seconds
+
+    async def one(number: int) -> None:
+        nonlocal wrong, refused
+        client, rng = Client(port), np.random.default_rng(number)
+        while time.perf_counter() < ends:
+            row = int(rng.integers(len(texts)))
+            began = time.perf_counter()
+            code, body = await client.post(json.dumps({"texts": [texts[row]]}).encode())
+            latencies.append(time.perf_counter() - began)
+            if code != 200:
+                refused += 1
+                continue
+            (said,) = json.loads(body)["predictions"]
+            label, uncertainty = expected[row]
+            wrong += said["label"] != label or abs(said["uncertainty"] - uncertainty) > 1e-4
+
+    began = time.perf_counter()
+    await asyncio.gather(*(one(number) for number in range(clients)))
+    taken = time.perf_counter() - began
+    ms = 1000 * np.array(latencies)
+    return {
+        "requests": len(ms),
+        "wrong": int(wrong),
+        "refused": refused,
+        "texts_per_s": len(ms) / taken,
+        "p50_ms": float(np.quantile(ms, 0.5)),
+        "p99_ms": float(np.quantile(ms, 0.99)),
+    }
+
+
+def one_by_one(classifier: UncertainClassifier, texts: list[str], seconds: float) -> dict:
+    latencies, ends = [], time.perf_counter() + seconds
+    while time.perf_counter() < ends:
+        began = time.perf_counter()
+        classifier.predict([texts[len(latencies) % len(texts)]])
+        latencies.append(time.perf_counter() - began)
+    ms = 1000 * np.array(latencies)
+    return {
+        "requests": len(ms),
+        "texts_per_s": 1000 / ms.mean(),
+        "p50_ms": float(np.quantile(ms, 0.5)),
+        "p99_ms": float(np.quantile(ms, 0.99)),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--model", default="benchmarks/runs/minilm-sst2-0")
+    parser.add_argument("--head")
+    parser.add_argument("--data", default="sst2:test")
+    parser.add_argument("--clients", type=int, default=64)
+    parser.add_argument("--seconds", type=float, default=30)
+    parser.add_argument("serve", nargs="*", help="options of alien serve, after --")
+    options = parser.parse_args()
+
+    classifier = UncertainClassifier.from_pretrained(options.model, head=options.head)
+    texts = list(plain_texts(load_data(options.data)))
+    classifier.predict(texts[:64])
+    began = time.perf_counter()
+    found = classifier.predict(texts)
+    offline = {"requests": 1, "texts_per_s": len(texts) / (time.perf_counter() - began)}
+    expected = [(row.label, row.uncertainty) for row in found]
+    single = one_by_one(classifier, texts, min(10, options.seconds))
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-c", "from aligned_entropy.cli import main; main()", "serve", options.model]
+    command += [*options.serve, "--port", str(port), *([] if options.head is None else ["--head", options.head])]
+    server = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=os.environ)
+    try:
+        for _ in range(600):
+            with socket.socket() as attempt:
+                if attempt.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.1)
+        asyncio.run(load(port, texts, expected, options.clients, 3))  # warm
+        served = asyncio.run(load(port, texts, expected, options.clients, options.seconds))
+    finally:
+        server.terminate()
+        server.wait()
+
+    rows = {"one text at a time": single, f"served, {options.clients} clients": served, "one call, all texts": offline}
+    print("| | texts/s | ratio | p50, ms | p99, ms | wrong or lost |")
+    print("|---|---:|---:|---:|---:|---:|")
+    for name, row in rows.items():
+        times = [f"{row[key]:.0f}" if key in row else "–" for key in ("p50_ms", "p99_ms")]
+        lost = row["wrong"] + row["refused"] if "wrong" in row else "–"
+        ratio = row["texts_per_s"] / single["texts_per_s"]
+        print(f"| {name} | {row['texts_per_s']:.0f} | {ratio:.2f} | {times[0]} | {times[1]} | {lost} |")
+    print(json.dumps(rows))
+
+
+if __name__ == "__main__":
+    main()
