@@ -17,9 +17,11 @@ from .finetune import TrainConfig, train_classifier
 from .fit import FitConfig
 from .predictions import Predictions
 from .report import write_report
+from .selective import Goal
 
 ProgressBar = Callable[[str, int | None], AbstractContextManager[Callable[[int], object]]]
 SHOWN = 10
+RISK = 0.1  # errors among accepted answers, at most
 
 
 def run_demo(folder: Path, texts: int, seed: int, progress_bar: ProgressBar) -> None:
@@ -56,6 +58,15 @@ def run_demo(folder: Path, texts: int, seed: int, progress_bar: ProgressBar) -> 
     evaluation = classifier.evaluate_features(test)
     print(evaluation)
 
+    print("\n4. Choose what is let through, on half of the test texts, and see it on the other half.")
+    half = len(test) // 2
+    print(classifier.choose_threshold_features(test[:half], Goal(risk=RISK)))
+    classifier.save_pretrained(folder / "head")
+    other = classifier.predict_features(test[half:])
+    accepted, errors = other.accepted, test[half:].errors
+    wrong = errors[accepted].mean() if accepted.any() else float("nan")
+    print(f"other half: {accepted.mean():.1%} accepted, {wrong:.1%} of them wrong; of all {errors.mean():.1%} are")
+
     predictions = classifier.predict_features(test)
     examples = _examples(parts["test"], predictions)
     for heading, rows in examples.items():
@@ -77,6 +88,7 @@ def run_demo(folder: Path, texts: int, seed: int, progress_bar: ProgressBar) -> 
     }
     write_report(folder / "report.html", "20 Newsgroups with MiniLM", evaluation, settings, examples)
     print(f"\nwritten to {folder}: classifier, head, predictions.csv, metrics.json, report.html")
+    print(f"serve it: alien serve {folder}/classifier --head {folder}/head")
     print(f"{time.monotonic() - start:.0f} s")
 
 

@@ -11,7 +11,7 @@ import sentiment
 
 from aligned_entropy import UncertainClassifier, demo, finetune
 from aligned_entropy.data import LabeledTexts
-from aligned_entropy.evaluation import HEAD, SHOWN, SIMPLE
+from aligned_entropy.evaluation import HEAD, SIMPLE, Evaluation
 
 
 @contextmanager
@@ -30,13 +30,14 @@ def check(folder: Path, tests: int) -> None:
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["examples"] == tests
     assert set(metrics["scores"]) == {*SIMPLE, HEAD}
-    assert all(set(row) >= set(SHOWN) for row in metrics["scores"].values())  # maps too: the head has brought them
+    assert all(set(row) >= set(Evaluation.shown) for row in metrics["scores"].values())
     assert metrics["skipped"] == {}
     page = (folder / "report.html").read_text()
     assert all(name in page for name in metrics["scores"])
     assert len(pd.read_csv(folder / "predictions.csv")) == tests
     again = UncertainClassifier.from_pretrained(folder / "classifier", head=folder / "head")
     assert len(again.predict(["a film"]).error_probability) == 1
+    assert again.saved.rule.goal.risk == demo.RISK
 
 
 def test_demo_leaves_everything_it_promises(tmp_path, monkeypatch, capsys):

@@ -67,3 +67,17 @@ def test_many_labels(tmp_path, monkeypatch, capsys):
     left = run("multi-label.md", tmp_path, monkeypatch)
     assert 0 < left["row"].error_probability < 1
     assert "errors in 360 answers" in capsys.readouterr().out
+
+
+def test_thresholds(tmp_path, monkeypatch, capsys):
+    save(tiny.model("Bert"), tiny.tokenizer(), tmp_path / "my-org" / "classifier")
+    for name in ("held-out", "more-held-out", "test", "other"):
+        words = [RNG.choice(tiny.WORDS, 5) for _ in range(120)]
+        lines = [f"{' '.join(own)},{RNG.choice(['LABEL_0', 'LABEL_1', 'LABEL_2'])}" for own in words]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["text,label", *lines]))
+    left = run("thresholds.md", tmp_path, monkeypatch)
+    assert left["predictions"].accepted.shape == (2,)
+    said = capsys.readouterr().out
+    assert "0.8 of the answers accepted" in said
+    assert "No threshold could be certified" in said
+    assert "out-of-distribution: 120 texts" in said

@@ -30,7 +30,12 @@ class Client:
     async def post(self, body: bytes) -> tuple[int, bytes]:
         if self.writer is None:
             self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.port)
-        lines = ["POST /v1/predict HTTP/1.1", "Host: x", "Content-Type: application/json", f"Content-Length: {len(body)}"]
+        lines = [
+            "POST /v1/predict HTTP/1.1",
+            "Host: x",
+            "Content-Type: application/json",
+            f"Content-Length: {len(body)}",
+        ]
         self.writer.write("\r\n".join([*lines, "", ""]).encode() + body)
         answer = (await self.reader.readuntil(b"\r\n\r\n")).decode().lower()
         size = int(answer.split("content-length:")[1].split("\r\n")[0])
