@@ -95,11 +95,17 @@ def calibration_set(
 
 
 def checked_tensor(name: str, values: Any) -> Tensor:
-    """A tensor on the CPU, or an error that names what holds other things than numbers."""
+    """A tensor on the CPU, or an error that names what holds other things than numbers.
+
+    It shares the memory of an array, which may be a map of more than there is: it is read and never written.
+    """
     if isinstance(values, Tensor):
         return values.detach().cpu()
     try:
-        return torch.tensor(np.asarray(values))
+        array = np.ascontiguousarray(values)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+            return torch.from_numpy(array)
     except (TypeError, ValueError) as error:  # strings, None, rows of different lengths
         raise CalibrationError(f"{name} must be an array of numbers: {error}") from error
 
