@@ -16,6 +16,7 @@ from .errors import CalibrationError
 from .head import AlignedEntropyHead
 from .reference import NEAR
 
+CHUNK = 8192  # rows of a map that are looked at once
 MINIMUM_ERRORS = 10  # of either kind: below that no fold has two of them
 SUSPICIOUS_ERROR_RATE = 0.01
 
@@ -115,7 +116,7 @@ def checked_matrix(name: str, values: Any, width: int) -> Tensor:
     matrix = checked_tensor(name, values).float()
     if matrix.dim() != 2 or matrix.shape[1] != width:
         raise CalibrationError(f"{name} must be [N, {width}] for this classification module, not {list(matrix.shape)}.")
-    broken = ~matrix.isfinite().all(1)
+    broken = torch.cat([~rows.isfinite().all(1) for rows in matrix.split(CHUNK)])
     if broken.any():
         row = int(broken.nonzero()[0])
         raise CalibrationError(
@@ -130,7 +131,7 @@ def checked_matrix(name: str, values: Any, width: int) -> Tensor:
 def checked_vectors(name: str, values: Any, width: int) -> Tensor:
     """The same, and not all one vector."""
     matrix = checked_matrix(name, values, width)
-    if torch.equal(matrix, matrix[:1].expand_as(matrix)):
+    if all(bool((rows == matrix[:1]).all()) for rows in matrix.split(CHUNK)):
         raise CalibrationError(
             f"all {len(matrix)} rows of {name} are the same vector: check that the texts differ and are not empty."
         )

@@ -25,6 +25,7 @@ from .stats import Interval, auc_interval, averaging_weights
 
 PENALTIES = (10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)  # of error models, in examples
 STEADY = (30.0, 300.0, 3000.0, 30000.0)  # where texts are few: up to the mixture as it is
+ALIGNED_ROWS, REFERENCE_ROWS = 10_000, 20_000  # more of them teach nothing more, and take memory and minutes
 NEGLIGIBLE = 0.02  # a smaller share of an average is left out, and with it what a head would have to carry
 
 
@@ -138,13 +139,14 @@ def aligned(
     layer, inputs = found
     parts = data.folds + 1  # the last is everything
     rows = torch.stack([data.fold != k for k in range(parts)])
+    some = _some(torch.arange(len(inputs)), ALIGNED_ROWS, seed)
     weights, biases = align_last_layer(
-        inputs,
+        inputs[some],
         layer,
         base,
-        data.errors,
-        data.predicted,
-        rows.repeat(len(betas), 1),
+        data.errors[some],
+        data.predicted[some],
+        rows[:, some].repeat(len(betas), 1),
         torch.tensor(betas).repeat_interleave(parts),
     )
 
@@ -223,6 +225,14 @@ def _out_of_fold(
     return result
 
 
+def _some(rows: Tensor, most: int, seed: int) -> Tensor:
+    """The rows, or where there are more than so many a random choice of them, in order."""
+    if len(rows) <= most:
+        return rows
+    chosen = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))[:most]
+    return rows[chosen.sort().values]
+
+
 @dataclass(frozen=True)
 class LookUp:
     """Labelled texts that an error model asks about a text.
@@ -245,7 +255,7 @@ def among_calibration(
     axes = principal_axes(data.hidden)
 
     def without(*folds: int) -> Reference | LabelReference:
-        kept = ~torch.isin(data.fold, torch.tensor(folds))
+        kept = _some((~torch.isin(data.fold, torch.tensor(folds))).nonzero().flatten(), REFERENCE_ROWS, seed)
         rows = data.hidden[kept], data.labels[kept]
         return kind.fit(*rows, data.logits.shape[1], data.errors[kept], seed, axes)
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 DIMENSIONS, ROWS = 128, 10_000  # bounds of a reference: at most ROWS x DIMENSIONS half floats
+SPLIT = 512  # rows whose distances to all points are held at once
 NEAR, FAR = 20, 100  # neighbours that are asked
 
 
@@ -100,7 +101,7 @@ class Reference(nn.Module):
         the 100 nearest that carry another label; the error rate among the 20 and the 100 nearest.
         """
         return torch.cat(
-            [self._signals(*rows) for rows in zip(hidden_ND.split(2048), predicted_N.split(2048), strict=True)]
+            [self._signals(*rows) for rows in zip(hidden_ND.split(SPLIT), predicted_N.split(SPLIT), strict=True)]
         )
 
     def _signals(self, hidden: Tensor, predicted: Tensor) -> Tensor:
@@ -195,7 +196,7 @@ class LabelReference(nn.Module):
         The share of them for which the answer would be wrong, and the share on which the model got this label wrong.
         """
         return torch.cat(
-            [self._signals(*rows) for rows in zip(hidden_ND.split(2048), predicted_NL.split(2048), strict=True)]
+            [self._signals(*rows) for rows in zip(hidden_ND.split(SPLIT), predicted_NL.split(SPLIT), strict=True)]
         )
 
     def _signals(self, hidden: Tensor, predicted: Tensor) -> Tensor:
