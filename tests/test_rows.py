@@ -24,6 +24,7 @@ class Stub:
     label_names = ("short", "long")
     backbone = SimpleNamespace(fingerprint="stub")
     head = SimpleNamespace(error_model=None, state_dict=dict)
+    saved = SimpleNamespace(rule=None)
 
     def predict(self, texts):
         for text in texts:
