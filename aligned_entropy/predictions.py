@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, overload
@@ -14,6 +15,26 @@ from .errors import NotFittedError
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+
+
+class Tabular(ABC):
+    """Answers that are columns."""
+
+    @abstractmethod
+    def to_dict(self) -> dict[str, Any]:
+        """Columns by their names."""
+
+    def to_pandas(self) -> pd.DataFrame:
+        """The columns of :meth:`to_dict` as a data frame."""
+        import pandas as pd
+
+        return pd.DataFrame(self.to_dict())
+
+    def to_arrow(self) -> pa.Table:
+        """The columns of :meth:`to_dict` as an Arrow table."""
+        import pyarrow as pa
+
+        return pa.table(self.to_dict())
 
 
 @dataclass(frozen=True)
@@ -36,7 +57,7 @@ class Prediction:
 
 
 @dataclass(frozen=True)
-class Predictions:
+class Predictions(Tabular):
     """Answers for N texts, as arrays; iterates row by row, and a slice of it is as good as the whole.
 
     Where the model's own output is not finite (it overflows, in half precision for one), so is what is said of it: NaN.
@@ -115,18 +136,6 @@ class Predictions:
             columns["accepted"] = self.decided
         return columns | {f"probability_{n}": self.probabilities[:, i] for i, n in enumerate(self.label_names)}
 
-    def to_pandas(self) -> pd.DataFrame:
-        """The columns of :meth:`to_dict` as a data frame."""
-        import pandas as pd
-
-        return pd.DataFrame(self.to_dict())
-
-    def to_arrow(self) -> pa.Table:
-        """The columns of :meth:`to_dict` as an Arrow table."""
-        import pyarrow as pa
-
-        return pa.table(self.to_dict())
-
 
 @dataclass(frozen=True)
 class MultiLabelPrediction:
@@ -152,7 +161,7 @@ class MultiLabelPrediction:
 
 
 @dataclass(frozen=True)
-class MultiLabelPredictions:
+class MultiLabelPredictions(Tabular):
     """Answers for N texts with any of L labels, as arrays; iterates row by row.
 
     Attributes:
@@ -243,18 +252,6 @@ class MultiLabelPredictions:
                 f"uncertainty_{name}": self.label_uncertainty[:, i],
             }
         return columns
-
-    def to_pandas(self) -> pd.DataFrame:
-        """The columns of :meth:`to_dict` as a data frame."""
-        import pandas as pd
-
-        return pd.DataFrame(self.to_dict())
-
-    def to_arrow(self) -> pa.Table:
-        """The columns of :meth:`to_dict` as an Arrow table."""
-        import pyarrow as pa
-
-        return pa.table(self.to_dict())
 
 
 def _decided(accepted: NDArray[np.bool_] | None) -> NDArray[np.bool_]:

@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 from .entities import Wholes, spans
 from .errors import NotFittedError
 from .maps import Maps
-from .predictions import Predictions
+from .predictions import Predictions, Tabular
 from .selective import Rule
 
 if TYPE_CHECKING:
-    import pandas as pd
     import pyarrow as pa
 
 
@@ -73,7 +72,7 @@ class TaggedText:
 
 
 @dataclass(frozen=True)
-class TaggedPredictions:
+class TaggedPredictions(Tabular):
     """Answers for S texts of W words; iterates text by text.
 
     Attributes:
@@ -167,12 +166,6 @@ class TaggedPredictions:
         names = ["row", *Entity.__dataclass_fields__]
         names = names if self.rule is not None else names[:-1]
         return {name: [row[name] for row in rows] for name in names}
-
-    def to_pandas(self) -> pd.DataFrame:
-        """The columns of :meth:`to_dict` as a data frame."""
-        import pandas as pd
-
-        return pd.DataFrame(self.to_dict())
 
     def to_arrow(self) -> pa.Table:
         """The columns of :meth:`to_dict` as an Arrow table."""

@@ -78,3 +78,10 @@ def save(folder: Path) -> Path:
     model.save_pretrained(folder)
     tok.save_pretrained(folder)
     return folder
+
+
+def named(count: int, seed: int, flipped: float = 0.0) -> dict[str, list[str]]:
+    """Labelled texts, with the classes by their names; a share of them has the other one."""
+    rows, labels = texts(count, seed)
+    wrong = np.random.default_rng(seed).random(count) < flipped
+    return {"text": rows, "label": [NAMES[label] for label in np.where(wrong, 1 - labels, labels)]}

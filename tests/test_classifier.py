@@ -13,6 +13,7 @@ import pytest
 import sentiment
 import tiny
 import torch
+from sentiment import named
 from transformers import AutoModelForSequenceClassification, Trainer, TrainingArguments, pipeline
 
 from aligned_entropy import (
@@ -38,12 +39,6 @@ QUICK = FitConfig(folds=3, betas=(300.0,))
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory):
     return sentiment.save(tmp_path_factory.mktemp("model") / "sentiment")
-
-
-def named(count, seed):
-    """Labelled texts, with the classes by their names."""
-    texts, labels = sentiment.texts(count, seed)
-    return {"text": texts, "label": [sentiment.NAMES[label] for label in labels]}
 
 
 @pytest.fixture

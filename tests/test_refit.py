@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import sentiment
+from sentiment import named
 from test_cli import alien, workplace  # noqa: F401
 from test_tagger import model_folder as tagger_folder  # noqa: F401
 from test_tagger import sentences
@@ -20,16 +21,6 @@ QUICK = FitConfig(folds=3, betas=())
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory):
     return sentiment.save(tmp_path_factory.mktemp("model") / "sentiment")
-
-
-def named(count, seed, flipped=0.0):
-    """Labelled texts, a share of which has the other label: a world in which the model errs that much more."""
-    texts, labels = sentiment.texts(count, seed)
-    wrong = np.random.default_rng(seed).random(count) < flipped
-    return {
-        "text": texts,
-        "label": [sentiment.NAMES[label ^ int(flip)] for label, flip in zip(labels, wrong, strict=True)],
-    }
 
 
 @pytest.fixture

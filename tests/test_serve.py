@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 import sentiment
 from fastapi.testclient import TestClient
+from sentiment import named
 from test_multilabel_classifier import model_folder as multilabel_folder  # noqa: F401
 from test_multilabel_classifier import texts as multilabel_texts
 from test_tagger import model_folder as tagger_folder  # noqa: F401
@@ -28,17 +29,13 @@ from test_tagger import sentences
 
 from aligned_entropy import DataError, FitConfig, HeadMismatchError, UncertainClassifier
 from aligned_entropy.selective import Answers, Goal
-from aligned_entropy.serve.app import Settings, create_app
+from aligned_entropy.serve.app import create_app
 from aligned_entropy.serve.feedback import Feedback, read_feedback
 from aligned_entropy.serve.heads import Served
 from aligned_entropy.serve.monitor import Monitor, drift
+from aligned_entropy.serve.server import Settings
 
 QUICK = FitConfig(folds=3, betas=())
-
-
-def named(count, seed):
-    texts, labels = sentiment.texts(count, seed)
-    return {"text": texts, "label": [sentiment.NAMES[label] for label in labels]}
 
 
 @pytest.fixture(scope="session")

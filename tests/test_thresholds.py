@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import sentiment
+from sentiment import named
 from test_cli import alien, workplace  # noqa: F401
 from test_multilabel_classifier import model_folder as multilabel_folder  # noqa: F401
 from test_multilabel_classifier import texts as multilabel_texts
@@ -21,11 +22,6 @@ QUICK = FitConfig(folds=3, betas=())
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory):
     return sentiment.save(tmp_path_factory.mktemp("model") / "sentiment")
-
-
-def named(count, seed):
-    texts, labels = sentiment.texts(count, seed)
-    return {"text": texts, "label": [sentiment.NAMES[label] for label in labels]}
 
 
 @pytest.fixture

@@ -52,8 +52,8 @@ def serve(
     exchange the head. SIGHUP reads the head's folder again. SIGTERM ends it when all that was accepted is answered.
     """
     try:
-        from ..serve.app import Settings
         from ..serve.run import run
+        from ..serve.server import Settings
     except ImportError as error:
         raise MissingExtraError("the server needs more: pip install 'aligned-entropy[serve]'") from error
     classifier = load(model, head, max_length, device, classification_module, task, prompt)

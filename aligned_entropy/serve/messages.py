@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..errors import DataError
+from ..tagged import Entity
 from .heads import Answered
 
 
@@ -23,19 +24,6 @@ class PredictRequest(Message):
     texts: list[str] = Field(description="Texts, none of them blank.", examples=[["a fine film", "not my cup of tea"]])
 
 
-class EntityAnswer(Message):
-    """A predicted entity, with offsets in its text."""
-
-    entity_group: str
-    score: float
-    word: str
-    start: int
-    end: int
-    uncertainty: float
-    error_probability: float | None = Field(description="Null without a fitted head.")
-    accepted: bool | None = Field(None, description="Null where the head has no threshold.")
-
-
 class TextAnswer(Message):
     """What is said of a text."""
 
@@ -43,7 +31,7 @@ class TextAnswer(Message):
     head: str = Field(description="Version of the head that said it.")
     label: str | None = Field(None, description="Of a model of one label a text.")
     labels: list[str] | None = Field(None, description="Of a model of any number of labels.")
-    entities: list[EntityAnswer] | None = Field(None, description="Of a model that labels words.")
+    entities: list[Entity] | None = Field(None, description="Of a model that labels words.")
     probabilities: dict[str, float] | None = Field(None, description="The model's own, by class.")
     uncertainty: float | None = Field(description="In [0, 1]; null where the model's output is not finite.")
     error_probability: float | None = Field(description="That the answer is wrong; null without a fitted head.")
@@ -97,11 +85,10 @@ def text_answer(said: Answered, number: str, label_names: list[str]) -> TextAnsw
     own: dict[str, Any] = {"id": number, "head": said.head}
     own |= {"uncertainty": row.uncertainty, "error_probability": row.error_probability}
     if hasattr(row, "entities"):
-        entities = [EntityAnswer(**entity.to_dict()) for entity in row.entities]
         decided = [entity.accepted for entity in row.entities]
         accepted = None if not decided or None in decided else all(decided)
         finite = np.isfinite(row.words.probabilities).all()
-        answer = TextAnswer(**own, entities=entities, accepted=accepted)
+        answer = TextAnswer(**own, entities=row.entities, accepted=accepted)
     else:
         probabilities = dict(zip(label_names, row.probabilities.tolist(), strict=True))
         named = {"labels": row.labels} if hasattr(row, "labels") else {"label": row.label}

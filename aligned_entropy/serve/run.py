@@ -11,7 +11,8 @@ from pathlib import Path
 import uvicorn
 
 from ..classifier import UncertainClassifier
-from .app import LOG, Server, Settings, create_app
+from .app import create_app
+from .server import LOG, Server, Settings
 
 GRACE = 30  # seconds that accepted requests have to be answered in
 
