@@ -19,10 +19,10 @@ from typer.testing import CliRunner
 from aligned_entropy import FitConfig, UncertainClassifier
 from aligned_entropy.cli import main
 from aligned_entropy.cli.app import app
-from aligned_entropy.cli.predict import Job, run
 from aligned_entropy.data import load_outputs
 from aligned_entropy.errors import AlignedEntropyError
 from aligned_entropy.evaluation import SIMPLE
+from aligned_entropy.files.answers import Job, run
 from aligned_entropy.metrics import CALIBRATION, RANKING
 from aligned_entropy.scores import SCORES
 
@@ -453,7 +453,7 @@ def many_rows(path, count):
 
 
 def test_a_stopped_run_goes_on_where_it_was(workplace, tmp_path, monkeypatch):
-    monkeypatch.setattr("aligned_entropy.cli.rows.BATCH", 64)
+    monkeypatch.setattr("aligned_entropy.files.rows.BATCH", 64)
     many_rows(tmp_path / "in.jsonl", 1000)
     classifier = UncertainClassifier.from_pretrained(workplace / "model", head=workplace / "head")
     job = Job(str(tmp_path / "in.jsonl"), str(tmp_path / "out.jsonl"), None, "text", False, "", 1000)

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from ..errors import DataError
 from .fitting import fit, threshold, train
 from .measuring import bench, evaluate, report
 from .options import (
@@ -67,9 +68,13 @@ def predict(
     A run that was killed goes on where it stopped. Blank lines are skipped in JSON Lines and in a CSV of several
     columns; NaN is null in JSON.
     """
-    from .predict import Job, run
+    from ..files.answers import Job, run
 
     job = Job(source, output, input_format, text_column, probabilities, prefix, max_characters)
+    try:
+        _ = job.kind_in, job.kind_out
+    except DataError as error:  # a matter of what was typed, not of what is in the files
+        raise typer.BadParameter(str(error)) from error
     job.check()
     classifier = load(model, head, max_length, device, classification_module, task, prompt)
     with progress_bar("rows", None) as progress:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from ..files.rows import check_output
 from .options import (
     DATA_HELP,
     AsJson,
@@ -20,7 +21,6 @@ from .options import (
     Prompt,
     Task,
     TextColumn,
-    check_output,
     features,
     load,
     progress_bar,

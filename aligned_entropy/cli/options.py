@@ -140,14 +140,6 @@ def _no_name_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
-def check_output(path: str | Path) -> None:
-    """Raise where a file could not be written."""
-    if Path(path).is_dir():
-        raise DataError(f"output {path}: it is a folder, name a file.")
-    if not Path(path).parent.is_dir():
-        raise DataError(f"output {path}: there is no folder {Path(path).parent}, make it first.")
-
-
 def check_folder(path: Path) -> None:
     """Raise where a folder could not be made."""
     if path.exists() and not path.is_dir():

@@ -19,8 +19,6 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
-import typer
-
 from ..errors import DataError
 
 FORMATS = ("jsonl", "csv", "tsv", "parquet", "txt")
@@ -45,17 +43,29 @@ class Table:
 
 
 def format_of(name: str, given: str | None, what: str) -> str:
-    """The format of a file by its ending; JSON Lines for ``-``."""
+    """The format of a file by its ending; JSON Lines for ``-``.
+
+    Raises:
+        DataError: there is none by that name.
+    """
     known = {".json": "jsonl", ".ndjson": "jsonl"} | {f".{kind}": kind for kind in FORMATS}
     found = given or ("jsonl" if name == "-" else known.get(Path(name).suffix.lower()))
     if found is None:
         remedy = "; name the format with --input-format if it has another" if what == "input" else ""
-        raise typer.BadParameter(f"{what} {name}: known endings are {', '.join(known)}{remedy}.")
+        raise DataError(f"{what} {name}: known endings are {', '.join(known)}{remedy}.")
     if found == "parquet" and name == "-":
-        raise typer.BadParameter("Parquet cannot be read from stdin: give a file.")
+        raise DataError("Parquet cannot be read from stdin: give a file.")
     if found == "txt" and what == "output":
-        raise typer.BadParameter(f"output {name}: it has several columns; write .jsonl, .csv, .tsv or .parquet.")
+        raise DataError(f"output {name}: it has several columns; write .jsonl, .csv, .tsv or .parquet.")
     return found
+
+
+def check_output(path: str | Path) -> None:
+    """Raise where a file could not be written."""
+    if Path(path).is_dir():
+        raise DataError(f"output {path}: it is a folder, name a file.")
+    if not Path(path).parent.is_dir():
+        raise DataError(f"output {path}: there is no folder {Path(path).parent}, make it first.")
 
 
 @contextmanager

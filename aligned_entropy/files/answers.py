@@ -21,8 +21,7 @@ import numpy as np
 from ..data.labels import TEXT_COLUMNS
 from ..data.tags import TOKEN_COLUMNS
 from ..errors import DataError
-from .options import check_output
-from .rows import Row, Table, batched, format_of, open_rows, write_rows
+from .rows import Row, Table, batched, check_output, format_of, open_rows, write_rows
 
 if TYPE_CHECKING:
     from ..classifier import UncertainClassifier

@@ -1,0 +1,1 @@
+"""Files of texts in, files with answers out: every row exactly once, in order."""
