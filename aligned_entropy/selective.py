@@ -63,9 +63,10 @@ class Goal:
     def __str__(self) -> str:
         each = " in every predicted class" if self.per_class else ""
         if self.risk is not None:
-            return f"at most {self.risk:.4g} errors among accepted answers{each}, with probability {1 - self.delta:.4g}"
+            sure = 100 * (1 - self.delta)
+            return f"at most {100 * self.risk:.4g} % errors among accepted answers{each}, with probability {sure:.4g} %"
         if self.coverage is not None:
-            return f"{self.coverage:.4g} of the answers accepted{each}"
+            return f"{100 * self.coverage:.4g} % of the answers accepted{each}"
         return f"lowest cost{each}: {self.error_cost:.4g} an accepted error, {self.deferral_cost:.4g} a deferral"
 
 
@@ -334,7 +335,8 @@ def _what_would_help(curve: _Curve, risk: float, delta: float) -> str:
         accepted = np.floor(share * total)
         if (risk_bound(expected * accepted, accepted, delta / len(_starts(total, risk, delta))) <= risk).any():
             break
+    more = f"{float(f'{total - curve.total:.2g}'):,.0f}"
     return (
-        f"No threshold could be certified with {curve.total} labelled answers; with about {total - curve.total} more, "
-        "if they are like these, it could."
+        f"No threshold could be certified with {curve.total} labelled answers; with about {more} more, if they are "
+        "like these, it could."
     )

@@ -78,6 +78,6 @@ def test_thresholds(tmp_path, monkeypatch, capsys):
     left = run("thresholds.md", tmp_path, monkeypatch)
     assert left["predictions"].accepted.shape == (2,)
     said = capsys.readouterr().out
-    assert "0.8 of the answers accepted" in said
+    assert "80 % of the answers accepted" in said
     assert "No threshold could be certified" in said
     assert "out-of-distribution: 120 texts" in said

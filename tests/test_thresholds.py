@@ -112,7 +112,7 @@ def test_the_command_saves_a_threshold_and_predict_uses_it(workplace, tmp_path):
     accepted = [json.loads(line)["accepted"] for line in rows.stdout.splitlines()]
     assert sum(accepted) == own["accepted"]
     shown = alien("inspect", head)
-    assert "0.6 of the answers accepted" in shown.stdout
+    assert "60 % of the answers accepted" in shown.stdout
     # In place, and what cannot be had is said and changes nothing.
     assert alien(*data[:-1], head, "--coverage", ".5").returncode == 0
     before = (head / "config.json").read_text()

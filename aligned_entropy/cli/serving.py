@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -40,6 +41,7 @@ def serve(
     max_characters: Annotated[int, typer.Option(help="Characters of a text, at most.", min=1)] = 100_000,
     max_body: Annotated[int, typer.Option(help="Bytes of a request, at most.", min=1)] = 4_000_000,
     timeout: Annotated[float, typer.Option(help="Seconds until a request is given up.", min=0.1)] = 30.0,
+    ui: Annotated[bool, typer.Option("--ui", help="A page for people, at /ui.")] = False,
     max_length: MaxLength = None,
     device: Device = None,
     classification_module: Module = None,
@@ -56,6 +58,8 @@ def serve(
         from ..serve.server import Settings
     except ImportError as error:
         raise MissingExtraError("the server needs more: pip install 'aligned-entropy[serve]'") from error
+    if ui and find_spec("gradio") is None:
+        raise MissingExtraError("the page needs more: pip install 'aligned-entropy[ui]'")
     classifier = load(model, head, max_length, device, classification_module, task, prompt)
     settings = Settings(
         batch=batch,
@@ -68,6 +72,7 @@ def serve(
         api_key=os.environ.get("ALIEN_API_KEY"),
         admin_key=os.environ.get("ALIEN_ADMIN_KEY"),
         feedback=feedback,
+        page=ui,
     )
     run(classifier, head, settings, host, port)
 

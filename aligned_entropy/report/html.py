@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 
 def write_page(path: str | Path, template: str, **content: Any) -> Path:
@@ -17,9 +20,19 @@ def write_page(path: str | Path, template: str, **content: Any) -> Path:
     Returns:
         The path of the page.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
     from plotly.offline import get_plotlyjs
+
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    page = load_template(template).render(plotly=Markup(get_plotlyjs()), **content)
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def load_template(name: str) -> Template:
+    """A template of the package by its file name under ``assets``; what it shows is escaped."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
         loader=PackageLoader("aligned_entropy", "assets"),
@@ -28,8 +41,4 @@ def write_page(path: str | Path, template: str, **content: Any) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    page = environment.get_template(template).render(plotly=Markup(get_plotlyjs()), **content)
-    path.write_text(page, encoding="utf-8")
-    return path
+    return environment.get_template(name)

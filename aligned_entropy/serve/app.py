@@ -68,6 +68,10 @@ def create_app(
     _add_predictions(app, server)
     _add_operations(app, server)
     _add_problems(app)
+    if settings.page:
+        from .page import mount_page
+
+        mount_page(app, server)
     app.add_middleware(Observed, server=server)
     return app
 

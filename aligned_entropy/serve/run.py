@@ -7,6 +7,7 @@ import json
 import logging
 import signal
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 
@@ -33,11 +34,17 @@ def run(classifier: UncertainClassifier, head: str | Path | None, settings: Sett
     config = uvicorn.Config(
         app, host, port, log_config=None, access_log=False, timeout_graceful_shutdown=GRACE, server_header=False
     )
-    asyncio.run(_serve(uvicorn.Server(config), app.state.server))
+    asyncio.run(_serve(config, app.state.server))
 
 
-async def _serve(server: uvicorn.Server, state: Server) -> None:
+async def _serve(config: uvicorn.Config, state: Server) -> None:
     loop, tasks = asyncio.get_running_loop(), set[asyncio.Task[None]]()
+
+    class Leaving(uvicorn.Server):
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            for last in state.leaving:
+                loop.call_soon_threadsafe(last)
+            super().handle_exit(sig, frame)
 
     def reload() -> None:
         task = loop.create_task(state.reload())
@@ -46,7 +53,7 @@ async def _serve(server: uvicorn.Server, state: Server) -> None:
 
     loop.add_signal_handler(signal.SIGHUP, reload)
     signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises it once more when all is done
-    await server.serve()
+    await Leaving(config).serve()
 
 
 class JsonLines(logging.Formatter):

@@ -38,6 +38,7 @@ class Settings:
         admin_key: the same for exchanging the head; without one it cannot be exchanged over the network.
         feedback: file that true labels are kept in; none, no feedback.
         remembered: latest predictions that feedback may name by their ids.
+        page: whether there is a page at ``/ui``.
     """
 
     batch: int = 32
@@ -51,10 +52,15 @@ class Settings:
     admin_key: str | None = None
     feedback: Path | None = None
     remembered: int = 10_000
+    page: bool = False
 
 
 class Server:
-    """What the application holds: the classifier, its queue, what it has said and measured."""
+    """What the application holds: the classifier, its queue, what it has said and measured.
+
+    Attributes:
+        leaving: called in the event loop when the server is told to end, before it waits for open requests.
+    """
 
     def __init__(self, classifier: UncertainClassifier, head: str | Path | None, settings: Settings) -> None:
         self.settings, self.served, self.monitor = settings, Served(classifier, head), Monitor()
@@ -65,6 +71,7 @@ class Server:
             queue=settings.queue,
             observe=self.monitor.batches.observe,
         )
+        self.leaving: list[Callable[[], object]] = []
         self.feedback = None if settings.feedback is None else Feedback(settings.feedback)
         self.remembered: OrderedDict[str, tuple[str, Answered]] = OrderedDict()
 
