@@ -17,7 +17,7 @@ TASK = "uncertain-text-classification"
 
 
 class UncertainTextClassificationPipeline(TextClassificationPipeline):
-    """Text classification with ``uncertainty`` and, with a fitted head, ``error_probability`` in every answer.
+    """Text classification whose answers say ``uncertainty``; after a fit ``error_probability``, by a rule ``accepted``.
 
     Texts are cut where the head's calibration texts were, without a head at the model's own limit up to 512 tokens;
     ``truncation`` and ``max_length`` at a call say otherwise.
@@ -68,7 +68,11 @@ class UncertainTextClassificationPipeline(TextClassificationPipeline):
         """Transformers' answer, with the uncertainty of the text."""
         answer = super().postprocess(model_outputs, *args, **kwargs)
         known = [name for name in ("uncertainty", "error_probability") if name in model_outputs]
-        extra = {name: float(model_outputs[name].reshape(-1)[0]) for name in known}
+        extra: dict[str, Any] = {name: float(model_outputs[name].reshape(-1)[0]) for name in known}
+        rule = self.uncertain.saved.rule
+        if rule is not None:
+            label = self.uncertain.label_names[int(model_outputs["logits"].reshape(-1).argmax())]
+            extra["accepted"] = bool(rule.accepts([extra["uncertainty"]], [label])[0])
         return answer | extra if isinstance(answer, dict) else [item | extra for item in answer]
 
 

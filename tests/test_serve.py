@@ -4,13 +4,9 @@ import asyncio
 import json
 import logging
 import math
-import os
 import shutil
 import signal
-import socket
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
 import urllib.error
@@ -22,6 +18,7 @@ import pytest
 import sentiment
 from fastapi.testclient import TestClient
 from sentiment import named
+from serving import serving
 from test_multilabel_classifier import model_folder as multilabel_folder  # noqa: F401
 from test_multilabel_classifier import texts as multilabel_texts
 from test_tagger import model_folder as tagger_folder  # noqa: F401
@@ -396,38 +393,11 @@ def test_the_interface_is_documented(client):
 
 @pytest.fixture
 def running(place, tmp_path):
-    """A server on a free port: its process, a function that posts, and its feedback file."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    """A server: its process, a function that asks it, and the folder with its head and its feedback file."""
     shutil.copytree(place / "head", tmp_path / "head")
-    options = ["--head", tmp_path / "head", "--port", port, "--feedback", tmp_path / "feedback.sqlite"]
-    command = [sys.executable, "-c", "from aligned_entropy.cli import main; main()", "serve", place / "model", *options]
-    environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    log = open(tmp_path / "log", "w")  # noqa: SIM115
-    process = subprocess.Popen([*map(str, command)], stderr=log, env=environment)
-
-    def ask(path, body=None):
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data, {"content-type": "application/json"})
-        with urllib.request.urlopen(request, timeout=30) as response:
-            return response.read()
-
-    try:
-        deadline = time.time() + 60
-        while True:
-            try:
-                assert ask("/readyz") == b"ready\n"
-                break
-            except (urllib.error.URLError, ConnectionError):
-                assert process.poll() is None, (tmp_path / "log").read_text()
-                assert time.time() < deadline
-                time.sleep(0.1)
+    options = ["--head", tmp_path / "head", "--feedback", tmp_path / "feedback.sqlite"]
+    with serving(place / "model", *options, log=tmp_path / "log") as (process, ask, _):
         yield process, ask, tmp_path
-    finally:
-        process.kill()
-        process.wait()
-        log.close()
 
 
 def test_a_server_swaps_on_sighup_and_ends_on_sigterm_when_all_is_answered(running, place):

@@ -11,8 +11,9 @@ from test_multilabel_classifier import model_folder as multilabel_folder  # noqa
 from test_multilabel_classifier import texts as multilabel_texts
 from test_tagger import model_folder as tagger_folder  # noqa: F401
 from test_tagger import sentences
+from transformers import pipeline
 
-from aligned_entropy import CalibrationError, FitConfig, NotFittedError, UncertainClassifier
+from aligned_entropy import CalibrationError, FitConfig, NotFittedError, UncertainClassifier, register_pipeline
 from aligned_entropy.features import Features
 from aligned_entropy.selective import Goal
 
@@ -52,6 +53,18 @@ def test_predictions_say_what_is_accepted_and_a_saved_head_remembers(classifier,
     assert all(np.array_equal(getattr(kept, name), getattr(now, name)) for name in ("uncertainty", "errors", "labels"))
     again.fit(named(400, 5), config=QUICK)
     assert again.saved.rule is None, "a threshold belongs to the head that it was chosen for"
+
+
+def test_the_pipeline_says_what_is_accepted(classifier, folder, tmp_path):
+    register_pipeline()
+    classifier.choose_threshold(named(500, 3), Goal(coverage=0.7, per_class=True))
+    classifier.save_pretrained(tmp_path / "head")
+    texts = named(40, 9)["text"]
+    expected = classifier.predict(texts).accepted.tolist()
+    assert set(expected) == {True, False}
+    pipe = pipeline("uncertain-text-classification", model=str(folder), head=tmp_path / "head")
+    assert [answer["accepted"] for answer in pipe(texts)] == expected
+    assert {answer["accepted"] for answer in pipe(texts[0], top_k=None)} == {expected[0]}
 
 
 def test_a_fit_keeps_what_it_saw_for_later(classifier):

@@ -27,6 +27,7 @@ from .sheet import Sheet, TakingTurns, read_file, read_lines
 PATH = "/ui"
 HOUR = 3600  # seconds that a visitor's texts and files are kept, at most
 SHOWN = 100  # rows
+LEAST = 0.02  # doubt that a darkest word is about
 SYSTEM_FONTS = ["system-ui", "sans-serif"]  # the usual ones are loaded from elsewhere
 VISITORS = 4  # whose texts are answered at a time, a batch of each in turn
 EXPLAINED = 3  # of the most doubtful texts
@@ -234,6 +235,6 @@ def _told(work: Callable[[], Sheet], path: str = "") -> Sheet:
 
 def _shaded(pieces: Sequence[tuple[str, float]]) -> list[tuple[str, int, str]]:
     """Pieces with how dark they are, in per cent of the page's mark, and what the pointer says."""
-    most = max((weight for _, weight in pieces), default=0.0)
+    most = max(LEAST, *(weight for _, weight in pieces))
     shades = [round(90 * weight / most) if weight > 0.1 * most else 0 for _, weight in pieces]
     return [(piece, shade, f"{weight:+.3f}") for (piece, weight), shade in zip(pieces, shades, strict=True)]
