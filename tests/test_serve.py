@@ -15,8 +15,10 @@ from functools import partial
 
 import numpy as np
 import pytest
+import schemathesis
 import sentiment
 from fastapi.testclient import TestClient
+from hypothesis import HealthCheck, given, settings
 from sentiment import named
 from serving import serving
 from test_multilabel_classifier import model_folder as multilabel_folder  # noqa: F401
@@ -147,7 +149,7 @@ def test_an_answer_that_is_no_number_is_said_to_be_none(place):
         (b'{"texts": ["\\ud800"]}', 422, "surrogate"),
         (json.dumps({"texts": ["x" * 201]}).encode(), 422, "text 0 has 201 characters, more than 200."),
         (json.dumps({"texts": ["x"] * 9}).encode(), 422, "9 texts, at most 8 are answered in a request."),
-        (json.dumps({"texts": ["x" * 6000]}).encode(), 413, ""),
+        (json.dumps({"texts": ["x" * 6000]}).encode(), 413, "Content Too Large"),
     ],
 )
 def test_what_is_not_as_documented_gets_a_reason(client, body, code, reason):
@@ -386,6 +388,26 @@ def test_the_interface_is_documented(client):
     assert all(what.get("description") for path in described["paths"].values() for what in path.values())
     assert {"401", "413", "422", "429", "503"} <= set(described["paths"]["/v1/predict"]["post"]["responses"])
     assert client.get("/docs").status_code == 404, "its scripts come from elsewhere"
+
+
+@pytest.mark.parametrize("mode", list(schemathesis.GenerationMode))
+@pytest.mark.parametrize("path", ["/v1/predict", "/v1/feedback"])
+def test_random_bodies_get_an_answer_or_a_reason(client, path, mode):
+    operation = schemathesis.openapi.from_dict(client.app.openapi())[path]["POST"]
+    statuses = set()
+
+    @settings(max_examples=100, database=None, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @given(case=operation.as_strategy(generation_mode=mode))
+    def attempt(case):
+        body = case.body if isinstance(case.body, bytes) else json.dumps(case.body, default=str).encode()
+        response = client.post(path, content=body, headers={"content-type": "application/json"})
+        statuses.add(response.status_code)
+        assert response.status_code in (200, 400, 404, 413, 422)
+        assert response.status_code in (200, 413) or response.json()["detail"]
+
+    attempt()
+    assert statuses - {200}
+    assert client.post("/v1/predict", json={"texts": ["still fine"]}).status_code == 200
 
 
 # --- A process of its own.

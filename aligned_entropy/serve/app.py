@@ -62,7 +62,7 @@ def create_app(
         max_body_size=settings.body,
         docs_url=None,  # these pages load their scripts from elsewhere
         redoc_url=None,
-        responses={code: {"model": Problem, "description": what} for code, what in PROBLEMS.items()},
+        responses=TOO_LARGE | {code: {"model": Problem, "description": what} for code, what in PROBLEMS.items()},
     )
     app.state.server = server
     _add_predictions(app, server)
@@ -76,9 +76,12 @@ def create_app(
     return app
 
 
+TOO_LARGE: dict[int | str, dict[str, Any]] = {
+    413: {"description": "The body is too large.", "content": {"text/plain": {}}}
+}
 PROBLEMS = {
+    400: "The body cannot be read.",
     401: "The key is missing or wrong.",
-    413: "The body is too large.",
     422: "The body is not what is documented, or a limit is exceeded.",
     429: "Too many texts are waiting; Retry-After says when to try again.",
     503: "The request took too long, or the server is going down; Retry-After says when to try again.",

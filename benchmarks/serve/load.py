@@ -9,37 +9,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
-import socket
-import subprocess
-import sys
 import time
 
 import numpy as np
+from client import Client, serving
 
 from aligned_entropy import UncertainClassifier
 from aligned_entropy.data import load_data, plain_texts
-
-
-class Client:
-    """One connection that stays open."""
-
-    def __init__(self, port: int) -> None:
-        self.port, self.reader, self.writer = port, None, None
-
-    async def post(self, body: bytes) -> tuple[int, bytes]:
-        if self.writer is None:
-            self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.port)
-        lines = [
-            "POST /v1/predict HTTP/1.1",
-            "Host: x",
-            "Content-Type: application/json",
-            f"Content-Length: {len(body)}",
-        ]
-        self.writer.write("\r\n".join([*lines, "", ""]).encode() + body)
-        answer = (await self.reader.readuntil(b"\r\n\r\n")).decode().lower()
-        size = int(answer.split("content-length:")[1].split("\r\n")[0])
-        return int(answer.split()[1]), await self.reader.readexactly(size)
 
 
 async def load(port: int, texts: list[str], expected: list[tuple[str, float]], clients: int, seconds: float) -> dict:
@@ -52,7 +28,7 @@ async def load(port: int, texts: list[str], expected: list[tuple[str, float]], c
         while time.perf_counter() < ends:
             row = int(rng.integers(len(texts)))
             began = time.perf_counter()
-            code, body = await client.post(json.dumps({"texts": [texts[row]]}).encode())
+            code, _, body = await client.post("/v1/predict", json.dumps({"texts": [texts[row]]}).encode())
             latencies.append(time.perf_counter() - began)
             if code != 200:
                 refused += 1
@@ -109,23 +85,10 @@ def main() -> None:
     expected = [(row.label, row.uncertainty) for row in found]
     single = one_by_one(classifier, texts, min(10, options.seconds))
 
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-c", "from aligned_entropy.cli import main; main()", "serve", options.model]
-    command += [*options.serve, "--port", str(port), *([] if options.head is None else ["--head", options.head])]
-    server = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=os.environ)
-    try:
-        for _ in range(600):
-            with socket.socket() as attempt:
-                if attempt.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.1)
+    head = [] if options.head is None else ["--head", options.head]
+    with serving(options.model, *head, *options.serve) as (_, port):
         asyncio.run(load(port, texts, expected, options.clients, 3))  # warm
         served = asyncio.run(load(port, texts, expected, options.clients, options.seconds))
-    finally:
-        server.terminate()
-        server.wait()
 
     rows = {"one text at a time": single, f"served, {options.clients} clients": served, "one call, all texts": offline}
     print("| | texts/s | ratio | p50, ms | p99, ms | wrong or lost |")

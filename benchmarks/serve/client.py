@@ -1,0 +1,56 @@
+"""A server as a process of its own, and a client that costs little beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Client:
+    """One connection that stays open."""
+
+    def __init__(self, port: int) -> None:
+        self.port, self.reader, self.writer = port, None, None
+
+    async def post(self, path: str, body: bytes, *headers: str) -> tuple[int, str, bytes]:
+        """Status, head in small letters, and body of the answer."""
+        if self.writer is None:
+            self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.port)
+        lines = [f"POST {path} HTTP/1.1", "Host: x", "Content-Type: application/json", *headers]
+        self.writer.write("\r\n".join([*lines, f"Content-Length: {len(body)}", "", ""]).encode() + body)
+        head = (await self.reader.readuntil(b"\r\n\r\n")).decode().lower()
+        size = int(head.split("content-length:")[1].split("\r\n")[0])
+        return int(head.split()[1]), head, await self.reader.readexactly(size)
+
+    def close(self) -> None:
+        """Hang up."""
+        if self.writer is not None:
+            self.writer.close()
+            self.reader = self.writer = None
+
+
+@contextmanager
+def serving(model: str, *options: object, **environment: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """A server that is ready: its process and its port."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-c", "from aligned_entropy.cli import main; main()", "serve", model]
+    command += [*map(str, options), "--port", str(port)]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=os.environ | environment)
+    try:
+        for _ in range(600):
+            with socket.socket() as attempt:
+                if attempt.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.1)
+        yield process, port
+    finally:
+        process.terminate()
+        process.wait()
