@@ -104,7 +104,7 @@ class AlignedEntropyHead(nn.Module):
         """
         if self.error_model is None:
             raise NotFittedError("an untrained head knows no probability of an error: fit it on labelled texts first.")
-        if logits is None or logits.shape != (len(hidden), self.classes):
+        if logits is None or logits.shape != (hidden.shape[0], self.classes):
             shape = None if logits is None else list(logits.shape)
             raise ValueError(f"a fitted head needs the model's logits [{len(hidden)}, {self.classes}], not {shape}.")
         return self.error_model, logits.float()

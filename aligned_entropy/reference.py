@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -100,14 +102,12 @@ class Reference(nn.Module):
         to all texts together; cosine distance to the nearest vector and to the 20 nearest; the share of the 20 and of
         the 100 nearest that carry another label; the error rate among the 20 and the 100 nearest.
         """
-        return torch.cat(
-            [self._signals(*rows) for rows in zip(hidden_ND.split(SPLIT), predicted_N.split(SPLIT), strict=True)]
-        )
+        return _in_parts(self._signals, hidden_ND, predicted_N)
 
     def _signals(self, hidden: Tensor, predicted: Tensor) -> Tensor:
         point = F.normalize(hidden.float(), dim=1) @ self.axes
-        to_class = torch.cdist(point @ self.whiten_within, self._whitened_means).square()
-        farthest = to_class[:, self.seen].amax(1, keepdim=True)  # a class that the reference never saw is as far
+        to_class = _squared_distances(point @ self.whiten_within, self._whitened_means)
+        farthest = to_class.where(self.seen, 0.0).amax(1, keepdim=True)  # a class that was never seen is as far
         to_class = torch.where(self.seen, to_class, farthest)
         own = predicted.unsqueeze(1)
         to_predicted = to_class.gather(1, own).squeeze(1)
@@ -195,9 +195,7 @@ class LabelReference(nn.Module):
 
         The share of them for which the answer would be wrong, and the share on which the model got this label wrong.
         """
-        return torch.cat(
-            [self._signals(*rows) for rows in zip(hidden_ND.split(SPLIT), predicted_NL.split(SPLIT), strict=True)]
-        )
+        return _in_parts(self._signals, hidden_ND, predicted_NL)
 
     def _signals(self, hidden: Tensor, predicted: Tensor) -> Tensor:
         point = F.normalize(_projected(hidden, self.axes), dim=1)
@@ -213,6 +211,19 @@ def principal_axes(hidden: Tensor) -> Tensor:
         unit = F.normalize(rows.double(), dim=1)
         moment += unit.T @ unit
     return torch.linalg.eigh(moment).eigenvectors[:, -DIMENSIONS:].float()
+
+
+def _in_parts(signals: Callable[[Tensor, Tensor], Tensor], hidden: Tensor, predicted: Tensor) -> Tensor:
+    """Signals of all rows, some rows at a time; of all at once where a graph is traced, which must not depend on N."""
+    if torch.compiler.is_compiling():
+        return signals(hidden, predicted)
+    return torch.cat([signals(*rows) for rows in zip(hidden.split(SPLIT), predicted.split(SPLIT), strict=True)])
+
+
+def _squared_distances(points: Tensor, means: Tensor) -> Tensor:
+    if torch.compiler.is_compiling():  # ONNX knows no cdist
+        return (points.unsqueeze(1) - means).square().sum(-1)
+    return torch.cdist(points, means).square()
 
 
 def _projected(hidden: Tensor, axes: Tensor) -> Tensor:
