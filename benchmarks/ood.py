@@ -14,7 +14,7 @@ import warnings
 import numpy as np
 
 from aligned_entropy import UncertainClassifier
-from aligned_entropy.data import load_data, plain_texts
+from aligned_entropy.data import load_data
 from aligned_entropy.evaluation import fit_scores, values_of
 from aligned_entropy.metrics import roc_auc
 from aligned_entropy.scores import SCORES, arrays_of
@@ -30,7 +30,10 @@ def main() -> None:
     warnings.filterwarnings("ignore")
 
     names = [name for name in SCORES if not arrays_of([name]) and "members" not in SCORES[name].needs]
-    foreign = {name: list(plain_texts(load_data(f"{name}:test").shuffle(seed=0)))[: options.texts] for name in DATA}
+    foreign = {}
+    for name in DATA:
+        texts = load_data(f"{name}:test").shuffle(seed=0)
+        foreign[name] = texts.select(range(min(options.texts, len(texts))))
     errors: dict[str, list[float]] = {name: [] for name in names}
     separation: dict[str, list[float]] = {name: [] for name in names}
     for own in DATA:

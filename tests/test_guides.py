@@ -81,3 +81,14 @@ def test_thresholds(tmp_path, monkeypatch, capsys):
     assert "80 % of the answers accepted" in said
     assert "No threshold could be certified" in said
     assert "out-of-distribution: 120 texts" in said
+
+
+def test_deploy(tmp_path, monkeypatch):
+    pytest.importorskip("onnxruntime", reason="needs the extra onnx")
+    save(tiny.model("Bert"), tiny.tokenizer(), tmp_path / "my-org" / "classifier")
+    lines = [f"{' '.join(own)},{RNG.choice(['LABEL_0', 'LABEL_1', 'LABEL_2'])}" for own in WORDS]
+    (tmp_path / "held-out.csv").write_text("\n".join(["text,label", *lines]))
+    left = run("deploy.md", tmp_path, monkeypatch)
+    expected = left["classifier"].predict(["the film is good", "not bad"])
+    assert left["logits"].argmax(1).tolist() == expected.classes.tolist()
+    np.testing.assert_allclose(left["said"][0], expected.uncertainty, atol=1e-5)

@@ -34,7 +34,7 @@ RANKS = (
     ("hub", "predictions"),
     ("tagged",),
     ("classifier",),
-    ("finetune", "pipeline", "refit"),
+    ("export", "files", "finetune", "pipeline", "refit"),
     ("bench", "serve"),
     ("demo",),
     ("cli",),
@@ -42,7 +42,7 @@ RANKS = (
 RANK = {unit: rank for rank, units in enumerate(RANKS) for unit in units}
 
 # Whatever their rank, these are imported by nobody else.
-LEAVES = {"report": {"demo", "cli"}, "bench": {"cli"}, "serve": {"cli"}, "demo": {"cli"}, "cli": set()}
+LEAVES = {"report": {"demo", "cli", "serve"}, "bench": {"cli"}, "serve": {"cli"}, "demo": {"cli"}, "cli": set()}
 
 HOMES = {
     "transformers": {"backbones", "finetune", "pipeline"},
@@ -56,9 +56,11 @@ HOMES = {
     "fastapi": {"serve"},
     "uvicorn": {"serve"},
     "prometheus_client": {"serve"},
+    "gradio": {"serve"},
+    "onnxruntime": {"export"},
 }
 # Never loaded together with a public name; those without a home may be imported inside any function.
-HEAVY = {*HOMES, "pandas", "sklearn", "pyarrow", "fastapi", "gradio", "ray"}
+HEAVY = {*HOMES, "pandas", "sklearn", "pyarrow", "ray"}
 
 
 @dataclass(frozen=True)

@@ -186,9 +186,14 @@ class Backbone(Extras):
 
     def forward(self, **inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Hidden vectors ``[N, D]`` and logits ``[N, C]``, both float32, of a tokenized batch, without gradient."""
-        with torch.inference_mode(), self._padding(), self.capture.watching():
-            output = self.model(**{name: tensor.to(self.device) for name, tensor in inputs.items()}, return_dict=True)
+        with torch.inference_mode():
+            output = self.run(**{name: tensor.to(self.device) for name, tensor in inputs.items()})
         return output.hidden.float(), output.logits.float()
+
+    def run(self, **inputs: Tensor) -> Any:
+        """The model's own output for a batch that is where the model is, with ``hidden``."""
+        with self._padding(), self.capture.watching():
+            return self.model(**inputs, return_dict=True)
 
     @contextmanager
     def _padding(self) -> Iterator[None]:

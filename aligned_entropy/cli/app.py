@@ -26,7 +26,7 @@ from .options import (
     progress_bar,
     quiet_libraries,
 )
-from .serving import refit, serve
+from .serving import export, refit, serve
 
 app = typer.Typer(
     help="Know when a Hugging Face classifier is wrong. ALIEN_TRACEBACK=1 shows where an error came from.",
@@ -117,5 +117,5 @@ def demo(
     run_demo(output, texts, seed, progress_bar)
 
 
-for command in (train, fit, threshold, predict, serve, refit, evaluate, inspect, bench, report, demo):
+for command in (train, fit, threshold, predict, serve, refit, export, evaluate, inspect, bench, report, demo):
     app.command()(command)

@@ -1,4 +1,4 @@
-"""`alien serve` and `refit`: a head at work, and one that learns from it."""
+"""`alien serve`, `refit` and `export`: a head at work, one that learns from it, and one that goes elsewhere."""
 
 from __future__ import annotations
 
@@ -75,6 +75,34 @@ def serve(
         page=ui,
     )
     run(classifier, head, settings, host, port)
+
+
+def export(
+    model: Model,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the graph and what belongs to it.")],
+    head: Head = None,
+    max_length: MaxLength = None,
+    classification_module: Module = None,
+    task: Task = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write model and head as one ONNX graph, with the tokenizer: token ids in, logits and uncertainty out.
+
+    The graph is compared with the model before it is left there. Who runs it needs ONNX Runtime and a tokenizer, not
+    this library: docs/deploy.md.
+    """
+    from ..export import export_onnx
+
+    check_folder(output)
+    done = export_onnx(load(model, head, max_length, "cpu", classification_module, task), output)
+    facts = {"inputs": done.inputs, "outputs": done.outputs, "difference": done.difference}
+    if as_json:
+        print(json.dumps(facts | {"saved": str(output)}))
+        return
+    print(f"from {', '.join(done.inputs)}")
+    print(f"to   {', '.join(done.outputs)}")
+    print(f"at most {done.difference:.1e} from the model's own, on trial texts")
+    print(f"saved: {output}")
 
 
 def refit(

@@ -1,0 +1,159 @@
+"""Model and head as one ONNX graph, for servers without this library."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .classifier import UncertainClassifier
+from .errors import MissingExtraError, UnsupportedModelError
+from .multilabel_head import MultiLabelHead
+
+# Short and long, alone and together: a graph that has taken a size for granted gives itself away.
+TRIALS = (
+    ["It was fine."],
+    ["not bad", "Good, I would say, if one likes that kind of thing, and long if one does not.", "!"],
+    ["The first of them was better than the second, or so they said. " * 8, "a", "so it goes", "", "why?"],
+)
+TOLERANCE = 1e-3  # of logits and probabilities
+
+
+@dataclass(frozen=True)
+class Export:
+    """What was written.
+
+    Attributes:
+        folder: ``model.onnx``, ``config.json`` and the tokenizer's files.
+        inputs: names of the graph's inputs, ``[N, T]`` int64.
+        outputs: names of its outputs.
+        difference: largest one between the graph in ONNX Runtime and the model, of all outputs on trial texts.
+    """
+
+    folder: Path
+    inputs: list[str]
+    outputs: list[str]
+    difference: float
+
+
+def export_onnx(classifier: UncertainClassifier, folder: str | Path) -> Export:
+    """Write a classifier with its head as one graph: token ids in, logits and uncertainty out.
+
+    The outputs are ``logits`` ``[N, C]``, ``uncertainty`` ``[N]`` and, of a fitted head, ``error_probability`` ``[N]``;
+    of words ``[N, T, C]`` and ``[N, T]`` for every token; of many labels ``uncertainty`` is that of the text, with
+    ``label_uncertainty`` ``[N, L]``. ``config.json`` has the labels, what texts are cut at and the head's threshold.
+    Batches are padded on the right.
+
+    Args:
+        classifier: with its head, in float32.
+        folder: to write to; made if need be.
+
+    Raises:
+        UnsupportedModelError: the model answers by label words, is not in float32, or its graph cannot be had or does
+            not answer as the model does.
+        MissingExtraError: ONNX is not installed.
+    """
+    try:
+        import onnxruntime
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError("export needs more: pip install 'aligned-entropy[onnx]'") from error
+    backbone = classifier.backbone
+    if "prompt" in backbone.facts:
+        raise UnsupportedModelError("a model that answers by label words cannot be exported: its prompt is no graph.")
+    dtype = next(backbone.model.parameters()).dtype
+    if dtype != torch.float32:
+        raise UnsupportedModelError(f"the model is in {dtype}: load it with dtype=torch.float32 to export it.")
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    inputs, size = _batch(classifier, TRIALS[1]), torch.export.Dim.DYNAMIC
+    graph = _Graph(classifier, list(inputs)).eval()
+    path = folder / "model.onnx"
+    try:
+        with torch.no_grad():
+            torch.onnx.export(
+                graph,
+                tuple(inputs.values()),
+                path,
+                input_names=graph.inputs,
+                output_names=graph.outputs,
+                dynamic_shapes={"values": tuple({0: size, 1: size} for _ in inputs)},
+                dynamo=True,
+                external_data=_bytes(graph) > 2**30,  # a file of more than two gigabytes is not read
+                verbose=False,
+            )
+    except Exception as error:  # whatever a foreign model makes go wrong
+        first: BaseException = error
+        while first.__cause__ is not None:
+            first = first.__cause__
+        reason = " ".join(str(first).split())[:300] or type(first).__name__
+        raise UnsupportedModelError(f"{type(backbone.inner).__name__} cannot be exported: {reason}") from error
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    difference = max(_difference(session, graph, _batch(classifier, texts)) for texts in TRIALS)
+    if not difference <= TOLERANCE:
+        path.unlink()
+        raise UnsupportedModelError(
+            f"the graph of {type(backbone.inner).__name__} does not answer as the model does: {difference:.2g} apart."
+        )
+    rule = classifier.saved.rule
+    config = {
+        "task": classifier.task,
+        "labels": classifier.label_names,
+        "max_length": backbone.max_length,
+        "pad_token_id": backbone.pad_token_id,
+        "inputs": graph.inputs,
+        "outputs": graph.outputs,
+        "rule": None if rule is None else rule.to_dict(),
+    }
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    backbone.tokenizer.save_pretrained(folder)
+    return Export(folder, graph.inputs, graph.outputs, difference)
+
+
+class _Graph(nn.Module):
+    """From a batch to the outputs."""
+
+    def __init__(self, classifier: UncertainClassifier, inputs: list[str]) -> None:
+        super().__init__()
+        self.inputs = inputs
+        self.model, self.head = classifier.backbone.model, classifier.head.cpu()
+        self._backbone = [classifier.backbone]  # no module, and none to be registered
+        self.outputs = ["logits", "uncertainty"]
+        self.outputs += ["error_probability"] if self.head.error_model is not None else []
+        self.outputs += ["label_uncertainty"] if isinstance(self.head, MultiLabelHead) else []
+
+    def forward(self, *values: Tensor) -> tuple[Tensor, ...]:
+        output = self._backbone[0].run(**dict(zip(self.inputs, values, strict=True)))
+        shape, head = output.hidden.shape[:-1], self.head
+        hidden, logits = output.hidden.float().flatten(0, -2), output.logits.float().flatten(0, -2)
+        found = {"logits": output.logits.float(), "label_uncertainty": (own := head(hidden, logits))}
+        if isinstance(head, MultiLabelHead):
+            found["uncertainty"] = head.text_uncertainty(hidden, logits)
+            found["error_probability"] = found["uncertainty"]
+        else:
+            found["uncertainty"] = own.unflatten(0, shape)
+            if head.error_model is not None:
+                found["error_probability"] = head.error_probability(hidden, logits).unflatten(0, shape)
+        return tuple(found[name].clone() for name in self.outputs)  # an output that stands twice needs two names
+
+
+def _batch(classifier: UncertainClassifier, texts: list[str]) -> dict[str, Tensor]:
+    backbone = classifier.backbone
+    return backbone.pad(backbone.tokenize(texts))
+
+
+def _bytes(module: nn.Module) -> int:
+    return sum(value.nbytes for value in module.state_dict().values())
+
+
+def _difference(session: Any, graph: _Graph, inputs: dict[str, Tensor]) -> float:
+    with torch.no_grad():
+        expected = [value.numpy() for value in graph(*inputs.values())]
+    given = {own.name for own in session.get_inputs()}
+    found = session.run(graph.outputs, {name: value.numpy() for name, value in inputs.items() if name in given})
+    return max(float(np.abs(a - b).max()) for a, b in zip(expected, found, strict=True))

@@ -1,0 +1,100 @@
+"""Model and head as one ONNX graph: the same answers in ONNX Runtime, of every kind of classifier."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+import sentiment
+import tiny
+import torch
+from sentiment import named
+from test_cli import in_process
+from test_multilabel_classifier import model_folder as multilabel_folder  # noqa: F401
+from test_multilabel_classifier import texts as multilabel_texts
+from test_tagger import model_folder as tagger_folder  # noqa: F401
+from transformers import AutoTokenizer
+
+from aligned_entropy import FitConfig, MissingExtraError, UncertainClassifier, UnsupportedModelError
+from aligned_entropy.backbones import Backbone
+from aligned_entropy.export import export_onnx
+from aligned_entropy.hub import load_head
+from aligned_entropy.selective import Goal, Rule
+
+QUICK = FitConfig(folds=3, betas=())
+onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra onnx")
+
+
+def run(folder, texts):
+    """What someone does who has the folder, ONNX Runtime and a tokenizer, and not this library."""
+    config = json.loads((folder / "config.json").read_text())
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    cut = {"truncation": True, "max_length": config["max_length"]}
+    batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="np", **cut)
+    session = onnxruntime.InferenceSession(folder / "model.onnx")
+    wanted = {own.name for own in session.get_inputs()}
+    given = {name: batch[name].astype(np.int64) for name in config["inputs"] if name in wanted}
+    return dict(zip(config["outputs"], session.run(config["outputs"], given), strict=True)), config
+
+
+def test_a_head_with_all_that_it_can_have(tmp_path):
+    classifier = UncertainClassifier.from_pretrained(sentiment.save(tmp_path / "model"))
+    classifier.fit(named(400, 2), reference=named(300, 4), config=QUICK)
+    classifier.choose_threshold(named(500, 3), Goal(coverage=0.7))
+    classifier.save_pretrained(tmp_path / "head")
+    assert len(load_head(tmp_path / "head", classifier.backbone.classifier).head.error_model.references)
+    done = in_process("export", tmp_path / "model", "--head", tmp_path / "head", "-o", tmp_path / "graph")
+    assert done.exit_code == 0, done.output
+    texts = named(30, 9)["text"]
+    found, config = run(tmp_path / "graph", texts)
+    expected = classifier.predict(texts)
+    assert np.array_equal(found["logits"].argmax(1), expected.classes)
+    np.testing.assert_allclose(found["uncertainty"], expected.uncertainty, atol=1e-5)
+    np.testing.assert_allclose(found["error_probability"], expected.error_probability, atol=1e-5)
+    assert config["labels"] == sentiment.NAMES
+    assert Rule.from_dict(config["rule"]).accepts(found["uncertainty"], expected.labels).tolist() == (
+        expected.accepted.tolist()
+    )
+
+
+def test_a_decoder_that_names_no_padding_token(tmp_path):
+    model = tiny.stir(tiny.model("Qwen3")).eval()
+    model.config.pad_token_id = None
+    classifier = UncertainClassifier(Backbone(model, tiny.tokenizer("decoder")))
+    done = export_onnx(classifier, tmp_path)
+    assert done.difference < 1e-4
+    assert model.config.pad_token_id is None
+    found, _ = run(tmp_path, tiny.TEXTS)
+    np.testing.assert_allclose(found["uncertainty"], classifier.predict(tiny.TEXTS).uncertainty, atol=1e-5)
+    assert done.outputs == ["logits", "uncertainty"]
+
+
+def test_words_and_many_labels(tagger_folder, multilabel_folder, tmp_path):  # noqa: F811
+    tagger = UncertainClassifier.from_pretrained(tagger_folder)
+    export_onnx(tagger, tmp_path / "words")
+    found, _ = run(tmp_path / "words", [tiny.TEXTS[0]])
+    words = tagger.predict([tiny.TEXTS[0]])[0].words
+    inside = found["uncertainty"][0, 1 : 1 + len(words)]
+    np.testing.assert_allclose(inside, words.uncertainty, atol=1e-5)
+
+    many = UncertainClassifier.from_pretrained(multilabel_folder)
+    many.fit(multilabel_texts(300, 2))
+    export_onnx(many, tmp_path / "labels")
+    texts = multilabel_texts(20, 5)["text"]
+    found, expected = run(tmp_path / "labels", texts)[0], many.predict(texts)
+    np.testing.assert_allclose(found["uncertainty"], expected.uncertainty, atol=1e-5)
+    np.testing.assert_allclose(found["label_uncertainty"], expected.label_uncertainty, atol=1e-5)
+
+
+def test_what_cannot_be_exported_is_said(tmp_path, monkeypatch):
+    folder = sentiment.save(tmp_path / "model")
+    half = UncertainClassifier.from_pretrained(folder, dtype=torch.bfloat16)
+    with pytest.raises(UnsupportedModelError, match=r"in torch.bfloat16: load it with dtype=torch.float32"):
+        export_onnx(half, tmp_path / "graph")
+    monkeypatch.setattr("aligned_entropy.export.TOLERANCE", -1.0)
+    with pytest.raises(UnsupportedModelError, match="does not answer as the model does"):
+        export_onnx(UncertainClassifier.from_pretrained(folder), tmp_path / "graph")
+    assert not (tmp_path / "graph" / "model.onnx").exists()
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(MissingExtraError, match=r"aligned-entropy\[onnx\]"):
+        export_onnx(half, tmp_path / "graph")
