@@ -66,9 +66,8 @@ def export_onnx(classifier: UncertainClassifier, folder: str | Path) -> Export:
     backbone = classifier.backbone
     if "prompt" in backbone.facts:
         raise UnsupportedModelError("a model that answers by label words cannot be exported: its prompt is no graph.")
-    dtype = next(backbone.model.parameters()).dtype
-    if dtype != torch.float32:
-        raise UnsupportedModelError(f"the model is in {dtype}: load it with dtype=torch.float32 to export it.")
+    if backbone.dtype != torch.float32:
+        raise UnsupportedModelError(f"the model is in {backbone.dtype}: load it with dtype=torch.float32 to export it.")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     inputs, size = _batch(classifier, TRIALS[1]), torch.export.Dim.DYNAMIC

@@ -1,10 +1,12 @@
 """Thresholds in the hands of users: chosen, saved with the head, seen in predictions, for every kind of classifier."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 import sentiment
+import torch
 from sentiment import named
 from test_cli import alien, workplace  # noqa: F401
 from test_multilabel_classifier import model_folder as multilabel_folder  # noqa: F401
@@ -161,3 +163,23 @@ def test_fingerprints_know_a_text_again_and_tell_vectors_apart(classifier):
     assert len(np.unique(vectors.fingerprints)) == 5000
     noisy = Features(hidden * np.float32(1 + 1e-7), hidden[:, :2])  # another batch, another machine
     assert np.mean(vectors.fingerprints == noisy.fingerprints) > 0.9
+
+
+def test_a_threshold_in_another_precision_is_warned_about(classifier, folder, tmp_path):
+    classifier.choose_threshold(named(500, 3), Goal(coverage=0.7))
+    classifier.save_pretrained(tmp_path / "head")
+    with pytest.warns(UserWarning, match="chosen with the model in float32, and it is in bfloat16"):
+        half = UncertainClassifier.from_pretrained(folder, head=tmp_path / "head", dtype=torch.bfloat16)
+    half.choose_threshold(named(500, 3), Goal(coverage=0.7))
+    half.save_pretrained(tmp_path / "half")
+    UncertainClassifier.from_pretrained(folder, head=tmp_path / "half", dtype=torch.bfloat16)  # no warning is an error
+
+
+def test_another_precision_is_compared_on_the_file_at_hand(workplace, tmp_path):  # noqa: F811
+    model, source = workplace / "model", workplace / "test.jsonl"
+    done = alien("predict", model, source, "--dtype", "bfloat16", "-o", tmp_path / "half.jsonl")
+    assert done.returncode == 0, done.stderr
+    said = re.search(r"bfloat16 against float32, on the first 256 rows: (\S+)% .* uncertainty (\S+)", done.stderr)
+    assert float(said[1]) < 5
+    assert float(said[2]) > 0.9
+    assert "against" not in alien("predict", model, source, "-o", tmp_path / "full.jsonl").stderr

@@ -116,6 +116,11 @@ class Backbone(Extras):
         return next(self.model.parameters()).device
 
     @property
+    def dtype(self) -> torch.dtype:
+        """The model's precision."""
+        return next(self.model.parameters()).dtype
+
+    @property
     def label_names(self) -> list[str]:
         """The classes' names in the order of the logits."""
         return [self.config.id2label[index] for index in range(self.classes)]
@@ -133,6 +138,7 @@ class Backbone(Extras):
             "model class": type(self.inner).__name__,
             "classification_module": self.capture.name,
             "max_length": self.max_length,
+            "dtype": str(self.dtype).removeprefix("torch."),
             "labels": self.label_names,
         }
 

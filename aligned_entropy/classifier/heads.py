@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -76,6 +77,13 @@ class WithHead:
         if saved.probe:
             hidden, logits = self._run_probe(saved.probe["input_ids"])
             check_probe(saved, hidden, logits, self.backbone.name or "this model")
+        then, now = known.get("dtype"), self.backbone.facts["dtype"]
+        if saved.rule is not None and then not in (None, now):
+            warnings.warn(
+                f"the threshold of the head in {folder} was chosen with the model in {then}, and it is in {now}: what "
+                "it promises was not shown for that; choose one anew.",
+                stacklevel=2,
+            )
         self._place(saved)
         return self
 

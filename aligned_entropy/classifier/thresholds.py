@@ -53,7 +53,8 @@ class WithThreshold(WithHead):
             )
         answers = self.labelled_answers(features)
         rule = choose_threshold(answers, goal)
-        self.saved = replace(self.saved, answers=answers, rule=rule)
+        backbone = self.saved.backbone | {"dtype": self.backbone.facts["dtype"]}  # what is certified is so in this one
+        self.saved = replace(self.saved, answers=answers, rule=rule, backbone=backbone)
         return rule
 
     def labelled_answers(self, features: Features) -> Answers:

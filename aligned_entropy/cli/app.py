@@ -14,6 +14,7 @@ from .measuring import bench, evaluate, report
 from .options import (
     AsJson,
     Device,
+    Dtype,
     Head,
     MaxLength,
     Model,
@@ -57,6 +58,7 @@ def predict(
     max_characters: Annotated[int, typer.Option(help="Longer texts get an error, not an answer.", min=1)] = 100_000,
     max_length: MaxLength = None,
     device: Device = None,
+    dtype: Dtype = None,
     classification_module: Module = None,
     task: Task = None,
     prompt: Prompt = None,
@@ -66,9 +68,9 @@ def predict(
     Rows keep their order and their columns; added are predicted_label (entities, of words; predicted_labels, of many
     labels), uncertainty, error_probability (with a fitted head) and error, which says why a row could not be answered.
     A run that was killed goes on where it stopped. Blank lines are skipped in JSON Lines and in a CSV of several
-    columns; NaN is null in JSON.
+    columns; NaN is null in JSON. Another --dtype is compared with float32 on the first rows of a file, on stderr.
     """
-    from ..files.answers import Job, run
+    from ..files.answers import Job, compare, run
 
     job = Job(source, output, input_format, text_column, probabilities, prefix, max_characters)
     try:
@@ -76,7 +78,12 @@ def predict(
     except DataError as error:  # a matter of what was typed, not of what is in the files
         raise typer.BadParameter(str(error)) from error
     job.check()
-    classifier = load(model, head, max_length, device, classification_module, task, prompt)
+    classifier = load(model, head, max_length, device, classification_module, task, prompt, dtype)
+    if dtype not in (None, "float32") and source != "-":
+        exact = load(model, head, max_length, device, classification_module, task, prompt, "float32")
+        count, share, correlation = compare(classifier, exact, job)
+        said = f"{share:.2%} of the answers differ, rank correlation of the uncertainty {correlation:.4f}"
+        typer.echo(f"{dtype} against float32, on the first {count} rows: {said}", err=True)
     with progress_bar("rows", None) as progress:
         done, failed = run(classifier, job, progress)
     typer.echo(f"{done} rows, {failed} of them with an error", err=True)

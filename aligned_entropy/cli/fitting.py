@@ -12,6 +12,7 @@ from .options import (
     AsJson,
     Data,
     Device,
+    Dtype,
     LabelColumn,
     LabelMap,
     MaxLength,
@@ -73,6 +74,7 @@ def fit(
     preset: Annotated[Literal["default", "paper"], typer.Option(help="Best measured, or as published.")] = "default",
     max_length: MaxLength = None,
     device: Device = None,
+    dtype: Dtype = None,
     classification_module: Module = None,
     task: Task = None,
     prompt: Prompt = None,
@@ -88,7 +90,7 @@ def fit(
     if preset == "paper" and reference is not None:
         raise typer.BadParameter("--preset paper takes no --reference: the published recipe has none.")
     check_folder(output)
-    classifier = load(model, None, max_length, device, classification_module, task, prompt)
+    classifier = load(model, None, max_length, device, classification_module, task, prompt, dtype)
     columns = {"text_column": text_column, "label_column": label_column, "label_map": label_map}
     calibration = features(classifier, data, "calibration features", columns)
     known = None if reference is None else features(classifier, reference, "reference features", columns)
@@ -120,6 +122,7 @@ def threshold(
     ] = None,
     max_length: MaxLength = None,
     device: Device = None,
+    dtype: Dtype = None,
     classification_module: Module = None,
     task: Task = None,
     prompt: Prompt = None,
@@ -143,7 +146,7 @@ def threshold(
     if output is None and not target.is_dir():
         raise typer.BadParameter(f"{head} is no folder: pass --output, to save the head with its threshold there.")
     check_folder(target)
-    classifier = load(model, head, max_length, device, classification_module, task, prompt)
+    classifier = load(model, head, max_length, device, classification_module, task, prompt, dtype)
     columns = {"text_column": text_column, "label_column": label_column, "label_map": label_map}
     rule = classifier.choose_threshold_features(features(classifier, data, "features", columns), goal)
     print(json.dumps(rule.to_dict()) if as_json else rule)

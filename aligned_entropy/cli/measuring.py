@@ -13,6 +13,7 @@ from .options import (
     DATA_HELP,
     AsJson,
     Device,
+    Dtype,
     Head,
     LabelColumn,
     LabelMap,
@@ -59,6 +60,7 @@ def evaluate(
     ] = None,
     max_length: MaxLength = None,
     device: Device = None,
+    dtype: Dtype = None,
     classification_module: Module = None,
     task: Task = None,
     prompt: Prompt = None,
@@ -94,7 +96,7 @@ def evaluate(
         other = None if ood is None else load_outputs(ood, labelled=False)
         result = measure(test, contenders, skipped=skipped, resamples=resamples, ood=other)
     else:
-        classifier = load(str(model), head, max_length, device, classification_module, task, prompt)
+        classifier = load(str(model), head, max_length, device, classification_module, task, prompt, dtype)
         columns = {"text_column": text_column, "label_column": label_column, "label_map": label_map}
         extras = arrays_of(names or ())
         test = features(classifier, str(data), "features", columns, extras)

@@ -30,6 +30,10 @@ Data = Annotated[str, typer.Argument(help=DATA_HELP)]
 Head = Annotated[str | None, typer.Option(help="Path or hub id of a fitted head.")]
 MaxLength = Annotated[int | None, typer.Option(help="Tokens a text at most; longer ones are truncated.", min=2)]
 Device = Annotated[str | None, typer.Option(help="cuda, cpu, …; the GPU if there is one by default.")]
+Dtype = Annotated[
+    Literal["float32", "bfloat16", "float16"] | None,
+    typer.Option(help="Precision of the model: on a CPU float32 by default, elsewhere its checkpoint's own."),
+]
 Module = Annotated[
     str | None, typer.Option(help="Path of the module whose output is the logits, if not found by name.")
 ]
@@ -84,6 +88,7 @@ def load(
     classification_module: str | None,
     task: str | None = None,
     prompt: Path | None = None,
+    dtype: str | None = None,
 ) -> UncertainClassifier:
     """A classifier as the options say."""
     import torch
@@ -103,6 +108,7 @@ def load(
             task=task,
             max_length=max_length,
             device=device,
+            dtype=None if dtype is None else getattr(torch, dtype),
             classification_module=classification_module,
             **asked,
         )

@@ -14,6 +14,7 @@ from ..errors import MissingExtraError
 from .options import (
     AsJson,
     Device,
+    Dtype,
     Head,
     MaxLength,
     Model,
@@ -44,6 +45,7 @@ def serve(
     ui: Annotated[bool, typer.Option("--ui", help="A page for people, at /ui.")] = False,
     max_length: MaxLength = None,
     device: Device = None,
+    dtype: Dtype = None,
     classification_module: Module = None,
     task: Task = None,
     prompt: Prompt = None,
@@ -60,7 +62,7 @@ def serve(
         raise MissingExtraError("the server needs more: pip install 'aligned-entropy[serve]'") from error
     if ui and find_spec("gradio") is None:
         raise MissingExtraError("the page needs more: pip install 'aligned-entropy[ui]'")
-    classifier = load(model, head, max_length, device, classification_module, task, prompt)
+    classifier = load(model, head, max_length, device, classification_module, task, prompt, dtype)
     settings = Settings(
         batch=batch,
         wait=wait / 1000,
@@ -117,6 +119,7 @@ def refit(
     share: Annotated[float, typer.Option(help="Of the feedback, to fit on; the rest is to compare heads on.")] = 0.5,
     max_length: MaxLength = None,
     device: Device = None,
+    dtype: Dtype = None,
     classification_module: Module = None,
     task: Task = None,
     prompt: Prompt = None,
@@ -135,7 +138,7 @@ def refit(
         raise typer.BadParameter(f"--share {share} is not between 0 and 1.")
     check_folder(output)
     rows = read_feedback(feedback)
-    classifier = load(model, head, max_length, device, classification_module, task, prompt)
+    classifier = load(model, head, max_length, device, classification_module, task, prompt, dtype)
     with progress_bar("feedback", len(rows["text"])) as progress:
         said = classifier.features(rows, progress, text_column="text", label_column="label")
     known = None if calibration is None else features(classifier, calibration, "calibration features", {})

@@ -109,6 +109,36 @@ def run(classifier: UncertainClassifier, job: Job, progress: Callable[[int], obj
     return counts[0], counts[1]
 
 
+def compare(
+    one: UncertainClassifier, other: UncertainClassifier, job: Job, rows: int = 256
+) -> tuple[int, float, float]:
+    """How far two classifiers differ on the first rows of a file that can be answered.
+
+    Returns:
+        Texts that were compared, the share of their answers that differ, and the rank correlation of the uncertainty.
+    """
+    from scipy.stats import spearmanr
+
+    names = job.added(one)
+    with open_rows(job.source, job.kind_in) as table:
+        usual = (*TEXT_COLUMNS, *TOKEN_COLUMNS) if one.task == WORDS else TEXT_COLUMNS
+        job = replace(job, text_column=_text_column(table, job.text_column, usual, names))
+        first = list(islice(table.rows, rows))
+    said = [list(answer_rows(classifier, job, first)) for classifier in (one, other)]
+    pairs = [pair for pair in zip(*said, strict=True) if pair[0][names[-1]] is None and pair[1][names[-1]] is None]
+    differ = [_what(a[names[0]]) != _what(b[names[0]]) for a, b in pairs]
+    doubts = np.array([[row[names[1]] for row in pair] for pair in pairs]).reshape(-1, 2)
+    correlation = float(spearmanr(*doubts.T).statistic) if len(np.unique(doubts[:, 0])) > 1 else float("nan")
+    return len(pairs), float(np.mean(differ)) if differ else float("nan"), correlation
+
+
+def _what(answer: Any) -> Any:
+    """An answer without its numbers."""
+    if isinstance(answer, list) and answer and isinstance(answer[0], dict):
+        return [(own["entity_group"], own["start"], own["end"]) for own in answer]
+    return answer
+
+
 def _run_with_journal(
     classifier: UncertainClassifier, job: Job, table: Table, progress: Callable[[int], object]
 ) -> tuple[int, int]:
