@@ -4,6 +4,7 @@ import json
 import re
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import sentiment
 import torch
@@ -126,6 +127,8 @@ def test_the_command_saves_a_threshold_and_predict_uses_it(workplace, tmp_path):
     rows = alien("predict", model, workplace / "test.jsonl", "--head", head)
     accepted = [json.loads(line)["accepted"] for line in rows.stdout.splitlines()]
     assert sum(accepted) == own["accepted"]
+    alien("predict", model, workplace / "test.jsonl", "--head", head, "-o", tmp_path / "out.parquet")
+    assert pq.read_table(tmp_path / "out.parquet")["accepted"].to_pylist() == accepted
     shown = alien("inspect", head)
     assert "60 % of the answers accepted" in shown.stdout
     # In place, and what cannot be had is said and changes nothing.

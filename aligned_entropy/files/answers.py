@@ -54,6 +54,11 @@ class Job:
         same = self.kind_in if self.kind_in in ("csv", "tsv") else "jsonl"
         return format_of(self.output, same if self.output == "-" else None, "output")
 
+    @property
+    def accepted(self) -> str:
+        """Name of the column that says whether an answer may be relied on."""
+        return f"{self.prefix}accepted"
+
     def check(self) -> None:
         """Raise what can be known to go wrong before any work is done."""
         _ = self.kind_out
@@ -96,7 +101,7 @@ def run(classifier: UncertainClassifier, job: Job, progress: Callable[[int], obj
                     yield row.columns | answer
 
         if job.output == "-":
-            write_rows(finished, table.columns, added, job.output, job.kind_out)
+            write_rows(finished, table.columns, added, job.output, job.kind_out, job.accepted)
             return counts[0], counts[1]
         with tempfile.TemporaryFile("w+") as spool:
             spool.writelines(json.dumps(row) + "\n" for row in finished())
@@ -105,7 +110,7 @@ def run(classifier: UncertainClassifier, job: Job, progress: Callable[[int], obj
                 spool.seek(0)
                 yield from map(json.loads, spool)
 
-            write_rows(again, table.columns, added, job.output, job.kind_out)
+            write_rows(again, table.columns, added, job.output, job.kind_out, job.accepted)
     return counts[0], counts[1]
 
 
@@ -155,7 +160,7 @@ def _run_with_journal(
         for batch in batched(islice(table.rows, journal.done, None)):
             journal.append(list(answer_rows(classifier, job, batch)))
             progress(len(batch))
-        write_rows(joined, table.columns, added, job.output, job.kind_out)
+        write_rows(joined, table.columns, added, job.output, job.kind_out, job.accepted)
         journal.remove()
     finally:
         journal.close()

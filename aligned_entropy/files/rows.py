@@ -220,7 +220,12 @@ def batched(rows: Iterable[Any]) -> Iterator[list[Any]]:
 
 
 def write_rows(
-    rows: Callable[[], Iterable[dict[str, Any]]], known: dict[str, Any], added: list[str], target: str, kind: str
+    rows: Callable[[], Iterable[dict[str, Any]]],
+    known: dict[str, Any],
+    added: list[str],
+    target: str,
+    kind: str,
+    accepted: str = "",
 ) -> None:
     """Write finished rows to a file, or to stdout for ``-``.
 
@@ -231,6 +236,7 @@ def write_rows(
         added: names of the added columns, which come last.
         target: the file; it appears when it is complete.
         kind: its format.
+        accepted: name of the added column that is yes or no.
     """
     known = {name: type_ for name, type_ in known.items() if name not in added}
     if target == "-":
@@ -239,7 +245,7 @@ def write_rows(
     scratch = Path(f"{target}.writing")
     try:
         if kind == "parquet":
-            _write_parquet(rows, known, added, scratch)
+            _write_parquet(rows, known, added, accepted, scratch)
         else:
             if kind != "jsonl":
                 known |= dict.fromkeys(name for row in rows() for name in row if name not in added)
@@ -275,14 +281,14 @@ def _text_if_nested(value: Any) -> Any:
 
 
 def _write_parquet(
-    rows: Callable[[], Iterable[dict[str, Any]]], known: dict[str, Any], added: list[str], path: Path
+    rows: Callable[[], Iterable[dict[str, Any]]], known: dict[str, Any], added: list[str], accepted: str, path: Path
 ) -> None:
     """In two passes, the first of which finds the columns and a type that holds all values of each."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    words = (added[0], added[-1])
-    own = {name: pa.string() if name in words else pa.float64() for name in added}
+    others = {added[0]: pa.string(), accepted: pa.bool_(), added[-1]: pa.string()}
+    own = {name: others.get(name, pa.float64()) for name in added}
     types = {name: type_ for name, type_ in known.items() if type_ is not None}  # these are kept as they are
     found = {name: types.get(name, pa.null()) for name in known}
     for batch in batched(rows()):
