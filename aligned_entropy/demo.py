@@ -88,7 +88,7 @@ def run_demo(folder: Path, texts: int, seed: int, progress_bar: ProgressBar) -> 
     }
     write_report(folder / "report.html", "20 Newsgroups with MiniLM", evaluation, settings, examples)
     print(f"\nwritten to {folder}: classifier, head, predictions.csv, metrics.json, report.html")
-    print(f"serve it: alien serve {folder}/classifier --head {folder}/head")
+    print(f"serve it, with a page at /ui: alien serve {folder}/classifier --head {folder}/head --ui")
     print(f"{time.monotonic() - start:.0f} s")
 
 

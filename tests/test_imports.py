@@ -18,6 +18,7 @@ PACKAGE = "aligned_entropy"
 # A module imports from ranks before its own, or from its own package.
 RANKS = (
     ("errors", "scoring", "metrics"),
+    ("engines",),
     ("stats", "entities", "selective"),
     ("features",),
     ("data", "reference"),
@@ -58,9 +59,10 @@ HOMES = {
     "prometheus_client": {"serve"},
     "gradio": {"serve"},
     "onnxruntime": {"export"},
+    "ray": {"engines"},
 }
 # Never loaded together with a public name; those without a home may be imported inside any function.
-HEAVY = {*HOMES, "pandas", "sklearn", "pyarrow", "ray"}
+HEAVY = {*HOMES, "pandas", "sklearn", "pyarrow"}
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass, fields, replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
+from ..engines import Engine, tasks
 from ..errors import DataError
 from ..finetune import Mode
 from .cells import Cell, run_cell
@@ -85,28 +85,28 @@ class Grid:
         missing = [cell for cell, result in found.items() if result is None or "error" in result]
         return sorted(missing, key=lambda cell: "passes" in getattr(STUDIES[cell.study][cell.score], "needs", ()))
 
-    def run(self, workers: int = 1) -> Iterator[tuple[Cell, dict[str, Any]]]:
+    def run(self, workers: int = 1, engine: Engine = "local") -> Iterator[tuple[Cell, dict[str, Any]]]:
         """Compute what is missing, write every result as it comes, and go on after a failure.
 
         Args:
             workers: processes; the cells of one classifier are computed by one of them.
+            engine: where they are.
 
         Yields:
             Every cell and its result.
         """
         missing = self.missing()
-        if workers == 1:
+        if workers == 1 and engine == "local":
             yield from ((cell, compute(cell, self.results, self.runs)) for cell in missing)
             return
         groups: dict[str, list[Cell]] = {}
         for cell in missing:
             groups.setdefault(_classifier(cell, cell.seed), []).append(cell)
         classifiers = {_classifier(c, seed): (c.model, c.data, seed) for c in missing for seed in (c.seed, *c.members)}
-        threads = max(1, (os.cpu_count() or 1) // workers)
-        with ProcessPoolExecutor(workers, get_context("spawn"), _set_threads, (threads,)) as pool:
-            for trained in [pool.submit(train_run, *classifier, self.runs) for classifier in classifiers.values()]:
+        with tasks(engine, workers) as submit:
+            for trained in [submit(train_run, *classifier, self.runs) for classifier in classifiers.values()]:
                 trained.exception()  # waits; the cells of a classifier that could not be trained will say why
-            parts = [pool.submit(compute_all, group, self.results, self.runs) for group in groups.values()]
+            parts = [submit(compute_all, group, self.results, self.runs) for group in groups.values()]
             for part in as_completed(parts):
                 yield from part.result()
 
@@ -140,12 +140,6 @@ def read_result(path: Path) -> dict[str, Any] | None:
 
 def _classifier(cell: Cell, seed: int) -> str:
     return json.dumps([asdict(cell.model), asdict(cell.data), seed])
-
-
-def _set_threads(count: int) -> None:
-    import torch
-
-    torch.set_num_threads(count)
 
 
 def _settings(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -45,9 +46,16 @@ def predict(
     output: Annotated[
         str,
         typer.Option(
-            "--output", "-o", help="File, its ending says the format; - for stdout, as the input or JSON Lines."
+            "--output",
+            "-o",
+            help="File, its ending says the format; - for stdout, as the input or JSON Lines; or a folder, for parts "
+            "of the answers to Parquet files.",
         ),
     ] = "-",
+    engine: Annotated[
+        Literal["local", "ray"], typer.Option(help="Who answers, where the output is a folder: docs/cluster.md.")
+    ] = "local",
+    workers: Annotated[int, typer.Option(help="Of the Ray engine, each with a model.", min=1)] = 1,
     input_format: Annotated[
         Literal["jsonl", "csv", "tsv", "parquet", "txt"] | None,
         typer.Option(help="Of the input, if its name does not say."),
@@ -73,12 +81,23 @@ def predict(
     from ..files.answers import Job, compare, run
 
     job = Job(source, output, input_format, text_column, probabilities, prefix, max_characters)
+    loading = partial(load, model, head, max_length, device, classification_module, task, prompt, dtype)
+    if output != "-" and (Path(output).is_dir() or not Path(output).suffix):
+        from ..files.blocks import answer_blocks
+
+        made_of = {"model": model, "head": head, "prompt": prompt, "task": task, "dtype": dtype, "length": max_length}
+        with progress_bar("rows", None) as progress:
+            done, failed = answer_blocks(job, loading, made_of, engine=engine, workers=workers, progress=progress)
+        typer.echo(f"{done} rows, {failed} of those answered now with an error", err=True)
+        return
+    if engine != "local":
+        raise typer.BadParameter(f"--engine {engine} writes a folder of Parquet files: name one by --output.")
     try:
         _ = job.kind_in, job.kind_out
     except DataError as error:  # a matter of what was typed, not of what is in the files
         raise typer.BadParameter(str(error)) from error
     job.check()
-    classifier = load(model, head, max_length, device, classification_module, task, prompt, dtype)
+    classifier = loading()
     if dtype not in (None, "float32") and source != "-":
         exact = load(model, head, max_length, device, classification_module, task, prompt, "float32")
         count, share, correlation = compare(classifier, exact, job)

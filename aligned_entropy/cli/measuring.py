@@ -133,8 +133,10 @@ def _score_names(text: str | None, known: list[str]) -> list[str] | None:
 
 def bench(
     config: Annotated[Path, typer.Argument(help="YAML file: models, datasets, grid; see docs/benchmark.md.")],
-    engine: Annotated[Literal["local"], typer.Option(help="Where cells are computed.")] = "local",
-    workers: Annotated[int, typer.Option(help="Processes; the cores are shared out.", min=1)] = 1,
+    engine: Annotated[
+        Literal["local", "ray"], typer.Option(help="Where cells are computed: docs/cluster.md.")
+    ] = "local",
+    workers: Annotated[int, typer.Option(help="Processes; the cores of this machine are shared out.", min=1)] = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is missing.")] = False,
 ) -> None:
     """Measure a grid of models, data sets, scores and seeds, one result file a cell; what is there is not done again.
@@ -153,7 +155,7 @@ def bench(
         return
     failed = 0
     with progress_bar("cells", len(missing)) as progress:
-        for cell, result in grid.run(workers):
+        for cell, result in grid.run(workers, engine):
             progress(1)
             failed += "error" in result
             said = next((f"{kind}: {result[kind]}" for kind in ("error", "skipped") if kind in result), None)

@@ -84,11 +84,9 @@ def run(classifier: UncertainClassifier, job: Job, progress: Callable[[int], obj
     job.check()
     if job.probabilities and classifier.task == WORDS:
         raise DataError("--probabilities adds a column for every class of a text; words have a tag each: leave it out.")
-    added = job.added(classifier)
-    usual = (*TEXT_COLUMNS, *TOKEN_COLUMNS) if classifier.task == WORDS else TEXT_COLUMNS
-    counts = [0, 0]
+    added, counts = job.added(classifier), [0, 0]
     with open_rows(job.source, job.kind_in) as table:
-        job = replace(job, text_column=_text_column(table, job.text_column, usual, added))
+        job = settled(job, classifier, table)
         if "-" not in (job.source, job.output) and Path(job.source).is_file():
             return _run_with_journal(classifier, job, table, progress)
 
@@ -126,8 +124,7 @@ def compare(
 
     names = job.added(one)
     with open_rows(job.source, job.kind_in) as table:
-        usual = (*TEXT_COLUMNS, *TOKEN_COLUMNS) if one.task == WORDS else TEXT_COLUMNS
-        job = replace(job, text_column=_text_column(table, job.text_column, usual, names))
+        job = settled(job, one, table)
         first = list(islice(table.rows, rows))
     said = [list(answer_rows(classifier, job, first)) for classifier in (one, other)]
     pairs = [pair for pair in zip(*said, strict=True) if pair[0][names[-1]] is None and pair[1][names[-1]] is None]
@@ -167,12 +164,14 @@ def _run_with_journal(
     return journal.done, journal.failed
 
 
-def _text_column(table: Table, asked: str | None, known: tuple[str, ...], added: list[str]) -> str:
-    """The column with the texts: the one asked for, or one with a usual name; ``table.rows`` stays whole.
+def settled(job: Job, classifier: UncertainClassifier, table: Table) -> Job:
+    """The job with the column of the texts: the one asked for, or one with a usual name; ``table.rows`` stays whole.
 
     Raises:
         DataError: no row has it, or the columns to be added are there already.
     """
+    known = (*TEXT_COLUMNS, *TOKEN_COLUMNS) if classifier.task == WORDS else TEXT_COLUMNS
+    asked, added = job.text_column, job.added(classifier)
     usual = known if asked is None else (asked,)
     columns, seen = dict.fromkeys(table.columns), list[Row]()
     for batch in batched(table.rows):
@@ -188,7 +187,7 @@ def _text_column(table: Table, asked: str | None, known: tuple[str, ...], added:
     if found is None and columns:
         what = f"column {asked!r}" if asked else f"text column (looked for {', '.join(usual)})"
         raise DataError(f"the input has no {what}; its columns are {', '.join(columns)}: name one by --text-column.")
-    return found or usual[0]
+    return replace(job, text_column=found or usual[0])
 
 
 def answer_rows(classifier: UncertainClassifier, job: Job, rows: list[Row]) -> Iterator[Answer]:
