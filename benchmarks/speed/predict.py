@@ -18,10 +18,34 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.stats import spearmanr
+from torch.profiler import ProfilerActivity, profile
 from transformers import pipeline
 
 from aligned_entropy import UncertainClassifier
 from aligned_entropy.data import load_data, plain_texts
+
+
+def where_time_goes(classifier: UncertainClassifier, texts: list[str]) -> dict[str, float]:
+    """Seconds of a run over all texts, by the profiler; the share of padding; how fast the matrix products are."""
+    backbone = classifier.backbone
+    began = time.perf_counter()
+    encoded = backbone.tokenize(texts)
+    tokenizing = time.perf_counter() - began
+    tokens = sum(map(len, encoded["input_ids"]))
+    padded = sum(inputs["input_ids"].numel() for _, inputs in backbone.batched(encoded))
+    with profile(activities=[ProfilerActivity.CPU], with_flops=True) as seen:
+        classifier.predict(texts)
+    rows = {row.key: row for row in seen.key_averages()}
+    seconds = {name: row.self_cpu_time_total / 1e6 for name, row in rows.items()}
+    products, kinds = rows["aten::addmm"].flops, ("addmm", "scaled_dot_product", "gelu")
+    found = {kind: sum(value for name, value in seconds.items() if kind in name) for kind in kinds}
+    a, b = torch.randn(1024, 384, dtype=backbone.dtype), torch.randn(384, 1536, dtype=backbone.dtype)
+    began = time.perf_counter()
+    for _ in range(100):
+        a @ b
+    peak = 100 * 2 * 1024 * 384 * 1536 / (time.perf_counter() - began)
+    rates = {"gflops": products / found["addmm"] / 1e9, "gflops_of_one_large_product": peak / 1e9}
+    return {"tokenizing": tokenizing, "all": sum(seconds.values()), **found, "padding": padded / tokens - 1, **rates}
 
 
 def main() -> None:
@@ -66,6 +90,9 @@ def main() -> None:
             same = f"{row['changed']:.2%} | {row['rank_correlation']:.4f}"
         facts[name] = row
         print(f"| {name} | {row['texts_per_s']:.0f} | {ratio:.2f} | {same} |")
+    for name, own in ours.items():
+        facts[f"profile, {name}"] = where_time_goes(own, texts)
+        print(f"{name}: {', '.join(f'{key} {value:.3g}' for key, value in facts[f'profile, {name}'].items())}")
     print(json.dumps(facts))
 
 

@@ -1,0 +1,89 @@
+"""Peak memory of `alien predict` against the number of rows: with a tiny model, so that rows are all there is.
+
+    python benchmarks/speed/memory.py [--rows 10000 100000 1000000]
+
+Parquet to a folder of parts, Parquet to one file and JSON Lines to one file, each a process of its own. Prints a table
+and one JSON line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+
+WORDS = [f"word{number}" for number in range(200)]
+CHUNK = 50_000  # rows that are written at once
+# A process that says how much memory its child took at most.
+MEASURED = (
+    "import resource, subprocess, sys; code = subprocess.run(sys.argv[1:]).returncode; "
+    "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss); sys.exit(code)"
+)
+
+
+def tiny_model(folder: Path) -> None:
+    core = Tokenizer(
+        models.WordLevel({word: i for i, word in enumerate(["[PAD]", "[UNK]", *WORDS])}, unk_token="[UNK]")
+    )
+    core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core, pad_token="[PAD]", unk_token="[UNK]", model_max_length=32
+    )
+    config = BertConfig(
+        vocab_size=202, hidden_size=16, num_hidden_layers=1, num_attention_heads=1, intermediate_size=16
+    )
+    BertForSequenceClassification(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def write_rows(folder: Path, rows: int) -> None:
+    rng = np.random.default_rng(0)
+    schema = pa.schema({"id": pa.int64(), "text": pa.string()})
+    with pq.ParquetWriter(folder / "in.parquet", schema) as writer, open(folder / "in.jsonl", "w") as lines:
+        for start in range(0, rows, CHUNK):
+            ids = list(range(start, min(start + CHUNK, rows)))
+            texts = [" ".join(rng.choice(WORDS, 12)) for _ in ids]
+            writer.write_table(pa.table({"id": ids, "text": texts}, schema))
+            lines.writelines(json.dumps({"id": i, "text": text}) + "\n" for i, text in zip(ids, texts, strict=True))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
+    options = parser.parse_args()
+    found = []
+    print("| rows | from, to | peak memory, MB | s | rows/s |\n|---:|---|---:|---:|---:|")
+    for rows in options.rows:
+        with tempfile.TemporaryDirectory() as place:
+            folder = Path(place)
+            tiny_model(folder / "model")
+            write_rows(folder, rows)
+            for name, source, target in (
+                ("Parquet, parts", "in.parquet", "parts"),
+                ("Parquet, one file", "in.parquet", "out.parquet"),
+                ("JSON Lines, one file", "in.jsonl", "out.jsonl"),
+            ):
+                command = [sys.executable, "-c", "from aligned_entropy.cli import main; main()", "predict", "model"]
+                began = time.perf_counter()
+                done = subprocess.run(
+                    [sys.executable, "-c", MEASURED, *command, source, "-o", target],
+                    cwd=folder, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                )  # fmt: skip
+                seconds, peak = time.perf_counter() - began, int(done.stdout) / 1024
+                found.append({"rows": rows, "what": name, "peak_mb": peak, "seconds": seconds})
+                print(f"| {rows} | {name} | {peak:.0f} | {seconds:.0f} | {rows / seconds:.0f} |", flush=True)
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
