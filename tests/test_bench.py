@@ -381,10 +381,13 @@ def test_a_result_stays_in_its_folder_whatever_the_data_set_is_called(name):
     assert ".." not in path.parts
 
 
-def test_more_workers_give_the_same_measures(bench, place):
+@pytest.mark.parametrize("engine", ["local", "ray"])
+def test_more_workers_give_the_same_measures(bench, place, engine):
+    if engine == "ray":
+        pytest.importorskip("ray", reason="needs the extra ray")
     text = small("scores", "aligned entropy").replace("films: 1}", "films: 2, gone: 1}", 1)
     path = written(place, text.replace("  films:\n", "  films:\n  gone:\n"), runs=bench.grid.runs)
-    results = dict(Grid.read(path).run(workers=2))
+    results = dict(Grid.read(path).run(2, engine))
     assert len(results) == 3
     for cell, result in results.items():
         assert json.loads((place / "results" / cell.path).read_text()) == json.loads(json.dumps(result))
