@@ -50,12 +50,13 @@ def export_onnx(classifier: UncertainClassifier, folder: str | Path) -> Export:
     Batches are padded on the right.
 
     Args:
-        classifier: with its head, in float32.
+        classifier: with its head, in float32 on the CPU.
         folder: to write to; made if need be.
 
     Raises:
-        UnsupportedModelError: the model answers by label words, is not in float32, or its graph cannot be had or does
-            not answer as the model does.
+        UnsupportedModelError: the model answers by label words, is not in float32 on the CPU, or its graph cannot be
+            had or does not answer as the model does.
+        HeadMismatchError: the head was made for another adapter or classification module than is in use.
         MissingExtraError: ONNX is not installed.
     """
     try:
@@ -68,6 +69,9 @@ def export_onnx(classifier: UncertainClassifier, folder: str | Path) -> Export:
         raise UnsupportedModelError("a model that answers by label words cannot be exported: its prompt is no graph.")
     if backbone.dtype != torch.float32:
         raise UnsupportedModelError(f"the model is in {backbone.dtype}: load it with dtype=torch.float32 to export it.")
+    if backbone.device.type != "cpu":
+        raise UnsupportedModelError(f"the model is on {backbone.device}: load it with device='cpu' to export it.")
+    classifier.predict(TRIALS[0])  # raises where the head does not belong to what is in use
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     inputs, size = _batch(classifier, TRIALS[1]), torch.export.Dim.DYNAMIC
@@ -120,7 +124,7 @@ class _Graph(nn.Module):
     def __init__(self, classifier: UncertainClassifier, inputs: list[str]) -> None:
         super().__init__()
         self.inputs = inputs
-        self.model, self.head = classifier.backbone.model, classifier.head.cpu()
+        self.model, self.head = classifier.backbone.model, classifier.head
         self._backbone = [classifier.backbone]  # no module, and none to be registered
         self.outputs = ["logits", "uncertainty"]
         self.outputs += ["error_probability"] if self.head.error_model is not None else []

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -202,6 +203,9 @@ def test_an_engine_that_is_not_there_is_named(workplace, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingExtraError, match=r"aligned-entropy\[ray\]"):
         list(mapped("ray", 1, lambda: abs, [1]))
+    done = in_process("predict", workplace / "model", workplace / "test.jsonl", "-o", tmp_path / "out")
+    assert done.exit_code == 2
+    assert "parts are of Parquet files" in re.sub(r"[\s│]+", " ", done.output)
     done = in_process(
         "predict", workplace / "model", workplace / "test.jsonl", "--engine", "ray", "-o", tmp_path / "out.csv"
     )

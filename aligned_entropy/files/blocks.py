@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -146,7 +146,7 @@ def _claim(folder: Path, job: Job, made_of: Mapping[str, Any], blocks: list[Bloc
     """Note what the folder's parts are of; another job must not mix with them."""
     seen = {name: _state(value) for name, value in made_of.items()}
     sources = {path: _state(path) for path in dict.fromkeys(block.path for block in blocks)}
-    facts = {"job": asdict(job), "made of": seen, "source": sources, "rows of a block": ROWS}
+    facts = {"job": asdict(replace(job, output="")), "made of": seen, "source": sources, "rows of a block": ROWS}
     key = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
     path = folder / JOB
     if path.exists() and json.loads(path.read_text())["key"] != key:

@@ -58,9 +58,7 @@ def mount_page(app: FastAPI, server: Server) -> None:
         run_history=False,
         max_file_size=settings.body,
         ssr_mode=False,
-        theme=gr.themes.Default(
-            font=["system-ui", "sans-serif"], font_mono=["monospace"]
-        ),  # its own come from elsewhere
+        theme=gr.themes.Default(font=SYSTEM_FONTS, font_mono=["monospace"]),
         css_paths=[STYLE],
     )
     mounted: Any = app.routes[-1]
