@@ -23,6 +23,7 @@ from test_tagger import model_folder as tagger_folder  # noqa: F401
 from test_tagger import sentences
 
 from aligned_entropy import DataError, UncertainClassifier
+from aligned_entropy.report.html import load_template
 from aligned_entropy.selective import Goal, Rule, Threshold
 from aligned_entropy.serve.app import create_app
 from aligned_entropy.serve.doubt import doubtful_pieces
@@ -110,6 +111,9 @@ def test_entities_are_decided_one_by_one(tagger_folder):  # noqa: F811
     accepted = [own["accepted"] for row in decided.rows for own in row["entities"]]
     assert accepted == [doubt <= middle for doubt in doubts]
     assert f"{sum(accepted)} of {len(accepted)} entities are accepted" in decided.look(100)[1]
+    shown = str(load_template("ui.html.j2").module.answers(*decided.look(100), "P(wrong)"))
+    assert shown.count('<span class="yes">accepted</span>') == sum(accepted)
+    assert shown.count('<span class="no">deferred</span>') == len(accepted) - sum(accepted)
     (row,) = tagger.predict([lines[0]])
     pieces = doubtful_pieces(tagger, lines[0])
     assert "".join(piece for piece, _ in pieces) == lines[0]
