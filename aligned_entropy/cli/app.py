@@ -76,12 +76,12 @@ def predict(
     Rows keep their order and their columns; added are predicted_label (entities, of words; predicted_labels, of many
     labels), uncertainty, error_probability (with a fitted head) and error, which says why a row could not be answered.
     A run that was killed goes on where it stopped. Blank lines are skipped in JSON Lines and in a CSV of several
-    columns; NaN is null in JSON. Another --dtype is compared with float32 on the first rows of a file, on stderr.
+    columns; NaN is null in JSON. From file to file another --dtype is compared with float32 on the first rows, on stderr.
     """
     from ..files.answers import Job, compare, run
 
     job = Job(source, output, input_format, text_column, probabilities, prefix, max_characters)
-    loading = partial(load, model, head, max_length, device, classification_module, task, prompt, dtype)
+    loading = partial(load, model, head, max_length, device, classification_module, task, prompt, dtype=dtype)
     if output != "-" and (Path(output).is_dir() or not Path(output).suffix):
         from ..files.blocks import answer_blocks
 
@@ -101,8 +101,7 @@ def predict(
     job.check()
     classifier = loading()
     if dtype not in (None, "float32") and source != "-":
-        exact = load(model, head, max_length, device, classification_module, task, prompt, "float32")
-        count, share, correlation = compare(classifier, exact, job)
+        count, share, correlation = compare(classifier, loading(dtype="float32"), job)
         said = f"{share:.2%} of the answers differ, rank correlation of the uncertainty {correlation:.4f}"
         typer.echo(f"{dtype} against float32, on the first {count} rows: {said}", err=True)
     with progress_bar("rows", None) as progress:

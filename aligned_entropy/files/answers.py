@@ -164,13 +164,18 @@ def _run_with_journal(
     return journal.done, journal.failed
 
 
+def text_columns(task: str) -> tuple[str, ...]:
+    """Usual names of a column that a task can be asked about, those that are looked for first before the others."""
+    return (*TEXT_COLUMNS, *TOKEN_COLUMNS) if task == WORDS else TEXT_COLUMNS
+
+
 def settled(job: Job, classifier: UncertainClassifier, table: Table) -> Job:
     """The job with the column of the texts: the one asked for, or one with a usual name; ``table.rows`` stays whole.
 
     Raises:
         DataError: no row has it, or the columns to be added are there already.
     """
-    known = (*TEXT_COLUMNS, *TOKEN_COLUMNS) if classifier.task == WORDS else TEXT_COLUMNS
+    known = text_columns(classifier.task)
     asked, added = job.text_column, job.added(classifier)
     usual = known if asked is None else (asked,)
     columns, seen = dict.fromkeys(table.columns), list[Row]()

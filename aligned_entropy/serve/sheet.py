@@ -10,10 +10,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from ..classifier import UncertainClassifier
-from ..data.labels import TEXT_COLUMNS
-from ..data.tags import TOKEN_COLUMNS
 from ..errors import DataError
-from ..files.answers import WORDS, Job, answer_rows
+from ..files.answers import WORDS, Job, answer_rows, text_columns
 from ..files.rows import Row, format_of, open_rows, write_rows
 from ..selective import Rule
 from .server import Server
@@ -165,7 +163,7 @@ def _answered(server: Server, rows: list[Row], known: list[str]) -> Sheet:
     if len(rows) > LONGEST:
         raise DataError(f"more than {LONGEST} rows; for so many there is alien predict.")
     classifier = cast(UncertainClassifier, TakingTurns(server))
-    usual = (*TEXT_COLUMNS, *TOKEN_COLUMNS) if classifier.task == WORDS else TEXT_COLUMNS
+    usual = text_columns(classifier.task)
     text = next((name for name in usual if name in known), None)
     if text is None:
         raise DataError(f"no column with texts: there are {', '.join(known)}; call one of them {usual[0]}.")
