@@ -76,7 +76,8 @@ def predict(
     Rows keep their order and their columns; added are predicted_label (entities, of words; predicted_labels, of many
     labels), uncertainty, error_probability (with a fitted head) and error, which says why a row could not be answered.
     A run that was killed goes on where it stopped. Blank lines are skipped in JSON Lines and in a CSV of several
-    columns; NaN is null in JSON. From file to file another --dtype is compared with float32 on the first rows, on stderr.
+    columns; NaN is null in JSON. From file to file another --dtype is compared with float32 on the first rows, which is
+    said on stderr.
     """
     from ..files.answers import Job, compare, run
 
