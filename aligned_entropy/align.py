@@ -37,6 +37,7 @@ def align_last_layer(
     predicted: Tensor,
     rows: Tensor,
     betas: Tensor,
+    device: torch.device | None = None,
     iterations: int = 50,
 ) -> tuple[Tensor, Tensor]:
     """Align P copies of the last layer with the errors, by one L-BFGS over all of them.
@@ -55,24 +56,26 @@ def align_last_layer(
         predicted: the model's answers ``[N]``.
         rows: which rows a copy is trained on, ``[P, N]`` bool.
         betas: ``[P]``.
+        device: where it is done, the inputs' by default; what comes back is on the CPU.
         iterations: of L-BFGS.
 
     Returns:
         Weights ``[P, C, D']`` and biases ``[P, C]``, zero where the layer has none (no bias is invented).
     """
     copies, classes, width = len(betas), *layer.weight.shape
-    has_bias = layer.bias is not None
-    weight0 = layer.weight.detach().float()
-    bias0 = layer.bias.detach().float() if has_bias else torch.zeros(classes)
-    centre = inputs.mean(0) if has_bias else torch.zeros(width)
+    has_bias, device = layer.bias is not None, device or inputs.device
+    inputs, errors, predicted, rows, betas = (t.to(device) for t in (inputs, errors, predicted, rows, betas))
+    weight0 = layer.weight.detach().float().to(device)
+    bias0 = layer.bias.detach().float().to(device) if has_bias else inputs.new_zeros(classes)
+    centre = inputs.mean(0) if has_bias else inputs.new_zeros(width)
     centred = inputs - centre  # moving the weights then does not move the mean of the logits
     logits0 = inputs @ weight0.T + bias0
     share = rows.float() / rows.sum(1, keepdim=True)
     anchor = betas * float(centred.square().mean()) / rows.sum(1)
-    shift = torch.zeros(copies, classes, width, requires_grad=True)
-    bias = torch.zeros(copies, 1, classes, requires_grad=has_bias)
-    line = torch.zeros(copies, 3, requires_grad=True)
-    offsets = torch.zeros(copies, classes, requires_grad=True)
+    shift = inputs.new_zeros(copies, classes, width, requires_grad=True)
+    bias = inputs.new_zeros(copies, 1, classes, requires_grad=has_bias)
+    line = inputs.new_zeros(copies, 3, requires_grad=True)
+    offsets = inputs.new_zeros(copies, classes, requires_grad=True)
     free = [shift, line, offsets, *([bias] if has_bias else [])]
     solver = torch.optim.LBFGS(free, max_iter=iterations, history_size=10, line_search_fn="strong_wolfe")
 
@@ -91,4 +94,4 @@ def align_last_layer(
 
     solver.step(loss)
     with torch.no_grad():
-        return weight0 + shift, bias0 + bias.squeeze(1) - shift @ centre
+        return (weight0 + shift).cpu(), (bias0 + bias.squeeze(1) - shift @ centre).cpu()

@@ -16,6 +16,7 @@ from .errors import CalibrationError
 from .head import AlignedEntropyHead
 from .reference import NEAR
 
+CPU = torch.device("cpu")
 CHUNK = 8192  # rows of a map that are looked at once
 MINIMUM_ERRORS = 10  # of either kind: below that no fold has two of them
 SUSPICIOUS_ERROR_RATE = 0.01
@@ -31,6 +32,7 @@ class CalibrationSet:
         labels: ``[N]`` or ``[N, L]``, as are the model's answers ``predicted`` and its ``errors``.
         fold: ``[N]``.
         groups: rows that belong together, ``[N]``.
+        device: where what takes long is computed; all of the above are on the CPU.
     """
 
     hidden: Tensor
@@ -40,6 +42,7 @@ class CalibrationSet:
     errors: Tensor
     fold: Tensor
     groups: NDArray[np.int64] | None = None
+    device: torch.device = CPU
 
     @property
     def folds(self) -> int:
@@ -55,7 +58,14 @@ class CalibrationSet:
 
 
 def calibration_set(
-    head: AlignedEntropyHead, hidden: Any, labels: Any, logits: Any, folds: int, seed: int, groups: Any = None
+    head: AlignedEntropyHead,
+    hidden: Any,
+    labels: Any,
+    logits: Any,
+    folds: int,
+    seed: int,
+    groups: Any = None,
+    device: torch.device = CPU,
 ) -> CalibrationSet:
     """Everything as tensors on the CPU, or an error that says why no head can come of it."""
     hidden = checked_vectors("hidden", hidden, head.width)
@@ -92,7 +102,7 @@ def calibration_set(
         )
     groups = _groups(groups, errors.numpy(), folds)
     fold = torch.from_numpy(stratified_folds(errors.numpy(), folds, seed, groups))
-    return CalibrationSet(hidden, logits, labels, predicted, errors, fold, groups)
+    return CalibrationSet(hidden, logits, labels, predicted, errors, fold, groups, device)
 
 
 def checked_tensor(name: str, values: Any) -> Tensor:

@@ -148,6 +148,7 @@ def aligned(
         data.predicted[some],
         rows[:, some].repeat(len(betas), 1),
         torch.tensor(betas).repeat_interleave(parts),
+        data.device,
     )
 
     def scored(name: str, weight: Tensor, bias: Tensor, settings: dict[str, float]) -> Scored:
@@ -262,7 +263,7 @@ def among_calibration(
     whole = without()
     signals = torch.full((data.folds, *data.predicted.shape, len(whole.prior)), torch.nan)
     for j, k in itertools.combinations_with_replacement(range(data.folds), 2):
-        held_out = without(j, k)
+        held_out = without(j, k).to(data.device)
         for tested, fold in {(j, k), (k, j)}:
             own = data.fold == fold
             signals[tested, own] = held_out(data.hidden[own], data.predicted[own])
@@ -272,7 +273,8 @@ def among_calibration(
 def among_training(data: CalibrationSet, reference: tuple[Tensor, Tensor], seed: int) -> LookUp:
     """Where a text stands among the classifier's training texts, hidden vectors ``[R, D]`` and labels ``[R]``."""
     known = Reference.fit(*reference, data.logits.shape[1], seed=seed)
-    return LookUp(known, known(data.hidden, data.predicted).expand(data.folds, -1, -1))
+    signals = known.to(data.device)(data.hidden, data.predicted)
+    return LookUp(known.cpu(), signals.expand(data.folds, -1, -1))
 
 
 def with_error_model(

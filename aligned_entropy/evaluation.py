@@ -94,7 +94,7 @@ class FittedHead(Score):
         self.head = head
 
     def _score(self, features: Features) -> NDArray[np.float64]:
-        device, said = next(self.head.parameters()).device, np.empty(len(features))
+        device, said = self.head.device, np.empty(len(features))
         with torch.inference_mode():
             for start in range(0, len(features), 4096):  # hidden vectors may be a map of more than memory holds
                 rows = slice(start, start + 4096)

@@ -115,6 +115,9 @@ def fit_head(
 ) -> FitResult:
     """Fit an uncertainty head on labelled texts that the classifier was not trained on.
 
+    Labelled texts stay where they are, in memory or in a map of a file. What takes long, looking them up among each
+    other and aligning copies, is done where the module is: on a GPU if that is on one. The head comes back there.
+
     Args:
         classifier: the classification module; copied, never changed.
         hidden: its input, ``[N, D]`` float array or tensor.
@@ -132,13 +135,18 @@ def fit_head(
         CalibrationError: no head can be fitted on this calibration set; the message says why.
     """
     config = config or FitConfig()
-    data = calibration_set(AlignedEntropyHead(classifier), hidden, labels, logits, config.folds, config.seed, groups)
+    own = AlignedEntropyHead(classifier)
+    device, classifier = own.device, own.cpu().classifier
+    data = calibration_set(own, hidden, labels, logits, config.folds, config.seed, groups, device)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
+        torch.random.default_generator.manual_seed(config.seed)
         if config.schedule is not None:
-            return _fit_published(classifier, data, config, config.schedule)
-        known = None if reference is None else checked_reference(*reference, data)
-        return _fit_cross_validated(classifier, data, known, config)
+            result = _fit_published(classifier, data, config, config.schedule)
+        else:
+            known = None if reference is None else checked_reference(*reference, data)
+            result = _fit_cross_validated(classifier, data, known, config)
+    result.head.to(device)
+    return result
 
 
 def _fit_cross_validated(

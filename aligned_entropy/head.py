@@ -57,6 +57,11 @@ class AlignedEntropyHead(nn.Module):
         self.error_model: ErrorModel | None = None
         self.calibrated = False
 
+    @property
+    def device(self) -> torch.device:
+        """Where the copy is: where the module was, until it is moved."""
+        return next(self.classifier.parameters()).device
+
     def forward(self, hidden: Tensor, logits: Tensor | None = None) -> Tensor:
         """Uncertainty ``[N]`` float32 in [0, 1].
 

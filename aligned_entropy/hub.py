@@ -150,6 +150,7 @@ def load_head(folder: str | Path, classifier: nn.Module) -> SavedHead:
         if state:
             head.error_model = ErrorModel.from_state(config["classes"], state)
         head.calibrated = config["calibrated"]
+    head.to(head.device)
     rivals = {}
     for name in config["rivals"]:
         kept = _under(f"{RIVALS}{name}.", tensors)

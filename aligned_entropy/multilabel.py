@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .calibration import (
+    CPU,
     MINIMUM_ERRORS,
     SUSPICIOUS_ERROR_RATE,
     CalibrationSet,
@@ -124,7 +125,8 @@ def fit_multilabel(
     """
     config = config or MultiLabelConfig()
     head = MultiLabelHead(classifier)
-    data = multilabel_set(head, hidden, labels, logits, config.folds, config.seed)
+    device, head = head.device, head.cpu()
+    data = multilabel_set(head, hidden, labels, logits, config.folds, config.seed, device)
     with torch.no_grad():
         log_wrong = torch.cat([head.log_wrong(rows) for rows in data.hidden.split(4096)])
     start = kept(head, "entropy, untrained", log_wrong, {}, data)
@@ -143,6 +145,7 @@ def fit_multilabel(
         text_map = fitted.text_map.fit(chosen.calibrated[train], data.predicted[train], data.errors[train])
         held_out_text[test] = text_map(chosen.calibrated[test], data.predicted[test]).sigmoid()
     fitted.text_map.fit(chosen.calibrated, data.predicted, data.errors)
+    fitted.to(device)
 
     found, wrong = summarise(data, [start, *serious], chosen, start, reason), data.errors.amax(1).double().numpy()
     independent = any_log_odds(log_odds(log_wrong))
@@ -154,7 +157,7 @@ def fit_multilabel(
 
 
 def multilabel_set(
-    head: MultiLabelHead, hidden: Any, labels: Any, logits: Any, folds: int, seed: int
+    head: MultiLabelHead, hidden: Any, labels: Any, logits: Any, folds: int, seed: int, device: torch.device = CPU
 ) -> CalibrationSet:
     """Everything as tensors on the CPU, or an error that says why no head can come of it."""
     hidden = checked_vectors("hidden", hidden, head.width)
@@ -189,7 +192,7 @@ def multilabel_set(
             stacklevel=3,
         )
     fold = torch.from_numpy(stratified_folds(errors.amax(1).numpy(), folds, seed))
-    return CalibrationSet(hidden, pair_logits(logits), labels, predicted, errors, fold)
+    return CalibrationSet(hidden, pair_logits(logits), labels, predicted, errors, fold, device=device)
 
 
 def _label_matrix(values: Any, count: int, labels: int) -> Tensor:

@@ -102,7 +102,7 @@ class Reference(nn.Module):
         to all texts together; cosine distance to the nearest vector and to the 20 nearest; the share of the 20 and of
         the 100 nearest that carry another label; the error rate among the 20 and the 100 nearest.
         """
-        return _in_parts(self._signals, hidden_ND, predicted_N)
+        return _in_parts(self._signals, hidden_ND, predicted_N, self.axes.device)
 
     def _signals(self, hidden: Tensor, predicted: Tensor) -> Tensor:
         point = F.normalize(hidden.float(), dim=1) @ self.axes
@@ -195,7 +195,7 @@ class LabelReference(nn.Module):
 
         The share of them for which the answer would be wrong, and the share on which the model got this label wrong.
         """
-        return _in_parts(self._signals, hidden_ND, predicted_NL)
+        return _in_parts(self._signals, hidden_ND, predicted_NL, self.axes.device)
 
     def _signals(self, hidden: Tensor, predicted: Tensor) -> Tensor:
         point = F.normalize(_projected(hidden, self.axes), dim=1)
@@ -213,11 +213,17 @@ def principal_axes(hidden: Tensor) -> Tensor:
     return torch.linalg.eigh(moment).eigenvectors[:, -DIMENSIONS:].float()
 
 
-def _in_parts(signals: Callable[[Tensor, Tensor], Tensor], hidden: Tensor, predicted: Tensor) -> Tensor:
-    """Signals of all rows, some rows at a time; of all at once where a graph is traced, which must not depend on N."""
+def _in_parts(
+    signals: Callable[[Tensor, Tensor], Tensor], hidden: Tensor, predicted: Tensor, device: torch.device
+) -> Tensor:
+    """Signals of all rows, some rows at a time; of all at once where a graph is traced, which must not depend on N.
+
+    The rows go to the device for it, and come back: they may be a map of more than that holds.
+    """
     if torch.compiler.is_compiling():
         return signals(hidden, predicted)
-    return torch.cat([signals(*rows) for rows in zip(hidden.split(SPLIT), predicted.split(SPLIT), strict=True)])
+    parts = zip(hidden.split(SPLIT), predicted.split(SPLIT), strict=True)
+    return torch.cat([signals(rows.to(device), answers.to(device)).to(rows.device) for rows, answers in parts])
 
 
 def _squared_distances(points: Tensor, means: Tensor) -> Tensor:

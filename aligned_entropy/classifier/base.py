@@ -158,12 +158,12 @@ class UncertainClassifier(WithThreshold):
 
     def predict_features(self, features: Features) -> Any:
         """The same from features that are at hand."""
-        device, head = self.backbone.device, self._head_in_use()
+        head = self._head_in_use()
         uncertainty, calibrated = [], []
         with torch.inference_mode():
             for start in range(0, len(features), 4096):
                 part = features[slice(start, start + 4096)]
-                hidden, logits = torch.tensor(part.hidden, device=device), torch.tensor(part.logits, device=device)
+                hidden, logits = (torch.tensor(rows, device=head.device) for rows in (part.hidden, part.logits))
                 if head.error_model is not None:
                     calibrated.append(head.error_probability(hidden, logits).cpu())
                 same = head.calibrated and bool(calibrated)

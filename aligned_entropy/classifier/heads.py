@@ -185,7 +185,10 @@ class WithHead:
         head = self._head_in_use(weights=False)
         with torch.no_grad():
             answers = output.hidden.shape[:-1]  # texts, or texts and tokens
-            hidden, logits = output.hidden.flatten(0, -2), output.logits.detach().flatten(0, -2)
+            hidden = output.hidden.flatten(0, -2)
+            if head.device != hidden.device:  # the model has been moved since, or is on several
+                head.to(hidden.device)
+            logits = output.logits.detach().flatten(0, -2).to(hidden.device)
             if head.error_model is not None:
                 output.error_probability = head.error_probability(hidden, logits).unflatten(0, answers)
             output.uncertainty = (

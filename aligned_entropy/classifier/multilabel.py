@@ -125,13 +125,13 @@ class UncertainMultiLabelClassifier(UncertainClassifier):
 
     def said(self, features: Features) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Uncertainty of every answer ``[N, L]`` and of every text ``[N]``."""
-        head, device = self._head_in_use(), self.backbone.device
+        head = self._head_in_use()
         assert isinstance(head, MultiLabelHead)
         answers, texts = [torch.zeros(0, head.classes)], [torch.zeros(0)]
         with torch.inference_mode():
             for start in range(0, len(features), 4096):
                 part = features[slice(start, start + 4096)]
-                hidden, logits = torch.tensor(part.hidden, device=device), torch.tensor(part.logits, device=device)
+                hidden, logits = (torch.tensor(rows, device=head.device) for rows in (part.hidden, part.logits))
                 broken = ~logits.isfinite()  # nothing can be said of them: the copy computes its own logits
                 answers.append(head(hidden, logits).masked_fill(broken, torch.nan).cpu())
                 texts.append(head.text_uncertainty(hidden, logits).masked_fill(broken.any(1), torch.nan).cpu())

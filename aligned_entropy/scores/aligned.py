@@ -66,7 +66,7 @@ class Aligned(Score):
         self.calibrated_ = np.array(head.calibrated)
         for name in [name for name in vars(self) if name.startswith("tensor ")]:
             delattr(self, name)  # of a fit before
-        vars(self).update({f"tensor {name}_": value.numpy() for name, value in head.state_dict().items()})
+        vars(self).update({f"tensor {name}_": value.cpu().numpy() for name, value in head.state_dict().items()})
 
     def _start(self, calibration: Features) -> tuple[nn.Module, str]:
         """The module that is copied, and the array of the features that it reads."""

@@ -15,7 +15,7 @@ from ..align import last_linear
 from ..error_model import stratified_folds
 from ..errors import NotApplicableError
 from ..features import Features
-from ..head import AlignedEntropyHead
+from ..head import AlignedEntropyHead, plain_copy
 
 Float = NDArray[np.float64]
 FOLDS = 5  # of the cross-fitting that gives a supervised score values for its own calibration set
@@ -45,7 +45,8 @@ class Score(ABC):
     supervised: ClassVar[bool] = False
 
     def __init__(self, module: nn.Module | None = None, seed: int = 0) -> None:
-        self.module, self.seed = module, seed
+        self.module = None if module is None else plain_copy(module).cpu()  # as features are
+        self.seed = seed
 
     def fit(self, train: Features | None = None, calibration: Features | None = None) -> Self:
         """Learn what there is to learn; returns itself.
