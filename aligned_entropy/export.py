@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .backbones.extras import some_texts
 from .classifier import UncertainClassifier
 from .errors import MissingExtraError, UnsupportedModelError
 from .multilabel_head import MultiLabelHead
@@ -25,6 +29,21 @@ TOLERANCE = 1e-3  # of logits and probabilities
 
 
 @dataclass(frozen=True)
+class Change:
+    """What 8 bits change, on texts.
+
+    Attributes:
+        answers: how many there are: texts, tokens of words, or (text, label) pairs.
+        changed: share of them that are other ones.
+        correlation: rank correlation of the uncertainty (Spearman).
+    """
+
+    answers: int
+    changed: float
+    correlation: float
+
+
+@dataclass(frozen=True)
 class Export:
     """What was written.
 
@@ -33,15 +52,17 @@ class Export:
         inputs: names of the graph's inputs, ``[N, T]`` int64.
         outputs: names of its outputs.
         difference: largest one between the graph in ONNX Runtime and the model, of all outputs on trial texts.
+        int8: what 8 bits change after that, where they were asked for.
     """
 
     folder: Path
     inputs: list[str]
     outputs: list[str]
     difference: float
+    int8: Change | None = None
 
 
-def export_onnx(classifier: UncertainClassifier, folder: str | Path) -> Export:
+def export_onnx(classifier: UncertainClassifier, folder: str | Path, int8: Sequence[str] | None = None) -> Export:
     """Write a classifier with its head as one graph: token ids in, logits and uncertainty out.
 
     The outputs are ``logits`` ``[N, C]``, ``uncertainty`` ``[N]`` and, of a fitted head, ``error_probability`` ``[N]``;
@@ -52,6 +73,9 @@ def export_onnx(classifier: UncertainClassifier, folder: str | Path) -> Export:
     Args:
         classifier: with its head, in float32 on the CPU.
         folder: to write to; made if need be.
+        int8: texts. The model's matrices are then stored in 8 bits and multiplied so (dynamic quantisation; the head
+            stays in float32), and both graphs answer the texts. An answer then depends a little on its batch, of which
+            all activations have one scale. A threshold is left out: it was shown for float32.
 
     Raises:
         UnsupportedModelError: the model answers by label words, is not in float32 on the CPU, or its graph cannot be
@@ -76,7 +100,7 @@ def export_onnx(classifier: UncertainClassifier, folder: str | Path) -> Export:
     folder.mkdir(parents=True, exist_ok=True)
     inputs, size = _batch(classifier, TRIALS[1]), torch.export.Dim.DYNAMIC
     graph = _Graph(classifier, list(inputs)).eval()
-    path = folder / "model.onnx"
+    path, large = folder / "model.onnx", _bytes(graph) > 2**30  # a file of more than two gigabytes is not read
     try:
         with torch.no_grad():
             torch.onnx.export(
@@ -87,7 +111,7 @@ def export_onnx(classifier: UncertainClassifier, folder: str | Path) -> Export:
                 output_names=graph.outputs,
                 dynamic_shapes={"values": tuple({0: size, 1: size} for _ in inputs)},
                 dynamo=True,
-                external_data=_bytes(graph) > 2**30,  # a file of more than two gigabytes is not read
+                external_data=large,
                 verbose=False,
             )
     except Exception as error:  # whatever a foreign model makes go wrong
@@ -103,7 +127,8 @@ def export_onnx(classifier: UncertainClassifier, folder: str | Path) -> Export:
         raise UnsupportedModelError(
             f"the graph of {type(backbone.inner).__name__} does not answer as the model does: {difference:.2g} apart."
         )
-    rule = classifier.saved.rule
+    change = None if int8 is None else _quantise(classifier, graph, path, int8, large)
+    rule = classifier.saved.rule if int8 is None else None
     config = {
         "task": classifier.task,
         "labels": classifier.label_names,
@@ -115,7 +140,7 @@ def export_onnx(classifier: UncertainClassifier, folder: str | Path) -> Export:
     }
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     backbone.tokenizer.save_pretrained(folder)
-    return Export(folder, graph.inputs, graph.outputs, difference)
+    return Export(folder, graph.inputs, graph.outputs, difference, change)
 
 
 class _Graph(nn.Module):
@@ -157,6 +182,44 @@ def _bytes(module: nn.Module) -> int:
 def _difference(session: Any, graph: _Graph, inputs: dict[str, Tensor]) -> float:
     with torch.no_grad():
         expected = [value.numpy() for value in graph(*inputs.values())]
-    given = {own.name for own in session.get_inputs()}
-    found = session.run(graph.outputs, {name: value.numpy() for name, value in inputs.items() if name in given})
+    found = _run(session, graph.outputs, inputs)
     return max(float(np.abs(a - b).max()) for a, b in zip(expected, found, strict=True))
+
+
+def _run(session: Any, outputs: list[str], inputs: dict[str, Tensor]) -> list[Any]:
+    given = {own.name for own in session.get_inputs()}
+    return session.run(outputs, {name: value.numpy() for name, value in inputs.items() if name in given})
+
+
+def _quantise(classifier: UncertainClassifier, graph: _Graph, path: Path, texts: Sequence[str], large: bool) -> Change:
+    """Put a graph in 8 bits in the place of one in float32; what that changes on texts."""
+    import onnx
+    from onnxruntime import InferenceSession
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+    from scipy.stats import spearmanr
+
+    some_texts(texts)
+    backbone, session = classifier.backbone, InferenceSession(path, providers=["CPUExecutionProvider"])
+    nodes = onnx.load(path, load_external_data=False).graph.node
+    own = [node.name for node in nodes if any("_Graph/head: " in fact.value for fact in node.metadata_props)]
+    silent = logging.root.manager.disable
+    with TemporaryDirectory(dir=path.parent) as aside:
+        logging.disable(logging.WARNING)  # it asks for a preparation that is for other kinds of graphs
+        try:
+            options = {"per_channel": True, "nodes_to_exclude": own, "use_external_data_format": large}
+            quantize_dynamic(path, f"{aside}/model.onnx", weight_type=QuantType.QInt8, **options)
+        finally:
+            logging.disable(silent)
+        for file in Path(aside).iterdir():
+            file.replace(path.parent / file.name)
+    sessions = session, InferenceSession(path, providers=["CPUExecutionProvider"])
+    answers, doubts = [], []
+    many = isinstance(graph.head, MultiLabelHead)
+    outputs = ["logits", "label_uncertainty" if many else "uncertainty"]
+    for _, inputs in backbone.batched(backbone.tokenize(texts)):
+        said = [_run(one, outputs, inputs) for one in sessions]
+        real = inputs["attention_mask"].numpy() == 1 if said[0][0].ndim == 3 else slice(None)
+        answers.append([(z > 0 if many else z.argmax(-1))[real].ravel() for z, _ in said])
+        doubts.append([uncertainty[real].ravel() for _, uncertainty in said])
+    (before, after), pairs = np.concatenate(answers, 1), np.concatenate(doubts, 1)
+    return Change(len(before), float((before != after).mean()), float(spearmanr(*pairs).statistic))

@@ -8,6 +8,7 @@ import pytest
 import sentiment
 import tiny
 import torch
+from scipy.stats import spearmanr
 from sentiment import named
 from test_cli import in_process
 from test_multilabel_classifier import model_folder as multilabel_folder  # noqa: F401
@@ -22,6 +23,7 @@ from aligned_entropy.hub import load_head
 from aligned_entropy.selective import Goal, Rule
 
 QUICK = FitConfig(folds=3, betas=())
+onnx = pytest.importorskip("onnx", reason="needs the extra onnx")
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra onnx")
 
 
@@ -84,6 +86,36 @@ def test_words_and_many_labels(tagger_folder, multilabel_folder, tmp_path):  # n
     found, expected = run(tmp_path / "labels", texts)[0], many.predict(texts)
     np.testing.assert_allclose(found["uncertainty"], expected.uncertainty, atol=1e-5)
     np.testing.assert_allclose(found["label_uncertainty"], expected.label_uncertainty, atol=1e-5)
+
+
+def test_eight_bits_are_told_what_they_change(tmp_path, tagger_folder):  # noqa: F811
+    classifier = UncertainClassifier.from_pretrained(sentiment.save(tmp_path / "model"))
+    classifier.fit(named(400, 2), config=QUICK)
+    classifier.choose_threshold(named(500, 3), Goal(coverage=0.7))
+    classifier.save_pretrained(tmp_path / "head")
+    texts = named(200, 9)["text"]
+    (tmp_path / "texts.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    arguments = ["export", tmp_path / "model", "--head", tmp_path / "head", "-o", tmp_path / "graph"]
+    done = in_process(*arguments, "--int8", tmp_path / "texts.jsonl", "--json")
+    assert done.exit_code == 0, done.output
+    said = json.loads(done.stdout)["int8"]
+    found, config = run(tmp_path / "graph", texts)
+    expected = classifier.predict(texts)
+    apart = found["logits"] - classifier.backbone.extract(texts)[1]
+    assert 0 < np.abs(apart).max() < 1, "these are not the logits of float32, but near them"
+    assert said["answers"] == 200
+    # A batch has one scale for its activations, so that other batches give slightly other numbers.
+    assert said["changed"] == pytest.approx(np.mean(found["logits"].argmax(1) != expected.classes), abs=0.02)
+    assert said["correlation"] == pytest.approx(spearmanr(found["uncertainty"], expected.uncertainty)[0], abs=0.01)
+    assert config["rule"] is None
+    stored = {str(node.op_type) for node in onnx.load(tmp_path / "graph" / "model.onnx").graph.node}
+    assert {"DynamicQuantizeLinear", "MatMulInteger"} <= stored
+
+    words = UncertainClassifier.from_pretrained(tagger_folder)
+    change = export_onnx(words, tmp_path / "words", tiny.TEXTS).int8
+    tokens = sum(len(ids) for ids in words.backbone.tokenizer(tiny.TEXTS)["input_ids"])
+    assert change.answers == tokens
+    assert change.correlation > 0.9
 
 
 def test_what_cannot_be_exported_is_said(tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -22,6 +23,7 @@ from .options import (
     Prompt,
     Seed,
     Task,
+    TextColumn,
     check_folder,
     features,
     load,
@@ -86,6 +88,10 @@ def export(
     max_length: MaxLength = None,
     classification_module: Module = None,
     task: Task = None,
+    int8: Annotated[
+        str | None, typer.Option(help="Texts to compare on: put the model in 8 bits, and say what that changes.")
+    ] = None,
+    text_column: TextColumn = None,
     as_json: AsJson = False,
 ) -> None:
     """Write model and head as one ONNX graph, with the tokenizer: token ids in, logits and uncertainty out.
@@ -93,17 +99,26 @@ def export(
     The graph is compared with the model before it is left there. Who runs it needs ONNX Runtime and a tokenizer, not
     this library: docs/deploy.md.
     """
+    from ..data import load_data, plain_texts
     from ..export import export_onnx
 
     check_folder(output)
-    done = export_onnx(load(model, head, max_length, "cpu", classification_module, task), output)
+    texts = None if int8 is None else plain_texts(load_data(int8), text_column)
+    done = export_onnx(load(model, head, max_length, "cpu", classification_module, task), output, texts)
     facts = {"inputs": done.inputs, "outputs": done.outputs, "difference": done.difference}
+    if done.int8 is not None:
+        facts["int8"] = asdict(done.int8)
     if as_json:
         print(json.dumps(facts | {"saved": str(output)}))
         return
     print(f"from {', '.join(done.inputs)}")
     print(f"to   {', '.join(done.outputs)}")
     print(f"at most {done.difference:.1e} from the model's own, on trial texts")
+    if done.int8 is not None:
+        print(
+            f"8 bits change {done.int8.changed:.2%} of {done.int8.answers} answers, rank correlation of the uncertainty"
+        )
+        print(f"{done.int8.correlation:.4f}; a threshold was shown for float32 and is left out")
     print(f"saved: {output}")
 
 
