@@ -4,8 +4,8 @@
 
 Two heads, fitted on SST-2: the default one, and the heaviest that there can be, an error model with the training texts
 and the calibration texts as references. Batches of SST-2 sentences and of 128-token texts; the two sides alternate, in
-random order, on the same batch. The interval is a bootstrap of the median ratio. Prints a table and one JSON line.
-Needs the folder that ALIEN_DATA names.
+random order, on the same batch. The interval is a bootstrap of the median ratio. The memory is that of all tensors of
+the head. Prints a table and one JSON line. Needs the folder that ALIEN_DATA names.
 """
 
 from __future__ import annotations
@@ -38,13 +38,42 @@ def heads(classifier: UncertainClassifier) -> dict[str, AlignedEntropyHead]:
     return {"default": default, "heaviest": heaviest}
 
 
+def megabytes(head: AlignedEntropyHead) -> float:
+    """Of everything that the head holds in memory."""
+    return sum(tensor.nbytes for tensor in [*head.parameters(), *head.buffers()]) / 2**20
+
+
+def alternating(classifier: UncertainClassifier, inputs: dict[str, torch.Tensor], pairs: int) -> dict[str, float]:
+    """Milliseconds of a forward pass without and with the attached head, their ratio and its interval."""
+    times: dict[bool, list[float]] = {False: [], True: []}
+    on_gpu = classifier.backbone.device.type == "cuda"
+    with torch.inference_mode():
+        for pair in range(pairs + 10):
+            for attached in random.sample([False, True], 2):
+                if attached:
+                    classifier.attach()
+                else:
+                    classifier.detach()
+                began = time.perf_counter()
+                classifier.backbone.model(**inputs)
+                if on_gpu:
+                    torch.cuda.synchronize()
+                if pair >= 10:
+                    times[attached].append(1000 * (time.perf_counter() - began))
+    without, with_head = np.array(times[False]), np.array(times[True])
+    ratios, rng = with_head / without, np.random.default_rng(0)
+    low, high = np.quantile([np.median(rng.choice(ratios, len(ratios))) for _ in range(2000)], [0.025, 0.975])
+    medians = {"without_ms": np.median(without), "with_ms": np.median(with_head), "ratio": np.median(ratios)}
+    return {key: float(value) for key, value in (medians | {"low": low, "high": high}).items()}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", required=True)
     parser.add_argument("--pairs", type=int, default=200)
     options = parser.parse_args()
     classifier = UncertainClassifier.from_pretrained(options.model)
-    model, backbone = classifier.backbone.model, classifier.backbone
+    backbone = classifier.backbone
     sentences = load_data(data_folder() / "sst2", "validation")["text"]
     long_texts = load_data(data_folder() / "20newsgroups", "validation")["text"]
     cases = {
@@ -54,32 +83,16 @@ def main() -> None:
         ),
     }
     facts = {}
-    print(f"{'head':9} {'batch of 32':16} {'without ms':>10} {'with ms':>8}  ratio [95 % interval]")
+    print("| head | memory, MB | batch of 32 | without, ms | with, ms | ratio [95 % interval] |")
+    print("|---|---:|---|---:|---:|---|")
     for kind, head in heads(classifier).items():
         classifier.saved = replace(classifier.saved, head=head)
         for name, inputs in cases.items():
-            times: dict[bool, list[float]] = {False: [], True: []}
-            with torch.inference_mode():
-                for pair in range(options.pairs + 10):
-                    for attached in random.sample([False, True], 2):
-                        if attached:
-                            classifier.attach()
-                        else:
-                            classifier.detach()
-                        began = time.perf_counter()
-                        model(**inputs)
-                        if pair >= 10:
-                            times[attached].append(1000 * (time.perf_counter() - began))
-            without, with_head = np.array(times[False]), np.array(times[True])
-            ratios, rng = with_head / without, np.random.default_rng(0)
-            low, high = np.quantile([np.median(rng.choice(ratios, len(ratios))) for _ in range(2000)], [0.025, 0.975])
-            row = {"without_ms": np.median(without), "with_ms": np.median(with_head), "ratio": np.median(ratios)}
-            facts[f"{kind}, {name}"] = {key: float(value) for key, value in (row | {"low": low, "high": high}).items()}
-            print(
-                f"{kind:9} {name:16} {row['without_ms']:10.2f} {row['with_ms']:8.2f}  "
-                f"{row['ratio']:.4f} [{low:.4f}, {high:.4f}]",
-                flush=True,
-            )
+            row = {"memory_mb": megabytes(head)} | alternating(classifier, inputs, options.pairs)
+            facts[f"{kind}, {name}"] = row
+            times = f"{row['without_ms']:.1f} | {row['with_ms']:.1f}"
+            ratio = f"{row['ratio']:.4f} [{row['low']:.4f}, {row['high']:.4f}]"
+            print(f"| {kind} | {row['memory_mb']:.1f} | {name} | {times} | {ratio} |", flush=True)
     print(json.dumps(facts))
 
 

@@ -1,0 +1,74 @@
+"""Where the time of a fit goes, and whether one fold could tell that an aligned copy is hopeless.
+
+    python benchmarks/speed/candidates.py
+
+Validation splits of the classifiers of `benchmarks/configs/core.yaml`, which are in `benchmarks/runs` then. A copy
+whose gain in ROC-AUC on the first fold is below zero by two standard errors could be dropped before the other folds are
+fitted. Prints a table and one JSON line. Needs the data folder that ALIEN_DATA names.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from aligned_entropy import FitConfig, UncertainClassifier
+from aligned_entropy.calibration import calibration_set
+from aligned_entropy.candidates import aligned, among_calibration, flat, untrained, with_error_model
+from aligned_entropy.choice import choose_base
+from aligned_entropy.data import data_folder, load_data
+from aligned_entropy.head import AlignedEntropyHead
+from aligned_entropy.stats import paired_auc
+
+RUNS = Path(__file__).parents[1] / "runs"
+CASES = {
+    "minilm-sst2-0": "sst2",
+    "minilm-cola-0": "cola",
+    "minilm-frozen-sst5-0": "sst5",
+    "minilm-frozen-goemotions-0": "goemotions",
+    "minilm-frozen-20newsgroups-0": "20newsgroups",
+}
+
+
+def timed(work: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:
+    began = time.process_time()
+    return work(*arguments), time.process_time() - began
+
+
+def main() -> None:
+    config, facts = FitConfig(), {}
+    print(
+        "| | texts | classes | CPU s | copies | neighbours | error model | gain of the copies on one fold, hundredths |"
+    )
+    print("|---|---:|---:|---:|---:|---:|---:|---|")
+    for run, data_name in CASES.items():
+        classifier = UncertainClassifier.from_pretrained(RUNS / run)
+        features = classifier.features(load_data(data_folder() / data_name, "validation"))
+        module = classifier.backbone.classifier
+        arrays = features.hidden, features.labels, features.logits
+        data = calibration_set(AlignedEntropyHead(module), *arrays, config.folds, config.seed)
+        simple = [untrained(module, base, data) for base in config.bases]
+        start = choose_base(simple, data, config.required_gain)
+        copies, first = timed(aligned, module, start, data, config.betas, config.seed)
+        near, second = timed(among_calibration, data, config.seed)
+        _, third = timed(with_error_model, copies[-1], "neighbours", [near], data, config.seed)
+        total = first + second + third
+        shares = [part / total for part in (first, second, third)]
+        fold = (data.fold == 0).numpy()
+        errors, before = flat(data.errors)[fold], flat(start.ranked)[fold]
+        gains = [[100 * v for v in paired_auc(errors, flat(one.ranked)[fold], before)] for one in copies[:-1]]
+        facts[data_name] = {"seconds": total, "shares": shares, "gains": gains}
+        said = ", ".join(f"{gain:+.2f} ± {deviation:.2f}" for gain, deviation in gains)
+        parts = " | ".join(f"{share:.0%}" for share in shares)
+        print(
+            f"| {data_name} | {len(features)} | {features.logits.shape[1]} | {total:.1f} | {parts} | {said} |",
+            flush=True,
+        )
+    print(json.dumps(facts))
+
+
+if __name__ == "__main__":
+    main()
