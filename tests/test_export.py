@@ -116,7 +116,7 @@ def test_eight_bits_are_told_what_they_change(tmp_path, tagger_folder, monkeypat
     change = export_onnx(words, tmp_path / "words", tiny.TEXTS).int8
     tokens = sum(len(ids) for ids in words.backbone.tokenizer(tiny.TEXTS)["input_ids"])
     assert change.answers == tokens
-    assert [path.name for path in (tmp_path / "words").glob("model.*")].count("model.onnx.data") == 1
+    assert (tmp_path / "words" / "model.onnx.data").is_file()
     assert change.correlation > 0.9
 
 
