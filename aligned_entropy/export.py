@@ -127,7 +127,7 @@ def export_onnx(classifier: UncertainClassifier, folder: str | Path, int8: Seque
         raise UnsupportedModelError(
             f"the graph of {type(backbone.inner).__name__} does not answer as the model does: {difference:.2g} apart."
         )
-    change = None if int8 is None else _quantise(classifier, graph, path, int8, large)
+    change = None if int8 is None else _quantise(classifier, graph, session, path, int8, large)
     rule = classifier.saved.rule if int8 is None else None
     config = {
         "task": classifier.task,
@@ -191,15 +191,17 @@ def _run(session: Any, outputs: list[str], inputs: dict[str, Tensor]) -> list[An
     return session.run(outputs, {name: value.numpy() for name, value in inputs.items() if name in given})
 
 
-def _quantise(classifier: UncertainClassifier, graph: _Graph, path: Path, texts: Sequence[str], large: bool) -> Change:
-    """Put a graph in 8 bits in the place of one in float32; what that changes on texts."""
+def _quantise(
+    classifier: UncertainClassifier, graph: _Graph, session: Any, path: Path, texts: Sequence[str], large: bool
+) -> Change:
+    """Put a graph in 8 bits in the place of one in float32, which is open; what that changes on texts."""
     import onnx
     from onnxruntime import InferenceSession
     from onnxruntime.quantization import QuantType, quantize_dynamic
     from scipy.stats import spearmanr
 
     some_texts(texts)
-    backbone, session = classifier.backbone, InferenceSession(path, providers=["CPUExecutionProvider"])
+    backbone = classifier.backbone
     nodes = onnx.load(path, load_external_data=False).graph.node
     own = [node.name for node in nodes if any("_Graph/head: " in fact.value for fact in node.metadata_props)]
     silent = logging.root.manager.disable
