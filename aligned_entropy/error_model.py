@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from .errors import CalibrationError
 from .reference import LabelReference, Reference
-from .scoring import LOG_FLOOR, log1mexp, log_entropy, log_odds, log_softmax_response
+from .scoring import LOG_FLOOR, entropy_and_response, log1mexp, log_odds, log_softmax_response
 
 LINE_PENALTY = 10.0  # pull of the score's own weights, in examples, where their columns are standardised
 LIMIT = 6.0  # standard deviations at which a signal is cut off: a foreign text must not be extrapolated
@@ -35,12 +35,8 @@ def logit_signals(logits_NC: Tensor) -> Tensor:
     third log-probability. The gap above them is in the log-odds.
     """
     top = logits_NC.topk(min(3, logits_NC.shape[1]), -1).values
-    columns = [
-        log_odds(log_entropy(logits_NC)),
-        log_odds(log_softmax_response(logits_NC)),
-        -logits_NC.logsumexp(-1),
-        -top[:, 0],
-    ]
+    entropy, response = entropy_and_response(logits_NC)
+    columns = [log_odds(entropy), response, -logits_NC.logsumexp(-1), -top[:, 0]]
     if top.shape[1] > 2:
         columns.append(top[:, 2] - top[:, 1])
     return torch.stack(columns, -1)
@@ -112,8 +108,9 @@ class ErrorModel(nn.Module):
 
     def combine(self, log_u_N: Tensor, signals_NS: Tensor, predicted_N: Tensor) -> Tensor:
         """The same from signals that are at hand."""
-        result = _line(log_u_N) @ self.line + self.offsets[predicted_N]
-        return result + self._standard(log_u_N, signals_NS) @ self.weights if len(self.weights) else result
+        if len(self.weights):
+            return self.line[0] + self.offsets[predicted_N] + self._standard(log_u_N, signals_NS) @ self.weights
+        return _line(log_u_N) @ self.line + self.offsets[predicted_N]
 
     def signals(self, hidden_ND: Tensor, logits_NC: Tensor) -> Tensor:
         """Everything but the score and the predicted class that the model looks at, ``[N, S]``; S = 0 for the line."""

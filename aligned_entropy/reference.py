@@ -229,7 +229,7 @@ def _in_parts(
 def _squared_distances(points: Tensor, means: Tensor) -> Tensor:
     if torch.compiler.is_compiling():  # ONNX knows no cdist
         return (points.unsqueeze(1) - means).square().sum(-1)
-    return torch.cdist(points, means).square()
+    return torch.cdist(points, means, compute_mode="donot_use_mm_for_euclid_dist").square()
 
 
 def _projected(hidden: Tensor, axes: Tensor) -> Tensor:

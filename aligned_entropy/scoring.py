@@ -18,12 +18,12 @@ CEILING = -6e-8  # u = 1 is kept one float32 step below it, so that log(1 - u) s
 
 
 def _top(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Distance of every class below the top one, a mask of the top one, and the log-odds that it is not it."""
+    """Logits less the top one, a mask of the top one, and the log-odds that it is not it."""
     top, index = logits.max(-1, keepdim=True)
     is_top = torch.zeros_like(logits, dtype=torch.bool).scatter_(-1, index, True)
-    gap = top - logits
-    log_odds_other = torch.logsumexp((-gap).masked_fill(is_top, -torch.inf), -1)
-    return gap, is_top, log_odds_other
+    below = logits - top
+    log_odds_other = torch.logsumexp(below.masked_fill(is_top, -torch.inf), -1)
+    return below, is_top, log_odds_other
 
 
 def log_softmax_response(logits: Tensor) -> Tensor:
@@ -31,17 +31,16 @@ def log_softmax_response(logits: Tensor) -> Tensor:
     return F.logsigmoid(_top(logits.float())[2])
 
 
-def _entropy_terms(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """``log(-p log p)`` and ``log p``, ``[..., C]``, finite for any gap that float32 holds.
+def _entropy_terms(below: Tensor, is_top: Tensor, log_odds_other: Tensor) -> tuple[Tensor, Tensor]:
+    """``log(-p log p)`` and ``log p``, ``[..., C]``, of what :func:`_top` gives; finite for any gap that float32 holds.
 
     With ``L`` the log-odds against the top class, ``-log p_top = softplus(L)``, which behaves as ``exp(L)`` long after
     ``log p_top`` rounds to zero.
     """
-    gap, is_top, log_odds_other = _top(logits.float())
     log_other = log_odds_other.unsqueeze(-1)
     nll_top = F.softplus(log_other)
     log_nll_top = torch.where(log_other < -15, log_other, F.softplus(log_other.clamp(min=-15)).log())
-    log_p = -gap - nll_top
+    log_p = below - nll_top
     log_nll = torch.where(is_top, log_nll_top, (-log_p).masked_fill(is_top, 1.0).log())
     return log_nll + log_p, log_p
 
@@ -51,7 +50,13 @@ def log_entropy(logits: Tensor) -> Tensor:
 
     Source: ALIEN, arXiv 2505.15443.
     """
-    return torch.logsumexp(_entropy_terms(logits)[0], -1) - math.log(math.log(logits.shape[-1]))
+    return entropy_and_response(logits)[0]
+
+
+def entropy_and_response(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """:func:`log_entropy` and the log-odds of ``1 - max p``, which have most of their work in common."""
+    top = _top(logits.float())
+    return torch.logsumexp(_entropy_terms(*top)[0], -1) - math.log(math.log(logits.shape[-1])), top[2]
 
 
 def log_smoothmax(logits: Tensor, sharpness: float = 100.0) -> Tensor:
@@ -61,13 +66,13 @@ def log_smoothmax(logits: Tensor, sharpness: float = 100.0) -> Tensor:
     uniform ``p`` gives .97 to .99, not 1.
     """
     logits = logits.float()
-    gap, is_top, log_odds_other = _top(logits)
+    _, is_top, log_odds_other = _top(logits)
     log_rest = F.logsigmoid(log_odds_other)  # log(1 - max p)
     p = torch.softmax(logits, -1)
-    p_gap = p.amax(-1, keepdim=True) - p
-    crowd = (-sharpness * p_gap).exp().masked_fill(is_top, 0.0).sum(-1).log1p() / sharpness
+    p_below = p - p.amax(-1, keepdim=True)
+    crowd = (sharpness * p_below).exp().masked_fill(is_top, 0.0).sum(-1).log1p() / sharpness
     # Below exp(-30) the correction is exp(-sharpness) against exp(-30): nothing, but 0/0 in float32.
-    share = torch.where(log_rest > -30, crowd / log_rest.clamp(min=-30).exp(), torch.zeros_like(crowd))
+    share = torch.where(log_rest > -30, crowd / log_rest.clamp(min=-30).exp(), 0.0)
     return log_rest + torch.log1p(-share.clamp(max=1 - 1e-6)) - math.log1p(-1 / logits.shape[-1])
 
 
@@ -91,7 +96,7 @@ def score_and_slope(base: str, logits: Tensor) -> tuple[Tensor, Tensor]:
     For the entropy the gradient is ``w - p``, w being the share that a class has in the entropy.
     """
     if base == "entropy":
-        terms, log_p = _entropy_terms(logits)
+        terms, log_p = _entropy_terms(*_top(logits.float()))
         log_u = torch.logsumexp(terms, -1)
         return log_u - math.log(math.log(logits.shape[-1])), (terms - log_u.unsqueeze(-1)).exp() - log_p.exp()
     with torch.enable_grad():
@@ -108,8 +113,9 @@ def log1mexp(log_u: Tensor) -> Tensor:
 
 
 def log_odds(log_u: Tensor) -> Tensor:
-    """``log(u / (1 - u))`` from ``log u``."""
-    return log_u - log1mexp(log_u)
+    """``log(u / (1 - u))`` from ``log u``; u = 1 as in :func:`log1mexp`."""
+    nll = -log_u.clamp(max=CEILING)  # below exp(-20) u and its odds are the same in float32, and expm1 would overflow
+    return torch.where(nll > 20, log_u, -torch.expm1(nll.clamp(max=20)).log())
 
 
 def alignment_loss(log_u: Tensor, log_u0: Tensor, errors: Tensor, alpha: float | Tensor) -> Tensor:
