@@ -229,6 +229,7 @@ def _in_parts(
 def _squared_distances(points: Tensor, means: Tensor) -> Tensor:
     if torch.compiler.is_compiling():  # ONNX knows no cdist
         return (points.unsqueeze(1) - means).square().sum(-1)
+    # By a matrix product, which it takes for more than 25 rows, a text would have other digits in a larger batch.
     return torch.cdist(points, means, compute_mode="donot_use_mm_for_euclid_dist").square()
 
 
