@@ -122,6 +122,31 @@ def test_a_block_that_fails_leaves_the_others(source, workplace, tmp_path, monke
     assert (done.rows, "No space left" in done.problem) == (0, True)
 
 
+def test_a_row_group_is_read_once_and_block_by_block(workplace, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(blocks, "ROWS", 20)
+    source, ids = tmp_path / "in.parquet", np.arange(230)
+    names = pa.array([f"name {i % 90}" for i in ids]).dictionary_encode()
+    pq.write_table(pa.table({"text": named(230, 7)["text"], "id": ids, "name": names}), source, row_group_size=150)
+    opened, original = [], blocks._RowGroup
+    monkeypatch.setattr(blocks, "_RowGroup", lambda block: opened.append(block.group) or original(block))
+    worker = BlockWorker(lambda: UncertainClassifier.from_pretrained(workplace / "model"), _job(source, tmp_path))
+    found = blocks_of(source)
+    (tmp_path / "out").mkdir()
+
+    def ids_of(some):
+        assert all(worker(block).problem is None for block in some)
+        return pd.concat(pd.read_parquet(tmp_path / "out" / block.part) for block in some)["id"].tolist()
+
+    assert ids_of(found) == ids.tolist()
+    assert opened == [0, 1]
+    assert ids_of(found[1:8:3]) == [*range(20, 40), *range(80, 100), *range(140, 150)]  # as where several workers share
+    assert ids_of(found[3:1:-1]) == [*range(60, 80), *range(40, 60)]
+    assert opened == [0, 1, 0, 0, 0]
+    pq.write_table(pa.table({"text": ["good"], "id": [1], "name": names[:1]}), source)
+    assert "the file has other rows than when the run began" in worker(found[0]).problem
+    assert "the file has other rows" in worker(found[5]).problem
+
+
 def _job(source, tmp_path):
     return Job(str(source), str(tmp_path / "out"), None, None, False, "", 1000)
 

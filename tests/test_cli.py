@@ -307,6 +307,8 @@ def test_a_traceback_is_there_for_who_asks(workplace, monkeypatch):
         (["predict", "{model}", "{test}", "-o", "out.docx"], "out.docx"),
         (["predict", "{model}", "{test}", "-o", "out.txt"], "out.txt"),
         (["predict", "{model}", "-", "--input-format", "parquet"], "stdin"),
+        (["predict", "{model}", ".", "--input-format", "csv", "-o", "out"], "for . as csv"),
+        (["export", "{model}", "-o", "graph", "--text-column", "text"], "--int8"),
         (["fit", "{model}", "{test}", "-o", "head", "--seed", "-1"], "--seed"),
         (["fit", "{model}", "{test}", "-o", "head", "--preset", "paper", "--reference", "{test}"], "--reference"),
         (["train", "{model}", "{test}", "-o", "trained", "--learning-rate", "0"], "not a positive number"),

@@ -86,8 +86,10 @@ def predict(
     if output != "-" and (Path(output).is_dir() or not Path(output).suffix):
         from ..files.blocks import answer_blocks
 
-        if not Path(source).is_dir() and Path(source).suffix != ".parquet":
-            raise typer.BadParameter(f"output {output}: parts are of Parquet files; for {source} name a file to write.")
+        is_parquet = Path(source).is_dir() or Path(source).suffix == ".parquet"
+        if not is_parquet or input_format not in (None, "parquet"):
+            what = source if input_format is None else f"{source} as {input_format}"
+            raise typer.BadParameter(f"output {output}: parts are of Parquet files; for {what} name a file to write.")
         made_of = {"model": model, "head": head, "prompt": prompt, "task": task, "dtype": dtype, "length": max_length}
         with progress_bar("rows", None) as progress:
             done, failed = answer_blocks(job, loading, made_of, engine=engine, workers=workers, progress=progress)

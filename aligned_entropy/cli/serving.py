@@ -102,6 +102,8 @@ def export(
     from ..data import load_data, plain_texts
     from ..export import export_onnx
 
+    if text_column is not None and int8 is None:
+        raise typer.BadParameter(f"--text-column {text_column}: it is a column of the texts that --int8 names.")
     check_folder(output)
     texts = None if int8 is None else plain_texts(load_data(int8), text_column)
     done = export_onnx(load(model, head, max_length, "cpu", classification_module, task), output, texts)

@@ -173,18 +173,16 @@ class BlockWorker:
 
     def __init__(self, load: Callable[[], UncertainClassifier], job: Job) -> None:
         self.classifier, self.job = load(), job
+        self.group: _RowGroup | None = None  # the last one read
 
     def __call__(self, block: Block) -> Done:
         """Answer a block; its part appears when it is complete."""
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
         try:
-            with pq.ParquetFile(block.path) as file:
-                schema = file.schema_arrow
-                read = file.read_row_group(block.group).slice(block.start, block.rows).to_pylist()
-            known = dict(zip(schema.names, schema.types, strict=True))
-            rows, added = [Row(columns) for columns in read], self.job.added(self.classifier)
+            read = self._read(block)
+            known = dict(zip(read.schema.names, read.schema.types, strict=True))
+            rows, added = [Row(columns) for columns in read.to_pylist()], self.job.added(self.classifier)
             job = settled(self.job, self.classifier, Table(known, iter(rows)))
             answers = list(answer_rows(self.classifier, job, rows))
             path = Path(job.output) / f"{block.part}.{os.getpid()}"
@@ -193,6 +191,36 @@ class BlockWorker:
         except (DataError, OSError, pa.ArrowException) as error:
             return Done(0, 0, f"{block.path}, row group {block.group}, from row {block.start}: {error}")
         return Done(len(rows), sum(answer[added[-1]] is not None for answer in answers))
+
+    def _read(self, block: Block) -> Any:
+        """Rows of a block. Blocks come in order, and a row group, however long, is read on where the last one ended."""
+        group, self.group = self.group, None  # not to be read on after a failure
+        if group is None or not group.leads_to(block):
+            group = _RowGroup(block)
+        rows = group.read(block)
+        self.group = group
+        return rows
+
+
+class _RowGroup:
+    """A row group that is read from its start on, with the rows of one block in memory."""
+
+    def __init__(self, block: Block) -> None:
+        import pyarrow.parquet as pq
+
+        self.place, self.next = (block.path, block.group), 0
+        self.batches = pq.ParquetFile(block.path).iter_batches(ROWS, row_groups=[block.group])
+
+    def leads_to(self, block: Block) -> bool:
+        return self.place == (block.path, block.group) and self.next <= block.start
+
+    def read(self, block: Block) -> Any:
+        for _ in range(self.next, block.start, ROWS):
+            next(self.batches, None)
+        rows, self.next = next(self.batches, None), block.start + ROWS
+        if rows is None or rows.num_rows != block.rows:
+            raise DataError("the file has other rows than when the run began; run again into another folder.")
+        return rows
 
 
 def _joined(rows: list[Row], answers: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:

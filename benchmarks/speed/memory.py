@@ -2,8 +2,8 @@
 
     python benchmarks/speed/memory.py [--rows 10000 100000 1000000]
 
-Parquet to a folder of parts, Parquet to one file and JSON Lines to one file, each a process of its own. Prints a table
-and one JSON line.
+Parquet to a folder of parts, the same from one row group (as pandas writes a million rows), Parquet to one file and
+JSON Lines to one file, each a process of its own. Prints a table and one JSON line.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ def write_rows(folder: Path, rows: int) -> None:
             texts = [" ".join(rng.choice(WORDS, 12)) for _ in ids]
             writer.write_table(pa.table({"id": ids, "text": texts}, schema))
             lines.writelines(json.dumps({"id": i, "text": text}) + "\n" for i, text in zip(ids, texts, strict=True))
+    pq.write_table(pq.read_table(folder / "in.parquet"), folder / "one.parquet", row_group_size=rows)
 
 
 def main() -> None:
@@ -70,6 +71,7 @@ def main() -> None:
             write_rows(folder, rows)
             for name, source, target in (
                 ("Parquet, parts", "in.parquet", "parts"),
+                ("Parquet, one row group, parts", "one.parquet", "more-parts"),
                 ("Parquet, one file", "in.parquet", "out.parquet"),
                 ("JSON Lines, one file", "in.jsonl", "out.jsonl"),
             ):
