@@ -23,7 +23,7 @@ def tasks(engine: Engine, workers: int) -> Iterator[Submit]:
 
     Args:
         engine: ``local`` processes, which share the cores out, or the tasks of a Ray cluster.
-        workers: processes; a Ray cluster has as many as it has cores for, one a task.
+        workers: processes; a Ray cluster has as many as it has cores for, one a task, or GPUs, where it has those.
 
     Raises:
         MissingExtraError: Ray is not installed.
@@ -34,7 +34,8 @@ def tasks(engine: Engine, workers: int) -> Iterator[Submit]:
             yield pool.submit
         return
     with _ray(workers) as ray:
-        yield lambda function, *arguments: ray.remote(function).remote(*arguments).future()
+        task = ray.remote(num_gpus=1 if _gpus(ray) else 0)
+        yield lambda function, *arguments: task(function).remote(*arguments).future()
 
 
 def mapped(
@@ -45,7 +46,7 @@ def mapped(
     Args:
         engine: ``local``: here, one after another. ``ray``: by an actor pool of Ray Data, which starts a worker that
             died again and asks it once more.
-        workers: actors.
+        workers: actors; where the cluster has GPUs each has one of its own, and there are no more than those.
         make: makes the function, once a worker: a model is loaded there. It is pickled.
         items: pickled, too.
 
@@ -57,13 +58,14 @@ def mapped(
         yield from (function(item) for item in items)
         return
     with _ray(workers) as ray:
-        packed = [{"item": pickle.dumps(item)} for item in items]
+        packed, gpus = [{"item": pickle.dumps(item)} for item in items], _gpus(ray)
         done = ray.data.from_items(packed, override_num_blocks=len(packed)).map_batches(
             _Worker,
             fn_constructor_args=(make,),
             batch_size=1,
-            compute=ray.data.ActorPoolStrategy(size=min(workers, len(packed))),
+            compute=ray.data.ActorPoolStrategy(size=min(workers, len(packed), gpus or workers)),
             num_cpus=1,
+            num_gpus=1 if gpus else 0,
         )
         yield from (pickle.loads(row["item"]) for row in done.iter_rows())
 
@@ -76,6 +78,11 @@ class _Worker:
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         return {"item": [pickle.dumps(self.function(pickle.loads(item))) for item in batch["item"]]}
+
+
+def _gpus(ray: Any) -> int:
+    """GPUs of the cluster. Ray shows a worker those that it was given, so that no two compute on the same."""
+    return int(ray.cluster_resources().get("GPU", 0))
 
 
 @contextmanager

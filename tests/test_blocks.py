@@ -212,6 +212,29 @@ def test_tasks_on_ray_are_futures():
 
 
 @needs_ray
+def test_where_ray_has_gpus_every_worker_has_its_own(monkeypatch):
+    monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # it listens on 127.0.0.1 alone
+    import ray
+
+    def make():
+        shown = os.environ["CUDA_VISIBLE_DEVICES"]
+        return lambda number: time.sleep(0.05) or (number, shown)
+
+    def shown():
+        return os.environ["CUDA_VISIBLE_DEVICES"]
+
+    ray.init(num_cpus=4, num_gpus=2, include_dashboard=False, log_to_driver=False)  # none of them is looked for
+    try:
+        found = list(mapped("ray", 3, make, range(40)))  # a third worker would wait for a GPU for ever
+        with tasks("ray", 3) as submit:
+            assert submit(shown).result() in ("0", "1")
+    finally:
+        ray.shutdown()
+    assert sorted(number for number, _ in found) == [*range(40)]
+    assert {gpu for _, gpu in found} == {"0", "1"}
+
+
+@needs_ray
 def test_ray_answers_as_one_process_does(workplace, tmp_path):  # noqa: F811
     texts = named(300, 7)["text"]
     pq.write_table(pa.table({"text": texts}), tmp_path / "in.parquet", row_group_size=50)
