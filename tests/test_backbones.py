@@ -703,6 +703,19 @@ def test_a_model_that_was_saved_without_its_tokenizer_is_refused(kind, tmp_path)
         Backbone.from_pretrained(tmp_path / "model")
 
 
+@pytest.mark.parametrize("kind", ["Bert", "Llama"])
+def test_a_compiled_encoder_answers_the_same(kind):
+    backbone = Backbone(tiny.model(kind), tiny.tokenizer())
+    before, fingerprint = backbone.extract(tiny.TEXTS), backbone.fingerprint
+    inner, ran = backbone.inner, []
+    encoder = getattr(inner, inner.base_model_prefix)
+    encoder.compile(dynamic=True, backend=lambda graph, _: ran.append(graph) or graph.forward)  # without a C++ compiler
+    for values, expected in zip(backbone.extract(tiny.TEXTS), before, strict=True):
+        np.testing.assert_allclose(values, expected, atol=1e-6)
+    assert ran
+    assert backbone.fingerprint == fingerprint
+
+
 def test_names_that_lead_nowhere():
     with pytest.raises(UnsupportedModelError, match=r"'someone/unknown-model' is no folder .*minilm, smollm2"):
         Backbone.from_pretrained("someone/unknown-model")
