@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from .errors import CalibrationError, NotApplicableError
+from .errors import CalibrationError, DataError, NotApplicableError
 from .features import Features
 from .head import AlignedEntropyHead
 from .maps import MAPS, Maps
@@ -288,7 +288,18 @@ def evaluate(
 
 
 def values_of(contenders: Mapping[str, Contender], features: Features) -> tuple[dict[str, Values], dict[str, str]]:
-    """What fitted scores say of features, and why some say nothing."""
+    """What fitted scores say of features, and why some say nothing.
+
+    Raises:
+        DataError: a model's output is not finite: there is nothing to measure.
+    """
+    broken = np.flatnonzero(~np.isfinite(features.logits).all(1))
+    if len(broken):
+        where = ", ".join(map(str, broken[:5])) + (", …" if len(broken) > 5 else "")
+        raise DataError(
+            f"the model's logits are not finite in {len(broken)} of {len(features)} rows ({where}): leave these out, "
+            "or load the model in float32 or bfloat16 where half precision overflows."
+        )
     values, missing = {}, {}
     for name, contender in contenders.items():
         try:

@@ -63,7 +63,7 @@ class AlignedEntropyHead(nn.Module):
         return next(self.classifier.parameters()).device
 
     def forward(self, hidden: Tensor, logits: Tensor | None = None) -> Tensor:
-        """Uncertainty ``[N]`` float32 in [0, 1].
+        """Uncertainty ``[N]`` float32 in [0, 1]; NaN where the logits are not finite.
 
         Args:
             hidden: input of the classification module, ``[N, D]``.
@@ -71,7 +71,8 @@ class AlignedEntropyHead(nn.Module):
         """
         if self.calibrated:
             return self.error_probability(hidden, logits)
-        return self.log_uncertainty(hidden).exp().clamp(0.0, 1.0)
+        own = self.log_uncertainty(hidden).exp().clamp(0.0, 1.0)
+        return own if logits is None else own.masked_fill(self.no_answer(logits), torch.nan)
 
     def log_uncertainty(self, hidden: Tensor) -> Tensor:
         """Log of the copy's own score, ``[N]``, before calibration."""
@@ -92,13 +93,18 @@ class AlignedEntropyHead(nn.Module):
         return ErrorModel(self.classes, references)
 
     def error_probability(self, hidden: Tensor, logits: Tensor | None) -> Tensor:
-        """Calibrated probability ``[N]`` that the model's answer ``argmax logits`` is wrong.
+        """Calibrated probability ``[N]`` that the model's answer ``argmax logits`` is wrong; NaN as in :meth:`forward`.
 
         Raises:
             NotFittedError: before a fit.
         """
         model, logits = self.fitted(hidden, logits)
-        return model(self.log_uncertainty(hidden), hidden.float(), logits).sigmoid()
+        odds = model(self.log_uncertainty(hidden), hidden.float(), logits)
+        return odds.sigmoid().masked_fill(self.no_answer(logits), torch.nan)
+
+    def no_answer(self, logits: Tensor) -> Tensor:
+        """Where there is no answer to doubt, ``[N]``: some of the logits ``[N, C]`` are not finite."""
+        return ~logits.isfinite().all(-1)
 
     def fitted(self, hidden: Tensor, logits: Tensor | None) -> tuple[ErrorModel, Tensor]:
         """The error model and the model's own logits in float32, if both are there.

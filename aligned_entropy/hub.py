@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+import os
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -24,7 +26,7 @@ from .scoring import BASE_SCORES
 from .selective import Answers, Rule
 
 FORMAT = 1
-CONFIG = ("library", "base", "calibrated", "classes", "backbone", "fit", "rivals")  # what a config must have
+CONFIG = ("library", "base", "calibrated", "classes", "backbone", "fit", "rivals", "sha256")  # what a config must have
 ERROR_MODEL, PROBE, MAPS, RIVALS, WHOLES = "error_model.", "probe.", "maps.", "rivals.", "wholes."  # of tensors
 ANSWERS, SEEN = "answers.", "seen"
 
@@ -59,11 +61,33 @@ class SavedHead:
 
 
 def save_head(saved: SavedHead, folder: str | Path) -> None:
-    """Write a head into a folder, which is made if need be."""
-    from safetensors.torch import save_file
+    """Write a head into a folder, which is made if need be; one that is there already is replaced.
+
+    Whoever has read the one before keeps it; whoever reads meanwhile gets one of them, or an error.
+    """
+    from safetensors.torch import save
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    config, content = _config(saved), save(_tensors(saved))
+    config["sha256"] = hashlib.sha256(content).hexdigest()
+    texts = {"config.json": json.dumps(config, indent=2) + "\n", "README.md": _model_card(config)}
+    for name, own in {"head.safetensors": content, **{name: text.encode() for name, text in texts.items()}}.items():
+        scratch = folder / f"{name}.{os.getpid()}"
+        scratch.write_bytes(own)
+        scratch.replace(folder / name)
+
+
+def fingerprint(saved: SavedHead) -> str:
+    """SHA-256 of everything that is saved of a head, so that two that could answer differently differ in it."""
+    facts = {name: value for name, value in _config(saved).items() if name != "library"}
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    for name, tensor in sorted(_tensors(saved).items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode() + tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _tensors(saved: SavedHead) -> dict[str, Tensor]:
     head = saved.head
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in head.state_dict().items()}
     tensors |= {PROBE + name: value.cpu().contiguous() for name, value in saved.probe.items()}
@@ -73,9 +97,12 @@ def save_head(saved: SavedHead, folder: str | Path) -> None:
     for name, rival in saved.rivals.items():
         tensors |= {f"{RIVALS}{name}.{key}": torch.as_tensor(value) for key, value in rival.score.state.items()}
         tensors |= _map_tensors(f"{RIVALS}{name}.", rival.maps)
-    tensors |= {SEEN: saved.seen} | _answer_tensors(saved.answers)
-    save_file(tensors, folder / "head.safetensors")
-    config = {
+    return tensors | {SEEN: saved.seen} | _answer_tensors(saved.answers)
+
+
+def _config(saved: SavedHead) -> dict[str, Any]:
+    head = saved.head
+    return {
         "format": FORMAT,
         "library": f"aligned-entropy {version('aligned-entropy')}",
         "base": head.base,
@@ -89,8 +116,6 @@ def save_head(saved: SavedHead, folder: str | Path) -> None:
         "answers": None if saved.answers is None else {"labels": _names(saved.answers), "fresh": saved.answers.fresh},
         "rule": None if saved.rule is None else saved.rule.to_dict(),
     }
-    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-    (folder / "README.md").write_text(_model_card(config))
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:
@@ -123,14 +148,14 @@ def load_head(folder: str | Path, classifier: nn.Module) -> SavedHead:
     Raises:
         HeadMismatchError: the folder holds no head, or one for a module of another shape.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors.torch import load
 
-    config = read_config(folder)
-    try:
-        tensors = load_file(Path(folder) / "head.safetensors")
-    except SafetensorError as error:
-        raise HeadMismatchError(f"{folder}/head.safetensors is damaged: {error}") from error
+    config, content = read_config(folder), (Path(folder) / "head.safetensors").read_bytes()
+    if hashlib.sha256(content).hexdigest() != config["sha256"]:
+        raise HeadMismatchError(
+            f"{folder}/head.safetensors is damaged, or is not what its config.json is of: save the head again."
+        )
+    tensors = load(content)
     many = config.get("multi_label", False)
     head = MultiLabelHead(classifier) if many else AlignedEntropyHead(classifier, config["base"])
     copied = _under("classifier.", tensors)

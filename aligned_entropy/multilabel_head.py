@@ -182,7 +182,8 @@ class MultiLabelHead(AlignedEntropyHead):
         """Uncertainty ``[N]`` of the whole text: that any of its answers is wrong. Arguments as for the head itself."""
         if self.calibrated:
             return self.text_error_probability(hidden, logits)
-        return any_log_odds(log_odds(self.log_wrong(hidden))).sigmoid()
+        own = any_log_odds(log_odds(self.log_wrong(hidden))).sigmoid()
+        return own if logits is None else own.masked_fill(self.no_answer(logits).any(-1), torch.nan)
 
     def error_probability(self, hidden: Tensor, logits: Tensor | None) -> Tensor:
         """Calibrated probability ``[N, L]`` that an answer of the model, yes where its logit is above 0, is wrong.
@@ -190,7 +191,13 @@ class MultiLabelHead(AlignedEntropyHead):
         Raises:
             NotFittedError: before a fit.
         """
-        return self._error_log_odds(hidden, logits).sigmoid()
+        odds = self._error_log_odds(hidden, logits)
+        assert logits is not None
+        return odds.sigmoid().masked_fill(self.no_answer(logits), torch.nan)
+
+    def no_answer(self, logits: Tensor) -> Tensor:
+        """Where there is no answer to doubt, ``[N, L]``: the logit is not finite."""
+        return ~logits.isfinite()
 
     def text_error_probability(self, hidden: Tensor, logits: Tensor | None) -> Tensor:
         """Calibrated probability ``[N]`` that any answer for a text is wrong.
@@ -200,7 +207,8 @@ class MultiLabelHead(AlignedEntropyHead):
         """
         odds = self._error_log_odds(hidden, logits)
         assert logits is not None
-        return self.text_map(odds, (logits > 0).long()).sigmoid()
+        said = self.text_map(odds, (logits > 0).long()).sigmoid()
+        return said.masked_fill(self.no_answer(logits).any(-1), torch.nan)
 
     def new_error_model(self, references: Sequence[Reference | LabelReference] = ()) -> LabelErrorModel:
         """An error model of this head's kind, to be fitted."""

@@ -50,6 +50,22 @@ def test_answers_go_to_who_asked_and_batches_are_shared():
     run(work())
 
 
+def test_an_error_that_no_future_takes_stops_nobody_else():
+    def stop(texts):
+        if texts == ["stop"]:
+            raise StopIteration
+        return texts
+
+    async def work():
+        batcher = await opened(stop)
+        with pytest.raises(RuntimeError, match="StopIteration"):
+            await batcher.ask(["stop"])
+        assert await batcher.ask(["go"]) == ["go"]
+        await batcher.close()
+
+    run(work())
+
+
 def test_a_request_larger_than_a_batch_is_put_together_again():
     async def work():
         batcher = await opened(Model(), batch=3)

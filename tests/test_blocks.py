@@ -79,7 +79,7 @@ def test_what_is_there_is_not_done_again_and_other_jobs_are_refused(source, work
     (output / "part-000003.parquet.77.writing").write_text("half")
     assert run(source, output, workplace)[0] == 230
     after = {path.name: path.stat().st_mtime_ns for path in output.iterdir()}
-    changed = {name for name in after if after[name] != before.get(name)} - {"_job.json"}
+    changed = {name for name in after if after[name] != before.get(name)}
     assert changed == {"part-000003.parquet"}
     assert set(after) == set(before)
     pq.write_table(pa.table({"id": [1], "text": ["good"]}), source / "3.parquet")
@@ -120,6 +120,23 @@ def test_a_block_that_fails_leaves_the_others(source, workplace, tmp_path, monke
         Block(0, str(source / "0.parquet"), 0, 0, 20)
     )
     assert (done.rows, "No space left" in done.problem) == (0, True)
+
+
+def test_an_output_inside_of_the_input_is_refused(source, workplace):  # noqa: F811
+    for output in (source, source / "answers", source / "deep" / "answers"):
+        with pytest.raises(DataError, match=r"inside of the input .*: take a folder beside it"):
+            run(source, output, workplace)
+    assert run(source / "0.parquet", source / "answers", workplace)[0] == 77, "a file has nothing inside"
+
+
+def test_what_the_task_does_not_have_is_refused_before_any_block(source, workplace, tmp_path):  # noqa: F811
+    class Tagger:
+        task = "token-classification"
+
+    job = Job(str(source), str(tmp_path / "out"), None, None, True, "", 1000)
+    with pytest.raises(DataError, match="words have a tag each"):
+        answer_blocks(job, Tagger, {})
+    assert not list((tmp_path / "out").glob("part-*"))
 
 
 def test_a_row_group_is_read_once_and_block_by_block(workplace, tmp_path, monkeypatch):  # noqa: F811

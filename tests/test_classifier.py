@@ -28,10 +28,11 @@ from aligned_entropy import (
 )
 from aligned_entropy.backbones import Backbone
 from aligned_entropy.evaluation import HEAD, SIMPLE
-from aligned_entropy.hub import save_head
+from aligned_entropy.hub import fingerprint, save_head
 from aligned_entropy.metrics import CALIBRATION, RANKING, ece
 from aligned_entropy.scores import SCORES
 from aligned_entropy.scoring import log_entropy
+from aligned_entropy.selective import Goal, Rule, Threshold
 
 QUICK = FitConfig(folds=3, betas=(300.0,))
 
@@ -333,6 +334,49 @@ def test_a_head_of_another_architecture_is_refused_before_anything_of_it_is_used
         UncertainClassifier.from_pretrained(tmp_path / "llama", head=tmp_path / "head")
     with pytest.raises(HeadMismatchError, match=message):
         UncertainClassifier.from_pretrained(tmp_path / "llama").load_head(tmp_path / "head")
+
+
+def test_a_head_that_is_saved_over_another(fitted, labelled, model_folder, tmp_path):
+    """Who has loaded the old one keeps it; half of each is no head."""
+    fitted.save_pretrained(tmp_path / "head")
+    kept = UncertainClassifier.from_pretrained(model_folder, head=tmp_path / "head")
+    assert fingerprint(kept.saved) == fingerprint(fitted.saved)
+    before = kept.predict(labelled["text"]).uncertainty
+    other = UncertainClassifier.from_pretrained(model_folder)
+    other.fit({name: values[:200] for name, values in labelled.items()}, config=QUICK)
+    config = (tmp_path / "head" / "config.json").read_text()
+    other.save_pretrained(tmp_path / "head")
+    assert fingerprint(other.saved) != fingerprint(kept.saved)
+    assert np.array_equal(kept.predict(labelled["text"]).uncertainty, before)
+    assert {p.name for p in (tmp_path / "head").iterdir()} == {"config.json", "head.safetensors", "README.md"}
+    again = UncertainClassifier.from_pretrained(model_folder, head=tmp_path / "head")
+    assert fingerprint(again.saved) == fingerprint(other.saved)
+    (tmp_path / "head" / "config.json").write_text(config)
+    with pytest.raises(HeadMismatchError, match=r"is not what its config\.json is of"):
+        UncertainClassifier.from_pretrained(model_folder, head=tmp_path / "head")
+
+
+def test_a_threshold_is_part_of_what_a_head_says(fitted, labelled):
+    own, rule = copy.copy(fitted), Rule(Goal(coverage=0.5), {"": Threshold(0.3, 1, 1, 0, 1.0, 0.0, "")})
+    own.saved = replace(fitted.saved, rule=rule)
+    assert fingerprint(own.saved) != fingerprint(fitted.saved)
+
+
+@pytest.mark.parametrize("head", ["fitted", "untrained"])
+def test_an_answer_that_is_not_finite_has_no_uncertainty(fitted, model_folder, labelled, head):
+    rule = Rule(Goal(coverage=0.5), {"": Threshold(1.0, 1, 1, 0, 1.0, 0.0, "")})  # accepts whatever has one
+    own = copy.copy(fitted) if head == "fitted" else UncertainClassifier.from_pretrained(model_folder)
+    own.saved = replace(own.saved, rule=rule) if head == "fitted" else own.saved
+    features = own.features(labelled)
+    logits = features.logits.copy()
+    logits[3, 0], logits[5, 1] = np.inf, np.nan
+    said = own.predict_features(replace(features, logits=logits))
+    assert np.flatnonzero(np.isnan(said.uncertainty)).tolist() == [3, 5]
+    if head == "fitted":
+        assert np.flatnonzero(np.isnan(said.error_probability)).tolist() == [3, 5]
+        assert np.flatnonzero(~said.accepted).tolist() == [3, 5]
+    with pytest.raises(DataError, match=r"not finite in 2 of \d+ rows \(3, 5\): leave these out"):
+        own.evaluate_features(replace(features, logits=logits), resamples=10)
 
 
 def test_broken_heads_are_refused(fitted, model_folder, tmp_path):

@@ -25,6 +25,7 @@ from aligned_entropy.evaluation import SIMPLE
 from aligned_entropy.files.answers import Job, run
 from aligned_entropy.metrics import CALIBRATION, RANKING
 from aligned_entropy.scores import SCORES
+from aligned_entropy.selective import Goal
 
 
 @pytest.fixture(scope="session")
@@ -492,6 +493,32 @@ def test_a_journal_of_another_job_is_not_gone_on_with(workplace, tmp_path):
     assert done.exit_code == 0, done.output
     assert "wrong" not in (tmp_path / "out.jsonl").read_text()
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 50
+
+
+def test_a_journal_with_another_threshold_is_not_gone_on_with(workplace, tmp_path, monkeypatch):
+    monkeypatch.setattr("aligned_entropy.files.rows.BATCH", 64)
+    many_rows(tmp_path / "in.jsonl", 300)
+    classifier = UncertainClassifier.from_pretrained(workplace / "model", head=workplace / "head")
+    job = Job(str(tmp_path / "in.jsonl"), str(tmp_path / "out.jsonl"), None, "text", False, "", 1000)
+    real, calls = UncertainClassifier.predict, []
+
+    def stopped(self, texts, *rest):
+        calls.append(texts)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(self, texts, *rest)
+
+    classifier.choose_threshold(sentiment.named(500, 31), Goal(coverage=0.9))
+    with monkeypatch.context() as patch:
+        patch.setattr(UncertainClassifier, "predict", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            run(classifier, job, lambda done: None)
+    rule = classifier.choose_threshold(sentiment.named(500, 31), Goal(coverage=0.2))
+    assert run(classifier, job, lambda done: None)[0] == 300
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    rows = [row for row in rows if row["error"] is None]
+    expected = rule.accepts([row["uncertainty"] for row in rows], [row["predicted_label"] for row in rows])
+    assert [row["accepted"] for row in rows] == expected.tolist()
 
 
 def test_a_killed_run_goes_on_where_it_was(workplace, tmp_path):

@@ -22,7 +22,7 @@ from test_serve import classifier, place  # noqa: F401
 from test_tagger import model_folder as tagger_folder  # noqa: F401
 from test_tagger import sentences
 
-from aligned_entropy import DataError, UncertainClassifier
+from aligned_entropy import DataError, FitConfig, UncertainClassifier
 from aligned_entropy.report.html import load_template
 from aligned_entropy.selective import Goal, Rule, Threshold
 from aligned_entropy.serve.app import create_app
@@ -84,6 +84,22 @@ def test_rows_that_cannot_be_answered_keep_their_reason(server, tmp_path):
         assert [row["alien_accepted"] for row in csv.DictReader(stream)] == ["True", "False", "False"]
 
 
+@pytest.mark.parametrize("fitted", [True, False])
+def test_columns_of_a_visitor_are_neither_read_nor_written_as_ours(place, tmp_path, fitted):  # noqa: F811
+    head = place / "other" if fitted else None  # neither has a threshold
+    server = Server(UncertainClassifier.from_pretrained(place / "model", head=head), head, Settings())
+    own = {"text": "good film", "accepted": "by Anna", "error_probability": "high", "alien_accepted": "no"}
+    (tmp_path / "a.csv").write_text(f"{','.join(own)}\n{','.join(own.values())}\n")
+    sheet = read_file(server, str(tmp_path / "a.csv"))
+    (row,), said = sheet.look(10)
+    assert (row["accepted"], said) == (None, "1 of 1 texts are answered.")
+    sheet.decided(up_to(1.0)).write(tmp_path / "b.csv")
+    with open(tmp_path / "b.csv", newline="") as stream:
+        (written,) = csv.DictReader(stream)
+    assert own.items() <= written.items()
+    assert written["alien_alien_accepted"] == "True"
+
+
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
@@ -98,6 +114,47 @@ def test_files_that_are_refused(server, tmp_path, name, content, said):
     (tmp_path / name).write_text(content)
     with pytest.raises(DataError, match=said):
         read_file(server, str(tmp_path / name))
+
+
+@pytest.fixture
+def page_of():
+    from aligned_entropy.serve.page import Page
+
+    pages = []
+
+    def made(classifier, head):  # noqa: F811
+        pages.append(Page(Server(classifier, head, Settings())))
+        return pages[-1]
+
+    yield made
+    for page in pages:
+        page.folder.cleanup()
+
+
+def test_a_head_that_knows_its_doubt_of_some_labelled_answers_only(place, page_of):  # noqa: F811
+    classifier = UncertainClassifier.from_pretrained(place / "model")  # noqa: F811
+    classifier.fit(named(400, 2), config=FitConfig.paper())  # it has seen most of them, and says nothing of those
+    known = int((~np.isnan(classifier.saved.answers.uncertainty)).sum())
+    assert 0 < known < 400
+    page = page_of(classifier, place / "other")
+    assert "labelled answers" in page.start()[3]
+    statement, figure, (rule, version) = page.choose(10.0)
+    assert f"f {known} labelled answers" in statement
+    assert (rule.goal.risk, version) == (0.1, page.server.served.version)
+    sheet = page.answer_lines("a great film\na dull one")
+    assert "texts are answered" in str(page.show(sheet, (rule, version))[0])
+
+
+def test_a_rule_is_for_answers_of_its_own_head(place, classifier, page_of):  # noqa: F811
+    page = page_of(classifier, place / "head")
+    sheet, (_, before) = page.answer_lines("\n".join(named(9, 7)["text"])), page.start()[-1]
+    everything = up_to(1.0)
+    shown = str(page.show(sheet, (everything, before))[0])
+    assert ("9 of 9 answers are accepted" in shown, "exchanged" in shown) == (True, False)
+    page.server.served.load(place / "other")
+    shown = str(page.show(page.answer_lines("fine"), (everything, before))[0])
+    assert "are accepted" not in shown
+    assert "The head has been exchanged since: read the page again." in shown
 
 
 def test_entities_are_decided_one_by_one(tagger_folder):  # noqa: F811

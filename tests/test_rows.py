@@ -10,9 +10,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from aligned_entropy.errors import DataError
 from aligned_entropy.files.answers import Job, run
+from aligned_entropy.files.rows import open_rows
+from aligned_entropy.head import AlignedEntropyHead
+from aligned_entropy.hub import SavedHead
 from aligned_entropy.predictions import Prediction
 
 
@@ -22,8 +26,8 @@ class Stub:
     task = "text-classification"
     label_names = ("short", "long")
     backbone = SimpleNamespace(fingerprint="stub")
-    head = SimpleNamespace(error_model=None, state_dict=dict)
-    saved = SimpleNamespace(rule=None)
+    saved = SavedHead(AlignedEntropyHead(torch.nn.Linear(2, 2)))
+    head = saved.head
 
     def predict(self, texts):
         for text in texts:
@@ -255,6 +259,14 @@ def test_parquet_to_stdout_is_json_lines(tmp_path, capsys):
     pq.write_table(pa.table({"text": ["a"], "x": [float("nan")]}), tmp_path / "in.parquet")
     assert run(Stub(), job(tmp_path / "in.parquet", "-"), lambda done: None) == (1, 0)
     assert strict(capsys.readouterr().out)["x"] is None
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_text(tmp_path):
+    for name, content in (("a.txt", "one\n\ufefftwo\n"), ("a.jsonl", '{"text": "one"}\n'), ("a.csv", "text\none\n")):
+        (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + content.encode())
+        with open_rows(str(tmp_path / name), name[2:]) as table:
+            texts = [row.columns["text"] for row in table.rows]
+        assert texts == ["one", "\ufefftwo"][: len(texts)]
 
 
 def broken_disk(*_):

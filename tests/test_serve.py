@@ -1,6 +1,7 @@
 """The server: what it answers, what it refuses, and that neither crowds, crashes nor bad heads change an answer."""
 
 import asyncio
+import hashlib
 import http.client
 import json
 import logging
@@ -12,6 +13,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from contextlib import closing
 from functools import partial
 
 import numpy as np
@@ -107,6 +109,42 @@ def test_words_and_their_entities_are_served(tagger_folder):  # noqa: F811
     assert [entity["accepted"] for entity in own["entities"]] == [entity.accepted for entity in row.entities]
     assert own["accepted"] == all(entity.accepted for entity in row.entities)
     assert (own["label"], own["labels"], own["probabilities"]) == (None, None, None)
+
+
+def test_tags_are_given_for_the_words_of_a_prediction(tagger_folder, tmp_path):  # noqa: F811
+    tagger, path = UncertainClassifier.from_pretrained(tagger_folder), tmp_path / "feedback#1.sqlite"
+    text, words, tags = "the film is good, not bad", ["the", "film", "is", "good", ",", "not", "bad"], ["O"] * 7
+    with TestClient(create_app(tagger, settings=Settings(feedback=path))) as client:
+        (own,) = client.post("/v1/predict", json={"texts": [text]}).json()["predictions"]
+        for body, reason in (
+            ({"id": own["id"], "label": tags}, "tags need the words that they are of"),
+            ({"id": own["id"], "text": text, "label": tags}, "both only where that is the words"),
+            ({"id": own["id"], "text": [*words[:-1], "good"], "label": tags}, "these are not the words of the text"),
+        ):
+            refused = client.post("/v1/feedback", json=body)
+            assert (refused.status_code, reason in refused.text) == (422, True), refused.text
+        assert client.post("/v1/feedback", json={"id": own["id"], "text": words, "label": tags}).status_code == 200
+    assert read_feedback(path) == {"text": [words], "label": [tags]}
+    assert not (tmp_path / "feedback").exists(), "a # in a name is part of it"
+    with closing(sqlite3.connect(path)) as other:
+        predicted, uncertainty = other.execute("SELECT predicted, uncertainty FROM feedback").fetchone()
+    assert (json.loads(predicted), uncertainty) == (own["entities"], own["uncertainty"])
+
+
+def test_drift_of_words_is_that_of_their_entities(tagger_folder):  # noqa: F811
+    tagger = UncertainClassifier.from_pretrained(tagger_folder)
+    tagger.fit(sentences(tagger, 1), config=QUICK)
+    tagger.choose_threshold(sentences(tagger, 2), Goal(coverage=0.5))
+    lines = [" ".join(words) for words in sentences(tagger, 2)["tokens"]]
+    app = create_app(tagger)
+    with TestClient(app) as client:
+        said = [client.post("/v1/predict", json={"texts": [line]}).json()["predictions"][0] for line in lines]
+        metrics = dict(line.split() for line in client.get("/metrics").text.splitlines() if "drift" in line[:12])
+    entities = [entity for own in said for entity in own["entities"]][-1000:]
+    kept = list(app.state.server.monitor.latest)
+    assert [accepted for _, accepted in kept] == [entity["accepted"] for entity in entities]
+    assert [value for value, _ in kept] == pytest.approx([entity["uncertainty"] for entity in entities])
+    assert float(metrics["alien_drift_p_value"]) > 0.01, "the same texts have not drifted"
 
 
 def test_many_labels_are_served_and_corrected(multilabel_folder, tmp_path):  # noqa: F811
@@ -298,14 +336,18 @@ def damage_weights(folder):
 
 
 def damage_numbers(folder):
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import load_file, save
 
     tensors = load_file(folder / "head.safetensors")
-    spoilt = {
-        name: t * math.nan if name.startswith("error_model.") and t.is_floating_point() else t
-        for name, t in tensors.items()
-    }
-    save_file(spoilt, folder / "head.safetensors")
+    content = save(
+        {
+            name: t * math.nan if name.startswith("error_model.") and t.is_floating_point() else t
+            for name, t in tensors.items()
+        }
+    )
+    (folder / "head.safetensors").write_bytes(content)
+    config = json.loads((folder / "config.json").read_text())  # a sum that is right does not make the numbers so
+    (folder / "config.json").write_text(json.dumps(config | {"sha256": hashlib.sha256(content).hexdigest()}))
 
 
 def damage_config(folder):
@@ -363,6 +405,16 @@ def test_metrics_count_what_happened(client):
     assert float(lines["alien_uncertainty_sum"]) == pytest.approx(sum(own["uncertainty"] for own in said))
     assert lines["alien_batch_texts_count"] == "1.0"
     assert lines["alien_drift_statistic"] == "NaN", "eight answers say nothing yet"
+
+
+def test_another_head_is_not_measured_by_the_answers_of_the_one_before(client, place):
+    client.post("/v1/predict", json={"texts": ["fine", "dull"]})
+    latest = client.app.state.server.monitor.latest
+    assert len(latest) == 2
+    assert client.post("/v1/head", json={"folder": str(place / "gone")}, headers=ADMIN).status_code == 409
+    assert len(latest) == 2, "a head that was refused changes nothing"
+    client.post("/v1/head", json={"folder": str(place / "other")}, headers=ADMIN)
+    assert len(latest) == 0
 
 
 def test_drift_is_seen_and_sameness_is_not_called_drift():

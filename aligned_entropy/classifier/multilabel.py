@@ -132,7 +132,6 @@ class UncertainMultiLabelClassifier(UncertainClassifier):
             for start in range(0, len(features), 4096):
                 part = features[slice(start, start + 4096)]
                 hidden, logits = (torch.tensor(rows, device=head.device) for rows in (part.hidden, part.logits))
-                broken = ~logits.isfinite()  # nothing can be said of them: the copy computes its own logits
-                answers.append(head(hidden, logits).masked_fill(broken, torch.nan).cpu())
-                texts.append(head.text_uncertainty(hidden, logits).masked_fill(broken.any(1), torch.nan).cpu())
+                answers.append(head(hidden, logits).cpu())
+                texts.append(head.text_uncertainty(hidden, logits).cpu())
         return torch.cat(answers).numpy(), torch.cat(texts).numpy()

@@ -90,7 +90,8 @@ def predict(
         if not is_parquet or input_format not in (None, "parquet"):
             what = source if input_format is None else f"{source} as {input_format}"
             raise typer.BadParameter(f"output {output}: parts are of Parquet files; for {what} name a file to write.")
-        made_of = {"model": model, "head": head, "prompt": prompt, "task": task, "dtype": dtype, "length": max_length}
+        options = {"task": task, "dtype": dtype, "length": max_length, "module": classification_module}
+        made_of = {"model": model, "head": head, "prompt": prompt, **options}
         with progress_bar("rows", None) as progress:
             done, failed = answer_blocks(job, loading, made_of, engine=engine, workers=workers, progress=progress)
         typer.echo(f"{done} rows, {failed} of those answered now with an error", err=True)

@@ -67,6 +67,12 @@ class Job:
         if self.source != "-" and (not Path(self.source).exists() or Path(self.source).is_dir()):
             raise DataError(f"input {self.source}: there is no such file.")
 
+    def check_task(self, classifier: UncertainClassifier) -> None:
+        """Raise what is asked for and the task does not have."""
+        if self.probabilities and classifier.task == WORDS:
+            what = "adds a column for every class of a text; words have a tag each: leave it out."
+            raise DataError(f"--probabilities {what}")
+
     def added(self, classifier: UncertainClassifier) -> list[str]:
         """Names of the added columns, in order."""
         fitted = classifier.head.error_model is not None
@@ -82,8 +88,7 @@ class Job:
 def run(classifier: UncertainClassifier, job: Job, progress: Callable[[int], object]) -> tuple[int, int]:
     """Answer every row; returns how many rows there were, and how many have an error."""
     job.check()
-    if job.probabilities and classifier.task == WORDS:
-        raise DataError("--probabilities adds a column for every class of a text; words have a tag each: leave it out.")
+    job.check_task(classifier)
     added, counts = job.added(classifier), [0, 0]
     with open_rows(job.source, job.kind_in) as table:
         job = settled(job, classifier, table)
@@ -252,12 +257,12 @@ def _problem(row: Row, job: Job, added: list[str], words: bool) -> str | None:
 
 def _job_key(classifier: UncertainClassifier, job: Job) -> str:
     """What a journal must have been written for, to be gone on with."""
+    from ..hub import fingerprint
+
     stat = os.stat(job.source)
-    digest = hashlib.sha256(classifier.backbone.fingerprint.encode())
-    for name, tensor in sorted(classifier.head.state_dict().items()):
-        digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
-    digest.update(json.dumps([asdict(job), stat.st_size, stat.st_mtime_ns]).encode())
-    return digest.hexdigest()
+    made_of = [classifier.backbone.fingerprint, fingerprint(classifier.saved), classifier.label_names]
+    facts = [*made_of, asdict(job), stat.st_size, stat.st_mtime_ns]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
 def _answer(line: bytes) -> Answer | None:

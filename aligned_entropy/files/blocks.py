@@ -121,7 +121,10 @@ def answer_blocks(
         DataError: a file cannot be read, the folder holds answers of another job, or blocks could not be done; what is
             finished stays.
     """
-    blocks, folder = blocks_of(job.source), Path(job.output)
+    folder = Path(job.output)
+    if Path(job.source).resolve() in (folder.resolve(), *folder.resolve().parents):
+        raise DataError(f"output {folder} is inside of the input {job.source}: take a folder beside it.")
+    blocks = blocks_of(job.source)
     folder.mkdir(parents=True, exist_ok=True)
     _claim(folder, job, made_of, blocks)
     for left in folder.glob("part-*.parquet.*"):
@@ -149,9 +152,12 @@ def _claim(folder: Path, job: Job, made_of: Mapping[str, Any], blocks: list[Bloc
     facts = {"job": asdict(replace(job, output="")), "made of": seen, "source": sources, "rows of a block": ROWS}
     key = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
     path = folder / JOB
-    if path.exists() and json.loads(path.read_text())["key"] != key:
+    if not path.exists():
+        scratch = folder / f"{JOB}.{os.getpid()}"
+        scratch.write_text(json.dumps({"key": key} | facts, indent=2, default=str) + "\n")
+        scratch.replace(path)
+    elif json.loads(path.read_text())["key"] != key:
         raise DataError(f"output {folder} holds answers of another job, see {path}: take another folder, or remove it.")
-    path.write_text(json.dumps({"key": key} | facts, indent=2, default=str) + "\n")
 
 
 def _state(value: Any) -> Any:
@@ -173,6 +179,7 @@ class BlockWorker:
 
     def __init__(self, load: Callable[[], UncertainClassifier], job: Job) -> None:
         self.classifier, self.job = load(), job
+        job.check_task(self.classifier)
         self.group: _RowGroup | None = None  # the last one read
 
     def __call__(self, block: Block) -> Done:

@@ -6,6 +6,7 @@ between JSON records and between records of a CSV of several columns are no rows
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
@@ -79,12 +80,13 @@ def open_rows(source: str, kind: str) -> Iterator[Table]:
         if kind == "jsonl":
             yield Table({}, (_json_row(line) for line in stream if line.strip()))
         elif kind == "txt":
-            yield Table({"text": None}, map(_text_row, stream))
+            yield Table({"text": None}, (_text_row(line, not number) for number, line in enumerate(stream)))
         else:
             yield _csv_table(stream, "\t" if kind == "tsv" else ",")
 
 
-def _text_row(line: bytes) -> Row:
+def _text_row(line: bytes, first: bool) -> Row:
+    line = line.removeprefix(codecs.BOM_UTF8) if first else line
     try:
         return Row({"text": line.decode("utf-8").rstrip("\r\n")})
     except UnicodeDecodeError as error:

@@ -90,7 +90,7 @@ PROBLEMS = {
 
 def _key(expected: str | None) -> Callable[[Request], None]:
     def check(request: Request) -> None:
-        given = request.headers.get("authorization", "").encode()
+        given = request.headers.get("authorization", "").encode("latin-1")  # the bytes that were sent
         if expected is not None and not hmac.compare_digest(given, f"Bearer {expected}".encode()):
             raise HTTPException(401, "the key is missing or wrong.", {"WWW-Authenticate": "Bearer"})
 
@@ -111,7 +111,8 @@ def _add_predictions(app: FastAPI, server: Server) -> None:
             answer = text_answer(own, uuid.uuid4().hex, names)
             if answer.uncertainty is not None:
                 server.remember(answer.id, text, own)
-                server.monitor.answered(answer.uncertainty, answer.accepted)
+                for uncertainty, accepted in answer.decided:
+                    server.monitor.answered(uncertainty, accepted)
             answers.append(answer)
         return PredictResponse(predictions=answers)
 
@@ -120,23 +121,31 @@ def _add_predictions(app: FastAPI, server: Server) -> None:
         """Keep the true label of a prediction or of a text; when this is answered it is on disk."""
         if server.feedback is None:
             raise HTTPException(404, "this server keeps no feedback: start it with --feedback FILE.")
-        if (body.id is None) == (body.text is None):
-            raise HTTPException(422, "give either the id of a prediction, or a text.")
-        said: dict[str, Any] = {}
-        text = body.text
-        if body.id is not None:
-            if body.id not in server.remembered:
-                raise HTTPException(404, f"no prediction {body.id[:40]!r} is remembered: send its text instead.")
-            text, own = server.remembered[body.id]
-            answer = text_answer(own, body.id, server.served.classifier.label_names)
-            predicted = answer.label or answer.labels
-            said = {"prediction": body.id, "predicted": predicted, "uncertainty": answer.uncertainty, "head": own.head}
-        assert text is not None, "of the prediction, or given"
+        text, said = _meant(body, server)
         _check_texts([text if isinstance(text, str) else " ".join(text)], settings)
         label = checked_label(server.served.classifier.task, body, server.served.classifier.label_names)
         stored = await asyncio.to_thread(lambda: server.feedback.add(text, label, **said))  # type: ignore[union-attr]
         server.monitor.feedback.inc()
         return FeedbackResponse(stored=stored)
+
+
+def _meant(body: FeedbackRequest, server: Server) -> tuple[str | list[str], dict[str, Any]]:
+    """The text that feedback is about, or its words, and what was said of it where that is known."""
+    words = body.text if isinstance(body.text, list) else None
+    if body.id is None and body.text is not None:
+        return body.text, {}
+    if body.id is None or (body.text is not None and words is None):
+        reason = "give either the id of a prediction, or a text; both only where that is the words that tags are of."
+        raise HTTPException(422, reason)
+    if body.id not in server.remembered:
+        raise HTTPException(404, f"no prediction {body.id[:40]!r} is remembered: send its text instead.")
+    text, own = server.remembered[body.id]
+    if words is not None and "".join("".join(words).split()) != "".join(text.split()):
+        raise HTTPException(422, f"these are not the words of the text of prediction {body.id[:40]!r}.")
+    answer = text_answer(own, body.id, server.served.classifier.label_names).model_dump(mode="json")
+    predicted = next((answer[kind] for kind in ("label", "labels", "entities") if answer[kind] is not None), None)
+    facts = {"prediction": body.id, "predicted": predicted, "uncertainty": answer["uncertainty"], "head": own.head}
+    return text if words is None else words, facts
 
 
 def _add_operations(app: FastAPI, server: Server) -> None:

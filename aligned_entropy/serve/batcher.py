@@ -138,6 +138,8 @@ def _deliver(request: _Request, answer: Any) -> None:
     if request.answered.done():
         return
     if isinstance(answer, Exception):
+        if isinstance(answer, StopIteration):  # the one that a future does not take
+            answer = RuntimeError(repr(answer))
         request.answered.set_exception(answer)
         return
     request.answers.append(answer)

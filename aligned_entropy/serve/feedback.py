@@ -7,6 +7,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ def read_feedback(path: str | Path) -> dict[str, list[Any]]:
     if not Path(path).is_file():
         raise DataError(f"there is no feedback {path}.")
     try:
-        with sqlite3.connect(f"file:{Path(path).absolute()}?mode=ro", uri=True) as connection:
+        with closing(sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True)) as connection:
             rows = connection.execute("SELECT text, label FROM feedback ORDER BY id").fetchall()
     except sqlite3.Error as error:
         raise DataError(f"{path} holds no feedback: {error}") from error

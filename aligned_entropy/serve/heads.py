@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 
 from ..classifier import UncertainClassifier
 from ..errors import HeadMismatchError
-from ..hub import resolve_head
+from ..hub import fingerprint
 
 TRIAL = ["a", "The first of them was better than the second, or so they said.", "1 2 3 ? !"]
 UNTRAINED = "untrained"
@@ -40,7 +39,7 @@ class Served:
 
     def __init__(self, classifier: UncertainClassifier, folder: str | Path | None = None) -> None:
         self.folder = folder
-        self.current = (classifier, UNTRAINED if folder is None else version_of(folder))
+        self.current = (classifier, version_of(classifier))
         self.previous: tuple[UncertainClassifier, str] | None = None
 
     @property
@@ -67,7 +66,7 @@ class Served:
         classifier = self.classifier
         try:
             candidate = type(classifier)(classifier.backbone).load_head(folder)
-            version = version_of(folder)
+            version = version_of(candidate)
             said = np.array([row.uncertainty for row in candidate.predict(TRIAL)])
         except HeadMismatchError:
             raise
@@ -90,9 +89,6 @@ class Served:
         return self.version
 
 
-def version_of(folder: str | Path) -> str:
-    """Twelve digits that tell a saved head from any other."""
-    path, digest = resolve_head(folder), hashlib.sha256()
-    for name in ("config.json", "head.safetensors"):
-        digest.update((path / name).read_bytes())
-    return digest.hexdigest()[:12]
+def version_of(classifier: UncertainClassifier) -> str:
+    """Twelve digits that tell a classifier's fitted head from any other."""
+    return UNTRAINED if classifier.head.error_model is None else fingerprint(classifier.saved)[:12]

@@ -38,6 +38,12 @@ class TextAnswer(Message):
     accepted: bool | None = Field(description="Whether it may be relied on; null where the head has no threshold.")
     error: str | None = Field(None, description="Why there is no answer.")
 
+    @property
+    def decided(self) -> list[tuple[float, bool | None]]:
+        """Uncertainty of what a threshold is about, and whether it is accepted: of the entities, or of the text."""
+        parts: list[Any] = [self] if self.entities is None else self.entities
+        return [(part.uncertainty, part.accepted) for part in parts if part.uncertainty is not None]
+
 
 class PredictResponse(Message):
     """Answers in the order of the texts."""
@@ -49,7 +55,9 @@ class FeedbackRequest(Message):
     """What is right, of a prediction or of a text."""
 
     id: str | None = Field(None, description="Of a prediction that was given not long ago.")
-    text: str | list[str] | None = Field(None, description="In place of an id; the words, of a model that labels them.")
+    text: str | list[str] | None = Field(
+        None, description="In place of an id; of a model that labels words, these, with an id or without."
+    )
     label: str | list[str] = Field(description="The true label; all true labels; or the words' tags.")
 
 

@@ -35,6 +35,8 @@ def drift(latest: Sequence[float] | NDArray[np.floating], calibration: Answers |
 class Monitor:
     """Counts what the server does, in a registry of its own.
 
+    Answers are what a threshold is about: of words entities.
+
     Attributes:
         registry: what ``/metrics`` shows.
         latest: uncertainty of the latest answers, and whether they were accepted.
@@ -72,9 +74,10 @@ class Monitor:
         from prometheus_client import generate_latest
 
         self.waiting.set(waiting)
-        decided = [accepted for _, accepted in self.latest if accepted is not None]
+        latest = self.latest.copy()  # at once, while answers go on being added
+        decided = [accepted for _, accepted in latest if accepted is not None]
         self.accepted.set(np.mean(decided) if decided else float("nan"))
-        statistic, p_value = drift([value for value, _ in self.latest], calibration)
+        statistic, p_value = drift([value for value, _ in latest], calibration)
         self.statistic.set(statistic)
         self.p_value.set(p_value)
         return generate_latest(self.registry)

@@ -14,6 +14,7 @@ import numpy as np
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ..classifier import UncertainClassifier
 from ..errors import AlignedEntropyError
 from ..files.answers import WORDS
 from ..metrics import risk_coverage
@@ -140,31 +141,32 @@ class Page:
     def start(self) -> tuple[Any, ...]:
         """The head in use, with its own threshold."""
         classifier, version = self.server.served.current
-        rule, answers = classifier.saved.rule, classifier.saved.answers
+        rule, answers = classifier.saved.rule, _known(classifier)
         heading = self.parts.heading(
             Path(classifier.backbone.name).name, version, None if rule is None else str(rule.goal)
         )
-        if answers is None or not len(answers):
-            return heading, gr.Accordion(), gr.Slider(), "", None, rule
+        if answers is None:
+            return heading, gr.Accordion(), gr.Slider(), "", None, (rule, version)
         overall = 100 * float(answers.errors.mean())
         most = min(50.0, max(5.0, np.ceil(1.5 * overall)))
         goal = rule.goal.risk if rule is not None and rule.goal.risk is not None else None
         value = round(2 * min(most, max(0.5, overall / 2 if goal is None else 100 * goal))) / 2
         slider = gr.Slider(minimum=0.5, maximum=most, value=value, visible=True)
         rule = rule if rule is not None else choose_threshold(answers, Goal(risk=value / 100))
-        return heading, gr.Accordion(visible=True), slider, *self._trade(answers, rule), rule
+        return heading, gr.Accordion(visible=True), slider, *self._trade(answers, rule), (rule, version)
 
     def choose(self, percent: float) -> tuple[Any, ...]:
         """Another target of errors, with what it would cost; the server's own threshold stays."""
-        saved = self.server.served.classifier.saved
-        if saved.answers is None:
+        classifier, version = self.server.served.current
+        answers = _known(classifier)
+        if answers is None:
             raise gr.Error("the head has no labelled answers: read the page again.")
         goal = Goal(risk=percent / 100)
-        if saved.rule is not None:
-            own = saved.rule.goal
+        if classifier.saved.rule is not None:
+            own = classifier.saved.rule.goal
             goal = Goal(risk=percent / 100, delta=own.delta, method=own.method, per_class=own.per_class)
-        rule = choose_threshold(saved.answers, goal)
-        return *self._trade(saved.answers, rule), rule
+        rule = choose_threshold(answers, goal)
+        return *self._trade(answers, rule), (rule, version)
 
     def _trade(self, answers: Answers, rule: Rule) -> tuple[str, Any]:
         """In words and as a curve: what a rule accepts of the labelled answers, and how many of these are wrong."""
@@ -201,14 +203,20 @@ class Page:
         """Answers for the rows of a file."""
         return _told(lambda: read_file(self.server, path), path)
 
-    def show(self, sheet: Sheet | None, rule: Rule | None) -> tuple[Any, Any]:
-        """The answers with what a rule accepts, and the file with all of them."""
+    def show(self, sheet: Sheet | None, chosen: tuple[Rule | None, str]) -> tuple[Any, Any]:
+        """The answers with what a rule accepts, and the file with all of them.
+
+        A rule is of the head that it was chosen with; answers of another head keep what that one says of them.
+        """
         if sheet is None:
             return "", gr.DownloadButton(visible=False)
-        sheet = sheet.decided(rule)
+        rule, version = chosen
+        same = sheet.head == version
+        sheet = sheet.decided(rule) if same else sheet
         path = Path(self.folder.name) / "answers.csv"  # one visitor's at a time; what is sent is a copy
         sheet.write(path)
         rows, summary = sheet.look(SHOWN)
+        summary += "" if same else " The head has been exchanged since: read the page again."
         measure = "P(wrong)" if sheet.name("error_probability") in sheet.added else "Uncertainty"
         return self.parts.answers(rows, summary, measure), gr.DownloadButton(value=str(path), visible=True)
 
@@ -221,6 +229,13 @@ class Page:
         if sheet.task == WORDS:
             note = "The darker a word, the more doubtful its tag."
         return str(self.parts.words([_shaded(pieces) for pieces in found if pieces], note)) if any(found) else ""
+
+
+def _known(classifier: UncertainClassifier) -> Answers | None:
+    """The labelled answers of a head, as far as their doubt is known; None where there are none."""
+    answers = classifier.saved.answers
+    known = None if answers is None else answers[~np.isnan(answers.uncertainty)]
+    return known if known is not None and len(known) else None
 
 
 def _told(work: Callable[[], Sheet], path: str = "") -> Sheet:

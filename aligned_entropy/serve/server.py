@@ -106,6 +106,7 @@ class Server:
             LOG.warning("head refused", extra={"facts": {"reason": str(error), "head": self.served.version}})
             raise
         self.monitor.swaps.labels("done").inc()
+        self.monitor.latest.clear()  # another head has another scale
         LOG.info("head in use", extra={"facts": {"head": version}})
         return version
 

@@ -18,6 +18,7 @@ from .server import Server
 
 LONGEST = 10_000  # rows of a sheet
 PREFIX = "alien_"  # of added columns, where the file has some by their names
+LATER = ("error_probability", "accepted")  # columns that are looked for, or added, whatever the head has
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Sheet:
         known: columns that were there, in their order.
         added: names of the added columns: the answer, its uncertainty … ``accepted``, and the error.
         text: the column with the texts.
+        head: version of the head that answered.
     """
 
     task: str
@@ -37,6 +39,7 @@ class Sheet:
     known: list[str]
     added: list[str]
     text: str
+    head: str
 
     def name(self, what: str) -> str:
         """Of an added column: ``answer``, or as in a file of ``alien predict`` without a prefix."""
@@ -122,7 +125,7 @@ class TakingTurns:
     """
 
     def __init__(self, server: Server) -> None:
-        self.server, self.classifier = server, server.served.classifier
+        self.server, (self.classifier, self.version) = server, server.served.current
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.classifier, name)
@@ -162,14 +165,15 @@ def _answered(server: Server, rows: list[Row], known: list[str]) -> Sheet:
         raise DataError("there are no texts.")
     if len(rows) > LONGEST:
         raise DataError(f"more than {LONGEST} rows; for so many there is alien predict.")
-    classifier = cast(UncertainClassifier, TakingTurns(server))
+    turns = TakingTurns(server)
+    classifier = cast(UncertainClassifier, turns)
     usual = text_columns(classifier.task)
     text = next((name for name in usual if name in known), None)
     if text is None:
         raise DataError(f"no column with texts: there are {', '.join(known)}; call one of them {usual[0]}.")
     job = Job("-", "-", None, text, False, "", server.settings.characters)
-    if set(known) & set(job.added(classifier)):
-        job = replace(job, prefix=PREFIX)
+    while set(known) & {*job.added(classifier), *(job.prefix + name for name in LATER)}:
+        job = replace(job, prefix=job.prefix + PREFIX)
     answers = answer_rows(classifier, job, rows)
     done = [row.columns | answer for row, answer in zip(rows, answers, strict=True)]
-    return Sheet(classifier.task, done, known, job.added(classifier), text)
+    return Sheet(classifier.task, done, known, job.added(classifier), text, turns.version)

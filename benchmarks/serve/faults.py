@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import hashlib
 import json
 import shutil
 import sys
@@ -21,7 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 from client import Client, serving
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from aligned_entropy import UncertainClassifier
 from aligned_entropy.data import load_data, plain_texts
@@ -200,13 +201,13 @@ def _damaged(head: Path, place: Path, rng: np.random.Generator) -> list[str]:
     config = json.loads((head / "config.json").read_text())
     made: list[str] = []
 
-    def add(name: str, weights: bytes | dict[str, torch.Tensor], settings: str) -> None:
+    def add(name: str, weights: bytes | dict[str, torch.Tensor], settings: str = "") -> None:
         folder = place / f"{len(made)}-{name}"
         folder.mkdir()
-        if isinstance(weights, bytes):
-            (folder / "head.safetensors").write_bytes(weights)
-        else:
-            save_file(weights, folder / "head.safetensors")
+        if isinstance(weights, dict):  # whole, and of its config, but wrong
+            weights = save(weights)
+            settings = json.dumps(config | {"sha256": hashlib.sha256(weights).hexdigest()})
+        (folder / "head.safetensors").write_bytes(weights)
         (folder / "config.json").write_text(settings)
         made.append(str(folder))
 
@@ -221,13 +222,10 @@ def _damaged(head: Path, place: Path, rng: np.random.Generator) -> list[str]:
     add("later", tensors, json.dumps(config | {"format": 99}))
     add("unknown", tensors, json.dumps(config | {"base": "guess"}))
     own = load_file(head / "head.safetensors")
-    add("nan", {name: value * torch.nan if value.is_floating_point() else value for name, value in own.items()}, whole)
-    add(
-        "narrow",
-        {name: value[..., :-1].contiguous() if value.ndim > 1 else value for name, value in own.items()},
-        whole,
-    )
-    add("probe", own | {"probe.logits": own["probe.logits"] + 1}, whole)
+    add("nan", {name: value * torch.nan if value.is_floating_point() else value for name, value in own.items()})
+    add("narrow", {name: value[..., :-1].contiguous() if value.ndim > 1 else value for name, value in own.items()})
+    add("probe", own | {"probe.logits": own["probe.logits"] + 1})
+    add("of another config", tensors, json.dumps(config | {"sha256": "0" * 64}))
     return made
 
 
