@@ -64,8 +64,8 @@ def run_demo(folder: Path, texts: int, seed: int, progress_bar: ProgressBar) -> 
     classifier.save_pretrained(folder / "head")
     other = classifier.predict_features(test[half:])
     accepted, errors = other.accepted, test[half:].errors
-    wrong = errors[accepted].mean() if accepted.any() else float("nan")
-    print(f"other half: {accepted.mean():.1%} accepted, {wrong:.1%} of them wrong; of all {errors.mean():.1%} are")
+    wrong = f", {errors[accepted].mean():.1%} of them wrong" if accepted.any() else ""
+    print(f"other half: {accepted.mean():.1%} accepted{wrong}; of all {errors.mean():.1%} are wrong")
 
     predictions = classifier.predict_features(test)
     examples = _examples(parts["test"], predictions)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import warnings
+from importlib.metadata import version
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -309,6 +310,7 @@ def test_a_traceback_is_there_for_who_asks(workplace, monkeypatch):
         (["predict", "{model}", "{test}", "-o", "out.txt"], "out.txt"),
         (["predict", "{model}", "-", "--input-format", "parquet"], "stdin"),
         (["predict", "{model}", ".", "--input-format", "csv", "-o", "out"], "for . as csv"),
+        (["predict", "{model}", "{test}", "--workers", "3"], "--workers 3 is for --engine ray"),
         (["export", "{model}", "-o", "graph", "--text-column", "text"], "--int8"),
         (["fit", "{model}", "{test}", "-o", "head", "--seed", "-1"], "--seed"),
         (["fit", "{model}", "{test}", "-o", "head", "--preset", "paper", "--reference", "{test}"], "--reference"),
@@ -323,6 +325,11 @@ def test_bad_usage_is_2_before_any_work(workplace, tmp_path, monkeypatch, argume
     assert done.exit_code == 2, done.output
     assert said in done.stderr
     assert [path.name for path in tmp_path.iterdir() if path.suffix or path.name == "head"] == []
+
+
+def test_the_version_is_said():
+    done = in_process("--version")
+    assert (done.exit_code, done.stdout) == (0, f"aligned-entropy {version('aligned-entropy')}\n")
 
 
 def test_predict_into_a_pipe_that_closes(workplace, tmp_path):

@@ -217,6 +217,15 @@ def test_labels_are_lists_of_names_or_numbers_and_there_may_be_none():
     assert len(found.select(np.array([2])) + found) == 4
 
 
+@pytest.mark.parametrize("given", [["--preset", "paper"], ["--reference", "train.jsonl"]])
+def test_the_command_refuses_what_is_for_one_label_before_any_text_is_read(model_folder, tmp_path, given):
+    arguments = ["fit", model_folder, tmp_path / "gone.jsonl", "-o", tmp_path / "head", *given]
+    done = CliRunner().invoke(app, list(map(str, arguments)))
+    assert done.exit_code == 2
+    assert given[0] in done.stderr
+    assert "no such fit" in done.stderr
+
+
 def test_from_the_command_line(model_folder, tmp_path):
     def run(*arguments):
         done = CliRunner().invoke(app, list(map(str, arguments)))

@@ -81,6 +81,8 @@ def predict(
     """
     from ..files.answers import Job, compare, run
 
+    if engine == "local" and workers != 1:
+        raise typer.BadParameter(f"--workers {workers} is for --engine ray; the local one uses all cores by itself.")
     job = Job(source, output, input_format, text_column, probabilities, prefix, max_characters)
     loading = partial(load, model, head, max_length, device, classification_module, task, prompt, dtype=dtype)
     if output != "-" and (Path(output).is_dir() or not Path(output).suffix):
@@ -146,6 +148,22 @@ def demo(
 
     quiet_libraries()
     run_demo(output, texts, seed, progress_bar)
+
+
+def show_version(wanted: bool) -> None:
+    """The version, in place of a command."""
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"aligned-entropy {version('aligned-entropy')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", callback=show_version, is_eager=True, help="Say it.")] = False,
+) -> None:
+    """What is said in front of a command."""
 
 
 for command in (train, fit, threshold, predict, serve, refit, export, evaluate, inspect, bench, report, demo):

@@ -91,6 +91,9 @@ def fit(
         raise typer.BadParameter("--preset paper takes no --reference: the published recipe has none.")
     check_folder(output)
     classifier = load(model, None, max_length, device, classification_module, task, prompt, dtype)
+    given = "--preset paper" if preset == "paper" else "--reference" if reference is not None else None
+    if given and classifier.config_class is not FitConfig:
+        raise typer.BadParameter(f"{given}: there is no such fit for {classifier.task}, leave it out.")
     columns = {"text_column": text_column, "label_column": label_column, "label_map": label_map}
     calibration = features(classifier, data, "calibration features", columns)
     known = None if reference is None else features(classifier, reference, "reference features", columns)

@@ -38,7 +38,8 @@ def evaluate(
     ] = None,
     head: Head = None,
     scores: Annotated[
-        str | None, typer.Option(help="all, or names with commas between them [the simple ones and the head].")
+        str | None,
+        typer.Option(help="all, or names with commas between; the simple ones and the head by default."),
     ] = None,
     train: Annotated[
         str | None, typer.Option(help="The classifier's training set, for scores that are fitted on it.")

