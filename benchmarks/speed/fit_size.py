@@ -3,7 +3,8 @@
     python benchmarks/speed/fit_size.py
 
 Synthetic features in a memory map, the default fit, a process of its own each. The memory is what the process takes
-beyond the map (RssAnon), less what it had before the fit. Prints a table and one JSON line.
+beyond the map (RssAnon), less what it had before the fit. Prints a table and one JSON
+line. The last case needs 3 GB of disk.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 CASES = [(1000, 2, 384), (10_000, 2, 384), (100_000, 2, 384), (10_000, 20, 384), (10_000, 150, 384), (10_000, 2, 1024),
-         (10_000, 2, 4096), (100_000, 9, 768)]  # fmt: skip
+         (10_000, 2, 4096), (100_000, 9, 768), (1_000_000, 9, 768)]  # fmt: skip
 
 
 def resident() -> float:
