@@ -1,268 +1,14 @@
-"""Heads on disk and on the Hugging Face Hub: ``config.json``, ``head.safetensors`` and a model card. Never pickle."""
+"""Where saved heads come from and go to, the Hugging Face Hub among it, and what is in one."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-import os
-from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor, nn
-
-from .error_model import ErrorModel
 from .errors import HeadMismatchError
-from .evaluation import Contender
-from .head import AlignedEntropyHead
-from .maps import Maps
-from .multilabel_head import MultiLabelHead
-from .scores import SCORES
-from .scoring import BASE_SCORES
-from .selective import Answers, Rule
-
-FORMAT = 1
-CONFIG = ("library", "base", "calibrated", "classes", "backbone", "fit", "rivals", "sha256")  # what a config must have
-ERROR_MODEL, PROBE, MAPS, RIVALS, WHOLES = "error_model.", "probe.", "maps.", "rivals.", "wholes."  # of tensors
-ANSWERS, SEEN = "answers.", "seen"
-
-
-@dataclass(frozen=True)
-class SavedHead:
-    """A head with what it needs to be used and trusted.
-
-    Attributes:
-        head: the head.
-        rivals: scores of the logits that were fitted on the head's calibration set, to be compared with it.
-        maps: Platt's and the isotonic map of the head's own score, fitted there too.
-        backbone: facts about the model it belongs to: name, class, classification module, labels, max_length.
-        fit: facts about the fit: examples, errors, what was chosen and why.
-        probe: token ids ``[P, T]`` with the hidden vectors and logits that the model gave for them.
-        wholes: maps of what answers make up, by its name: ``entities`` and ``sentences`` of words, ``texts`` of labels.
-        seen: fingerprints of the texts that the head was fitted on, ``[N]`` int64.
-        answers: labelled answers that thresholds are chosen on, and that later ones are compared with.
-        rule: which answers are accepted; all and none where there is none.
-    """
-
-    head: AlignedEntropyHead
-    rivals: dict[str, Contender] = field(default_factory=dict)
-    maps: Maps | None = None
-    backbone: dict[str, Any] = field(default_factory=dict)
-    fit: dict[str, Any] = field(default_factory=dict)
-    probe: dict[str, Tensor] = field(default_factory=dict)
-    wholes: dict[str, Maps] = field(default_factory=dict)
-    seen: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
-    answers: Answers | None = None
-    rule: Rule | None = None
-
-
-def save_head(saved: SavedHead, folder: str | Path) -> None:
-    """Write a head into a folder, which is made if need be; one that is there already is replaced.
-
-    Whoever has read the one before keeps it; whoever reads meanwhile gets one of them, or an error.
-    """
-    from safetensors.torch import save
-
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    config, content = _config(saved), save(_tensors(saved))
-    config["sha256"] = hashlib.sha256(content).hexdigest()
-    texts = {"config.json": json.dumps(config, indent=2) + "\n", "README.md": _model_card(config)}
-    for name, own in {"head.safetensors": content, **{name: text.encode() for name, text in texts.items()}}.items():
-        scratch = folder / f"{name}.{os.getpid()}"
-        scratch.write_bytes(own)
-        scratch.replace(folder / name)
-
-
-def fingerprint(saved: SavedHead) -> str:
-    """SHA-256 of everything that is saved of a head, so that two that could answer differently differ in it."""
-    facts = {name: value for name, value in _config(saved).items() if name != "library"}
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
-    for name, tensor in sorted(_tensors(saved).items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode() + tensor.numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _tensors(saved: SavedHead) -> dict[str, Tensor]:
-    head = saved.head
-    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in head.state_dict().items()}
-    tensors |= {PROBE + name: value.cpu().contiguous() for name, value in saved.probe.items()}
-    tensors |= _map_tensors(MAPS, saved.maps)
-    for name, maps in saved.wholes.items():
-        tensors |= _map_tensors(f"{WHOLES}{name}.", maps)
-    for name, rival in saved.rivals.items():
-        tensors |= {f"{RIVALS}{name}.{key}": torch.as_tensor(value) for key, value in rival.score.state.items()}
-        tensors |= _map_tensors(f"{RIVALS}{name}.", rival.maps)
-    return tensors | {SEEN: saved.seen} | _answer_tensors(saved.answers)
-
-
-def _config(saved: SavedHead) -> dict[str, Any]:
-    head = saved.head
-    return {
-        "format": FORMAT,
-        "library": f"aligned-entropy {version('aligned-entropy')}",
-        "base": head.base,
-        "calibrated": head.calibrated,
-        "multi_label": isinstance(head, MultiLabelHead),
-        "classes": head.classes,
-        "width": head.width,
-        "backbone": saved.backbone,
-        "fit": saved.fit,
-        "rivals": list(saved.rivals),
-        "answers": None if saved.answers is None else {"labels": _names(saved.answers), "fresh": saved.answers.fresh},
-        "rule": None if saved.rule is None else saved.rule.to_dict(),
-    }
-
-
-def read_config(folder: str | Path) -> dict[str, Any]:
-    """The ``config.json`` of a saved head.
-
-    Raises:
-        HeadMismatchError: the folder holds no head, a damaged one, or one of a later format.
-    """
-    path = Path(folder) / "config.json"
-    if not path.is_file() or not (Path(folder) / "head.safetensors").is_file():
-        raise HeadMismatchError(f"{folder} holds no head: config.json and head.safetensors are needed.")
-    try:
-        config = json.loads(path.read_text())
-        known = config["format"] <= FORMAT
-    except (ValueError, KeyError, TypeError) as error:
-        raise HeadMismatchError(f"{path} is not the config of a head ({type(error).__name__}: {error}).") from error
-    if not known:
-        raise HeadMismatchError(f"{path} has format {config['format']}, this version reads up to {FORMAT}: update it.")
-    absent = [name for name in CONFIG if name not in config]
-    if absent:
-        raise HeadMismatchError(f"{path} is not the config of a head: it has no {', '.join(absent)}; save it again.")
-    if config["base"] not in BASE_SCORES:
-        raise HeadMismatchError(f"{path} names the base score {config['base']!r}; there are {', '.join(BASE_SCORES)}.")
-    return config
-
-
-def load_head(folder: str | Path, classifier: nn.Module) -> SavedHead:
-    """Read a head for a classification module, of which it is a copy with other weights.
-
-    Raises:
-        HeadMismatchError: the folder holds no head, or one for a module of another shape.
-    """
-    from safetensors.torch import load
-
-    config, content = read_config(folder), (Path(folder) / "head.safetensors").read_bytes()
-    if hashlib.sha256(content).hexdigest() != config["sha256"]:
-        raise HeadMismatchError(
-            f"{folder}/head.safetensors is damaged, or is not what its config.json is of: save the head again."
-        )
-    tensors = load(content)
-    many = config.get("multi_label", False)
-    head = MultiLabelHead(classifier) if many else AlignedEntropyHead(classifier, config["base"])
-    copied = _under("classifier.", tensors)
-    own = {name: tuple(value.shape) for name, value in head.classifier.state_dict().items()}
-    theirs = {name: tuple(value.shape) for name, value in copied.items()}
-    if own != theirs:
-        raise HeadMismatchError(
-            f"the head in {folder} is a copy of a module with {theirs}, the model's classification module has {own}: "
-            f"it was made for {config['backbone'].get('name') or 'another model'}."
-        )
-    if many:
-        own_parts = ("classifier.", ERROR_MODEL, "text_map.")
-        head = MultiLabelHead.from_state(classifier, {k: v for k, v in tensors.items() if k.startswith(own_parts)})
-    else:
-        head.classifier.load_state_dict(copied)
-        state = _under(ERROR_MODEL, tensors)
-        if state:
-            head.error_model = ErrorModel.from_state(config["classes"], state)
-        head.calibrated = config["calibrated"]
-    head.to(head.device)
-    rivals = {}
-    for name in config["rivals"]:
-        kept = _under(f"{RIVALS}{name}.", tensors)
-        score = SCORES[name](classifier)
-        vars(score).update({key: value.numpy() for key, value in kept.items() if key.endswith("_")})
-        rivals[name] = Contender(score, _maps(kept))
-    maps = _maps(_under(MAPS, tensors))
-    rule = config.get("rule")
-    return SavedHead(
-        head,
-        rivals,
-        maps,
-        config["backbone"],
-        config["fit"],
-        _under(PROBE, tensors),
-        _wholes(tensors),
-        tensors.get(SEEN, torch.zeros(0, dtype=torch.int64)),
-        _answers(config.get("answers"), _under(ANSWERS, tensors)),
-        None if rule is None else Rule.from_dict(rule),
-    )
-
-
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-
-
-def _wholes(tensors: dict[str, Tensor]) -> dict[str, Maps]:
-    names = sorted({name.removeprefix(WHOLES).rpartition(".")[0] for name in tensors if name.startswith(WHOLES)})
-    found = {name: _maps(_under(f"{WHOLES}{name}.", tensors)) for name in names}
-    return {name: maps for name, maps in found.items() if maps is not None}
-
-
-def _names(answers: Answers) -> list[str]:
-    return sorted(set(answers.labels.tolist()))
-
-
-def _answer_tensors(answers: Answers | None) -> dict[str, Tensor]:
-    if answers is None:
-        return {}
-    own = {
-        "uncertainty": answers.uncertainty.astype(np.float32),
-        "errors": answers.errors.astype(np.uint8),
-        "labels": np.searchsorted(_names(answers), answers.labels),
-    }
-    return {ANSWERS + name: torch.from_numpy(values) for name, values in own.items()}
-
-
-def _answers(facts: dict[str, Any] | None, tensors: dict[str, Tensor]) -> Answers | None:
-    if facts is None:
-        return None
-    own = {name: value.numpy() for name, value in tensors.items()}
-    labels = np.array(facts["labels"], dtype=np.str_)[own["labels"]]
-    return Answers(own["uncertainty"], own["errors"].astype(np.float64), labels, facts["fresh"])
-
-
-def _map_tensors(prefix: str, maps: Maps | None) -> dict[str, Tensor]:
-    return {} if maps is None else {f"{prefix}{name}": torch.as_tensor(value) for name, value in vars(maps).items()}
-
-
-def _maps(tensors: dict[str, Tensor]) -> Maps | None:
-    return Maps(tensors["platt"].numpy(), tensors["isotonic"].numpy()) if "platt" in tensors else None
-
-
-def describe_head(folder: str | Path) -> dict[str, Any]:
-    """What is in a saved head, for people: base score, size, backbone, fit, tensors."""
-    from safetensors import SafetensorError, safe_open
-
-    config = read_config(folder)
-    try:
-        with safe_open(Path(folder) / "head.safetensors", "pt") as file:
-            shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise HeadMismatchError(f"{folder}/head.safetensors is damaged: {error}") from error
-    rule = config.get("rule")
-    copied = sum(math.prod(shape) for name, shape in shapes.items() if name.startswith("classifier."))
-    return {
-        "format": config["format"],
-        "library": config["library"],
-        "base score": config["base"],
-        "calibrated": config["calibrated"],
-        "parameters of the copy": copied,
-        "references": len({name.split(".")[2] for name in shapes if name.startswith(f"{ERROR_MODEL}references.")}),
-        "bytes": (Path(folder) / "head.safetensors").stat().st_size,
-        "threshold": "none was chosen" if rule is None else str(Rule.from_dict(rule).goal),
-        **{f"backbone {key}": value for key, value in config["backbone"].items()},
-        **config["fit"],
-    }
+from .saved import ERROR_MODEL, read_config
+from .selective import Rule
 
 
 def resolve_head(name: str | Path) -> Path:
@@ -293,61 +39,27 @@ def push_head(folder: str | Path, repo_id: str, *, private: bool | None = None, 
     return str(repo)
 
 
-def check_probe(saved: SavedHead, hidden: Tensor, logits: Tensor, model_name: str) -> None:
-    """Compare what a model says of the probe now with what it said when the head was saved.
+def describe_head(folder: str | Path) -> dict[str, Any]:
+    """What is in a saved head, for people: base score, size, backbone, fit, tensors."""
+    from safetensors import SafetensorError, safe_open
 
-    Half precision moves a hidden vector by about one part in a hundred; another model moves it by about all of it.
-
-    Raises:
-        HeadMismatchError: the encoder, or the classification module, is not the one that the head was fitted for.
-    """
-    for what, now, then in (("encoder", hidden, saved.probe["hidden"]), ("classifier", logits, saved.probe["logits"])):
-        moved = float(((now - then).norm(dim=1) / then.norm(dim=1).clamp(min=1e-3)).max())
-        if not moved < 0.1:
-            raise HeadMismatchError(
-                f"the {what} of {model_name} is not the one that this head was fitted for "
-                f"({saved.backbone.get('name') or 'unnamed'}): on the stored probe its output differs by {moved:.0%}. "
-                "Load the model that the head belongs to, or fit a head for this one."
-            )
-
-
-def _model_card(config: dict[str, Any]) -> str:
-    backbone, fit = config["backbone"], config["fit"]
-    name = backbone.get("name") or "path-of-the-model"
-    rows = "".join(
-        f"| {key} | {value} |\n" for key, value in (backbone | fit).items() if not isinstance(value, (dict, list))
-    )
-    hub_id = f"base_model: {name}\n" if name.count("/") == 1 and not Path(name).exists() else ""
-    return f"""---
-library_name: aligned-entropy
-{hub_id}tags:
-- uncertainty-estimation
-- selective-prediction
-- text-classification
----
-
-# Uncertainty head for {name}
-
-Says how likely an answer of this classifier is to be wrong. The classifier itself is not part of it and is not changed.
-
-```python
-from aligned_entropy import UncertainClassifier
-
-classifier = UncertainClassifier.from_pretrained("{name}", head="path-or-id-of-this-head")
-for row in classifier.predict(["some text"]):
-    print(row.label, row.error_probability)
-```
-
-| | |
-|---|---|
-{rows}
-Method: ALIEN, arXiv 2505.15443. Valid for texts like those that it was calibrated on; measure it on your own before
-relying on it. The head may hold projected hidden vectors and labels of the texts that it was fitted on, never the
-texts.
-"""
-
-
-def plain_probe(ids: list[int]) -> Tensor:
-    """Token ids of the probe: four rows of eight, spread over a vocabulary, the same at every call."""
-    chosen = torch.linspace(0, len(ids) - 1, 32).long()
-    return torch.tensor(ids)[chosen].reshape(8, 4).T.contiguous()
+    config = read_config(folder)
+    try:
+        with safe_open(Path(folder) / "head.safetensors", "pt") as file:
+            shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise HeadMismatchError(f"{folder}/head.safetensors is damaged: {error}") from error
+    rule = config.get("rule")
+    copied = sum(math.prod(shape) for name, shape in shapes.items() if name.startswith("classifier."))
+    return {
+        "format": config["format"],
+        "library": config["library"],
+        "base score": config["base"],
+        "calibrated": config["calibrated"],
+        "parameters of the copy": copied,
+        "references": len({name.split(".")[2] for name in shapes if name.startswith(f"{ERROR_MODEL}references.")}),
+        "bytes": (Path(folder) / "head.safetensors").stat().st_size,
+        "threshold": "none was chosen" if rule is None else str(Rule.from_dict(rule).goal),
+        **{f"backbone {key}": value for key, value in config["backbone"].items()},
+        **config["fit"],
+    }

@@ -11,7 +11,8 @@ from transformers.pipelines import PIPELINE_REGISTRY
 from .backbones import Backbone
 from .classifier import UncertainClassifier
 from .errors import HeadMismatchError, UnsupportedModelError
-from .hub import read_config, resolve_head
+from .hub import resolve_head
+from .saved import read_config
 
 TASK = "uncertain-text-classification"
 

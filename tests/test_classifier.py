@@ -28,8 +28,8 @@ from aligned_entropy import (
 )
 from aligned_entropy.backbones import Backbone
 from aligned_entropy.evaluation import HEAD, SIMPLE
-from aligned_entropy.hub import fingerprint, save_head
 from aligned_entropy.metrics import CALIBRATION, RANKING, ece
+from aligned_entropy.saved import fingerprint, save_head
 from aligned_entropy.scores import SCORES
 from aligned_entropy.scoring import log_entropy
 from aligned_entropy.selective import Goal, Rule, Threshold

@@ -20,7 +20,7 @@ from aligned_entropy import FitConfig, MissingExtraError, UncertainClassifier, U
 from aligned_entropy.backbones import Backbone, MultiLabelBackbone
 from aligned_entropy.classifier import UncertainMultiLabelClassifier
 from aligned_entropy.export import export_onnx
-from aligned_entropy.hub import load_head
+from aligned_entropy.saved import load_head
 from aligned_entropy.selective import Goal, Rule
 
 QUICK = FitConfig(folds=3, betas=())

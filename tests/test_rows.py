@@ -16,8 +16,8 @@ from aligned_entropy.errors import DataError
 from aligned_entropy.files.answers import Job, run
 from aligned_entropy.files.rows import open_rows
 from aligned_entropy.head import AlignedEntropyHead
-from aligned_entropy.hub import SavedHead
 from aligned_entropy.predictions import Prediction
+from aligned_entropy.saved import SavedHead
 
 
 class Stub:

@@ -20,9 +20,10 @@ from ..errors import DataError, NotApplicableError, UnsupportedModelError
 from ..evaluation import HEAD, Contender, FittedHead, default_scores, evaluate, fit_scores
 from ..features import Features
 from ..fit import FitConfig, FitResult, fit_head
-from ..hub import read_config, resolve_head
+from ..hub import resolve_head
 from ..maps import Maps
 from ..predictions import Predictions
+from ..saved import read_config
 from ..scores import arrays_of
 from ..selective import Answers
 from .heads import check_class

@@ -19,8 +19,9 @@ from ..errors import HeadMismatchError, NotFittedError, UnsupportedModelError
 from ..evaluation import SIMPLE, fit_scores
 from ..features import Features
 from ..head import AlignedEntropyHead
-from ..hub import SavedHead, check_probe, load_head, plain_probe, push_head, read_config, resolve_head, save_head
+from ..hub import push_head, resolve_head
 from ..maps import Maps
+from ..saved import SavedHead, check_probe, load_head, plain_probe, read_config, save_head
 from ..selective import Answers
 
 

@@ -257,7 +257,7 @@ def _problem(row: Row, job: Job, added: list[str], words: bool) -> str | None:
 
 def _job_key(classifier: UncertainClassifier, job: Job) -> str:
     """What a journal must have been written for, to be gone on with."""
-    from ..hub import fingerprint
+    from ..saved import fingerprint
 
     stat = os.stat(job.source)
     made_of = [classifier.backbone.fingerprint, fingerprint(classifier.saved), classifier.label_names]

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..classifier import UncertainClassifier
 from ..errors import HeadMismatchError
-from ..hub import fingerprint
+from ..saved import fingerprint
 
 TRIAL = ["a", "The first of them was better than the second, or so they said.", "1 2 3 ? !"]
 UNTRAINED = "untrained"
