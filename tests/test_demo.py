@@ -63,3 +63,4 @@ def test_demo_leaves_everything_it_promises(tmp_path, monkeypatch, capsys):
 def test_demo_with_the_embedded_model_and_data(tmp_path):
     demo.run_demo(tmp_path / "demo", 400, 0, no_bar)
     check(tmp_path / "demo", 75)
+    assert len(UncertainClassifier.from_pretrained(tmp_path / "demo" / "classifier").label_names) == 20

@@ -99,7 +99,7 @@ def load(
     asked = {} if prompt is None else _prompt(prompt)
     try:
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError) as error:
         raise AlignedEntropyError(f"there is no device {device!r} here: {str(error).splitlines()[0]}") from error
     try:
         classifier = UncertainClassifier.from_pretrained(
