@@ -15,11 +15,11 @@ from torch import nn
 
 from .errors import CalibrationError, DataError, NotApplicableError
 from .features import Features
-from .head import AlignedEntropyHead
+from .head import AlignedEntropyHead, in_float32
 from .maps import MAPS, Maps
 from .metrics import CALIBRATION, LOWER_IS_BETTER, RANKING, Measure, roc_auc
 from .scores import SCORES, Score
-from .stats import Interval, bootstrap, holm, paired_auc, share_interval, two_sided_p
+from .stats import Interval, bootstrap, holm, paired_auc, share_of_rows, two_sided_p
 
 HEAD = "aligned entropy"
 SIMPLE = (
@@ -95,7 +95,7 @@ class FittedHead(Score):
 
     def _score(self, features: Features) -> NDArray[np.float64]:
         device, said = self.head.device, np.empty(len(features))
-        with torch.inference_mode():
+        with torch.inference_mode(), in_float32(device):
             for start in range(0, len(features), 4096):  # hidden vectors may be a map of more than memory holds
                 rows = slice(start, start + 4096)
                 hidden, logits = (
@@ -325,9 +325,8 @@ def compare(
     """
     table = {name: own.measure(errors, resamples, seed, clusters) for name, own in values.items()}
     order = sorted(table, key=lambda name: -np.nan_to_num(table[name]["roc_auc"].value))
-    right = int((1 - errors).sum())
     return Evaluation(
-        share_interval(right, len(errors)),
+        share_of_rows(1 - errors, clusters),
         {name: table[name] for name in order},
         errors,
         {name: values[name].uncertainty for name in order},

@@ -18,6 +18,7 @@ from .backbones.extras import some_texts
 from .classifier import UncertainClassifier
 from .errors import MissingExtraError, UnsupportedModelError
 from .multilabel_head import MultiLabelHead
+from .saved import check_place
 
 # Short and long, alone and together: a graph that has taken a size for granted gives itself away.
 TRIALS = (
@@ -97,6 +98,7 @@ def export_onnx(classifier: UncertainClassifier, folder: str | Path, int8: Seque
         raise UnsupportedModelError(f"the model is on {backbone.device}: load it with device='cpu' to export it.")
     classifier.predict(TRIALS[0])  # raises where the head does not belong to what is in use
     folder = Path(folder)
+    check_place(folder)
     folder.mkdir(parents=True, exist_ok=True)
     inputs, size = _batch(classifier, TRIALS[1]), torch.export.Dim.DYNAMIC
     graph = _Graph(classifier, list(inputs)).eval()

@@ -191,12 +191,22 @@ def _with_lora(backbone: Backbone) -> nn.Module:
     return get_peft_model(backbone.model, lora)
 
 
+class _FirstVector(nn.Module):
+    """Of ``[N, T, D]`` the first, ``[N, D]``."""
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        return vectors[:, 0]
+
+
 class _RememberedEncoder(nn.Module):
     """Stands in for a frozen encoder: hands out, as ``inputs_embeds``, one vector a text that it computed before."""
 
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__()
         self.pooler = getattr(encoder, "pooler", None)
+        if isinstance(self.pooler, nn.Linear):  # ALBERT's; its model takes the first vector and the tanh itself
+            activation: Any = encoder.pooler_activation
+            self.pooler = nn.Sequential(_FirstVector(), self.pooler, activation)
 
     def forward(self, input_ids: Tensor | None = None, *, inputs_embeds: Tensor, **_: Any) -> Any:
         from transformers.modeling_outputs import BaseModelOutputWithPoolingAndCrossAttentions

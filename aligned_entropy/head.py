@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -121,6 +122,12 @@ class AlignedEntropyHead(nn.Module):
         return self.error_model, logits.float()
 
 
+def in_float32(device: torch.device) -> AbstractContextManager[Any]:
+    """Where whatever runs inside keeps its precision, whatever `torch.autocast` is around it."""
+    available = torch.amp.is_autocast_available(device.type)
+    return torch.autocast(device.type, enabled=False) if available else nullcontext()
+
+
 def active_module(module: nn.Module) -> nn.Module:
     """Follow PEFT's ``modules_to_save`` wrapper to the module that is in use, without importing peft."""
     while hasattr(module, "modules_to_save") and hasattr(module, "original_module"):
@@ -149,7 +156,10 @@ def _without_adapters(module: nn.Module) -> nn.Module:
 
 
 def plain_copy(classifier: nn.Module) -> nn.Module:
-    """A float32 deep copy of a classification module: no hooks, no PEFT wrappers, adapters merged, no gradient."""
+    """A float32 deep copy of a classification module, as plain weights and without gradient.
+
+    Without hooks and PEFT's wrappers, adapters merged, parametrizations (such as a spectral norm) computed.
+    """
     memo: dict[int, Any] = {}
     for part in classifier.modules():  # a hook may hold anything, the whole model too: never copy it
         for name, value in vars(part).items():
@@ -161,7 +171,25 @@ def plain_copy(classifier: nn.Module) -> nn.Module:
     for part in module.modules():
         for name in PATCHES:
             vars(part).pop(name, None)
+    module.eval()  # a spectral norm in training goes on with its iteration when it is read
+    for part in list(module.modules()):
+        _make_plain(part)
     return module.eval().requires_grad_(False)
+
+
+def _make_plain(part: nn.Module) -> None:
+    """Store the weights that a parametrization computes, and take it off.
+
+    torch's own function for it changes the class, which the module that was copied has too.
+    """
+    computed: Any = getattr(part, "parametrizations", None)
+    if computed is None:
+        return
+    weights = {name: getattr(part, name).detach().clone() for name in computed}
+    part.__class__ = type(part).__bases__[0]
+    del part.parametrizations
+    for name, weight in weights.items():
+        part.register_parameter(name, nn.Parameter(weight))
 
 
 def module_shape(classifier: nn.Module) -> tuple[int, int, bool]:

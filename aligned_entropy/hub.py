@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from .errors import HeadMismatchError
+from .errors import DataError, HeadMismatchError
 from .saved import ERROR_MODEL, read_config
 from .selective import Rule
 
@@ -30,11 +30,18 @@ def resolve_head(name: str | Path) -> Path:
 
 
 def push_head(folder: str | Path, repo_id: str, *, private: bool | None = None, token: str | None = None) -> str:
-    """Upload a saved head to a model repository, which is created if need be; returns its address."""
+    """Upload a saved head to a model repository, which is created if need be; returns its address.
+
+    Raises:
+        DataError: a model is in it.
+    """
     from huggingface_hub import HfApi
 
     api = HfApi(token=token)
     repo = api.create_repo(repo_id, private=private, exist_ok=True)
+    there = set(api.list_repo_files(repo.repo_id))
+    if "adapter_config.json" in there or ("config.json" in there and "head.safetensors" not in there):
+        raise DataError(f"repository {repo.repo_id} holds a model, whose files would be overwritten: name another.")
     api.upload_folder(repo_id=repo.repo_id, folder_path=str(folder), commit_message="Upload uncertainty head")
     return str(repo)
 

@@ -90,7 +90,7 @@ def refit(
         feedback: features of texts with their true labels, see :func:`aligned_entropy.serve.feedback.read_feedback`.
         calibration: of more labelled texts to fit on, such as the current head's own.
         reference: of the classifier's training texts, as for :meth:`UncertainClassifier.fit`.
-        share: of the feedback that is fitted on.
+        share: of the feedback that is fitted on; what the current head was fitted on comes on top, and is not compared.
         seed: of the division and the fit.
 
     Raises:
@@ -100,9 +100,10 @@ def refit(
     if classifier.head.error_model is None:
         raise NotFittedError("there is no fitted head to compare with: fit one first.")
     texts = np.arange(len(feedback)) if feedback.groups is None else feedback.groups
-    names = np.random.default_rng(seed).permutation(np.unique(texts))
-    chosen = np.isin(texts, names[: round(share * len(names))])
-    known, test = feedback[np.flatnonzero(chosen)], feedback[np.flatnonzero(~chosen)]
+    seen = np.isin(texts, texts[np.isin(feedback.fingerprints, classifier.saved.seen.numpy())])
+    names = np.random.default_rng(seed).permutation(np.unique(texts[~seen]))
+    compared = np.isin(texts, names[round(share * len(names)) :])
+    known, test = feedback[np.flatnonzero(~compared)], feedback[np.flatnonzero(compared)]
     if calibration is not None:
         known = _joined(calibration, known)
     new = type(classifier)(classifier.backbone)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from .error_model import ErrorModel
-from .errors import HeadMismatchError
+from .errors import DataError, HeadMismatchError
 from .evaluation import Contender
 from .head import AlignedEntropyHead
 from .maps import Maps
@@ -63,10 +63,14 @@ def save_head(saved: SavedHead, folder: str | Path) -> None:
     """Write a head into a folder, which is made if need be; one that is there already is replaced.
 
     Whoever has read the one before keeps it; whoever reads meanwhile gets one of them, or an error.
+
+    Raises:
+        DataError: a model is in the folder.
     """
     from safetensors.torch import save
 
     folder = Path(folder)
+    check_place(folder)
     folder.mkdir(parents=True, exist_ok=True)
     config, content = _config(saved), save(_tensors(saved))
     config["sha256"] = hashlib.sha256(content).hexdigest()
@@ -75,6 +79,18 @@ def save_head(saved: SavedHead, folder: str | Path) -> None:
         scratch = folder / f"{name}.{os.getpid()}"
         scratch.write_bytes(own)
         scratch.replace(folder / name)
+
+
+def check_place(folder: str | Path) -> None:
+    """Raise where a model lies, whose files would be overwritten.
+
+    Raises:
+        DataError: one does.
+    """
+    config = Path(folder) / "config.json"
+    a_model = config.is_file() and '"model_type"' in config.read_text(encoding="utf-8", errors="replace")
+    if a_model or (Path(folder) / "adapter_config.json").is_file():
+        raise DataError(f"output {folder}: a model is there, whose files would be overwritten; name another folder.")
 
 
 def fingerprint(saved: SavedHead) -> str:

@@ -74,6 +74,8 @@ def bootstrap(
     """
     sample = Sample.of(errors, uncertainty)
     values = {name: measure.of(sample) for name, measure in measures.items()}
+    if clusters is not None and len(np.unique(clusters)) < 2:  # every sample would be the same
+        return {name: Interval(value, float("nan"), float("nan")) for name, value in values.items()}
     drawn: dict[str, list[float]] = {name: [] for name in measures}
     for counts in resampled_counts(errors, resamples, seed, clusters):
         again = sample.weighted(counts)
@@ -113,6 +115,26 @@ def share_interval(successes: int, trials: int) -> Interval:
 
     found = binomtest(successes, trials).proportion_ci(method="wilson")
     return Interval(successes / trials, float(found.low), float(found.high))
+
+
+def share_of_rows(hits: NDArray[np.float64], clusters: NDArray[np.int64] | None = None) -> Interval:
+    """The share of ones among ``[N]``, with :func:`share_interval`; in clusters ``[N]`` with that of fewer rows.
+
+    It is of as many independent rows as have the variance that the share has over clusters; NaN for one cluster.
+    Source: Korn and Graubard, Survey Methodology 1998, with Wilson's interval.
+    """
+    hits = np.asarray(hits, dtype=np.float64)
+    if clusters is None:
+        return share_interval(int(hits.sum()), len(hits))
+    share, z = float(hits.mean()), 1.96
+    _, index = np.unique(clusters, return_inverse=True)
+    totals = np.bincount(index, hits - share)
+    if len(totals) < 2:
+        return Interval(share, float("nan"), float("nan"))
+    variance = np.square(totals).sum() * len(totals) / (len(totals) - 1) / len(hits) ** 2
+    size = min(len(hits), share * (1 - share) / variance) if variance > 0 else len(totals)
+    centre, spread = share + z**2 / (2 * size), z * np.sqrt(share * (1 - share) / size + (z / (2 * size)) ** 2)
+    return Interval(share, *(float((centre + sign * spread) / (1 + z**2 / size)) for sign in (-1, 1)))
 
 
 def _placements(
@@ -189,7 +211,9 @@ def _deviation(
         own[errors == 0] = (of_right - of_right.mean()) / len(of_right)
         _, index = np.unique(clusters, return_inverse=True)
         totals = np.bincount(index, own)
-        return float(np.sqrt(np.square(totals).sum() * len(totals) / max(len(totals) - 1, 1)))
+        if len(totals) < 2:  # nothing is known of how clusters differ
+            return float("nan")
+        return float(np.sqrt(np.square(totals).sum() * len(totals) / (len(totals) - 1)))
     return float(np.sqrt(of_wrong.var(ddof=1) / len(of_wrong) + of_right.var(ddof=1) / len(of_right)))
 
 

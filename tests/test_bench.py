@@ -544,6 +544,17 @@ def test_a_training_that_was_cut_off_leaves_nothing(bench, place, monkeypatch):
     assert list((place / "runs").iterdir()) == []
 
 
+def test_of_two_processes_that_train_the_same_the_first_is_taken(place, monkeypatch, tmp_path):
+    def train(base, texts, folder, config):
+        for where in (folder, tmp_path / "raced-films-0"):  # the other one has just finished
+            where.mkdir(parents=True)
+            (where / "config.json").write_text("{}")
+
+    monkeypatch.setattr(runs, "train_classifier", train)
+    assert train_run(ModelSpec("raced", "tiny"), DataSpec("films"), 0, tmp_path) == str(tmp_path / "raced-films-0")
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith("raced")] == ["raced-films-0"]
+
+
 def test_a_trained_classifier_is_used_as_it_is(bench, place):
     ready = ModelSpec("ready", "tiny-{dataset}-{seed}")
     assert train_run(ready, DataSpec("films"), 1, bench.grid.runs) == str(bench.grid.runs / "tiny-films-1")

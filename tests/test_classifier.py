@@ -406,6 +406,61 @@ def test_names_that_lead_nowhere_are_refused(model_folder, tmp_path):
         UncertainClassifier.from_pretrained(model_folder, head="nosuchhead")
 
 
+def test_a_head_never_overwrites_a_model(fitted, model_folder, tmp_path):
+    for name in ("model", "adapter"):
+        place = tmp_path / name
+        place.mkdir()
+        config = "config.json" if name == "model" else "adapter_config.json"
+        (place / config).write_text('{"model_type": "bert"}')
+        with pytest.raises(DataError, match="a model is there, whose files would be overwritten; name another folder"):
+            fitted.save_pretrained(place)
+        assert [path.name for path in place.iterdir()] == [config]
+
+
+def test_under_autocast_a_head_computes_in_float32(fitted, labelled):
+    """A trainer that evaluates in half precision calls the model there, and what is attached with it."""
+    classifier, texts = copy.copy(fitted), labelled["text"][:64]
+    features = classifier.features({name: values[:64] for name, values in labelled.items()})
+    expected = classifier.predict_features(features).uncertainty
+    inputs = batch(classifier, texts)
+    classifier.attach()
+    try:
+        with torch.autocast("cpu", dtype=torch.bfloat16), torch.no_grad():
+            again = classifier.predict_features(features).uncertainty
+            output = classifier.backbone.model(**inputs)
+    finally:
+        classifier.detach()
+    assert np.array_equal(again, expected)
+    with torch.no_grad():
+        own = fitted.head(output.hidden.float(), output.logits.float())
+    torch.testing.assert_close(output.uncertainty, own, atol=1e-6, rtol=0)
+
+
+def test_modules_with_whole_numbers_and_models_that_look_for_an_end(labelled, model_folder):
+    from transformers import BartConfig, BartForSequenceClassification
+
+    own = AutoModelForSequenceClassification.from_pretrained(model_folder)
+    own.classifier = torch.nn.Sequential(torch.nn.BatchNorm1d(own.classifier.in_features), own.classifier).eval()
+    classifier = UncertainClassifier(Backbone(own, sentiment.tokenizer()))
+    classifier.fit(labelled, config=QUICK)
+    assert np.isfinite(classifier.predict(labelled["text"][:3]).uncertainty).all()
+    config = BartConfig(
+        vocab_size=tiny.config("Bert").vocab_size, d_model=16, encoder_layers=1, decoder_layers=1, num_labels=2,
+        encoder_attention_heads=2, decoder_attention_heads=2, encoder_ffn_dim=16, decoder_ffn_dim=16,
+        pad_token_id=tiny.tokenizer().pad_token_id, eos_token_id=tiny.tokenizer().sep_token_id,
+        id2label=dict(enumerate(sentiment.NAMES)),
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = BartForSequenceClassification(config).eval()
+    own = UncertainClassifier(Backbone(model, tiny.tokenizer(), classification_module="classification_head"))
+    flipped = np.random.default_rng(0).random(400) < 0.3
+    said = np.where(flipped, np.array(sentiment.NAMES)[::-1][own.predict(labelled["text"]).classes], "")
+    said = np.where(flipped, said, own.predict(labelled["text"]).labels)
+    own.fit({"text": labelled["text"], "label": said.tolist()}, config=QUICK)
+    assert own.saved.probe["input_ids"].shape == (4, 9)
+    assert np.isfinite(own.predict(labelled["text"][:3]).error_probability).all()
+
+
 def test_push_and_load_from_a_hub(fitted, model_folder, labelled, tmp_path, monkeypatch):
     """The hub is a folder here: uploads and downloads are copies."""
     import huggingface_hub
@@ -413,13 +468,17 @@ def test_push_and_load_from_a_hub(fitted, model_folder, labelled, tmp_path, monk
     hub = tmp_path / "hub"
 
     def create_repo(self, repo_id, **_):
-        (hub / repo_id).mkdir(parents=True)
+        (hub / repo_id).mkdir(parents=True, exist_ok=True)
         return huggingface_hub.RepoUrl(f"https://huggingface.co/{repo_id}")
 
     def upload_folder(self, *, repo_id, folder_path, **_):
         shutil.copytree(folder_path, hub / repo_id, dirs_exist_ok=True)
 
+    def list_repo_files(self, repo_id):
+        return [path.name for path in (hub / repo_id).iterdir()]
+
     monkeypatch.setattr(huggingface_hub.HfApi, "create_repo", create_repo)
+    monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", list_repo_files)
     monkeypatch.setattr(huggingface_hub.HfApi, "upload_folder", upload_folder)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda repo_id, **_: str(hub / repo_id))
     assert "team/head" in fitted.push_to_hub("team/head")
@@ -428,6 +487,10 @@ def test_push_and_load_from_a_hub(fitted, model_folder, labelled, tmp_path, monk
     assert "base_model" not in card  # a local path is no hub id
     again = UncertainClassifier.from_pretrained(model_folder, head="team/head")
     assert np.array_equal(again.predict(labelled["text"]).uncertainty, fitted.predict(labelled["text"]).uncertainty)
+    assert "team/head" in fitted.push_to_hub("team/head"), "a head may be replaced"
+    shutil.copytree(model_folder, hub / "team/model")
+    with pytest.raises(DataError, match="repository team/model holds a model"):
+        fitted.push_to_hub("team/model")
 
 
 def test_label_columns_and_maps_reach_the_data(model_folder, labelled):

@@ -327,6 +327,16 @@ def test_bad_usage_is_2_before_any_work(workplace, tmp_path, monkeypatch, argume
     assert [path.name for path in tmp_path.iterdir() if path.suffix or path.name == "head"] == []
 
 
+@pytest.mark.parametrize("command", [["fit", "{model}", "{test}"], ["export", "{model}"]])
+def test_an_output_that_is_the_models_own_folder_is_refused(workplace, command):
+    before = sorted((path.name, path.stat().st_mtime_ns) for path in (workplace / "model").iterdir())
+    paths = {"model": workplace / "model", "test": workplace / "test.jsonl"}
+    done = alien(*(argument.format(**paths) for argument in command), "-o", workplace / "model")
+    assert done.returncode == 1
+    assert "a model is there, whose files would be overwritten" in done.stderr
+    assert sorted((path.name, path.stat().st_mtime_ns) for path in (workplace / "model").iterdir()) == before
+
+
 def test_the_version_is_said():
     done = in_process("--version")
     assert (done.exit_code, done.stdout) == (0, f"aligned-entropy {version('aligned-entropy')}\n")

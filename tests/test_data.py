@@ -15,7 +15,7 @@ import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
 from aligned_entropy import DataError
-from aligned_entropy.data import data_folder, labeled_texts, load_data, wheels
+from aligned_entropy.data import data_folder, labeled_texts, load_data, multilabel_texts, wheels
 from aligned_entropy.data.labels import parse_label_map
 from aligned_entropy.data.wheels import EMBEDDED_DATA, EMBEDDED_MODELS, Wheel, embedded_folder
 
@@ -51,6 +51,42 @@ def write(path, texts=TEXTS, labels=LABELS):
         case ".json":
             path.write_text(json.dumps(dataset.to_list()))
     return path
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.csv", "text,label\nwell, it is fine,1\n", r"a\.csv, line 2: 3 fields, but the header has 2; put quotes"),
+        ("a.csv", "text,label\nhello there,pos,\n", "line 2: 3 fields, but the header has 2"),
+        ("a.csv", 'text,label\n"two\nlines",1\ncut off\n', "line 4: 1 fields, but the header has 2"),
+        ("a.tsv", "text\tlabel\nfine\t1\t2\n", "line 2: 3 fields"),
+        ("a.csv", 'text,label\n"fine" film,1\n', "line 2: no valid CSV"),
+        ("a.csv", 'text,label\n"fine,1\n', "no valid CSV .unexpected end of data"),
+    ],
+)
+def test_a_csv_whose_rows_are_not_those_of_its_header_is_refused(tmp_path, name, content, said):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DataError, match=said):
+        load_data(tmp_path / name)
+
+
+def test_a_label_that_is_missing_is_no_class(tmp_path):
+    (tmp_path / "a.csv").write_text('text,label\nhello,1\n"quoted, and whole",0\nnothing said,\n')
+    with pytest.raises(DataError, match="row 2 of column 'label' has no label"):
+        labeled_texts(load_data(tmp_path / "a.csv"))
+    with pytest.raises(DataError, match="holds something that is no label"):
+        multilabel_texts(Dataset.from_dict({"text": ["a"], "labels": [["joy", ""]]}))
+
+
+def test_a_yes_or_no_for_every_label_is_not_taken_for_numbers_of_labels():
+    numbers = {"text": ["a", "b"], "labels": [[1, 3], [0]]}
+    assert multilabel_texts(Dataset.from_dict(numbers), ["w", "x", "y", "z"]).labels.tolist() == [
+        [0, 1, 0, 1],
+        [1, 0, 0, 0],
+    ]
+    yes_or_no = {"text": ["a", "b"], "labels": [[0, 1, 0, 1], [1, 0, 0, 0]]}
+    with pytest.raises(DataError, match=r"row 0 of column 'labels' names a label twice.*not a yes \(1\) or no \(0\)"):
+        multilabel_texts(Dataset.from_dict(yes_or_no), ["w", "x", "y", "z"])
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "a.json", "a.parquet", "A.CSV", "a.Tsv"])

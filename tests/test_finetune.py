@@ -25,7 +25,7 @@ def pretrained(kind, folder):
 
 
 @pytest.mark.parametrize(
-    "kind", ["Bert", "Roberta", "Electra", "DistilBert", "DebertaV2", "ModernBert", "Llama", "Qwen3"]
+    "kind", ["Bert", "Roberta", "Electra", "DistilBert", "Albert", "DebertaV2", "ModernBert", "Llama", "Qwen3"]
 )
 def test_top_layers_learn_on_a_frozen_encoder(kind, tmp_path):
     source = pretrained(kind, tmp_path / "pretrained")

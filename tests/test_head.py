@@ -262,3 +262,20 @@ def test_an_unknown_base_names_the_known_ones():
 def test_no_error_probability_before_a_fit(hidden):
     with pytest.raises(NotFittedError, match="fit it on labelled texts"):
         AlignedEntropyHead(linear()).error_probability(hidden, torch.zeros(50, CLASSES))
+
+
+@pytest.mark.parametrize("norm", ["spectral_norm", "weight_norm", "orthogonal"])
+def test_a_copy_has_weights_of_its_own_where_the_module_computes_them(norm):
+    """They could be trained otherwise, and nothing would come of it."""
+    torch.manual_seed(0)
+    module = getattr(nn.utils.parametrizations, norm)(nn.Linear(8, 3)).eval()
+    hidden, state = torch.randn(5, 8), copy.deepcopy(module.state_dict())
+    expected = module(hidden)
+    own = plain_copy(module)
+    assert type(own) is nn.Linear
+    torch.testing.assert_close(own(hidden), expected)
+    own.weight.zero_()
+    torch.testing.assert_close(own(hidden), own.bias.expand(5, 3))
+    torch.testing.assert_close(module(hidden), expected)
+    assert all(torch.equal(value, state[name]) for name, value in module.state_dict().items())
+    assert module_shape(own) == (8, 3, False)

@@ -56,6 +56,18 @@ def test_more_labelled_texts_may_be_fitted_on(classifier):
     assert (alone.saved.fit["examples"], together.saved.fit["examples"]) == (200, 500)
 
 
+def test_what_the_current_head_was_fitted_on_is_not_compared_again(classifier):
+    old, new = named(300, 5), named(300, 6)
+    feedback = classifier.features({name: old[name] + new[name] for name in old})
+    current = refit(classifier, classifier.features(old)).classifier  # fitted on half of the old
+    seen = int(np.isin(feedback.fingerprints, current.saved.seen.numpy()).sum())
+    assert seen >= 150
+    found = refit(current, feedback)
+    assert found.comparison.answers == (600 - seen) - round((600 - seen) / 2), "half of what it has not seen"
+    assert found.classifier.saved.fit["examples"] == 600 - found.comparison.answers
+    assert found.rule.fresh, "the threshold is chosen on texts that neither head has seen"
+
+
 def test_words_are_divided_by_sentence(tagger_folder):  # noqa: F811
     tagger = UncertainClassifier.from_pretrained(tagger_folder)
     tagger.fit(sentences(tagger, 1), config=QUICK)

@@ -33,6 +33,7 @@ from aligned_entropy.stats import (
     paired_bootstrap,
     resampled_counts,
     share_interval,
+    share_of_rows,
     two_sided_p,
     wilcoxon_p,
 )
@@ -511,3 +512,39 @@ def test_a_sample_of_clusters_takes_them_whole_and_its_intervals_are_wider():
     single = bootstrap({"roc_auc": roc_auc}, errors, values, resamples=300, clusters=np.arange(200))["roc_auc"]
     assert width["clusters"] == pytest.approx(single.high - single.low)
     assert width["one"] < 0.5 * width["clusters"]
+
+
+def test_one_cluster_tells_nothing_of_others() -> None:
+    rng = np.random.default_rng(0)
+    errors, first, second = (rng.random(200) < 0.3).astype(float), rng.random(200), rng.random(200)
+    one = np.zeros(200, np.int64)
+    assert np.isnan(paired_auc(errors, first, second, one)[1])
+    assert two_sided_p(*paired_auc(errors, first, second, one)) == 1
+    found = bootstrap({"roc_auc": RANKING["roc_auc"]}, errors, first, resamples=20, clusters=one)["roc_auc"]
+    assert np.isnan([found.low, found.high]).all()
+    assert np.isnan(share_of_rows(errors, one).low)
+
+
+@pytest.mark.parametrize("alike", [0.0, 0.5, 1.0])
+def test_the_interval_of_a_share_covers_it_whatever_rows_share(alike: float) -> None:
+    """Sentences of twenty words, a part of which are right or wrong as the sentence is."""
+    rng, sentences, words, inside = np.random.default_rng(0), 60, 20, 0
+    clusters = np.repeat(np.arange(sentences), words)
+    for _ in range(400):
+        whole, own = rng.random(sentences) < 0.8, rng.random(len(clusters)) < 0.8
+        right = np.where(rng.random(len(clusters)) < alike, whole[clusters], own)
+        found = share_of_rows(right.astype(float), clusters)
+        inside += found.low <= 0.8 <= found.high
+    assert 0.92 < inside / 400 < 0.985
+
+
+def test_the_interval_of_a_share_is_wilsons_where_rows_are_alone() -> None:
+    right = np.repeat([1.0, 0.0], [70, 30])
+    assert share_of_rows(right) == share_interval(70, 100)
+    every = share_of_rows(right, np.arange(100))
+    assert every.low == pytest.approx(share_interval(70, 100).low, abs=2e-3)
+    assert every.high == pytest.approx(share_interval(70, 100).high, abs=2e-3)
+    certain = share_of_rows(np.ones(100), np.repeat(np.arange(10), 10))
+    assert certain.low == pytest.approx(share_interval(10, 10).low, abs=1e-3), (
+        "of ten sentences, not of a hundred words"
+    )

@@ -156,7 +156,7 @@ class Backbone(Extras):
     def in_use(self) -> list[Any]:
         """The classification module in use now and the adapters that have a say, to be compared; reads no weight."""
         parts = self.inner.modules() if getattr(self.inner, "peft_config", None) else ()
-        found: list[Any] = [active_module(self.inner.get_submodule(self.capture.name))]
+        found: list[Any] = [active_module(self.inner.get_submodule(self.capture.name)), self.learned_prompt]
         for part in parts:
             state = vars(part)
             if "_active_adapter" in state:
@@ -164,6 +164,14 @@ class Backbone(Extras):
                 names = [] if state.get("_disable_adapters") else [active] if isinstance(active, str) else active
                 found.append([(name, state.get("scaling", {}).get(name)) for name in names])
         return found
+
+    @property
+    def learned_prompt(self) -> tuple[str, str] | None:
+        """Name and kind of the adapter in use that sets learned tokens before a text; none by default."""
+        config: Any = getattr(self.model, "active_peft_config", None)  # PEFT keeps it on the outer model alone
+        if not getattr(config, "is_prompt_learning", False) or getattr(self.model, "_adapters_disabled", False):
+            return None
+        return str(self.model.active_adapter), str(getattr(config.peft_type, "value", config.peft_type))
 
     @property
     def fingerprint(self) -> str:
@@ -179,6 +187,7 @@ class Backbone(Extras):
         for name, module in part.named_modules():  # what PEFT has switched on is in no state dict
             state = {key: value for key, value in vars(module).items() if key in ADAPTER_STATE}
             digest.update(f"{name} {state}".encode() if state else b"")
+        digest.update(f"{self.learned_prompt}".encode() if self.learned_prompt else b"")
         config = {key: value for key, value in self.config.to_dict().items() if key not in CONFIG_RECORDS}
         digest.update(json.dumps(config, sort_keys=True, default=str).encode())
         fast = getattr(self.tokenizer, "backend_tokenizer", None)
@@ -284,6 +293,8 @@ class Backbone(Extras):
         """The same of tokenized texts."""
         lengths = [len(ids) for ids in encoded["input_ids"]]
         worth = PADDING_TOKENS[self.device.type == "cpu"]
+        if self.reads_last_token and self.learned_prompt is not None and self.learned_prompt[1] != "PREFIX_TUNING":
+            worth = 0  # transformers sees embeddings, not where a text ends: none may be padded
         rows: list[int] = []
         tokens = 0
         for row in sorted(range(len(lengths)), key=lengths.__getitem__):

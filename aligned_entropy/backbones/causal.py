@@ -232,9 +232,9 @@ class LabelWordBackbone(Backbone):
         least, most = min(prompts), max(prompts)  # in between all begin alike
         alike = next((i for i, (a, b) in enumerate(zip(least, most, strict=False)) if a != b), len(least))
         shared, longest = min(alike, min(map(len, prompts)) - 1), max(map(len, prompts))
-        learned = getattr(getattr(self.model, "active_peft_config", None), "is_prompt_learning", False)
         rope = str(getattr(self.config.get_text_config(), "rope_parameters", None))
-        if shared < SHARED_TOKENS or learned or "dynamic" in rope or "longrope" in rope:  # long ones are rotated anew
+        rotated_anew = "dynamic" in rope or "longrope" in rope  # where a text is long
+        if shared < SHARED_TOKENS or self.learned_prompt or rotated_anew:
             return 0, None
         ids = torch.tensor([least[:shared]], device=self.device)
         past = self._run(ids, torch.ones_like(ids), ids[:, 0] * 0, keep=True).past

@@ -59,6 +59,9 @@ class TokenBackbone(Backbone):
             inputs: of the model.
         """
         hidden, logits = super().forward(**inputs)
+        if "input_ids" in inputs:
+            virtual = hidden.shape[1] - inputs["input_ids"].shape[1]  # tokens of a learned prompt, before the others
+            hidden, logits = hidden[:, virtual:], logits[:, virtual:]
         if places is None:
             return hidden.flatten(0, 1), logits.flatten(0, 1)
         rows, positions = places.to(hidden.device).T

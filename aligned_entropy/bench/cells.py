@@ -23,7 +23,7 @@ from ..metrics import Sample, reliability, roc_auc
 from ..multilabel import MultiLabelConfig
 from ..scores import SCORES
 from ..scores.aligned import Aligned
-from ..stats import finite, paired_auc, share_interval
+from ..stats import finite, paired_auc, share_of_rows
 from ..wholes import over_wholes
 from .runs import DataSpec, ModelSpec, folder_name, split_texts, train_run
 from .studies import STUDIES, WHOLES
@@ -129,7 +129,7 @@ def _measured(cell: Cell, runs: Path) -> dict[str, Any]:
     return {
         "examples": {"calibration": len(fit.calibration), "test": len(errors)},
         "error_rate": {"calibration": float(fit.calibration.errors.mean()), "test": float(errors.mean())},
-        "accuracy": share_interval(int((1 - errors).sum()), len(errors)).to_dict(),
+        "accuracy": share_of_rows(1 - errors, clusters).to_dict(),
         "measures": {measure: interval.to_dict() for measure, interval in measures.items()},
         "validation": {"roc_auc": finite(fit.validation)},
         "against": {rival: _against(errors, values, other, clusters) for rival, other in rivals.items()},

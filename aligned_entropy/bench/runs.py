@@ -161,7 +161,11 @@ def train_run(model: ModelSpec, data: DataSpec, seed: int, runs: Path) -> str:
             trained = Path(scratch) / folder.name
             train_classifier(base, split_texts(data, seed)["train"], trained, config)
             (trained / RECORD).write_text(json.dumps(settings) + "\n", encoding="utf-8")
-            trained.rename(folder)
+            try:
+                trained.rename(folder)
+            except OSError:
+                if not (folder / "config.json").exists():  # another process was first, with the same
+                    raise
     elif (folder / RECORD).exists():
         before = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         changed = [

@@ -20,6 +20,7 @@ from ..errors import DataError, NotApplicableError, UnsupportedModelError
 from ..evaluation import HEAD, Contender, FittedHead, default_scores, evaluate, fit_scores
 from ..features import Features
 from ..fit import FitConfig, FitResult, fit_head
+from ..head import in_float32
 from ..hub import resolve_head
 from ..maps import Maps
 from ..predictions import Predictions
@@ -161,7 +162,7 @@ class UncertainClassifier(WithThreshold):
         """The same from features that are at hand."""
         head = self._head_in_use()
         uncertainty, calibrated = [], []
-        with torch.inference_mode():
+        with torch.inference_mode(), in_float32(head.device):
             for start in range(0, len(features), 4096):
                 part = features[slice(start, start + 4096)]
                 hidden, logits = (torch.tensor(rows, device=head.device) for rows in (part.hidden, part.logits))

@@ -12,13 +12,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
+from torch.nn import functional as F
 
 from ..backbones import TASKS, Backbone
 from ..backbones.capture import base_model
 from ..errors import HeadMismatchError, NotFittedError, UnsupportedModelError
 from ..evaluation import SIMPLE, fit_scores
 from ..features import Features
-from ..head import AlignedEntropyHead
+from ..head import AlignedEntropyHead, in_float32
 from ..hub import push_head, resolve_head
 from ..maps import Maps
 from ..saved import SavedHead, check_probe, load_head, plain_probe, read_config, save_head
@@ -184,7 +185,7 @@ class WithHead:
 
     def _annotate(self, output: Any) -> None:
         head = self._head_in_use(weights=False)
-        with torch.no_grad():
+        with torch.no_grad(), in_float32(output.hidden.device):
             answers = output.hidden.shape[:-1]  # texts, or texts and tokens
             hidden = output.hidden.flatten(0, -2)
             if head.device != hidden.device:  # the model has been moved since, or is on several
@@ -201,6 +202,8 @@ class WithHead:
         special = set(self.backbone.tokenizer.all_special_ids)
         ordinary = [i for i in range(min(len(self.backbone.tokenizer), self.backbone.vocabulary)) if i not in special]
         input_ids = plain_probe(ordinary)
+        if self.backbone.config.is_encoder_decoder:  # these look for the end of the text
+            input_ids = F.pad(input_ids, (0, 1), value=self.backbone.config.eos_token_id)
         hidden, logits = self._run_probe(input_ids)
         return {"input_ids": input_ids, "hidden": hidden, "logits": logits}
 
@@ -225,5 +228,5 @@ def _moved(then: nn.Module, now: nn.Module) -> bool:
     before, after = then.state_dict(), now.state_dict()
     if {name: value.shape for name, value in before.items()} != {name: value.shape for name, value in after.items()}:
         return True
-    moved = [(after[name].cpu() - value.cpu()).norm() > 0.01 * value.norm().cpu() for name, value in before.items()]
-    return any(map(bool, moved))
+    pairs = [(value.cpu().double(), after[name].cpu().double()) for name, value in before.items()]
+    return any(bool((new - old).norm() > 0.01 * old.norm()) for old, new in pairs)

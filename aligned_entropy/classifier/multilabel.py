@@ -15,6 +15,7 @@ from ..entities import Wholes
 from ..errors import NotApplicableError
 from ..evaluation import HEAD, Values, compare, values_of
 from ..features import Features
+from ..head import in_float32
 from ..maps import Maps
 from ..multilabel import MultiLabelConfig, MultiLabelResult, fit_multilabel, pairs
 from ..multilabel_head import MultiLabelHead
@@ -128,7 +129,7 @@ class UncertainMultiLabelClassifier(UncertainClassifier):
         head = self._head_in_use()
         assert isinstance(head, MultiLabelHead)
         answers, texts = [torch.zeros(0, head.classes)], [torch.zeros(0)]
-        with torch.inference_mode():
+        with torch.inference_mode(), in_float32(head.device):
             for start in range(0, len(features), 4096):
                 part = features[slice(start, start + 4096)]
                 hidden, logits = (torch.tensor(rows, device=head.device) for rows in (part.hidden, part.logits))

@@ -53,7 +53,7 @@ def train(
 
     if lora and freeze:
         raise typer.BadParameter("--lora and --freeze exclude each other.")
-    check_folder(output)
+    check_folder(output, replaced=True)
     quiet_libraries()
     dataset = load_data(data)
     tagged = is_tagged(dataset, text_column, label_column)

@@ -146,8 +146,12 @@ def _no_name_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
-def check_folder(path: Path) -> None:
-    """Raise where a folder could not be made."""
+def check_folder(path: Path, replaced: bool = False) -> None:
+    """Raise where a folder could not be made, or a model lies that is not to be replaced."""
+    from ..saved import check_place
+
+    if not replaced:
+        check_place(path)
     if path.exists() and not path.is_dir():
         raise DataError(f"output {path}: it is a file, name a folder.")
 

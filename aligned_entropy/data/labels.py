@@ -140,8 +140,13 @@ def multilabel_texts(
     flat = [label for own in raw for label in own]
     own_names = list(getattr(getattr(dataset.features[label_column], "feature", None), "names", None) or [])
     for row, own in enumerate(raw):
-        if any(label is None or isinstance(label, (list, dict)) for label in own):
+        if any(label is None or isinstance(label, (list, dict)) or label == "" for label in own):
             raise DataError(f"row {row} of column {label_column!r} holds something that is no label: {own!r:.80}")
+        if len(set(own)) < len(own) and all(isinstance(label, int) for label in own):
+            raise DataError(
+                f"row {row} of column {label_column!r} names a label twice: {own!r:.80}. A row holds the numbers of "
+                "the labels that the text has, not a yes (1) or no (0) for each: turn it into these."
+            )
     _check_labels(flat, own_names, label_column)
     labels, own_names = _mapped(flat, own_names, label_map)
     names = list(label_names or own_names or _sorted(labels))
@@ -197,7 +202,7 @@ def _check_texts(texts: Sequence[str], column: str) -> None:
 
 def _check_labels(labels: Sequence[Any], own_names: list[str], column: str) -> None:
     for row, label in enumerate(labels):
-        if label is None or label != label:  # NaN is not itself
+        if label is None or label != label or (isinstance(label, str) and not label.strip()):  # NaN is not itself
             raise DataError(f"row {row} of column {column!r} has no label.")
         if isinstance(label, (list, dict)):
             raise DataError(f"row {row} of column {column!r} is a {type(label).__name__}, not one label: {label!r:.80}")

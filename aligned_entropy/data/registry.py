@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,7 +95,8 @@ def _read_file(path: Path) -> Dataset:
     options: dict[str, Any] = {}
     if reader == "csv":
         # pandas takes the texts "null" and "NA" for missing values unless told not to
-        options = {"sep": "\t" if path.suffix.lower() == ".tsv" else ",", "keep_default_na": False}
+        options = {"sep": "\t" if path.suffix.lower() == ".tsv" else ",", "keep_default_na": False, "index_col": False}
+        _check_records(path, options["sep"])
     try:
         if reader == "conll":
             return Dataset.from_dict(read_conll(path))
@@ -103,6 +106,23 @@ def _read_file(path: Path) -> Dataset:
     except Exception as error:  # datasets wraps whatever its readers raise
         cause = error.__cause__ or error
         raise DataError(f"{path} could not be read as {reader}: {cause}") from error
+
+
+def _check_records(path: Path, delimiter: str) -> None:
+    """Raise where a CSV has another number of fields in a row than in its header: pandas would shift or fill them."""
+    csv.field_size_limit(sys.maxsize)
+    with open(path, encoding="utf-8-sig", errors="replace", newline="") as stream:
+        records = csv.reader(stream, delimiter=delimiter, strict=True)
+        try:
+            header = next(records, [])
+            for values in records:
+                if values and len(values) != len(header):
+                    raise DataError(
+                        f"{path}, line {records.line_num}: {len(values)} fields, but the header has {len(header)}; put "
+                        f"quotes around what holds a {delimiter!r}, and doubled ones for quotes in it."
+                    )
+        except csv.Error as error:
+            raise DataError(f"{path}, line {records.line_num}: no valid CSV ({error}).") from error
 
 
 def _read_folder(folder: Path, split: str | None) -> Dataset:
