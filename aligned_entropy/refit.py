@@ -100,8 +100,8 @@ def refit(
     if classifier.head.error_model is None:
         raise NotFittedError("there is no fitted head to compare with: fit one first.")
     texts = np.arange(len(feedback)) if feedback.groups is None else feedback.groups
-    seen = np.isin(texts, texts[np.isin(feedback.fingerprints, classifier.saved.seen.numpy())])
-    names = np.random.default_rng(seed).permutation(np.unique(texts[~seen]))
+    new_to_it = ~np.isin(feedback.fingerprints, classifier.saved.seen.numpy())  # of every text, in their order
+    names = np.random.default_rng(seed).permutation(texts[np.flatnonzero(np.diff(texts, prepend=-1))][new_to_it])
     compared = np.isin(texts, names[round(share * len(names)) :])
     known, test = feedback[np.flatnonzero(~compared)], feedback[np.flatnonzero(compared)]
     if calibration is not None:

@@ -31,13 +31,20 @@ def classifier(folder):
     return own
 
 
+def compared(classifier, feedback):
+    """Half of the texts that the head was not fitted on."""
+    new = int((~np.isin(feedback.fingerprints, classifier.saved.seen.numpy())).sum())
+    return new - round(new / 2)
+
+
 def test_a_head_for_a_world_that_has_changed_is_better_than_the_old_one(classifier):
     before = classifier.saved
-    found = refit(classifier, classifier.features(named(1200, 5, flipped=0.3)))
+    feedback = classifier.features(named(1200, 5, flipped=0.3))
+    found = refit(classifier, feedback)
     assert found.comparison.better
     assert found.comparison.brier[1] < found.comparison.brier[0]
     assert found.comparison.brier_p < 0.01
-    assert found.comparison.answers == 600
+    assert found.comparison.answers == compared(classifier, feedback) > 580
     assert classifier.saved is before, "the current head stays as it is"
     assert found.rule == found.classifier.saved.rule
     assert found.rule.goal == Goal(coverage=0.6)
@@ -53,17 +60,17 @@ def test_in_the_same_world_there_is_no_better_head(classifier):
 def test_more_labelled_texts_may_be_fitted_on(classifier):
     feedback, more = classifier.features(named(400, 5)), classifier.features(named(300, 6))
     alone, together = (refit(classifier, feedback, calibration=known).classifier for known in (None, more))
-    assert (alone.saved.fit["examples"], together.saved.fit["examples"]) == (200, 500)
+    fitted = 400 - compared(classifier, feedback)
+    assert 200 <= fitted < 210
+    assert (alone.saved.fit["examples"], together.saved.fit["examples"]) == (fitted, fitted + 300)
 
 
 def test_what_the_current_head_was_fitted_on_is_not_compared_again(classifier):
     old, new = named(300, 5), named(300, 6)
     feedback = classifier.features({name: old[name] + new[name] for name in old})
     current = refit(classifier, classifier.features(old)).classifier  # fitted on half of the old
-    seen = int(np.isin(feedback.fingerprints, current.saved.seen.numpy()).sum())
-    assert seen >= 150
     found = refit(current, feedback)
-    assert found.comparison.answers == (600 - seen) - round((600 - seen) / 2), "half of what it has not seen"
+    assert found.comparison.answers == compared(current, feedback) <= 225
     assert found.classifier.saved.fit["examples"] == 600 - found.comparison.answers
     assert found.rule.fresh, "the threshold is chosen on texts that neither head has seen"
 
