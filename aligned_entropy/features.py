@@ -168,10 +168,7 @@ class FeatureStore:
             return {}
 
     def _write_checksums(self) -> None:
-        path = self.folder / "chunks.json"
-        temporary = _own_name(path)
-        temporary.write_text(json.dumps(self._checksums))
-        temporary.replace(path)
+        write_whole(self.folder / "chunks.json", json.dumps(self._checksums).encode())
 
     def _create(self) -> None:
         needed = sum(self.dtype.itemsize * rows * width for rows, width in self._shapes.values())
@@ -184,6 +181,13 @@ class FeatureStore:
             temporary = _own_name(path)  # another process may have the old file open: replace it, never cut it short
             np.lib.format.open_memmap(temporary, mode="w+", dtype=self.dtype, shape=shape)
             temporary.replace(path)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file that is there as a whole or not at all; who has the one before open keeps it."""
+    temporary = _own_name(path)
+    temporary.write_bytes(content)
+    temporary.replace(path)
 
 
 def _own_name(path: Path) -> Path:

@@ -174,7 +174,7 @@ def plain_copy(classifier: nn.Module) -> nn.Module:
     module.eval()  # a spectral norm in training goes on with its iteration when it is read
     for part in list(module.modules()):
         _make_plain(part)
-    return module.eval().requires_grad_(False)
+    return module.requires_grad_(False)
 
 
 def _make_plain(part: nn.Module) -> None:

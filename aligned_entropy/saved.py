@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from .error_model import ErrorModel
 from .errors import DataError, HeadMismatchError
 from .evaluation import Contender
+from .features import write_whole
 from .head import AlignedEntropyHead
 from .maps import Maps
 from .multilabel_head import MultiLabelHead
@@ -74,11 +74,9 @@ def save_head(saved: SavedHead, folder: str | Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     config, content = _config(saved), save(_tensors(saved))
     config["sha256"] = hashlib.sha256(content).hexdigest()
-    texts = {"config.json": json.dumps(config, indent=2) + "\n", "README.md": _model_card(config)}
-    for name, own in {"head.safetensors": content, **{name: text.encode() for name, text in texts.items()}}.items():
-        scratch = folder / f"{name}.{os.getpid()}"
-        scratch.write_bytes(own)
-        scratch.replace(folder / name)
+    write_whole(folder / "head.safetensors", content)
+    write_whole(folder / "config.json", (json.dumps(config, indent=2) + "\n").encode())
+    write_whole(folder / "README.md", _model_card(config).encode())
 
 
 def check_place(folder: str | Path) -> None:

@@ -292,8 +292,8 @@ class Backbone(Extras):
     def batched(self, encoded: dict[str, list[list[int]]]) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
         """The same of tokenized texts."""
         lengths = [len(ids) for ids in encoded["input_ids"]]
-        worth = PADDING_TOKENS[self.device.type == "cpu"]
-        if self.reads_last_token and self.learned_prompt is not None and self.learned_prompt[1] != "PREFIX_TUNING":
+        worth, prompt = PADDING_TOKENS[self.device.type == "cpu"], self.learned_prompt
+        if self.reads_last_token and prompt is not None and prompt[1] != "PREFIX_TUNING":
             worth = 0  # transformers sees embeddings, not where a text ends: none may be padded
         rows: list[int] = []
         tokens = 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass, fields, replace
@@ -12,6 +11,7 @@ from typing import Any, TypeVar, get_args
 
 from ..engines import Engine, tasks
 from ..errors import DataError
+from ..features import write_whole
 from ..finetune import Mode
 from .cells import Cell, run_cell
 from .runs import DataSpec, ModelSpec, folder_name, train_run
@@ -116,9 +116,7 @@ def compute(cell: Cell, results: Path, runs: Path) -> dict[str, Any]:
     result = run_cell(cell, runs)
     path = results / cell.path
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}")
-    temporary.write_text(json.dumps(result, allow_nan=False) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    write_whole(path, (json.dumps(result, allow_nan=False) + "\n").encode())
     for old in path.parent.glob(f"{path.stem[:-8]}{'?' * 8}.json"):
         if old != path:
             old.unlink()

@@ -148,9 +148,9 @@ def _no_name_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def check_folder(path: Path, replaced: bool = False) -> None:
     """Raise where a folder could not be made, or a model lies that is not to be replaced."""
-    from ..saved import check_place
-
     if not replaced:
+        from ..saved import check_place
+
         check_place(path)
     if path.exists() and not path.is_dir():
         raise DataError(f"output {path}: it is a file, name a folder.")

@@ -70,8 +70,9 @@ class Job:
     def check_task(self, classifier: UncertainClassifier) -> None:
         """Raise what is asked for and the task does not have."""
         if self.probabilities and classifier.task == WORDS:
-            what = "adds a column for every class of a text; words have a tag each: leave it out."
-            raise DataError(f"--probabilities {what}")
+            raise DataError(
+                "--probabilities adds a column for every class of a text; words have a tag each: leave it out."
+            )
 
     def added(self, classifier: UncertainClassifier) -> list[str]:
         """Names of the added columns, in order."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..engines import Engine, mapped
 from ..errors import DataError
+from ..features import write_whole
 from .answers import Job, answer_rows, settled
 from .rows import Row, Table, write_rows
 
@@ -153,9 +154,7 @@ def _claim(folder: Path, job: Job, made_of: Mapping[str, Any], blocks: list[Bloc
     key = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
     path = folder / JOB
     if not path.exists():
-        scratch = folder / f"{JOB}.{os.getpid()}"
-        scratch.write_text(json.dumps({"key": key} | facts, indent=2, default=str) + "\n")
-        scratch.replace(path)
+        write_whole(path, (json.dumps({"key": key} | facts, indent=2, default=str) + "\n").encode())
     elif json.loads(path.read_text())["key"] != key:
         raise DataError(f"output {folder} holds answers of another job, see {path}: take another folder, or remove it.")
 
