@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from .classifier import UncertainClassifier
     from .errors import (
         AlignedEntropyError,
+        ArgumentError,
+        ArgumentTypeError,
         CalibrationError,
         DataError,
         HeadMismatchError,
@@ -18,19 +20,21 @@ if TYPE_CHECKING:
         NotFittedError,
         UnsupportedModelError,
     )
-    from .fit import FitConfig, FitResult, fit_head
-    from .head import AlignedEntropyHead
-    from .predictions import Predictions
+    from .head.fit import FitConfig, FitResult, fit_head
+    from .head.head import AlignedEntropyHead
+    from .predictions.texts import Predictions
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "AlignedEntropyError": "errors",
-    "AlignedEntropyHead": "head",
+    "AlignedEntropyHead": "head.head",
+    "ArgumentError": "errors",
+    "ArgumentTypeError": "errors",
     "CalibrationError": "errors",
     "DataError": "errors",
-    "FitConfig": "fit",
-    "FitResult": "fit",
+    "FitConfig": "head.fit",
+    "FitResult": "head.fit",
     "HeadMismatchError": "errors",
     "MissingExtraError": "errors",
     "NotApplicableError": "errors",
@@ -38,7 +42,7 @@ _HOMES = {
     "Predictions": "predictions",
     "UncertainClassifier": "classifier",
     "UnsupportedModelError": "errors",
-    "fit_head": "fit",
+    "fit_head": "head.fit",
 }
 
 __all__ = [*_HOMES, "__version__", "register_pipeline"]

@@ -14,8 +14,8 @@ import numpy as np
 from .classifier import UncertainClassifier
 from .data import LabeledTexts, labeled_texts, load_data
 from .finetune import TrainConfig, train_classifier
-from .fit import FitConfig
-from .predictions import Predictions
+from .head.fit import FitConfig
+from .predictions.texts import Predictions
 from .report import write_report
 from .selective import Goal
 

@@ -1,43 +1,53 @@
-"""What can go wrong, as a tree; every message says what was wrong, with the value, and what to do.
+"""Exceptions that the package raises on purpose; every message names the wrong value and says what to do.
 
 AlignedEntropyError
-├── CalibrationError       labelled texts that no head can be fitted on
-├── UnsupportedModelError  no classification module found, or not a classifier
-├── HeadMismatchError      a saved head that does not belong to this model
-├── NotFittedError         an error probability asked for before a fit
-├── NotApplicableError     a score that these features, or this model, do not have
+├── ArgumentError          an argument with a value that cannot be used
+├── ArgumentTypeError      an argument of a type that cannot be used
+├── CalibrationError       a calibration set on which no head can be fitted
+├── UnsupportedModelError  a model without a usable classification module
+├── HeadMismatchError      a saved head that does not belong to the model
+├── NotFittedError         a value that only a fitted head has
+├── NotApplicableError     a score or option that the model, task or features do not support
 ├── DataError              a file, column or label that cannot be read
 └── MissingExtraError      an optional dependency that is not installed
 """
 
 
 class AlignedEntropyError(Exception):
-    """Base of every error that this package raises on purpose."""
+    """Base class of all exceptions that this package raises on purpose."""
+
+
+class ArgumentError(AlignedEntropyError, ValueError):
+    """An argument has a value that cannot be used."""
+
+
+class ArgumentTypeError(AlignedEntropyError, TypeError):
+    """An argument has a type that cannot be used."""
 
 
 class CalibrationError(AlignedEntropyError, ValueError):
-    """The calibration set cannot work: no errors, one class, NaN, labels out of range."""
+    """A head cannot be fitted on the calibration set: no errors, one class, NaN, or labels out of range."""
 
 
 class UnsupportedModelError(AlignedEntropyError, ValueError):
-    """The model has no classification module that could be found or copied."""
+    """The classification module of a model cannot be found or copied."""
 
 
 class HeadMismatchError(AlignedEntropyError, ValueError):
-    """A saved head was made for another model, or the model has changed since."""
+    """A saved head was fitted for another model, or the model has changed since."""
 
 
 class NotFittedError(AlignedEntropyError, RuntimeError):
-    """Something that only a fitted head can tell was asked of an untrained one."""
+    """A value was requested that only a fitted head has."""
 
 
 class NotApplicableError(AlignedEntropyError, ValueError):
-    """A score needs something that is not there: training features, dropout, a second model."""
+    """A score or option needs something that is missing, such as training features, dropout or a second model."""
 
 
 class DataError(AlignedEntropyError, ValueError):
-    """A data set, file, column or label could not be understood."""
+    """A data set, file, column or label cannot be read."""
 
 
 class MissingExtraError(AlignedEntropyError, ImportError):
-    """An optional dependency is missing; the message holds the exact ``pip install``."""
+    """An optional dependency is missing; the message holds the exact ``pip install`` command."""

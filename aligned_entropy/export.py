@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from .backbones.extras import some_texts
 from .classifier import UncertainClassifier
 from .errors import MissingExtraError, UnsupportedModelError
-from .multilabel_head import MultiLabelHead
-from .saved import check_place
+from .head.multilabel_head import MultiLabelHead
+from .saved.format import check_output_folder
 
 # Short and long, alone and together: a graph that has taken a size for granted gives itself away.
 TRIALS = (
@@ -74,7 +74,7 @@ def export_onnx(classifier: UncertainClassifier, folder: str | Path, int8: Seque
     Args:
         classifier: with its head, in float32 on the CPU.
         folder: to write to; made if need be.
-        int8: texts. The model's matrices are then stored in 8 bits and multiplied so (dynamic quantisation; the head
+        int8: texts. The model's matrices are then stored in 8 bits and multiplied so (dynamic quantization; the head
             stays in float32), and both graphs answer the texts. An answer then depends a little on its batch, of which
             all activations have one scale. A threshold is left out: it was shown for float32.
 
@@ -98,7 +98,7 @@ def export_onnx(classifier: UncertainClassifier, folder: str | Path, int8: Seque
         raise UnsupportedModelError(f"the model is on {backbone.device}: load it with device='cpu' to export it.")
     classifier.predict(TRIALS[0])  # raises where the head does not belong to what is in use
     folder = Path(folder)
-    check_place(folder)
+    check_output_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
     inputs, size = _batch(classifier, TRIALS[1]), torch.export.Dim.DYNAMIC
     graph = _Graph(classifier, list(inputs)).eval()
@@ -129,7 +129,7 @@ def export_onnx(classifier: UncertainClassifier, folder: str | Path, int8: Seque
         raise UnsupportedModelError(
             f"the graph of {type(backbone.inner).__name__} does not answer as the model does: {difference:.2g} apart."
         )
-    change = None if int8 is None else _quantise(classifier, graph, session, path, int8, large)
+    change = None if int8 is None else _quantize(classifier, graph, session, path, int8, large)
     rule = classifier.saved.rule if int8 is None else None
     config = {
         "task": classifier.task,
@@ -193,7 +193,7 @@ def _run(session: Any, outputs: list[str], inputs: dict[str, Tensor]) -> list[An
     return session.run(outputs, {name: value.numpy() for name, value in inputs.items() if name in given})
 
 
-def _quantise(
+def _quantize(
     classifier: UncertainClassifier, graph: _Graph, session: Any, path: Path, texts: Sequence[str], large: bool
 ) -> Change:
     """Put a graph in 8 bits in the place of one in float32, which is open; what that changes on texts."""

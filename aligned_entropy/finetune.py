@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from .backbones import MULTI_LABEL, Backbone, MultiLabelBackbone, TokenBackbone
 from .backbones.loading import load_for_training, load_tokenizer, resolve
-from .data import LabeledTexts, TaggedTexts
+from .data import LabeledTexts, LabeledTokens
 from .errors import MissingExtraError, UnsupportedModelError
-from .features import Array
+from .features.arrays import Array
 
 Mode = Literal["full", "lora", "freeze"]
 IGNORED = -100  # torch's label of what no loss is taken on
@@ -71,7 +71,7 @@ class TrainConfig:
 
 def train_classifier(
     name: str | Path,
-    data: LabeledTexts | TaggedTexts,
+    data: LabeledTexts | LabeledTokens,
     folder: str | Path,
     config: TrainConfig | None = None,
     progress: Callable[[int], object] = lambda done: None,
@@ -89,9 +89,11 @@ def train_classifier(
         UnsupportedModelError: the model cannot be trained in this mode.
     """
     config = config or TrainConfig()
-    if isinstance(data, TaggedTexts) and config.mode == "freeze":
+    if isinstance(data, LabeledTokens) and config.mode == "freeze":
         raise UnsupportedModelError("a token classifier is trained in mode 'full' or 'lora', not 'freeze'.")
-    kind = TokenBackbone if isinstance(data, TaggedTexts) else MultiLabelBackbone if data.labels.ndim == 2 else Backbone
+    kind = (
+        TokenBackbone if isinstance(data, LabeledTokens) else MultiLabelBackbone if data.labels.ndim == 2 else Backbone
+    )
     problem = MULTI_LABEL if kind.multi_label else None
     model = load_for_training(name, kind.auto_class, data.label_names, config.seed, problem)
     tokenizer = load_tokenizer(name)
@@ -107,7 +109,7 @@ def train_classifier(
     backbone.tokenizer.save_pretrained(folder)
 
 
-def _train_through(backbone: Backbone, data: LabeledTexts | TaggedTexts, config: TrainConfig) -> nn.Module:
+def _train_through(backbone: Backbone, data: LabeledTexts | LabeledTokens, config: TrainConfig) -> nn.Module:
     from transformers import (
         DataCollatorForTokenClassification,
         DataCollatorWithPadding,
@@ -118,7 +120,7 @@ def _train_through(backbone: Backbone, data: LabeledTexts | TaggedTexts, config:
 
     model = _with_lora(backbone) if config.mode == "lora" else backbone.model
     rows = _examples(backbone, data)
-    collate = DataCollatorForTokenClassification if isinstance(data, TaggedTexts) else DataCollatorWithPadding
+    collate = DataCollatorForTokenClassification if isinstance(data, LabeledTokens) else DataCollatorWithPadding
     with tempfile.TemporaryDirectory() as scratch:
         arguments = TrainingArguments(
             output_dir=scratch,
@@ -140,9 +142,9 @@ def _train_through(backbone: Backbone, data: LabeledTexts | TaggedTexts, config:
     return model.cpu().eval()
 
 
-def _examples(backbone: Backbone, data: LabeledTexts | TaggedTexts) -> list[dict[str, Any]]:
+def _examples(backbone: Backbone, data: LabeledTexts | LabeledTokens) -> list[dict[str, Any]]:
     """Tokenized texts with their labels; of words the first sub-word has one, in one window."""
-    if isinstance(data, TaggedTexts) and isinstance(backbone, TokenBackbone):
+    if isinstance(data, LabeledTokens) and isinstance(backbone, TokenBackbone):
         encoded, found = backbone.windows(data.texts)
         labels: list[Any] = [[IGNORED] * len(ids) for ids in encoded["input_ids"]]
         for own, places in zip(labels, found, strict=True):
@@ -271,7 +273,7 @@ def _encoder_vectors(backbone: Backbone, texts: Sequence[str], progress: Callabl
         return (vectors,)
 
     try:
-        fingerprint = backbone.fingerprint_of(encoder, "encoder")
+        fingerprint = backbone.part_fingerprint(encoder, "encoder")
         (vectors,) = backbone.store(texts, {"encoder": width}, fingerprint).fill(extract, progress)
     finally:
         handle.remove()

@@ -24,7 +24,7 @@ Float = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Sample:
-    """Answers in rising order of their uncertainty, and how often each of them counts.
+    """Predictions in rising order of their uncertainty, and how often each of them counts.
 
     Attributes:
         errors: ``[N]``, 1 where the model is wrong.
@@ -86,7 +86,7 @@ class Sample:
         return round(self.taken[-1])
 
     @property
-    def one_kind(self) -> bool:
+    def single_class(self) -> bool:
         """Whether there is no error, or nothing but errors."""
         return not 0 < self.wrong[-1] < self.taken[-1]
 
@@ -134,7 +134,7 @@ class Measure:
 @Measure
 def roc_auc(sample: Sample) -> float:
     """Probability that a wrong answer scores higher than a right one, ties counting half."""
-    if sample.one_kind:
+    if sample.single_class:
         return float("nan")
     wrong, right = sample.wrong, sample.taken - sample.wrong
     return float((np.diff(wrong) * (right[1:] + right[:-1])).sum() / (2 * wrong[-1] * right[-1]))
@@ -154,7 +154,7 @@ def pr_auc(sample: Sample) -> float:
 @Measure
 def fpr_at_95_tpr(sample: Sample) -> float:
     """Share of the right answers at or above the highest threshold that finds 95 % of the errors (lower is better)."""
-    if sample.one_kind:
+    if sample.single_class:
         return float("nan")
     wrong, right = sample.wrong, sample.taken - sample.wrong
     lowest = np.flatnonzero(wrong[-1] - wrong >= 0.95 * wrong[-1] - 1e-9)[-1]
@@ -184,7 +184,7 @@ def e_aurc(sample: Sample) -> float:
 
 @Measure
 def augrc(sample: Sample) -> float:
-    """Area under the generalised risk–coverage curve: wrong and accepted, as a share of all (lower is better).
+    """Area under the generalized risk–coverage curve: wrong and accepted, as a share of all (lower is better).
 
     Source: Traub et al., NeurIPS 2024. Equals ``(1 - ROC-AUC) acc (1 - acc) + (1 - acc)² / 2``.
     """
@@ -199,7 +199,7 @@ def prr(sample: Sample, max_rejection: float = 1.0) -> float:
     falls. 0 is random, 1 perfect. Source: Malinin et al., 2017, in the form of LM-Polygraph (Fadeeva et al., 2023).
     """
     rejected = int(max_rejection * sample.size)
-    if sample.one_kind or not rejected:
+    if sample.single_class or not rejected:
         return float("nan")
     error_rate = sample.wrong[-1] / sample.size
     best = float((error_rate - sample.oracle_risks[-rejected:]).mean())

@@ -11,8 +11,8 @@ from transformers.pipelines import PIPELINE_REGISTRY
 from .backbones import Backbone
 from .classifier import UncertainClassifier
 from .errors import HeadMismatchError, UnsupportedModelError
-from .hub import resolve_head
-from .saved import read_config
+from .saved.format import read_config
+from .saved.hub import resolve_head
 
 TASK = "uncertain-text-classification"
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from .classifier import UncertainClassifier
 from .errors import CalibrationError, NotFittedError
-from .features import Features
+from .features.arrays import Features
 from .metrics import brier, roc_auc
 from .selective import Rule
 from .stats import paired_auc, two_sided_p
@@ -20,7 +20,7 @@ SIGNIFICANT = 0.05
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two heads on the same labelled answers, which neither was fitted on.
+    """Two heads on the same labeled answers, which neither was fitted on.
 
     Attributes:
         answers: how many.
@@ -88,7 +88,7 @@ def refit(
     Args:
         classifier: with its current head, which stays as it is.
         feedback: features of texts with their true labels, see :func:`aligned_entropy.serve.feedback.read_feedback`.
-        calibration: of more labelled texts to fit on, such as the current head's own.
+        calibration: of more labeled texts to fit on, such as the current head's own.
         reference: of the classifier's training texts, as for :meth:`UncertainClassifier.fit`.
         share: of the feedback that is fitted on; what the current head was fitted on comes on top, and is not compared.
         seed: of the division and the fit.
@@ -99,8 +99,8 @@ def refit(
     """
     if classifier.head.error_model is None:
         raise NotFittedError("there is no fitted head to compare with: fit one first.")
-    texts = np.arange(len(feedback)) if feedback.groups is None else feedback.groups
-    new_to_it = ~np.isin(feedback.fingerprints, classifier.saved.seen.numpy())  # of every text, in their order
+    texts = np.arange(len(feedback)) if feedback.clusters is None else feedback.clusters
+    new_to_it = ~np.isin(feedback.text_hashes, classifier.saved.text_hashes.numpy())  # of every text, in their order
     names = np.random.default_rng(seed).permutation(texts[np.flatnonzero(np.diff(texts, prepend=-1))][new_to_it])
     compared = np.isin(texts, names[round(share * len(names)) :])
     known, test = feedback[np.flatnonzero(~compared)], feedback[np.flatnonzero(compared)]
@@ -115,7 +115,7 @@ def refit(
 
 
 def _compare(current: UncertainClassifier, new: UncertainClassifier, test: Features) -> Comparison:
-    rows = current.answers(test)
+    rows = current.single_predictions(test)
     errors, (first, second) = rows.errors, (_probabilities(own, test) for own in (current, new))
     if not 1 < errors.sum() < len(errors) - 1:
         raise CalibrationError(
@@ -123,12 +123,12 @@ def _compare(current: UncertainClassifier, new: UncertainClassifier, test: Featu
             "kind are needed, and hundreds to tell heads apart. Collect more feedback."
         )
     gained = (first - errors) ** 2 - (second - errors) ** 2
-    if rows.groups is not None:  # answers of a text belong together
-        _, place = np.unique(rows.groups, return_inverse=True)
+    if rows.clusters is not None:  # answers of a text belong together
+        _, place = np.unique(rows.clusters, return_inverse=True)
         gained = np.bincount(place, gained).astype(np.float64)
     deviation = float(gained.std(ddof=1) * np.sqrt(len(gained)))
     two_sided = two_sided_p(float(gained.sum()), deviation)
-    difference, spread = paired_auc(errors, second, first, rows.groups)
+    difference, spread = paired_auc(errors, second, first, rows.clusters)
     return Comparison(
         len(errors),
         int(errors.sum()),
@@ -147,10 +147,10 @@ def _probabilities(classifier: UncertainClassifier, features: Features) -> NDArr
 
 def _joined(first: Features, second: Features) -> Features:
     """Rows of both; of what only one has nothing."""
-    groups = None
-    if first.groups is not None and second.groups is not None:
-        groups = np.concatenate([first.groups, second.groups + first.groups.max(initial=-1) + 1])
+    clusters = None
+    if first.clusters is not None and second.clusters is not None:
+        clusters = np.concatenate([first.clusters, second.clusters + first.clusters.max(initial=-1) + 1])
     hidden, logits, labels = (
         np.concatenate([first.require(name), second.require(name)]) for name in ("hidden", "logits", "labels")
     )
-    return Features(hidden, logits, labels, groups=groups)
+    return Features(hidden, logits, labels, clusters=clusters)

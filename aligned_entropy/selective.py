@@ -1,6 +1,6 @@
 """Thresholds for letting answers through: a bounded share of errors, a coverage, or the lowest cost.
 
-An answer is accepted where its uncertainty is at most a threshold, which is chosen on labelled answers. The bounds hold
+An answer is accepted where its uncertainty is at most a threshold, which is chosen on labeled answers. The bounds hold
 for answers drawn like these and independently of each other, if the score was not fitted on them.
 """
 
@@ -29,7 +29,7 @@ class Goal:
         coverage: share of answers to accept.
         error_cost: of a wrong answer that was accepted, in any unit.
         deferral_cost: of an answer that was not accepted, in the same unit.
-        delta: probability, over the labelled answers, that a bound does not hold.
+        delta: probability, over the labeled answers, that a bound does not hold.
         method: how a risk is certified, see :func:`choose_threshold`.
         per_class: a threshold for every predicted class; the bounds then hold for all classes at once.
 
@@ -71,25 +71,25 @@ class Goal:
 
 
 @dataclass(frozen=True)
-class Answers:
-    """Labelled answers to choose a threshold on.
+class SelectionUnits:
+    """Labeled answers to choose a threshold on.
 
     Attributes:
         uncertainty: ``[N]``; where it is NaN nothing is known, and the answer is never accepted.
         errors: ``[N]``, 1 where the answer is wrong.
         labels: names of the predicted classes, ``[N]``.
-        fresh: the score was not fitted on them. Where it was, by cross-validation, bounds are estimates.
+        held_out: the score was not fitted on them. Where it was, by cross-validation, bounds are estimates.
     """
 
     uncertainty: NDArray[np.float32]
     errors: NDArray[np.float64]
     labels: NDArray[np.str_]
-    fresh: bool = True
+    held_out: bool = True
 
     def __len__(self) -> int:
         return len(self.errors)
 
-    def __getitem__(self, rows: NDArray[Any]) -> Answers:
+    def __getitem__(self, rows: NDArray[Any]) -> SelectionUnits:
         return replace(self, **{name: getattr(self, name)[rows] for name in ("uncertainty", "errors", "labels")})
 
 
@@ -99,7 +99,7 @@ class Threshold:
 
     Attributes:
         value: answers of at most this uncertainty are accepted; ``-inf`` accepts none.
-        answers: labelled answers that it was chosen on.
+        answers: labeled answers that it was chosen on.
         accepted: of these.
         errors: of the accepted.
         risk_bound: upper bound of the risk among accepted answers; 1 where nothing is known.
@@ -133,12 +133,12 @@ class Rule:
     Attributes:
         goal: what it is for.
         thresholds: by predicted class; one named ``""`` for every class.
-        fresh: whether the score was fitted without the answers that it was chosen on: else no bound is guaranteed.
+        held_out: whether the score was fitted without the answers that it was chosen on: else no bound is guaranteed.
     """
 
     goal: Goal
     thresholds: Mapping[str, Threshold]
-    fresh: bool = True
+    held_out: bool = True
 
     def accepts(self, uncertainty: ArrayLike, labels: Sequence[str] | NDArray[np.str_]) -> NDArray[np.bool_]:
         """Whether answers ``[N]`` with these predicted classes are accepted; NaN never, nor a class that is unknown."""
@@ -150,7 +150,7 @@ class Rule:
     def to_dict(self) -> dict[str, Any]:
         """For JSON: infinite thresholds are null, and ``accepts`` says which."""
         rows = {name: asdict(own) | _json_value(own.value) for name, own in self.thresholds.items()}
-        return {"goal": asdict(self.goal), "thresholds": rows, "fresh": self.fresh}
+        return {"goal": asdict(self.goal), "thresholds": rows, "fresh": self.held_out}
 
     @classmethod
     def from_dict(cls, facts: Mapping[str, Any]) -> Rule:
@@ -178,7 +178,7 @@ class Rule:
             shares = f"{accepted / answers:8.4f}  {errors / accepted if accepted else math.nan:6.4f}  {'':6}"
             lines.append(f"{'together':{width}}  {'':9}  {shares}  {accepted:8}  {answers:7}")
         reasons = {own.reason: None for own in self.thresholds.values()}
-        notes = [] if self.fresh else ["The score was fitted on these answers: no bound is guaranteed."]
+        notes = [] if self.held_out else ["The score was fitted on these answers: no bound is guaranteed."]
         return "\n".join([*lines, "", *reasons, *notes])
 
 
@@ -187,7 +187,7 @@ def _json_value(value: float) -> dict[str, Any]:
     return {"value": value if kind == "some" else None, "accepts": kind}
 
 
-def choose_threshold(answers: Answers, goal: Goal) -> Rule:
+def choose_threshold(answers: SelectionUnits, goal: Goal) -> Rule:
     """The threshold that accepts most, of those that reach a goal.
 
     A *risk* is certified by exact binomial tests. ``fixed-sequence`` is Learn then Test with fixed-sequence testing:
@@ -211,7 +211,7 @@ def choose_threshold(answers: Answers, goal: Goal) -> Rule:
     names = sorted(set(answers.labels.tolist())) if goal.per_class else [EVERY]
     delta = goal.delta / len(names)
     rows = {name: answers if name == EVERY else answers[answers.labels == name] for name in names}
-    return Rule(goal, {name: _choose(own, goal, delta) for name, own in rows.items()}, answers.fresh)
+    return Rule(goal, {name: _choose(own, goal, delta) for name, own in rows.items()}, answers.held_out)
 
 
 def risk_bound(errors: ArrayLike, accepted: ArrayLike, delta: float) -> NDArray[np.float64]:
@@ -242,7 +242,7 @@ class _Curve:
     total: int
 
     @classmethod
-    def of(cls, answers: Answers) -> _Curve:
+    def of(cls, answers: SelectionUnits) -> _Curve:
         u = np.asarray(answers.uncertainty, dtype=np.float32)
         known = np.flatnonzero(~np.isnan(u))
         order = known[np.argsort(u[known], kind="stable")]
@@ -262,7 +262,7 @@ class _Curve:
         return Threshold(float(self.values[place]), self.total, accepted, errors, float(bound), low, reason)
 
 
-def _choose(answers: Answers, goal: Goal, delta: float) -> Threshold:
+def _choose(answers: SelectionUnits, goal: Goal, delta: float) -> Threshold:
     curve = _Curve.of(answers)
     if not len(curve.values):
         return curve.threshold(None, 1.0, delta, "No answer has a finite uncertainty.")
@@ -320,12 +320,12 @@ def _sgr(curve: _Curve, risk: float, delta: float) -> int | None:
 
 
 def _what_would_help(curve: _Curve, risk: float, delta: float) -> str:
-    """Why no threshold could be certified, with the number of labelled answers that would do if risks stay as seen."""
+    """Why no threshold could be certified, with the number of labeled answers that would do if risks stay as seen."""
     smoothed = (curve.errors + 0.5) / (curve.accepted + 1)
     places = np.flatnonzero(smoothed < risk)
     if not len(places):
         return (
-            f"No threshold could be certified: the lowest risk seen is {smoothed.min():.3g}, more labelled answers "
+            f"No threshold could be certified: the lowest risk seen is {smoothed.min():.3g}, more labeled answers "
             "would not help. Take a higher risk, or a better score."
         )
     share, expected = curve.accepted[places] / curve.total, smoothed[places]
@@ -337,6 +337,6 @@ def _what_would_help(curve: _Curve, risk: float, delta: float) -> str:
             break
     more = f"{float(f'{total - curve.total:.2g}'):,.0f}"
     return (
-        f"No threshold could be certified with {curve.total} labelled answers; with about {more} more, if they are "
+        f"No threshold could be certified with {curve.total} labeled answers; with about {more} more, if they are "
         "like these, it could."
     )

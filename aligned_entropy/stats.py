@@ -133,8 +133,8 @@ def share_of_rows(hits: NDArray[np.float64], clusters: NDArray[np.int64] | None 
         return Interval(share, float("nan"), float("nan"))
     variance = np.square(totals).sum() * len(totals) / (len(totals) - 1) / len(hits) ** 2
     size = min(len(hits), share * (1 - share) / variance) if variance > 0 else len(totals)
-    centre, spread = share + z**2 / (2 * size), z * np.sqrt(share * (1 - share) / size + (z / (2 * size)) ** 2)
-    return Interval(share, *(float((centre + sign * spread) / (1 + z**2 / size)) for sign in (-1, 1)))
+    center, spread = share + z**2 / (2 * size), z * np.sqrt(share * (1 - share) / size + (z / (2 * size)) ** 2)
+    return Interval(share, *(float((center + sign * spread) / (1 + z**2 / size)) for sign in (-1, 1)))
 
 
 def _placements(
@@ -173,8 +173,8 @@ def auc_interval(
     if np.isnan(deviation):
         return Interval(value, nothing, nothing)
     inside = min(max(value, 1e-6), 1 - 1e-6)
-    centre, half = np.log(inside / (1 - inside)), 1.96 * deviation / (inside * (1 - inside))
-    low, high = 1 / (1 + np.exp(-(centre - half))), 1 / (1 + np.exp(-(centre + half)))
+    center, half = np.log(inside / (1 - inside)), 1.96 * deviation / (inside * (1 - inside))
+    low, high = 1 / (1 + np.exp(-(center - half))), 1 / (1 + np.exp(-(center + half)))
     return Interval(value, min(float(low), value), max(float(high), value))
 
 

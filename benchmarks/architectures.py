@@ -79,7 +79,7 @@ def llama_as_qwen2(llama: LlamaModel) -> Qwen2Model:
 
 
 def llama_as_qwen3(llama: LlamaModel) -> Qwen3Model:
-    """Another function: Qwen3 normalises every query and key, here with weights of one. All else is Llama's."""
+    """Another function: Qwen3 normalizes every query and key, here with weights of one. All else is Llama's."""
     weights = llama.state_dict()
     for layer in range(llama.config.num_hidden_layers):
         for norm in ("q_norm", "k_norm"):
@@ -94,7 +94,7 @@ def _config(kind: type[PreTrainedConfig], source: PreTrainedModel, **own: Any) -
 
 
 def _filled(model: Any, weights: dict[str, Tensor]) -> Any:
-    model.load_state_dict(weights)  # strict: nothing of the random initialisation remains, nothing is left out
+    model.load_state_dict(weights)  # strict: nothing of the random initialization remains, nothing is left out
     return model.eval()
 
 

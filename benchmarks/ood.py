@@ -15,7 +15,7 @@ import numpy as np
 
 from aligned_entropy import UncertainClassifier
 from aligned_entropy.data import load_data
-from aligned_entropy.evaluation import fit_scores, values_of
+from aligned_entropy.evaluation.evaluation import fit_scores, score_values
 from aligned_entropy.metrics import roc_auc
 from aligned_entropy.scores import SCORES, arrays_of
 
@@ -40,13 +40,13 @@ def main() -> None:
         classifier = UncertainClassifier.from_pretrained(f"{options.runs}/minilm-{own}-0")
         train, calibration, test = (classifier.features(f"{own}:{part}") for part in ("train", "validation", "test"))
         fitted, _ = fit_scores(names, classifier.backbone.classifier, train, calibration)
-        said, _ = values_of(fitted, test)
+        said, _ = score_values(fitted, test)
         for name, values in said.items():
             errors[name].append(roc_auc(test.errors, values.uncertainty))
         for other in DATA:
             if other == own:
                 continue
-            elsewhere, _ = values_of(fitted, classifier.plain_features(foreign[other]))
+            elsewhere, _ = score_values(fitted, classifier.plain_features(foreign[other]))
             outside = np.repeat([0.0, 1.0], [len(test), len(foreign[other])])
             for name, values in elsewhere.items():
                 both = np.concatenate([said[name].uncertainty, values.uncertainty])

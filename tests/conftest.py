@@ -6,6 +6,8 @@ os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"  # read w
 
 import pytest
 
+pytest_plugins = [f"fixtures.{name}" for name in ("command_line", "multilabel_models", "serving", "token_models")]
+
 
 @pytest.fixture(autouse=True)
 def own_caches(tmp_path, monkeypatch):

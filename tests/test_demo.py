@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import sentiment
 
 from aligned_entropy import UncertainClassifier, demo, finetune
 from aligned_entropy.data import LabeledTexts
-from aligned_entropy.evaluation import HEAD, SIMPLE, Evaluation
+from aligned_entropy.evaluation.evaluation import BASELINES, HEAD, Evaluation
+from fixtures import sentiment
 
 
 @contextmanager
@@ -29,7 +29,7 @@ def check(folder: Path, tests: int) -> None:
     }
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["examples"] == tests
-    assert set(metrics["scores"]) == {*SIMPLE, HEAD}
+    assert set(metrics["scores"]) == {*BASELINES, HEAD}
     assert all(set(row) >= set(Evaluation.shown) for row in metrics["scores"].values())
     assert metrics["skipped"] == {}
     page = (folder / "report.html").read_text()

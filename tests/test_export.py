@@ -5,23 +5,21 @@ import sys
 
 import numpy as np
 import pytest
-import sentiment
-import tiny
 import torch
 from scipy.stats import spearmanr
-from sentiment import named
-from test_cli import in_process
-from test_multilabel_classifier import NAMES as LABELS
-from test_multilabel_classifier import texts as multilabel_texts
-from test_tagger import model_folder as tagger_folder  # noqa: F401
 from transformers import AutoTokenizer
 
 from aligned_entropy import FitConfig, MissingExtraError, UncertainClassifier, UnsupportedModelError
 from aligned_entropy.backbones import Backbone, MultiLabelBackbone
 from aligned_entropy.classifier import UncertainMultiLabelClassifier
 from aligned_entropy.export import export_onnx
-from aligned_entropy.saved import load_head
+from aligned_entropy.saved.format import load_head
 from aligned_entropy.selective import Goal, Rule
+from fixtures import sentiment, tiny
+from fixtures.command_line import in_process
+from fixtures.multilabel_models import NAMES as LABELS
+from fixtures.multilabel_models import texts as multilabel_texts
+from fixtures.sentiment import named
 
 QUICK = FitConfig(folds=3, betas=())
 onnx = pytest.importorskip("onnx", reason="needs the extra onnx")
@@ -72,8 +70,8 @@ def test_a_decoder_that_names_no_padding_token(tmp_path):
     assert done.outputs == ["logits", "uncertainty"]
 
 
-def test_words(tagger_folder, tmp_path):  # noqa: F811
-    tagger = UncertainClassifier.from_pretrained(tagger_folder)
+def test_words(token_model_folder, tmp_path):
+    tagger = UncertainClassifier.from_pretrained(token_model_folder)
     export_onnx(tagger, tmp_path / "words")
     found, _ = run(tmp_path / "words", [tiny.TEXTS[0]])
     words = tagger.predict([tiny.TEXTS[0]])[0].words
@@ -95,7 +93,7 @@ def test_many_labels(tmp_path):
     np.testing.assert_allclose(found["label_uncertainty"], expected.label_uncertainty, atol=1e-5)
 
 
-def test_eight_bits_are_told_what_they_change(tmp_path, tagger_folder, monkeypatch):  # noqa: F811
+def test_eight_bits_are_told_what_they_change(tmp_path, token_model_folder, monkeypatch):
     classifier = UncertainClassifier.from_pretrained(sentiment.save(tmp_path / "model"))
     classifier.fit(named(400, 2), config=QUICK)
     classifier.choose_threshold(named(500, 3), Goal(coverage=0.7))
@@ -119,7 +117,7 @@ def test_eight_bits_are_told_what_they_change(tmp_path, tagger_folder, monkeypat
     assert {"DynamicQuantizeLinear", "MatMulInteger"} <= stored
 
     monkeypatch.setattr("aligned_entropy.export._bytes", lambda module: 2**31)  # weights in a file of their own
-    words = UncertainClassifier.from_pretrained(tagger_folder)
+    words = UncertainClassifier.from_pretrained(token_model_folder)
     change = export_onnx(words, tmp_path / "words", tiny.TEXTS).int8
     tokens = sum(len(ids) for ids in words.backbone.tokenizer(tiny.TEXTS)["input_ids"])
     assert change.answers == tokens

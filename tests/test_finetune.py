@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-import tiny
 import torch
 
 from aligned_entropy import UncertainClassifier
 from aligned_entropy.data import LabeledTexts
 from aligned_entropy.finetune import TrainConfig, train_classifier
+from fixtures import tiny
 
 NAMES = ["bad", "fine", "good"]
 

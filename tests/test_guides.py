@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny
+
+from fixtures import tiny
 
 # Tiny models know nothing, and the labels are random.
 pytestmark = pytest.mark.filterwarnings("ignore:.*check that the labels are in the model's order:UserWarning")

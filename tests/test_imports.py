@@ -17,26 +17,16 @@ PACKAGE = "aligned_entropy"
 
 # A module imports from ranks before its own, or from its own package.
 RANKS = (
-    ("errors", "scoring", "metrics"),
-    ("engines",),
-    ("stats", "entities", "selective"),
-    ("features",),
-    ("data", "reference"),
-    ("error_model", "maps"),
-    ("head",),
-    ("align", "backbones", "calibration", "multilabel_head", "published"),
-    ("candidates",),
-    ("choice",),
-    ("fit", "multilabel"),
-    ("scores",),
+    ("errors", "metrics"),
+    ("stats", "execution"),
+    ("selective", "features"),
+    ("head", "data"),
+    ("scores", "backbones"),
     ("evaluation",),
-    ("wholes",),
-    ("report",),
     ("predictions", "saved"),
-    ("hub", "tagged"),
     ("classifier",),
-    ("export", "files", "finetune", "pipeline", "refit"),
-    ("bench", "serve"),
+    ("finetune", "refit", "export", "pipeline", "batch", "report"),
+    ("serve", "bench"),
     ("demo",),
     ("cli",),
 )
@@ -59,7 +49,7 @@ HOMES = {
     "prometheus_client": {"serve"},
     "gradio": {"serve"},
     "onnxruntime": {"export"},
-    "ray": {"engines"},
+    "ray": {"execution"},
 }
 # Never loaded together with a public name; those without a home may be imported inside any function.
 HEAVY = {*HOMES, "pandas", "sklearn", "pyarrow"}

@@ -10,6 +10,8 @@ from aligned_entropy import errors
 PUBLIC = {
     "AlignedEntropyError",
     "AlignedEntropyHead",
+    "ArgumentError",
+    "ArgumentTypeError",
     "CalibrationError",
     "DataError",
     "FitConfig",

@@ -4,16 +4,15 @@ import json
 
 import numpy as np
 import pytest
-import sentiment
-from sentiment import named
-from test_cli import alien, workplace  # noqa: F401
-from test_tagger import model_folder as tagger_folder  # noqa: F401
-from test_tagger import sentences
 
 from aligned_entropy import CalibrationError, FitConfig, NotFittedError, UncertainClassifier
 from aligned_entropy.refit import refit
 from aligned_entropy.selective import Goal
 from aligned_entropy.serve.feedback import Feedback
+from fixtures import sentiment
+from fixtures.command_line import alien
+from fixtures.sentiment import named
+from fixtures.token_models import sentences
 
 QUICK = FitConfig(folds=3, betas=())
 
@@ -34,7 +33,7 @@ def classifier(folder):
 def unseen(classifier, count, seed, **options):
     """Features of texts that the head was not fitted on."""
     features = classifier.features(named(2 * count, seed, **options))
-    return features[np.flatnonzero(~np.isin(features.fingerprints, classifier.saved.seen.numpy()))[:count]]
+    return features[np.flatnonzero(~np.isin(features.text_hashes, classifier.saved.text_hashes.numpy()))[:count]]
 
 
 def test_a_head_for_a_world_that_has_changed_is_better_than_the_old_one(classifier):
@@ -56,7 +55,7 @@ def test_in_the_same_world_there_is_no_better_head(classifier):
     assert all(0 < own.brier_p <= 1 and 0 < own.roc_auc_p <= 1 for own in better)
 
 
-def test_more_labelled_texts_may_be_fitted_on(classifier):
+def test_more_labeled_texts_may_be_fitted_on(classifier):
     feedback, more = unseen(classifier, 400, 5), classifier.features(named(300, 6))
     alone, together = (refit(classifier, feedback, calibration=known).classifier for known in (None, more))
     assert (alone.saved.fit["examples"], together.saved.fit["examples"]) == (200, 500)
@@ -64,7 +63,7 @@ def test_more_labelled_texts_may_be_fitted_on(classifier):
 
 def test_what_the_current_head_was_fitted_on_is_not_compared_again(classifier):
     feedback = unseen(classifier, 1000, 5)
-    _, first = np.unique(feedback.fingerprints, return_index=True)
+    _, first = np.unique(feedback.text_hashes, return_index=True)
     feedback = feedback[np.sort(first)[:600]]  # no text comes twice
     current = refit(classifier, feedback[:300]).classifier  # fitted on half of these
     found = refit(current, feedback)
@@ -73,13 +72,13 @@ def test_what_the_current_head_was_fitted_on_is_not_compared_again(classifier):
     assert found.rule.fresh, "the threshold is chosen on texts that neither head has seen"
 
 
-def test_words_are_divided_by_sentence(tagger_folder):  # noqa: F811
-    tagger = UncertainClassifier.from_pretrained(tagger_folder)
+def test_words_are_divided_by_sentence(token_model_folder):
+    tagger = UncertainClassifier.from_pretrained(token_model_folder)
     tagger.fit(sentences(tagger, 1), config=QUICK)
     features = tagger.features(sentences(tagger, 2))
     more = tagger.features(sentences(tagger, 3))
     found = refit(tagger, features, calibration=more)
-    sizes = np.bincount(features.groups)
+    sizes = np.bincount(features.clusters)
     assert found.comparison.answers in (sizes.sum() - found.classifier.saved.fit["examples"] + len(more),)
 
 
@@ -90,7 +89,7 @@ def test_what_cannot_be_compared_says_so(classifier, folder):
         refit(classifier, classifier.features(named(12, 5)))
 
 
-def test_the_command_saves_a_better_head_and_only_that(workplace, tmp_path):  # noqa: F811
+def test_the_command_saves_a_better_head_and_only_that(workplace, tmp_path):
     for name, flipped, better in (("same", 0.0, False), ("changed", 0.3, True)):
         feedback, output = Feedback(tmp_path / f"{name}.sqlite"), tmp_path / name
         rows = named(900, 8, flipped)

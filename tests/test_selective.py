@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import binom
 
 from aligned_entropy import CalibrationError
-from aligned_entropy.selective import EVERY, Answers, Goal, Rule, choose_threshold, risk_bound
+from aligned_entropy.selective import EVERY, Goal, Rule, SelectionUnits, choose_threshold, risk_bound
 
 DRAWS = 250
 ATOMS = np.array([0.1, 0.2, 0.3, 0.4], dtype=np.float32)
@@ -17,11 +17,11 @@ ATOM_RISKS = np.array([0.01, 0.05, 0.10, 0.30])
 
 def answers(uncertainty, errors, labels=None, fresh=True):
     names = np.full(len(errors), "x") if labels is None else np.asarray(labels)
-    return Answers(np.asarray(uncertainty, dtype=np.float32), np.asarray(errors, dtype=np.float64), names, fresh)
+    return SelectionUnits(np.asarray(uncertainty, dtype=np.float32), np.asarray(errors, dtype=np.float64), names, fresh)
 
 
 def drawn(seed, count, slope=0.5, power=2):
-    """Answers that err with probability ``slope * uncertainty ** power``."""
+    """Predictions that err with probability ``slope * uncertainty ** power``."""
     rng = np.random.default_rng(seed)
     u = rng.random(count, dtype=np.float32)
     return answers(u, rng.random(count) < slope * u**power)
@@ -131,13 +131,13 @@ def test_what_is_accepted_is_what_was_counted():
     rng = np.random.default_rng(0)
     for decimals in (1, 2, 9):
         u = rng.random(800).round(decimals)
-        labelled = answers(u, rng.random(800) < 0.3 * u)
+        labeled = answers(u, rng.random(800) < 0.3 * u)
         for goal in (Goal(risk=0.1), Goal(coverage=0.37), Goal(error_cost=5, deferral_cost=1)):
-            rule = choose_threshold(labelled, goal)
+            rule = choose_threshold(labeled, goal)
             threshold = rule.thresholds[EVERY]
-            taken = rule.accepts(u, labelled.labels)
-            assert (taken.sum(), labelled.errors[taken].sum()) == (threshold.accepted, threshold.errors)
-            assert np.array_equal(taken, rule.accepts(u.astype(np.float32), labelled.labels))
+            taken = rule.accepts(u, labeled.labels)
+            assert (taken.sum(), labeled.errors[taken].sum()) == (threshold.accepted, threshold.errors)
+            assert np.array_equal(taken, rule.accepts(u.astype(np.float32), labeled.labels))
 
 
 def test_a_coverage_is_met_with_as_little_as_ties_allow():
@@ -147,12 +147,12 @@ def test_a_coverage_is_met_with_as_little_as_ties_allow():
 
 
 def test_costs_are_the_lowest_there_are():
-    labelled = drawn(1, 200)
-    threshold = choose_threshold(labelled, Goal(error_cost=6, deferral_cost=1)).thresholds[EVERY]
+    labeled = drawn(1, 200)
+    threshold = choose_threshold(labeled, Goal(error_cost=6, deferral_cost=1)).thresholds[EVERY]
     own = 6 * threshold.errors + 200 - threshold.accepted
-    limits = [-1, *labelled.uncertainty]
+    limits = [-1, *labeled.uncertainty]
     assert own == min(
-        6 * labelled.errors[labelled.uncertainty <= t].sum() + (labelled.uncertainty > t).sum() for t in limits
+        6 * labeled.errors[labeled.uncertainty <= t].sum() + (labeled.uncertainty > t).sum() for t in limits
     )
     nothing = choose_threshold(answers([0.1, 0.2], [1, 1]), Goal(error_cost=6, deferral_cost=1)).thresholds[EVERY]
     assert (nothing.value, nothing.reason) == (-math.inf, "To defer every answer costs least.")
@@ -162,10 +162,10 @@ def test_what_is_not_known_is_not_accepted():
     rng = np.random.default_rng(0)
     u = rng.random(500)
     u[::5] = np.nan
-    labelled = answers(u, rng.random(500) < 0.01)
-    threshold = (rule := choose_threshold(labelled, Goal(risk=0.05))).thresholds[EVERY]
+    labeled = answers(u, rng.random(500) < 0.01)
+    threshold = (rule := choose_threshold(labeled, Goal(risk=0.05))).thresholds[EVERY]
     assert (threshold.accepted, threshold.coverage) == (400, 0.8)
-    assert rule.accepts(u, labelled.labels).sum() == 400
+    assert rule.accepts(u, labeled.labels).sum() == 400
     nothing = choose_threshold(answers([np.nan], [0]), Goal(coverage=1.0)).thresholds[EVERY]
     assert (nothing.accepted, nothing.reason) == (0, "No answer has a finite uncertainty.")
     with pytest.raises(CalibrationError, match="no answers"):
@@ -175,8 +175,8 @@ def test_what_is_not_known_is_not_accepted():
 def test_classes_have_thresholds_of_their_own_and_unknown_ones_none():
     rng = np.random.default_rng(3)
     labels, u = rng.choice(["good", "bad"], 2000), rng.random(2000)
-    labelled = answers(u, rng.random(2000) < np.where(labels == "good", 0.02, 0.9) * u, labels)
-    rule = choose_threshold(labelled, Goal(risk=0.05, per_class=True))
+    labeled = answers(u, rng.random(2000) < np.where(labels == "good", 0.02, 0.9) * u, labels)
+    rule = choose_threshold(labeled, Goal(risk=0.05, per_class=True))
     good, bad = rule.thresholds["good"], rule.thresholds["bad"]
     assert good.coverage == 1 > bad.coverage
     assert good.answers == (labels == "good").sum()
@@ -190,8 +190,8 @@ def test_classes_have_thresholds_of_their_own_and_unknown_ones_none():
 def test_where_nothing_is_certified_it_says_how_many_more_labels_would_do():
     errors = np.zeros(120)
     errors[[40, 80, 110, 115]] = 1
-    labelled = answers(np.arange(120), errors)
-    reason = choose_threshold(labelled, Goal(risk=0.04)).thresholds[EVERY].reason
+    labeled = answers(np.arange(120), errors)
+    reason = choose_threshold(labeled, Goal(risk=0.04)).thresholds[EVERY].reason
     more = int(reason.split("about ")[1].split()[0])
     times = math.ceil(1 + more / 120)
     again = answers(np.repeat(np.arange(120), times), np.repeat(errors, times))
@@ -206,7 +206,7 @@ def test_a_rule_survives_json():
         again = Rule.from_dict(json.loads(json.dumps(rule.to_dict(), allow_nan=False)))
         assert again == rule
         assert str(again) == str(rule)
-    assert "no bound is guaranteed" in str(choose_threshold(answers([0.1], [0], fresh=False), Goal(coverage=1.0)))
+    assert "no bound is guaranteed" in str(choose_threshold(answers([0.1], [0], held_out=False), Goal(coverage=1.0)))
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from .base import Backbone, MultiLabelBackbone
 from .capture import MULTI_LABEL, HiddenCapture, find_classification_module
 from .causal import LabelWordBackbone
 from .loading import trained_as
-from .words import TokenBackbone
+from .tokens import TokenBackbone
 
 TASKS: dict[str, type[Backbone]] = {
     "text-classification": Backbone,

@@ -17,8 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UnsupportedModelError
-from ..features import Array, Features, FeatureStore, cache_folder, texts_key
-from ..head import active_module, module_shape, plain_copy
+from ..features.arrays import Array, Features
+from ..features.files import cache_folder
+from ..features.store import FeatureStore, texts_key
+from ..head.modules import active_module, module_shape, plain_copy
 from .capture import HiddenCapture, base_model
 from .extras import Extras, some_texts
 from .loading import load_model, load_tokenizer
@@ -174,11 +176,11 @@ class Backbone(Extras):
         return str(self.model.active_adapter), str(getattr(config.peft_type, "value", config.peft_type))
 
     @property
-    def fingerprint(self) -> str:
+    def model_fingerprint(self) -> str:
         """SHA-256 over everything that decides features now: weights, configuration, adapters, tokenizer, length."""
-        return self.fingerprint_of(self.model, self.capture.name)
+        return self.part_fingerprint(self.model, self.capture.name)
 
-    def fingerprint_of(self, part: nn.Module, what: str) -> str:
+    def part_fingerprint(self, part: nn.Module, what: str) -> str:
         """The same for what a part of the model makes of the texts."""
         digest = hashlib.sha256()
         for name, tensor in sorted(part.state_dict().items()):
@@ -257,7 +259,7 @@ class Backbone(Extras):
         """The place on disk for arrays about a list of texts under this model, or a part of it; filled or not."""
         some_texts(texts)
         key = hashlib.sha256(
-            f"{fingerprint or self.fingerprint} {texts_key(texts)} {sorted(widths)}".encode()
+            f"{fingerprint or self.model_fingerprint} {texts_key(texts)} {sorted(widths)}".encode()
         ).hexdigest()
         return FeatureStore(cache_folder() / "features" / key[:32], len(texts), widths, dtype)
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UnsupportedModelError
-from ..head import plain_copy
+from ..head.modules import plain_copy
 
 # The name of the last module before the logits, in the order in which it is looked for. Where a model has several
 # modules between encoder and logits (DistilBERT, DeBERTa, ModernBERT, BERT's pooler) the last one alone is taken:
@@ -35,7 +35,7 @@ def find_classification_module(
 ) -> tuple[str, nn.Module]:
     """Name and module that turns the hidden vector into the logits of a classifier.
 
-    Under PEFT the module may be a wrapper; :func:`aligned_entropy.head.plain_copy` copies what is active in it.
+    Under PEFT the module may be a wrapper; :func:`aligned_entropy.head.modules.plain_copy` copies what is active in it.
 
     Args:
         model: a transformers model, or a PEFT model around one.
@@ -126,12 +126,12 @@ class HiddenCapture:
             self._calls.watched = False
             self._hold(-1)
 
-    def listen(self, listener: Callable[[Any], None]) -> None:
+    def set_listener(self, listener: Callable[[Any], None]) -> None:
         """Call ``listener(output)`` after every forward pass that is not :meth:`watching`'s."""
         self._hold(self._listener is None)
         self._listener = listener
 
-    def ignore(self) -> None:
+    def remove_listener(self) -> None:
         """The end of :meth:`listen`."""
         listening, self._listener = self._listener is not None, None
         self._hold(-listening)

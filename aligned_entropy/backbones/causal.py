@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UnsupportedModelError
-from ..features import Array
-from ..head import module_shape
+from ..features.arrays import Array
+from ..head.modules import module_shape
 from .base import Backbone
 from .capture import base_model
 from .extras import some_texts
 from .loading import load_language_model, load_tokenizer
-from .output import LabelWords, OutputEmbedding, by_label, differ, final_scaling
+from .output_embedding import LabelWords, OutputEmbedding, by_label, differ, final_scaling
 from .prompts import LabelPrompts, Labels
 
 CONTENT_FREE = ("N/A", "[MASK]", "")  # Zhao et al., Calibrate Before Use, ICML 2021
@@ -132,9 +132,9 @@ class LabelWordBackbone(Backbone):
         return (linear if plain else LabelWords(linear, counts, self.cap)).eval().requires_grad_(False)
 
     @property
-    def fingerprint(self) -> str:
+    def model_fingerprint(self) -> str:
         """SHA-256 over everything that decides features now: that of the model, the prompts and the labels' words."""
-        return self.fingerprint_of(self.model, f"{self._output.name} {self.prompts.describe()}")
+        return self.part_fingerprint(self.model, f"{self._output.name} {self.prompts.describe()}")
 
     def forward(self, **inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Hidden vectors ``[N, D]`` and logits ``[N, C]``, both float32, of a batch of token ids, without gradient.

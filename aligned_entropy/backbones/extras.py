@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..errors import DataError, NotApplicableError
-from ..features import Array
+from ..features.arrays import Array
 
 STATE_BYTES = 64 * 1024  # what the hidden states of one text may take on disk
 
@@ -32,7 +32,7 @@ class Extras:
     capture: Any
     max_length: int
     classes: int
-    fingerprint: Any
+    model_fingerprint: Any
     reads_last_token: Any
     forward: Callable[..., tuple[Tensor, Tensor]]
     batches: Callable[..., Iterator[tuple[list[int], dict[str, Tensor]]]]
@@ -59,7 +59,7 @@ class Extras:
                     progress(len(batch))
             return (logits_NTC.reshape(len(logits_NTC), -1),)
 
-        store = self.store(texts, {"passes": count * self.classes}, f"{self.fingerprint} dropout {count}")
+        store = self.store(texts, {"passes": count * self.classes}, f"{self.model_fingerprint} dropout {count}")
         return store.fill(extract, progress)[0].reshape(len(texts), count, self.classes)
 
     def states(

@@ -11,7 +11,7 @@ from torch import nn
 
 from ..data.wheels import EMBEDDED_MODELS, embedded_folder
 from ..errors import MissingExtraError, UnsupportedModelError
-from ..features import cache_folder
+from ..features.files import cache_folder
 
 # Where the number of classes can be read off an adapter that has no configuration of the classifier beside it.
 OUTPUT_WEIGHTS = ("score.weight", "classifier.weight", "classifier.out_proj.weight")

@@ -15,22 +15,24 @@ from typing import Any
 import numpy as np
 
 from ..classifier import UncertainClassifier, UncertainMultiLabelClassifier
-from ..data import LabeledTexts, TaggedTexts
+from ..data import LabeledTexts, LabeledTokens
 from ..errors import CalibrationError, DataError, NotApplicableError
-from ..evaluation import HEAD, Values, fit_score
-from ..features import Features
+from ..evaluation.evaluation import HEAD, ScoreValues, fit_score
+from ..evaluation.groups import group_values
+from ..features.arrays import Features
+from ..head.fit import FitConfig
+from ..head.fit_multilabel import MultiLabelConfig
 from ..metrics import Sample, reliability, roc_auc
-from ..multilabel import MultiLabelConfig
 from ..scores import SCORES
 from ..scores.aligned import Aligned
 from ..stats import finite, paired_auc, share_of_rows
-from ..wholes import over_wholes
 from .runs import DataSpec, ModelSpec, folder_name, split_texts, train_run
 from .studies import STUDIES, WHOLES
 
 FORMAT = 1  # of a cell's result; another one is computed anew
 SAMPLED_ROWS = 2000  # texts of the calibration and of the test set that scores of dropout passes are measured on
 RESAMPLES = 1000
+STORED_NAMES = {"gain_prior": "belief", "is_calibrated": "calibrated"}  # a key that changed would lose results
 COMPARED = ("entropy", "softmax response")  # named beforehand
 CURVE = 100  # points of the risk–coverage curve that are kept
 
@@ -46,7 +48,7 @@ class Cell:
         data: what it was trained on.
         seed: of the training, the split of the data where that is drawn, the fit and the bootstrap.
         members: seeds of the other classifiers of the ensemble, for scores that need one.
-        size: labelled texts of the calibration set, all by default.
+        size: labeled texts of the calibration set, all by default.
         calibration: where they come from, where that is another data set (its train and validation splits).
         test: where the test texts come from, where that is another data set.
     """
@@ -65,7 +67,7 @@ class Cell:
     def key(self) -> str:
         """SHA-256 of the cell and, where a head is fitted, of its settings: a changed preset is another cell."""
         score = STUDIES[self.study][self.score](None, self.seed)
-        settings = asdict(score.config()) if isinstance(score, Aligned) else None
+        settings = _stored_settings(score.config()) if isinstance(score, Aligned) else None
         return hashlib.sha256(json.dumps([FORMAT, self.facts(), settings], sort_keys=True).encode()).hexdigest()
 
     def facts(self) -> dict[str, Any]:
@@ -91,6 +93,13 @@ class Cell:
         return folder / f"{slug}-{self.key[:8]}.json"
 
 
+def _stored_settings(config: FitConfig) -> dict[str, Any]:
+    """Settings of a fit under the names that keys of stored results were made with."""
+    settings = {STORED_NAMES.get(name, name): value for name, value in asdict(config).items()}
+    prior = settings["belief"]
+    return settings | {"belief": {"mean": prior["mean"], "deviation": prior["standard_deviation"]}}
+
+
 def run_cell(cell: Cell, runs: Path) -> dict[str, Any]:
     """Fit and measure; what cannot be is a result too, with its reason."""
     facts: dict[str, Any] = {"format": FORMAT, "cell": cell.facts(), "versions": versions()}
@@ -111,14 +120,14 @@ def _measured(cell: Cell, runs: Path) -> dict[str, Any]:
     name, how = cell.aggregated
     fit = _fitted_once(replace(cell, study="scores", score=name), runs) if how else _fitted(cell, runs)
     said, test = fit.values, fit.test
-    errors, clusters, rivals = test.errors, test.groups, {rival: SCORES[rival]().score(test) for rival in COMPARED}
+    errors, clusters, rivals = test.errors, test.clusters, {rival: SCORES[rival]().score(test) for rival in COMPARED}
     began = time.perf_counter()
     if how:
         classifier = _classifier(cell, runs)
-        known, wholes = (classifier.wholes(rows).get(cell.study) for rows in (fit.calibration, test))
+        known, wholes = (classifier.groups(rows).get(cell.study) for rows in (fit.calibration, test))
         if known is None or wholes is None or not len(wholes):
             raise NotApplicableError(f"answers for {classifier.task} make up no {cell.study}.")
-        found = over_wholes({name: said}, wholes, known, [how])
+        found = group_values({name: said}, wholes, known, [how])
         if cell.score not in found:
             raise NotApplicableError(f"{name} is no probability, there is no {how} of it.")
         said, errors, clusters = fit.wholes.get(cell.score, found[cell.score]), wholes.errors, None
@@ -144,13 +153,13 @@ def _measured(cell: Cell, runs: Path) -> dict[str, Any]:
 class _Fit:
     """A fitted score: what it says of the test answers; wholes that it does not aggregate like others, by name."""
 
-    values: Values
+    values: ScoreValues
     calibration: Features
     test: Features
     validation: float
     chosen: str | None
     seconds: float
-    wholes: dict[str, Values] = field(default_factory=dict)
+    wholes: dict[str, ScoreValues] = field(default_factory=dict)
 
 
 def _fitted(cell: Cell, runs: Path) -> _Fit:
@@ -163,11 +172,11 @@ def _fitted(cell: Cell, runs: Path) -> _Fit:
     began = time.perf_counter()
     if isinstance(classifier, UncertainMultiLabelClassifier) and isinstance(score, Aligned):
         return _fitted_multi_label(classifier, score, calibration, test)
-    known, rows = classifier.answers(calibration), classifier.answers(test)
-    contender = fit_score(score, None if train is None else classifier.answers(train), known)
+    known, rows = classifier.single_predictions(calibration), classifier.single_predictions(test)
+    fitted_score = fit_score(score, None if train is None else classifier.single_predictions(train), known)
     seconds = time.perf_counter() - began
     chosen = getattr(score, "chosen", None)
-    return _Fit(contender.values(rows), known, rows, contender.validation, chosen, seconds)
+    return _Fit(fitted_score.values(rows), known, rows, fitted_score.validation, chosen, seconds)
 
 
 _fitted_once = lru_cache(maxsize=1)(_fitted)  # the aggregations of a score follow each other
@@ -183,10 +192,10 @@ def _fitted_multi_label(
     own = UncertainMultiLabelClassifier(classifier.backbone)
     result = own.fit_features(calibration, config=MultiLabelConfig(seed=score.seed))
     seconds = time.perf_counter() - began
-    known, rows, (answers, texts) = own.answers(calibration), own.answers(test), own.said(test)
+    known, rows, (answers, texts) = own.single_predictions(calibration), own.single_predictions(test), own.said(test)
     held_out = result.held_out.double().numpy().reshape(-1)
-    values = Values(answers.astype(np.float64).reshape(-1), True, own.saved.maps, held_out)
-    wholes = {f"{HEAD}, product": Values(texts.astype(np.float64), True, own.saved.wholes["texts"])}
+    values = ScoreValues(answers.astype(np.float64).reshape(-1), True, own.saved.maps, held_out)
+    wholes = {f"{HEAD}, product": ScoreValues(texts.astype(np.float64), True, own.saved.group_maps["texts"])}
     validation = roc_auc(known.errors, held_out)
     return _Fit(values, known, rows, validation, result.summary.chosen.name, seconds, wholes)
 
@@ -196,17 +205,17 @@ def _against(errors: Any, values: Any, other: Any, clusters: Any) -> dict[str, f
     return {"roc_auc": finite(difference), "deviation": finite(deviation)}
 
 
-def _reliability(said: Values, errors: Any) -> dict[str, list[list[float]]]:
+def _reliability(said: ScoreValues, errors: Any) -> dict[str, list[list[float]]]:
     probabilities = {} if said.maps is None else said.maps.probabilities(said.uncertainty)
-    if said.unit:
+    if said.is_probability:
         probabilities["raw"] = said.uncertainty
     curves = {kind: reliability(errors, p) for kind, p in probabilities.items()}
     return {kind: [part.round(5).tolist() for part in curve] for kind, curve in curves.items()}
 
 
 def _subset(features: Features, size: int, seed: int) -> Features:
-    if features.groups is not None:
-        raise NotApplicableError("words are labelled sentence by sentence; this study is of texts.")
+    if features.clusters is not None:
+        raise NotApplicableError("words are labeled sentence by sentence; this study is of texts.")
     if size >= len(features):
         raise NotApplicableError(f"the calibration set has {len(features)} texts, not more than {size}.")
     return features[np.sort(np.random.default_rng(seed).permutation(len(features))[:size])]
@@ -234,7 +243,7 @@ def _features(cell: Cell, runs: Path, which: str, needs: tuple[str, ...]) -> Fea
     return features
 
 
-def _texts(cell: Cell, which: str, label_names: list[str]) -> LabeledTexts | TaggedTexts:
+def _texts(cell: Cell, which: str, label_names: list[str]) -> LabeledTexts | LabeledTokens:
     other = cell.calibration if which == "calibration" else cell.test if which == "test" else None
     parts = split_texts(other or cell.data, cell.seed, label_names)
     if which != "calibration":

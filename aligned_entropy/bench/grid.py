@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
-from ..engines import Engine, tasks
 from ..errors import DataError
-from ..features import write_whole
+from ..execution import Engine, tasks
+from ..features.files import write_atomic
 from ..finetune import Mode
 from .cells import Cell, run_cell
 from .runs import DataSpec, ModelSpec, folder_name, train_run
@@ -116,7 +116,7 @@ def compute(cell: Cell, results: Path, runs: Path) -> dict[str, Any]:
     result = run_cell(cell, runs)
     path = results / cell.path
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, (json.dumps(result, allow_nan=False) + "\n").encode())
+    write_atomic(path, (json.dumps(result, allow_nan=False) + "\n").encode())
     for old in path.parent.glob(f"{path.stem[:-8]}{'?' * 8}.json"):
         if old != path:
             old.unlink()

@@ -13,12 +13,12 @@ import numpy as np
 
 from ..data import (
     LabeledTexts,
-    is_multi_label,
-    is_tagged,
+    has_label_lists,
+    has_token_labels,
     labeled_texts,
+    labeled_tokens,
     load_data,
     multilabel_texts,
-    tagged_texts,
 )
 from ..errors import DataError
 from ..finetune import Mode, TrainConfig, train_classifier
@@ -77,10 +77,10 @@ class DataSpec:
 
 
 def split_texts(data: DataSpec, seed: int, label_names: list[str] | None = None) -> dict[Split, Any]:
-    """The three splits of a data set, ``LabeledTexts`` or ``TaggedTexts``, divided anew by ``seed`` if it says so."""
+    """The three splits of a data set, ``LabeledTexts`` or ``LabeledTokens``, divided anew by ``seed`` if it says so."""
     datasets = {split: load_data(data.name, split) for split in SPLITS}
     first = datasets["train"]
-    read = tagged_texts if is_tagged(first) else multilabel_texts if is_multi_label(first) else None
+    read = labeled_tokens if has_token_labels(first) else multilabel_texts if has_label_lists(first) else None
     if read is not None:
         if data.resplit:
             raise DataError(f"{data.name}: resplit divides texts of one label each.")

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..align import final_linear
-from ..choice import Belief
-from ..entities import AGGREGATIONS
-from ..features import Features
-from ..fit import FitConfig
-from ..head import plain_copy
+from ..evaluation.entities import AGGREGATIONS
+from ..features.arrays import Features
+from ..head.fit import FitConfig
+from ..head.last_layer import final_linear
+from ..head.modules import plain_copy
+from ..head.selection import GainPrior
 from ..scores import SCORES, Score
 from ..scores.aligned import Aligned
 from ..scores.base import Float
@@ -99,7 +99,7 @@ class AlignedMutualInformation(Score):
     name = "mutual information, aligned"
     uses = ("calibration",)
     needs = ("passes",)
-    unit = True
+    is_probability = True
     supervised = True
     map_: Float
 
@@ -155,9 +155,9 @@ ABLATION: dict[str, Build] = {
     "default": _variant(DEFAULT),
     "default: aligned copy alone": _variant(_with(DEFAULT, error_model=False)),
     "default: without aligned copies": _variant(_with(DEFAULT, betas=())),
-    "default: without calibrated output": _variant(_with(DEFAULT, calibrated=False)),
+    "default: without calibrated output": _variant(_with(DEFAULT, is_calibrated=False)),
     "default: without choice of base score": _variant(_with(DEFAULT, bases=("entropy",))),
-    "default: cross-validation alone decides": _variant(_with(DEFAULT, belief=Belief(0.0, 1e3))),
+    "default: cross-validation alone decides": _variant(_with(DEFAULT, gain_prior=GainPrior(0.0, 1e3))),
     "default: permuted errors": _variant(DEFAULT, permuted=True),
     "default + reference": _variant(DEFAULT, reference=True),
 }

@@ -2,6 +2,6 @@
 
 from .base import UncertainClassifier
 from .multilabel import UncertainMultiLabelClassifier
-from .tagger import UncertainTagger
+from .tokens import UncertainTokenClassifier
 
-__all__ = ["UncertainClassifier", "UncertainMultiLabelClassifier", "UncertainTagger"]
+__all__ = ["UncertainClassifier", "UncertainMultiLabelClassifier", "UncertainTokenClassifier"]

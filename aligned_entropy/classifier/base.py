@@ -14,19 +14,19 @@ from numpy.typing import NDArray
 from ..backbones import MULTI_LABEL, TASKS, LabelWordBackbone, task_of
 from ..backbones.capture import base_model
 from ..backbones.loading import load_model, load_tokenizer
-from ..data import LabeledTexts, TaggedTexts, checked_names, labeled_texts, load_data, plain_texts
-from ..entities import Wholes
+from ..data import LabeledTexts, LabeledTokens, checked_names, labeled_texts, load_data, plain_texts
 from ..errors import DataError, NotApplicableError, UnsupportedModelError
-from ..evaluation import HEAD, Contender, FittedHead, default_scores, evaluate, fit_scores
-from ..features import Features
-from ..fit import FitConfig, FitResult, fit_head
-from ..head import in_float32
-from ..hub import resolve_head
-from ..maps import Maps
-from ..predictions import Predictions
-from ..saved import read_config
+from ..evaluation.calibration_maps import CalibrationMaps
+from ..evaluation.entities import Groups
+from ..evaluation.evaluation import HEAD, FittedHead, FittedScore, default_scores, evaluate, fit_scores
+from ..features.arrays import Features
+from ..head.fit import FitConfig, FitResult, fit_head
+from ..head.modules import in_float32
+from ..predictions.texts import Predictions
+from ..saved.format import read_config
+from ..saved.hub import resolve_head
 from ..scores import arrays_of
-from ..selective import Answers
+from ..selective import SelectionUnits
 from .heads import check_class
 from .thresholds import Progress, WithThreshold
 
@@ -86,7 +86,7 @@ class UncertainClassifier(WithThreshold):
             classification_module: dotted path of the module whose output is the logits, if it is not found by name.
 
         Returns:
-            The class for the task: :class:`UncertainTagger` for one that labels words,
+            The class for the task: :class:`UncertainTokenClassifier` for one that labels words,
             :class:`UncertainMultiLabelClassifier` for one that gives a text any number of labels.
 
         Raises:
@@ -141,7 +141,7 @@ class UncertainClassifier(WithThreshold):
         return self.backbone.label_names
 
     def predict(self, texts: Any, progress: Progress = lambda done: None) -> Any:
-        """Answers with their uncertainty: :class:`aligned_entropy.Predictions`.
+        """Predictions with their uncertainty: :class:`aligned_entropy.Predictions`.
 
         Args:
             texts: strings; one string is a list of one.
@@ -168,7 +168,7 @@ class UncertainClassifier(WithThreshold):
                 hidden, logits = (torch.tensor(rows, device=head.device) for rows in (part.hidden, part.logits))
                 if head.error_model is not None:
                     calibrated.append(head.error_probability(hidden, logits).cpu())
-                same = head.calibrated and bool(calibrated)
+                same = head.is_calibrated and bool(calibrated)
                 uncertainty.append(calibrated[-1] if same else head(hidden, logits).cpu())
             probabilities = torch.tensor(features.logits).softmax(-1).numpy()
         empty, rule = torch.zeros(0), self.saved.rule
@@ -179,7 +179,7 @@ class UncertainClassifier(WithThreshold):
             torch.cat([*uncertainty, empty]).numpy(),
             None if head.error_model is None else torch.cat([*calibrated, empty]).numpy(),
         )
-        return said if rule is None else replace(said, decided=rule.accepts(said.uncertainty, said.labels))
+        return said if rule is None else replace(said, optional_accepted=rule.accepts(said.uncertainty, said.labels))
 
     def fit(
         self,
@@ -190,7 +190,7 @@ class UncertainClassifier(WithThreshold):
         progress: Progress = lambda done: None,
         **columns: Any,
     ) -> FitResult:
-        """Fit the head on labelled texts that the classifier was not trained on.
+        """Fit the head on labeled texts that the classifier was not trained on.
 
         Args:
             data: anything that :func:`aligned_entropy.data.load_data` takes, or ``LabeledTexts``.
@@ -219,28 +219,28 @@ class UncertainClassifier(WithThreshold):
             calibration.labels,
             logits=calibration.logits,
             reference=None if reference is None else (reference.hidden, reference.labels),
-            groups=calibration.groups,
+            clusters=calibration.clusters,
             config=config,
         )
         held_out = result.held_out.double().numpy()
-        wholes, answers = self._maps_of_wholes(calibration, held_out), self.decided(calibration, held_out)
+        wholes, answers = self._group_maps(calibration, held_out), self.selection_units(calibration, held_out)
         self._keep(result, calibration, calibration, held_out, wholes, answers)
         return result
 
-    def decided(self, answers: Features, uncertainty: NDArray[np.floating]) -> Answers:
+    def selection_units(self, answers: Features, uncertainty: NDArray[np.floating]) -> SelectionUnits:
         """What is accepted or deferred, given the answers and what is said of them: of a text its answer."""
         labels = np.asarray(self.label_names)[answers.predictions]
-        return Answers(uncertainty.astype(np.float32), answers.errors, labels)
+        return SelectionUnits(uncertainty.astype(np.float32), answers.errors, labels)
 
-    def answers(self, features: Features) -> Features:
-        """Labelled features with one row for every answer: what scores are fitted on; a text has one."""
+    def single_predictions(self, features: Features) -> Features:
+        """Labeled features with one row for every answer: what scores are fitted on; a text has one."""
         return features
 
-    def wholes(self, answers: Features) -> dict[str, Wholes]:
-        """What single labelled answers make up, by its name; nothing where a text has one."""
+    def groups(self, answers: Features) -> dict[str, Groups]:
+        """What single labeled answers make up, by its name; nothing where a text has one."""
         return {}
 
-    def _maps_of_wholes(self, calibration: Features, held_out: NDArray[np.float64]) -> dict[str, Maps]:
+    def _group_maps(self, calibration: Features, held_out: NDArray[np.float64]) -> dict[str, CalibrationMaps]:
         """Calibration of what answers make up, by its name; a text has one answer alone."""
         return {}
 
@@ -256,7 +256,7 @@ class UncertainClassifier(WithThreshold):
         progress: Progress = lambda done: None,
         **columns: Any,
     ) -> Any:
-        """Measure the head on labelled texts, next to other scores: an :class:`aligned_entropy.evaluation.Evaluation`.
+        """Measure the head on labeled texts, next to other scores: an :class:`~aligned_entropy.Evaluation`.
 
         Args:
             data: texts that neither the classifier nor the head was fitted on, as for :meth:`fit`.
@@ -294,25 +294,25 @@ class UncertainClassifier(WithThreshold):
         resamples: int = 1000,
     ) -> Any:
         """:meth:`evaluate` on features that are at hand."""
-        contenders, skipped = self._contenders(scores, train, calibration)
-        return evaluate(features, contenders, skipped=skipped, resamples=resamples, ood=ood)
+        fitted_scores, skipped = self._fitted_scores(scores, train, calibration)
+        return evaluate(features, fitted_scores, skipped=skipped, resamples=resamples, ood=ood)
 
-    def _contenders(
+    def _fitted_scores(
         self, scores: Sequence[str] | None, train: Features | None, calibration: Features | None
-    ) -> tuple[dict[str, Contender], dict[str, str]]:
+    ) -> tuple[dict[str, FittedScore], dict[str, str]]:
         """Fitted scores by name, the head among them, and why others are not."""
         arrays_of(scores or ())  # every name is known
         skipped: dict[str, str] = {}
         head = self._head_in_use()
         fitted = head.error_model is not None
-        if scores is None and calibration is None and self.saved.rivals:
-            contenders = dict(self.saved.rivals)
+        if scores is None and calibration is None and self.saved.baselines:
+            fitted_scores = dict(self.saved.baselines)
         else:
             names = [name for name in scores or default_scores(calibration) if not (fitted and name == HEAD)]
-            contenders, skipped = fit_scores(names, self.backbone.classifier, train, calibration)
+            fitted_scores, skipped = fit_scores(names, self.backbone.classifier, train, calibration)
         if fitted or scores is None:
-            contenders[HEAD] = Contender(FittedHead(head), self.saved.maps)
-        return contenders, skipped
+            fitted_scores[HEAD] = FittedScore(FittedHead(head), self.saved.maps)
+        return fitted_scores, skipped
 
     def features(
         self,
@@ -323,7 +323,7 @@ class UncertainClassifier(WithThreshold):
         label_map: Mapping[str, str] | None = None,
         **columns: Any,
     ) -> Features:
-        """Features of labelled texts, from the store on disk where they are there already.
+        """Features of labeled texts, from the store on disk where they are there already.
 
         Args:
             data: as for :meth:`fit`.
@@ -333,7 +333,7 @@ class UncertainClassifier(WithThreshold):
             label_map: as for :meth:`fit`.
             columns: as for :meth:`fit`.
         """
-        data = self.labelled(data, label_map=label_map, **columns)
+        data = self.read_labeled(data, label_map=label_map, **columns)
         return self._extracted(data.texts, progress, extras).with_labels(data.labels)
 
     def plain_features(
@@ -359,9 +359,9 @@ class UncertainClassifier(WithThreshold):
                 features = replace(features, absent={**features.absent, name: str(error)})
         return features
 
-    def labelled(self, data: Any, **columns: Any) -> LabeledTexts | TaggedTexts:
-        """Labelled texts with the labels of the model; arguments and errors as for :meth:`fit`."""
-        if isinstance(data, (LabeledTexts, TaggedTexts)):
+    def read_labeled(self, data: Any, **columns: Any) -> LabeledTexts | LabeledTokens:
+        """Labeled texts with the labels of the model; arguments and errors as for :meth:`fit`."""
+        if isinstance(data, (LabeledTexts, LabeledTokens)):
             return checked_names(data, self.label_names)
         return labeled_texts(load_data(data), self.label_names, **columns)
 

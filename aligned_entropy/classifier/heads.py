@@ -17,13 +17,14 @@ from torch.nn import functional as F
 from ..backbones import TASKS, Backbone
 from ..backbones.capture import base_model
 from ..errors import HeadMismatchError, NotFittedError, UnsupportedModelError
-from ..evaluation import SIMPLE, fit_scores
-from ..features import Features
-from ..head import AlignedEntropyHead, in_float32
-from ..hub import push_head, resolve_head
-from ..maps import Maps
-from ..saved import SavedHead, check_probe, load_head, plain_probe, read_config, save_head
-from ..selective import Answers
+from ..evaluation.calibration_maps import CalibrationMaps
+from ..evaluation.evaluation import BASELINES, fit_scores
+from ..features.arrays import Features
+from ..head.head import AlignedEntropyHead
+from ..head.modules import in_float32
+from ..saved.format import SavedHead, check_probe, load_head, plain_probe, read_config, save_head
+from ..saved.hub import push_head, resolve_head
+from ..selective import SelectionUnits
 
 
 class WithHead:
@@ -99,8 +100,8 @@ class WithHead:
         calibration: Features,
         rows: Features,
         held_out: NDArray[np.float64],
-        wholes: dict[str, Maps],
-        answers: Answers,
+        wholes: dict[str, CalibrationMaps],
+        answers: SelectionUnits,
     ) -> None:
         """Use a fitted head, with all that is saved beside it.
 
@@ -112,10 +113,10 @@ class WithHead:
             wholes: calibration of what they make up.
             answers: those that are accepted or deferred.
         """
-        rivals, _ = fit_scores(SIMPLE, None, None, rows)
-        maps = Maps.fit(held_out, rows.errors, unit=True)
-        facts, seen = result.summary.facts(), torch.from_numpy(calibration.fingerprints.copy())
-        backbone, own = self.backbone.facts, replace(answers, fresh=False)
+        rivals, _ = fit_scores(BASELINES, None, None, rows)
+        maps = CalibrationMaps.fit(held_out, rows.errors, is_probability=True)
+        facts, seen = result.summary.facts(), torch.from_numpy(calibration.text_hashes.copy())
+        backbone, own = self.backbone.facts, replace(answers, held_out=False)
         self._place(SavedHead(result.head, rivals, maps, backbone, facts, self._probe(), wholes, seen, own))
 
     def _place(self, saved: Any) -> None:
@@ -176,12 +177,12 @@ class WithHead:
         was fitted; weights that were changed in place are not looked at here, but the next :meth:`predict` does.
         """
         self._head_in_use()
-        self.backbone.capture.listen(self._annotate)
+        self.backbone.capture.set_listener(self._annotate)
         return self
 
     def detach(self) -> None:
         """The model's output is as it was before :meth:`attach`."""
-        self.backbone.capture.ignore()
+        self.backbone.capture.remove_listener()
 
     def _annotate(self, output: Any) -> None:
         head = self._head_in_use(weights=False)
@@ -194,7 +195,7 @@ class WithHead:
             if head.error_model is not None:
                 output.error_probability = head.error_probability(hidden, logits).unflatten(0, answers)
             output.uncertainty = (
-                output.error_probability if head.calibrated else head(hidden, logits).unflatten(0, answers)
+                output.error_probability if head.is_calibrated else head(hidden, logits).unflatten(0, answers)
             )
 
     def _probe(self) -> dict[str, torch.Tensor]:

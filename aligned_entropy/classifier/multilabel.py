@@ -11,17 +11,17 @@ import torch
 from numpy.typing import NDArray
 
 from ..data import LabeledTexts, checked_names, load_data, multilabel_texts
-from ..entities import Wholes
 from ..errors import NotApplicableError
-from ..evaluation import HEAD, Values, compare, values_of
-from ..features import Features
-from ..head import in_float32
-from ..maps import Maps
-from ..multilabel import MultiLabelConfig, MultiLabelResult, fit_multilabel, pairs
-from ..multilabel_head import MultiLabelHead
-from ..predictions import MultiLabelPredictions
-from ..selective import Answers
-from ..wholes import PartsEvaluation, over_wholes
+from ..evaluation.calibration_maps import CalibrationMaps
+from ..evaluation.entities import Groups
+from ..evaluation.evaluation import HEAD, ScoreValues, compare, score_values
+from ..evaluation.groups import GroupedEvaluation, group_values
+from ..features.arrays import Features
+from ..head.fit_multilabel import MultiLabelConfig, MultiLabelResult, fit_multilabel, pairs
+from ..head.modules import in_float32
+from ..head.multilabel_head import MultiLabelHead
+from ..predictions.multilabel import MultiLabelPredictions
+from ..selective import SelectionUnits
 from .base import UncertainClassifier
 
 AGGREGATION = "product"  # of labels to a text, in what is printed
@@ -39,7 +39,7 @@ class UncertainMultiLabelClassifier(UncertainClassifier):
     config_class: ClassVar[Any] = MultiLabelConfig
 
     def predict_features(self, features: Features) -> MultiLabelPredictions:
-        """Answers with their uncertainty, from features that are at hand."""
+        """Predictions with their uncertainty, from features that are at hand."""
         answers, texts = self.said(features)
         fitted = self._head_in_use().error_model is not None
         logits = torch.tensor(features.logits)
@@ -49,7 +49,7 @@ class UncertainMultiLabelClassifier(UncertainClassifier):
             logits.numpy() > 0, self.label_names, logits.sigmoid().numpy(), texts, answers, fitted, decided
         )
 
-    def labelled(self, data: Any, **columns: Any) -> LabeledTexts:
+    def read_labeled(self, data: Any, **columns: Any) -> LabeledTexts:
         """Texts with their labels as the model has them; arguments and errors as for :meth:`fit`."""
         if isinstance(data, LabeledTexts):
             return checked_names(data, self.label_names, shape=2)
@@ -71,9 +71,9 @@ class UncertainMultiLabelClassifier(UncertainClassifier):
         result = fit_multilabel(
             module, calibration.hidden, calibration.labels, logits=calibration.logits, config=config
         )
-        rows, of_texts = self.answers(calibration), result.held_out_text.double().numpy()
-        wholes = {"texts": Maps.fit(of_texts, self.wholes(rows)["texts"].errors, unit=True)}
-        answers = self.decided(rows, of_texts)
+        rows, of_texts = self.single_predictions(calibration), result.held_out_text.double().numpy()
+        wholes = {"texts": CalibrationMaps.fit(of_texts, self.groups(rows)["texts"].errors, is_probability=True)}
+        answers = self.selection_units(rows, of_texts)
         self._keep(result, calibration, rows, result.held_out.double().numpy().reshape(-1), wholes, answers)
         return result
 
@@ -86,43 +86,50 @@ class UncertainMultiLabelClassifier(UncertainClassifier):
         calibration: Features | None = None,
         ood: Features | None = None,
         resamples: int = 1000,
-    ) -> PartsEvaluation:
+    ) -> GroupedEvaluation:
         """:meth:`evaluate` on features that are at hand: every answer, and texts with any answer that is wrong."""
-        rows, known = self.answers(features), None if calibration is None else self.answers(calibration)
+        rows, known = (
+            self.single_predictions(features),
+            None if calibration is None else self.single_predictions(calibration),
+        )
         answers, texts = self.said(features)
-        contenders, skipped = self._contenders(scores, None if train is None else self.answers(train), known)
-        contenders.pop(HEAD, None)
-        values, missing = values_of(contenders, rows)
+        fitted_scores, skipped = self._fitted_scores(
+            scores, None if train is None else self.single_predictions(train), known
+        )
+        fitted_scores.pop(HEAD, None)
+        values, missing = score_values(fitted_scores, rows)
         if self.head.error_model is not None or scores is None:
-            values[HEAD] = Values(answers.astype(np.float64).reshape(-1), True, self.saved.maps)
-        wholes = self.wholes(rows)["texts"]
-        said = over_wholes(values, wholes, None if known is None else self.wholes(known)["texts"], AGGREGATIONS)
+            values[HEAD] = ScoreValues(answers.astype(np.float64).reshape(-1), True, self.saved.maps)
+        wholes = self.groups(rows)["texts"]
+        said = group_values(values, wholes, None if known is None else self.groups(known)["texts"], AGGREGATIONS)
         if HEAD in values:
             own = f"{HEAD}, {AGGREGATION}"
-            said[own] = replace(said[own], uncertainty=texts.astype(np.float64), maps=self.saved.wholes.get("texts"))
+            said[own] = replace(
+                said[own], uncertainty=texts.astype(np.float64), maps=self.saved.group_maps.get("texts")
+            )
         skipped |= missing
         single = compare(
-            rows.errors, values, skipped=skipped, resamples=resamples, what="answers", clusters=rows.groups
+            rows.errors, values, skipped=skipped, resamples=resamples, what="answers", clusters=rows.clusters
         )
         whole = compare(wholes.errors, said, skipped={}, resamples=resamples)
-        return PartsEvaluation(single, {"texts": whole}, {"texts": AGGREGATION})
+        return GroupedEvaluation(single, {"texts": whole}, {"texts": AGGREGATION})
 
     def _new_head(self) -> MultiLabelHead:
         return MultiLabelHead(self.backbone.classifier)
 
-    def answers(self, features: Features) -> Features:
+    def single_predictions(self, features: Features) -> Features:
         """Every label's yes or no as a row of two classes."""
         return pairs(features)
 
-    def wholes(self, answers: Features) -> dict[str, Wholes]:
+    def groups(self, answers: Features) -> dict[str, Groups]:
         """Texts of such rows."""
-        assert answers.groups is not None, "rows of texts"
-        return {"texts": Wholes.of_groups(answers.groups, answers.errors)}
+        assert answers.clusters is not None, "rows of texts"
+        return {"texts": Groups.from_clusters(answers.clusters, answers.errors)}
 
-    def decided(self, answers: Features, uncertainty: NDArray[np.floating]) -> Answers:
+    def selection_units(self, answers: Features, uncertainty: NDArray[np.floating]) -> SelectionUnits:
         """Texts, given the uncertainty of every text; with any number of labels they have no one class."""
-        errors = self.wholes(answers)["texts"].errors
-        return Answers(uncertainty.astype(np.float32), errors, np.full(len(errors), ""))
+        errors = self.groups(answers)["texts"].errors
+        return SelectionUnits(uncertainty.astype(np.float32), errors, np.full(len(errors), ""))
 
     def said(self, features: Features) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Uncertainty of every answer ``[N, L]`` and of every text ``[N]``."""

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CalibrationError, NotFittedError
-from ..features import Features
-from ..selective import Answers, Goal, Rule, choose_threshold
+from ..features.arrays import Features
+from ..selective import Goal, Rule, SelectionUnits, choose_threshold
 from .heads import WithHead
 
 Progress = Callable[[int], object]
@@ -30,7 +30,7 @@ class WithThreshold(WithHead):
         Of words entities are accepted or not; of texts with any number of labels the text as a whole.
 
         Args:
-            data: labelled texts that neither the classifier nor the head was fitted on, as for :meth:`fit`.
+            data: labeled texts that neither the classifier nor the head was fitted on, as for :meth:`fit`.
             goal: ``Goal(risk=0.02)``, ``Goal(coverage=0.8)`` or ``Goal(error_cost=10, deferral_cost=1)``.
             progress: called with the number of texts whose features are ready.
             columns: as for :meth:`fit`.
@@ -45,35 +45,35 @@ class WithThreshold(WithHead):
         """:meth:`choose_threshold` on features that are at hand."""
         if self._head_in_use().error_model is None:
             raise NotFittedError("the head is untrained, a threshold belongs to a fitted one: call fit() first.")
-        seen = float(np.isin(features.fingerprints, self.saved.seen.numpy()).mean()) if len(features) else 0.0
+        seen = float(np.isin(features.text_hashes, self.saved.text_hashes.numpy()).mean()) if len(features) else 0.0
         if seen > SEEN:
             raise CalibrationError(
                 f"the head was fitted on {seen:.0%} of these texts, which makes it look better than it is: choose the "
-                "threshold on other labelled texts."
+                "threshold on other labeled texts."
             )
-        answers = self.labelled_answers(features)
+        answers = self.labeled_selection_units(features)
         rule = choose_threshold(answers, goal)
         backbone = self.saved.backbone | {"dtype": self.backbone.facts["dtype"]}  # what is certified is so in this one
-        self.saved = replace(self.saved, answers=answers, rule=rule, backbone=backbone)
+        self.saved = replace(self.saved, selection_units=answers, rule=rule, backbone=backbone)
         return rule
 
-    def labelled_answers(self, features: Features) -> Answers:
+    def labeled_selection_units(self, features: Features) -> SelectionUnits:
         """What is accepted or deferred, with the head's uncertainty and where it is wrong."""
         said = self.predict_features(features)
-        return self.decided(self.answers(features), said.uncertainty)
+        return self.selection_units(self.single_predictions(features), said.uncertainty)
 
     @abstractmethod
     def features(self, data: Any, progress: Progress = ..., **options: Any) -> Features:
-        """Features of labelled texts."""
+        """Features of labeled texts."""
 
     @abstractmethod
     def predict_features(self, features: Features) -> Any:
-        """Answers with their uncertainty."""
+        """Predictions with their uncertainty."""
 
     @abstractmethod
-    def answers(self, features: Features) -> Features:
+    def single_predictions(self, features: Features) -> Features:
         """A row for every answer."""
 
     @abstractmethod
-    def decided(self, answers: Features, uncertainty: NDArray[np.floating]) -> Answers:
+    def selection_units(self, answers: Features, uncertainty: NDArray[np.floating]) -> SelectionUnits:
         """What is accepted or deferred."""

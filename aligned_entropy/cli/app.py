@@ -79,14 +79,14 @@ def predict(
     columns; NaN is null in JSON. From file to file another --dtype is compared with float32 on the first rows, which is
     said on stderr.
     """
-    from ..files.answers import Job, compare, run
+    from ..batch.answers import Job, compare, run
 
     if engine == "local" and workers != 1:
         raise typer.BadParameter(f"--workers {workers} is for --engine ray; the local one uses all cores by itself.")
     job = Job(source, output, input_format, text_column, probabilities, prefix, max_characters)
     loading = partial(load, model, head, max_length, device, classification_module, task, prompt, dtype=dtype)
     if output != "-" and (Path(output).is_dir() or not Path(output).suffix):
-        from ..files.blocks import answer_blocks
+        from ..batch.blocks import answer_blocks
 
         is_parquet = Path(source).is_dir() or Path(source).suffix == ".parquet"
         if not is_parquet or input_format not in (None, "parquet"):
@@ -122,7 +122,7 @@ def inspect(
     as_json: AsJson = False,
 ) -> None:
     """Say what is in a head and, given a model, whether it belongs to it."""
-    from ..hub import describe_head, resolve_head
+    from ..saved.hub import describe_head, resolve_head
 
     facts = describe_head(resolve_head(head))
     if model is not None:

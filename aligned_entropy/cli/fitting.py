@@ -48,7 +48,7 @@ def train(
     seed: Seed = 0,
 ) -> None:
     """Train a classifier; words with tags make one of words. Leave the texts that the head is for out of DATA."""
-    from ..data import is_multi_label, is_tagged, labeled_texts, load_data, multilabel_texts, tagged_texts
+    from ..data import has_label_lists, has_token_labels, labeled_texts, labeled_tokens, load_data, multilabel_texts
     from ..finetune import TrainConfig, train_classifier
 
     if lora and freeze:
@@ -56,8 +56,8 @@ def train(
     check_folder(output, replaced=True)
     quiet_libraries()
     dataset = load_data(data)
-    tagged = is_tagged(dataset, text_column, label_column)
-    read = tagged_texts if tagged else multilabel_texts if is_multi_label(dataset, label_column) else labeled_texts
+    tagged = has_token_labels(dataset, text_column, label_column)
+    read = labeled_tokens if tagged else multilabel_texts if has_label_lists(dataset, label_column) else labeled_texts
     texts = read(dataset, text_column=text_column, label_column=label_column)
     mode: Literal["full", "lora", "freeze"] = "lora" if lora else "freeze" if freeze else "full"
     config = TrainConfig(mode, epochs, learning_rate, batch_size, max_length, seed)
@@ -84,8 +84,8 @@ def fit(
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Fit an uncertainty head on labelled texts that the classifier was not trained on."""
-    from ..fit import FitConfig
+    """Fit an uncertainty head on labeled texts that the classifier was not trained on."""
+    from ..head.fit import FitConfig
 
     if preset == "paper" and reference is not None:
         raise typer.BadParameter("--preset paper takes no --reference: the published recipe has none.")
@@ -134,7 +134,7 @@ def threshold(
     label_map: LabelMap = None,
     as_json: AsJson = False,
 ) -> None:
-    """Choose which answers are accepted, on labelled texts that neither the classifier nor the head was fitted on.
+    """Choose which answers are accepted, on labeled texts that neither the classifier nor the head was fitted on.
 
     Give one of --risk, --coverage, or both costs. From then on predictions say whether they are accepted. Of words,
     entities are. If a risk cannot be certified the exit code is 1, and the head stays as it is.

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from ..files.rows import check_output
+from ..batch.rows import check_output
 from .options import (
     DATA_HELP,
     AsJson,
@@ -31,7 +31,7 @@ from .options import (
 
 def evaluate(
     model: Annotated[str | None, typer.Argument(help="A trained sequence classifier, as for fit.")] = None,
-    data: Annotated[str | None, typer.Argument(help=f"Labelled texts. {DATA_HELP}")] = None,
+    data: Annotated[str | None, typer.Argument(help=f"Labeled texts. {DATA_HELP}")] = None,
     outputs: Annotated[
         str | None,
         typer.Option(help="In place of MODEL and DATA: a file with logits or probabilities, label and maybe hidden."),
@@ -75,8 +75,8 @@ def evaluate(
     With --outputs no model is needed; --train, --calibration and --ood then name files of the same kind.
     """
     from ..data import load_outputs
-    from ..evaluation import HEAD, default_scores, fit_scores
-    from ..evaluation import evaluate as measure
+    from ..evaluation.evaluation import HEAD, default_scores, fit_scores
+    from ..evaluation.evaluation import evaluate as measure
     from ..report import write_report
     from ..scores import SCORES, arrays_of
 
@@ -93,9 +93,9 @@ def evaluate(
         test = load_outputs(outputs)
         known, held_out = (None if path is None else load_outputs(path) for path in (train, calibration))
         chosen = names or [*default_scores(held_out), *([HEAD] if held_out else [])]
-        contenders, skipped = fit_scores(chosen, None, known, held_out)
-        other = None if ood is None else load_outputs(ood, labelled=False)
-        result = measure(test, contenders, skipped=skipped, resamples=resamples, ood=other)
+        fitted_scores, skipped = fit_scores(chosen, None, known, held_out)
+        other = None if ood is None else load_outputs(ood, labeled=False)
+        result = measure(test, fitted_scores, skipped=skipped, resamples=resamples, ood=other)
     else:
         classifier = load(str(model), head, max_length, device, classification_module, task, prompt, dtype)
         columns = {"text_column": text_column, "label_column": label_column, "label_map": label_map}

@@ -149,9 +149,9 @@ def _no_name_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def check_folder(path: Path, replaced: bool = False) -> None:
     """Raise where a folder could not be made, or a model lies that is not to be replaced."""
     if not replaced:
-        from ..saved import check_place
+        from ..saved.format import check_output_folder
 
-        check_place(path)
+        check_output_folder(path)
     if path.exists() and not path.is_dir():
         raise DataError(f"output {path}: it is a file, name a folder.")
 
@@ -166,9 +166,9 @@ def positive(value: float | None) -> float | None:
 def features(
     classifier: UncertainClassifier, data: str, what: str, columns: dict[str, Any], extras: Collection[str] = ()
 ) -> Any:
-    """Features of labelled texts, with a progress bar."""
+    """Features of labeled texts, with a progress bar."""
     from ..data.labels import parse_label_map
 
-    texts = classifier.labelled(data, **{**columns, "label_map": parse_label_map(columns.get("label_map"))})
+    texts = classifier.read_labeled(data, **{**columns, "label_map": parse_label_map(columns.get("label_map"))})
     with progress_bar(what, len(texts.texts) * (1 + len(extras))) as progress:
         return classifier.features(texts, progress, extras=extras)

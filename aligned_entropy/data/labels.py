@@ -47,10 +47,10 @@ class LabeledTexts:
 
 
 def checked_names(data: Any, label_names: Sequence[str], shape: int = 1) -> Any:
-    """Labelled data as they are, if their labels are a model's: by the same names, in the same order.
+    """Labeled data as they are, if their labels are a model's: by the same names, in the same order.
 
     Args:
-        data: ``LabeledTexts`` or ``TaggedTexts``.
+        data: ``LabeledTexts`` or ``LabeledTokens``.
         label_names: of the model.
         shape: dimensions of the labels: one, or two where a text has any number of them.
 
@@ -105,7 +105,7 @@ def plain_texts(dataset: Dataset, text_column: str | None = None) -> Sequence[st
     return texts
 
 
-def is_multi_label(dataset: Dataset, label_column: str | None = None) -> bool:
+def has_label_lists(dataset: Dataset, label_column: str | None = None) -> bool:
     """Whether the texts of a data set have lists of labels."""
     from datasets import LargeList, List
 

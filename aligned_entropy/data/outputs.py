@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from ..features import Features
+from ..features.arrays import Features
 from .labels import LABEL_COLUMNS
 from .registry import load_data
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 SMALLEST = 1e-30  # a probability of zero has no logit
 
 
-def load_outputs(path: str | Path, labelled: bool = True) -> Features:
+def load_outputs(path: str | Path, labeled: bool = True) -> Features:
     """Features from a Parquet or JSON Lines file, or anything else that :func:`load_data` takes.
 
     Columns: ``logits`` or ``probabilities``, a list of C numbers a row; ``label`` (or another usual name), the true
-    class in 0 … C - 1, which may be absent where ``labelled`` is False; and, if there is one, ``hidden``, a list of D
+    class in 0 … C - 1, which may be absent where ``labeled`` is False; and, if there is one, ``hidden``, a list of D
     numbers: what the last layer read.
 
     Raises:
@@ -32,7 +32,7 @@ def load_outputs(path: str | Path, labelled: bool = True) -> Features:
     data = load_data(path)
     columns = data.column_names
     label_column = next((name for name in LABEL_COLUMNS if name in columns), None)
-    if (labelled and label_column is None) or not {"logits", "probabilities"} & set(columns):
+    if (labeled and label_column is None) or not {"logits", "probabilities"} & set(columns):
         raise DataError(
             f"{path} has the columns {', '.join(columns)}; needed are 'logits' or 'probabilities' (a list a row) and "
             f"'label' (the true class, a number)."

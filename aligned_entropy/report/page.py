@@ -15,7 +15,7 @@ from .figures import Look, looks, reliability_figure, risk_figure, to_html
 from .html import write_page
 
 if TYPE_CHECKING:
-    from ..evaluation import Evaluation
+    from ..evaluation.evaluation import Evaluation
 
 CURVE_POINTS = 500
 COVERAGES = (0.5, 0.7, 0.8, 0.9, 1.0)
@@ -69,7 +69,7 @@ def write_report(
     Returns:
         The path of the page.
     """
-    from ..evaluation import HEAD
+    from ..evaluation.evaluation import HEAD
 
     columns, rows = _comparison(evaluation)
     ood = None
@@ -136,7 +136,7 @@ def _summary(evaluation: Evaluation, head: str) -> list[str]:
 
 def _comparison(evaluation: Evaluation) -> tuple[list[Column], dict[str, list[Cell | None]]]:
     """Every measure of every score, the best of each measure marked (also those that print the same)."""
-    from ..evaluation import lower_is_better
+    from ..evaluation.evaluation import lower_is_better
 
     table = evaluation.table
     measures = [measure for measure in evaluation.shown if any(measure in row for row in table.values())]

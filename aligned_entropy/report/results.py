@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..evaluation import HEAD
+from ..evaluation.evaluation import HEAD
 from .figures import heat_map, looks, reliability_figure, risk_figure, size_figure, to_html
 from .html import write_page
 from .summary import (
@@ -223,7 +223,7 @@ def _transfer(results: Sequence[Result], model: str, data: str) -> Section:
 
     values = [[gain(fitted, place) for place in range(len(domains))] for fitted in domains]
     text = (
-        f"One classifier, trained on {data}; its head fitted on labelled texts of one domain and tested on another. "
+        f"One classifier, trained on {data}; its head fitted on labeled texts of one domain and tested on another. "
         "The map shows what the head gains over the entropy in ROC-AUC, in hundredths."
     )
     return Section(title, text, tables, heat_map(domains, domains, values, "gain"))
@@ -249,7 +249,7 @@ def _label_efficiency(results: Sequence[Result], model: str) -> Section | None:
                 score: _known(sizes, [None if entry is None else entry.value for entry in entries])
                 for score, entries in table.rows.items()
             }
-    text = "ROC-AUC and ECE against the number of labelled texts that the head, or another score, was fitted on."
+    text = "ROC-AUC and ECE against the number of labeled texts that the head, or another score, was fitted on."
     figure = size_figure(panels, looks(list(dict.fromkeys(map(score_of, found))), HEAD), "ROC-AUC or ECE")
     return Section(f"Label efficiency, {model}", text, tables, figure, folded=0)
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError
-from ..evaluation import HEAD, lower_is_better
+from ..evaluation.evaluation import HEAD, lower_is_better
 from ..stats import holm, mean_ranks, wilcoxon_p
 from .tables import Column, Entry, Table, placed, ranked
 

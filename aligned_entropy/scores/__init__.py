@@ -13,25 +13,17 @@ from .density import (
     RDE,
     Mahalanobis,
     MarginalMahalanobis,
-    NormalisedDDU,
-    NormalisedMahalanobis,
-    NormalisedMarginalMahalanobis,
-    NormalisedRDE,
-    NormalisedRelativeMahalanobis,
+    NormalizedDDU,
+    NormalizedMahalanobis,
+    NormalizedMarginalMahalanobis,
+    NormalizedRDE,
+    NormalizedRelativeMahalanobis,
     RelativeMahalanobis,
 )
 from .hybrid import EntropyMahalanobisHUQ, ResponseRelativeHUQ
 from .probes import AttentionProbe, LinearProbe, MLPProbe
 from .sampling import DropoutBALD, DropoutPV, DropoutSMP, EnsembleBALD, EnsemblePV, EnsembleSMP
-from .softmax import (
-    Energy,
-    Entropy,
-    Margin,
-    MaxLogit,
-    SoftmaxResponse,
-    TemperatureEntropy,
-    TemperatureSoftmaxResponse,
-)
+from .softmax import Energy, Entropy, Margin, MaxLogit, SoftmaxResponse, TemperatureEntropy, TemperatureSoftmaxResponse
 
 SCORES: dict[str, type[Score]] = {
     kind.name: kind
@@ -51,15 +43,15 @@ SCORES: dict[str, type[Score]] = {
         EnsemblePV,
         EnsembleBALD,
         Mahalanobis,
-        NormalisedMahalanobis,
+        NormalizedMahalanobis,
         RelativeMahalanobis,
-        NormalisedRelativeMahalanobis,
+        NormalizedRelativeMahalanobis,
         MarginalMahalanobis,
-        NormalisedMarginalMahalanobis,
+        NormalizedMarginalMahalanobis,
         RDE,
-        NormalisedRDE,
+        NormalizedRDE,
         DDU,
-        NormalisedDDU,
+        NormalizedDDU,
         EntropyMahalanobisHUQ,
         ResponseRelativeHUQ,
         LinearProbe,

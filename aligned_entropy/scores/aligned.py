@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from ..error_model import ErrorModel
 from ..errors import NotApplicableError
-from ..features import Features
-from ..fit import FitConfig, FitResult, fit_head
-from ..head import AlignedEntropyHead
+from ..features.arrays import Features
+from ..head.error_model import ErrorModel
+from ..head.fit import FitConfig, FitResult, fit_head
+from ..head.head import AlignedEntropyHead
 from .base import Float, Score
 
 
@@ -29,10 +29,10 @@ class Aligned(Score):
     """
 
     uses: tuple[str, ...] = ("calibration",)
-    unit = True
+    is_probability = True
     supervised = True
     held_out_: Float
-    calibrated_: NDArray[np.bool_]
+    is_calibrated_: NDArray[np.bool_]
     base_: str
     reads_: str = "hidden"
     chosen = "nothing yet"
@@ -53,7 +53,7 @@ class Aligned(Score):
                 calibration.labels,
                 logits=calibration.logits,
                 reference=reference,
-                groups=calibration.groups,
+                clusters=calibration.clusters,
                 config=self.config(),
             )
         )
@@ -63,7 +63,7 @@ class Aligned(Score):
         head = result.head
         self.chosen = result.summary.chosen.name
         self.base_, self.held_out_ = head.base, result.held_out.double().numpy()
-        self.calibrated_ = np.array(head.calibrated)
+        self.is_calibrated_ = np.array(head.is_calibrated)
         for name in [name for name in vars(self) if name.startswith("tensor ")]:
             delattr(self, name)  # of a fit before
         vars(self).update({f"tensor {name}_": value.cpu().numpy() for name, value in head.state_dict().items()})
@@ -86,7 +86,7 @@ class Aligned(Score):
         head = AlignedEntropyHead(module, str(self.base_))
         head.classifier.load_state_dict(weights)
         head.error_model = ErrorModel.from_state(head.classes, _under(state, "error_model."))
-        head.calibrated = bool(self.calibrated_)
+        head.is_calibrated = bool(self.is_calibrated_)
         hidden, logits = torch.tensor(self._input(features)), torch.tensor(features.logits)
         with torch.inference_mode():
             parts = [head(h, z) for h, z in zip(hidden.split(4096), logits.split(4096), strict=True)]

@@ -11,11 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from ..align import last_linear
-from ..error_model import stratified_folds
 from ..errors import NotApplicableError
-from ..features import Features
-from ..head import AlignedEntropyHead, plain_copy
+from ..features.arrays import Features
+from ..head.head import AlignedEntropyHead
+from ..head.last_layer import last_linear
+from ..head.modules import plain_copy
+from ..head.ridge import stratified_folds
 
 Float = NDArray[np.float64]
 FOLDS = 5  # of the cross-fitting that gives a supervised score values for its own calibration set
@@ -34,14 +35,14 @@ class Score(ABC):
         name: in tables, and in :data:`aligned_entropy.scores.SCORES`.
         uses: the sets that a fit needs, ``train`` or ``calibration``.
         needs: arrays of the features that the score reads beyond the logits.
-        unit: whether its values are in [0, 1], so that they can be read as probabilities of an error.
+        is_probability: whether its values are in [0, 1], so that they can be read as probabilities of an error.
         supervised: whether a fit sees the errors of the calibration set.
     """
 
     name: ClassVar[str]
     uses: tuple[str, ...] = ()
     needs: ClassVar[tuple[str, ...]] = ()
-    unit: ClassVar[bool] = False
+    is_probability: ClassVar[bool] = False
     supervised: ClassVar[bool] = False
 
     def __init__(self, module: nn.Module | None = None, seed: int = 0) -> None:
@@ -52,8 +53,8 @@ class Score(ABC):
         """Learn what there is to learn; returns itself.
 
         Args:
-            train: of the classifier's own training texts, labelled.
-            calibration: of labelled texts that it was not trained on.
+            train: of the classifier's own training texts, labeled.
+            calibration: of labeled texts that it was not trained on.
 
         Raises:
             NotApplicableError: a set or an array that the score needs is not there; the message says which.
@@ -62,7 +63,7 @@ class Score(ABC):
         for which in self.uses:
             features = sets[which]
             if features is None or features.labels is None:
-                raise NotApplicableError(f"{self.name} needs labelled {which} features.")
+                raise NotApplicableError(f"{self.name} needs labeled {which} features.")
             for array in self.needs:
                 features.require(array)
         self._fit(train, calibration)
@@ -91,14 +92,14 @@ class Score(ABC):
         """
         if not self.supervised:
             return self.score(calibration)
-        fold = stratified_folds(calibration.errors, FOLDS, self.seed, calibration.groups)
+        fold = stratified_folds(calibration.errors, FOLDS, self.seed, calibration.clusters)
         result = np.empty(len(calibration))
         for k in range(FOLDS):
             other = type(self)(self.module, self.seed).fit(train, calibration[fold != k])
             result[fold == k] = other.score(calibration[fold == k])
         return result
 
-    def vectors(self, features: Features, normalise: bool = False) -> Float:
+    def vectors(self, features: Features, normalize: bool = False) -> Float:
         """What the last linear layer of the classification module reads, ``[N, D']``; the hidden vectors without one.
 
         For a linear module the pooled vector, for RoBERTa's tanh(dense(CLS)), for ELECTRA's gelu(dense(CLS)).
@@ -110,7 +111,7 @@ class Score(ABC):
             parts = [last_linear(head.classifier, head.module_input(rows)) for rows in torch.tensor(hidden).split(4096)]
             if all(part is not None for part in parts):
                 values = torch.cat([part[1] for part in parts if part is not None]).double().flatten(1).numpy()
-        return values / np.linalg.norm(values, axis=1, keepdims=True).clip(1e-12) if normalise else values
+        return values / np.linalg.norm(values, axis=1, keepdims=True).clip(1e-12) if normalize else values
 
     @property
     def state(self) -> dict[str, NDArray[Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ..features import Features
+from ..features.arrays import Features
 from .base import Float, Score
 
 
@@ -17,7 +17,7 @@ class ContextualCalibration(Score):
 
     name = "contextual calibration"
     needs = ("content_free",)
-    unit = True
+    is_probability = True
 
     def _score(self, features: Features) -> Float:
         log_prior = torch.tensor(features.require("content_free")).double()

@@ -1,7 +1,7 @@
 """How far a text is from the training texts: distances and densities of the hidden vectors.
 
 They read the vectors of the classifier's last linear layer, in float64; covariances are 1/N, their inverses
-pseudo-inverses where they are singular. Each stands in the registry a second time on L2-normalised vectors.
+pseudo-inverses where they are singular. Each stands in the registry a second time on L2-normalized vectors.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..features import Features
+from ..features.arrays import Features
 from .base import Float, Score
 
 COMPONENTS, SUBSAMPLE = 100, 5000  # of RDE's kernel PCA
@@ -22,17 +22,17 @@ COMPONENTS, SUBSAMPLE = 100, 5000  # of RDE's kernel PCA
 class _Density(Score):
     uses = ("train",)
     needs = ("hidden",)
-    normalise: ClassVar[bool] = False
+    normalize: ClassVar[bool] = False
 
     def _fit(self, train: Features, calibration: Features | None) -> None:
         assert train.labels is not None, "checked by fit"
-        self._fit_vectors(self.vectors(train, self.normalise), np.asarray(train.labels), train)
+        self._fit_vectors(self.vectors(train, self.normalize), np.asarray(train.labels), train)
 
     @abstractmethod
     def _fit_vectors(self, x: Float, labels: NDArray[np.int64], train: Features) -> None: ...
 
     def _score(self, features: Features) -> Float:
-        return self._distance(self.vectors(features, self.normalise), features)
+        return self._distance(self.vectors(features, self.normalize), features)
 
     @abstractmethod
     def _distance(self, x: Float, features: Features) -> Float: ...
@@ -44,18 +44,18 @@ def class_means(x: Float, labels: NDArray[np.int64]) -> tuple[NDArray[np.int64],
     return seen, np.stack([x[labels == kind].mean(0) for kind in seen])
 
 
-def precision(centred: Float) -> Float:
-    """Pseudo-inverse ``[D, D]`` of the covariance (1/N) of rows that are centred already."""
+def precision(centered: Float) -> Float:
+    """Pseudo-inverse ``[D, D]`` of the covariance (1/N) of rows that are centered already."""
     from sklearn.covariance import EmpiricalCovariance
 
-    return EmpiricalCovariance(assume_centered=True).fit(centred).precision_
+    return EmpiricalCovariance(assume_centered=True).fit(centered).precision_
 
 
 def squared(x: Float, means: Float, inverse: Float) -> Float:
     """Squared Mahalanobis distance of every row to every mean, ``[N, K]``."""
-    moved, centres = x @ inverse, means @ inverse
+    moved, centers = x @ inverse, means @ inverse
     cross = moved @ means.T
-    return ((moved * x).sum(1, keepdims=True) - 2 * cross + (centres * means).sum(1)).clip(0.0)
+    return ((moved * x).sum(1, keepdims=True) - 2 * cross + (centers * means).sum(1)).clip(0.0)
 
 
 class Mahalanobis(_Density):
@@ -120,8 +120,8 @@ class DDU(_Density):
         scale = float(x.var(0).mean()) or 1.0
         covariances = []
         for kind, mean in zip(seen, self.means_, strict=True):
-            centred = x[labels == kind] - mean
-            covariances.append(centred.T @ centred / len(centred) / scale)
+            centered = x[labels == kind] - mean
+            covariances.append(centered.T @ centered / len(centered) / scale)
         self.factors_ = np.stack([_cholesky(covariance) * np.sqrt(scale) for covariance in covariances])
 
     def _distance(self, x: Float, features: Features) -> Float:
@@ -161,7 +161,7 @@ class RDE(_Density):
     axes_: Float
     column_means_: Float
     seen_: NDArray[np.int64]
-    centres_: Float
+    centers_: Float
     precisions_: Float
 
     def _fit_vectors(self, x: Float, labels: NDArray[np.int64], train: Features) -> None:
@@ -182,16 +182,16 @@ class RDE(_Density):
         z = self._project(x)
         self.seen_, means = class_means(z, labels)
         shared = precision(z - means[np.searchsorted(self.seen_, labels)])
-        centres, inverses = [], []
+        centers, inverses = [], []
         for kind, mean in zip(self.seen_, means, strict=True):
             own = z[labels == kind]
             robust = _robust(MinCovDet(random_state=self.seed), own)
             if robust is None:
                 typical = float(np.median(squared(own, mean[None], shared))) or 1.0
                 robust = mean, shared * chi2.median(z.shape[1]) / typical
-            centres.append(robust[0])
+            centers.append(robust[0])
             inverses.append(robust[1])
-        self.centres_, self.precisions_ = np.stack(centres), np.stack(inverses)
+        self.centers_, self.precisions_ = np.stack(centers), np.stack(inverses)
 
     def _kernel(self, x: Float) -> Float:
         from sklearn.metrics.pairwise import rbf_kernel
@@ -200,8 +200,8 @@ class RDE(_Density):
 
     def _project(self, x: Float) -> Float:
         kernel = self._kernel(x)
-        centred = kernel - kernel.mean(1, keepdims=True) - self.column_means_ + self.column_means_.mean()
-        return centred @ self.axes_
+        centered = kernel - kernel.mean(1, keepdims=True) - self.column_means_ + self.column_means_.mean()
+        return centered @ self.axes_
 
     def _distance(self, x: Float, features: Features) -> Float:
         predicted = np.asarray(features.predictions)
@@ -209,7 +209,7 @@ class RDE(_Density):
         for start in range(0, len(x), 4096):
             z = self._project(x[start : start + 4096])
             to_class = np.stack(
-                [squared(z, c[None], p)[:, 0] for c, p in zip(self.centres_, self.precisions_, strict=True)], 1
+                [squared(z, c[None], p)[:, 0] for c, p in zip(self.centers_, self.precisions_, strict=True)], 1
             )
             place = np.searchsorted(self.seen_, predicted[start : start + 4096]).clip(max=len(self.seen_) - 1)
             known = self.seen_[place] == predicted[start : start + 4096]
@@ -219,7 +219,7 @@ class RDE(_Density):
 
 
 def _robust(estimator: Any, own: Float) -> tuple[Float, Float] | None:
-    """Centre and precision of a class by minimum covariance determinant, or None where it has too few texts."""
+    """Center and precision of a class by minimum covariance determinant, or None where it has too few texts."""
     if len(own) < 2 * own.shape[1]:
         return None
     with warnings.catch_warnings():
@@ -242,36 +242,36 @@ def _stratified(labels: NDArray[np.int64], size: int, seed: int) -> NDArray[np.i
     )
 
 
-class NormalisedMahalanobis(Mahalanobis):
-    """:class:`Mahalanobis` on L2-normalised vectors."""
+class NormalizedMahalanobis(Mahalanobis):
+    """:class:`Mahalanobis` on L2-normalized vectors."""
 
     name = "normalised Mahalanobis"
-    normalise = True
+    normalize = True
 
 
-class NormalisedMarginalMahalanobis(MarginalMahalanobis):
-    """:class:`MarginalMahalanobis` on L2-normalised vectors."""
+class NormalizedMarginalMahalanobis(MarginalMahalanobis):
+    """:class:`MarginalMahalanobis` on L2-normalized vectors."""
 
     name = "normalised marginal Mahalanobis"
-    normalise = True
+    normalize = True
 
 
-class NormalisedRelativeMahalanobis(RelativeMahalanobis):
-    """:class:`RelativeMahalanobis` on L2-normalised vectors."""
+class NormalizedRelativeMahalanobis(RelativeMahalanobis):
+    """:class:`RelativeMahalanobis` on L2-normalized vectors."""
 
     name = "normalised relative Mahalanobis"
-    normalise = True
+    normalize = True
 
 
-class NormalisedDDU(DDU):
-    """:class:`DDU` on L2-normalised vectors."""
+class NormalizedDDU(DDU):
+    """:class:`DDU` on L2-normalized vectors."""
 
     name = "normalised DDU"
-    normalise = True
+    normalize = True
 
 
-class NormalisedRDE(RDE):
-    """:class:`RDE` on L2-normalised vectors."""
+class NormalizedRDE(RDE):
+    """:class:`RDE` on L2-normalized vectors."""
 
     name = "normalised RDE"
-    normalise = True
+    normalize = True

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..features import Features
+from ..features.arrays import Features
 from ..metrics import aurc
 from .base import Float, Score
 from .density import Mahalanobis, RelativeMahalanobis
@@ -30,7 +30,7 @@ class HUQ(Score):
 
     uses = ("train", "calibration")
     needs = ("hidden",)
-    unit = True
+    is_probability = True
     supervised = True
     aleatoric: ClassVar[type[Score]]
     epistemic: ClassVar[type[Score]]

@@ -10,16 +10,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..error_model import stratified_folds
 from ..errors import CalibrationError
-from ..features import Features
+from ..features.arrays import Features
+from ..head.ridge import stratified_folds
 from .base import FOLDS, Float, Score
 
 
 class _Probe(Score):
     uses = ("calibration",)
     needs = ("hidden",)
-    unit = True
+    is_probability = True
     supervised = True
     mean_: Float
     scale_: Float
@@ -39,7 +39,7 @@ class _Probe(Score):
                 )
         return super().fit(train, calibration)
 
-    def _standardise(self, x: Float) -> Float:
+    def _standardize(self, x: Float) -> Float:
         self.mean_, self.scale_ = x.mean(0), x.std(0).clip(1e-6)
         return self._standard(x)
 
@@ -58,7 +58,7 @@ class LinearProbe(_Probe):
         from sklearn.linear_model import LogisticRegression
         from sklearn.model_selection import GridSearchCV
 
-        x = self._standardise(np.asarray(calibration.hidden, dtype=np.float64))
+        x = self._standardize(np.asarray(calibration.hidden, dtype=np.float64))
         grid = {"C": np.logspace(-5, -1, 5).tolist()}
         search = GridSearchCV(LogisticRegression(max_iter=1000), grid, scoring="neg_log_loss", cv=5)
         model = search.fit(x, calibration.errors).best_estimator_
@@ -81,7 +81,7 @@ class MLPProbe(_Probe):
     def _fit(self, train: Features | None, calibration: Features) -> None:
         from sklearn.neural_network import MLPClassifier
 
-        x = self._standardise(np.asarray(calibration.hidden, dtype=np.float64))
+        x = self._standardize(np.asarray(calibration.hidden, dtype=np.float64))
         model = MLPClassifier((128,), alpha=1e-2, early_stopping=True, max_iter=200, random_state=self.seed)
         model.fit(x, calibration.errors)
         (self.weight1_, self.weight2_), (self.bias1_, self.bias2_) = model.coefs_, model.intercepts_
@@ -113,9 +113,9 @@ class AttentionProbe(_Probe):
         weights.requires_grad_(True)
         optimizer = torch.optim.AdamW([weights], lr=3e-3, weight_decay=1e-2)
         best, kept = float("inf"), weights.detach().clone()
-        learnt_from = (~held_out).nonzero().squeeze(1)
+        learned_from = (~held_out).nonzero().squeeze(1)
         for _ in range(30):
-            for rows in learnt_from[torch.randperm(len(learnt_from), generator=generator)].split(64):
+            for rows in learned_from[torch.randperm(len(learned_from), generator=generator)].split(64):
                 loss = F.binary_cross_entropy_with_logits(self._logit(states[rows.numpy()], weights), errors[rows])
                 optimizer.zero_grad()
                 loss.backward()

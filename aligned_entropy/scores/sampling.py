@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..features import Features
+from ..features.arrays import Features
 from .base import Float, Score
 
 
@@ -49,7 +49,7 @@ class DropoutSMP(_Sampled):
     name = "MC dropout SMP"
     needs = ("passes",)
     predictions = "passes"
-    unit = True
+    is_probability = True
 
     def _score(self, features: Features) -> Float:
         return sampled_maximum(self._probabilities(features))
@@ -92,7 +92,7 @@ class EnsembleSMP(_Ensemble):
     """``1 - max`` of the ensemble's mean probability. Source: Lakshminarayanan, Pritzel and Blundell, NeurIPS 2017."""
 
     name = "deep ensemble SMP"
-    unit = True
+    is_probability = True
 
     def _score(self, features: Features) -> Float:
         return sampled_maximum(self._probabilities(features))

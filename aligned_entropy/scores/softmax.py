@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..features import Features
-from ..scoring import log_entropy, log_margin, log_softmax_response
+from ..features.arrays import Features
+from ..head.scoring import log_entropy, log_margin, log_softmax_response
 from .base import Float, Score
 
 
 class _OfLogits(Score):
-    """A base score of :mod:`aligned_entropy.scoring`, with its logits divided by a temperature."""
+    """A base score of :mod:`aligned_entropy.head.scoring`, with its logits divided by a temperature."""
 
-    unit = True
+    is_probability = True
     log_score: Callable[[Tensor], Tensor]
     temperature_: Float | float = 1.0
 

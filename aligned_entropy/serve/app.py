@@ -57,7 +57,7 @@ def create_app(
 
     app = FastAPI(
         title="aligned-entropy",
-        summary="Answers of a classifier, with how likely each of them is to be wrong.",
+        summary="Predictions of a classifier, with how likely each of them is to be wrong.",
         lifespan=lifespan,
         max_body_size=settings.body,
         docs_url=None,  # these pages load their scripts from elsewhere
@@ -192,7 +192,7 @@ def _add_operations(app: FastAPI, server: Server) -> None:
     @app.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
         """For Prometheus."""
-        calibration = server.served.classifier.saved.answers
+        calibration = server.served.classifier.saved.selection_units
         found = await asyncio.to_thread(server.monitor.exposition, server.batcher.waiting, calibration)
         return Response(found, media_type="text/plain; version=0.0.4; charset=utf-8")
 

@@ -34,9 +34,9 @@ class _Request:
 
 
 class Batcher:
-    """Answers requests in the order in which they come, as many texts at once as are waiting, up to a limit.
+    """Answer requests in the order in which they come, as many texts at once as are waiting, up to a limit.
 
-    While a batch is computed the next one gathers. A request that is cancelled leaves the queue; one with a text that
+    While a batch is computed the next one gathers. A request that is canceled leaves the queue; one with a text that
     cannot be answered fails alone, the others of its batch are answered without it.
 
     Args:
@@ -82,7 +82,7 @@ class Batcher:
         self.thread.shutdown()
 
     async def ask(self, texts: Sequence[str]) -> list[Any]:
-        """Answers for the texts of a request, in their order.
+        """Predictions for the texts of a request, in their order.
 
         Raises:
             OverloadedError: so many texts cannot wait.

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..classifier import UncertainClassifier
 from ..errors import HeadMismatchError
-from ..saved import fingerprint
+from ..saved.format import head_fingerprint
 
 TRIAL = ["a", "The first of them was better than the second, or so they said.", "1 2 3 ? !"]
 UNTRAINED = "untrained"
@@ -39,7 +39,7 @@ class Served:
 
     def __init__(self, classifier: UncertainClassifier, folder: str | Path | None = None) -> None:
         self.folder = folder
-        self.current = (classifier, version_of(classifier))
+        self.current = (classifier, head_version(classifier))
         self.previous: tuple[UncertainClassifier, str] | None = None
 
     @property
@@ -53,7 +53,7 @@ class Served:
         return self.current[1]
 
     def answer(self, texts: list[str]) -> list[Answered]:
-        """Answers by one and the same head."""
+        """Predictions by one and the same head."""
         classifier, version = self.current
         return [Answered(row, version) for row in classifier.predict(texts)]
 
@@ -66,7 +66,7 @@ class Served:
         classifier = self.classifier
         try:
             candidate = type(classifier)(classifier.backbone).load_head(folder)
-            version = version_of(candidate)
+            version = head_version(candidate)
             said = np.array([row.uncertainty for row in candidate.predict(TRIAL)])
         except HeadMismatchError:
             raise
@@ -89,6 +89,6 @@ class Served:
         return self.version
 
 
-def version_of(classifier: UncertainClassifier) -> str:
+def head_version(classifier: UncertainClassifier) -> str:
     """Twelve digits that tell a classifier's fitted head from any other."""
-    return UNTRAINED if classifier.head.error_model is None else fingerprint(classifier.saved)[:12]
+    return UNTRAINED if classifier.head.error_model is None else head_fingerprint(classifier.saved)[:12]

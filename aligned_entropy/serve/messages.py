@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..errors import DataError
-from ..tagged import Entity
+from ..predictions.tokens import Entity
 from .heads import Answered
 
 
@@ -46,7 +46,7 @@ class TextAnswer(Message):
 
 
 class PredictResponse(Message):
-    """Answers in the order of the texts."""
+    """Predictions in the order of the texts."""
 
     predictions: list[TextAnswer]
 

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..selective import Answers
+from ..selective import SelectionUnits
 
 WINDOW = 1000  # latest answers that are compared with the calibration set
 FEWEST = 50  # of these, for a statistic to say anything
 BUCKETS = tuple(round(0.05 * step, 2) for step in range(1, 21))
 
 
-def drift(latest: Sequence[float] | NDArray[np.floating], calibration: Answers | None) -> tuple[float, float]:
+def drift(latest: Sequence[float] | NDArray[np.floating], calibration: SelectionUnits | None) -> tuple[float, float]:
     """Kolmogorov–Smirnov statistic of the uncertainty of the latest answers against the calibration set's, and its p.
 
     NaN of both where there are too few of either. A small p says that the texts have changed; no large one that they
@@ -35,7 +35,7 @@ def drift(latest: Sequence[float] | NDArray[np.floating], calibration: Answers |
 class Monitor:
     """Counts what the server does, in a registry of its own.
 
-    Answers are what a threshold is about: of words entities.
+    Predictions are what a threshold is about: of words entities.
 
     Attributes:
         registry: what ``/metrics`` shows.
@@ -56,7 +56,7 @@ class Monitor:
         self.batches = add(Histogram, "batch_texts", "Texts in a batch", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256))
         self.waiting = add(Gauge, "queue_texts", "Texts that wait")
         self.uncertainty = add(Histogram, "uncertainty", "Uncertainty of an answer", buckets=BUCKETS)
-        self.answers = add(Counter, "answers", "Answers, by whether they were accepted", ("accepted",))
+        self.answers = add(Counter, "answers", "Predictions, by whether they were accepted", ("accepted",))
         self.accepted = add(Gauge, "accepted_share", f"Share accepted of the latest {WINDOW} answers")
         self.statistic = add(Gauge, "drift_statistic", "Kolmogorov–Smirnov, latest answers against the calibration set")
         self.p_value = add(Gauge, "drift_p_value", "p of the same")
@@ -69,7 +69,7 @@ class Monitor:
         self.uncertainty.observe(uncertainty)
         self.answers.labels({True: "yes", False: "no", None: "unknown"}[accepted]).inc()
 
-    def exposition(self, waiting: int, calibration: Answers | None) -> bytes:
+    def exposition(self, waiting: int, calibration: SelectionUnits | None) -> bytes:
         """The metrics as Prometheus reads them."""
         from prometheus_client import generate_latest
 

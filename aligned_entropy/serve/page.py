@@ -14,16 +14,16 @@ import numpy as np
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ..batch.answers import WORDS
 from ..classifier import UncertainClassifier
 from ..errors import AlignedEntropyError
-from ..files.answers import WORDS
 from ..metrics import risk_coverage
 from ..report.figures import looks, risk_figure
 from ..report.html import load_template
-from ..selective import Answers, Goal, Rule, choose_threshold
-from .doubt import doubtful_pieces
+from ..selective import Goal, Rule, SelectionUnits, choose_threshold
+from .attribution import occlusion
 from .server import Server
-from .sheet import Sheet, TakingTurns, read_file, read_lines
+from .upload import QueuedClassifier, UploadedTable, read_file, read_lines
 
 PATH = "/ui"
 HOUR = 3600  # seconds that a visitor's texts and files are kept, at most
@@ -120,7 +120,7 @@ class Page:
             answers = gr.HTML(elem_id="answers", apply_default_css=False)
             download = gr.DownloadButton("Download the answers (CSV)", visible=False, elem_id="download")
             words = gr.HTML(elem_id="words", apply_default_css=False)
-            with gr.Accordion("What a target costs, seen on labelled answers", visible=False) as costs:
+            with gr.Accordion("What a target costs, seen on labeled answers", visible=False) as costs:
                 curve = gr.Plot(show_label=False, elem_id="curve")
 
             options: dict[str, Any] = {"api_visibility": "private"}
@@ -160,7 +160,7 @@ class Page:
         classifier, version = self.server.served.current
         answers = _known(classifier)
         if answers is None:
-            raise gr.Error("the head has no labelled answers: read the page again.")
+            raise gr.Error("the head has no labeled answers: read the page again.")
         goal = Goal(risk=percent / 100)
         if classifier.saved.rule is not None:
             own = classifier.saved.rule.goal
@@ -168,22 +168,22 @@ class Page:
         rule = choose_threshold(answers, goal)
         return *self._trade(answers, rule), (rule, version)
 
-    def _trade(self, answers: Answers, rule: Rule) -> tuple[str, Any]:
-        """In words and as a curve: what a rule accepts of the labelled answers, and how many of these are wrong."""
+    def _trade(self, answers: SelectionUnits, rule: Rule) -> tuple[str, Any]:
+        """In words and as a curve: what a rule accepts of the labeled answers, and how many of these are wrong."""
         accepted = rule.accepts(answers.uncertainty, answers.labels)
         sentences = [str(rule.goal)[:1].upper() + f"{str(rule.goal)[1:]}."]
         if accepted.any():
             risk = float(answers.errors[accepted].mean())
             sentences.append(
-                f"Of {len(answers)} labelled answers {accepted.mean():.1%} are accepted, and {risk:.1%} of these are "
+                f"Of {len(answers)} labeled answers {accepted.mean():.1%} are accepted, and {risk:.1%} of these are "
                 f"wrong; of all answers it is {answers.errors.mean():.1%}."
             )
         else:
-            sentences.append(f"Of {len(answers)} labelled answers none is accepted.")
+            sentences.append(f"Of {len(answers)} labeled answers none is accepted.")
         sentences += [own.reason for own in rule.thresholds.values() if not own.accepted][:1]
-        if not rule.fresh or not answers.fresh:
+        if not rule.held_out or not answers.held_out:
             sentences.append("The head was fitted on these answers: an estimate, nothing is guaranteed.")
-        name = "labelled answers"
+        name = "labeled answers"
         coverage, risks = risk_coverage(answers.errors, answers.uncertainty)
         figure = risk_figure({"": {name: (coverage, risks)}}, looks([name], name))
         figure.update_layout(height=300, showlegend=False, font_size=12)
@@ -195,15 +195,15 @@ class Page:
             figure.add_hline(rule.goal.risk, line={"color": "#d55e00", "dash": "dot"})
         return self.parts.statement(sentences), figure
 
-    def answer_lines(self, lines: str) -> Sheet:
-        """Answers for pasted texts."""
+    def answer_lines(self, lines: str) -> UploadedTable:
+        """Predictions for pasted texts."""
         return _told(lambda: read_lines(self.server, lines or ""))
 
-    def answer_file(self, path: str) -> Sheet:
-        """Answers for the rows of a file."""
+    def answer_file(self, path: str) -> UploadedTable:
+        """Predictions for the rows of a file."""
         return _told(lambda: read_file(self.server, path), path)
 
-    def show(self, sheet: Sheet | None, chosen: tuple[Rule | None, str]) -> tuple[Any, Any]:
+    def show(self, sheet: UploadedTable | None, chosen: tuple[Rule | None, str]) -> tuple[Any, Any]:
         """The answers with what a rule accepts, and the file with all of them.
 
         A rule is of the head that it was chosen with; answers of another head keep what that one says of them.
@@ -220,25 +220,25 @@ class Page:
         measure = "P(wrong)" if sheet.name("error_probability") in sheet.added else "Uncertainty"
         return self.parts.answers(rows, summary, measure), gr.DownloadButton(value=str(path), visible=True)
 
-    def explain(self, sheet: Sheet) -> str:
+    def explain(self, sheet: UploadedTable) -> str:
         """Words of the most doubtful texts."""
         texts = sheet.most_doubtful(EXPLAINED)
-        classifier = TakingTurns(self.server)
-        found = [doubtful_pieces(classifier, text) for text in texts]
+        classifier = QueuedClassifier(self.server)
+        found = [occlusion(classifier, text) for text in texts]
         note = "The darker a word, the less doubt without it."
         if sheet.task == WORDS:
             note = "The darker a word, the more doubtful its tag."
         return str(self.parts.words([_shaded(pieces) for pieces in found if pieces], note)) if any(found) else ""
 
 
-def _known(classifier: UncertainClassifier) -> Answers | None:
-    """The labelled answers of a head, as far as their doubt is known; None where there are none."""
-    answers = classifier.saved.answers
+def _known(classifier: UncertainClassifier) -> SelectionUnits | None:
+    """The labeled answers of a head, as far as their doubt is known; None where there are none."""
+    answers = classifier.saved.selection_units
     known = None if answers is None else answers[~np.isnan(answers.uncertainty)]
     return known if known is not None and len(known) else None
 
 
-def _told(work: Callable[[], Sheet], path: str = "") -> Sheet:
+def _told(work: Callable[[], UploadedTable], path: str = "") -> UploadedTable:
     """What is wrong with texts or a file is said on the page; a file has the name that the visitor knows."""
     try:
         return work()

@@ -76,7 +76,7 @@ class Server:
         self.remembered: OrderedDict[str, tuple[str, Answered]] = OrderedDict()
 
     async def ask(self, texts: list[str]) -> list[Answered]:
-        """Answers within the time that there is.
+        """Predictions within the time that there is.
 
         Raises:
             HTTPException: there was none, or the model failed.

@@ -41,7 +41,7 @@ def version(port: int) -> str:
 
 
 def wrong(expected: Answers, texts: list[str], body: bytes) -> int:
-    """Answers that are not those of predict with the head that they name."""
+    """Predictions that are not those of predict with the head that they name."""
     said = json.loads(body)["predictions"]
     if len(said) != len(texts):
         return len(texts)

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from aligned_entropy import FitConfig, UncertainClassifier
-from aligned_entropy.calibration import calibration_set
-from aligned_entropy.candidates import aligned, among_calibration, flat, untrained, with_error_model
-from aligned_entropy.choice import choose_base
 from aligned_entropy.data import data_folder, load_data
-from aligned_entropy.head import AlignedEntropyHead
+from aligned_entropy.head.calibration_set import calibration_set
+from aligned_entropy.head.candidates import aligned, among_calibration, flat, untrained, with_error_model
+from aligned_entropy.head.head import AlignedEntropyHead
+from aligned_entropy.head.selection import choose_base
 from aligned_entropy.stats import paired_auc
 
 RUNS = Path(__file__).parents[1] / "runs"
@@ -41,7 +41,7 @@ def timed(work: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:
 def main() -> None:
     config, facts = FitConfig(), {}
     print(
-        "| | texts | classes | CPU s | copies | neighbours | error model | gain of the copies on one fold, hundredths |"
+        "| | texts | classes | CPU s | copies | neighbors | error model | gain of the copies on one fold, hundredths |"
     )
     print("|---|---:|---:|---:|---:|---:|---:|---|")
     for run, data_name in CASES.items():
@@ -54,7 +54,7 @@ def main() -> None:
         start = choose_base(simple, data, config.required_gain)
         copies, first = timed(aligned, module, start, data, config.betas, config.seed)
         near, second = timed(among_calibration, data, config.seed)
-        _, third = timed(with_error_model, copies[-1], "neighbours", [near], data, config.seed)
+        _, third = timed(with_error_model, copies[-1], "neighbors", [near], data, config.seed)
         total = first + second + third
         shares = [part / total for part in (first, second, third)]
         fold = (data.fold == 0).numpy()

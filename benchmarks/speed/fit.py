@@ -22,10 +22,10 @@ from torch.nn import functional as F
 
 from aligned_entropy import UncertainClassifier
 from aligned_entropy.data import data_folder, load_data
-from aligned_entropy.error_model import stratified_folds
-from aligned_entropy.head import plain_copy
-from aligned_entropy.published import Schedule, stacked_roc_auc, train_published
-from aligned_entropy.scoring import alignment_loss, log_entropy
+from aligned_entropy.head.modules import plain_copy
+from aligned_entropy.head.published import Schedule, stacked_roc_auc, train_published
+from aligned_entropy.head.ridge import stratified_folds
+from aligned_entropy.head.scoring import alignment_loss, log_entropy
 
 
 class DenseHead(nn.Module):

@@ -37,15 +37,15 @@ def one(rows: int, classes: int, width: int) -> None:
 
     rng = np.random.default_rng(0)
     labels = rng.integers(classes, size=rows)
-    centres = rng.standard_normal((classes, width), np.float32) * (3 / width**0.5)
+    centers = rng.standard_normal((classes, width), np.float32) * (3 / width**0.5)
     with tempfile.TemporaryDirectory() as folder:
         hidden = np.memmap(Path(folder) / "hidden", np.float32, "w+", shape=(rows, width))
         for start in range(0, rows, 10_000):
             part = labels[start : start + 10_000]
-            hidden[start : start + len(part)] = centres[part] + rng.standard_normal((len(part), width), np.float32)
+            hidden[start : start + len(part)] = centers[part] + rng.standard_normal((len(part), width), np.float32)
         module = torch.nn.Linear(width, classes)
         with torch.no_grad():
-            module.weight.copy_(torch.from_numpy(centres))
+            module.weight.copy_(torch.from_numpy(centers))
             module.bias.zero_()
         before, peak, ended = resident(), [0.0], threading.Event()
 

@@ -23,7 +23,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
 WORDS = [f"word{number}" for number in range(200)]
-CHUNK = 50_000  # rows that are written at once
+ROWS_PER_CHUNK = 50_000  # rows that are written at once
 # A process that says how much memory its child took at most.
 MEASURED = (
     "import resource, subprocess, sys; code = subprocess.run(sys.argv[1:]).returncode; "
@@ -50,8 +50,8 @@ def write_rows(folder: Path, rows: int) -> None:
     rng = np.random.default_rng(0)
     schema = pa.schema({"id": pa.int64(), "text": pa.string()})
     with pq.ParquetWriter(folder / "in.parquet", schema) as writer, open(folder / "in.jsonl", "w") as lines:
-        for start in range(0, rows, CHUNK):
-            ids = list(range(start, min(start + CHUNK, rows)))
+        for start in range(0, rows, ROWS_PER_CHUNK):
+            ids = list(range(start, min(start + ROWS_PER_CHUNK, rows)))
             texts = [" ".join(rng.choice(WORDS, 12)) for _ in ids]
             writer.write_table(pa.table({"id": ids, "text": texts}, schema))
             lines.writelines(json.dumps({"id": i, "text": text}) + "\n" for i, text in zip(ids, texts, strict=True))

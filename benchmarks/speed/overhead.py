@@ -20,10 +20,10 @@ import numpy as np
 import torch
 
 from aligned_entropy import UncertainClassifier
-from aligned_entropy.calibration import calibration_set
-from aligned_entropy.candidates import among_calibration, among_training, untrained, with_error_model
 from aligned_entropy.data import data_folder, load_data
-from aligned_entropy.head import AlignedEntropyHead
+from aligned_entropy.head.calibration_set import calibration_set
+from aligned_entropy.head.candidates import among_calibration, among_training, untrained, with_error_model
+from aligned_entropy.head.head import AlignedEntropyHead
 
 
 def heads(classifier: UncertainClassifier) -> dict[str, AlignedEntropyHead]:
@@ -34,7 +34,7 @@ def heads(classifier: UncertainClassifier) -> dict[str, AlignedEntropyHead]:
     reference = torch.tensor(train.hidden), torch.tensor(train.labels)
     look_ups = [among_calibration(data, 0), among_training(data, reference, 0)]
     heaviest = with_error_model(untrained(module, "smoothmax", data), "heaviest", look_ups, data, 0).head
-    heaviest.calibrated = True
+    heaviest.is_calibrated = True
     return {"default": default, "heaviest": heaviest}
 
 

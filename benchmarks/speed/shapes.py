@@ -25,9 +25,9 @@ from transformers import PreTrainedTokenizerFast
 
 from aligned_entropy import UncertainClassifier
 from aligned_entropy.backbones import Backbone
-from aligned_entropy.calibration import calibration_set
-from aligned_entropy.candidates import among_calibration, among_training, untrained, with_error_model
-from aligned_entropy.head import AlignedEntropyHead
+from aligned_entropy.head.calibration_set import calibration_set
+from aligned_entropy.head.candidates import among_calibration, among_training, untrained, with_error_model
+from aligned_entropy.head.head import AlignedEntropyHead
 
 CLASSES, ROWS = 2, 10_000
 SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -63,7 +63,7 @@ def heaviest(module: nn.Module) -> AlignedEntropyHead:
     known = torch.from_numpy(hidden[ROWS:]), torch.from_numpy(labels[ROWS:])
     look_ups = [among_calibration(data, 0), among_training(data, known, 0)]
     head = with_error_model(untrained(plain.classifier, "entropy", data), "all", look_ups, data, 0).head
-    head.calibrated = True
+    head.is_calibrated = True
     return head
 
 

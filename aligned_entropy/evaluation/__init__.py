@@ -1,0 +1,1 @@
+"""Scores side by side, of single predictions and of groups of them."""

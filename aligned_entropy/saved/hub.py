@@ -1,0 +1,72 @@
+"""Where saved heads come from and go to, the Hugging Face Hub among it, and what is in one."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from ..errors import DataError, HeadMismatchError
+from ..selective import Rule
+from .format import ERROR_MODEL, read_config
+
+
+def resolve_head(name: str | Path) -> Path:
+    """The local folder of a head: a folder, or a hub id, which is downloaded.
+
+    Raises:
+        HeadMismatchError: there is no such folder and no such repository.
+    """
+    if Path(name).is_dir():
+        return Path(name)
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(str(name), allow_patterns=["config.json", "head.safetensors"]))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise HeadMismatchError(f"no head {str(name)!r}: no such folder, and from the hub: {first_line}") from error
+
+
+def push_head(folder: str | Path, repo_id: str, *, private: bool | None = None, token: str | None = None) -> str:
+    """Upload a saved head to a model repository, which is created if need be; returns its address.
+
+    Raises:
+        DataError: a model is in it.
+    """
+    from huggingface_hub import HfApi
+
+    api = HfApi(token=token)
+    repo = api.create_repo(repo_id, private=private, exist_ok=True)
+    there = set(api.list_repo_files(repo.repo_id))
+    if "adapter_config.json" in there or ("config.json" in there and "head.safetensors" not in there):
+        raise DataError(f"repository {repo.repo_id} holds a model, whose files would be overwritten: name another.")
+    api.upload_folder(repo_id=repo.repo_id, folder_path=str(folder), commit_message="Upload uncertainty head")
+    return str(repo)
+
+
+def describe_head(folder: str | Path) -> dict[str, Any]:
+    """What is in a saved head, for people: base score, size, backbone, fit, tensors."""
+    from safetensors import SafetensorError, safe_open
+
+    config = read_config(folder)
+    try:
+        with safe_open(Path(folder) / "head.safetensors", "pt") as file:
+            shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise HeadMismatchError(f"{folder}/head.safetensors is damaged: {error}") from error
+    rule = config.get("rule")
+    copied = sum(math.prod(shape) for name, shape in shapes.items() if name.startswith("classifier."))
+    return {
+        "format": config["format"],
+        "library": config["library"],
+        "base score": config["base"],
+        "calibrated": config["calibrated"],
+        "parameters of the copy": copied,
+        "references": len({name.split(".")[2] for name in shapes if name.startswith(f"{ERROR_MODEL}references.")}),
+        "bytes": (Path(folder) / "head.safetensors").stat().st_size,
+        "threshold": "none was chosen" if rule is None else str(Rule.from_dict(rule).goal),
+        **{f"backbone {key}": value for key, value in config["backbone"].items()},
+        **config["fit"],
+    }

@@ -1,0 +1,179 @@
+"""What a grid studies beyond the registered scores: every variant can be fitted, and is what its name says."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+from torch import nn
+
+from aligned_entropy import FitConfig
+from aligned_entropy.bench.studies import (
+    ABLATION,
+    OUTLOOK,
+    STUDIES,
+    AlignedMutualInformation,
+    Variant,
+    _information,
+    random_module,
+    scaled_module,
+)
+from aligned_entropy.errors import NotApplicableError
+from aligned_entropy.evaluation.evaluation import fit_score
+from aligned_entropy.features.arrays import Features
+from aligned_entropy.head.last_layer import final_linear
+from aligned_entropy.metrics import roc_auc
+from aligned_entropy.scores import SCORES, aligned
+from aligned_entropy.scores.sampling import DropoutBALD
+from aligned_entropy.scores.softmax import best_temperature
+from fixtures.scenarios import blind_spot, worn
+
+
+def features(scenario, noise=1.0):
+    """A scenario as features, with passes that scatter about its logits."""
+    logits = scenario.logits.numpy()
+    scatter = np.random.default_rng(0).normal(size=(len(logits), 8, logits.shape[1]))
+    passes = (logits[:, None] + noise * scatter).astype(np.float32)
+    return Features(scenario.hidden.numpy(), logits, scenario.labels.numpy(), passes)
+
+
+@pytest.fixture(scope="module")
+def sets():
+    """A worn classifier's module, and features of its training, calibration and test texts."""
+    scenario = worn(600)
+    whole = features(scenario)
+    return scenario.classifier, *(whole[np.arange(600) % 3 == part] for part in range(3))
+
+
+PERMUTED = "default: permuted errors"
+VARIANTS = [(study, name) for study in ("ablation", "outlook") for name in STUDIES[study]]
+
+
+@pytest.mark.parametrize(("study", "name"), VARIANTS)
+def test_every_variant_is_fitted_and_finds_errors(study, name, sets):
+    module, train, calibration, test = sets
+    before = {key: value.clone() for key, value in module.state_dict().items()}
+    fitted_score = fit_score(STUDIES[study][name](module, 0), train, calibration)
+    values = fitted_score.score.score(test)
+    assert values.shape == (200,)
+    assert np.isfinite(values).all()
+    assert not fitted_score.score.is_probability or (values.min() >= 0 and values.max() <= 1)
+    if "permuted" not in name:  # these learn noise, and may turn the order round
+        assert roc_auc(test.errors, values) > (0.5 if name in ("paper: random head", "linear probe") else 0.6)
+    assert set(fitted_score.maps.probabilities(values)) == {"platt", "isotonic"}
+    assert all(torch.equal(module.state_dict()[key], value) for key, value in before.items())
+
+
+def test_a_variant_is_fitted_as_it_is_configured():
+    configs = {
+        name: build(None, 7).config()
+        for name, build in (ABLATION | OUTLOOK).items()
+        if isinstance(build(None, 0), Variant)
+    }
+    assert all(config.seed == 7 for config in configs.values())
+    assert configs["default"] == FitConfig(seed=7)
+    assert configs["paper: BCE + anchor + L2-SP"] == FitConfig.paper(seed=7)
+    assert configs["paper: BCE"] == FitConfig.paper(alphas=(0.0,), betas=(0.0,), seed=7)
+    assert configs["default: without calibrated output"] == FitConfig(is_calibrated=False, seed=7)
+    assert configs["smooth maximum, aligned"].bases == ("smoothmax",)
+    same = {"default", "default: permuted errors", "default + reference"}  # other data, not other settings
+    others = [config for name, config in configs.items() if name.startswith("default:") and name not in same]
+    assert len({*others, configs["default"]}) == len(others) + 1
+
+
+@pytest.mark.parametrize("name", ["default", "default + reference"])
+def test_the_default_variants_are_the_registered_scores(name, sets):
+    module, train, calibration, test = sets
+    registered = SCORES["aligned entropy" + name.removeprefix("default")]
+    expected = registered(module, 3).fit(train, calibration).score(test)
+    np.testing.assert_array_equal(ABLATION[name](module, 3).fit(train, calibration).score(test), expected)
+
+
+def test_permuted_errors_keep_their_rate_and_say_nothing(monkeypatch):
+    whole = features(blind_spot(1600))
+    calibration, test = whole[np.arange(1600) % 2 == 0], whole[np.arange(1600) % 2 == 1]
+    module, seen = blind_spot(1600).classifier, []
+    fit_head = aligned.fit_head
+    monkeypatch.setattr(aligned, "fit_head", lambda *args, **options: seen.append(args) or fit_head(*args, **options))
+    found = {name: ABLATION[name](module, 0).fit(None, calibration).score(test) for name in ("default", PERMUTED)}
+    true, permuted = (calibration.with_labels(labels).errors for _, _, labels in seen)
+    np.testing.assert_array_equal(true, calibration.errors)
+    assert permuted.sum() == true.sum()
+    rate = true.mean()
+    assert (permuted * true).mean() == pytest.approx(rate**2, abs=3 * rate * (1 - rate) / np.sqrt(len(true)))
+    auc = {name: roc_auc(test.errors, values) for name, values in found.items()}
+    untrained = roc_auc(test.errors, SCORES["entropy"]().score(test))
+    assert auc["default"] > untrained + 0.1
+    assert auc[PERMUTED] < untrained + 0.03
+
+
+def deep():
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Linear(12, 6), nn.LayerNorm(6), nn.Tanh(), nn.Dropout(0.1), nn.Linear(6, 4))
+
+
+@pytest.mark.parametrize("module", [nn.Linear(12, 4), nn.Linear(12, 4, bias=False), deep()])
+def test_a_random_module_has_the_shape_and_none_of_the_weights(module, sets):
+    before, state = {name: value.clone() for name, value in module.state_dict().items()}, torch.get_rng_state()
+    fresh = random_module(module, sets[1], 0)
+    again, other = random_module(module, sets[1], 0), random_module(module, sets[1], 1)
+    assert torch.equal(torch.get_rng_state(), state)
+    for name, value in fresh.state_dict().items():
+        assert torch.equal(module.state_dict()[name], before[name])
+        assert torch.equal(value, again.state_dict()[name])
+        assert value.shape == before[name].shape
+        if "1." not in name:  # but the normalization, which starts at one and zero
+            assert not torch.isclose(value, before[name]).any()
+            assert not torch.isclose(value, other.state_dict()[name]).any()
+    assert not any(parameter.requires_grad for parameter in fresh.parameters())
+
+
+@pytest.mark.parametrize("module", [nn.Linear(12, 4), nn.Linear(12, 4, bias=False), deep()])
+def test_a_scaled_module_divides_the_logits_by_the_temperature(module, sets):
+    hidden = torch.tensor(sets[1].hidden)
+    with torch.no_grad():
+        logits = module.eval()(hidden)
+        calibration = replace(sets[1], logits=3 * logits.numpy())
+        scaled = scaled_module(module, calibration, 0)
+        torch.testing.assert_close(scaled(hidden), logits / best_temperature(calibration))
+        torch.testing.assert_close(module(hidden), logits)
+    assert best_temperature(calibration) != pytest.approx(1, abs=0.1)
+    assert final_linear(scaled) is not final_linear(module)
+
+
+def bald(features):
+    return DropoutBALD().score(features) / np.log(features.logits.shape[1])
+
+
+def test_aligned_mutual_information_starts_at_the_mutual_information(sets):
+    test, score = sets[3], AlignedMutualInformation()
+    score.map_ = np.zeros((5, 4))
+    np.testing.assert_allclose(score.score(test), bald(test), atol=1e-6)
+    constant = torch.tensor(np.repeat(test.logits[:, None], 8, axis=1))
+    assert _information(constant, torch.zeros(5, 4)).abs().max() < 1e-6  # passes that agree share no information
+
+
+@pytest.mark.parametrize("noise", [0.0, 1.0, 30.0])
+def test_aligned_mutual_information_is_at_least_as_likely(noise):
+    """Fitted from the identity on: the best line through its logarithm is no worse than through that of BALD."""
+    calibration = features(worn(400), noise)
+    score = AlignedMutualInformation().fit(None, calibration)
+    values = score.score(calibration)
+    assert np.isfinite(score.map_).all()
+    assert values.min() >= 0
+    assert values.max() <= 1
+
+    def loss(values):
+        x = np.log(values.clip(1e-12))[:, None]
+        return log_loss(calibration.errors, LogisticRegression(C=1e6).fit(x, calibration.errors).predict_proba(x))
+
+    assert loss(values) <= loss(bald(calibration)) + 1e-3
+    if noise == 1:
+        assert np.abs(score.map_).max() > 1e-3
+
+
+def test_without_passes_there_is_no_mutual_information(sets):
+    with pytest.raises(NotApplicableError, match="hold no passes"):
+        AlignedMutualInformation().fit(None, replace(sets[2], passes=None))

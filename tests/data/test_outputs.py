@@ -1,0 +1,144 @@
+"""Outputs computed elsewhere are read as they are, and what does not fit is called by its column and row."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from scipy.special import softmax
+
+from aligned_entropy.data.outputs import load_outputs
+from aligned_entropy.errors import DataError, NotApplicableError
+
+LOGITS = [[1.5, -2.0, 0.0], [0.0, 3.0, 1.0]]
+GOOD = {"logits": LOGITS, "label": [0, 2]}
+BINARY = {"logits": [[1.0, 2.0], [3.0, 0.0]], "label": [0, 1]}
+
+
+@pytest.fixture(params=["jsonl", "parquet"])
+def written(request, tmp_path):
+    """A function that writes columns to a file."""
+    path = tmp_path / f"outputs.{request.param}"
+
+    def write(columns):
+        if request.param == "parquet":
+            pq.write_table(pa.table(columns), path)
+        else:
+            rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+            path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return path
+
+    return write
+
+
+def test_logits_labels_and_hidden_vectors_are_read_as_they_are(written):
+    hidden = [[0.25, 1.0, -3.0, 8.0], [1.0, 2.0, 3.0, 4.0]]
+    features = load_outputs(written({**GOOD, "hidden": hidden}))
+    assert features.logits.tolist() == LOGITS
+    assert features.hidden.tolist() == hidden
+    assert features.labels.tolist() == [0, 2]
+    assert features.errors.tolist() == [0, 1]
+    assert (features.logits.dtype, features.labels.dtype) == (np.float32, np.int64)
+
+
+def test_probabilities_become_logits_of_the_same_softmax(written):
+    p = [[0.7, 0.2, 0.1], [0.0, 1.0, 0.0], [0.333, 0.333, 0.333]]  # zeros and rounded figures included
+    features = load_outputs(written({"probabilities": p, "label": [0, 1, 2]}))
+    assert np.isfinite(features.logits).all()
+    np.testing.assert_allclose(softmax(features.logits, axis=1), p, atol=1e-3)
+    assert features.predictions[:2].tolist() == [0, 1]
+
+
+def test_logits_go_before_probabilities(written):
+    assert load_outputs(written({**GOOD, "probabilities": [[0.1, 0.8, 0.1]] * 2})).logits.tolist() == LOGITS
+
+
+@pytest.mark.parametrize("name", ["labels", "target", "class"])
+def test_labels_are_found_under_their_usual_names(written, name):
+    assert load_outputs(written({"logits": LOGITS, name: [2, 1]})).labels.tolist() == [2, 1]
+
+
+def test_whole_numbers_are_logits_too(written):
+    assert load_outputs(written({"logits": [[1, 2], [3, 0]], "label": [0, 1]})).logits.tolist() == [[1, 2], [3, 0]]
+
+
+def test_without_hidden_vectors_the_reason_is_kept(written):
+    path = written(GOOD)
+    features = load_outputs(str(path))
+    assert features.hidden.shape == (2, 0)
+    with pytest.raises(NotApplicableError, match=rf"{path.name} has no column 'hidden'"):
+        features.require("hidden")
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"logits": LOGITS}, "has the columns logits; needed are .* 'label'"),
+        ({"scores": LOGITS, "label": [0, 1]}, "has the columns scores, label; needed are 'logits' or 'probabilities'"),
+        ({**GOOD, "logits": [[1.0, 2.0], [3.0]]}, r"row 1 of column 'logits' is \[3.0\]: a list of 2 numbers"),
+        ({**GOOD, "logits": [[1.0, 2.0], None]}, "row 1 of column 'logits' is None: a list of 2 numbers"),
+        ({**GOOD, "logits": [[1.0, None], [3.0, 4.0]]}, r"row 0 of column 'logits' is \[1.0, None\]"),
+        ({**GOOD, "logits": [1.0, 2.0]}, "row 0 of column 'logits' is 1.0: a list"),
+        ({**GOOD, "logits": [[], []]}, r"row 0 of column 'logits' is \[\]: a list"),
+        ({**GOOD, "logits": [["a", "b"], ["c", "d"]]}, "column 'logits' holds something that is no number"),
+        ({**BINARY, "logits": [[[1.0, 2.0], [3.0, 4.0]]] * 2}, "column 'logits'"),
+        ({**GOOD, "logits": [[1.0], [2.0]]}, "column 'logits' has 1 class a row; at least two"),
+        ({**GOOD, "logits": [[1.0, 2.0], [3.0, float("nan")]]}, "row 1 of column 'logits' holds NaN or infinity"),
+        ({**GOOD, "logits": [[float("inf"), 2.0], [3.0, 1.0]]}, "row 0 of column 'logits' holds NaN or infinity"),
+        ({**GOOD, "logits": [[1.0, 2.0], [3.0, 1e300]]}, "row 1 of column 'logits' holds NaN or infinity"),
+        ({**GOOD, "hidden": [[1.0, 2.0], [3.0]]}, r"row 1 of column 'hidden' is \[3.0\]"),
+        ({**GOOD, "hidden": [[1.0], [float("nan")]]}, "row 1 of column 'hidden' holds NaN"),
+        (
+            {"probabilities": [[0.5, 0.5], [0.5, 0.6]], "label": [0, 1]},
+            r"row 1 of column 'probabilities' is \[0.5, 0.6",
+        ),
+        ({"probabilities": [[1.2, -0.2], [0.5, 0.5]], "label": [0, 1]}, "row 0 of column 'probabilities'.*not in"),
+        ({"probabilities": [[0.5, 0.5], [0.5, None]], "label": [0, 1]}, "row 1 of column 'probabilities'"),
+        (
+            {"probabilities": [[float("nan"), 0.5], [0.5, 0.5]], "label": [0, 1]},
+            "row 0 of column 'probabilities' holds",
+        ),
+        ({**BINARY, "label": [0, 2]}, "row 1 of column 'label' is 2: the true class is needed, 0 to 1"),
+        ({**BINARY, "label": [-1, 1]}, "row 0 of column 'label' is -1"),
+        ({**BINARY, "label": [0, None]}, "row 1 of column 'label' is None"),
+        ({**BINARY, "label": [0.0, 0.5]}, "row 0 of column 'label' is 0.0"),
+        ({**BINARY, "label": ["yes", "no"]}, "row 0 of column 'label' is 'yes'"),
+        ({**BINARY, "label": [False, True]}, "row 0 of column 'label' is False"),
+    ],
+)
+def test_what_does_not_fit_is_named(written, columns, message):
+    with pytest.raises(DataError, match=message):
+        load_outputs(written(columns))
+
+
+def test_a_file_without_rows_is_refused(written):
+    nothing = {"logits": pa.array([], pa.list_(pa.float32())), "label": pa.array([], pa.int64())}
+    path = written(nothing)
+    with pytest.raises(DataError, match=path.name):
+        load_outputs(path)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"there is no file .*nowhere\.jsonl"):
+        load_outputs(tmp_path / "nowhere.jsonl")
+
+
+@pytest.mark.parametrize("name", ["broken.jsonl", "broken.parquet"])
+def test_a_file_that_cannot_be_read_is_named(tmp_path, name):
+    (tmp_path / name).write_text('{"logits": [1, \n')
+    with pytest.raises(DataError, match=f"{name} could not be read"):
+        load_outputs(tmp_path / name)
+
+
+def test_lists_in_a_csv_file_are_text_and_refused(tmp_path):
+    (tmp_path / "outputs.csv").write_text('logits,label\n"[1, 2]",0\n')
+    with pytest.raises(DataError, match=r"row 0 of column 'logits' is '\[1, 2\]': a list"):
+        load_outputs(tmp_path / "outputs.csv")
+
+
+def test_outputs_of_texts_from_elsewhere_need_no_labels(written):
+    path = written({"logits": LOGITS})
+    assert load_outputs(path, labeled=False).labels is None
+    with pytest.raises(DataError, match="'label'"):
+        load_outputs(path)

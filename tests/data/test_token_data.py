@@ -1,0 +1,135 @@
+"""Tagged sentences from files and data sets: nothing is lost, and what does not fit is named."""
+
+import datasets
+import numpy as np
+import pytest
+
+from aligned_entropy import DataError
+from aligned_entropy.data import has_label_lists, has_token_labels, labeled_texts, labeled_tokens, load_data
+from aligned_entropy.data.tokens import read_conll
+
+ROWS = {"tokens": [["EU", "rejects"], [], ["Peter", "Blackburn"]], "tags": [["B-ORG", "O"], [], ["B-PER", "I-PER"]]}
+NAMES = ["O", "B-ORG", "B-PER", "I-PER"]
+
+
+def test_sentences_and_tags_stay_in_order_and_an_empty_sentence_is_one():
+    data = labeled_tokens(load_data(ROWS))
+    assert data.label_names == NAMES
+    assert data.labels.tolist() == [1, 0, 2, 3]
+    assert len(data) == 3
+    assert list(data.texts) == ["EU", "rejects", "Peter", "Blackburn"]
+    assert data.texts.starts.tolist() == [0, 2, 2, 4]
+    assert labeled_tokens(load_data(ROWS), ["I-PER", "B-PER", "B-ORG", "O"]).labels.tolist() == [2, 3, 1, 0]
+
+
+def test_sentences_are_selected_and_joined_whole():
+    data = labeled_tokens(load_data(ROWS))
+    part = data.select(np.array([2, 1]))
+    assert (list(part.sentences), part.labels.tolist()) == ([["Peter", "Blackburn"], []], [2, 3])
+    both = part + data
+    assert (len(both), both.labels.tolist()) == (5, [2, 3, 1, 0, 2, 3])
+    assert both.texts.clusters.tolist() == [0, 0, 2, 2, 4, 4]
+    assert len(data.select(np.array([], int)).labels) == 0
+
+
+def test_numbers_of_a_class_label_have_names():
+    features = datasets.Features(
+        {
+            "tokens": datasets.List(datasets.Value("string")),
+            "ner_tags": datasets.List(datasets.ClassLabel(names=NAMES)),
+        }
+    )
+    data = datasets.Dataset.from_dict({"tokens": ROWS["tokens"], "ner_tags": [[1, 0], [], [2, 3]]}, features=features)
+    assert has_token_labels(data)
+    assert labeled_tokens(data).labels.tolist() == [1, 0, 2, 3]
+    assert labeled_tokens(data).label_names == NAMES
+
+
+def test_types_or_whole_tags_are_mapped():
+    found = labeled_tokens(load_data(ROWS), ["O", "B-X", "I-X", "B-Y"], label_map={"PER": "X", "B-ORG": "B-Y"})
+    assert found.labels.tolist() == [3, 0, 1, 2]
+    assert labeled_tokens(load_data(ROWS), label_map={"PER": "X"}).label_names == ["O", "B-ORG", "B-X", "I-X"]
+    dropped = labeled_tokens(load_data(ROWS), ["O", "B-PER", "I-PER"], label_map={"B-ORG": "O"})
+    assert dropped.labels.tolist() == [0, 0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "message"),
+    [
+        ({"tags": [["B-ORG"], [], ["B-PER", "I-PER"]]}, {}, "row 0 has 2 words and 1 tags in column 'tags'"),
+        ({}, {"label_names": ["O", "B-ORG"]}, r"does not have: B-PER, I-PER; the model has O, B-ORG. Give a map"),
+        ({}, {"label_names": ["O", "B-ORG"], "label_map": {"PER": "P"}}, r"B-PER \(as B-P\), I-PER \(as I-P\)"),
+        ({"tags": [[1, 0], [], [2, 3]]}, {}, "holds 0, 1, 2, 3, and 0 names of tags"),
+        ({}, {"text_column": "words"}, "no column 'words'; the columns are tokens, tags"),
+        ({"tokens": ["EU rejects", "", "Peter"]}, {}, "no column of lists with words"),
+        ({"tokens": [], "tags": []}, {"text_column": "tokens", "label_column": "tags"}, "empty"),
+        ({"tokens": [["EU", None], [], ["Peter", "B"]]}, {}, "row 0 of column 'tokens' is no list of words"),
+        ({"tags": [["B-ORG", "O"], [], None]}, {}, "row 2 has 2 words and a NoneType in column 'tags'"),
+    ],
+)
+def test_what_does_not_fit_is_named(change, options, message):
+    with pytest.raises(DataError, match=message):
+        labeled_tokens(load_data(ROWS | change), **options)
+
+
+CONLL = """-DOCSTART- -X- -X- O
+
+# id one of CoNLL-U's comments
+EU NNP B-NP B-ORG
+# SYM O O
+rejects VBZ B-VP O
+
+
+Peter NNP B-NP B-PER
+Blackburn NNP I-NP I-PER"""
+
+
+@pytest.mark.parametrize("ending", ["conll", "bio", "iob2"])
+def test_a_conll_file_is_read(tmp_path, ending):
+    path = tmp_path / f"train.{ending}"
+    path.write_text(CONLL)
+    data = load_data(path)
+    assert data["tokens"][:] == [["EU", "#", "rejects"], ["Peter", "Blackburn"]]
+    assert data["tags"][:] == [["B-ORG", "O", "O"], ["B-PER", "I-PER"]]
+    assert has_token_labels(data)
+    assert len(labeled_tokens(load_data(f"{tmp_path}:train"))) == 2
+
+
+def test_a_conll_file_with_tabs_keeps_odd_words_and_names_a_line_without_a_tag(tmp_path):
+    path = tmp_path / "words.conll"
+    path.write_text("a b\tO\n\u00a0\tO\n\t\nc\tB-X\r\n")
+    assert read_conll(path) == {"tokens": [["a b", "\u00a0"], ["c"]], "tags": [["O", "O"], ["B-X"]]}
+    path.write_text("EU B-ORG\nrejects\n")
+    with pytest.raises(DataError, match=r"line 2 of .* has no tag beside its word: 'rejects'"):
+        load_data(path)
+    path.write_bytes(b"caf\xe9 O\n")
+    with pytest.raises(DataError, match="could not be read as conll"):
+        load_data(path)
+
+
+def test_files_that_count_their_words_are_refused_and_odd_characters_end_no_line(tmp_path):
+    path = tmp_path / "ud.conll"
+    path.write_text("# sent_id = 1\n1\tPeter\tB-PER\t-\t-\n2\tsleeps\tO\t-\t-\n")
+    with pytest.raises(DataError, match="counts the words of a sentence in its first column"):
+        load_data(path)
+    path.write_text("a\u2028b\tO\n\x85\tO\n", encoding="utf-8")
+    assert read_conll(path)["tokens"] == [["a\u2028b", "\x85"]]
+
+
+def test_a_type_that_the_model_lacks_can_be_none():
+    dropped = labeled_tokens(load_data(ROWS), ["O", "B-PER", "I-PER"], label_map={"ORG": "O"})
+    assert dropped.labels.tolist() == [0, 0, 1, 2]
+
+
+def test_columns_asked_for_decide_what_data_are():
+    data = load_data({"toks": [["a"]], "tg": [["O"]], "label": [1], "genres": [["x"]]})
+    assert not has_token_labels(data)
+    assert has_token_labels(data, "toks", "tg")
+    assert not has_label_lists(data)
+    assert has_label_lists(data, "genres")
+
+
+def test_texts_are_not_tagged():
+    data = load_data({"text": ["a b"], "label": [1]})
+    assert not has_token_labels(data)
+    assert labeled_texts(data).labels.tolist() == [0]
