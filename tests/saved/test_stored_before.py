@@ -1,0 +1,92 @@
+"""Heads, features and results that version 0.1 stored, before modules and names changed, are still read.
+
+``fixtures/stored`` was written by that version: for each task a tiny model with its head, the features of twelve texts,
+and what it predicted.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import aligned_entropy
+from aligned_entropy import UncertainClassifier
+from aligned_entropy.bench.cells import Cell
+from aligned_entropy.bench.grid import Grid
+from fixtures.sentiment import named
+
+STORED = Path(__file__).parents[1] / "fixtures" / "stored"
+EXPECTED = json.loads((STORED / "expected.json").read_text())
+REPOSITORY = Path(aligned_entropy.__file__).parents[1]
+
+
+def load(task: str) -> UncertainClassifier:
+    return UncertainClassifier.from_pretrained(STORED / task / "model", head=STORED / task / "head")
+
+
+def test_a_head_with_reference_threshold_and_baselines_predicts_as_before() -> None:
+    expected = EXPECTED["texts"]
+    classifier = load("texts")
+    predictions = classifier.predict(expected["input"])
+    np.testing.assert_allclose(predictions.uncertainty, expected["uncertainty"], atol=1e-6)
+    np.testing.assert_allclose(predictions.error_probability, expected["error_probability"], atol=1e-6)
+    assert predictions.accepted.tolist() == expected["accepted"]
+    assert {True, False} == set(expected["accepted"])
+
+
+def test_baselines_and_calibration_maps_of_a_head_measure_as_before() -> None:
+    expected, evaluation = EXPECTED["texts"], load("texts").evaluate(named(100, 6), resamples=20)
+    for measure in ("roc_auc", "ece_platt"):
+        values = {name: row[measure].value for name, row in evaluation.table.items()}
+        assert values == pytest.approx(expected[measure], abs=1e-6)
+
+
+def test_a_head_for_token_classification_predicts_as_before() -> None:
+    expected, predictions = EXPECTED["tokens"], load("tokens").predict(EXPECTED["tokens"]["input"])
+    np.testing.assert_allclose(predictions.uncertainty, expected["uncertainty"], atol=1e-6)
+    np.testing.assert_allclose(predictions.error_probability, expected["error_probability"], atol=1e-6)
+    entities = [[entity.to_dict() for entity in row.entities] for row in predictions]
+    assert sum(map(len, entities)) > 5
+    for row, expected_row in zip(entities, expected["entities"], strict=True):
+        for entity, expected_entity in zip(row, expected_row, strict=True):
+            assert entity == pytest.approx(expected_entity, abs=1e-6)
+
+
+def test_a_multi_label_head_predicts_as_before() -> None:
+    expected, predictions = EXPECTED["labels"], load("labels").predict(EXPECTED["labels"]["input"])
+    np.testing.assert_allclose(predictions.uncertainty, expected["uncertainty"], atol=1e-6)
+    np.testing.assert_allclose(predictions.label_uncertainty, expected["label_uncertainty"], atol=1e-6)
+    assert predictions.accepted.tolist() == expected["accepted"]
+    assert predictions.labels == expected["labels"]
+
+
+def test_a_head_that_is_saved_again_keeps_its_numbers(tmp_path) -> None:
+    for task in ("texts", "tokens", "labels"):
+        load(task).save_pretrained(tmp_path / task)
+        before = json.loads((STORED / task / "head" / "config.json").read_text())
+        after = json.loads((tmp_path / task / "config.json").read_text())
+        assert after.keys() == before.keys()
+        assert after["rule"] == before["rule"]
+        again = UncertainClassifier.from_pretrained(STORED / task / "model", head=tmp_path / task)
+        texts = EXPECTED[task]["input"]
+        assert np.array_equal(again.predict(texts).uncertainty, load(task).predict(texts).uncertainty)
+
+
+def test_features_are_read_from_the_cache_of_before(tmp_path, monkeypatch) -> None:
+    shutil.copytree(STORED / "cache", tmp_path / "cache")
+    monkeypatch.setenv("ALIEN_CACHE", str(tmp_path / "cache"))
+    classifier = load("texts")
+    monkeypatch.setattr(classifier.backbone, "extract", None)  # a call would be an error
+    features = classifier.backbone.features(EXPECTED["texts"]["input"])
+    np.testing.assert_allclose(features.logits, EXPECTED["texts"]["logits"], atol=1e-6)
+
+
+@pytest.mark.parametrize("grid", ["core", "tasks"])
+def test_results_of_before_are_found_by_their_keys(grid: str) -> None:
+    """A key that changed would compute a stored result anew."""
+    cells: list[Cell] = Grid.read(REPOSITORY / "benchmarks" / "configs" / f"{grid}.yaml").cells
+    missing = [str(cell.path) for cell in cells if not (REPOSITORY / "benchmarks" / "results" / cell.path).exists()]
+    assert len(cells) > 50
+    assert not missing, "\n".join(missing[:10])
