@@ -1,4 +1,4 @@
-"""How sure a measure is, and a difference: intervals, paired tests on one data set, tests across data sets."""
+"""Statistical inference for measures: intervals, paired tests on one data set, tests across data sets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .metrics import Measure, Sample
 
 @dataclass(frozen=True)
 class Interval:
-    """A measured value with its 95 % interval."""
+    """Measured value with its 95 % interval."""
 
     value: float
     low: float
@@ -23,34 +23,34 @@ class Interval:
         return f"{self.value:.4f} [{self.low:.4f}, {self.high:.4f}]"
 
     def to_dict(self) -> dict[str, float | None]:
-        """For JSON, which knows no NaN: None where a value is not defined."""
+        """Plain numbers for JSON; NaN becomes None, because JSON has no NaN."""
         return {name: finite(value) for name, value in vars(self).items()}
 
 
 def finite(value: float) -> float | None:
-    """A number as JSON can hold it: None for NaN."""
+    """Convert a number for JSON: NaN becomes None."""
     return None if np.isnan(value) else float(value)
 
 
 def resampled_counts(
     errors: ArrayLike, resamples: int, seed: int, clusters: NDArray[np.int64] | None = None
 ) -> Iterator[NDArray[np.int64]]:
-    """How often every row ``[N]`` stands in a bootstrap sample.
+    """Draw bootstrap samples as row counts ``[N]``.
 
-    A sample keeps the number of wrong and of right answers; where rows come in clusters ``[N]``, such as the words of a
-    sentence, it is one of whole clusters, and these numbers vary.
+    Without clusters, each sample keeps the number of errors and of correct predictions. With clusters ``[N]``, complete
+    clusters are drawn (for example all words of a sentence), and these numbers vary.
     """
     e = np.asarray(errors)
     rng = np.random.default_rng(seed)
     if clusters is not None:
-        names, place = np.unique(clusters, return_inverse=True)
+        names, index = np.unique(clusters, return_inverse=True)
         for _ in range(resamples):
-            yield np.bincount(rng.integers(0, len(names), len(names)), minlength=len(names))[place]
+            yield np.bincount(rng.integers(0, len(names), len(names)), minlength=len(names))[index]
         return
-    strata = [rows for rows in (np.flatnonzero(e == kind) for kind in (0, 1)) if len(rows)]
+    strata = [rows for rows in (np.flatnonzero(e == value) for value in (0, 1)) if len(rows)]
     for _ in range(resamples):
-        drawn = np.concatenate([rng.choice(rows, len(rows)) for rows in strata])
-        yield np.bincount(drawn, minlength=len(e))
+        sampled_rows = np.concatenate([rng.choice(rows, len(rows)) for rows in strata])
+        yield np.bincount(sampled_rows, minlength=len(e))
 
 
 def bootstrap(
@@ -62,26 +62,26 @@ def bootstrap(
     seed: int = 0,
     clusters: NDArray[np.int64] | None = None,
 ) -> dict[str, Interval]:
-    """Measures with their percentile bootstrap intervals (95 %), stratified by error; one sort serves all.
+    """Compute measures with percentile bootstrap intervals (95 %), stratified by error; the rows are sorted once.
 
     Args:
-        measures: of :mod:`aligned_entropy.metrics`, by name.
+        measures: measures of :mod:`aligned_entropy.metrics` by name.
         errors: ``[N]``, 0 or 1.
         uncertainty: ``[N]``.
-        resamples: bootstrap samples.
-        seed: of the samples; two scores measured with one seed see the same rows.
-        clusters: of rows that belong together, ``[N]``; see :func:`resampled_counts`.
+        resamples: number of bootstrap samples.
+        seed: seed of the samples; two scores measured with the same seed use the same rows.
+        clusters: cluster id of each row, ``[N]``; see :func:`resampled_counts`.
     """
-    sample = Sample.of(errors, uncertainty)
-    values = {name: measure.of(sample) for name, measure in measures.items()}
-    if clusters is not None and len(np.unique(clusters)) < 2:  # every sample would be the same
+    sample = Sample.from_arrays(errors, uncertainty)
+    values = {name: measure.compute(sample) for name, measure in measures.items()}
+    if clusters is not None and len(np.unique(clusters)) < 2:  # every sample would be identical
         return {name: Interval(value, float("nan"), float("nan")) for name, value in values.items()}
-    drawn: dict[str, list[float]] = {name: [] for name in measures}
+    resampled: dict[str, list[float]] = {name: [] for name in measures}
     for counts in resampled_counts(errors, resamples, seed, clusters):
-        again = sample.weighted(counts)
+        resample = sample.weighted(counts)
         for name, measure in measures.items():
-            drawn[name].append(measure.of(again))
-    return {name: _percentiles(values[name], drawn[name]) for name in measures}
+            resampled[name].append(measure.compute(resample))
+    return {name: _percentiles(values[name], resampled[name]) for name in measures}
 
 
 def paired_bootstrap(
@@ -93,35 +93,36 @@ def paired_bootstrap(
     resamples: int = 1000,
     seed: int = 0,
 ) -> Interval:
-    """``measure(first) - measure(second)`` on the same rows, with its percentile bootstrap interval (95 %)."""
-    one, other = Sample.of(errors, first), Sample.of(errors, second)
-    drawn = [
-        measure.of(one.weighted(counts)) - measure.of(other.weighted(counts))
+    """Compute ``measure(first) - measure(second)`` on the same rows, with a percentile bootstrap interval (95 %)."""
+    sample, baseline = Sample.from_arrays(errors, first), Sample.from_arrays(errors, second)
+    resampled = [
+        measure.compute(sample.weighted(counts)) - measure.compute(baseline.weighted(counts))
         for counts in resampled_counts(errors, resamples, seed)
     ]
-    return _percentiles(measure.of(one) - measure.of(other), drawn)
+    return _percentiles(measure.compute(sample) - measure.compute(baseline), resampled)
 
 
-def _percentiles(value: float, drawn: Sequence[float]) -> Interval:
-    if np.isnan(drawn).all():
+def _percentiles(value: float, resampled: Sequence[float]) -> Interval:
+    if np.isnan(resampled).all():
         return Interval(value, float("nan"), float("nan"))
-    low, high = np.nanquantile(drawn, [0.025, 0.975])
+    low, high = np.nanquantile(resampled, [0.025, 0.975])
     return Interval(value, float(low), float(high))
 
 
 def share_interval(successes: int, trials: int) -> Interval:
-    """A share with Wilson's 95 % interval. Source: Wilson, JASA 1927."""
+    """Share of successes with Wilson's 95 % interval. Source: Wilson, JASA 1927."""
     from scipy.stats import binomtest
 
-    found = binomtest(successes, trials).proportion_ci(method="wilson")
-    return Interval(successes / trials, float(found.low), float(found.high))
+    interval = binomtest(successes, trials).proportion_ci(method="wilson")
+    return Interval(successes / trials, float(interval.low), float(interval.high))
 
 
 def share_of_rows(hits: NDArray[np.float64], clusters: NDArray[np.int64] | None = None) -> Interval:
-    """The share of ones among ``[N]``, with :func:`share_interval`; in clusters ``[N]`` with that of fewer rows.
+    """Share of ones among rows, with Wilson's 95 % interval for the effective number of independent rows.
 
-    It is of as many independent rows as have the variance that the share has over clusters; NaN for one cluster.
-    Source: Korn and Graubard, Survey Methodology 1998, with Wilson's interval.
+    Without clusters every row is independent, see :func:`share_interval`. With clusters, the number of rows is reduced
+    until a share of independent rows has the variance that this share has over clusters. The bounds are NaN for a
+    single cluster. Source: Korn and Graubard, Survey Methodology 1998, with Wilson's interval.
     """
     hits = np.asarray(hits, dtype=np.float64)
     if clusters is None:
@@ -140,40 +141,42 @@ def share_of_rows(hits: NDArray[np.float64], clusters: NDArray[np.int64] | None 
 def _placements(
     errors: NDArray[np.float64], scores: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Of every wrong row the share of right rows below it, of every right row the share of wrong rows above it."""
+    """Placement values: share of correct rows below each error, and share of errors above each correct row."""
     wrong, right = scores[errors == 1], scores[errors == 0]
     sorted_wrong, sorted_right = np.sort(wrong), np.sort(right)
 
-    def below(of: NDArray[np.float64], among: NDArray[np.float64]) -> NDArray[np.float64]:
-        return (np.searchsorted(among, of, "left") + np.searchsorted(among, of, "right")) / (2 * len(among))
+    def share_below(values: NDArray[np.float64], ascending: NDArray[np.float64]) -> NDArray[np.float64]:
+        low, high = np.searchsorted(ascending, values, "left"), np.searchsorted(ascending, values, "right")
+        return (low + high) / (2 * len(ascending))
 
-    return below(wrong, sorted_right), 1 - below(right, sorted_wrong)
+    return share_below(wrong, sorted_right), 1 - share_below(right, sorted_wrong)
 
 
 def auc_interval(
     errors: NDArray[np.float64], scores: NDArray[np.float64], clusters: NDArray[np.int64] | None = None
 ) -> Interval:
-    """ROC-AUC with DeLong's 95 % interval, on the logit scale so that it stays inside [0, 1]; NaN without both kinds.
+    """Compute ROC-AUC with DeLong's 95 % interval, on the logit scale so that the bounds stay inside [0, 1].
 
-    It takes some ten of either kind to be worth its name; with one of either there is none, the bounds are NaN. A
-    score that separates all rows has no variance to speak of, and an interval of no width.
+    Without errors, or with only errors, the value is NaN; with a single row of either class, the bounds are NaN. The
+    interval is reliable from about ten rows of either class on. A score that separates all rows has no measurable
+    variance, so its interval has no width.
 
     Args:
         errors: ``[N]``, 0 or 1.
         scores: ``[N]``.
-        clusters: of every row ``[N]``; rows of a cluster may depend on each other, clusters do not.
+        clusters: cluster id of each row, ``[N]``; rows of a cluster may depend on each other, clusters do not.
 
     Sources: DeLong, DeLong and Clarke-Pearson, Biometrics 44 (1988); with clusters Obuchowski, Biometrics 53 (1997).
     """
-    nothing = float("nan")
+    nan = float("nan")
     if not 0 < errors.sum() < len(errors):
-        return Interval(nothing, nothing, nothing)
-    of_wrong, of_right = _placements(errors, scores)
-    value, deviation = float(of_wrong.mean()), _deviation(of_wrong, of_right, errors, clusters)
-    if np.isnan(deviation):
-        return Interval(value, nothing, nothing)
+        return Interval(nan, nan, nan)
+    wrong, right = _placements(errors, scores)
+    value, standard_error = float(wrong.mean()), _standard_error(wrong, right, errors, clusters)
+    if np.isnan(standard_error):
+        return Interval(value, nan, nan)
     inside = min(max(value, 1e-6), 1 - 1e-6)
-    center, half = np.log(inside / (1 - inside)), 1.96 * deviation / (inside * (1 - inside))
+    center, half = np.log(inside / (1 - inside)), 1.96 * standard_error / (inside * (1 - inside))
     low, high = 1 / (1 + np.exp(-(center - half))), 1 / (1 + np.exp(-(center + half)))
     return Interval(value, min(float(low), value), max(float(high), value))
 
@@ -184,45 +187,60 @@ def paired_auc(
     second: NDArray[np.float64],
     clusters: NDArray[np.int64] | None = None,
 ) -> tuple[float, float]:
-    """``first - second`` of two ROC-AUC on the same rows, and its standard error (DeLong); NaN without both kinds.
+    """Compute the ROC-AUC difference of two scores on the same rows, with its standard error (DeLong).
 
-    The standard error is NaN where there are not two rows of either kind. Clusters as in :func:`auc_interval`.
+    Args:
+        errors: ``[N]``, 0 or 1.
+        first: first score, ``[N]``.
+        second: second score, ``[N]``, whose ROC-AUC is subtracted.
+        clusters: cluster id of each row, ``[N]``, as for :func:`auc_interval`.
+
+    Returns:
+        The difference, NaN without errors or with only errors; and its standard error, NaN with fewer than two rows of
+        either class.
     """
     if not 0 < errors.sum() < len(errors):
         return float("nan"), float("nan")
     wrong_first, right_first = _placements(errors, first)
     wrong_second, right_second = _placements(errors, second)
     wrong, right = wrong_first - wrong_second, right_first - right_second
-    return float(wrong.mean()), _deviation(wrong, right, errors, clusters)
+    return float(wrong.mean()), _standard_error(wrong, right, errors, clusters)
 
 
-def _deviation(
-    of_wrong: NDArray[np.float64],
-    of_right: NDArray[np.float64],
+def _standard_error(
+    wrong: NDArray[np.float64],
+    right: NDArray[np.float64],
     errors: NDArray[np.float64],
     clusters: NDArray[np.int64] | None,
 ) -> float:
-    """Standard error of a mean placement of wrong rows; NaN without two rows of either kind."""
-    if min(len(of_wrong), len(of_right)) < 2:
+    """Standard error of the mean placement of errors; NaN with fewer than two rows of either class."""
+    if min(len(wrong), len(right)) < 2:
         return float("nan")
-    if clusters is not None:  # what every cluster adds to the mean, over its wrong and its right rows
-        own = np.empty(len(errors))
-        own[errors == 1] = (of_wrong - of_wrong.mean()) / len(of_wrong)
-        own[errors == 0] = (of_right - of_right.mean()) / len(of_right)
+    if clusters is not None:
+        contributions = np.empty(len(errors))
+        contributions[errors == 1] = (wrong - wrong.mean()) / len(wrong)
+        contributions[errors == 0] = (right - right.mean()) / len(right)
         _, index = np.unique(clusters, return_inverse=True)
-        totals = np.bincount(index, own)
-        if len(totals) < 2:  # nothing is known of how clusters differ
+        totals = np.bincount(index, contributions)
+        if len(totals) < 2:  # a single cluster gives no variance between clusters
             return float("nan")
         return float(np.sqrt(np.square(totals).sum() * len(totals) / (len(totals) - 1)))
-    return float(np.sqrt(of_wrong.var(ddof=1) / len(of_wrong) + of_right.var(ddof=1) / len(of_right)))
+    return float(np.sqrt(wrong.var(ddof=1) / len(wrong) + right.var(ddof=1) / len(right)))
 
 
 def averaging_weights(log_likelihood: ArrayLike, seed: int = 0, draws: int = 1000) -> NDArray[np.float64]:
-    """Weights ``[K]`` to average K models by, from their out-of-fold log-likelihood of every row ``[N, K]``.
+    """Compute weights ``[K]`` for averaging K models (pseudo-BMA+).
 
-    Pseudo-BMA+ (Yao, Vehtari, Simpson and Gelman, Bayesian Analysis 2018): exp of the total log-likelihood, averaged
-    over the Bayesian bootstrap, here in its normal approximation. Models that the rows cannot tell apart share the
-    weight: the best of many is often lucky more than good.
+    A weight is the exponential of the total log-likelihood, averaged over the Bayesian bootstrap in its normal
+    approximation. Models that the rows cannot tell apart share their weight, because the best of several models often
+    leads by chance.
+
+    Args:
+        log_likelihood: out-of-fold log-likelihood of each row under each model, ``[N, K]``.
+        seed: seed of the bootstrap.
+        draws: number of bootstrap draws.
+
+    Source: Yao, Vehtari, Simpson and Gelman, Bayesian Analysis 2018.
     """
     rows = np.asarray(log_likelihood, dtype=np.float64)
     size, models = rows.shape
@@ -233,25 +251,25 @@ def averaging_weights(log_likelihood: ArrayLike, seed: int = 0, draws: int = 100
     return (odds / odds.sum(1, keepdims=True)).mean(0)
 
 
-def two_sided_p(difference: float, deviation: float) -> float:
-    """p of a difference that is normal with this standard error under the null hypothesis of none; 1 for 0 ± 0.
+def two_sided_p(difference: float, standard_error: float) -> float:
+    """Two-sided p-value of a normally distributed difference under the null hypothesis of no difference.
 
-    A difference of which nothing is known (NaN) has p = 1.
+    A difference of 0 with a standard error of 0 has p = 1, and so has an unknown standard error (NaN).
     """
     from scipy.stats import norm
 
-    if np.isnan(deviation):
+    if np.isnan(standard_error):
         return 1.0
-    if deviation == 0:
+    if standard_error == 0:
         return 1.0 if difference == 0 else 0.0
-    return float(2 * norm.sf(abs(difference) / deviation))
+    return float(2 * norm.sf(abs(difference) / standard_error))
 
 
 def wilcoxon_p(differences: ArrayLike) -> float:
-    """Two-sided p of Wilcoxon's signed-rank test that paired differences, one a data set, are as often up as down.
+    """Two-sided p-value of Wilcoxon's signed-rank test on paired differences, one per data set.
 
-    Zeros are split evenly between the two. With few data sets the test is exact and cannot be small: of five at least
-    .0625. Source: Demšar, JMLR 2006.
+    Zeros are split evenly between the two signs. With few data sets the test is exact and its p-value cannot be small:
+    at least .0625 with five data sets. Source: Demšar, JMLR 2006.
     """
     from scipy.stats import wilcoxon
 
@@ -260,7 +278,7 @@ def wilcoxon_p(differences: ArrayLike) -> float:
 
 
 def holm(p_values: ArrayLike) -> NDArray[np.float64]:
-    """p-values ``[K]`` adjusted for K comparisons, in the order given. Source: Holm, Scand. J. Statist. 1979."""
+    """Adjust p-values ``[K]`` for K comparisons, in the given order. Source: Holm, Scand. J. Statist. 1979."""
     p = np.asarray(p_values, dtype=np.float64)
     order = np.argsort(p)
     steps = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)).clip(max=1.0)
@@ -270,7 +288,7 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
 
 
 def mean_ranks(values: ArrayLike, *, lower_is_better: bool = False) -> NDArray[np.float64]:
-    """Mean rank ``[K]`` of K scores over M data sets, from ``values [M, K]``; 1 is the best, ties share theirs."""
+    """Mean rank ``[K]`` of K scores over M data sets, from ``values [M, K]``; 1 is best, ties share the mean rank."""
     from scipy.stats import rankdata
 
     table = np.asarray(values, dtype=np.float64)

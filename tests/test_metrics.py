@@ -314,8 +314,8 @@ def test_a_million_rows_are_sorted_once_for_all_measures(monkeypatch: pytest.Mon
     with monkeypatch.context() as patch:
         patch.setattr(np, "argsort", lambda *args, **options: sorts.append(1) or argsort(*args, **options))
         patch.setattr(np, "sort", lambda *_, **__: pytest.fail("sorted again"))
-        sample = Sample.of(errors, scores)
-        values = {name: measure.of(sample) for name, measure in MEASURES.items()}
+        sample = Sample.from_arrays(errors, scores)
+        values = {name: measure.compute(sample) for name, measure in MEASURES.items()}
     assert len(sorts) == 1
     # Sums of a million terms: eleven digits are left.
     assert values["roc_auc"] == pytest.approx(roc_auc_score(errors, scores), abs=1e-11)

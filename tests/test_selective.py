@@ -1,4 +1,4 @@
-"""Thresholds with guarantees: what they promise is kept over many draws, and what they say can be counted."""
+"""Thresholds with guarantees: their bounds hold over many draws, and their counts are correct."""
 
 import json
 import math
@@ -7,24 +7,26 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from aligned_entropy import CalibrationError
-from aligned_entropy.selective import EVERY, Goal, Rule, SelectionUnits, choose_threshold, risk_bound
+from aligned_entropy.errors import ArgumentError, CalibrationError
+from aligned_entropy.selective import ALL_CLASSES, Goal, Rule, SelectionUnits, choose_threshold, risk_bound
 
 DRAWS = 250
 ATOMS = np.array([0.1, 0.2, 0.3, 0.4], dtype=np.float32)
 ATOM_RISKS = np.array([0.01, 0.05, 0.10, 0.30])
 
 
-def answers(uncertainty, errors, labels=None, fresh=True):
+def units(uncertainty, errors, labels=None, held_out=True):
     names = np.full(len(errors), "x") if labels is None else np.asarray(labels)
-    return SelectionUnits(np.asarray(uncertainty, dtype=np.float32), np.asarray(errors, dtype=np.float64), names, fresh)
+    return SelectionUnits(
+        np.asarray(uncertainty, dtype=np.float32), np.asarray(errors, dtype=np.float64), names, held_out
+    )
 
 
 def drawn(seed, count, slope=0.5, power=2):
     """Predictions that err with probability ``slope * uncertainty ** power``."""
     rng = np.random.default_rng(seed)
     u = rng.random(count, dtype=np.float32)
-    return answers(u, rng.random(count) < slope * u**power)
+    return units(u, rng.random(count) < slope * u**power)
 
 
 def rising(rng, count):
@@ -33,17 +35,17 @@ def rising(rng, count):
 
 
 def ties(rng, count):
-    place = rng.integers(0, 4, count)
-    return ATOMS[place], ATOM_RISKS[place], lambda t: ATOM_RISKS[np.float32(t) >= ATOMS].mean()
+    atom = rng.integers(0, 4, count)
+    return ATOMS[atom], ATOM_RISKS[atom], lambda t: ATOM_RISKS[np.float32(t) >= ATOMS].mean()
 
 
 def just_above(rng, count):
-    """A score that knows nothing, of a model a hair worse than the target."""
+    """Uninformative score of a model whose risk is just above the target."""
     return rng.random(count), np.full(count, 0.0501), lambda t: 0.0501
 
 
 def sure_errors(rng, count):
-    """The surest answers are the worst: more is better."""
+    """Most certain predictions have the highest risk, so a higher threshold lowers the risk."""
     u = rng.random(count)
     return u, np.where(u < 0.2, 0.15, 0.01), lambda t: (0.15 * min(t, 0.2) + 0.01 * max(min(t, 1) - 0.2, 0)) / min(t, 1)
 
@@ -52,30 +54,30 @@ def sure_errors(rng, count):
 @pytest.mark.parametrize("count", [20, 120, 1000])
 @pytest.mark.parametrize("population", [rising, ties, just_above, sure_errors])
 def test_a_certified_risk_is_exceeded_no_more_often_than_promised(population, count, method):
-    delta, target, broken, found = 0.1, 0.05, 0, 0
+    delta, target, broken, certified = 0.1, 0.05, 0, 0
     for seed in range(DRAWS):
         rng = np.random.default_rng(seed)
         u, risks, true_risk = population(rng, count)
-        rule = choose_threshold(answers(u, rng.random(count) < risks), Goal(risk=target, delta=delta, method=method))
-        threshold = rule.thresholds[EVERY]
-        found += threshold.accepted > 0
+        rule = choose_threshold(units(u, rng.random(count) < risks), Goal(risk=target, delta=delta, method=method))
+        threshold = rule.thresholds[ALL_CLASSES]
+        certified += threshold.accepted > 0
         broken += threshold.accepted > 0 and true_risk(threshold.value) > target
     assert broken <= binom.ppf(0.999, DRAWS, delta)
     if count == 1000 and population in (rising, ties):
-        assert found > 0.8 * DRAWS  # it does not keep its promise by accepting nothing
+        assert certified > 0.8 * DRAWS  # the bound does not hold merely because nothing is accepted
     if count == 20:
-        assert not found  # twenty right answers are no proof of a risk below .05 at this delta
+        assert not certified  # twenty correct predictions do not prove a risk below .05 at this delta
 
 
 @pytest.mark.parametrize("goal", [Goal(coverage=0.5, delta=0.1), Goal(error_cost=10, deferral_cost=1, delta=0.1)])
 def test_bounds_of_other_goals_hold_as_well(goal):
     broken = uncovered = 0
     for seed in range(DRAWS):
-        threshold = choose_threshold(drawn(seed, 300), goal).thresholds[EVERY]
+        threshold = choose_threshold(drawn(seed, 300), goal).thresholds[ALL_CLASSES]
         broken += min(threshold.value, 1) ** 2 / 6 > threshold.risk_bound
         uncovered += min(threshold.value, 1) < threshold.coverage_low
     assert broken <= binom.ppf(0.999, DRAWS, goal.delta)
-    assert uncovered <= binom.ppf(0.999, DRAWS, 2 * goal.delta)  # the costs have chosen: there it is near, not exact
+    assert uncovered <= binom.ppf(0.999, DRAWS, 2 * goal.delta)  # approximate with costs
 
 
 def test_per_class_bounds_hold_for_all_classes_at_once():
@@ -85,9 +87,9 @@ def test_per_class_bounds_hold_for_all_classes_at_once():
         labels, u = rng.choice(["a", "b"], 1500), rng.random(1500)
         scale = np.where(labels == "a", 0.2, 0.6)
         rule = choose_threshold(
-            answers(u, rng.random(1500) < scale * u, labels), Goal(risk=0.05, delta=0.1, per_class=True)
+            units(u, rng.random(1500) < scale * u, labels), Goal(risk=0.05, delta=0.1, per_class=True)
         )
-        limits = {name: min(own.value, 1.0) for name, own in rule.thresholds.items()}
+        limits = {name: min(threshold.value, 1.0) for name, threshold in rule.thresholds.items()}
         broken += limits["a"] * 0.1 > 0.05 or limits["b"] * 0.3 > 0.05  # mean of slope · u over [0, t]
     assert broken <= binom.ppf(0.999, DRAWS, 0.1)
 
@@ -99,87 +101,87 @@ def test_the_bound_is_the_highest_risk_that_such_counts_do_not_rule_out(errors, 
     assert (bound == 1) == (errors == accepted)
 
 
-def test_without_errors_the_fewest_answers_that_prove_a_risk_do():
+def test_without_errors_the_fewest_predictions_that_prove_a_risk_do():
     needed = math.ceil(math.log(0.05) / math.log(1 - 0.05))  # (1 - risk) ** n <= delta
     for count, proven in ((needed - 1, False), (needed, True)):
-        rule = choose_threshold(answers(np.linspace(0, 1, count), np.zeros(count)), Goal(risk=0.05))
-        threshold = rule.thresholds[EVERY]
+        rule = choose_threshold(units(np.linspace(0, 1, count), np.zeros(count)), Goal(risk=0.05))
+        threshold = rule.thresholds[ALL_CLASSES]
         assert (threshold.value == math.inf) == proven
         assert (threshold.accepted, threshold.coverage) == ((count, 1.0) if proven else (0, 0.0))
-        assert rule.accepts([0.99, 7.0], ["x", "y"]).all() == proven  # whatever comes
+        assert rule.accepts([0.99, 7.0], ["x", "y"]).all() == proven  # every later prediction
 
 
 def test_one_early_error_does_not_end_the_sequence():
     errors = np.zeros(2000)
     errors[[3, 5]] = 1
     errors[1500:] = 1
-    threshold = choose_threshold(answers(np.linspace(0, 1, 2000), errors), Goal(risk=0.02)).thresholds[EVERY]
+    threshold = choose_threshold(units(np.linspace(0, 1, 2000), errors), Goal(risk=0.02)).thresholds[ALL_CLASSES]
     assert threshold.accepted > 1400
     assert threshold.errors / threshold.accepted < 0.02
 
 
 def test_fixed_sequences_accept_more_than_a_binary_search():
     goals = [Goal(risk=0.05, method=method) for method in ("fixed-sequence", "sgr")]
-    first, other = (
-        np.mean([choose_threshold(drawn(seed, 1000), goal).thresholds[EVERY].coverage for seed in range(100)])
+    fixed_sequence, sgr = (
+        np.mean([choose_threshold(drawn(seed, 1000), goal).thresholds[ALL_CLASSES].coverage for seed in range(100)])
         for goal in goals
     )
-    assert first > other
+    assert fixed_sequence > sgr
 
 
 def test_what_is_accepted_is_what_was_counted():
     rng = np.random.default_rng(0)
     for decimals in (1, 2, 9):
         u = rng.random(800).round(decimals)
-        labeled = answers(u, rng.random(800) < 0.3 * u)
+        labeled = units(u, rng.random(800) < 0.3 * u)
         for goal in (Goal(risk=0.1), Goal(coverage=0.37), Goal(error_cost=5, deferral_cost=1)):
             rule = choose_threshold(labeled, goal)
-            threshold = rule.thresholds[EVERY]
-            taken = rule.accepts(u, labeled.labels)
-            assert (taken.sum(), labeled.errors[taken].sum()) == (threshold.accepted, threshold.errors)
-            assert np.array_equal(taken, rule.accepts(u.astype(np.float32), labeled.labels))
+            threshold = rule.thresholds[ALL_CLASSES]
+            accepted = rule.accepts(u, labeled.labels)
+            assert (accepted.sum(), labeled.errors[accepted].sum()) == (threshold.accepted, threshold.errors)
+            assert np.array_equal(accepted, rule.accepts(u.astype(np.float32), labeled.labels))
 
 
 def test_a_coverage_is_met_with_as_little_as_ties_allow():
     u = np.repeat([0.1, 0.2, 0.3], 10)
-    for wanted, coverage in ((0.01, 1 / 3), (1 / 3, 1 / 3), (0.34, 2 / 3), (1.0, 1.0)):
-        assert choose_threshold(answers(u, u > 0.25), Goal(coverage=wanted)).thresholds[EVERY].coverage == coverage
+    for target, coverage in ((0.01, 1 / 3), (1 / 3, 1 / 3), (0.34, 2 / 3), (1.0, 1.0)):
+        assert choose_threshold(units(u, u > 0.25), Goal(coverage=target)).thresholds[ALL_CLASSES].coverage == coverage
 
 
 def test_costs_are_the_lowest_there_are():
     labeled = drawn(1, 200)
-    threshold = choose_threshold(labeled, Goal(error_cost=6, deferral_cost=1)).thresholds[EVERY]
-    own = 6 * threshold.errors + 200 - threshold.accepted
+    threshold = choose_threshold(labeled, Goal(error_cost=6, deferral_cost=1)).thresholds[ALL_CLASSES]
+    cost = 6 * threshold.errors + 200 - threshold.accepted
     limits = [-1, *labeled.uncertainty]
-    assert own == min(
+    assert cost == min(
         6 * labeled.errors[labeled.uncertainty <= t].sum() + (labeled.uncertainty > t).sum() for t in limits
     )
-    nothing = choose_threshold(answers([0.1, 0.2], [1, 1]), Goal(error_cost=6, deferral_cost=1)).thresholds[EVERY]
-    assert (nothing.value, nothing.reason) == (-math.inf, "To defer every answer costs least.")
+    nothing = choose_threshold(units([0.1, 0.2], [1, 1]), Goal(error_cost=6, deferral_cost=1)).thresholds[ALL_CLASSES]
+    assert (nothing.value, nothing.reason) == (-math.inf, "Deferring every prediction costs least.")
 
 
 def test_what_is_not_known_is_not_accepted():
     rng = np.random.default_rng(0)
     u = rng.random(500)
     u[::5] = np.nan
-    labeled = answers(u, rng.random(500) < 0.01)
-    threshold = (rule := choose_threshold(labeled, Goal(risk=0.05))).thresholds[EVERY]
+    labeled = units(u, rng.random(500) < 0.01)
+    threshold = (rule := choose_threshold(labeled, Goal(risk=0.05))).thresholds[ALL_CLASSES]
     assert (threshold.accepted, threshold.coverage) == (400, 0.8)
     assert rule.accepts(u, labeled.labels).sum() == 400
-    nothing = choose_threshold(answers([np.nan], [0]), Goal(coverage=1.0)).thresholds[EVERY]
-    assert (nothing.accepted, nothing.reason) == (0, "No answer has a finite uncertainty.")
-    with pytest.raises(CalibrationError, match="no answers"):
-        choose_threshold(answers([], []), Goal(risk=0.05))
+    nothing = choose_threshold(units([np.nan], [0]), Goal(coverage=1.0)).thresholds[ALL_CLASSES]
+    assert (nothing.accepted, nothing.reason) == (0, "No prediction has a finite uncertainty.")
+    with pytest.raises(CalibrationError, match="no labeled predictions"):
+        choose_threshold(units([], []), Goal(risk=0.05))
 
 
 def test_classes_have_thresholds_of_their_own_and_unknown_ones_none():
     rng = np.random.default_rng(3)
     labels, u = rng.choice(["good", "bad"], 2000), rng.random(2000)
-    labeled = answers(u, rng.random(2000) < np.where(labels == "good", 0.02, 0.9) * u, labels)
+    labeled = units(u, rng.random(2000) < np.where(labels == "good", 0.02, 0.9) * u, labels)
     rule = choose_threshold(labeled, Goal(risk=0.05, per_class=True))
     good, bad = rule.thresholds["good"], rule.thresholds["bad"]
     assert good.coverage == 1 > bad.coverage
-    assert good.answers == (labels == "good").sum()
+    assert good.units == (labels == "good").sum()
     assert rule.accepts([0.01, 0.01, 0.01, 0.99], ["good", "bad", "ugly", "good"]).tolist() == [
         True, bad.accepted > 0, False, True,
     ]  # fmt: skip
@@ -190,23 +192,28 @@ def test_classes_have_thresholds_of_their_own_and_unknown_ones_none():
 def test_where_nothing_is_certified_it_says_how_many_more_labels_would_do():
     errors = np.zeros(120)
     errors[[40, 80, 110, 115]] = 1
-    labeled = answers(np.arange(120), errors)
-    reason = choose_threshold(labeled, Goal(risk=0.04)).thresholds[EVERY].reason
+    labeled = units(np.arange(120), errors)
+    reason = choose_threshold(labeled, Goal(risk=0.04)).thresholds[ALL_CLASSES].reason
     more = int(reason.split("about ")[1].split()[0])
     times = math.ceil(1 + more / 120)
-    again = answers(np.repeat(np.arange(120), times), np.repeat(errors, times))
-    assert choose_threshold(again, Goal(risk=0.04)).thresholds[EVERY].accepted
-    hopeless = choose_threshold(answers(np.arange(200), np.ones(200)), Goal(risk=0.1)).thresholds[EVERY]
+    enlarged = units(np.repeat(np.arange(120), times), np.repeat(errors, times))
+    assert choose_threshold(enlarged, Goal(risk=0.04)).thresholds[ALL_CLASSES].accepted
+    hopeless = choose_threshold(units(np.arange(200), np.ones(200)), Goal(risk=0.1)).thresholds[ALL_CLASSES]
     assert "would not help" in hopeless.reason
 
 
 def test_a_rule_survives_json():
     for goal in (Goal(risk=0.3, per_class=True), Goal(coverage=1.0), Goal(coverage=0.2), Goal(risk=0.001)):
         rule = choose_threshold(drawn(0, 100), goal)
-        again = Rule.from_dict(json.loads(json.dumps(rule.to_dict(), allow_nan=False)))
-        assert again == rule
-        assert str(again) == str(rule)
-    assert "no bound is guaranteed" in str(choose_threshold(answers([0.1], [0], held_out=False), Goal(coverage=1.0)))
+        restored = Rule.from_dict(json.loads(json.dumps(rule.to_dict(), allow_nan=False)))
+        assert restored == rule
+        assert str(restored) == str(rule)
+    stored = rule.to_dict()
+    assert stored.keys() == {"goal", "thresholds", "fresh"}
+    assert list(stored["thresholds"][ALL_CLASSES]) == [
+        "value", "answers", "accepted", "errors", "risk_bound", "coverage_low", "reason", "accepts",
+    ]  # fmt: skip
+    assert "no bound is guaranteed" in str(choose_threshold(units([0.1], [0], held_out=False), Goal(coverage=1.0)))
 
 
 @pytest.mark.parametrize(
@@ -224,5 +231,5 @@ def test_a_rule_survives_json():
     ],
 )
 def test_a_goal_that_makes_no_sense_is_refused(settings, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ArgumentError, match=message):
         Goal(**settings)

@@ -87,7 +87,7 @@ def test_weights_are_as_good_as_repeated_rows(name: str, levels: int, dropped: s
     out = {"lowest": scores <= 0.5, "highest": scores >= 0.5, "errors": errors == 1, "right answers": errors == 0}
     counts[out.get(dropped, np.zeros(40, dtype=bool))] = 0
     rows = np.repeat(np.arange(40), counts)
-    weighted = MEASURES[name].of(Sample.of(errors, scores).weighted(counts))
+    weighted = MEASURES[name].compute(Sample.from_arrays(errors, scores).weighted(counts))
     assert weighted == pytest.approx(MEASURES[name](errors[rows], scores[rows]), abs=1e-12, nan_ok=True)
 
 

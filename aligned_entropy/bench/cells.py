@@ -133,7 +133,7 @@ def _measured(cell: Cell, runs: Path) -> dict[str, Any]:
         said, errors, clusters = fit.wholes.get(cell.score, found[cell.score]), wholes.errors, None
         rivals = {rival: wholes.aggregate(values, how) for rival, values in rivals.items()}
     values, measures = said.uncertainty, said.measure(errors, RESAMPLES, cell.seed, clusters)
-    sample = Sample.of(errors, values)
+    sample = Sample.from_arrays(errors, values)
     points = np.unique(np.linspace(1, sample.size, CURVE).round().astype(int))
     return {
         "examples": {"calibration": len(fit.calibration), "test": len(errors)},

@@ -1,0 +1,13 @@
+"""Selective prediction: thresholds with a bounded risk, a coverage, or the lowest cost.
+
+A prediction is accepted if its uncertainty is at most a threshold, and deferred otherwise. The threshold is chosen on
+labeled predictions. Its bounds hold for independent predictions from the same distribution, if the score was not fitted
+on the labeled ones.
+"""
+
+from .choose import choose_threshold, risk_bound
+from .rules import ALL_CLASSES, Goal, Method, Rule, SelectionUnits, Threshold
+
+__all__ = [
+    "ALL_CLASSES", "Goal", "Method", "Rule", "SelectionUnits", "Threshold", "choose_threshold", "risk_bound",
+]  # fmt: skip

@@ -1,0 +1,176 @@
+"""Choice of thresholds on labeled predictions, with exact binomial tests and bounds."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..errors import CalibrationError
+from .rules import ALL_CLASSES, Goal, Rule, SelectionUnits, Threshold
+
+
+def choose_threshold(units: SelectionUnits, goal: Goal) -> Rule:
+    """Choose the threshold with the highest coverage that reaches a goal.
+
+    A *risk* is certified by exact binomial tests. ``fixed-sequence`` is Learn then Test with fixed-sequence testing.
+    It starts at all, a half, a quarter … of the predictions. From each start, it raises the threshold as long as a test
+    at level delta over the number of starts rejects the hypothesis that the risk is above the target. It assumes that
+    the risk, once above the target, stays above it when more predictions are accepted. ``sgr`` is selection with
+    guaranteed risk: a binary search over the thresholds, with level delta over the number of its steps.
+
+    A *coverage* is reached on the labeled predictions themselves. For *costs*, the total cost on the labeled
+    predictions is lowest, and the risk bound holds for all thresholds at once.
+
+    One threshold for all classes has the key ``""``. With one threshold per class, delta is divided among the classes.
+
+    Raises:
+        CalibrationError: there are no labeled predictions.
+
+    Sources: Geifman and El-Yaniv, NeurIPS 2017; Angelopoulos, Bates, Candès, Jordan and Lei, Ann. Appl. Stat. 2025;
+    Clopper and Pearson, Biometrika 1934.
+    """
+    if not len(units):
+        raise CalibrationError("there are no labeled predictions to choose a threshold on: give labeled data.")
+    names = sorted(set(units.labels.tolist())) if goal.per_class else [ALL_CLASSES]
+    delta = goal.delta / len(names)
+    by_class = {name: units if name == ALL_CLASSES else units[units.labels == name] for name in names}
+    return Rule(goal, {name: _choose(rows, goal, delta) for name, rows in by_class.items()}, units.held_out)
+
+
+def risk_bound(errors: ArrayLike, accepted: ArrayLike, delta: float) -> NDArray[np.float64]:
+    """Upper bound of the risk given the errors among accepted predictions; it holds with probability 1 - delta.
+
+    Source: Clopper and Pearson, Biometrika 1934.
+    """
+    from scipy.stats import beta
+
+    k, n = np.asarray(errors, dtype=np.float64), np.asarray(accepted, dtype=np.float64)
+    return np.where(k >= n, 1.0, beta.ppf(1 - delta, k + 1, np.maximum(n - k, 1e-9)))
+
+
+@dataclass(frozen=True)
+class _Curve:
+    """All distinct thresholds, from the lowest coverage to the highest.
+
+    Attributes:
+        values: ``[J]``, the highest thresholds that accept no more than these predictions.
+        accepted: ``[J]``, number of accepted predictions.
+        errors: ``[J]``, number of errors among them.
+        total: number of labeled predictions, NaN uncertainties included.
+    """
+
+    values: NDArray[np.float64]
+    accepted: NDArray[np.int64]
+    errors: NDArray[np.int64]
+    total: int
+
+    @classmethod
+    def from_units(cls, units: SelectionUnits) -> _Curve:
+        u = np.asarray(units.uncertainty, dtype=np.float32)
+        finite = np.flatnonzero(~np.isnan(u))
+        order = finite[np.argsort(u[finite], kind="stable")]
+        u, errors = u[order], np.cumsum(units.errors[order] > 0.5, dtype=np.int64)
+        last = np.flatnonzero(np.append(u[1:] != u[:-1], True)) if len(u) else np.zeros(0, dtype=np.int64)
+        # A threshold lies just below the next value. Given that value, the predictions below it are independent draws,
+        # so the tests are exact.
+        below = np.nextafter(u[last[:-1] + 1], np.float32(-np.inf)).astype(np.float64)
+        highest = [np.inf] if len(finite) == len(units) else [float(u[-1])] if len(u) else []
+        return cls(np.append(below, highest), last + 1, errors[last], len(units))
+
+    def threshold(self, index: int | None, bound: float, delta: float, reason: str) -> Threshold:
+        """Threshold at an index of the curve; None gives a threshold that accepts nothing."""
+        if index is None:
+            return Threshold(-math.inf, self.total, 0, 0, 1.0, 0.0, reason)
+        accepted, errors = int(self.accepted[index]), int(self.errors[index])
+        low = 1 - float(risk_bound(self.total - accepted, self.total, delta))
+        return Threshold(float(self.values[index]), self.total, accepted, errors, float(bound), low, reason)
+
+
+def _choose(units: SelectionUnits, goal: Goal, delta: float) -> Threshold:
+    curve = _Curve.from_units(units)
+    if not len(curve.values):
+        return curve.threshold(None, 1.0, delta, "No prediction has a finite uncertainty.")
+    if goal.risk is not None:
+        certify = _sgr if goal.method == "sgr" else _fixed_sequence
+        index = certify(curve, goal.risk, delta)
+        if index is None:
+            return curve.threshold(None, 1.0, delta, _advice(curve, goal.risk, delta))
+        return curve.threshold(index, goal.risk, delta, f"Certified by {goal.method}, exact binomial tests.")
+    if goal.coverage is not None:
+        count = math.ceil(goal.coverage * curve.total - 1e-9)
+        index = min(int(np.searchsorted(curve.accepted, count)), len(curve.values) - 1)
+        bound = float(risk_bound(curve.errors[index], curve.accepted[index], delta))
+        return curve.threshold(index, bound, delta, "The lowest threshold with this coverage.")
+    error_cost, deferral_cost = float(goal.error_cost or 0), float(goal.deferral_cost or 0)
+    costs = error_cost * curve.errors + deferral_cost * (curve.total - curve.accepted)
+    best = int(len(costs) - 1 - np.argmin(costs[::-1]))
+    if costs[best] > deferral_cost * curve.total:
+        return curve.threshold(None, 1.0, delta, "Deferring every prediction costs least.")
+    bound = float(risk_bound(curve.errors[best], curve.accepted[best], delta / len(costs)))
+    reason = (
+        f"The cost per prediction is {costs[best] / curve.total:.4g}; "
+        f"accepting all predictions would cost {costs[-1] / curve.total:.4g}."
+    )
+    return curve.threshold(best, bound, delta, reason)
+
+
+def _starts(total: int, risk: float, delta: float) -> list[int]:
+    """Numbers of accepted predictions at which sequences start: all, a half, a quarter …
+
+    The last start is the smallest one that could still be certified if it contained no error.
+    """
+    starts = [total]
+    while (1 - risk) ** (starts[-1] // 2) <= delta / (len(starts) + 1):
+        starts.append(starts[-1] // 2)
+    return starts
+
+
+def _fixed_sequence(curve: _Curve, risk: float, delta: float) -> int | None:
+    from scipy.stats import binom
+
+    starts = _starts(curve.total, risk, delta)
+    rejected = binom.cdf(curve.errors, curve.accepted, risk) <= delta / len(starts)
+    first = np.minimum(np.searchsorted(curve.accepted, starts), len(rejected) - 1)
+    not_rejected = np.append(np.flatnonzero(~rejected), len(rejected))  # a sequence ends before the next of these
+    ends = [int(not_rejected[np.searchsorted(not_rejected, start)]) - 1 for start in first if rejected[start]]
+    return max(ends, default=None)
+
+
+def _sgr(curve: _Curve, risk: float, delta: float) -> int | None:
+    steps = max(1, math.ceil(math.log2(len(curve.values) + 1)))
+    low, high, certified = 0, len(curve.values) - 1, None
+    for _ in range(steps):
+        middle = (low + high + 1) // 2
+        if float(risk_bound(curve.errors[middle], curve.accepted[middle], delta / steps)) <= risk:
+            certified = middle if certified is None else max(certified, middle)
+            low = middle
+        else:
+            high = max(middle - 1, 0)
+    return certified
+
+
+def _advice(curve: _Curve, risk: float, delta: float) -> str:
+    """Explain why no threshold could be certified, and estimate how many more labeled predictions are needed."""
+    smoothed = (curve.errors + 0.5) / (curve.accepted + 1)
+    below_target = np.flatnonzero(smoothed < risk)
+    if not len(below_target):
+        return (
+            f"No threshold could be certified: the lowest observed risk is {smoothed.min():.3g}, so more labeled "
+            "predictions would not help. Choose a higher risk, or a better score."
+        )
+    share, expected_risk = curve.accepted[below_target] / curve.total, smoothed[below_target]
+    total = curve.total
+    while total < 1e9:
+        total = math.ceil(1.05 * total)
+        accepted = np.floor(share * total)
+        bound = risk_bound(expected_risk * accepted, accepted, delta / len(_starts(total, risk, delta)))
+        if (bound <= risk).any():
+            break
+    more = f"{float(f'{total - curve.total:.2g}'):,.0f}"
+    return (
+        f"No threshold could be certified with {curve.total} labeled predictions; about {more} more from the same "
+        "distribution would be enough."
+    )

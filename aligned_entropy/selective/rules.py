@@ -1,0 +1,194 @@
+"""Goals, labeled selection units, and rules that accept or defer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..errors import ArgumentError
+
+Method = Literal["fixed-sequence", "sgr"]
+ALL_CLASSES = ""  # key of a threshold that applies to every predicted class
+JSON_KEYS = {"units": "answers"}  # fields of a threshold whose stored name differs
+
+
+@dataclass(frozen=True)
+class Goal:
+    """Target of a threshold: one of ``risk``, ``coverage``, or both costs.
+
+    Attributes:
+        risk: highest allowed error rate among accepted predictions.
+        coverage: share of predictions to accept.
+        error_cost: cost of an accepted error, in any unit.
+        deferral_cost: cost of a deferred prediction, in the same unit.
+        delta: probability, over the labeled predictions, that a bound does not hold.
+        method: certification method for a risk, see :func:`choose_threshold`.
+        per_class: True for one threshold per predicted class; the bounds then hold for all classes at once.
+
+    Raises:
+        ArgumentError: no target or several targets are given, or a value is out of range.
+    """
+
+    risk: float | None = None
+    coverage: float | None = None
+    error_cost: float | None = None
+    deferral_cost: float | None = None
+    delta: float = 0.05
+    method: Method = "fixed-sequence"
+    per_class: bool = False
+
+    def __post_init__(self) -> None:
+        costs = [self.error_cost, self.deferral_cost]
+        if costs.count(None) == 1:
+            raise ArgumentError("error_cost and deferral_cost belong together: give both.")
+        if [self.risk is None, self.coverage is None, None in costs].count(False) != 1:
+            raise ArgumentError("give one of risk, coverage, or error_cost with deferral_cost.")
+        for name, end in (("risk", 1.0), ("coverage", 1.0 + 1e-9), ("delta", 1.0)):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < end:
+                raise ArgumentError(f"{name} {value} is not between 0 and 1.")
+        if not all(cost is None or 0 < cost < math.inf for cost in costs):
+            raise ArgumentError(f"costs {self.error_cost} and {self.deferral_cost} are not both positive numbers.")
+        if self.method not in get_args(Method):
+            raise ArgumentError(f"no method {self.method!r}; there are {', '.join(get_args(Method))}.")
+
+    def __str__(self) -> str:
+        scope = " in every predicted class" if self.per_class else ""
+        if self.risk is not None:
+            return (
+                f"at most {100 * self.risk:.4g} % errors among accepted predictions{scope}, "
+                f"with probability {100 * (1 - self.delta):.4g} %"
+            )
+        if self.coverage is not None:
+            return f"{100 * self.coverage:.4g} % of the predictions accepted{scope}"
+        return f"lowest cost{scope}: {self.error_cost:.4g} per accepted error, {self.deferral_cost:.4g} per deferral"
+
+
+@dataclass(frozen=True)
+class SelectionUnits:
+    """Labeled predictions for choosing a threshold; a unit is a text or an entity.
+
+    Attributes:
+        uncertainty: ``[N]``; a unit with NaN is never accepted.
+        errors: ``[N]``, 1 where the prediction is wrong.
+        labels: ``[N]``, names of the predicted classes.
+        held_out: True if the score was not fitted on these units. If it was, by cross-validation, bounds are estimates.
+    """
+
+    uncertainty: NDArray[np.float32]
+    errors: NDArray[np.float64]
+    labels: NDArray[np.str_]
+    held_out: bool = True
+
+    def __len__(self) -> int:
+        return len(self.errors)
+
+    def __getitem__(self, rows: NDArray[Any]) -> SelectionUnits:
+        return replace(self, **{name: getattr(self, name)[rows] for name in ("uncertainty", "errors", "labels")})
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """Threshold with its counts and bounds on the labeled predictions.
+
+    Attributes:
+        value: highest accepted uncertainty; ``-inf`` accepts nothing.
+        units: number of labeled predictions that the threshold was chosen on.
+        accepted: number of these that it accepts.
+        errors: number of errors among the accepted.
+        risk_bound: upper bound of the risk among accepted predictions; 1 if none is available.
+        coverage_low: lower bound of the coverage; both bounds hold with probability 1 - delta each.
+        reason: explanation of the choice; if no threshold could be certified, advice on how to reach one.
+    """
+
+    value: float
+    units: int
+    accepted: int
+    errors: int
+    risk_bound: float
+    coverage_low: float
+    reason: str
+
+    @property
+    def risk(self) -> float:
+        """Expected risk: error rate among the accepted, NaN if nothing is accepted."""
+        return self.errors / self.accepted if self.accepted else math.nan
+
+    @property
+    def coverage(self) -> float:
+        """Expected coverage: share of the labeled predictions that is accepted."""
+        return self.accepted / self.units if self.units else math.nan
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON: an infinite threshold is null, and ``accepts`` is ``all`` or ``none``."""
+        accepts = "some" if math.isfinite(self.value) else "all" if self.value > 0 else "none"
+        facts = {JSON_KEYS.get(name, name): value for name, value in asdict(self).items()}
+        return facts | {"value": self.value if accepts == "some" else None, "accepts": accepts}
+
+    @classmethod
+    def from_dict(cls, facts: Mapping[str, Any]) -> Threshold:
+        """Threshold from the result of :meth:`to_dict`."""
+        values = {part.name: facts[JSON_KEYS.get(part.name, part.name)] for part in fields(cls)}
+        return cls(**values | {"value": {"all": math.inf, "none": -math.inf}.get(facts["accepts"], facts["value"])})
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Rule that accepts or defers predictions.
+
+    Attributes:
+        goal: target of the thresholds.
+        thresholds: thresholds by predicted class; the key ``""`` stands for all classes.
+        held_out: True if the score was not fitted on the labeled predictions; otherwise no bound is guaranteed.
+    """
+
+    goal: Goal
+    thresholds: Mapping[str, Threshold]
+    held_out: bool = True
+
+    def accepts(self, uncertainty: ArrayLike, labels: Sequence[str] | NDArray[np.str_]) -> NDArray[np.bool_]:
+        """True where a prediction is accepted, ``[N]``; never for NaN or for a class without a threshold.
+
+        Args:
+            uncertainty: ``[N]``.
+            labels: ``[N]``, names of the predicted classes.
+        """
+        values = np.asarray(uncertainty, dtype=np.float32)
+        limits = {name: threshold.value for name, threshold in self.thresholds.items()}
+        default = limits.get(ALL_CLASSES, -math.inf)
+        return values <= np.array([limits.get(str(name), default) for name in labels], dtype=np.float32).reshape(-1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, see :meth:`Threshold.to_dict`."""
+        thresholds = {name: threshold.to_dict() for name, threshold in self.thresholds.items()}
+        return {"goal": asdict(self.goal), "thresholds": thresholds, "fresh": self.held_out}
+
+    @classmethod
+    def from_dict(cls, facts: Mapping[str, Any]) -> Rule:
+        """Rule from the result of :meth:`to_dict`."""
+        thresholds = {name: Threshold.from_dict(row) for name, row in facts["thresholds"].items()}
+        return cls(Goal(**facts["goal"]), thresholds, facts["fresh"])
+
+    def __str__(self) -> str:
+        width = max(len("together"), *(len(name) for name in self.thresholds))
+        lines = [str(self.goal), ""]
+        lines.append(
+            f"{'class':{width}}  {'threshold':>9}  {'coverage':>8}  {'risk':>6}  {'bound':>6}  {'accepted':>8}  "
+            f"{'labeled':>7}"
+        )
+        for name, row in self.thresholds.items():
+            shares = f"{row.coverage:8.4f}  {row.risk:6.4f}  {row.risk_bound:6.4f}"
+            lines.append(f"{name or 'all':{width}}  {row.value:9.4g}  {shares}  {row.accepted:8}  {row.units:7}")
+        if len(self.thresholds) > 1:
+            counts = [(row.accepted, row.errors, row.units) for row in self.thresholds.values()]
+            accepted, errors, units = (sum(column) for column in zip(*counts, strict=True))
+            shares = f"{accepted / units:8.4f}  {errors / accepted if accepted else math.nan:6.4f}  {'':6}"
+            lines.append(f"{'together':{width}}  {'':9}  {shares}  {accepted:8}  {units:7}")
+        reasons = {row.reason: None for row in self.thresholds.values()}
+        notes = [] if self.held_out else ["The score was fitted on these predictions: no bound is guaranteed."]
+        return "\n".join([*lines, "", *reasons, *notes])
