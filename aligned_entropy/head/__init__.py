@@ -1,1 +1,1 @@
-"""The method: arrays only, no transformers. Start reading at `scoring.py` and `head.py`."""
+"""The uncertainty head: arrays only, no transformers. Start reading at `scoring.py` and `head.py`."""

@@ -1,4 +1,4 @@
-"""The calibration set: checked, as tensors, or an error that says why no head can come of it."""
+"""Checks of the calibration set and its conversion to tensors; an error says why no head can be fitted on it."""
 
 from __future__ import annotations
 
@@ -13,26 +13,29 @@ from torch import Tensor
 
 from ..errors import CalibrationError
 from .head import AlignedEntropyHead
-from .reference import NEAR
+from .reference import K_NEAR
 from .ridge import stratified_folds
 
 CPU = torch.device("cpu")
-ROWS_PER_CHUNK = 8192  # rows of a map that are looked at once
-MINIMUM_ERRORS = 10  # of either kind: below that no fold has two of them
+ROWS_PER_CHUNK = 8192  # rows of a memory-mapped array that are checked at once
+LOGIT_ROWS_PER_CHUNK = 4096  # rows whose logits are computed at once
+MINIMUM_ERRORS = 10  # minimum number of errors, and of right predictions: two for each of five folds
 SUSPICIOUS_ERROR_RATE = 0.01
 
 
 @dataclass(frozen=True)
 class CalibrationSet:
-    """The calibration set as tensors: of N texts, or of N texts with L labels each that may be right or wrong.
+    """Calibration set of N texts or words, or of N multi-label texts with L labels, as tensors on the CPU.
 
     Attributes:
-        hidden: ``[N, D]``.
-        logits: ``[N, C]``, or ``[N, L, 2]`` of every label's no and yes.
-        labels: ``[N]`` or ``[N, L]``, as are the model's answers ``predicted`` and its ``errors``.
-        fold: ``[N]``.
-        clusters: rows that belong together, ``[N]``.
-        device: where what takes long is computed; all of the above are on the CPU.
+        hidden: hidden vectors ``[N, D]``.
+        logits: logits ``[N, C]``, or logits ``[N, L, 2]`` of the no and the yes of every label.
+        labels: true classes ``[N]``, or true labels ``[N, L]``, 0 or 1.
+        predicted: the model's predictions, in the shape of the labels.
+        errors: 1 where the model is wrong, in the shape of the labels.
+        fold: fold of every row, ``[N]``.
+        clusters: cluster of every row, ``[N]``; rows of a cluster stay together in folds and resampling.
+        device: device for the expensive computations.
     """
 
     hidden: Tensor
@@ -46,12 +49,15 @@ class CalibrationSet:
 
     @property
     def folds(self) -> int:
-        """How many folds there are."""
+        """Number of folds."""
         return int(self.fold.max()) + 1
 
     @property
     def error_clusters(self) -> NDArray[np.int64] | None:
-        """What every answer belongs to, where answers depend on each other: its group, or its text if it has many."""
+        """Cluster of every prediction, ``[N]`` or ``[N L]``: the label predictions of a text are a cluster.
+
+        None if the predictions are independent.
+        """
         if self.errors.dim() == 1:
             return self.clusters
         return np.arange(len(self.errors)).repeat(self.errors.shape[1])
@@ -67,7 +73,21 @@ def calibration_set(
     clusters: Any = None,
     device: torch.device = CPU,
 ) -> CalibrationSet:
-    """Everything as tensors on the CPU, or an error that says why no head can come of it."""
+    """Check the arrays of a calibration set and convert them to tensors on the CPU.
+
+    Args:
+        head: untrained head, which gives the number of classes and the width of the vectors.
+        hidden: hidden vectors ``[N, D]``.
+        labels: true classes ``[N]``.
+        logits: the model's logits ``[N, C]``; those of the head's copy for None.
+        folds: number of folds.
+        seed: seed of the folds.
+        clusters: cluster of every row, ``[N]``; None if the rows are independent.
+        device: device for the expensive computations.
+
+    Raises:
+        CalibrationError: no head can be fitted on this calibration set; the message says why.
+    """
     hidden = checked_vectors("hidden", hidden, head.width)
     labels = _labels(labels, len(hidden), head.classes)
     logits = checked_logits(logits, head, hidden)
@@ -76,12 +96,12 @@ def calibration_set(
     wrong, right = int(errors.sum()), int((1 - errors).sum())
     if len(labels.unique()) < 2:
         raise CalibrationError(
-            f"all {len(labels)} labels are class {int(labels[0])}: calibrate on texts of every class that will be met."
+            f"all {len(labels)} labels are class {int(labels[0])}: calibrate on texts of all classes."
         )
     if wrong < MINIMUM_ERRORS:
         raise CalibrationError(
             f"the model is wrong on {wrong} of {len(errors)} calibration texts; at least {MINIMUM_ERRORS} errors are "
-            "needed. Texts that it was trained on show none: use held-out texts, and more of them."
+            "needed. The model makes few errors on texts that it was trained on: use more texts, and held-out ones."
         )
     if right < MINIMUM_ERRORS:
         raise CalibrationError(
@@ -90,14 +110,14 @@ def calibration_set(
         )
     if wrong / len(errors) < SUSPICIOUS_ERROR_RATE:
         warnings.warn(
-            f"the model is wrong on only {wrong / len(errors):.2%} of the calibration texts. If it was trained on them "
-            "the head learns nothing of new texts: calibrate on held-out ones.",
+            f"the model is wrong on only {wrong / len(errors):.2%} of the calibration texts. If it was trained on "
+            "them, its errors on new texts cannot be estimated: calibrate on held-out texts.",
             stacklevel=3,
         )
     elif right / len(errors) < 1 / head.classes:
         warnings.warn(
-            f"the model is right on {right / len(errors):.1%} of the calibration texts, less than guessing among "
-            f"{head.classes} classes: check that the labels are in the model's order.",
+            f"the model is right on {right / len(errors):.1%} of the calibration texts, which is less than by guessing "
+            f"among {head.classes} classes: check that the labels are in the model's order.",
             stacklevel=3,
         )
     clusters = _clusters(clusters, errors.numpy(), folds)
@@ -106,9 +126,17 @@ def calibration_set(
 
 
 def checked_tensor(name: str, values: Any) -> Tensor:
-    """A tensor on the CPU, or an error that names what holds other things than numbers.
+    """Convert values to a tensor on the CPU.
 
-    It shares the memory of an array, which may be a map of more than there is: it is read and never written.
+    The tensor shares the memory of an array, which may be mapped from a file larger than the memory. It must never be
+    written to.
+
+    Args:
+        name: name of the values in messages.
+        values: tensor, array or nested list of numbers.
+
+    Raises:
+        CalibrationError: the values are not numbers, or the rows have different lengths.
     """
     if isinstance(values, Tensor):
         return values.detach().cpu()
@@ -118,28 +146,36 @@ def checked_tensor(name: str, values: Any) -> Tensor:
             warnings.filterwarnings("ignore", "The given NumPy array is not writable")
             return torch.from_numpy(array)
     except (TypeError, ValueError) as error:  # strings, None, rows of different lengths
-        raise CalibrationError(f"{name} must be an array of numbers: {error}") from error
+        raise CalibrationError(f"{name} must be an array of numbers, rows of equal length: {error}") from error
 
 
 def checked_matrix(name: str, values: Any, width: int) -> Tensor:
-    """``[N, width]`` float32, at least one row and all of it finite."""
+    """Convert values to float32 ``[N, width]``.
+
+    Raises:
+        CalibrationError: the values have another shape, no rows, or contain NaN or infinity.
+    """
     matrix = checked_tensor(name, values).float()
     if matrix.dim() != 2 or matrix.shape[1] != width:
         raise CalibrationError(f"{name} must be [N, {width}] for this classification module, not {list(matrix.shape)}.")
-    broken = torch.cat([~rows.isfinite().all(1) for rows in matrix.split(ROWS_PER_CHUNK)])
-    if broken.any():
-        row = int(broken.nonzero()[0])
+    not_finite = torch.cat([~rows.isfinite().all(1) for rows in matrix.split(ROWS_PER_CHUNK)])
+    if not_finite.any():
+        row = int(not_finite.nonzero()[0])
         raise CalibrationError(
-            f"{name} holds NaN or infinity in {int(broken.sum())} of {len(matrix)} rows, the first is row {row}: "
-            "a half-precision model may have overflowed; run it in float32 or bfloat16."
+            f"{name} contains NaN or infinity in {int(not_finite.sum())} of {len(matrix)} rows, the first is row "
+            f"{row}: a half-precision model may have overflowed; run it in float32 or bfloat16."
         )
     if not len(matrix):
-        raise CalibrationError(f"{name} has no rows: there is nothing to fit a head on.")
+        raise CalibrationError(f"{name} has no rows: a head is fitted on labeled texts; pass at least a few hundred.")
     return matrix
 
 
 def checked_vectors(name: str, values: Any, width: int) -> Tensor:
-    """The same, and not all one vector."""
+    """Convert vectors to float32 ``[N, width]`` and check that they are not all equal.
+
+    Raises:
+        CalibrationError: the values have another shape, no rows, contain NaN or infinity, or all rows are equal.
+    """
     matrix = checked_matrix(name, values, width)
     if all(bool((rows == matrix[:1]).all()) for rows in matrix.split(ROWS_PER_CHUNK)):
         raise CalibrationError(
@@ -151,14 +187,14 @@ def checked_vectors(name: str, values: Any, width: int) -> Tensor:
 def _labels(values: Any, count: int, classes: int) -> Tensor:
     labels = checked_tensor("labels", values)
     if labels.shape != (count,):
-        raise CalibrationError(f"labels must be [{count}], one for every hidden vector, not {list(labels.shape)}.")
+        raise CalibrationError(f"labels must be [{count}], one for each hidden vector, not {list(labels.shape)}.")
     if labels.is_floating_point() and not torch.equal(labels, labels.round()):
         raise CalibrationError(f"labels must be whole numbers, not {float(labels[labels != labels.round()][0])}.")
     labels = labels.long()
     outside = labels[(labels < 0) | (labels >= classes)]
     if len(outside):
         raise CalibrationError(
-            f"{len(outside)} of {count} labels are outside 0 … {classes - 1}, the classes of the model; the first is "
+            f"{len(outside)} of {count} labels are outside 0 … {classes - 1}, the model's classes; the first is "
             f"{int(outside[0])}. Map the labels to the model's classes, or check that this is the right model."
         )
     return labels
@@ -170,40 +206,56 @@ def _clusters(values: Any, errors: NDArray[np.float32], folds: int) -> NDArray[n
     clusters = checked_tensor("clusters", values).numpy()
     if clusters.shape != errors.shape:
         raise CalibrationError(
-            f"clusters must be [{len(errors)}], one for every hidden vector, not {list(clusters.shape)}."
+            f"clusters must be [{len(errors)}], one for each hidden vector, not {list(clusters.shape)}."
         )
-    for kind, what in ((1, "an error"), (0, "a right answer")):
-        found = len(np.unique(clusters[errors == kind]))
-        if found < 2 * folds:
+    for error, outcome in ((1, "an error"), (0, "a right prediction")):
+        count = len(np.unique(clusters[errors == error]))
+        if count < 2 * folds:
             raise CalibrationError(
-                f"{found} clusters, such as sentences, hold {what}; for {folds} folds at least {2 * folds} are needed."
+                f"{count} clusters, such as sentences, contain {outcome}; {folds} folds need at least {2 * folds}: use "
+                "more texts."
             )
     return clusters
 
 
 def checked_logits(values: Any, head: AlignedEntropyHead, hidden: Tensor) -> Tensor:
-    """The model's own logits ``[N, C]``, a row for every hidden vector; the head's copy's where there are none."""
+    """Convert the model's logits to float32 ``[N, C]``, one row for each hidden vector.
+
+    Args:
+        values: the model's logits; those of the head's copy for None.
+        head: head whose number of classes the logits must have.
+        hidden: hidden vectors ``[N, D]``.
+
+    Raises:
+        CalibrationError: the logits have another shape, or contain NaN or infinity.
+    """
     if values is None:
         with torch.no_grad():
-            values = torch.cat([head.copy_logits(rows) for rows in hidden.split(4096)])
+            values = torch.cat([head.copy_logits(rows) for rows in hidden.split(LOGIT_ROWS_PER_CHUNK)])
     logits = checked_matrix("logits", values, head.classes)
     if len(logits) != len(hidden):
         raise CalibrationError(
-            f"{len(logits)} rows of logits for {len(hidden)} of hidden vectors; there must be one each."
+            f"{len(logits)} rows of logits for {len(hidden)} hidden vectors: pass one row for each vector."
         )
     return logits
 
 
 def checked_reference(hidden: Any, labels: Any, data: CalibrationSet) -> tuple[Tensor, Tensor]:
-    """Hidden vectors and labels of a reference, checked against the calibration set; a large overlap is called out."""
-    known = checked_vectors("reference hidden", hidden, data.hidden.shape[1])
-    if len(known) <= NEAR:
-        raise CalibrationError(f"a reference of {len(known)} vectors is too small; more than {NEAR} are needed.")
-    shared = {row.tobytes() for row in known.numpy()} & {row.tobytes() for row in data.hidden.numpy()}
+    """Check the hidden vectors and labels of a reference; warns if more than a tenth of the calibration set is in it.
+
+    Raises:
+        CalibrationError: the reference has at most 20 vectors, or does not fit the calibration set.
+    """
+    vectors = checked_vectors("reference hidden", hidden, data.hidden.shape[1])
+    if len(vectors) <= K_NEAR:
+        raise CalibrationError(
+            f"a reference of {len(vectors)} vectors is too small: pass more than {K_NEAR}, or no reference."
+        )
+    shared = {row.tobytes() for row in vectors.numpy()} & {row.tobytes() for row in data.hidden.numpy()}
     if len(shared) > 0.1 * len(data.hidden):
         warnings.warn(
-            f"{len(shared)} calibration vectors stand in the reference too: texts that the classifier was trained on "
-            "show no errors to learn from. Calibrate on held-out texts.",
+            f"{len(shared)} calibration vectors are also in the reference. The classifier makes few errors on texts "
+            "that it was trained on: calibrate on held-out texts.",
             stacklevel=4,
         )
-    return known, _labels(labels, len(known), data.logits.shape[1])
+    return vectors, _labels(labels, len(vectors), data.logits.shape[1])

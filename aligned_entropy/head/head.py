@@ -1,10 +1,10 @@
 """The aligned-entropy head. Start reading here.
 
-A classifier turns a text into a hidden vector ``h`` and its classification module ``g`` turns ``h`` into
-logits. The head is a copy of ``g``; its score is an uncertainty of ``softmax(copy(h))`` in [0, 1]. Untrained it
-is exactly the model's own uncertainty; trained, it says how likely the model's answer is to be wrong.
+A classifier maps a text to a hidden vector ``h``, and its classification module ``g`` maps ``h`` to logits. The head is
+a copy of ``g``; its score is the uncertainty of ``softmax(copy(h))``, in [0, 1]. Before training the score is exactly
+the uncertainty of the model. After training it estimates how likely the model's prediction is wrong.
 
-Everything is computed in float32 and in log space: near-certain rows keep their order where ``1 - max p`` or the
+Scores are computed in float32 and as logarithms, so that confident rows keep their order where ``1 - max p`` or the
 entropy itself would round to zero.
 """
 
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..errors import NotFittedError
+from ..errors import ArgumentError, NotFittedError
 from .error_model import ErrorModel
 from .modules import module_shape, plain_copy
 from .reference import LabelReference, Reference
@@ -23,31 +23,33 @@ from .scoring import BASE_SCORES
 
 
 class AlignedEntropyHead(nn.Module):
-    """An uncertainty head: a copy of a classification module, read as an uncertainty in [0, 1].
+    """Uncertainty head: a copy of a classification module whose output is an uncertainty in [0, 1].
 
-    Untrained, ``head(hidden, logits)`` is the normalized predictive entropy of ``softmax(classifier(hidden))`` (or the
-    base score asked for) exactly, in float32. :func:`aligned_entropy.fit_head` trains it. Source: arXiv 2505.15443.
+    Before training, ``head(hidden, logits)`` is the normalized predictive entropy of ``softmax(classifier(hidden))``
+    (or another base score), computed in float32. :func:`aligned_entropy.fit_head` trains a head. Source: arXiv
+    2505.15443.
 
     Args:
-        classifier: the module that maps a hidden vector to logits: a Linear, RoBERTa's or ELECTRA's classification
-            head, any module of one vector in and logits out, PEFT-wrapped or not. It is copied, never changed.
-        base: ``entropy``, ``smoothmax`` (AdUE) or ``margin``.
+        classifier: module that maps a hidden vector to logits: a Linear, the classification head of RoBERTa or ELECTRA,
+            or any other module with one vector as input and logits as output, with or without PEFT. It is copied,
+            never changed.
+        base: name of the base score: ``entropy``, ``smoothmax`` (AdUE) or ``margin``.
 
     Attributes:
-        classifier: the copy.
-        error_model: calibrates the score to P(error); None before a fit.
-        is_calibrated: whether ``forward`` gives the calibrated probability (the default fit) or the copy's own score
-            (untrained, and under the published recipe).
+        classifier: copy of the classification module.
+        error_model: model that calibrates the score to the error probability; None before a fit.
+        is_calibrated: True if ``forward`` gives the calibrated probability (default fit), False if it gives the copy's
+            score (untrained head and published recipe).
 
     Raises:
         UnsupportedModelError: the module is no classification module.
-        ValueError: no base score of that name.
+        ArgumentError: there is no base score of that name.
     """
 
     def __init__(self, classifier: nn.Module, base: str = "entropy") -> None:
         super().__init__()
         if base not in BASE_SCORES:
-            raise ValueError(f"no base score {base!r}; there are {', '.join(BASE_SCORES)}.")
+            raise ArgumentError(f"there is no base score {base!r}: choose one of {', '.join(BASE_SCORES)}.")
         self.base = base
         self.classifier = plain_copy(classifier)
         self.width, self.classes, self._sequence = module_shape(self.classifier)
@@ -56,63 +58,76 @@ class AlignedEntropyHead(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the copy is: where the module was, until it is moved."""
+        """Device of the copy; at first that of the original module."""
         return next(self.classifier.parameters()).device
 
     def forward(self, hidden: Tensor, logits: Tensor | None = None) -> Tensor:
-        """Uncertainty ``[N]`` float32 in [0, 1]; NaN where the logits are not finite.
+        """Compute the uncertainty ``[N]``, float32 in [0, 1]; NaN where the logits are not finite.
 
         Args:
             hidden: input of the classification module, ``[N, D]``.
-            logits: the model's own logits ``[N, C]``; needed by a calibrated head only, which looks at the answer.
+            logits: the model's logits ``[N, C]``; a calibrated head requires them, since it uses the prediction.
         """
         if self.is_calibrated:
             return self.error_probability(hidden, logits)
-        own = self.log_uncertainty(hidden).exp().clamp(0.0, 1.0)
-        return own if logits is None else own.masked_fill(self.no_answer(logits), torch.nan)
+        score = self.log_uncertainty(hidden).exp().clamp(0.0, 1.0)
+        return score if logits is None else score.masked_fill(self.not_finite(logits), torch.nan)
 
     def log_uncertainty(self, hidden: Tensor) -> Tensor:
-        """Log of the copy's own score, ``[N]``, before calibration."""
+        """Compute the log of the copy's score ``[N]``, before calibration."""
         return BASE_SCORES[self.base](self.copy_logits(hidden))
 
     def copy_logits(self, hidden: Tensor) -> Tensor:
-        """Logits ``[N, C]`` of the copy, in float32."""
+        """Compute the copy's logits ``[N, C]`` in float32."""
         return self.classifier(self.module_input(hidden))
 
     def module_input(self, hidden: Tensor) -> Tensor:
-        """``hidden`` in the shape and precision that the copy takes."""
+        """Convert hidden vectors ``[N, D]`` to the shape and precision of the copy's input.
+
+        Raises:
+            ArgumentError: the vectors have another shape.
+        """
         if hidden.dim() != 2 or hidden.shape[1] != self.width:
-            raise ValueError(f"hidden must be [N, {self.width}], not {list(hidden.shape)}.")
+            raise ArgumentError(
+                f"hidden must be [N, {self.width}], not {list(hidden.shape)}: pass one vector a row, the input of the "
+                "classification module."
+            )
         return hidden.float().unsqueeze(1) if self._sequence else hidden.float()
 
     def new_error_model(self, references: Sequence[Reference | LabelReference] = ()) -> ErrorModel:
-        """An error model of this head's kind, to be fitted."""
+        """Create an unfitted error model for this type of head."""
         return ErrorModel(self.classes, references)
 
     def error_probability(self, hidden: Tensor, logits: Tensor | None) -> Tensor:
-        """Calibrated probability ``[N]`` that the model's answer ``argmax logits`` is wrong; NaN as in :meth:`forward`.
+        """Compute the calibrated probability ``[N]`` that the model's prediction ``argmax logits`` is wrong.
+
+        It is NaN where the logits are not finite.
 
         Raises:
-            NotFittedError: before a fit.
+            NotFittedError: the head has not been fitted.
+            ArgumentError: the logits are missing or have another shape than ``[N, C]``.
         """
-        model, logits = self.fitted(hidden, logits)
-        odds = model(self.log_uncertainty(hidden), hidden.float(), logits)
-        return odds.sigmoid().masked_fill(self.no_answer(logits), torch.nan)
+        model, logits = self.checked_error_model(hidden, logits)
+        error_logit = model(self.log_uncertainty(hidden), hidden.float(), logits)
+        return error_logit.sigmoid().masked_fill(self.not_finite(logits), torch.nan)
 
-    def no_answer(self, logits: Tensor) -> Tensor:
-        """Where there is no answer to doubt, ``[N]``: some of the logits ``[N, C]`` are not finite."""
+    def not_finite(self, logits: Tensor) -> Tensor:
+        """True for rows ``[N]`` where a logit ``[N, C]`` is not finite, so that the model makes no prediction."""
         return ~logits.isfinite().all(-1)
 
-    def fitted(self, hidden: Tensor, logits: Tensor | None) -> tuple[ErrorModel, Tensor]:
-        """The error model and the model's own logits in float32, if both are there.
+    def checked_error_model(self, hidden: Tensor, logits: Tensor | None) -> tuple[ErrorModel, Tensor]:
+        """Return the fitted error model and the model's logits in float32.
 
         Raises:
-            NotFittedError: before a fit.
-            ValueError: no logits, or not of these rows.
+            NotFittedError: the head has not been fitted.
+            ArgumentError: the logits are missing or have another shape than ``[N, C]``.
         """
         if self.error_model is None:
-            raise NotFittedError("an untrained head knows no probability of an error: fit it on labeled texts first.")
+            raise NotFittedError("an untrained head has no error probability: fit it on labeled texts first.")
         if logits is None or logits.shape != (hidden.shape[0], self.classes):
             shape = None if logits is None else list(logits.shape)
-            raise ValueError(f"a fitted head needs the model's logits [{len(hidden)}, {self.classes}], not {shape}.")
+            raise ArgumentError(
+                f"a fitted head needs the model's logits [{len(hidden)}, {self.classes}], not {shape}: pass the logits "
+                "of the same rows."
+            )
         return self.error_model, logits.float()

@@ -1,4 +1,4 @@
-"""Copies of a classification module: without hooks, PEFT wrappers and parametrizations."""
+"""Plain copies of a classification module, without hooks, PEFT wrappers and parametrizations."""
 
 from __future__ import annotations
 
@@ -11,17 +11,20 @@ from torch import nn
 
 from ..errors import UnsupportedModelError
 
-PATCHES = ("forward", "_old_forward", "_hf_hook")  # accelerate's hooks replace `forward` on the instance
+PATCHES = ("forward", "_old_forward", "_hf_hook")  # instance attributes by which accelerate replaces `forward`
 
 
 def in_float32(device: torch.device) -> AbstractContextManager[Any]:
-    """Where whatever runs inside keeps its precision, whatever `torch.autocast` is around it."""
+    """Context manager that switches `torch.autocast` off, so that computations inside keep float32."""
     available = torch.amp.is_autocast_available(device.type)
     return torch.autocast(device.type, enabled=False) if available else nullcontext()
 
 
 def active_module(module: nn.Module) -> nn.Module:
-    """Follow PEFT's ``modules_to_save`` wrapper to the module that is in use, without importing peft."""
+    """Return the module in use inside PEFT's ``modules_to_save`` wrapper, or the module itself.
+
+    The wrapper is recognized by its attributes, so that peft need not be installed.
+    """
     while hasattr(module, "modules_to_save") and hasattr(module, "original_module"):
         wrapper: Any = module
         active = wrapper.active_adapters[0] if wrapper.active_adapters else None
@@ -31,7 +34,7 @@ def active_module(module: nn.Module) -> nn.Module:
 
 
 def _without_adapters(module: nn.Module) -> nn.Module:
-    """The same function with every LoRA layer merged into a plain one."""
+    """Merge every LoRA layer of a module into its base layer, in place, and return the module or its base layer."""
     module = active_module(module)
     if hasattr(module, "base_layer") and hasattr(module, "merge"):
         layer: Any = module
@@ -48,12 +51,13 @@ def _without_adapters(module: nn.Module) -> nn.Module:
 
 
 def plain_copy(classifier: nn.Module) -> nn.Module:
-    """A float32 deep copy of a classification module, as plain weights and without gradient.
+    """Copy a classification module to plain float32 weights without gradient.
 
-    Without hooks and PEFT's wrappers, adapters merged, parametrizations (such as a spectral norm) computed.
+    The copy has neither hooks nor PEFT wrappers. Adapters are merged, and parametrizations (such as a spectral norm)
+    are replaced by the weights that they compute.
     """
     memo: dict[int, Any] = {}
-    for part in classifier.modules():  # a hook may hold anything, the whole model too: never copy it
+    for part in classifier.modules():  # a hook may hold the entire model, so it is never copied
         for name, value in vars(part).items():
             if name.endswith("_hooks") and isinstance(value, dict):
                 memo[id(value)] = type(value)()
@@ -63,21 +67,21 @@ def plain_copy(classifier: nn.Module) -> nn.Module:
     for part in module.modules():
         for name in PATCHES:
             vars(part).pop(name, None)
-    module.eval()  # a spectral norm in training goes on with its iteration when it is read
+    module.eval()  # in training mode, reading a weight with a spectral norm would change it
     for part in list(module.modules()):
         _make_plain(part)
     return module.requires_grad_(False)
 
 
 def _make_plain(part: nn.Module) -> None:
-    """Store the weights that a parametrization computes, and take it off.
+    """Replace a module's parametrizations by the weights that they compute.
 
-    torch's own function for it changes the class, which the module that was copied has too.
+    ``torch.nn.utils.parametrize.remove_parametrizations`` changes the class in place, which the original module shares.
     """
-    computed: Any = getattr(part, "parametrizations", None)
-    if computed is None:
+    parametrizations: Any = getattr(part, "parametrizations", None)
+    if parametrizations is None:
         return
-    weights = {name: getattr(part, name).detach().clone() for name in computed}
+    weights = {name: getattr(part, name).detach().clone() for name in parametrizations}
     part.__class__ = type(part).__bases__[0]
     del part.parametrizations
     for name, weight in weights.items():
@@ -85,18 +89,18 @@ def _make_plain(part: nn.Module) -> None:
 
 
 def module_shape(classifier: nn.Module) -> tuple[int, int, bool]:
-    """Width D of the vector that a classification module reads, its number of classes, and whether it wants a sequence.
+    """Input width D of a classification module, its number of classes, and True if its input is a sequence.
 
-    RoBERTa's and ELECTRA's modules read the first vector of ``[N, T, D]`` themselves; all others take ``[N, D]``.
-    Found by trying it on zeros.
+    RoBERTa's and ELECTRA's modules take ``[N, T, D]`` and read the first vector of each row; all others take
+    ``[N, D]``. The function tries the module on zeros.
 
     Raises:
-        UnsupportedModelError: the module takes neither, or does not give one row of logits a vector.
+        UnsupportedModelError: the module takes neither shape, or does not return a row of logits for every vector.
     """
     weight = next((p for p in classifier.parameters() if p.dim() == 2), None)
     if weight is None:
         raise UnsupportedModelError(
-            f"{type(classifier).__name__} has no weight matrix, so it is no classification module; "
+            f"{type(classifier).__name__} has no weight matrix, so it is no classification module: "
             "pass the module that maps the hidden vector to the logits."
         )
     width, failure = weight.shape[1], None
@@ -105,12 +109,12 @@ def module_shape(classifier: nn.Module) -> tuple[int, int, bool]:
         try:
             with torch.no_grad():
                 shape = classifier(zeros).shape
-        except Exception as error:  # whatever a foreign module raises on a shape that it does not want
+        except Exception as error:  # a module of another library may raise anything on a shape that it does not take
             failure = error
             continue
         if len(shape) == 2 and shape[0] == 2:
             return width, shape[1], sequence
     raise UnsupportedModelError(
         f"{type(classifier).__name__} gives logits [N, C] neither for [N, {width}] nor for [N, 1, {width}]"
-        f"{f' ({failure})' if failure else ''}; pass the module that maps the hidden vector to the logits."
+        f"{f' ({failure})' if failure else ''}: pass the module that maps the hidden vector to the logits."
     )

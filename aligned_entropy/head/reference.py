@@ -1,4 +1,4 @@
-"""Where a hidden vector stands among labeled ones: compact statistics of them, and what they say about an answer."""
+"""References: compact statistics of labeled hidden vectors that give features of a new vector's uncertainty."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-DIMENSIONS, ROWS = 128, 10_000  # bounds of a reference: at most ROWS x DIMENSIONS half floats
-ROWS_PER_CHUNK = 512  # rows whose distances to all points are held at once
-NEAR, FAR = 20, 100  # neighbors that are asked
+MAX_DIMENSIONS, MAX_POINTS = 128, 10_000  # bounds of a reference, which stores its points in half precision
+K_NEAR, K_WIDE = 20, 100  # neighborhood sizes
+ROWS_PER_CHUNK = 8192  # rows that are projected at once
+SEARCH_ROWS_PER_CHUNK = 512  # rows whose distances to all points are in memory at once
 
-OLD_NAMES = {"center": "centre"}  # of the statistics, in heads saved by earlier versions
+STORED_NAMES = {"center": "centre"}  # name of the buffer in saved heads, which keep it
 
 
 class Reference(nn.Module):
-    """Compact statistics of labeled hidden vectors, and where a new vector stands among them.
+    """Statistics of labeled hidden vectors; for a new vector they give distances, neighbor labels and error rates.
 
-    Vectors are scaled to length one and projected on their leading principal directions (at most 128). Kept are the
-    class means, the shared and the global covariance there, and at most 10 000 of the vectors in half precision.
+    Vectors are scaled to length one and projected on their leading principal directions (at most 128). A reference
+    holds the class means, the shared and the global covariance in that space, and at most 10 000 of the vectors.
 
     Args:
-        state: the statistics, as :meth:`fit` or a saved head has them.
+        state: buffers by name, from :meth:`fit` or a saved head.
     """
 
     axes: Tensor
     means: Tensor
     seen: Tensor
-    center: Tensor
     whiten_within: Tensor
     whiten_global: Tensor
     points: Tensor
@@ -38,12 +38,25 @@ class Reference(nn.Module):
     _columns: Tensor
     _whitened_means: Tensor
 
+    _buffer_names = (
+        "axes",
+        "means",
+        "seen",
+        "center",
+        "whiten_within",
+        "whiten_global",
+        "points",
+        "point_labels",
+        "point_errors",
+    )
+
     def __init__(self, state: dict[str, Tensor | None]) -> None:
         super().__init__()
-        for name in (name for name in self.__annotations__ if not name.startswith("_")):
-            value = state.get(name, state.get(OLD_NAMES.get(name, name)))
-            self.register_buffer(name, None if value is None else value.contiguous())
-        # In memory the points are ready for use; only their half-precision form is saved.
+        for name in self._buffer_names:
+            stored = STORED_NAMES.get(name, name)
+            value = state.get(stored, state.get(name))
+            self.register_buffer(stored, None if value is None else value.contiguous())
+        # Derived from the saved buffers, so not saved: single-precision points for the search, and whitened means.
         self.register_buffer("_columns", self.points.float().T.contiguous(), persistent=False)
         self.register_buffer("_whitened_means", self.means @ self.whiten_within, persistent=False)
 
@@ -57,22 +70,22 @@ class Reference(nn.Module):
         seed: int = 0,
         axes: Tensor | None = None,
     ) -> Reference:
-        """The statistics of R vectors.
+        """Compute the statistics of R labeled vectors.
 
         Args:
-            hidden: ``[R, D]``.
+            hidden: hidden vectors ``[R, D]``.
             labels: true classes ``[R]``.
             classes: number of classes C.
-            errors: ``[R]``, 1 where the model was wrong on the vector; only known on held-out texts.
-            seed: which vectors are kept, where there are more than 10 000.
-            axes: to project on, :func:`principal_axes` of the vectors by default.
+            errors: 1 where the model is wrong on the vector, ``[R]``; None for texts that the model was trained on.
+            seed: seed of the sample of vectors, where there are more than 10 000.
+            axes: directions to project on; :func:`principal_axes` of the vectors by default.
         """
         axes = principal_axes(hidden) if axes is None else axes
         points = _projected(hidden, axes).double()
         counts = torch.bincount(labels, minlength=classes).double()
         sums = torch.zeros(classes, points.shape[1], dtype=torch.float64).index_add_(0, labels, points)
         means = sums / counts.clamp(min=1).unsqueeze(1)
-        kept = _kept(len(hidden), seed)
+        rows = _sampled_rows(len(hidden), seed)
         return cls(
             {
                 "axes": axes,
@@ -81,64 +94,71 @@ class Reference(nn.Module):
                 "center": points.mean(0).float(),
                 "whiten_within": _whitening(points - means[labels]).float(),
                 "whiten_global": _whitening(points - points.mean(0)).float(),
-                "points": F.normalize(points[kept], dim=1).half(),
-                "point_labels": labels[kept],
-                "point_errors": None if errors is None else errors[kept].half(),
+                "points": F.normalize(points[rows], dim=1).half(),
+                "point_labels": labels[rows],
+                "point_errors": None if errors is None else errors[rows].half(),
             }
         )
 
     @property
-    def prior(self) -> Tensor:
-        """What a standardized signal counts before any error is seen, ``[S]``; one for every signal.
+    def center(self) -> Tensor:
+        """Mean of all projected vectors."""
+        return self.get_buffer(STORED_NAMES["center"])
 
-        Half of what the score itself counts for distance, similarity and agreement, nothing for the others, which
-        repeat them. Found on development data, see ``docs/method.md``.
+    @property
+    def prior(self) -> Tensor:
+        """Prior weights ``[S]`` of the standardized features, relative to the weight 1 of the score.
+
+        Distance, similarity and agreement have half the weight of the score. The other features have none, since they
+        repeat these three. The weights come from development data, see ``docs/method.md``.
         """
         weights = [0.5, 0.0, 0.0, 0.0, 0.5, 0.0, 0.5]
         return torch.tensor(weights if self.point_errors is None else [*weights, 0.0, 0.0])
 
     def forward(self, hidden_ND: Tensor, predicted_N: Tensor) -> Tensor:
-        """Signals of doubt ``[N, 7]``, ``[N, 9]`` where errors are known: the higher, the less the texts agree.
+        """Compute features ``[N, 7]``, or ``[N, 9]`` where the reference has errors; higher values mean less certainty.
 
-        Mahalanobis distance to the predicted class; how much farther that is than to the nearest other class, and than
-        to all texts together; cosine distance to the nearest vector and to the 20 nearest; the share of the 20 and of
-        the 100 nearest that carry another label; the error rate among the 20 and the 100 nearest.
+        1. Mahalanobis distance to the predicted class;
+        2. its excess over the distance to the nearest other class, and 3. over the distance to all vectors together;
+        4. cosine distance to the nearest vector, and 5. mean cosine distance to the 20 nearest;
+        6. share of the 20 nearest with another label than the predicted one, and 7. of the 100 nearest;
+        8. error rate among the 20 nearest, and 9. among the 100 nearest.
         """
-        return _in_parts(self._signals, hidden_ND, predicted_N, self.axes.device)
+        return _by_chunks(self._features, hidden_ND, predicted_N, self.axes.device)
 
-    def _signals(self, hidden: Tensor, predicted: Tensor) -> Tensor:
+    def _features(self, hidden: Tensor, predicted: Tensor) -> Tensor:
         point = F.normalize(hidden.float(), dim=1) @ self.axes
         to_class = _squared_distances(point @ self.whiten_within, self._whitened_means)
-        farthest = to_class.where(self.seen, 0.0).amax(1, keepdim=True)  # a class that was never seen is as far
-        to_class = torch.where(self.seen, to_class, farthest)
-        own = predicted.unsqueeze(1)
-        to_predicted = to_class.gather(1, own).squeeze(1)
-        to_other = to_class.scatter(1, own, torch.inf).amin(1)
+        farthest = to_class.where(self.seen, 0.0).amax(1, keepdim=True)
+        to_class = torch.where(self.seen, to_class, farthest)  # a class without vectors counts as the farthest
+        predicted = predicted.unsqueeze(1)
+        to_predicted = to_class.gather(1, predicted).squeeze(1)
+        to_other = to_class.scatter(1, predicted, torch.inf).amin(1)
         to_all = ((point - self.center) @ self.whiten_global).square().sum(1)
-        cosine, index = (F.normalize(point, dim=1) @ self._columns).topk(min(FAR, len(self.points)), 1)
-        other_label = (self.point_labels[index] != own).float()
+        cosine, index = (F.normalize(point, dim=1) @ self._columns).topk(min(K_WIDE, len(self.points)), 1)
+        other_label = (self.point_labels[index] != predicted).float()
         columns = [
             to_predicted.sqrt(),
             _signed_root(to_predicted - to_other),
             _signed_root(to_predicted - to_all),
             1 - cosine[:, 0],
-            1 - cosine[:, :NEAR].mean(1),
-            other_label[:, :NEAR].mean(1),
+            1 - cosine[:, :K_NEAR].mean(1),
+            other_label[:, :K_NEAR].mean(1),
             other_label.mean(1),
         ]
         if self.point_errors is not None:
             wrong = self.point_errors[index].float()
-            columns += [wrong[:, :NEAR].mean(1), wrong.mean(1)]
+            columns += [wrong[:, :K_NEAR].mean(1), wrong.mean(1)]
         return torch.stack(columns, -1)
 
 
 class LabelReference(nn.Module):
-    """Labeled hidden vectors of texts that may have any of L labels, and what the nearest say about every answer.
+    """Hidden vectors of multi-label texts; for a new vector they give features of each of its L label predictions.
 
-    Vectors as in :class:`Reference`; with each of them, its labels and the model's errors on them.
+    Vectors are scaled and projected as in :class:`Reference`. Each is stored with its labels and the model's errors.
 
     Args:
-        state: as :meth:`fit` or a saved head has it.
+        state: buffers by name, from :meth:`fit` or a saved head.
     """
 
     axes: Tensor
@@ -167,81 +187,83 @@ class LabelReference(nn.Module):
         seed: int = 0,
         axes: Tensor | None = None,
     ) -> LabelReference:
-        """The vectors, at most 10 000 of them.
+        """Store at most 10 000 of R labeled vectors.
 
         Args:
-            hidden: ``[R, D]``.
+            hidden: hidden vectors ``[R, D]``.
             labels: true labels ``[R, L]``, 0 or 1.
             classes: number of labels L.
-            errors: ``[R, L]``, 1 where the model was wrong about a label.
-            seed: which vectors are kept, where there are more than 10 000.
-            axes: to project on, :func:`principal_axes` of the vectors by default.
+            errors: 1 where the model's prediction of a label is wrong, ``[R, L]``.
+            seed: seed of the sample of vectors, where there are more than 10 000.
+            axes: directions to project on; :func:`principal_axes` of the vectors by default.
         """
-        axes, kept = principal_axes(hidden) if axes is None else axes, _kept(len(hidden), seed)
+        axes, rows = principal_axes(hidden) if axes is None else axes, _sampled_rows(len(hidden), seed)
         return cls(
             {
                 "axes": axes,
-                "points": F.normalize(_projected(hidden[kept], axes), dim=1).half(),
-                "point_labels": labels[kept].bool(),
-                "point_errors": errors[kept].bool(),
+                "points": F.normalize(_projected(hidden[rows], axes), dim=1).half(),
+                "point_labels": labels[rows].bool(),
+                "point_errors": errors[rows].bool(),
             }
         )
 
     @property
     def prior(self) -> Tensor:
-        """What a standardized signal counts before any error is seen, ``[S]``; see :class:`Reference`."""
+        """Prior weights ``[S]`` of the standardized features, relative to the weight 1 of the score."""
         return torch.tensor([0.5, 0.0])
 
     def forward(self, hidden_ND: Tensor, predicted_NL: Tensor) -> Tensor:
-        """Signals of doubt about every answer ``[N, L, 2]``, from the 20 nearest.
+        """Compute two features of every label prediction from the 20 nearest vectors, ``[N, L, 2]``.
 
-        The share of them for which the answer would be wrong, and the share on which the model got this label wrong.
+        The first is the share of the neighbors whose label differs from the prediction, the second the model's error
+        rate for the label among them.
         """
-        return _in_parts(self._signals, hidden_ND, predicted_NL, self.axes.device)
+        return _by_chunks(self._features, hidden_ND, predicted_NL, self.axes.device)
 
-    def _signals(self, hidden: Tensor, predicted: Tensor) -> Tensor:
+    def _features(self, hidden: Tensor, predicted: Tensor) -> Tensor:
         point = F.normalize(_projected(hidden, self.axes), dim=1)
-        index = (point @ self._columns).topk(min(NEAR, len(self.points)), 1).indices
+        index = (point @ self._columns).topk(min(K_NEAR, len(self.points)), 1).indices
         labeled, wrong = F.embedding_bag(index, self._table, mode="mean").chunk(2, 1)
         return torch.stack([torch.where(predicted == 1, 1 - labeled, labeled), wrong], -1)
 
 
 def principal_axes(hidden: Tensor) -> Tensor:
-    """The leading directions ``[D, at most 128]`` of vectors ``[R, D]`` that are scaled to length one."""
+    """Leading principal directions ``[D, at most 128]`` of vectors ``[R, D]`` that are scaled to length one."""
     moment = torch.zeros(hidden.shape[1], hidden.shape[1], dtype=torch.float64)
-    for rows in hidden.split(8192):
+    for rows in hidden.split(ROWS_PER_CHUNK):
         unit = F.normalize(rows.double(), dim=1)
         moment += unit.T @ unit
-    return torch.linalg.eigh(moment).eigenvectors[:, -DIMENSIONS:].float()
+    return torch.linalg.eigh(moment).eigenvectors[:, -MAX_DIMENSIONS:].float()
 
 
-def _in_parts(
-    signals: Callable[[Tensor, Tensor], Tensor], hidden: Tensor, predicted: Tensor, device: torch.device
+def _by_chunks(
+    features: Callable[[Tensor, Tensor], Tensor], hidden: Tensor, predicted: Tensor, device: torch.device
 ) -> Tensor:
-    """Signals of all rows, some rows at a time; of all at once where a graph is traced, which must not depend on N.
+    """Compute features chunk by chunk; in one piece where a graph is traced, since a graph must not depend on N.
 
-    The rows go to the device for it, and come back: they may be a map of more than that holds.
+    Each chunk is moved to the device and its features are moved back, because all rows together may exceed the
+    device's memory.
     """
     if torch.compiler.is_compiling():
-        return signals(hidden, predicted)
-    parts = zip(hidden.split(ROWS_PER_CHUNK), predicted.split(ROWS_PER_CHUNK), strict=True)
-    return torch.cat([signals(rows.to(device), answers.to(device)).to(rows.device) for rows, answers in parts])
+        return features(hidden, predicted)
+    chunks = zip(hidden.split(SEARCH_ROWS_PER_CHUNK), predicted.split(SEARCH_ROWS_PER_CHUNK), strict=True)
+    return torch.cat([features(rows.to(device), classes.to(device)).to(rows.device) for rows, classes in chunks])
 
 
 def _squared_distances(points: Tensor, means: Tensor) -> Tensor:
-    if torch.compiler.is_compiling():  # ONNX knows no cdist
+    if torch.compiler.is_compiling():  # ONNX has no cdist
         return (points.unsqueeze(1) - means).square().sum(-1)
-    # By a matrix product, which it takes for more than 25 rows, a text would have other digits in a larger batch.
+    # cdist would use a matrix product for more than 25 rows, and the last digits would depend on the batch size.
     return torch.cdist(points, means, compute_mode="donot_use_mm_for_euclid_dist").square()
 
 
 def _projected(hidden: Tensor, axes: Tensor) -> Tensor:
-    return torch.cat([F.normalize(rows.float(), dim=1) @ axes for rows in hidden.split(8192)])
+    return torch.cat([F.normalize(rows.float(), dim=1) @ axes for rows in hidden.split(ROWS_PER_CHUNK)])
 
 
-def _kept(rows: int, seed: int) -> Tensor:
-    """Which of the rows a reference keeps, in order."""
-    return torch.from_numpy(np.sort(np.random.default_rng(seed).permutation(rows)[:ROWS]))
+def _sampled_rows(rows: int, seed: int) -> Tensor:
+    """Random sample of at most 10 000 row numbers, sorted."""
+    return torch.from_numpy(np.sort(np.random.default_rng(seed).permutation(rows)[:MAX_POINTS]))
 
 
 def _signed_root(values: Tensor) -> Tensor:
@@ -249,7 +271,10 @@ def _signed_root(values: Tensor) -> Tensor:
 
 
 def _whitening(centered: Tensor) -> Tensor:
-    """A factor L of the inverse covariance (1/N, shrunk by a thousandth of its trace): distances are norms of x @ L."""
+    """Factor L of the inverse covariance, so that the norm of ``x @ L`` is the Mahalanobis distance.
+
+    The covariance (divided by N) is shrunk by a thousandth of its mean variance.
+    """
     covariance = centered.T @ centered / len(centered)
     size = len(covariance)
     ridge = 1e-3 * covariance.trace() / size + torch.finfo(torch.float64).tiny

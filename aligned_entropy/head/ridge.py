@@ -14,37 +14,37 @@ from ..errors import CalibrationError
 def ridge_logistic(
     design: Tensor, errors: Tensor, penalty: Tensor, start: Tensor, group: Tensor | None = None, steps: int = 50
 ) -> Tensor:
-    """Minimizes the cross-entropy plus ``penalty / 2`` times the squared distance to the start.
+    """Minimize the cross-entropy plus ``penalty / 2`` times the squared distance to the start.
 
-    Newton's method; a step that does not go down is halved, so that separable rows do not throw it out.
+    Newton's method halves a step that increases the loss, so that it also converges on separable rows.
 
     Args:
-        design: ``[N, S]`` double.
-        errors: ``[N]``.
-        penalty: one for every weight and then for every group, ``[S + G]``.
-        start: likewise; what the solution is pulled to.
-        group: of every row ``[N]``, each with an offset of its own; none when left out. One-hot columns would say the
-            same, but cost G times as much.
-        steps: at most.
+        design: design matrix ``[N, S]``, double.
+        errors: 1 where the model is wrong, ``[N]``.
+        penalty: penalty of every weight, then of every group's offset, ``[S + G]``.
+        start: weights and offsets that the solution is pulled to, ``[S + G]``.
+        group: group of every row, ``[N]``; each group has an offset. None for no groups. One-hot columns in the design
+            would give the same result at G times the cost.
+        steps: maximum number of Newton steps.
 
     Returns:
-        Weights and then offsets, ``[S + G]``.
+        Weights, then offsets, ``[S + G]``.
     """
     width, groups = design.shape[1], len(start) - design.shape[1]
-    own = torch.zeros(len(design), dtype=torch.long) if group is None else group
+    row_group = torch.zeros(len(design), dtype=torch.long) if group is None else group
 
     def log_odds_of(solution: Tensor) -> Tensor:
         weighted = design @ solution[:width]
-        return weighted + solution[width:][own] if groups else weighted
+        return weighted + solution[width:][row_group] if groups else weighted
 
-    def by_group(rows: Tensor) -> Tensor:
-        return rows.new_zeros(groups, *rows.shape[1:]).index_add_(0, own, rows) if groups else rows[:0]
+    def group_sums(rows: Tensor) -> Tensor:
+        return rows.new_zeros(groups, *rows.shape[1:]).index_add_(0, row_group, rows) if groups else rows[:0]
 
-    def curvature_at(p: Tensor) -> Tensor:
-        spread = p * (1 - p)
-        weighted = design * spread.unsqueeze(1)
-        mixed = by_group(weighted)
-        rows = torch.cat([weighted.T @ design, mixed.T], 1), torch.cat([mixed, by_group(spread).diag()], 1)
+    def hessian_at(p: Tensor) -> Tensor:
+        variance = p * (1 - p)
+        weighted = design * variance.unsqueeze(1)
+        mixed = group_sums(weighted)
+        rows = torch.cat([weighted.T @ design, mixed.T], 1), torch.cat([mixed, group_sums(variance).diag()], 1)
         return torch.cat(rows)
 
     def loss(solution: Tensor) -> Tensor:
@@ -55,11 +55,11 @@ def ridge_logistic(
     value = loss(solution)
     for _ in range(steps):
         p = log_odds_of(solution).sigmoid()
-        slope = torch.cat([design.T @ (p - errors), by_group(p - errors)])
-        step = torch.linalg.solve(curvature_at(p) + penalty.diag(), slope + penalty * (solution - start))
-        while (lower := loss(solution - step)) > value and float(step.abs().max()) > 1e-9:
+        gradient = torch.cat([design.T @ (p - errors), group_sums(p - errors)])
+        step = torch.linalg.solve(hessian_at(p) + penalty.diag(), gradient + penalty * (solution - start))
+        while (new_value := loss(solution - step)) > value and float(step.abs().max()) > 1e-9:
             step = step / 2
-        solution, value = solution - step, torch.minimum(lower, value)
+        solution, value = solution - step, torch.minimum(new_value, value)
         if float(step.abs().max()) < 1e-7:
             break
     return solution
@@ -68,13 +68,23 @@ def ridge_logistic(
 def stratified_folds(
     errors: NDArray[np.float64], folds: int, seed: int, clusters: NDArray[np.int64] | None = None
 ) -> NDArray[np.int64]:
-    """Fold of every row, errors spread evenly, ``[N]`` in 0 … folds - 1; rows of a group ``[N]`` stay together."""
+    """Assign every row to a fold 0 … folds - 1, ``[N]``, with the errors spread evenly over the folds.
+
+    Args:
+        errors: 1 where the model is wrong, ``[N]``.
+        folds: number of folds.
+        seed: seed of the random assignment.
+        clusters: cluster of every row, ``[N]``; the rows of a cluster get the same fold.
+
+    Raises:
+        CalibrationError: there are fewer clusters than folds.
+    """
     fold = np.empty(len(errors), np.int64)
     if clusters is not None:
-        found = len(np.unique(clusters))
-        if found < folds:
+        count = len(np.unique(clusters))
+        if count < folds:
             raise CalibrationError(
-                f"{found} clusters, such as sentences, cannot be divided into {folds} folds: use more."
+                f"{count} clusters, such as sentences, cannot be divided into {folds} folds: use more clusters."
             )
         from sklearn.model_selection import StratifiedGroupKFold
 
@@ -83,7 +93,7 @@ def stratified_folds(
             fold[rows] = number
         return fold
     rng = np.random.default_rng(seed)
-    for kind in (0, 1):
-        rows = np.flatnonzero(errors == kind)
+    for value in (0, 1):
+        rows = np.flatnonzero(errors == value)
         fold[rng.permutation(rows)] = np.arange(len(rows)) % folds
     return fold

@@ -1,6 +1,6 @@
-"""The equations: base scores of logits, and the loss that aligns them with the errors.
+"""Base scores of logits, and the loss that aligns them with the model's errors.
 
-A score is computed in float32 and as its logarithm: near-certain rows keep their order where ``1 - max p`` or the
+A score is computed in float32 and as its logarithm, so that confident rows keep their order where ``1 - max p`` or the
 entropy itself would round to zero.
 """
 
@@ -13,34 +13,34 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-LOG_FLOOR = -80.0  # a certain row that is wrong costs 80, not infinity
-CEILING = -6e-8  # u = 1 is kept one float32 step below it, so that log(1 - u) stays finite
+LOG_FLOOR = -80.0  # limits the loss of a wrong prediction with u = 0 to 80 instead of infinity
+LOG_CEILING = -6e-8  # limits u = 1 to one float32 step below 1, so that log(1 - u) stays finite
 
 
 def _top(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits less the top one, a mask of the top one, and the log-odds that it is not it."""
+    """Logits minus the largest one, the mask of the largest one, and the log-odds against its class."""
     top, index = logits.max(-1, keepdim=True)
     is_top = torch.zeros_like(logits, dtype=torch.bool).scatter_(-1, index, True)
-    below = logits - top
-    log_odds_other = torch.logsumexp(below.masked_fill(is_top, -torch.inf), -1)
-    return below, is_top, log_odds_other
+    shifted = logits - top
+    log_odds_other = torch.logsumexp(shifted.masked_fill(is_top, -torch.inf), -1)
+    return shifted, is_top, log_odds_other
 
 
 def log_softmax_response(logits: Tensor) -> Tensor:
-    """``log(1 - max p)`` for logits ``[..., C]``, exact for confident rows; not normalized by ``1 - 1/C``."""
+    """``log(1 - max p)`` for logits ``[..., C]``, accurate for confident rows; not normalized by ``1 - 1/C``."""
     return F.logsigmoid(_top(logits.float())[2])
 
 
-def _entropy_terms(below: Tensor, is_top: Tensor, log_odds_other: Tensor) -> tuple[Tensor, Tensor]:
-    """``log(-p log p)`` and ``log p``, ``[..., C]``, of what :func:`_top` gives; finite for any gap that float32 holds.
+def _entropy_terms(shifted: Tensor, is_top: Tensor, log_odds_other: Tensor) -> tuple[Tensor, Tensor]:
+    """``log(-p log p)`` and ``log p``, each ``[..., C]``, from the results of :func:`_top`.
 
-    With ``L`` the log-odds against the top class, ``-log p_top = softplus(L)``, which behaves as ``exp(L)`` long after
-    ``log p_top`` rounds to zero.
+    Both are finite for every gap between logits that float32 can hold. With ``L`` the log-odds against the top class,
+    ``-log p_top = softplus(L)``, which still equals ``exp(L)`` where ``log p_top`` rounds to zero.
     """
     log_other = log_odds_other.unsqueeze(-1)
     nll_top = F.softplus(log_other)
     log_nll_top = torch.where(log_other < -15, log_other, F.softplus(log_other.clamp(min=-15)).log())
-    log_p = below - nll_top
+    log_p = shifted - nll_top
     log_nll = torch.where(is_top, log_nll_top, (-log_p).masked_fill(is_top, 1.0).log())
     return log_nll + log_p, log_p
 
@@ -54,7 +54,7 @@ def log_entropy(logits: Tensor) -> Tensor:
 
 
 def entropy_and_response(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """:func:`log_entropy` and the log-odds of ``1 - max p``, which have most of their work in common."""
+    """:func:`log_entropy` and the log-odds of ``1 - max p``; the two share most of the computation."""
     top = _top(logits.float())
     return torch.logsumexp(_entropy_terms(*top)[0], -1) - math.log(math.log(logits.shape[-1])), top[2]
 
@@ -62,17 +62,17 @@ def entropy_and_response(logits: Tensor) -> tuple[Tensor, Tensor]:
 def log_smoothmax(logits: Tensor, sharpness: float = 100.0) -> Tensor:
     """``log u`` of AdUE's smooth softmax response, ``u = (1 - logsumexp(s p) / s) / (1 - 1/C)``.
 
-    Source: the first version of arXiv 2505.15443 (``s = 100``). Untrained it ranks as ``1 - max p`` does; a
-    uniform ``p`` gives .97 to .99, not 1.
+    Source: the first version of arXiv 2505.15443 (``s = 100``). Before training it ranks texts like ``1 - max p``. A
+    uniform ``p`` gives .97 to .99 instead of 1.
     """
     logits = logits.float()
     _, is_top, log_odds_other = _top(logits)
     log_rest = F.logsigmoid(log_odds_other)  # log(1 - max p)
     p = torch.softmax(logits, -1)
-    p_below = p - p.amax(-1, keepdim=True)
-    crowd = (sharpness * p_below).exp().masked_fill(is_top, 0.0).sum(-1).log1p() / sharpness
-    # Below exp(-30) the correction is exp(-sharpness) against exp(-30): nothing, but 0/0 in float32.
-    share = torch.where(log_rest > -30, crowd / log_rest.clamp(min=-30).exp(), 0.0)
+    p_shifted = p - p.amax(-1, keepdim=True)
+    correction = (sharpness * p_shifted).exp().masked_fill(is_top, 0.0).sum(-1).log1p() / sharpness
+    # Below exp(-30) the correction is negligible, exp(-sharpness) against exp(-30), and would be 0/0 in float32.
+    share = torch.where(log_rest > -30, correction / log_rest.clamp(min=-30).exp(), 0.0)
     return log_rest + torch.log1p(-share.clamp(max=1 - 1e-6)) - math.log1p(-1 / logits.shape[-1])
 
 
@@ -91,9 +91,10 @@ BASE_SCORES: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def score_and_slope(base: str, logits: Tensor) -> tuple[Tensor, Tensor]:
-    """``log u`` ``[...]`` of a base score and its gradient in the logits ``[..., C]``, without a graph.
+    """``log u`` ``[...]`` of a base score and its gradient with respect to the logits ``[..., C]``, detached.
 
-    For the entropy the gradient is ``w - p``, w being the share that a class has in the entropy.
+    For the entropy the gradient is ``w - p``, where w is the share of each class in the entropy. The other base scores
+    are differentiated by autograd.
     """
     if base == "entropy":
         terms, log_p = _entropy_terms(*_top(logits.float()))
@@ -107,28 +108,29 @@ def score_and_slope(base: str, logits: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def log1mexp(log_u: Tensor) -> Tensor:
-    """``log(1 - u)`` from ``log u``; u = 1 is kept one float32 step away from it, so that it stays finite."""
-    log_u = log_u.clamp(max=CEILING)
+    """``log(1 - u)`` from ``log u``; u = 1 is replaced by the float32 number below it, so that the result is finite."""
+    log_u = log_u.clamp(max=LOG_CEILING)
     return torch.where(log_u > -0.7, (-torch.expm1(log_u.clamp(min=-0.7))).log(), torch.log1p(-log_u.exp()))
 
 
 def log_odds(log_u: Tensor) -> Tensor:
-    """``log(u / (1 - u))`` from ``log u``; u = 1 as in :func:`log1mexp`."""
-    nll = -log_u.clamp(max=CEILING)  # below exp(-20) u and its odds are the same in float32, and expm1 would overflow
+    """``log(u / (1 - u))`` from ``log u``; u = 1 is replaced by the float32 number below it."""
+    nll = -log_u.clamp(max=LOG_CEILING)  # below exp(-20), u equals its odds in float32, and expm1 would overflow
     return torch.where(nll > 20, log_u, -torch.expm1(nll.clamp(max=20)).log())
 
 
 def alignment_loss(log_u: Tensor, log_u0: Tensor, errors: Tensor, alpha: float | Tensor) -> Tensor:
-    """Binary cross-entropy of u against the errors, plus ``alpha`` times the squared distance to the start.
+    """Binary cross-entropy of u against the errors, plus ``alpha`` times the squared distance to the untrained score.
 
     Args:
-        log_u: log of the head's score, ``[..., N]``.
-        log_u0: the same before training.
+        log_u: log of the head's score u, ``[..., N]``.
+        log_u0: log of the score before training, ``[..., N]``.
         errors: 1 where the model is wrong, ``[N]`` float.
-        alpha: weight of the anchor, broadcast against the mean ``[...]``.
+        alpha: weight of the squared distance, broadcast against the mean ``[...]``.
 
     Returns:
-        ``[...]``. The third term of the method, L2-SP, is on weights and is added where those are at hand.
+        Mean loss ``[...]``, without the third term of the method (L2-SP): the caller adds it, since it depends on the
+        weights.
     """
     log_u = log_u.clamp(min=LOG_FLOOR)
     cross_entropy = -(errors * log_u + (1 - errors) * log1mexp(log_u)).mean(-1)
@@ -136,8 +138,8 @@ def alignment_loss(log_u: Tensor, log_u0: Tensor, errors: Tensor, alpha: float |
 
 
 def alignment_slope(log_u: Tensor, log_u0: Tensor, errors: Tensor, alpha: Tensor) -> Tensor:
-    """Gradient of :func:`alignment_loss` in ``log u``, ``[..., N]``; ``alpha`` is ``[..., 1]``."""
+    """Gradient of :func:`alignment_loss` with respect to ``log u``, ``[..., N]``; ``alpha`` is ``[..., 1]``."""
     u = log_u.exp()
-    odds = u / (-torch.expm1(log_u.clamp(max=CEILING)))
+    odds = u / (-torch.expm1(log_u.clamp(max=LOG_CEILING)))
     slope = (1 - errors) * odds - errors + 2 * alpha * (u - log_u0.exp()) * u
     return (slope / log_u.shape[-1]).masked_fill(log_u < LOG_FLOOR, 0.0)

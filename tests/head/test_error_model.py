@@ -1,11 +1,11 @@
-"""Calibration keeps the order, finds what there is to find, and survives being saved."""
+"""Error models: calibration keeps the order, a mixture uses its features, and a saved model gives the same values."""
 
 import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from aligned_entropy.head.error_model import ErrorModel, logit_prior, logit_signals
+from aligned_entropy.head.error_model import ErrorModel, logit_feature_prior, logit_features
 from aligned_entropy.head.reference import Reference
 from aligned_entropy.head.ridge import ridge_logistic, stratified_folds
 from aligned_entropy.head.scoring import log_entropy, log_odds, log_softmax_response
@@ -13,16 +13,16 @@ from aligned_entropy.metrics import ece, roc_auc
 from fixtures.scenarios import blind_spot, calibrated, class_bias
 
 
-def testridge_logistic_is_scikit_learns():
+def test_ridge_logistic_is_scikit_learns():
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(500, 4, generator=generator, dtype=torch.float64)
     e = (torch.rand(500, generator=generator) < (x[:, 0] - 0.5 * x[:, 1]).sigmoid()).double()
-    own = ridge_logistic(x, e, torch.full((4,), 2.0, dtype=torch.float64), torch.zeros(4, dtype=torch.float64))
-    theirs = LogisticRegression(C=0.5, fit_intercept=False, tol=1e-10, max_iter=1000).fit(x.numpy(), e.numpy())
-    np.testing.assert_allclose(own.numpy(), theirs.coef_[0], atol=1e-5)
+    solution = ridge_logistic(x, e, torch.full((4,), 2.0, dtype=torch.float64), torch.zeros(4, dtype=torch.float64))
+    expected = LogisticRegression(C=0.5, fit_intercept=False, tol=1e-10, max_iter=1000).fit(x.numpy(), e.numpy())
+    np.testing.assert_allclose(solution.numpy(), expected.coef_[0], atol=1e-5)
 
 
-def test_with_few_examples_the_line_is_what_the_model_believes_of_itself():
+def test_with_few_examples_the_line_is_the_error_probability_of_the_model_itself():
     scenario = calibrated(2000)
     few = slice(0, 12)
     logits, errors = scenario.logits, scenario.errors
@@ -33,15 +33,19 @@ def test_with_few_examples_the_line_is_what_the_model_believes_of_itself():
     assert ece(errors, p) < 0.12
 
 
-def testridge_logistic_survives_separable_rows():
+def test_ridge_logistic_survives_separable_rows():
     x = torch.tensor([[1.0, -2.0], [1.0, -1.0], [1.0, 1.0], [1.0, 2.0]], dtype=torch.float64)
     errors, penalty = torch.tensor([0.0, 0.0, 1.0, 1.0]).double(), torch.tensor([1e-6, 1e-6]).double()
-    for start in (torch.zeros(2), torch.tensor([0.0, 30.0]), torch.tensor([50.0, -30.0])):  # the last on the wrong side
+    for start in (
+        torch.zeros(2),
+        torch.tensor([0.0, 30.0]),
+        torch.tensor([50.0, -30.0]),
+    ):  # the last start has the wrong sign
         solution = ridge_logistic(x, errors, penalty, start.double())
         assert ((x @ solution > 0) == (errors == 1)).all()
 
 
-def testridge_logistic_goes_back_to_where_it_started_under_a_heavy_penalty():
+def test_ridge_logistic_goes_back_to_where_it_started_under_a_heavy_penalty():
     x, errors = torch.randn(50, 3, dtype=torch.float64), (torch.arange(50) % 3 == 0).double()
     start = torch.tensor([1.0, -2.0, 0.5]).double()
     torch.testing.assert_close(ridge_logistic(x, errors, torch.full((3,), 1e9).double(), start), start)
@@ -78,25 +82,25 @@ def test_calibration_never_falls_even_if_the_score_is_upside_down():
     assert (model.line[1:] >= 0).all()
 
 
-def looked_up(scenario, held_out=True):
-    """An error model that knows half of a scenario, and the signals of the other half."""
-    known, fit = scenario.half(0), scenario.half(1)
+def with_reference(scenario, held_out=True):
+    """An error model with half of a scenario as reference, and the features of the other half."""
+    labeled, fit = scenario.half(0), scenario.half(1)
     classes = scenario.logits.shape[1]
-    reference = Reference.fit(known.hidden, known.labels, classes, known.errors if held_out else None)
+    reference = Reference.fit(labeled.hidden, labeled.labels, classes, labeled.errors if held_out else None)
     model = ErrorModel(classes, (reference,))
-    return model, model.signals(fit.hidden, fit.logits), fit
+    return model, model.features(fit.hidden, fit.logits), fit
 
 
 @pytest.mark.parametrize("penalty", [10.0, 300.0])
 def test_offsets_find_the_classes_that_are_wrong_more_often(penalty):
-    model, signals, fit = looked_up(class_bias(4000))
-    model.fit(log_softmax_response(fit.logits), signals, fit.logits, fit.errors, penalty)
+    model, features, fit = with_reference(class_bias(4000))
+    model.fit(log_softmax_response(fit.logits), features, fit.logits, fit.errors, penalty)
     assert model.offsets[4:].min() > model.offsets[:4].max()
 
 
 def test_a_mixture_finds_what_the_score_cannot_see():
-    model, signals, fit = looked_up(blind_spot(3000))
-    model.fit(log_softmax_response(fit.logits), signals, fit.logits, fit.errors, 10.0)
+    model, features, fit = with_reference(blind_spot(3000))
+    model.fit(log_softmax_response(fit.logits), features, fit.logits, fit.errors, 10.0)
     test = blind_spot(3000, seed=1)
     before = log_softmax_response(test.logits)
     after = model(before, test.hidden, test.logits)
@@ -105,12 +109,12 @@ def test_a_mixture_finds_what_the_score_cannot_see():
 
 
 def test_under_a_heavy_penalty_the_mixture_is_the_prior():
-    model, signals, fit = looked_up(class_bias(1000))
+    model, features, fit = with_reference(class_bias(1000))
     log_u = log_entropy(fit.logits)
-    model.fit(log_u, signals, fit.logits, fit.errors, 1e12)
-    columns = torch.cat([log_odds(log_u).unsqueeze(1), signals], 1)
+    model.fit(log_u, features, fit.logits, fit.errors, 1e12)
+    columns = torch.cat([log_odds(log_u).unsqueeze(1), features], 1)
     standard = ((columns - columns.mean(0)) / columns.std(0, correction=0)).clamp(-6, 6)
-    expected = standard[:, 1:] @ model.prior[1:]  # the score itself is held less
+    expected = standard[:, 1:] @ model.prior[1:]  # the penalty on the score is lower
     actual = model(log_u, fit.hidden, fit.logits) - standard[:, 0] * model.weights[0]
     correlation = torch.corrcoef(torch.stack([expected, actual]))[0, 1]
     assert correlation > 0.9999
@@ -118,39 +122,39 @@ def test_under_a_heavy_penalty_the_mixture_is_the_prior():
 
 
 def test_an_average_has_the_average_logit():
-    model, signals, fit = looked_up(class_bias(1000))
+    model, features, fit = with_reference(class_bias(1000))
     log_u, rows = log_entropy(fit.logits), (fit.hidden, fit.logits)
-    logits = [model.fit(log_u, signals, fit.logits, fit.errors, penalty)(log_u, *rows) for penalty in (3.0, 300.0)]
-    model.fit_average(log_u, signals, fit.logits, fit.errors, {3.0: 0.25, 300.0: 0.75})
+    logits = [model.fit(log_u, features, fit.logits, fit.errors, penalty)(log_u, *rows) for penalty in (3.0, 300.0)]
+    model.fit_average(log_u, features, fit.logits, fit.errors, {3.0: 0.25, 300.0: 0.75})
     torch.testing.assert_close(model(log_u, *rows), 0.25 * logits[0] + 0.75 * logits[1], atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("classes", [2, 3, 7])
-def test_logit_signals_are_finite_at_extremes(classes):
+def test_logit_features_are_finite_at_extremes(classes):
     logits = torch.cat([torch.zeros(1, classes), 300 * torch.eye(classes), torch.randn(5, classes)])
-    signals = logit_signals(logits)
-    assert signals.shape == (len(logits), 4 if classes == 2 else 5)
-    assert signals.isfinite().all()
-    assert len(logit_prior(classes)) == signals.shape[1]
+    features = logit_features(logits)
+    assert features.shape == (len(logits), 4 if classes == 2 else 5)
+    assert features.isfinite().all()
+    assert len(logit_feature_prior(classes)) == features.shape[1]
 
 
-def test_state_round_trip_gives_the_same_answers():
+def test_state_round_trip_gives_the_same_values():
     scenario = blind_spot(400)
     errors = scenario.errors
     training = Reference.fit(scenario.hidden, scenario.labels, 2)
     model = ErrorModel(2, (training, Reference.fit(scenario.hidden, scenario.labels, 2, errors)))
-    signals = model.signals(scenario.hidden, scenario.logits)
+    features = model.features(scenario.hidden, scenario.logits)
     log_u = log_entropy(scenario.logits)
-    model.fit(log_u, signals, scenario.logits, errors)
-    again = ErrorModel.from_state(2, model.state_dict())
+    model.fit(log_u, features, scenario.logits, errors)
+    restored = ErrorModel.from_state(2, model.state_dict())
     expected = model(log_u, scenario.hidden, scenario.logits)
-    assert torch.equal(again(log_u, scenario.hidden, scenario.logits), expected)
+    assert torch.equal(restored(log_u, scenario.hidden, scenario.logits), expected)
 
 
-def test_foreign_vectors_are_not_extrapolated():
-    model, signals, fit = looked_up(blind_spot(400), held_out=False)
+def test_vectors_out_of_distribution_are_not_extrapolated():
+    model, features, fit = with_reference(blind_spot(400), held_out=False)
     log_u = log_entropy(fit.logits)
-    model.fit(log_u, signals, fit.logits, fit.errors, 10.0)
+    model.fit(log_u, features, fit.logits, fit.errors, 10.0)
     far = -1e4 * fit.hidden[:5]
     assert model(log_u[:5], far, fit.logits[:5]).abs().max() < 100
 

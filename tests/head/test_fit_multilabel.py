@@ -1,4 +1,4 @@
-"""Multi-label heads: closed forms, no leak, what they find and what they keep, labels that depend on each other."""
+"""Multi-label heads: closed forms, no leakage between folds, gains, unchanged scores, dependent labels, bad input."""
 
 import copy
 import warnings
@@ -10,12 +10,13 @@ import torch
 from torch import nn
 
 from aligned_entropy import CalibrationError, NotFittedError
+from aligned_entropy.errors import ArgumentError, NotApplicableError
 from aligned_entropy.evaluation.evaluation import BASELINES, evaluate, fit_scores
 from aligned_entropy.features.arrays import Features
-from aligned_entropy.head.candidates import among_calibration
 from aligned_entropy.head.fit_multilabel import MultiLabelConfig, fit_multilabel, multilabel_set, pairs
 from aligned_entropy.head.multilabel_head import LabelErrorModel, MultiLabelHead, TextMap, any_log_odds, pair_logits
-from aligned_entropy.head.reference import NEAR, ROWS, LabelReference
+from aligned_entropy.head.reference import K_NEAR, MAX_POINTS, LabelReference
+from aligned_entropy.head.reference_features import calibration_set_features
 from aligned_entropy.head.scoring import log_entropy
 from aligned_entropy.head.selection import GainPrior
 from aligned_entropy.metrics import ece, roc_auc
@@ -25,7 +26,7 @@ FAST = MultiLabelConfig(folds=3)
 
 
 def independent(rows=1500, labels=5, bias=-1.0, seed=0):
-    """Every label is drawn from the model's own sigmoid: nothing can rank better than it does, for pairs or texts."""
+    """Labels drawn from the model's sigmoid: no score can rank pairs or texts better than the model."""
     generator = torch.Generator().manual_seed(seed)
     classifier = nn.Linear(10, labels).requires_grad_(False)
     classifier.weight.copy_(torch.randn(labels, 10, generator=generator))
@@ -37,7 +38,7 @@ def independent(rows=1500, labels=5, bias=-1.0, seed=0):
 
 
 def blind(rows=2000, seed=0):
-    """Wherever the last coordinate is high the first label is the other way round: only the neighbors know it."""
+    """The first label is flipped where the last coordinate is high, which only the neighbors show."""
     plain = independent(rows, seed=seed)
     generator = torch.Generator().manual_seed(seed + 1)
     hidden = plain.hidden.clone()
@@ -48,8 +49,8 @@ def blind(rows=2000, seed=0):
     return Scenario(plain.classifier, hidden, labels)
 
 
-def one_each(rows=2000, seed=0):
-    """Every text has exactly one label, which a model of independent labels does not know."""
+def exclusive(rows=2000, seed=0):
+    """Every text has exactly one label, while the model treats labels as independent."""
     plain = independent(rows, seed=seed, bias=-2.0)
     generator = torch.Generator().manual_seed(seed + 1)
     drawn = torch.multinomial((2 * plain.logits).softmax(-1), 1, generator=generator).squeeze(1)
@@ -60,15 +61,14 @@ def errors_of(scenario):
     return ((scenario.logits > 0).long() != scenario.labels).float()
 
 
-def fitted(scenario, config=FAST, **given):
-    return fit_multilabel(scenario.classifier, scenario.hidden, scenario.labels, config=config, **given)
+def fitted(scenario, config=FAST, **options):
+    return fit_multilabel(scenario.classifier, scenario.hidden, scenario.labels, config=config, **options)
 
 
-def judged(result, scenario):
-    """Uncertainty of a scenario's answers and texts."""
+def uncertainties(result, scenario):
+    """Uncertainty of a scenario's label predictions and of its texts."""
     with torch.no_grad():
-        rows = scenario.hidden, scenario.logits
-        return result.head(*rows), result.head.text_uncertainty(*rows)
+        return result.head.label_and_text_uncertainty(scenario.hidden, scenario.logits)
 
 
 def flat_auc(errors, values):
@@ -88,7 +88,7 @@ def test_untrained_it_is_the_entropy_of_every_sigmoid(module):
         torch.testing.assert_close(head.text_uncertainty(hidden).double(), text, atol=1e-6, rtol=1e-5)
 
 
-def test_near_certain_answers_and_texts_keep_their_order():
+def test_confident_predictions_and_texts_keep_their_order():
     head = MultiLabelHead(nn.Linear(3, 3))
     with torch.no_grad():
         head.classifier.weight.copy_(torch.eye(3))
@@ -110,28 +110,28 @@ def test_any_of_independent_events(scale):
     assert any_log_odds(certain).tolist() == pytest.approx([*expected, 93.049], rel=1e-4)
 
 
-def test_signals_of_the_logits_against_direct_computation():
+def test_logit_features_against_direct_computation():
     z = 2 * torch.randn(50, 4, generator=torch.Generator().manual_seed(0))
-    signals = LabelErrorModel(4).shape(pair_logits(z))
+    features = LabelErrorModel(4).logit_features(pair_logits(z))
     p = z.double().sigmoid()
     wrong = torch.minimum(p, 1 - p)
     for label in range(4):
-        others = [other for other in range(4) if other != label]
+        others = [index for index in range(4) if index != label]
         any_other = 1 - (1 - p[:, others]).prod(1)
         columns = [
             wrong[:, others].sum(1).log(),
             torch.where(z[:, label] > 0, 1, -1) * (any_other.log() - (1 - any_other).log()),
         ]
-        torch.testing.assert_close(signals[:, label].double(), torch.stack(columns, 1), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(features[:, label].double(), torch.stack(columns, 1), atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("labels", [1, 2, 7])
-def test_signals_of_the_logits_are_finite_at_extremes(labels):
+def test_logit_features_are_finite_at_extremes(labels):
     z = torch.cat([torch.tensor([0.0, 300.0, -300.0]).unsqueeze(1).expand(3, labels), torch.eye(labels)])
     model = LabelErrorModel(labels)
-    signals = model.shape(pair_logits(z))
-    assert signals.isfinite().all()
-    assert signals.shape == (len(z), labels, len(model.shape_prior))
+    features = model.logit_features(pair_logits(z))
+    assert features.isfinite().all()
+    assert features.shape == (len(z), labels, len(model.logit_feature_prior))
 
 
 def test_neighbors_against_direct_computation():
@@ -139,125 +139,126 @@ def test_neighbors_against_direct_computation():
     hidden, labels = torch.randn(300, 8, generator=generator), torch.randint(2, (300, 3), generator=generator)
     errors = torch.randint(2, (300, 3), generator=generator)
     probe, predicted = torch.randn(40, 8, generator=generator), torch.randint(2, (40, 3), generator=generator)
-    signals = LabelReference.fit(hidden, labels, 3, errors)(probe, predicted)
+    features = LabelReference.fit(hidden, labels, 3, errors)(probe, predicted)
     unit = [nn.functional.normalize(values.double(), dim=1) for values in (probe, hidden)]
-    index = (unit[0] @ unit[1].T).topk(NEAR, 1).indices
-    otherwise = (labels[index] != predicted.unsqueeze(1)).float().mean(1)
-    for column, expected in ((0, otherwise), (1, errors[index].float().mean(1))):
-        # half precision may swap the last neighbor for the next
-        torch.testing.assert_close(signals[..., column], expected, atol=1 / NEAR + 1e-6, rtol=0)
+    index = (unit[0] @ unit[1].T).topk(K_NEAR, 1).indices
+    other_label = (labels[index] != predicted.unsqueeze(1)).float().mean(1)
+    for column, expected in ((0, other_label), (1, errors[index].float().mean(1))):
+        # half precision may exchange the last neighbor and the next one
+        torch.testing.assert_close(features[..., column], expected, atol=1 / K_NEAR + 1e-6, rtol=0)
 
 
 def test_a_reference_is_bounded():
-    hidden = torch.randn(ROWS + 500, 200, generator=torch.Generator().manual_seed(0))
+    hidden = torch.randn(MAX_POINTS + 500, 200, generator=torch.Generator().manual_seed(0))
     labels = torch.zeros(len(hidden), 28, dtype=torch.long)
     reference = LabelReference.fit(hidden, labels, 28, labels)
-    assert reference.points.shape == (ROWS, 128)
+    assert reference.points.shape == (MAX_POINTS, 128)
     assert sum(value.nbytes for value in reference.state_dict().values()) < 3.5e6
 
 
-def test_errors_at_random_are_not_found():
-    """Cross-validation of noise finds nothing in answers or texts.
+def test_random_errors_are_not_predictable():
+    """Cross-validation on noise gives a ROC-AUC of 1/2 for pairs and texts.
 
-    Offsets of rare kinds find a little less than that: what one fold has more of, the others have less of.
+    It may be slightly lower: where a fold has more errors of a rare label, the other folds have fewer, so that the
+    offset has the wrong sign.
     """
-    answers, texts = [], []
+    pair_auc, text_auc = [], []
     for seed in range(30):
         generator = torch.Generator().manual_seed(seed)
         hidden, labels = torch.randn(200, 8, generator=generator), torch.randint(2, (200, 2), generator=generator)
         module = nn.Linear(8, 2).requires_grad_(False)
         module.weight.copy_(torch.randn(2, 8, generator=generator))
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # fewer right than by guessing, by chance
+            warnings.simplefilter("ignore")  # by chance, fewer are right than by guessing
             summary = fit_multilabel(
                 module, hidden, labels, config=MultiLabelConfig(gain_prior=GainPrior(0.1, 0.1))
             ).summary
-        answers += [one.roc_auc.value for one in summary.candidates if one.trained]
-        texts.append(summary.text_roc_auc.value)
-    for found in (answers, texts):
-        assert 0.45 < np.mean(found) < 0.5 + 3 * np.std(found) / len(found) ** 0.5
-    assert np.mean(answers) == pytest.approx(0.5, abs=3 * np.std(answers) / len(answers) ** 0.5)
+        pair_auc += [candidate.roc_auc.value for candidate in summary.candidates if candidate.trained]
+        text_auc.append(summary.text_roc_auc.value)
+    for values in (pair_auc, text_auc):
+        assert 0.45 < np.mean(values) < 0.5 + 3 * np.std(values) / len(values) ** 0.5
+    assert np.mean(pair_auc) == pytest.approx(0.5, abs=3 * np.std(pair_auc) / len(pair_auc) ** 0.5)
 
 
-def test_a_model_that_is_tested_on_a_fold_is_fitted_on_signals_that_know_nothing_of_it():
+def test_a_model_that_is_tested_on_a_fold_is_fitted_on_features_that_do_not_depend_on_the_fold():
     scenario = blind(300)
     data = multilabel_set(MultiLabelHead(scenario.classifier), scenario.hidden, scenario.labels, None, 3, 0)
-    look_up = among_calibration(data, 0, LabelReference)
-    assert look_up.signals.shape == (3, 300, 5, 2)
+    features = calibration_set_features(data, 0, LabelReference)
+    assert features.values.shape == (3, 300, 5, 2)
     for k in range(3):
-        own = data.fold == k
-        turned = replace(
+        tested = (data.fold == k).unsqueeze(1)
+        flipped = replace(
             data,
-            errors=torch.where(own.unsqueeze(1), 1 - data.errors, data.errors),
-            labels=torch.where(own.unsqueeze(1), 1 - data.labels, data.labels),
+            errors=torch.where(tested, 1 - data.errors, data.errors),
+            labels=torch.where(tested, 1 - data.labels, data.labels),
         )
-        other = among_calibration(turned, 0, LabelReference)
-        assert torch.equal(other.signals[k], look_up.signals[k])
+        changed = calibration_set_features(flipped, 0, LabelReference)
+        assert torch.equal(changed.values[k], features.values[k])
         for j in {0, 1, 2} - {k}:
-            assert not torch.equal(other.signals[j, data.fold == j], look_up.signals[j, data.fold == j])
+            assert not torch.equal(changed.values[j, data.fold == j], features.values[j, data.fold == j])
 
 
 def test_all_pairs_of_a_text_are_in_one_cluster():
     scenario = independent(100)
     data = multilabel_set(MultiLabelHead(scenario.classifier), scenario.hidden, scenario.labels, None, 3, 0)
     assert data.fold.shape == (100,)
-    assert data.clusters.reshape(100, 5).tolist() == [[text] * 5 for text in range(100)]
+    assert data.error_clusters.reshape(100, 5).tolist() == [[text] * 5 for text in range(100)]
 
 
-def test_neighbors_find_what_the_logits_cannot_know():
+def test_neighbors_find_errors_that_the_logits_do_not_show():
     fit, test = blind(seed=0), blind(seed=0).half(1)
     result = fitted(fit.half(0))
     assert result.summary.chosen.trained
-    answers, texts = judged(result, test)
+    predictions, texts = uncertainties(result, test)
     errors = errors_of(test)
     with torch.no_grad():
         untrained = MultiLabelHead(test.classifier)
         before, text_before = untrained(test.hidden), untrained.text_uncertainty(test.hidden)
-    assert flat_auc(errors, answers) > flat_auc(errors, before) + 0.05
+    assert flat_auc(errors, predictions) > flat_auc(errors, before) + 0.05
     assert roc_auc(errors.amax(1), texts) > roc_auc(errors.amax(1), text_before) + 0.05
-    assert ece(errors.flatten(), answers.flatten()) < 0.05
+    assert ece(errors.flatten(), predictions.flatten()) < 0.05
     assert ece(errors.amax(1), texts) < 0.08
 
 
-def test_keeps_the_untrained_score_where_nothing_can_be_gained():
-    kept = 0
+def test_keeps_the_untrained_score_where_no_gain_is_possible():
+    untrained = 0
     for seed in range(5):
         scenario = independent(seed=seed)
         result, test = fitted(scenario.half(0)), scenario.half(1)
-        kept += not result.summary.chosen.trained
-        answers, texts = judged(result, test)
+        untrained += not result.summary.chosen.trained
+        predictions, texts = uncertainties(result, test)
         errors = errors_of(test)
         with torch.no_grad():
             before = MultiLabelHead(test.classifier)(test.hidden)
-        assert flat_auc(errors, answers) > flat_auc(errors, before) - 0.01
-        assert ece(errors.flatten(), answers.flatten()) < 0.04
+        assert flat_auc(errors, predictions) > flat_auc(errors, before) - 0.01
+        assert ece(errors.flatten(), predictions.flatten()) < 0.04
         assert ece(errors.amax(1), texts) < 0.08
         if not result.summary.chosen.trained:
             order = before.flatten().argsort()
-            assert (answers.flatten()[order].diff() >= -1e-6).all()
-    assert kept >= 3
+            assert (predictions.flatten()[order].diff() >= -1e-6).all()
+    assert untrained >= 3
 
 
-def test_a_score_that_is_calibrated_already_stays_what_it_is():
+def test_a_calibrated_score_is_unchanged():
     scenario = independent(6000)
     result, test = fitted(scenario.half(0), replace(FAST, error_model=False)), scenario.half(1)
     assert not result.summary.chosen.trained
-    answers, texts = judged(result, test)
+    predictions, texts = uncertainties(result, test)
     p = test.logits.sigmoid()
-    torch.testing.assert_close(answers, torch.minimum(p, 1 - p), atol=0.03, rtol=0)
+    torch.testing.assert_close(predictions, torch.minimum(p, 1 - p), atol=0.03, rtol=0)
     torch.testing.assert_close(texts, 1 - torch.maximum(p, 1 - p).prod(1), atol=0.08, rtol=0)
 
 
 def test_texts_whose_labels_depend_on_each_other():
-    """A text that is given no label, or two, is wrong for certain: no product of independent answers could say so."""
-    scenario = one_each()
+    """A text with no predicted label, or with two, is certainly wrong; the product of independent labels misses it."""
+    scenario = exclusive()
     result, test = fitted(scenario.half(0)), scenario.half(1)
-    errors, (answers, texts) = errors_of(test), judged(result, test)
-    given = (test.logits > 0).sum(1)
-    assert (texts[given == 0] > 0.9).all()
-    assert (texts[given == 2] > 0.9).all()
-    assert texts[given == 1].mean() < 0.6
-    product = torch.tensor(1 - np.prod(1 - answers.numpy(), axis=1))
+    errors, (predictions, texts) = errors_of(test), uncertainties(result, test)
+    count = (test.logits > 0).sum(1)
+    assert (texts[count == 0] > 0.9).all()
+    assert (texts[count == 2] > 0.9).all()
+    assert texts[count == 1].mean() < 0.6
+    product = torch.tensor(1 - np.prod(1 - predictions.numpy(), axis=1))
     assert ece(errors.amax(1), texts) < 0.06 < ece(errors.amax(1), product)
     assert 1 - roc_auc(errors.amax(1), texts) < (1 - roc_auc(errors.amax(1), product)) / 2
 
@@ -278,20 +279,20 @@ def test_rare_labels_and_labels_without_an_error():
     classifier.weight[:5], classifier.bias[:5] = scenario.classifier.weight, scenario.classifier.bias
     classifier.bias[5:] = -6.0
     labels = torch.cat([scenario.labels, torch.zeros(1200, 3, dtype=torch.long)], 1)
-    labels[[3, 77], 6] = 1  # two errors; the labels beside it have none, and none was ever given
+    labels[[3, 77], 6] = 1  # two errors; the two other rare labels have none, and none of the three is ever predicted
     result = fit_multilabel(classifier, scenario.hidden, labels, config=FAST)
-    answers = result.head(scenario.hidden, classifier(scenario.hidden))
-    assert answers.isfinite().all()
-    assert (answers[:, 5:].mean(0) < 0.02).all()
-    assert answers[:, :5].mean() > 0.1
+    predictions = result.head(scenario.hidden, classifier(scenario.hidden))
+    assert predictions.isfinite().all()
+    assert (predictions[:, 5:].mean(0) < 0.02).all()
+    assert predictions[:, :5].mean() > 0.1
 
 
-def test_the_offsets_know_the_labels_that_are_wrong_more_often():
+def test_the_offsets_rise_for_labels_that_are_wrong_more_often():
     scenario = independent(3000)
     generator = torch.Generator().manual_seed(1)
     labels = scenario.labels.clone()
     missed = (scenario.logits[:, 2] <= 0) & (torch.rand(3000, generator=generator) < 0.6)
-    labels[missed, 2] = 1  # a no to this label is often wrong
+    labels[missed, 2] = 1  # a predicted no for this label is often wrong
     result = fit_multilabel(scenario.classifier, scenario.hidden, labels, config=FAST)
     assert result.summary.chosen.trained
     assert result.head.error_model.offsets.argmax() == 4  # the no of label 2
@@ -300,13 +301,13 @@ def test_the_offsets_know_the_labels_that_are_wrong_more_often():
 def test_one_label_is_a_model_of_two_classes():
     scenario = independent(800, labels=1)
     result = fitted(scenario)
-    answers, texts = judged(result, scenario)
-    assert answers.shape == (800, 1)
+    predictions, texts = uncertainties(result, scenario)
+    assert predictions.shape == (800, 1)
     assert ece(errors_of(scenario).flatten(), texts) < 0.08
-    assert (texts - answers.squeeze(1)).abs().mean() < 0.05
+    assert (texts - predictions.squeeze(1)).abs().mean() < 0.05
 
 
-def test_same_seed_same_head_and_nothing_else_is_touched():
+def test_the_same_seed_gives_the_same_head_and_nothing_else_changes():
     scenario = blind(400)
     before, state = copy.deepcopy(scenario.classifier.state_dict()), torch.random.get_rng_state()
     first, second = (fitted(scenario).head.state_dict() for _ in range(2))
@@ -314,19 +315,35 @@ def test_same_seed_same_head_and_nothing_else_is_touched():
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert all(torch.equal(value, before[name]) for name, value in scenario.classifier.state_dict().items())
-    other = fitted(scenario, replace(FAST, seed=1)).held_out
-    assert not torch.equal(other, fitted(scenario).held_out)
+    another_seed = fitted(scenario, replace(FAST, seed=1)).held_out
+    assert not torch.equal(another_seed, fitted(scenario).held_out)
 
 
 @pytest.mark.parametrize("error_model", [True, False])
-def test_state_round_trip_gives_the_same_answers(error_model):
+def test_state_round_trip_gives_the_same_uncertainty(error_model):
     scenario = blind(600)
     result = fitted(scenario, replace(FAST, error_model=error_model))
-    again = MultiLabelHead.from_state(scenario.classifier, result.head.state_dict())
-    assert again.is_calibrated
-    assert again.state_dict().keys() == result.head.state_dict().keys()
-    for one, other in zip(judged(result, scenario), judged(replace(result, head=again), scenario), strict=True):
-        assert torch.equal(one, other)
+    restored = MultiLabelHead.from_state(scenario.classifier, result.head.state_dict())
+    assert restored.is_calibrated
+    assert restored.state_dict().keys() == result.head.state_dict().keys()
+    for before, after in zip(
+        uncertainties(result, scenario), uncertainties(replace(result, head=restored), scenario), strict=True
+    ):
+        assert torch.equal(before, after)
+
+
+@pytest.mark.parametrize("error_model", [True, False])
+def test_one_pass_gives_the_uncertainty_of_labels_and_texts(error_model):
+    scenario = blind(600)
+    logits = scenario.logits.index_fill(0, torch.tensor([3]), torch.nan)
+    for head in (MultiLabelHead(scenario.classifier), fitted(scenario, replace(FAST, error_model=error_model)).head):
+        with torch.no_grad():
+            labels, texts = head.label_and_text_uncertainty(scenario.hidden, logits)
+            torch.testing.assert_close(labels, head(scenario.hidden, logits), rtol=0, atol=0, equal_nan=True)
+            text_uncertainty = head.text_uncertainty(scenario.hidden, logits)
+        torch.testing.assert_close(texts, text_uncertainty, rtol=0, atol=0, equal_nan=True)
+        assert texts.isnan().nonzero().flatten().tolist() == [3]
+        assert labels.isnan().all(1).nonzero().flatten().tolist() == [3]
 
 
 def test_state_of_an_untrained_head():
@@ -340,19 +357,19 @@ def test_state_of_an_untrained_head():
 @pytest.mark.parametrize("logits", [None, torch.zeros(3, 5), torch.zeros(2, 4)])
 def test_a_fitted_head_needs_the_logits_of_its_rows(logits):
     head = fitted(independent(300)).head
-    for ask in (head, head.text_uncertainty):
-        with pytest.raises(ValueError, match=r"needs the model's logits \[2, 5\]"):
-            ask(torch.zeros(2, 10), logits)
+    for method in (head, head.text_uncertainty, head.label_and_text_uncertainty):
+        with pytest.raises(ArgumentError, match=r"needs the model's logits \[2, 5\]"):
+            method(torch.zeros(2, 10), logits)
 
 
-def test_summary_tells_pairs_and_texts():
+def test_summary_counts_pairs_and_texts():
     scenario = blind(400)
     result = fitted(scenario)
     summary, errors = result.summary, errors_of(scenario)
     assert (summary.examples, summary.errors) == (2000, int(errors.sum()))
     assert (summary.texts, summary.wrong_texts) == (400, int(errors.amax(1).sum()))
     assert "2000 (text, label) pairs" in str(summary)
-    assert f"400 texts, {summary.wrong_texts} with a wrong answer" in str(summary)
+    assert f"400 texts, {summary.wrong_texts} with a wrong prediction" in str(summary)
     assert summary.reason in str(summary)
     assert {"texts", "wrong texts", "texts, ROC-AUC", "reason"} <= summary.facts().keys()
     assert summary.text_roc_auc.value == pytest.approx(roc_auc(errors.amax(1), result.held_out_text))
@@ -362,7 +379,7 @@ def test_summary_tells_pairs_and_texts():
     assert summary.text_before.value == pytest.approx(roc_auc(errors.amax(1), untrained))
 
 
-def test_errors_come_from_the_given_logits_and_arrays_do_as_well_as_tensors():
+def test_errors_come_from_the_given_logits_and_arrays_give_the_same_as_tensors():
     scenario = independent(400)
     logits = scenario.logits.clone()
     logits[:50] *= -1
@@ -387,7 +404,10 @@ def row_of(values, row, value):
     [
         (lambda h, y, z: (h, (z > 0).long(), z), r"wrong on 0 of 1500 \(text, label\) pairs; at least 10"),
         (lambda h, y, z: (h, (z <= 0).long(), z), r"right on 0 of 1500 \(text, label\) pairs"),
-        (lambda h, y, z: (h, (z > 0).long() ^ (torch.arange(300) < 4).unsqueeze(1), z), "4 of 300 texts have a wrong"),
+        (
+            lambda h, y, z: (h, (z > 0).long() ^ (torch.arange(300) < 4).unsqueeze(1), z),
+            "4 of 300 texts have a wrong prediction",
+        ),
         (lambda h, y, z: (h, (z > 0).long() ^ torch.eye(5).long()[:1], z), "300 of 300 texts.*0 have none"),
         (lambda h, y, z: (row_of(h, 7, float("nan")), y, z), "hidden.*row 7"),
         (lambda h, y, z: (h, y, row_of(z, 3, float("inf"))), "logits.*row 3"),
@@ -406,14 +426,14 @@ def row_of(values, row, value):
         (lambda h, y, z: (h, y, z[:, :3]), r"logits must be \[N, 5\]"),
     ],
 )
-def test_calibration_sets_that_cannot_work_are_refused(change, message):
+def test_unusable_calibration_sets_are_refused(change, message):
     scenario = independent(300)
     hidden, labels, logits = change(scenario.hidden, scenario.labels, scenario.logits)
     with pytest.raises(CalibrationError, match=message):
         fit_multilabel(scenario.classifier, hidden, labels, logits=logits)
 
 
-def test_memorized_data_is_called_out():
+def test_memorized_data_gives_a_warning():
     scenario = independent(3000)
     labels = (scenario.logits > 0).long()
     labels[:12, 0] ^= 1
@@ -421,14 +441,14 @@ def test_memorized_data_is_called_out():
         fit_multilabel(scenario.classifier, scenario.hidden, labels, config=replace(FAST, error_model=False))
 
 
-def test_labels_in_another_order_are_called_out():
+def test_labels_in_another_order_give_a_warning():
     scenario = independent(600, labels=2, bias=0.0)
     with pytest.warns(UserWarning, match="less than by guessing"):
         fit_multilabel(scenario.classifier, scenario.hidden, 1 - scenario.labels, config=FAST)
 
 
-def test_folds_that_mean_nothing_are_refused():
-    with pytest.raises(ValueError, match="folds=2"):
+def test_too_few_folds_are_refused():
+    with pytest.raises(ArgumentError, match="folds=2"):
         MultiLabelConfig(folds=2)
 
 
@@ -444,11 +464,11 @@ def test_pairs_are_rows_of_two_classes():
     np.testing.assert_array_equal(rows.errors.reshape(50, 5), errors_of(scenario))
     np.testing.assert_array_equal(rows.logits[:, 1].reshape(50, 5), scenario.logits)
     np.testing.assert_array_equal(rows.passes, np.repeat(rows.logits[:, None], 3, 1))
-    with pytest.raises(ValueError, match="no vectors of its own"):
+    with pytest.raises(NotApplicableError, match="has no hidden vector"):
         rows.require("hidden")
 
 
-def test_every_simple_score_is_measured_per_label_and_per_text():
+def test_baselines_are_measured_per_label_and_per_text():
     scenario = independent(1000)
     calibration, test = (pairs(features(scenario.half(which))) for which in (0, 1))
     fitted_scores, skipped = fit_scores(BASELINES, None, None, calibration)
@@ -456,8 +476,7 @@ def test_every_simple_score_is_measured_per_label_and_per_text():
     evaluation = evaluate(test, fitted_scores, resamples=5)
     errors = errors_of(scenario.half(1))
     with torch.no_grad():
-        own = MultiLabelHead(scenario.classifier)
-        expected = own(scenario.half(1).hidden), own.text_uncertainty(scenario.half(1).hidden)
+        expected = MultiLabelHead(scenario.classifier).label_and_text_uncertainty(scenario.half(1).hidden)
     np.testing.assert_allclose(evaluation.scores["entropy"].reshape(500, 5), expected[0], atol=1e-6)
     response = evaluation.scores["softmax response"].reshape(500, 5)
     np.testing.assert_allclose(1 - np.prod(1 - response, axis=1), expected[1], atol=1e-6)

@@ -1,4 +1,4 @@
-"""The untrained head is the model's own score, and a copy that knows nothing of the model it came from."""
+"""The untrained head gives the score of the model; its copy is independent of the model and has plain weights."""
 
 import copy
 import functools
@@ -14,6 +14,7 @@ from transformers.models.electra.modeling_electra import ElectraClassificationHe
 from transformers.models.roberta.modeling_roberta import RobertaClassificationHead
 
 from aligned_entropy import AlignedEntropyHead, NotFittedError, UnsupportedModelError
+from aligned_entropy.errors import ArgumentError
 from aligned_entropy.head.modules import module_shape, plain_copy
 
 WIDTH, CLASSES = 12, 5
@@ -54,8 +55,8 @@ def hidden():
     return torch.randn(50, WIDTH, generator=torch.Generator().manual_seed(1)) * 2
 
 
-def own_logits(module, hidden):
-    """What the module says of the vectors in double precision, each as the first of a text where it wants a text."""
+def exact_logits(module, hidden):
+    """Logits of a module in double precision; vectors become sequences of one where the module takes sequences."""
     module = copy.deepcopy(module).double().eval()
     sequence = isinstance(module, (RobertaClassificationHead, ElectraClassificationHead))
     with torch.no_grad():
@@ -66,12 +67,12 @@ def weights_of(module):
     return {name: value.clone() for name, value in module.state_dict().items()}
 
 
-def same(first, second):
+def equal(first, second):
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_untrained_it_is_the_models_own_score(classifier, hidden):
-    p = own_logits(classifier, hidden).softmax(-1)
+def test_untrained_it_is_the_score_of_the_model(classifier, hidden):
+    p = exact_logits(classifier, hidden).softmax(-1)
     top = p.topk(2, -1).values
     expected = {
         "entropy": torch.special.entr(p).sum(-1) / math.log(CLASSES),
@@ -113,8 +114,8 @@ def test_training_the_copy_never_changes_the_original(classifier, hidden):
     optimizer = torch.optim.SGD(head.parameters(), lr=1.0)
     head.log_uncertainty(hidden).sum().backward()
     optimizer.step()
-    assert not same(before, weights_of(head.classifier))
-    assert same(before, weights_of(classifier))
+    assert not equal(before, weights_of(head.classifier))
+    assert equal(before, weights_of(classifier))
     assert all(weights.grad is None for weights in classifier.parameters())
 
 
@@ -128,24 +129,24 @@ def test_changing_the_original_never_changes_the_copy(classifier, hidden):
 
 
 class Uncopyable:
-    """Stands for a whole model, held by a hook."""
+    """Stand-in for a model that a hook refers to."""
 
     def __deepcopy__(self, memo):
-        raise AssertionError("the hook's belongings were copied")
+        raise AssertionError("an object of the hook was copied")
 
 
 def test_the_copy_has_no_hooks(classifier, hidden):
-    called, whole_model = [], Uncopyable()
+    called, model = [], Uncopyable()
     expected = AlignedEntropyHead(classifier)(hidden)
 
     def hook(model, *args):
         called.append(model)
 
     for part in classifier.modules():
-        part.register_forward_hook(functools.partial(hook, whole_model))
-        part.register_forward_pre_hook(functools.partial(hook, whole_model))
-        part.register_full_backward_hook(functools.partial(hook, whole_model))
-        part.register_state_dict_post_hook(functools.partial(hook, whole_model))
+        part.register_forward_hook(functools.partial(hook, model))
+        part.register_forward_pre_hook(functools.partial(hook, model))
+        part.register_full_backward_hook(functools.partial(hook, model))
+        part.register_state_dict_post_hook(functools.partial(hook, model))
     head = AlignedEntropyHead(classifier)
     assert torch.equal(head(hidden), expected)
     head.state_dict()
@@ -158,10 +159,10 @@ def test_the_copy_has_no_hooks(classifier, hidden):
         for hook in value
     ]
     assert hooks == []
-    assert all(part._forward_hooks for part in classifier.modules())  # the original keeps its own
+    assert all(part._forward_hooks for part in classifier.modules())  # the original keeps its hooks
 
 
-def test_accelerates_hooks_stay_behind(classifier, hidden):
+def test_hooks_of_accelerate_are_not_copied(classifier, hidden):
     expected = AlignedEntropyHead(classifier)(hidden)
     for part in classifier.modules():
         hook = AlignDevicesHook(io_same_device=True)
@@ -174,7 +175,7 @@ def test_accelerates_hooks_stay_behind(classifier, hidden):
     assert all(hasattr(part, "_hf_hook") for part in classifier.modules())
 
 
-def test_a_forward_patched_on_the_instance_stays_behind(hidden):
+def test_a_forward_patched_on_the_instance_is_not_copied(hidden):
     class Owner(Uncopyable):
         def forward(self, hidden):
             raise AssertionError("the patched forward was called")
@@ -191,12 +192,12 @@ def test_half_precision_modules_are_copied_to_single(classifier, hidden, dtype):
     head = AlignedEntropyHead(classifier)
     assert {weights.dtype for weights in head.parameters()} == {torch.float32}
     assert {weights.dtype for weights in classifier.parameters()} == {dtype}
-    p = own_logits(classifier, hidden.to(dtype)).softmax(-1)
+    p = exact_logits(classifier, hidden.to(dtype)).softmax(-1)
     expected = torch.special.entr(p).sum(-1) / math.log(CLASSES)
     torch.testing.assert_close(head(hidden.to(dtype)).double(), expected, atol=1e-6, rtol=0)
 
 
-def test_double_precision_is_brought_down_too(hidden):
+def test_double_precision_modules_are_copied_to_single(hidden):
     classifier = linear()
     assert torch.equal(
         AlignedEntropyHead(copy.deepcopy(classifier).double())(hidden), AlignedEntropyHead(classifier)(hidden)
@@ -205,7 +206,7 @@ def test_double_precision_is_brought_down_too(hidden):
 
 def test_a_copy_of_a_copy_is_the_same(classifier):
     once = plain_copy(classifier)
-    assert same(weights_of(once), weights_of(plain_copy(once)))
+    assert equal(weights_of(once), weights_of(plain_copy(once)))
 
 
 def test_no_rows():
@@ -222,7 +223,7 @@ def test_extreme_vectors_stay_in_range(classifier, hidden):
 
 
 class ManyTokens(nn.Module):
-    """Logits of every token, whatever it is given."""
+    """Gives logits of every token for inputs of any shape."""
 
     def __init__(self):
         super().__init__()
@@ -250,12 +251,12 @@ def test_a_module_that_raises_is_quoted():
 
 @pytest.mark.parametrize("shape", [(4, WIDTH + 1), (4, 1, WIDTH), (WIDTH,)])
 def test_hidden_vectors_of_the_wrong_shape(classifier, shape):
-    with pytest.raises(ValueError, match=r"hidden must be \[N, 12\], not"):
+    with pytest.raises(ArgumentError, match=r"hidden must be \[N, 12\], not"):
         AlignedEntropyHead(classifier)(torch.zeros(shape))
 
 
-def test_an_unknown_base_names_the_known_ones():
-    with pytest.raises(ValueError, match="'energy'; there are entropy, smoothmax, margin"):
+def test_an_unknown_base_names_the_available_ones():
+    with pytest.raises(ArgumentError, match="'energy': choose one of entropy, smoothmax, margin"):
         AlignedEntropyHead(linear(), base="energy")
 
 
@@ -265,17 +266,17 @@ def test_no_error_probability_before_a_fit(hidden):
 
 
 @pytest.mark.parametrize("norm", ["spectral_norm", "weight_norm", "orthogonal"])
-def test_a_copy_has_weights_of_its_own_where_the_module_computes_them(norm):
-    """They could be trained otherwise, and nothing would come of it."""
+def test_a_copy_has_plain_weights_where_the_module_computes_them(norm):
+    """Training a computed weight would have no effect."""
     torch.manual_seed(0)
     module = getattr(nn.utils.parametrizations, norm)(nn.Linear(8, 3)).eval()
     hidden, state = torch.randn(5, 8), copy.deepcopy(module.state_dict())
     expected = module(hidden)
-    own = plain_copy(module)
-    assert type(own) is nn.Linear
-    torch.testing.assert_close(own(hidden), expected)
-    own.weight.zero_()
-    torch.testing.assert_close(own(hidden), own.bias.expand(5, 3))
+    plain = plain_copy(module)
+    assert type(plain) is nn.Linear
+    torch.testing.assert_close(plain(hidden), expected)
+    plain.weight.zero_()
+    torch.testing.assert_close(plain(hidden), plain.bias.expand(5, 3))
     torch.testing.assert_close(module(hidden), expected)
     assert all(torch.equal(value, state[name]) for name, value in module.state_dict().items())
-    assert module_shape(own) == (8, 3, False)
+    assert module_shape(plain) == (8, 3, False)

@@ -1,10 +1,10 @@
-"""Where a vector stands among labeled ones, against direct computation; bounded; nothing breaks on odd references."""
+"""References against direct computation, their bounds, and unusual references."""
 
 import pytest
 import torch
 from torch.nn import functional as F
 
-from aligned_entropy.head.reference import DIMENSIONS, FAR, NEAR, ROWS, Reference
+from aligned_entropy.head.reference import K_NEAR, K_WIDE, MAX_DIMENSIONS, MAX_POINTS, LabelReference, Reference
 
 
 def labeled(rows=600, width=20, classes=3):
@@ -22,47 +22,47 @@ def distances(x, rows, centered):
     return torch.einsum("ncd,de,nce->nc", difference, covariance.inverse(), difference)
 
 
-def test_signals_against_direct_computation():
+def test_features_against_direct_computation():
     hidden, labels = labeled()
     errors = (torch.arange(600) % 5 == 0).float()
     probe, predicted = hidden[:40] + 0.1, (labels[:40] + (torch.arange(40) % 4 == 0)) % 3
-    signals = Reference.fit(hidden, labels, 3, errors)(probe, predicted)
-    assert signals.shape == (40, 9)
+    features = Reference.fit(hidden, labels, 3, errors)(probe, predicted)
+    assert features.shape == (40, 9)
 
-    x, known = (F.normalize(values.double(), dim=1) for values in (probe, hidden))
-    means = torch.stack([known[labels == c].mean(0) for c in range(3)])
-    to_class = distances(x, means, known - means[labels])
-    own = to_class.gather(1, predicted.unsqueeze(1)).squeeze(1)
-    other = to_class.scatter(1, predicted.unsqueeze(1), torch.inf).amin(1)
-    overall = distances(x, known.mean(0, keepdim=True), known - known.mean(0)).squeeze(1)
-    for column, squared in ((0, own), (1, own - other), (2, own - overall)):
+    x, points = (F.normalize(values.double(), dim=1) for values in (probe, hidden))
+    means = torch.stack([points[labels == c].mean(0) for c in range(3)])
+    to_class = distances(x, means, points - means[labels])
+    to_predicted = to_class.gather(1, predicted.unsqueeze(1)).squeeze(1)
+    to_other = to_class.scatter(1, predicted.unsqueeze(1), torch.inf).amin(1)
+    to_all = distances(x, points.mean(0, keepdim=True), points - points.mean(0)).squeeze(1)
+    for column, squared in ((0, to_predicted), (1, to_predicted - to_other), (2, to_predicted - to_all)):
         expected = squared.sign() * squared.abs().sqrt()
-        torch.testing.assert_close(signals[:, column].double(), expected, rtol=1e-2, atol=2e-2)
+        torch.testing.assert_close(features[:, column].double(), expected, rtol=1e-2, atol=2e-2)
 
-    cosine, index = (x @ known.T).topk(FAR, 1)
-    torch.testing.assert_close(signals[:, 3].double(), 1 - cosine[:, 0], atol=2e-3, rtol=0)
-    torch.testing.assert_close(signals[:, 4].double(), 1 - cosine[:, :NEAR].mean(1), atol=2e-3, rtol=0)
-    others, wrong = (labels[index] != predicted.unsqueeze(1)).float(), errors[index]
-    for column, values in ((5, others[:, :NEAR]), (6, others), (7, wrong[:, :NEAR]), (8, wrong)):
-        # half precision may swap the last neighbor for the next
-        torch.testing.assert_close(signals[:, column], values.mean(1), atol=1 / values.shape[1] + 1e-6, rtol=0)
+    cosine, index = (x @ points.T).topk(K_WIDE, 1)
+    torch.testing.assert_close(features[:, 3].double(), 1 - cosine[:, 0], atol=2e-3, rtol=0)
+    torch.testing.assert_close(features[:, 4].double(), 1 - cosine[:, :K_NEAR].mean(1), atol=2e-3, rtol=0)
+    other_label, wrong = (labels[index] != predicted.unsqueeze(1)).float(), errors[index]
+    for column, values in ((5, other_label[:, :K_NEAR]), (6, other_label), (7, wrong[:, :K_NEAR]), (8, wrong)):
+        # half precision may exchange the last neighbor and the next one
+        torch.testing.assert_close(features[:, column], values.mean(1), atol=1 / values.shape[1] + 1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("errors", [None, torch.zeros(600)])
-def test_every_signal_has_a_prior_weight_and_doubt_never_counts_against_itself(errors):
+def test_every_feature_has_a_prior_weight_of_at_least_zero(errors):
     hidden, labels = labeled()
     reference = Reference.fit(hidden, labels, 3, errors)
     assert reference.prior.shape == reference(hidden[:2], labels[:2]).shape[1:]
     assert (reference.prior >= 0).all()
 
 
-def test_a_wrong_answer_raises_every_signal_that_looks_at_the_answer():
+def test_a_wrong_prediction_raises_every_feature_that_depends_on_the_prediction():
     hidden, labels = labeled()
     reference = Reference.fit(hidden, labels, 3)
-    right, wrong = (reference(hidden, answer).mean(0) for answer in (labels, (labels + 1) % 3))
-    asked = [0, 1, 2, 5, 6]
-    assert (wrong[asked] > right[asked]).all()
-    torch.testing.assert_close(wrong[3:5], right[3:5])  # how far the texts are does not depend on it
+    right, wrong = (reference(hidden, predicted).mean(0) for predicted in (labels, (labels + 1) % 3))
+    dependent = [0, 1, 2, 5, 6]
+    assert (wrong[dependent] > right[dependent]).all()
+    torch.testing.assert_close(wrong[3:5], right[3:5])  # cosine distances do not depend on the prediction
 
 
 def test_the_length_of_a_vector_does_not_matter():
@@ -73,17 +73,40 @@ def test_the_length_of_a_vector_does_not_matter():
     )
 
 
-def test_it_is_bounded_and_copes_with_unseen_classes():
+def test_a_reference_is_bounded_and_accepts_classes_without_vectors():
     hidden, labels = labeled(11_000, 200)
     reference = Reference.fit(hidden, labels, 5)
-    assert reference.points.shape == (ROWS, DIMENSIONS)
+    assert reference.points.shape == (MAX_POINTS, MAX_DIMENSIONS)
     assert reference.points.dtype == torch.float16
-    signals = reference(hidden[:7], torch.tensor([0, 1, 2, 3, 4, 3, 4]))
-    assert signals.isfinite().all()
-    assert (signals[3:, 1] >= 0).all()  # a class never seen is at least as far as any
+    features = reference(hidden[:7], torch.tensor([0, 1, 2, 3, 4, 3, 4]))
+    assert features.isfinite().all()
+    assert (features[3:, 1] >= 0).all()  # a class without vectors is at least as far as any other
 
 
 def test_fewer_vectors_than_neighbors_and_a_single_class_are_enough():
     hidden, labels = labeled(30)
-    for own in (labels, torch.zeros_like(labels)):
-        assert Reference.fit(hidden, own, 3, torch.zeros(30))(hidden[:5], labels[:5]).isfinite().all()
+    for point_labels in (labels, torch.zeros_like(labels)):
+        assert Reference.fit(hidden, point_labels, 3, torch.zeros(30))(hidden[:5], labels[:5]).isfinite().all()
+
+
+@pytest.mark.parametrize("spelling", ["centre", "center"])
+def test_a_saved_reference_is_restored_under_either_spelling_of_the_center(spelling):
+    hidden, labels = labeled()
+    reference = Reference.fit(hidden, labels, 3, torch.zeros(600))
+    state = reference.state_dict()
+    assert list(state) == [
+        *("axes", "means", "seen", "centre", "whiten_within", "whiten_global", "points", "point_labels", "point_errors")
+    ]
+    renamed = {spelling if name == "centre" else name: value for name, value in state.items()}
+    restored = Reference(renamed)
+    assert list(restored.state_dict()) == list(state)  # stored names and fingerprints of heads stay
+    assert torch.equal(restored(hidden[:9], labels[:9]), reference(hidden[:9], labels[:9]))
+
+
+def test_a_saved_label_reference_is_restored():
+    hidden, _ = labeled()
+    labels = torch.randint(2, (600, 4), generator=torch.Generator().manual_seed(0))
+    reference = LabelReference.fit(hidden, labels, 4, 1 - labels)
+    assert list(reference.state_dict()) == ["axes", "points", "point_labels", "point_errors"]
+    restored = LabelReference(reference.state_dict())
+    assert torch.equal(restored(hidden[:9], labels[:9]), reference(hidden[:9], labels[:9]))

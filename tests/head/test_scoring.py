@@ -1,4 +1,4 @@
-"""The equations against their definitions in double precision, where those still say something, and in extremes."""
+"""Base scores and losses against their definitions in double precision, and at extreme logits."""
 
 import math
 
@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from aligned_entropy.head.scoring import (
     BASE_SCORES,
-    CEILING,
+    LOG_CEILING,
     LOG_FLOOR,
     alignment_loss,
     alignment_slope,
@@ -47,7 +47,7 @@ def random_logits(classes, rows=400, scale=3.0, seed=0):
 
 
 def one_sided(gaps, classes):
-    """Rows whose top class is ahead of all others by a gap."""
+    """Logits whose first class exceeds all others by a gap."""
     logits = torch.zeros(len(gaps), classes)
     logits[:, 0] = torch.tensor(gaps)
     return logits
@@ -62,8 +62,8 @@ def test_random_logits(base, classes, scale):
     got = BASE_SCORES[base](logits)
     assert got.dtype == torch.float32
     torch.testing.assert_close(got.exp().double(), expected, atol=1e-6, rtol=1e-5)
-    sure = expected > 1e-7  # below, the definition itself cancels in double precision
-    torch.testing.assert_close(got[sure].double(), expected[sure].log(), atol=2e-5, rtol=1e-5)
+    accurate = expected > 1e-7  # below, the definition loses its digits in double precision
+    torch.testing.assert_close(got[accurate].double(), expected[accurate].log(), atol=2e-5, rtol=1e-5)
 
 
 @EVERY_BASE
@@ -98,7 +98,7 @@ def test_extreme_gaps_are_finite_ordered_and_have_gradients(base, classes, gap):
 
 
 def test_the_logarithms_at_extreme_gaps_are_the_asymptotic_ones():
-    """u → (C-1)·exp(-gap) up to the factor that each score is known to have."""
+    """u → (C-1)·exp(-gap), up to a constant factor of each score."""
     gap, classes = 300.0, 5
     logits = one_sided([gap], classes)
     rest = math.log(classes - 1) - gap
@@ -115,7 +115,7 @@ def test_the_logarithms_at_extreme_gaps_are_the_asymptotic_ones():
 @EVERY_BASE
 @SOME_CLASSES
 def test_confident_rows_keep_their_order_without_ties(base, classes):
-    """From half certain to where ``exp`` underflows; ``1 - max p`` in float32 ties everything beyond a gap of 17."""
+    """Gaps range to where ``exp`` underflows; in float32 ``1 - max p`` has ties from a gap of 17 on."""
     log_u = BASE_SCORES[base](one_sided(torch.arange(0.0, 500.0, 0.25).tolist(), classes))
     assert (log_u.diff() < 0).all()
 
@@ -158,7 +158,7 @@ def test_log1mexp_and_log_odds_against_double_precision():
 
 
 def test_log1mexp_is_finite_with_finite_gradients_at_both_ends():
-    log_u = torch.tensor([0.0, CEILING, 1e-3, -1e4, -200.0]).requires_grad_()
+    log_u = torch.tensor([0.0, LOG_CEILING, 1e-3, -1e4, -200.0]).requires_grad_()
     for function in (log1mexp, log_odds):
         values = function(log_u)
         (gradient,) = torch.autograd.grad(values.sum(), log_u)
@@ -193,7 +193,7 @@ def test_alignment_loss_is_cross_entropy_plus_anchor():
         )
 
 
-def test_alignment_loss_of_stacked_candidates_has_each_its_own_weight():
+def test_alignment_loss_of_stacked_candidates_uses_a_weight_for_each():
     log_u = random_logits(50, 3).abs().neg()
     log_u0, errors, alpha = log_u[0] - 0.3, (torch.arange(50) % 4 == 0).float(), torch.tensor([0.0, 0.1, 2.0])
     together = alignment_loss(log_u, log_u0, errors, alpha)
@@ -210,11 +210,11 @@ def test_gradients_of_the_loss_through_the_score(base):
     loss = alignment_loss(score(logits), score(start), errors, 0.1)
     expected = loss_definition(definition(exact), definition(start.double()), errors.double(), 0.1)
     (got,) = torch.autograd.grad(loss, logits)
-    (wanted,) = torch.autograd.grad(expected, exact)
-    torch.testing.assert_close(got.double(), wanted, atol=1e-5, rtol=1e-3)
+    (exact_gradient,) = torch.autograd.grad(expected, exact)
+    torch.testing.assert_close(got.double(), exact_gradient, atol=1e-5, rtol=1e-3)
 
 
-def test_the_loss_by_hand_is_the_loss_of_autograd():
+def test_the_analytic_slope_of_the_loss_is_that_of_autograd():
     log_u = (-random_logits(80, 3, scale=2.0).abs()).requires_grad_()
     log_u0, errors = log_u.detach()[0] - 0.2, (torch.arange(80) % 3 == 0).float()
     alpha = torch.tensor([0.01, 0.1, 1.0])
