@@ -1,5 +1,5 @@
-"""An evaluation as one HTML page."""
+"""HTML pages for an evaluation and for benchmark results."""
 
-from .page import write_report
+from .evaluation_page import write_report
 
 __all__ = ["write_report"]

@@ -1,4 +1,4 @@
-"""The figures of the pages: the same curves in one panel or in many, and one look a score in all of them."""
+"""Figures of the report pages, in one panel or several; a score has the same style in all of them."""
 
 from __future__ import annotations
 
@@ -11,22 +11,31 @@ import numpy as np
 
 if TYPE_CHECKING:
     from markupsafe import Markup
+    from plotly.graph_objects import Figure
 
-# Okabe and Ito's colors, without the yellow that vanishes on white; the first is the head's.
+# The palette of Okabe and Ito without its yellow, which is hard to see on white. The main score has the first color.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star")
-GRAY = {"color": "#9aa0a6", "dash": "dot", "width": 1.5}
-HEIGHT = 520  # pixels of a single panel
-LOW = 340  # of one among many
+REFERENCE_LINE = {"color": "#9aa0a6", "dash": "dot", "width": 1.5}
+SINGLE_HEIGHT = 520  # pixels of the only panel of a figure
+PANEL_HEIGHT = 340  # pixels of each panel in a figure of several
 
-Curves = Mapping[str, Sequence[Any]]  # name of a score to x, y and, in a reliability diagram, how many texts
-Panels = Mapping[str, Curves]  # heading to what is drawn below it
+Curves = Mapping[str, Sequence[Any]]  # score name to x, y and, in a reliability diagram, the number of predictions
+Panels = Mapping[str, Curves]  # panel heading to its curves
 
 
 @dataclass(frozen=True)
-class Look:
-    """How a score is drawn, the same in every figure."""
+class ScoreStyle:
+    """Line and marker style of a score, the same in every figure.
+
+    Attributes:
+        name: name of the score.
+        color: color of line and markers.
+        dash: plotly's name of the dash pattern.
+        symbol: plotly's name of the marker.
+        main: True for the main score, which has a wider line.
+    """
 
     name: str
     color: str
@@ -36,82 +45,111 @@ class Look:
 
     @property
     def line(self) -> dict[str, Any]:
-        """For plotly."""
+        """Line options of plotly."""
         return {"color": self.color, "dash": self.dash, "width": 4 if self.main else 1.8}
 
 
-def looks(names: Sequence[str], main: str) -> list[Look]:
-    """A look for every score; the main one takes the first and is drawn last, above the others."""
+def score_styles(names: Sequence[str], main: str) -> list[ScoreStyle]:
+    """Assign a style to every score, in drawing order; the main score is drawn last, above the others."""
     others = [name for name in names if name != main]
     order = [*others, main] if main in names else others
 
-    def look(name: str) -> Look:
+    def style(name: str) -> ScoreStyle:
         i = 0 if name == main else 1 + others.index(name)
-        return Look(name, COLORS[i % len(COLORS)], DASHES[i % len(DASHES)], SYMBOLS[i % len(SYMBOLS)], name == main)
+        return ScoreStyle(
+            name, COLORS[i % len(COLORS)], DASHES[i % len(DASHES)], SYMBOLS[i % len(SYMBOLS)], name == main
+        )
 
-    return [look(name) for name in order]
+    return [style(name) for name in order]
 
 
-def risk_figure(panels: Panels, drawn: Sequence[Look], perfect: Curves | None = None) -> Any:
-    """Error rate ``y`` among the share ``x`` of answers kept; no curve of a panel is below its ``perfect`` one."""
-    figure = _figure(panels, "share of answers kept", "error rate among them")
-    for (heading, curves), place in _places(panels):
+def risk_figure(panels: Panels, styles: Sequence[ScoreStyle], perfect: Curves | None = None) -> Figure:
+    """Plot risk–coverage curves.
+
+    Args:
+        panels: coverage ``x`` and risk ``y`` of every score, by panel heading.
+        styles: styles of the scores, in drawing order; a score without a style is not drawn.
+        perfect: curve of a perfect ranking, by panel heading; no other curve of the panel lies below it.
+    """
+    figure = _figure(panels, "coverage (share of predictions accepted)", "risk (error rate)")
+    for (heading, curves), position in _positions(panels):
         ceiling = 0.0
-        for look in [None, *drawn]:
-            curve = (perfect or {}).get(heading) if look is None else curves.get(look.name)
+        for style in [None, *styles]:
+            curve = (perfect or {}).get(heading) if style is None else curves.get(style.name)
             if curve is None:
                 continue
             x, y = np.asarray(curve[0]), np.asarray(curve[1])
-            # The first few answers make the curve jump between 0 and 1; the axis is cut so that the rest is readable.
+            # At the lowest coverages a curve jumps between 0 and 1; they do not set the range of the axis.
             ceiling = max(ceiling, float(y[x >= 0.05].max(initial=0)))
-            name, line = ("perfect order", GRAY) if look is None else (look.name, look.line)
-            _add(figure, name, x, y, place, mode="lines", line=line)
-        figure.update_yaxes(range=[0, min(1.1 * ceiling, 1.02) or 1], **place)
-    figure.update_traces(hovertemplate="%{y:.1%} wrong of %{x:.0%} kept")
+            name, line = ("perfect ranking", REFERENCE_LINE) if style is None else (style.name, style.line)
+            _add_curve(figure, name, x, y, position, mode="lines", line=line)
+        figure.update_yaxes(range=[0, min(1.1 * ceiling, 1.02) or 1], **position)
+    figure.update_traces(hovertemplate="risk %{y:.1%} at coverage %{x:.0%}")
     figure.update_xaxes(range=[0, 1], dtick=0.2)
     return figure
 
 
-def reliability_figure(panels: Panels, drawn: Sequence[Look]) -> Any:
-    """Observed error rate ``y`` where ``x`` was said, by how many texts."""
-    figure = _figure(panels, "probability of an error, as said", "observed error rate")
-    for (_, curves), place in _places(panels):
-        _add(figure, "perfect calibration", [0, 1], [0, 1], place, mode="lines", line=GRAY)
-        for look in drawn:
-            if look.name not in curves:
+def reliability_figure(panels: Panels, styles: Sequence[ScoreStyle]) -> Figure:
+    """Plot reliability diagrams; a larger marker stands for more predictions.
+
+    Args:
+        panels: error probability ``x``, observed error rate ``y`` and number of predictions in every bin of every
+            score, by panel heading.
+        styles: styles of the scores, in drawing order; a score without a style is not drawn.
+    """
+    figure = _figure(panels, "error probability", "observed error rate")
+    for (_, curves), position in _positions(panels):
+        _add_curve(figure, "perfect calibration", [0, 1], [0, 1], position, mode="lines", line=REFERENCE_LINE)
+        for style in styles:
+            if style.name not in curves:
                 continue
-            said, observed, counts = (np.asarray(part) for part in curves[look.name])
+            predicted, observed, counts = (np.asarray(part) for part in curves[style.name])
             marker = {
-                "color": look.color,
-                "symbol": look.symbol,
+                "color": style.color,
+                "symbol": style.symbol,
                 "size": (6 + 24 * np.sqrt(counts / counts.sum())).round(1),
                 "opacity": 0.75,
                 "line": {"color": "white", "width": 1},
             }
-            hover = "%{y:.1%} wrong where %{x:.1%} was said, %{customdata:,} texts"
-            options = {"line": look.line, "marker": marker, "customdata": counts, "hovertemplate": hover}
-            _add(figure, look.name, said, observed, place, mode="lines+markers", **options)
+            hover = "error probability %{x:.1%}, observed error rate %{y:.1%}, %{customdata:,} predictions"
+            options = {"line": style.line, "marker": marker, "customdata": counts, "hovertemplate": hover}
+            _add_curve(figure, style.name, predicted, observed, position, mode="lines+markers", **options)
     figure.update_xaxes(range=[-0.03, 1.03])
     figure.update_yaxes(range=[-0.03, 1.05])
     return figure
 
 
-def size_figure(panels: Panels, drawn: Sequence[Look], y: str) -> Any:
-    """A measure against the number of labeled texts, which is drawn on a logarithmic axis."""
-    figure = _figure(panels, "labeled texts", y)
-    for (_, curves), place in _places(panels):
-        for look in drawn:
-            if look.name in curves:
-                sizes, values = curves[look.name]
-                marker = {"symbol": look.symbol, "size": 8, "color": look.color}
-                _add(figure, look.name, sizes, values, place, mode="lines+markers", line=look.line, marker=marker)
+def size_figure(panels: Panels, styles: Sequence[ScoreStyle], y_title: str) -> Figure:
+    """Plot a measure against the number of labeled texts, on a logarithmic axis.
+
+    Args:
+        panels: number of labeled texts ``x`` and measure ``y`` of every score, by panel heading.
+        styles: styles of the scores, in drawing order; a score without a style is not drawn.
+        y_title: title of the y axis.
+    """
+    figure = _figure(panels, "labeled texts", y_title)
+    for (_, curves), position in _positions(panels):
+        for style in styles:
+            if style.name in curves:
+                sizes, values = curves[style.name]
+                options = {"line": style.line, "marker": {"symbol": style.symbol, "size": 8, "color": style.color}}
+                _add_curve(figure, style.name, sizes, values, position, mode="lines+markers", **options)
     figure.update_xaxes(type="log", tickformat=",", dtick="D2")
     figure.update_yaxes(tickformat=".3f", rangemode="normal")
     return figure
 
 
-def heat_map(rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float | None]], label: str) -> Any:
-    """Values by row and column on a scale that is white at zero, each printed in its cell."""
+def heat_map(
+    rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float | None]], label: str
+) -> Figure:
+    """Plot values by row and column, each printed in its cell, on a color scale that is white at zero.
+
+    Args:
+        rows: names of the domains that a head was fitted on.
+        columns: names of the domains that it was tested on.
+        values: a value or None for every row and column.
+        label: title of the color scale.
+    """
     figure = _figure({"": {}}, "tested on", "fitted on")
     largest = max((abs(value) for row in values for value in row if value is not None), default=1) or 1
     figure.add_heatmap(
@@ -130,52 +168,53 @@ def heat_map(rows: Sequence[str], columns: Sequence[str], values: Sequence[Seque
     return figure
 
 
-def to_html(figure: Any | None, div: str) -> Markup | None:
-    """A figure as a part of a page that holds plotly already."""
+def to_html(figure: Figure | None, div_id: str) -> Markup | None:
+    """Convert a figure to HTML for a page that holds plotly already; None stays None."""
     from markupsafe import Markup
 
     if figure is None:
         return None
     config = {"responsive": True, "displayModeBar": False}
-    return Markup(figure.to_html(full_html=False, include_plotlyjs=False, div_id=div, config=config))
+    return Markup(figure.to_html(full_html=False, include_plotlyjs=False, div_id=div_id, config=config))
 
 
-def _figure(panels: Panels, x: str, y: str) -> Any:
+def _figure(panels: Panels, x_title: str, y_title: str) -> Figure:
+    """Empty figure with one panel, or with a grid of two columns for several."""
     from plotly.subplots import make_subplots
 
-    many = len(panels) > 1
-    lines = -(-len(panels) // 2) if many else 1
+    grid = len(panels) > 1
+    rows = -(-len(panels) // 2) if grid else 1
     figure = make_subplots(
-        rows=lines,
-        cols=2 if many else 1,
-        subplot_titles=[html.escape(heading) for heading in panels] if many else None,
-        x_title=x if many else None,
-        y_title=y if many else None,
-        vertical_spacing=0.16 / lines,
+        rows=rows,
+        cols=2 if grid else 1,
+        subplot_titles=[html.escape(heading) for heading in panels] if grid else None,
+        x_title=x_title if grid else None,
+        y_title=y_title if grid else None,
+        vertical_spacing=0.16 / rows,
     )
-    height = LOW * lines + 160 if many else HEIGHT
+    height = PANEL_HEIGHT * rows + 160 if grid else SINGLE_HEIGHT
     figure.update_layout(
         template="plotly_white",
         height=height,
-        margin={"l": 70, "r": 30, "t": 40, "b": 10} if many else {"l": 10, "r": 30, "t": 10, "b": 10},
-        dragmode=False,  # a finger on the figure scrolls the page
+        margin={"l": 70, "r": 30, "t": 40, "b": 10} if grid else {"l": 10, "r": 30, "t": 10, "b": 10},
+        dragmode=False,  # on a phone, dragging on the figure scrolls the page
         font={"family": "system-ui, sans-serif", "size": 14, "color": "#1b1f24"},
         legend={"orientation": "h", "x": 0, "y": -83 / height, "yanchor": "top", "traceorder": "reversed"},
         hoverlabel={"namelength": -1},
     )
-    figure.update_xaxes(title=None if many else x, tickformat=".0%", automargin=True)
-    figure.update_yaxes(title=None if many else y, tickformat=".0%", automargin=True, rangemode="tozero")
+    figure.update_xaxes(title=None if grid else x_title, tickformat=".0%", automargin=True)
+    figure.update_yaxes(title=None if grid else y_title, tickformat=".0%", automargin=True, rangemode="tozero")
     return figure
 
 
-def _places(panels: Panels) -> list[tuple[tuple[str, Curves], dict[str, int]]]:
-    """Every panel with its place in the grid of panels, which is two wide."""
+def _positions(panels: Panels) -> list[tuple[tuple[str, Curves], dict[str, int]]]:
+    """Panels with their row and column in the grid of two columns."""
     return [(panel, {"row": 1 + i // 2, "col": 1 + i % 2}) for i, panel in enumerate(panels.items())]
 
 
-def _add(figure: Any, name: str, x: Any, y: Any, place: dict[str, int], **options: Any) -> None:
-    """A curve; plotly reads markup in names. The first panel that shows a score has its entry in the legend."""
-    name = html.escape(name)
+def _add_curve(figure: Figure, name: str, x: Any, y: Any, position: dict[str, int], **options: Any) -> None:
+    """Add a curve to a panel; only the first curve of a name has an entry in the legend."""
+    name = html.escape(name)  # plotly reads markup in names
     first = all(trace.name != name for trace in figure.data)
     x, y = np.asarray(x).round(5), np.asarray(y).round(5)
-    figure.add_scatter(x=x, y=y, name=name, legendgroup=name, showlegend=first, **options, **place)
+    figure.add_scatter(x=x, y=y, name=name, legendgroup=name, showlegend=first, **options, **position)

@@ -1,4 +1,4 @@
-"""How pages are made: a template, filled, with the library that draws the figures inside."""
+"""Self-contained HTML pages from the package's templates."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ if TYPE_CHECKING:
 
 
 def write_page(path: str | Path, template: str, **content: Any) -> Path:
-    """Fill a template of the package and write the page, which loads nothing from elsewhere.
+    """Fill a template and write the page; the page holds plotly and loads nothing from a network.
 
     Args:
-        path: of the page; missing folders are made, an old page is replaced.
-        template: its file name under ``assets``.
-        content: what it shows, escaped; ``title``, ``summary`` (sentences) and ``settings`` (a mapping) at least.
+        path: path of the page; missing folders are created, an existing page is replaced.
+        template: file name of the template under ``assets``.
+        content: values for the template, which escapes them; ``title``, ``summary`` (sentences) and ``settings``
+            (a mapping) are required.
 
     Returns:
         The path of the page.
@@ -31,7 +32,7 @@ def write_page(path: str | Path, template: str, **content: Any) -> Path:
 
 
 def load_template(name: str) -> Template:
-    """A template of the package by its file name under ``assets``; what it shows is escaped."""
+    """Load a template by its file name under ``assets``; the template escapes the values that it shows."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(

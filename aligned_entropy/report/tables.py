@@ -1,4 +1,4 @@
-"""What a table is, and how it is printed: the same for the page, Markdown and LaTeX."""
+"""Tables of measures, printed alike on a page, in Markdown and in LaTeX."""
 
 from __future__ import annotations
 
@@ -19,56 +19,60 @@ LATEX = str.maketrans(
 
 @dataclass(frozen=True)
 class Entry:
-    """A measure of one score in one column.
+    """Value of a measure in one row and column of a table.
 
     Attributes:
         value: mean over the seeds.
-        deviation: standard deviation over them; None of a single one.
-        interval: bounds of the 95 % bootstrap interval over test texts, means over the seeds; given in place of that.
-        place: 1 for the best of its column, 2 for the second best, otherwise 0.
-        sign: 1 or -1 where it is significantly better or worse than softmax response, otherwise 0.
+        standard_deviation: standard deviation over the seeds; None for a single seed.
+        rank: 1 for the best of its column, 2 for the second best, otherwise 0.
+        sign: 1 or -1 if the value is significantly better or worse than that of softmax response, otherwise 0.
+        interval: bounds of the 95 % bootstrap interval over test texts, averaged over the seeds; printed in place of
+            the standard deviation.
     """
 
     value: float
-    deviation: float | None = None
-    place: int = 0
+    standard_deviation: float | None = None
+    rank: int = 0
     sign: int = 0
     interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
 class Column:
-    """A heading, and how the values below it are printed: what they are multiplied with, and their decimals.
+    """Heading of a column and the format of its values.
 
     Attributes:
-        lower: whether the lowest value is the best.
+        heading: text above the column.
+        scale: factor that printed values are multiplied with.
+        digits: number of decimals of printed values.
+        lower_is_better: True if the lowest value is the best.
     """
 
     heading: str
     scale: float = 100.0
     digits: int = 2
-    lower: bool = False
+    lower_is_better: bool = False
 
-    def text(self, value: float) -> str:
-        """A value as it is printed."""
+    def format(self, value: float) -> str:
+        """Format a value for printing."""
         return f"{value * self.scale:.{self.digits}f}"
 
     def spread(self, entry: Entry) -> str:
-        """How sure it is: bounds, or the deviation, or nothing."""
+        """Format the interval or the standard deviation of an entry; an empty string without either."""
         if entry.interval is not None:
-            return f"[{', '.join(map(self.text, entry.interval))}]"
-        return "" if entry.deviation is None else f"±{self.text(entry.deviation)}"
+            return f"[{', '.join(map(self.format, entry.interval))}]"
+        return "" if entry.standard_deviation is None else f"±{self.format(entry.standard_deviation)}"
 
 
 @dataclass(frozen=True)
 class Table:
-    """Entries by row and column, None where there is nothing.
+    """Entries by row and column; None is an empty cell.
 
     Attributes:
-        title: what is measured.
-        note: how to read it.
-        columns: C of them.
-        rows: name of the row to its C entries.
+        title: name of the measure, the model and the data.
+        note: sentence on units, direction and marks.
+        columns: C columns.
+        rows: C entries of every row, by row name.
     """
 
     title: str
@@ -77,7 +81,7 @@ class Table:
     rows: dict[str, list[Entry | None]]
 
     def markdown(self) -> str:
-        """As a Markdown table; the best of a column in bold."""
+        """Format as a Markdown table; the best value of a column is bold."""
         marks, signs = {1: "**{}**", 2: "{}", 0: "{}"}, {1: " ▲", -1: " ▼", 0: ""}
         return "\n".join(
             [
@@ -93,7 +97,7 @@ class Table:
         )
 
     def latex(self) -> str:
-        """As a LaTeX table for booktabs; the best of a column in bold, the second best underlined."""
+        """Format as a LaTeX table for booktabs; the best value of a column is bold, the second best underlined."""
         marks = {1: r"\textbf{{{}}}", 2: r"\underline{{{}}}", 0: "{}"}
         signs, spread = {1: "$^{+}$", -1: "$^{-}$", 0: ""}, r"\,{{\scriptsize {}}}"
         lines = [
@@ -112,49 +116,49 @@ class Table:
         ]
         return "\n".join(lines).replace("±", r"$\pm$") + "\n"
 
-    def _marked(
-        self, name: str, places: dict[int, str], signs: dict[int, str], small: str, gap: str = "–"
-    ) -> list[str]:
+    def _marked(self, name: str, marks: dict[int, str], signs: dict[int, str], small: str, gap: str = "–") -> list[str]:
+        """Printed cells of a row, with the marks of an output format."""
         cells = []
         for entry, column in zip(self.rows[name], self.columns, strict=True):
             if entry is None:
                 cells.append(gap)
                 continue
             spread = column.spread(entry)
-            value = places[entry.place].format(column.text(entry.value))
+            value = marks[entry.rank].format(column.format(entry.value))
             cells.append(value + (small.format(spread) if spread else "") + signs[entry.sign])
         return cells
 
 
-def placed(table: Table) -> Table:
-    """The same with the best and the second best of every column marked, also those that print the same."""
+def mark_best(table: Table) -> Table:
+    """Mark the best and the second best value of every column; values that print the same share a rank."""
     rows = {name: list(row) for name, row in table.rows.items()}
     for i, column in enumerate(table.columns):
-        printed = {name: float(column.text(entry.value)) for name, row in rows.items() if (entry := row[i])}
-        best = sorted(set(printed.values()), reverse=not column.lower)[:2]
+        printed = {name: float(column.format(entry.value)) for name, row in rows.items() if (entry := row[i])}
+        best = sorted(set(printed.values()), reverse=not column.lower_is_better)[:2]
         for name, value in printed.items():
             entry = rows[name][i]
             if entry is not None and value in best:
-                rows[name][i] = replace(entry, place=1 + best.index(value))
+                rows[name][i] = replace(entry, rank=1 + best.index(value))
     return replace(table, rows=rows)
 
 
-def ranked(table: Table) -> Table:
-    """The same with the mean rank over the columns as one column more, sorted by it.
+def add_mean_ranks(table: Table) -> Table:
+    """Add a column with the mean rank over the columns and sort the rows by it.
 
-    Only rows without a gap are ranked; the others follow. A single column is sorted by its values.
+    Only complete rows are ranked; the others follow. A single column gets no ranks and is sorted by its values.
     """
-    whole = {name: row for name, row in table.rows.items() if all(entry is not None for entry in row)}
+    complete = {name: row for name, row in table.rows.items() if all(entry is not None for entry in row)}
     if len(table.columns) == 1:
-        sign = 1 if table.columns[0].lower else -1
-        order = sorted(whole, key=lambda name: sign * entry.value if (entry := whole[name][0]) else np.inf)
-        return replace(table, rows={name: whole[name] for name in order})
-    if not table.columns or len(whole) < 2:
+        sign = 1 if table.columns[0].lower_is_better else -1
+        order = sorted(complete, key=lambda name: sign * entry.value if (entry := complete[name][0]) else np.inf)
+        return replace(table, rows={name: complete[name] for name in order})
+    if not table.columns or len(complete) < 2:
         return table
-    values = [[row[i].value for row in whole.values() if row[i]] for i in range(len(table.columns))]  # type: ignore[union-attr]
-    ranks = dict(zip(whole, mean_ranks(values, lower_is_better=table.columns[0].lower).tolist(), strict=True))
+    values = [[row[i].value for row in complete.values() if row[i]] for i in range(len(table.columns))]  # type: ignore[union-attr]
+    mean = mean_ranks(values, lower_is_better=table.columns[0].lower_is_better).tolist()
+    ranks = dict(zip(complete, mean, strict=True))
     order = sorted(table.rows, key=lambda name: ranks.get(name, np.inf))
-    heading = Column("mean rank", 1.0, lower=True)
-    places = placed(Table("", "", (heading,), {name: [Entry(ranks[name])] for name in whole})).rows
-    rows = {name: [*table.rows[name], *places.get(name, [None])] for name in order}
+    heading = Column("mean rank", 1.0, lower_is_better=True)
+    rank_rows = mark_best(Table("", "", (heading,), {name: [Entry(ranks[name])] for name in complete})).rows
+    rows = {name: [*table.rows[name], *rank_rows.get(name, [None])] for name in order}
     return replace(table, columns=(*table.columns, heading), rows=rows)

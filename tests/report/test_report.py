@@ -1,4 +1,4 @@
-"""The page is read back with an HTML parser."""
+"""Tests of the page of an evaluation, which is read back with an HTML parser."""
 
 from html import escape
 from pathlib import Path
@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aligned_entropy.evaluation.evaluation import HEAD, Evaluation, lower_is_better
+from aligned_entropy.evaluation.evaluation import Evaluation, lower_is_better
 from aligned_entropy.metrics import CALIBRATION, RANKING
 from aligned_entropy.report import write_report
-from aligned_entropy.report.figures import looks
-from aligned_entropy.report.page import CURVE_POINTS, MEASURES, _reliability_figure, _risk_figure
+from aligned_entropy.report.evaluation_page import CURVE_POINTS, MEASURES, _reliability_figure, _risk_figure
+from aligned_entropy.report.figures import score_styles
+from aligned_entropy.scores import HEAD
 from aligned_entropy.stats import Interval, bootstrap, share_interval
 from fixtures.html_page import HOSTILE, Page
 
@@ -18,22 +19,24 @@ from fixtures.html_page import HOSTILE, Page
 def evaluated(errors: np.ndarray, scores: dict[str, np.ndarray]) -> Evaluation:
     table = {}
     for name, score in scores.items():
-        readable = score.min() >= 0 and score.max() <= 1
-        measures = RANKING | (CALIBRATION if readable else {})
+        is_probability = score.min() >= 0 and score.max() <= 1
+        measures = RANKING | (CALIBRATION if is_probability else {})
         table[name] = bootstrap(measures, errors, score, resamples=20)
-    return shown(table, errors, scores)
+    return evaluation_with(table, errors, scores)
 
 
-def shown(table: dict[str, dict[str, Interval]], errors: np.ndarray, scores: dict[str, np.ndarray]) -> Evaluation:
+def evaluation_with(
+    table: dict[str, dict[str, Interval]], errors: np.ndarray, scores: dict[str, np.ndarray]
+) -> Evaluation:
     accuracy = share_interval(int((1 - errors).sum()), len(errors))
     return Evaluation(accuracy, table, errors, scores, dict.fromkeys(table, 1.0), skipped={})
 
 
 def simulated(rows: int = 400) -> Evaluation:
     rng = np.random.default_rng(0)
-    own = rng.random(rows)
-    errors = (rng.random(rows) < own**2).astype(float)
-    return evaluated(errors, {"entropy": rng.random(rows), "energy": 9 * own - 5, HEAD: own**2})
+    uniform = rng.random(rows)
+    errors = (rng.random(rows) < uniform**2).astype(float)
+    return evaluated(errors, {"entropy": rng.random(rows), "energy": 9 * uniform - 5, HEAD: uniform**2})
 
 
 def write(folder: Path, evaluation: Evaluation, **changes) -> Page:
@@ -66,13 +69,13 @@ def test_nothing_is_loaded_from_elsewhere(page: Page) -> None:
 def test_texts_are_shown_as_they_are(page: Page) -> None:
     assert "alert(" not in "".join(page.scripts[1:])
     assert "b" not in {tag for tag, _ in page.tags}
-    assert page.of("h1") == page.of("title") == [HOSTILE]
-    assert f"Wrong {HOSTILE}" in page.of("h3")
-    words = [row for table in page.tables for row in table]
-    assert [f"{HOSTILE * 2} ", f"{HOSTILE} ", "negative ", "wrong ", "0.877 "] in words
-    assert ["fine ", "1 ", "– ", "unknown ", "0.500 "] in words
-    assert [f"{'x' * 600} … ", "1 ", "1 ", "right ", "0.250 "] in words
-    assert [f"{HOSTILE} ", f"{HOSTILE} "] in words
+    assert page.texts_in("h1") == page.texts_in("title") == [HOSTILE]
+    assert f"Wrong {HOSTILE}" in page.texts_in("h3")
+    rows = [row for table in page.tables for row in table]
+    assert [f"{HOSTILE * 2} ", f"{HOSTILE} ", "negative ", "wrong ", "0.877 "] in rows
+    assert ["fine ", "1 ", "– ", "unknown ", "0.500 "] in rows
+    assert [f"{'x' * 600} … ", "1 ", "1 ", "right ", "0.250 "] in rows
+    assert [f"{HOSTILE} ", f"{HOSTILE} "] in rows
 
 
 def test_names_of_scores_are_shown_as_they_are(tmp_path: Path) -> None:
@@ -80,9 +83,9 @@ def test_names_of_scores_are_shown_as_they_are(tmp_path: Path) -> None:
     evaluation = evaluated(errors, {HOSTILE: np.array([0.1, 0.9, 0.3, 0.2])})
     page = write(tmp_path, evaluation)
     assert f"{HOSTILE} " in page.tables[0][1]
-    assert len(page.scripts) == 3  # the library and two figures: none that a name has opened
+    assert len(page.scripts) == 3  # the library and two figures; no name has opened another
     for draw in (_risk_figure, _reliability_figure):
-        assert escape(HOSTILE) in [trace.name for trace in draw(evaluation, looks([HOSTILE], HEAD)).data]
+        assert escape(HOSTILE) in [trace.name for trace in draw(evaluation, score_styles([HOSTILE], HEAD)).data]
 
 
 def test_the_table_marks_the_best_of_every_column(tmp_path: Path) -> None:
@@ -92,8 +95,8 @@ def test_the_table_marks_the_best_of_every_column(tmp_path: Path) -> None:
 
     table = {"a": row(0.3), "b": row(0.61, "ece"), HEAD: row(0.61) | {"aurc": Interval(*[float("nan")] * 3)}}
     errors = np.array([0, 1.0, 0, 1])
-    page = write(tmp_path, shown(table, errors, {name: errors / 2 for name in table}))
-    assert page.of("strong") == ["0.3000", "0.3000", "0.3000", "0.6100", "0.6100"]  # row by row, a tie marks both
+    page = write(tmp_path, evaluation_with(table, errors, {name: errors / 2 for name in table}))
+    assert page.texts_in("strong") == ["0.3000", "0.3000", "0.3000", "0.6100", "0.6100"]  # row by row, a tie marks both
     header, a, b, head = page.tables[0]
     assert [cell.split()[0] for cell in header] == ["Score", "ROC-AUC", "AURC", "ECE", "ECE,"]
     assert ["lower" in cell for cell in header] == [False, False, True, True, True]
@@ -104,26 +107,26 @@ def test_the_table_marks_the_best_of_every_column(tmp_path: Path) -> None:
 def test_the_table_has_the_measures_that_are_shown_and_says_what_they_mean(tmp_path: Path) -> None:
     errors = np.array([0, 1.0, 0, 1])
     row = dict.fromkeys([*RANKING, *CALIBRATION, "ece_isotonic", "ece_platt"], Interval(0.5, 0.4, 0.6))
-    page = write(tmp_path, shown({HEAD: row}, errors, {HEAD: errors}))
+    page = write(tmp_path, evaluation_with({HEAD: row}, errors, {HEAD: errors}))
     header = [cell.strip() for cell in page.tables[0][0]]
     directions = ["lower" if lower_is_better(measure) else "higher" for measure in Evaluation.shown]
     labels = [MEASURES[measure][0] for measure in Evaluation.shown]
-    assert header[1:] == [f"{label} {way} is better" for label, way in zip(labels, directions, strict=True)]
-    assert page.of("dt") == labels
-    assert page.of("dd") == [MEASURES[measure][1] for measure in Evaluation.shown]
+    assert header[1:] == [f"{label} {direction} is better" for label, direction in zip(labels, directions, strict=True)]
+    assert page.texts_in("dt") == labels
+    assert page.texts_in("dd") == [MEASURES[measure][1] for measure in Evaluation.shown]
 
 
 def test_the_summary_counts(page: Page) -> None:
     evaluation = simulated()
-    summary = " ".join(page.of("p")[:3])
+    summary = " ".join(page.texts_in("p")[:3])
     assert f"{evaluation.accuracy.value:.1%} of 400 texts" in summary
-    assert f"{int(evaluation.errors.sum())} answers are wrong" in summary
+    assert f"{int(evaluation.errors.sum())} predictions are wrong" in summary
     assert f"{evaluation.table[HEAD]['roc_auc'].value:.1%} of all pairs" in summary
-    kept = np.argsort(evaluation.scores[HEAD])[:320]
-    assert f"{evaluation.errors[kept].mean():.1%} are wrong, instead of {evaluation.errors.mean():.1%}" in summary
+    accepted = np.argsort(evaluation.scores[HEAD])[:320]
+    assert f"{evaluation.errors[accepted].mean():.1%} are wrong, instead of {evaluation.errors.mean():.1%}" in summary
 
 
-def test_the_error_rates_of_the_kept(page: Page) -> None:
+def test_the_risks_at_fixed_coverages(page: Page) -> None:
     evaluation = simulated()
     header, *rows = page.tables[1]
     assert [cell.strip() for cell in header[1:]] == ["50%", "70%", "80%", "90%", "100%"]
@@ -145,16 +148,16 @@ def test_only_probabilities_are_in_the_reliability_diagram(page: Page, tmp_path:
 
 @pytest.mark.parametrize("error", [0.0, 1.0])
 @pytest.mark.parametrize("rows", [1, 5])
-def test_one_kind_of_answer(error: float, rows: int, tmp_path: Path) -> None:
+def test_predictions_that_are_all_right_or_all_wrong_have_no_ranking(error: float, rows: int, tmp_path: Path) -> None:
     page = write(tmp_path, evaluated(np.full(rows, error), {"entropy": np.linspace(0, 1, rows), HEAD: np.zeros(rows)}))
-    assert "ranking is not defined" in page.words
-    assert "nan" not in page.words
+    assert "ranking is not defined" in page.all_text
+    assert "nan" not in page.all_text
     assert page.tables[0][1][1].strip() == "–"
 
 
 def test_long_curves_are_thinned() -> None:
     evaluation = simulated(5000)
-    figure = _risk_figure(evaluation, looks(list(evaluation.scores), HEAD))
+    figure = _risk_figure(evaluation, score_styles(list(evaluation.scores), HEAD))
     assert len(figure.data) == 4
     for trace in figure.data:
         assert len(trace.x) <= CURVE_POINTS

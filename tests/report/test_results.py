@@ -1,4 +1,4 @@
-"""Results as tables and as a page: hand-written ones, so that every number is known."""
+"""Tests of the tables and the page of benchmark results; the results are written by hand, with known numbers."""
 
 import re
 
@@ -6,31 +6,24 @@ import numpy as np
 import pytest
 
 from aligned_entropy.errors import DataError
-from aligned_entropy.evaluation.evaluation import HEAD
-from aligned_entropy.report.results import latex, markdown, sections, write_results
-from aligned_entropy.report.summary import (
-    best_on_validation,
-    comparisons,
-    detail_table,
-    measured,
-    models_of,
-    pivot,
-    read_results,
-    score_table,
-)
+from aligned_entropy.report.result_files import measured, model_names, read_results
+from aligned_entropy.report.result_tables import best_on_validation, comparisons, detail_table, pivot, score_table
+from aligned_entropy.report.results_page import latex, markdown, write_results
+from aligned_entropy.report.sections import sections
 from aligned_entropy.report.tables import Column, Entry, Table
+from aligned_entropy.scores import HEAD
 from fixtures.html_page import HOSTILE, Page
 
 ENTROPY, RESPONSE, REFERENCE = "entropy", "softmax response", f"{HEAD} + reference"
 
 
-def result(score=ENTROPY, data="alpha", seed=0, *, study="scores", model="m", gain=0.0, deviation=0.01, **more):
-    """A cell's result; measures are named by keyword, and so are a size and domains."""
+def result(score=ENTROPY, data="alpha", seed=0, *, study="scores", model="m", gain=0.0, standard_error=0.01, **more):
+    """Result of a cell; keywords give the measures, the size and the domains."""
     domains = {name: None if more.get(name) is None else {"name": more[name]} for name in ("calibration", "test")}
     spec = {"name": model, "base": "b", "mode": "freeze", "learning_rate": None}
     cell = {"study": study, "score": score, "model": spec, "data": {"name": data}, "seed": seed} | domains
-    not_measures = ("size", "calibration", "test", "validation", "why")
-    measures = {name: value for name, value in more.items() if name not in not_measures}
+    options = ("size", "calibration", "test", "validation", "why")
+    measures = {name: value for name, value in more.items() if name not in options}
     facts = {"cell": cell | {"size": more.get("size")}, "versions": {"torch": f"2.{seed}"}}
     if "why" in more:
         return facts | more["why"]
@@ -40,50 +33,50 @@ def result(score=ENTROPY, data="alpha", seed=0, *, study="scores", model="m", ga
         "accuracy": {"value": 0.8 + 0.02 * seed, "low": 0.7, "high": 0.9},
         "measures": {name: {"value": value, "low": value, "high": value} for name, value in measures.items()},
         "validation": {"roc_auc": more.get("validation")},
-        "against": {name: {"roc_auc": gain, "deviation": deviation} for name in (ENTROPY, RESPONSE)},
+        "against": {name: {"roc_auc": gain, "deviation": standard_error} for name in (ENTROPY, RESPONSE)},
         "risk_coverage": [[0.01, 0.5, 1.0], [0.0, 0.1 * (1 + seed), 0.2]],
         "reliability": {"raw": [[0.1, 0.9], [0.2 * seed, 1.0], [75, 25]], "platt": [[0.2], [0.2], [100]]},
     }
 
 
 def rows(table):
-    """Values as they are printed, None where there is nothing."""
+    """Printed values by row; None is an empty cell."""
     return {
-        name: [None if e is None else c.text(e.value) for e, c in zip(row, table.columns, strict=True)]
+        name: [None if e is None else c.format(e.value) for e, c in zip(row, table.columns, strict=True)]
         for name, row in table.rows.items()
     }
 
 
-# Means, deviations, places and marks
+# Means, standard deviations, ranks and marks
 
 
-def test_a_table_has_means_and_deviations_over_the_seeds():
-    found = [
+def test_a_table_has_means_and_standard_deviations_over_the_seeds():
+    results = [
         *(result(ENTROPY, "alpha", seed, roc_auc=value) for seed, value in enumerate((0.7, 0.8, 0.75))),
         result(ENTROPY, "beta", roc_auc=0.6),
         result("energy", "beta", roc_auc=0.65),
     ]
-    table = pivot(found, "roc_auc", "A title")
+    table = pivot(results, "roc_auc", "A title")
     assert [column.heading for column in table.columns] == ["alpha", "beta"]
     alpha, beta = table.rows[ENTROPY]
     assert alpha.value == pytest.approx(0.75)
-    assert alpha.deviation == pytest.approx(0.05)  # of 0.7, 0.8 and 0.75, by N - 1
-    assert beta == Entry(0.6, None, place=2)
-    assert table.rows["energy"] == [None, Entry(0.65, None, place=1)]
+    assert alpha.standard_deviation == pytest.approx(0.05)  # of 0.7, 0.8 and 0.75, with N - 1
+    assert beta == Entry(0.6, None, rank=2)
+    assert table.rows["energy"] == [None, Entry(0.65, None, rank=1)]
     assert "higher is better; mean ± standard deviation over seeds" in table.note
-    assert "± standard" not in pivot(found[-2:], "roc_auc", "").note
+    assert "± standard" not in pivot(results[-2:], "roc_auc", "").note
 
 
-@pytest.mark.parametrize(("measure", "places"), [("roc_auc", [0, 2, 1, 1, 0]), ("ece", [1, 0, 0, 0, 2])])
-def test_the_best_are_those_that_print_the_same(measure, places):
+@pytest.mark.parametrize(("measure", "ranks"), [("roc_auc", [0, 2, 1, 1, 0]), ("ece", [1, 0, 0, 0, 2])])
+def test_the_best_are_those_that_print_the_same(measure, ranks):
     values = dict(zip("abcde", (0.6, 0.7, 0.80001, 0.80004, 0.65), strict=True))
     table = pivot([result(name, **{measure: value}) for name, value in values.items()], measure, "")
-    assert [row[0].place for row in table.rows.values()] == places
+    assert [row[0].rank for row in table.rows.values()] == ranks
     assert ("lower" in table.note) == (measure == "ece")
 
 
 @pytest.mark.parametrize(
-    ("gains", "deviations", "sign"),
+    ("gains", "standard_errors", "sign"),
     [
         ((0.03,), (0.01,), 1),
         ((-0.03,), (0.01,), -1),
@@ -91,74 +84,76 @@ def test_the_best_are_those_that_print_the_same(measure, places):
         ((0.03, 0.005), (0.01, 0.01), 0),  # 0.0175 on average
         ((0.03, 0.005), (0.01, 0.005), 1),
         ((0.0,), (0.0,), 0),  # the same score
-        ((0.5, 0.5), (0.01, None), 0),  # not known of one seed
+        ((0.5, 0.5), (0.01, None), 0),  # one seed has no standard error
     ],
 )
-def test_a_mark_is_a_mean_gain_beyond_its_error(gains, deviations, sign):
-    pairs = enumerate(zip(gains, deviations, strict=True))
-    found = [result("x", seed=seed, gain=gain, deviation=d, roc_auc=0.7, ece=0.1) for seed, (gain, d) in pairs]
-    table = pivot(found, "roc_auc", "")
+def test_a_mark_is_a_mean_gain_beyond_its_error(gains, standard_errors, sign):
+    pairs = enumerate(zip(gains, standard_errors, strict=True))
+    results = [
+        result("x", seed=seed, gain=gain, standard_error=error, roc_auc=0.7, ece=0.1) for seed, (gain, error) in pairs
+    ]
+    table = pivot(results, "roc_auc", "")
     assert table.rows["x"][0].sign == sign
-    assert pivot(found, "ece", "").rows["x"][0].sign == 0
+    assert pivot(results, "ece", "").rows["x"][0].sign == 0
     assert [mark in table.markdown().split("|---|")[1] for mark in "▲▼"] == [sign == 1, sign == -1]
 
 
 def test_measures_that_are_not_defined_are_left_out():
-    found = [result("a", roc_auc=0.7), result("b", roc_auc=None), result("b", "beta", ece=0.1)]
-    assert rows(pivot(found, "roc_auc", "")) == {"a": ["70.00"]}
+    results = [result("a", roc_auc=0.7), result("b", roc_auc=None), result("b", "beta", ece=0.1)]
+    assert rows(pivot(results, "roc_auc", "")) == {"a": ["70.00"]}
 
 
 def test_only_scores_that_were_measured_everywhere_have_a_rank():
     values = {"a": (0.7, 0.6, 0.9), "b": (0.8, 0.6, 0.7), "c": (0.9, None, 0.9), "d": (0.6, 0.5, 0.6)}
-    found = [
+    results = [
         result(name, data, roc_auc=value)
         for name, row in values.items()
         for data, value in zip(("alpha", "beta", "gamma"), row, strict=True)
         if value is not None
     ]
-    table = score_table(found, "scores", "m", "roc_auc")
+    table = score_table(results, "scores", "m", "roc_auc")
     # Ranks among a, b and d: 2, 1.5, 1 and 1, 1.5, 2 and 3, 3, 3
     assert {name: row[-1] for name, row in rows(table).items()} == {"a": "1.50", "b": "1.50", "d": "3.00", "c": None}
     assert list(table.rows)[-1] == "c"
-    assert [table.rows[name][-1].place for name in "abd"] == [1, 1, 2]
+    assert [table.rows[name][-1].rank for name in "abd"] == [1, 1, 2]
     assert table.title == "Scores, m: ROC-AUC"
-    lower = score_table([result(**{**kept(r), "ece": 1 - value(r)}) for r in found], "scores", "m", "ece")
+    lower = score_table([result(**{**score_and_data(r), "ece": 1 - value(r)}) for r in results], "scores", "m", "ece")
     assert {name: row[-1] for name, row in rows(lower).items()} == {"a": "1.50", "b": "1.50", "d": "3.00", "c": None}
 
 
 def test_scores_are_compared_on_the_seeds_that_all_of_them_have():
-    found = [result(ENTROPY, seed=seed, roc_auc=0.1 * seed) for seed in range(3)]
-    found += [result(HEAD, seed=seed, roc_auc=0.5) for seed in (1, 2)]
-    table = score_table(found, "scores", "m", "roc_auc")
+    results = [result(ENTROPY, seed=seed, roc_auc=0.1 * seed) for seed in range(3)]
+    results += [result(HEAD, seed=seed, roc_auc=0.5) for seed in (1, 2)]
+    table = score_table(results, "scores", "m", "roc_auc")
     assert table.rows[ENTROPY][0].value == pytest.approx(0.15)
-    assert len(measured(found, "scores")) == 4
-    assert len(measured(found[:1] + found[4:], "scores")) == 2  # no seed in common: each is shown as it is
+    assert len(measured(results, "scores")) == 4
+    assert len(measured(results[:1] + results[4:], "scores")) == 2  # the scores share no seed, so every result stays
 
 
 @pytest.mark.parametrize("study", ["entities", "sentences", "texts"])
-def test_wholes_have_tables_with_intervals_and_are_no_texts_of_the_data(study):
-    found = [result("entropy, max", roc_auc=0.8, study=study), result(ENTROPY, roc_auc=0.7)]
-    (own,) = (part for part in sections(found) if part.title == f"{study.capitalize()}, m")
-    assert [table.title for table in own.tables] == [
+def test_groups_have_tables_with_intervals_and_are_no_rows_of_the_data_table(study):
+    results = [result("entropy, max", roc_auc=0.8, study=study), result(ENTROPY, roc_auc=0.7)]
+    (part,) = (part for part in sections(results) if part.title == f"{study.capitalize()}, m")
+    assert [table.title for table in part.tables] == [
         f"{study.capitalize()}, m: ROC-AUC",
         f"{study.capitalize()}, m, alpha",
     ]
-    assert "[80.00, 80.00]" in own.tables[1].markdown()
-    assert len(sections(found)[-1].tables[0].rows) == 1
-    assert not [part for part in sections(found[:1]) if part.title == "Data"]
+    assert "[80.00, 80.00]" in part.tables[1].markdown()
+    assert len(sections(results)[-1].tables[0].rows) == 1
+    assert not [part for part in sections(results[:1]) if part.title == "Data"]
 
 
-def kept(of):
-    return {"score": of["cell"]["score"], "data": of["cell"]["data"]["name"]}
+def score_and_data(cell):
+    return {"score": cell["cell"]["score"], "data": cell["cell"]["data"]["name"]}
 
 
-def value(of, measure="roc_auc"):
-    return of["measures"][measure]["value"]
+def value(cell, measure="roc_auc"):
+    return cell["measures"][measure]["value"]
 
 
-@pytest.mark.parametrize("found", [[result("a", roc_auc=0.7), result("b", roc_auc=0.6)], [result("a", roc_auc=0.7)]])
-def test_one_data_set_has_no_mean_rank(found):
-    assert [column.heading for column in score_table(found, "scores", "m", "roc_auc").columns] == ["alpha"]
+@pytest.mark.parametrize("results", [[result("a", roc_auc=0.7), result("b", roc_auc=0.6)], [result("a", roc_auc=0.7)]])
+def test_a_single_data_set_has_no_mean_rank(results):
+    assert [column.heading for column in score_table(results, "scores", "m", "roc_auc").columns] == ["alpha"]
 
 
 # Across data sets
@@ -167,8 +162,8 @@ def test_one_data_set_has_no_mean_rank(found):
 SETS = ("a", "b", "c", "d", "e", "f")
 
 
-def rivals():
-    """Ours is above the entropy on all of six data sets, above softmax response on all but the closest."""
+def six_data_sets():
+    """Results on six data sets: the head is better than the entropy on all, than softmax response on five."""
     for i, data in enumerate(SETS):
         yield result(HEAD, data, roc_auc=0.8, ece_platt=0.1, validation=0.99)
         yield result(ENTROPY, data, roc_auc=0.79 - i / 100, ece_platt=0.2, validation=0.7)
@@ -179,14 +174,14 @@ def rivals():
 
 
 def test_a_comparison_has_gains_wins_and_exact_p_values():
-    table = comparisons(list(rivals()), "m")
+    table = comparisons(list(six_data_sets()), "m")
     assert table.title == "aligned entropy, m, across data sets"
     assert [column.heading for column in table.columns] == [
         "mean gain × 100", "data sets", "better", "worse", "p, Wilcoxon", "p, Holm",
     ]  # fmt: skip
-    found = {name: [entry.value for entry in row] for name, row in table.rows.items()}
+    values = {name: [entry.value for entry in row] for name, row in table.rows.items()}
     # Six differences of one sign: p = 2 / 2⁶. One negative among them, the smallest: 4 / 2⁶. None at all: 1.
-    assert found == {
+    assert values == {
         "ROC-AUC, against entropy": pytest.approx([0.035, 6, 6, 0, 2 / 64, 6 / 64]),
         "ROC-AUC, against softmax response": pytest.approx([(-0.01 + 0.02 * 15) / 6, 6, 5, 1, 4 / 64, 8 / 64]),
         "ROC-AUC, against energy (best on validation)": pytest.approx([0, 6, 0, 0, 1, 1], abs=1e-12),
@@ -194,26 +189,26 @@ def test_a_comparison_has_gains_wins_and_exact_p_values():
     }
 
 
-def test_the_rival_that_is_best_on_validation_is_whole_and_not_ours():
-    assert best_on_validation(list(rivals())) == "energy"
-    assert best_on_validation([r for r in rivals() if r["cell"]["score"] != "energy"]) == ENTROPY
-    assert best_on_validation([r for r in rivals() if r["cell"]["score"] == HEAD]) is None
+def test_the_best_baseline_on_validation_is_complete_and_no_head():
+    assert best_on_validation(list(six_data_sets())) == "energy"
+    assert best_on_validation([r for r in six_data_sets() if r["cell"]["score"] != "energy"]) == ENTROPY
+    assert best_on_validation([r for r in six_data_sets() if r["cell"]["score"] == HEAD]) is None
     without = [result(ENTROPY, validation=None), result(RESPONSE, validation=None)]
     assert best_on_validation(without) is None
 
 
-def test_without_rivals_on_the_same_data_there_is_no_comparison():
+def test_without_baselines_on_the_same_data_there_is_no_comparison():
     assert comparisons([result(HEAD, roc_auc=0.8)], "m") is None
     assert comparisons([result(ENTROPY, roc_auc=0.8)], "m") is None
     assert comparisons([result(HEAD, "alpha", roc_auc=0.8), result(ENTROPY, "beta", roc_auc=0.7)], "m") is None
-    assert comparisons(list(rivals()), "another model") is None
+    assert comparisons(list(six_data_sets()), "another model") is None
 
 
 # Printing
 
 
 def cells(line):
-    """Of a line of a Markdown table."""
+    """Cells of a line of a Markdown table."""
     assert line.startswith("| ")
     assert line.endswith(" |")
     return [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
@@ -226,8 +221,8 @@ AWKWARD = r"a|b & c_d 100% #1 $x$ {y} ~z ^w \v <u> *t* `s`"
 def awkward():
     columns = (Column(AWKWARD), Column("n", 1, 0))
     entries = {
-        AWKWARD: [Entry(0.5, 0.01, place=1, sign=1), Entry(7)],
-        "plain": [Entry(0.25, place=2, sign=-1), None],
+        AWKWARD: [Entry(0.5, 0.01, rank=1, sign=1), Entry(7)],
+        "plain": [Entry(0.25, rank=2, sign=-1), None],
     }
     return Table("100% of a|b", "Mean ± deviation – ▲ ▼.", columns, entries)
 
@@ -270,32 +265,32 @@ def test_results_are_read_from_any_depth_and_other_files_are_not(tmp_path):
     (tmp_path / "two.json").write_text('{"cell": {"score": "energy"}}')
     (tmp_path / "facts.json").write_text('{"rows": 3}')
     (tmp_path / "list.json").write_text("[]")
-    assert [found["cell"]["score"] for found in read_results(tmp_path)] == ["entropy", "energy"]
+    assert [cell["cell"]["score"] for cell in read_results(tmp_path)] == ["entropy", "energy"]
 
 
-@pytest.mark.parametrize(("name", "text", "said"), [
-    ("half.json", '{"cell": ', "half.json is no whole JSON file: remove it"),
-    ("facts.json", '{"rows": 3}', "no result files of alien bench"),
-    ("cell.txt", '{"cell": {}}', "no result files of alien bench"),
+@pytest.mark.parametrize(("name", "text", "message"), [
+    ("half.json", '{"cell": ', "half.json is not a complete JSON file: remove it"),
+    ("facts.json", '{"rows": 3}', "holds no result files: run alien bench first"),
+    ("cell.txt", '{"cell": {}}', "holds no result files: run alien bench first"),
 ])  # fmt: skip
-def test_a_folder_without_results_is_an_error(tmp_path, name, text, said):
+def test_a_folder_without_results_is_an_error(tmp_path, name, text, message):
     (tmp_path / name).write_text(text)
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         read_results(tmp_path)
 
 
 def test_models_with_the_most_data_sets_come_first():
-    found = [result(model="a"), result(model="b"), result(model="b", data="beta"), result(model="c")]
-    assert models_of(found) == ["b", "a", "c"]
-    assert measured([*found, result(why={"error": "x"})], "scores") == found
-    assert measured(found, "scores", "a") == found[:1]
+    results = [result(model="a"), result(model="b"), result(model="b", data="beta"), result(model="c")]
+    assert model_names(results) == ["b", "a", "c"]
+    assert measured([*results, result(why={"error": "x"})], "scores") == results
+    assert measured(results, "scores", "a") == results[:1]
 
 
 # The page
 
 
 def everything():
-    """Results of all studies, two models, hostile names, and cells without measures."""
+    """Results of all studies and two models, hostile names, and cells without measures."""
     for i, data in enumerate(("alpha", HOSTILE)):
         for seed in range(2):
             for j, score in enumerate((RESPONSE, ENTROPY, HEAD, REFERENCE, "energy")):
@@ -339,20 +334,20 @@ def test_the_page_loads_nothing(page):
     assert sum("plotly.js v" in script for script in page.scripts) == 1
 
 
-def test_names_are_text_wherever_they_stand(page):
-    assert page.of("h1") == [f"Title {HOSTILE}"]
+def test_names_are_escaped_everywhere(page):
+    assert page.texts_in("h1") == [f"Title {HOSTILE}"]
     assert len(page.scripts) == 1 + 4  # plotly, and four figures
     assert not [tag for tag, _ in page.tags if tag == "b"]
-    assert f"Scores, n{HOSTILE}" in page.of("h2")
-    assert any(HOSTILE in cell for cell in page.of("th"))
+    assert f"Scores, n{HOSTILE}" in page.texts_in("h2")
+    assert any(HOSTILE in cell for cell in page.texts_in("th"))
     assert not [script for script in page.scripts if 'alert("1")' in script]
 
 
 def test_the_page_has_a_section_for_everything(page):
-    assert page.of("h2") == [
+    assert page.texts_in("h2") == [
         "Scores, m", f"Scores, n{HOSTILE}", "Scores, all models", "In detail, m", f"In detail, n{HOSTILE}",
         "Risk and coverage, m", "Reliability, m", "Transfer, m, trained on alpha",
-        "Ablation, m", "Outlook, m", "Label efficiency, m", "Data", "What could not be measured",
+        "Ablation, m", "Outlook, m", "Label efficiency, m", "Data", "Not measured",
         "Settings and versions",
     ]  # fmt: skip
     assert len([tag for tag, _ in page.tags if tag == "figure"]) == 4
@@ -363,7 +358,7 @@ def test_the_page_has_a_section_for_everything(page):
     assert {values["aria-labelledby"] for values in regions} <= set(identifiers)
 
 
-def test_the_page_says_what_was_not_measured_and_why(page):
+def test_the_page_gives_the_reason_for_every_cell_without_measures(page):
     notes = {name.strip(): reason.strip() for name, reason in page.tables[-2]}
     assert notes == {
         "scores, probe: m on alpha; scores, probe: m on beta": f"no probe: {HOSTILE}",
@@ -379,58 +374,58 @@ def test_the_page_has_settings_and_versions(page):
 
 
 def test_the_summary_counts_and_ranks(page):
-    done = sum("measures" in found for found in everything())
-    first, second, third = page.of("p")[:3]
-    assert first.startswith(f"{done} cells: 2 models (m, n{HOSTILE}), 2 data sets (")
-    assert "m, ROC-AUC: of 5 scores on 2 data sets the best mean rank is that of energy; energy 1.0" in second
+    cell_count = sum("measures" in cell for cell in everything())
+    first, second, third = page.texts_in("p")[:3]
+    assert first.startswith(f"{cell_count} cells: 2 models (m, n{HOSTILE}), 2 data sets (")
+    assert "m, ROC-AUC: energy has the best mean rank of 5 scores on 2 data sets; energy 1.0" in second
     assert second.endswith("aligned entropy + reference 2.0, aligned entropy 3.0.")
     assert third.startswith("m, ECE after Platt's map")
 
 
-def test_the_page_shows_what_the_tables_say(page):
+def test_the_page_shows_the_values_of_the_tables(page):
     table = score_table(list(everything()), "scores", "m", "roc_auc")
-    shown = next(found for found in page.tables if len(found) == 6 and found[0][-1].strip() == "mean rank")
-    printed = {line[0].strip(): [cell.split()[0] for cell in line[1:]] for line in shown[1:]}
+    lines = next(lines for lines in page.tables if len(lines) == 6 and lines[0][-1].strip() == "mean rank")
+    printed = {line[0].strip(): [cell.split()[0] for cell in line[1:]] for line in lines[1:]}
     assert printed == rows(table)
-    assert page.of("strong")[0] == "78.00"
+    assert page.texts_in("strong")[0] == "78.00"
 
 
 def test_all_models_together_have_a_column_for_every_pair():
-    found = [
+    results = [
         result(name, data, model=model, roc_auc=value + gain)
         for name, value in (("entropy", 0.7), ("softmax response", 0.71), (HEAD, 0.73))
         for model, data, gain in (("m", "alpha", 0.0), ("m", "beta", 0.1), ("n", "alpha", 0.05))
     ]
-    table = score_table(found, "scores", None, "roc_auc")
+    table = score_table(results, "scores", None, "roc_auc")
     assert [column.heading for column in table.columns] == ["alpha, m", "beta, m", "alpha, n", "mean rank"]
     assert rows(table)[HEAD] == ["73.00", "83.00", "78.00", "1.00"]
-    against = comparisons(found, None).rows["ROC-AUC, against entropy"]
+    against = comparisons(results, None).rows["ROC-AUC, against entropy"]
     assert [round(entry.value, 6) for entry in against[:4]] == [0.03, 3, 3, 0]
-    assert not [part for part in sections(found[:1]) if part.title.endswith("all models")]
+    assert not [part for part in sections(results[:1]) if part.title.endswith("all models")]
 
 
-def test_a_data_set_in_detail_has_intervals_and_every_column_its_own_best():
-    def with_bounds(found, width):
-        for measure in found["measures"].values():
+def test_a_detail_table_has_intervals_and_marks_the_best_of_every_column():
+    def with_bounds(cell, width):
+        for measure in cell["measures"].values():
             measure |= {"low": measure["value"] - width, "high": measure["value"] + width}
-        return found
+        return cell
 
-    found = [
+    results = [
         *(with_bounds(result("a", seed=seed, roc_auc=0.7 + seed / 10, ece=0.1), 0.02) for seed in (0, 1)),
         *(with_bounds(result("b", seed=seed, roc_auc=0.8, ece=0.2), 0.01) for seed in (0, 1)),
         result("c", "beta", roc_auc=0.9),
     ]
-    table = detail_table(found, "m", "alpha", ("roc_auc", "ece", "aurc"))
+    table = detail_table(results, "m", "alpha", ("roc_auc", "ece", "aurc"))
     assert list(table.rows) == ["b", "a"]
-    assert [entry.place for entry in table.rows["a"][:2]] == [2, 1]
+    assert [entry.rank for entry in table.rows["a"][:2]] == [2, 1]
     assert table.rows["a"][2] is None
     assert "| a | 75.00 [73.00, 77.00] | **10.00** [8.00, 12.00] | – |" in table.markdown()
     assert r"\underline{75.00}\,{\scriptsize [73.00, 77.00]}" in table.latex()
     assert "means of 2 seeds" in table.note
 
 
-def section(title, found):
-    return next(part for part in sections(list(found)) if part.title.startswith(title))
+def section(title, results):
+    return next(part for part in sections(list(results)) if part.title.startswith(title))
 
 
 def test_curves_are_means_over_the_seeds():
@@ -443,7 +438,7 @@ def test_curves_are_means_over_the_seeds():
     assert "energy" not in {trace.name for trace in figure.data}
 
 
-def test_reliability_is_of_all_texts_of_the_seeds():
+def test_reliability_pools_the_texts_of_the_seeds():
     figure = section("Reliability", everything()).figure
     head = next(trace for trace in figure.data if trace.name == HEAD)
     assert list(head.x) == [0.1, 0.9]
@@ -452,7 +447,7 @@ def test_reliability_is_of_all_texts_of_the_seeds():
     assert not [part for part in sections([result("energy", roc_auc=0.7)]) if part.title.startswith("Reliability")]
 
 
-def test_the_map_shows_what_the_head_gains_over_the_entropy():
+def test_the_heat_map_shows_the_gain_of_the_head_over_the_entropy():
     part = section("Transfer", transfer())
     assert list(part.figure.data[0].x) == list(part.figure.data[0].y) == ["alpha", "beta"]
     np.testing.assert_allclose(part.figure.data[0].z, [[5, -2], [-2, 5]])
@@ -466,18 +461,18 @@ def test_the_map_shows_what_the_head_gains_over_the_entropy():
 def test_a_domain_without_a_head_is_a_gap():
     part = section("Transfer", transfer(heads=("alpha",)))
     assert [list(row) for row in part.figure.data[0].z] == [[pytest.approx(5), pytest.approx(-2)], [None, None]]
-    alone = section("Transfer", (found for found in transfer() if found["cell"]["score"] == HEAD))
+    alone = section("Transfer", (cell for cell in transfer() if cell["cell"]["score"] == HEAD))
     assert [list(row) for row in alone.figure.data[0].z] == [[None, None]] * 2
 
 
-def test_every_training_set_has_a_map_of_its_own():
-    found = [*transfer("alpha"), *transfer("beta", heads=("beta",))]
-    titles = [part.title for part in sections(found) if part.title.startswith("Transfer")]
+def test_every_training_set_has_a_separate_heat_map():
+    results = [*transfer("alpha"), *transfer("beta", heads=("beta",))]
+    titles = [part.title for part in sections(results) if part.title.startswith("Transfer")]
     assert titles == ["Transfer, m, trained on alpha", "Transfer, m, trained on beta"]
-    assert not any(entry.deviation for entry in section(titles[0], found).tables[0].rows[ENTROPY])
+    assert not any(entry.standard_deviation for entry in section(titles[0], results).tables[0].rows[ENTROPY])
 
 
-def test_label_efficiency_goes_by_size():
+def test_label_efficiency_is_sorted_by_size():
     part = section("Label", everything())
     assert [column.heading for column in part.tables[0].columns] == ["50", "100", "200"]
     trace = part.figure.data[0]
@@ -485,14 +480,14 @@ def test_label_efficiency_goes_by_size():
     assert list(trace.y) == [0.75, 0.8, 0.9]
 
 
-def test_the_data_are_those_of_whole_sets():
+def test_the_data_table_describes_complete_sets():
     table = section("Data", everything()).tables[0]
     assert rows(table)["alpha"] == ["200", "100", "2", "81.0", "25.0"]
-    assert table.rows["alpha"][3].deviation == pytest.approx(np.std([0.8, 0.82], ddof=1))
+    assert table.rows["alpha"][3].standard_deviation == pytest.approx(np.std([0.8, 0.82], ddof=1))
 
 
 @pytest.mark.parametrize(
-    "found",
+    "results",
     [
         [result(why={"error": "ValueError: everything"})],
         [result(roc_auc=None, aurc=0.0)],
@@ -501,17 +496,17 @@ def test_the_data_are_those_of_whole_sets():
     ],
     ids=["all failed", "no error to find", "no ROC-AUC", "no head"],
 )
-def test_little_makes_a_page_too(found, tmp_path):
-    page = Page(write_results(tmp_path / "page.html", found, "Little").read_text(encoding="utf-8"))
-    assert page.of("h1") == ["Little"]
-    assert "nan" not in page.words.lower().split()
-    assert ("ValueError: everything" in page.words) == ("error" in found[0])
+def test_few_results_make_a_page_too(results, tmp_path):
+    page = Page(write_results(tmp_path / "page.html", results, "Little").read_text(encoding="utf-8"))
+    assert page.texts_in("h1") == ["Little"]
+    assert "nan" not in page.all_text.lower().split()
+    assert ("ValueError: everything" in page.all_text) == ("error" in results[0])
 
 
 def test_markdown_and_latex_hold_every_table_of_the_page():
-    found = list(everything())
-    tables = [table for part in sections(found) for table in part.tables]
-    text, tex = markdown(found), latex(found)
+    results = list(everything())
+    tables = [table for part in sections(results) for table in part.tables]
+    text, tex = markdown(results), latex(results)
     assert all(table.columns for table in tables)
     titles = [line.removeprefix("### ") for line in text.splitlines() if line.startswith("### ")]
     assert [re.sub(r"\\(.)", r"\1", title) for title in titles] == [table.title for table in tables]

@@ -1,4 +1,4 @@
-"""An evaluation as one HTML page that opens without a network: summary, tables, curves, examples, settings."""
+"""Self-contained HTML page of an evaluation: summary, tables, curves, examples and settings."""
 
 from __future__ import annotations
 
@@ -11,30 +11,34 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..metrics import reliability, risk_at_coverage, risk_coverage
-from .figures import Look, looks, reliability_figure, risk_figure, to_html
+from .figures import ScoreStyle, reliability_figure, risk_figure, score_styles, to_html
 from .html import write_page
 
 if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
     from ..evaluation.evaluation import Evaluation
 
 CURVE_POINTS = 500
 COVERAGES = (0.5, 0.7, 0.8, 0.9, 1.0)
 TEXT_LENGTH = 600  # characters of an example that are shown
 MEASURES = {
-    "roc_auc": ("ROC-AUC", "how often a wrong answer gets a higher score than a right one; .5 is chance"),
-    "pr_auc": ("PR-AUC", "mean share of wrong answers among the highest scores; chance is the error rate"),
-    "fpr_at_95_tpr": ("FPR at 95% TPR", "share of the others taken along when 19 of 20 are to be found"),
-    "aurc": ("AURC", "mean error rate among the most certain answers, over all shares that could be kept"),
-    "ece": ("ECE", "gap between the score, read as the probability of an error, and the observed error rate"),
+    "roc_auc": ("ROC-AUC", "probability that a wrong prediction has a higher score than a right one; chance is .5"),
+    "pr_auc": ("PR-AUC", "mean share of wrong predictions among the highest scores; chance is the error rate"),
+    "fpr_at_95_tpr": ("FPR at 95% TPR", "share of the right predictions that are deferred with 95% of the errors"),
+    "aurc": ("AURC", "area under the risk–coverage curve: mean risk over all coverages"),
+    "ece": ("ECE", "gap between the score, read as the error probability, and the observed error rate"),
     "brier": ("Brier score", "mean squared difference between the score and the error"),
-    "ece_platt": ("ECE, Platt", "ECE after Platt's map, fitted on the calibration set, for every score alike"),
-    "ece_isotonic": ("ECE, isotonic", "ECE after an isotonic map, fitted likewise"),
-}
+    "ece_platt": ("ECE, Platt", "ECE after a Platt calibration map, fitted on the calibration set for every score"),
+    "ece_isotonic": (
+        "ECE, isotonic", "ECE after an isotonic calibration map, fitted on the calibration set for every score",
+    ),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One entry of the comparison table."""
+    """Cell of the comparison table; ``best`` is True if no value of the column is better."""
 
     value: str
     interval: str
@@ -43,11 +47,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """One measure of the comparison table."""
+    """Measure of the comparison table: its label, meaning and direction."""
 
     label: str
     meaning: str
-    lower: bool
+    lower_is_better: bool
 
 
 def write_report(
@@ -60,22 +64,22 @@ def write_report(
     """Write an evaluation as one self-contained HTML page.
 
     Args:
-        path: of the page; missing folders are made, an old page is replaced.
-        title: of the page.
-        evaluation: what was measured.
-        settings: everything needed to repeat it (model, data, versions …), shown as it is.
-        examples: rows with ``text``, ``predicted``, ``true`` (None where unknown) and ``uncertainty``, under headings.
+        path: path of the page; missing folders are created, an existing page is replaced.
+        title: title of the page.
+        evaluation: evaluation to show.
+        settings: settings that are needed to repeat the evaluation (model, data, versions …), shown unchanged.
+        examples: rows with ``text``, ``predicted``, ``true`` (None if unknown) and ``uncertainty``, by heading.
 
     Returns:
         The path of the page.
     """
-    from ..evaluation.evaluation import HEAD
+    from ..scores import HEAD
 
     columns, rows = _comparison(evaluation)
     ood = None
     if evaluation.ood is not None:
         ood = dict(zip(("columns", "rows"), _comparison(evaluation.ood), strict=True), headline=evaluation.ood.headline)
-    drawn = looks(list(evaluation.scores), HEAD)
+    styles = score_styles(list(evaluation.scores), HEAD)
     return write_page(
         path,
         "report.html.j2",
@@ -87,8 +91,8 @@ def write_report(
         head=HEAD,
         coverages=[f"{coverage:.0%}" for coverage in COVERAGES],
         risks=_risks(evaluation),
-        risk_figure=to_html(_risk_figure(evaluation, drawn), "risk-coverage"),
-        reliability_figure=to_html(_reliability_figure(evaluation, drawn), "reliability"),
+        risk_figure=to_html(_risk_figure(evaluation, styles), "risk-coverage"),
+        reliability_figure=to_html(_reliability_figure(evaluation, styles), "reliability"),
         examples={heading: [_example(row) for row in group] for heading, group in examples.items()},
         settings=settings,
     )
@@ -99,43 +103,44 @@ def _percent(share: float) -> str:
 
 
 def _summary(evaluation: Evaluation, head: str) -> list[str]:
-    """What the page shows, in sentences; the head speaks where it was measured, otherwise the best score does."""
+    """Summary in sentences, about the head if it was measured and otherwise about the best score."""
     total, wrong = len(evaluation.errors), int(evaluation.errors.sum())
     accuracy = evaluation.accuracy
     sentences = [
-        f"The model is right on {_percent(accuracy.value)} of {total:,} {evaluation.what} (95% interval "
-        f"{_percent(accuracy.low)} to {_percent(accuracy.high)}); {wrong:,} answers are wrong."
+        f"The model is right on {_percent(accuracy.value)} of {total:,} {evaluation.unit} (95% interval "
+        f"{_percent(accuracy.low)} to {_percent(accuracy.high)}); {wrong:,} predictions are wrong."
     ]
     if wrong in (0, total):
         return [
             *sentences,
-            "Right and wrong answers are both needed to compare scores, so the ranking is not defined here.",
+            "Scores can be compared only if some predictions are right and some are wrong, so the ranking is not "
+            "defined here.",
         ]
     ranking = {name: row["roc_auc"] for name, row in evaluation.table.items() if "roc_auc" in row}
-    others = {name: interval for name, interval in ranking.items() if name != head}
+    baselines = {name: interval for name, interval in ranking.items() if name != head}
     if head in ranking:
-        own = ranking[head]
+        interval = ranking[head]
         sentence = (
-            f"A wrong answer has a higher {head} than a right one in {_percent(own.value)} of all pairs "
-            f"({_percent(own.low)} to {_percent(own.high)})"
+            f"A wrong prediction has a higher {head} than a right one in {_percent(interval.value)} of all pairs "
+            f"({_percent(interval.low)} to {_percent(interval.high)})"
         )
-        if others:
-            rival = max(others, key=lambda name: others[name].value)
-            sentence += f"; the best of the other scores, {rival}, reaches {_percent(others[rival].value)}"
+        if baselines:
+            best = max(baselines, key=lambda name: baselines[name].value)
+            sentence += f"; the best baseline, {best}, reaches {_percent(baselines[best].value)}"
         sentences.append(f"{sentence}.")
     if not ranking:
         return [*sentences, "No score could be measured."]
     main = head if head in evaluation.scores else max(ranking, key=lambda name: ranking[name].value)
-    kept = _risk_at(evaluation, main, 0.8)
+    risk = _risk_at(evaluation, main, 0.8)
     sentences.append(
-        f"Among the 80% of answers that {main} calls most certain, {_percent(kept)} are wrong, "
-        f"instead of {_percent(wrong / total)} of all."
+        f"Of the 80% of predictions with the lowest {main}, {_percent(risk)} are wrong, "
+        f"instead of {_percent(wrong / total)} of all predictions."
     )
     return sentences
 
 
 def _comparison(evaluation: Evaluation) -> tuple[list[Column], dict[str, list[Cell | None]]]:
-    """Every measure of every score, the best of each measure marked (also those that print the same)."""
+    """Tabulate every measure of every score and mark the best values, including those that print the same."""
     from ..evaluation.evaluation import lower_is_better
 
     table = evaluation.table
@@ -165,36 +170,40 @@ def _risk_at(evaluation: Evaluation, name: str, coverage: float) -> float:
 
 
 def _risks(evaluation: Evaluation) -> dict[str, list[str]]:
-    return {name: [_percent(_risk_at(evaluation, name, share)) for share in COVERAGES] for name in evaluation.scores}
+    return {
+        name: [_percent(_risk_at(evaluation, name, coverage)) for coverage in COVERAGES] for name in evaluation.scores
+    }
 
 
 def _example(row: Mapping[str, Any]) -> dict[str, Any]:
-    text, known = str(row["text"]), row["true"] is not None
+    """Shown values of an example: the text is shortened and the prediction compared with the true label."""
+    text, has_label = str(row["text"]), row["true"] is not None
     if len(text) > TEXT_LENGTH:
         text = text[:TEXT_LENGTH].rstrip() + " …"
-    verdict = ("right" if row["true"] == row["predicted"] else "wrong") if known else "unknown"
+    verdict = ("right" if row["true"] == row["predicted"] else "wrong") if has_label else "unknown"
     return {
         "text": text,
         "predicted": row["predicted"],
-        "true": row["true"] if known else "–",
+        "true": row["true"] if has_label else "–",
         "uncertainty": f"{row['uncertainty']:.3f}",
         "verdict": verdict,
     }
 
 
-def _risk_figure(evaluation: Evaluation, drawn: Sequence[Look]) -> Any:
-    shown = np.unique(np.linspace(0, len(evaluation.errors) - 1, CURVE_POINTS).round().astype(int))
-    ordered = {name: risk_coverage(evaluation.errors, scores) for name, scores in evaluation.scores.items()}
-    curves = {name: (coverage[shown], risk[shown]) for name, (coverage, risk) in ordered.items()}
+def _risk_figure(evaluation: Evaluation, styles: Sequence[ScoreStyle]) -> Figure:
+    """Risk–coverage curves, thinned to ``CURVE_POINTS`` points."""
+    points = np.unique(np.linspace(0, len(evaluation.errors) - 1, CURVE_POINTS).round().astype(int))
+    full = {name: risk_coverage(evaluation.errors, scores) for name, scores in evaluation.scores.items()}
+    curves = {name: (coverage[points], risk[points]) for name, (coverage, risk) in full.items()}
     coverage, risk = risk_coverage(evaluation.errors, evaluation.errors)
-    return risk_figure({"": curves}, drawn, {"": (coverage[shown], risk[shown])})
+    return risk_figure({"": curves}, styles, {"": (coverage[points], risk[points])})
 
 
-def _reliability_figure(evaluation: Evaluation, drawn: Sequence[Look]) -> Any | None:
-    """None where no score can be read as a probability."""
+def _reliability_figure(evaluation: Evaluation, styles: Sequence[ScoreStyle]) -> Figure | None:
+    """Reliability diagram of the scores in [0, 1]; None without such a score."""
     curves = {
         name: reliability(evaluation.errors, scores)
         for name, scores in evaluation.scores.items()
         if scores.min() >= 0 and scores.max() <= 1
     }
-    return reliability_figure({"": curves}, drawn) if curves else None
+    return reliability_figure({"": curves}, styles) if curves else None

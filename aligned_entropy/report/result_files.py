@@ -1,0 +1,83 @@
+"""Result files of ``alien bench``: reading, selection and access by name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from ..errors import DataError
+
+Result = dict[str, Any]
+
+
+def read_results(folder: str | Path) -> list[Result]:
+    """Read every result file under a folder, also those of failed and skipped cells.
+
+    Raises:
+        DataError: the folder holds no result files, or a file cannot be read.
+    """
+    results = []
+    for path in sorted(Path(folder).rglob("*.json")):
+        try:
+            result = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise DataError(f"{path} is not a complete JSON file: remove it and run alien bench again.") from error
+        if isinstance(result, dict) and "cell" in result:
+            results.append(result)
+    if not results:
+        raise DataError(f"{folder} holds no result files: run alien bench first, or give the folder of its results.")
+    return results
+
+
+def measured(results: Iterable[Result], study: str, model: str | None = None) -> list[Result]:
+    """Select the results of a study that hold measures, of all models or of one.
+
+    If a score could not be fitted with some seed, all scores are compared on the seeds that they share.
+    """
+    selected = [
+        result
+        for result in results
+        if "measures" in result
+        and result["cell"]["study"] == study
+        and (model is None or result["cell"]["model"]["name"] == model)
+    ]
+    seeds: dict[str, dict[str, set[int]]] = {}
+    for result in selected:
+        seeds.setdefault(_setting(result), {}).setdefault(score_name(result), set()).add(result["cell"]["seed"])
+    shared = {setting: set.intersection(*scores.values()) for setting, scores in seeds.items()}
+    return [
+        result
+        for result in selected
+        if result["cell"]["seed"] in shared[_setting(result)] or not shared[_setting(result)]
+    ]
+
+
+def _setting(result: Result) -> str:
+    """JSON of all settings of a cell but the score and the seed."""
+    cell = result["cell"]
+    return json.dumps([cell[name] for name in ("model", "data", "size", "calibration", "test")])
+
+
+def model_names(results: Iterable[Result]) -> list[str]:
+    """Names of the models; those with the most data sets come first."""
+    sets: dict[str, set[str]] = {}
+    for result in results:
+        sets.setdefault(result["cell"]["model"]["name"], set()).add(data_name(result))
+    return sorted(sets, key=lambda name: (-len(sets[name]), name))
+
+
+def data_name(result: Result) -> str:
+    """Name of the data set that the classifier was trained on."""
+    return str(result["cell"]["data"]["name"])
+
+
+def data_and_model(result: Result) -> str:
+    """Names of the data set and the model."""
+    return f"{data_name(result)}, {result['cell']['model']['name']}"
+
+
+def score_name(result: Result) -> str:
+    """Name of the score."""
+    return str(result["cell"]["score"])

@@ -1,0 +1,115 @@
+"""Benchmark results as one HTML page, and their tables as Markdown or LaTeX."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..scores import HEAD
+from .figures import to_html
+from .html import write_page
+from .result_files import Result, data_name, measured, model_names
+from .result_tables import ALL_MODELS, MEASURES, score_table
+from .sections import sections
+from .tables import MARKDOWN, Table
+
+
+def write_results(path: str | Path, results: Sequence[Result], title: str) -> Path:
+    """Write results as one self-contained HTML page.
+
+    Args:
+        path: path of the page; missing folders are created, an existing page is replaced.
+        results: results as returned by :func:`aligned_entropy.report.result_files.read_results`.
+        title: title of the page.
+
+    Returns:
+        The path of the page.
+    """
+    parts = sections(results)
+    return write_page(
+        path,
+        "results.html.j2",
+        title=title,
+        summary=_summary(results),
+        head=HEAD,
+        sections=[{**vars(part), "figure": to_html(part.figure, f"figure-{i}")} for i, part in enumerate(parts)],
+        notes=_notes(results),
+        settings=_settings(results),
+    )
+
+
+def markdown(results: Sequence[Result]) -> str:
+    """Format all tables as Markdown, under the headings of the page."""
+    parts = [part for part in sections(results) if part.tables]
+    return "\n".join(
+        f"## {part.title}\n\n".translate(MARKDOWN) + "\n".join(map(Table.markdown, part.tables)) for part in parts
+    )
+
+
+def latex(results: Sequence[Result]) -> str:
+    """Format all tables as LaTeX for ``booktabs``."""
+    return "\n".join(table.latex() for part in sections(results) for table in part.tables)
+
+
+def _summary(results: Sequence[Result]) -> list[str]:
+    """Summary in sentences: number of cells, models and data sets, and the best mean ranks."""
+    complete = [result for result in results if "measures" in result]
+    models = model_names(complete)
+    sets = sorted({data_name(result) for result in complete})
+    sentences = [
+        f"{len(complete):,} cells: {len(models)} models ({', '.join(models)}), {len(sets)} data sets "
+        f"({', '.join(sets)})."
+    ]
+    for measure in ("roc_auc", "ece_platt"):
+        ranked = model_names(result for result in measured(results, "scores") if measure in result["measures"])
+        # All models together if scores have mean ranks over all of them, otherwise the first model.
+        for model in (*([None] if len(ranked) > 1 else []), *models[:1]):
+            sentence = _rank_sentence(results, model, measure)
+            if sentence is not None:
+                sentences.append(sentence)
+                break
+    return sentences
+
+
+def _rank_sentence(results: Sequence[Result], model: str | None, measure: str) -> str | None:
+    """Sentence on the mean ranks of the best score and of the heads; None if fewer than two scores are ranked."""
+    table = score_table(results, "scores", model, measure)
+    ranks = {name: row[-1].value for name, row in table.rows.items() if row[-1] is not None}
+    if not table.columns or table.columns[-1].heading != "mean rank" or len(ranks) < 2:
+        return None
+    pairs = "data sets" if model else "pairs of a model and a data set"
+    best = next(iter(ranks))
+    shown = [f"{name} {rank:.1f}" for name, rank in ranks.items() if name == best or name.startswith(HEAD)]
+    return (
+        f"{model or ALL_MODELS}, {MEASURES[measure]}: {best} has the best mean rank of {len(ranks)} scores on "
+        f"{len(table.columns) - 1} {pairs}; {', '.join(shown)}."
+    )
+
+
+def _notes(results: Iterable[Result]) -> dict[str, str]:
+    """Reasons why cells hold no measures; cells with the same reason share an entry."""
+    reasons: dict[str, list[str]] = {}
+    for result in results:
+        reason = result.get("skipped") or result.get("error")
+        if reason:
+            cell = result["cell"]
+            name = f"{cell['study']}, {cell['score']}: {cell['model']['name']} on {cell['data']['name']}"
+            reasons.setdefault(reason, []).append(name)
+    return {"; ".join(dict.fromkeys(names)): reason for reason, names in reasons.items()}
+
+
+def _settings(results: Sequence[Result]) -> dict[str, str]:
+    """Settings of models and data sets, and versions, as stored in the cells."""
+    complete = [result for result in results if "measures" in result]
+    settings: dict[str, str] = {}
+    for kind in ("model", "data"):
+        for result in complete:
+            spec: Mapping[str, Any] = result["cell"][kind]
+            settings.setdefault(
+                f"{kind} {spec['name']}",
+                ", ".join(f"{name} {value}" for name, value in spec.items() if name != "name" and value is not None),
+            )
+    for name in sorted({name for result in complete for name in result["versions"]}):
+        settings[name] = ", ".join(sorted({result["versions"].get(name, "–") for result in complete}))
+    return settings
