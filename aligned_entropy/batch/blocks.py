@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DataError
-from ..execution import Engine, mapped
+from ..execution import Engine, map_items
 from ..features.files import write_atomic
 from .answers import Job, answer_rows, settled
 from .rows import Row, Table, write_rows
@@ -134,7 +134,7 @@ def answer_blocks(
     rows = sum(block.rows for block in blocks) - sum(block.rows for block in missing)
     progress(rows)
     failed, problems = 0, list[str]()
-    for done in mapped(engine, workers, partial(BlockWorker, load, job), missing) if missing else ():
+    for done in map_items(engine, workers, partial(BlockWorker, load, job), missing) if missing else ():
         rows, failed = rows + done.rows, failed + done.failed
         progress(done.rows)
         problems += [done.problem] if done.problem else []

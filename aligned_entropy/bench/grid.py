@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from ..errors import DataError
-from ..execution import Engine, tasks
+from ..execution import Engine, task_pool
 from ..features.files import write_atomic
 from ..finetune import Mode
 from .cells import Cell, run_cell
@@ -103,7 +103,7 @@ class Grid:
         for cell in missing:
             groups.setdefault(_classifier(cell, cell.seed), []).append(cell)
         classifiers = {_classifier(c, seed): (c.model, c.data, seed) for c in missing for seed in (c.seed, *c.members)}
-        with tasks(engine, workers) as submit:
+        with task_pool(engine, workers) as submit:
             for trained in [submit(train_run, *classifier, self.runs) for classifier in classifiers.values()]:
                 trained.exception()  # waits; the cells of a classifier that could not be trained will say why
             parts = [submit(compute_all, group, self.results, self.runs) for group in groups.values()]

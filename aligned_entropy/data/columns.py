@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -39,9 +39,9 @@ class LabelColumn:
         class_names = getattr(feature, "names", None) or getattr(getattr(feature, "feature", None), "names", None)
         return cls(name, list(dataset[name][:]), list(class_names or []))
 
-    def name_of(self, label: Any) -> Any:
-        """Class name of a label: the name behind the number of a ``ClassLabel``, any other label as it is."""
-        return self.class_names[int(label)] if self.class_names and not isinstance(label, str) else label
+    def named(self, labels: Iterable[Any]) -> list[Any]:
+        """Replace the numbers of a ``ClassLabel`` by its class names; labels of another column stay as they are."""
+        return [self.class_names[int(label)] for label in labels] if self.class_names else list(labels)
 
     def row(self, number: int) -> str:
         """Position of a row, for error messages."""

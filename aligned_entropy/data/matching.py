@@ -29,8 +29,7 @@ def apply_label_map(
         The labels, and the class names of the column, both after the map.
     """
     label_map = label_map or {}
-    names = (column.name_of(label) for label in labels)
-    mapped = [label_map.get(str(name), name) for name in names]
+    mapped = [label_map.get(str(label), label) for label in column.named(labels)]
     return mapped, list(dict.fromkeys(label_map.get(name, name) for name in column.class_names))
 
 

@@ -187,7 +187,7 @@ def _named_tags(column: LabelColumn) -> list[str]:
             f"column {column.name!r} holds {', '.join(outside[:5])}, but the data set names "
             f"{len(column.class_names) or 'no'} tags: give strings such as B-PER, or numbers of a ClassLabel."
         )
-    return [column.name_of(tag) for tag in tags]
+    return column.named(tags)
 
 
 def _match_tags(

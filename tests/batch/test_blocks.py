@@ -21,7 +21,7 @@ from aligned_entropy import DataError, MissingExtraError, UncertainClassifier
 from aligned_entropy.batch import blocks
 from aligned_entropy.batch.answers import Job
 from aligned_entropy.batch.blocks import Block, BlockWorker, answer_blocks, blocks_of
-from aligned_entropy.execution import mapped, tasks
+from aligned_entropy.execution import map_items, task_pool
 from fixtures.command_line import alien, in_process
 from fixtures.sentiment import named
 
@@ -211,7 +211,7 @@ def test_a_worker_that_dies_loses_and_doubles_nothing(tmp_path):
 
         return square
 
-    found = list(mapped("ray", 2, make, range(12)))
+    found = list(map_items("ray", 2, make, range(12)))
     assert os.path.exists(flag)
     assert sorted(found) == [(number, number**2) for number in range(12)]
 
@@ -221,7 +221,7 @@ def test_tasks_on_ray_are_futures():
     def divide(number, by):
         return number // by
 
-    with tasks("ray", 2) as submit:
+    with task_pool("ray", 2) as submit:
         futures = [submit(divide, number, 5) for number in range(8)]
         assert [future.result() for future in futures] == [number // 5 for number in range(8)]
         failed = submit(divide, 1, 0)
@@ -242,8 +242,8 @@ def test_where_ray_has_gpus_every_worker_has_its_own(monkeypatch):
 
     ray.init(num_cpus=4, num_gpus=2, include_dashboard=False, log_to_driver=False)  # none of them is looked for
     try:
-        found = list(mapped("ray", 3, make, range(40)))  # a third worker would wait for a GPU for ever
-        with tasks("ray", 3) as submit:
+        found = list(map_items("ray", 3, make, range(40)))  # a third worker would wait for a GPU for ever
+        with task_pool("ray", 3) as submit:
             assert submit(shown).result() in ("0", "1")
     finally:
         ray.shutdown()
@@ -267,7 +267,7 @@ def test_ray_answers_as_one_process_does(workplace, tmp_path):
 def test_an_engine_that_is_not_there_is_named(workplace, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingExtraError, match=r"aligned-entropy\[ray\]"):
-        list(mapped("ray", 1, lambda: abs, [1]))
+        list(map_items("ray", 1, lambda: abs, [1]))
     done = in_process("predict", workplace / "model", workplace / "test.jsonl", "-o", tmp_path / "out")
     assert done.exit_code == 2
     assert "parts are of Parquet files" in re.sub(r"[\s│]+", " ", done.output)
