@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
-from ..evaluation.entities import AGGREGATIONS
+from ..evaluation.groups import AGGREGATIONS, ScoreKey
 from ..features.arrays import Features
 from ..head.fit import FitConfig
 from ..head.last_layer import final_linear
@@ -18,7 +17,7 @@ from ..head.modules import plain_copy
 from ..head.selection import GainPrior
 from ..scores import SCORES, Score
 from ..scores.aligned import Aligned
-from ..scores.base import Float
+from ..scores.mutual_information import AlignedMutualInformation
 from ..scores.sampling import DropoutBALD
 from ..scores.softmax import best_temperature
 
@@ -56,8 +55,8 @@ class Variant(Aligned):
         """As given."""
         return self._config(seed=self.seed)
 
-    def _start(self, calibration: Features) -> tuple[nn.Module, str]:
-        module, reads = super()._start(calibration)
+    def _initial_module(self, calibration: Features) -> tuple[nn.Module, str]:
+        module, reads = super()._initial_module(calibration)
         return (module if self._change is None else self._change(module, calibration, self.seed)), reads
 
     def _fit(self, train: Features | None, calibration: Features) -> None:
@@ -88,49 +87,6 @@ def scaled_module(module: nn.Module, calibration: Features, seed: int) -> nn.Mod
         if parameter is not None:
             parameter.data /= temperature
     return scaled
-
-
-class AlignedMutualInformation(Score):
-    """The mutual information over dropout passes, aligned: a linear map of the passes' logits, from the identity on.
-
-    The map is trained as the default's last layer is: full-batch L-BFGS on the BCE of ``σ(a log u + c)`` with L2-SP.
-    """
-
-    name = "mutual information, aligned"
-    uses = ("calibration",)
-    needs = ("passes",)
-    is_probability = True
-    supervised = True
-    map_: Float
-
-    def _fit(self, train: Features | None, calibration: Features) -> None:
-        logits, errors = torch.tensor(calibration.passes), torch.tensor(calibration.errors).float()
-        classes = logits.shape[-1]
-        shift = torch.zeros(classes + 1, classes, requires_grad=True)
-        line = torch.zeros(2, requires_grad=True)
-        solver = torch.optim.LBFGS([shift, line], max_iter=50, line_search_fn="strong_wolfe")
-
-        def loss() -> Tensor:
-            solver.zero_grad()
-            odds = line[0].exp() * _information(logits, shift).clamp(min=1e-12).log() + line[1]
-            total = F.binary_cross_entropy_with_logits(odds, errors) + 30 * shift.square().sum() / len(errors)
-            total.backward()
-            return total
-
-        solver.step(loss)
-        self.map_ = shift.detach().double().numpy()
-
-    def _score(self, features: Features) -> Float:
-        shift = torch.from_numpy(self.map_).float()
-        return _information(torch.tensor(features.passes), shift).clamp(0, 1).double().numpy()
-
-
-def _information(logits_NTC: Tensor, shift: Tensor) -> Tensor:
-    """Mutual information over the passes as a share of log C, with the logits moved by a linear map."""
-    log_p = (logits_NTC + logits_NTC @ shift[:-1] + shift[-1]).log_softmax(-1)
-    mean = log_p.logsumexp(1) - np.log(log_p.shape[1])
-    entropy = -(mean.exp() * mean).sum(-1) + (log_p.exp() * log_p).sum(-1).mean(1)
-    return entropy / np.log(log_p.shape[2])
 
 
 def _variant(config: Callable[..., FitConfig], **options: Any) -> Build:
@@ -178,7 +134,9 @@ LABELS = (
     "aligned entropy (paper)", "aligned entropy", "aligned entropy + reference",
 )  # fmt: skip
 WHOLES = ("entities", "sentences", "texts")  # of words, of words, of labels
-AGGREGATED: dict[str, Build] = {f"{name}, {how}": score for name, score in SCORES.items() for how in AGGREGATIONS}
+AGGREGATED: dict[str, Build] = {
+    str(ScoreKey(name, aggregation)): score for name, score in SCORES.items() for aggregation in AGGREGATIONS
+}
 STUDIES: dict[str, dict[str, Build]] = {
     "scores": dict(SCORES),
     "ablation": ABLATION,

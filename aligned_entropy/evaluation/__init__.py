@@ -1,1 +1,1 @@
-"""Scores side by side, of single predictions and of groups of them."""
+"""Evaluation of uncertainty scores side by side, on single predictions and on groups of them."""

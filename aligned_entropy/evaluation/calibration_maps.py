@@ -1,4 +1,4 @@
-"""Calibration maps: from any score to the probability of an error, so that scores can be compared as probabilities."""
+"""Calibration maps from any score to an error probability, so that scores can be compared as probabilities."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ MAPS = ("platt", "isotonic")
 
 @dataclass(frozen=True)
 class CalibrationMaps:
-    """Platt's and the isotonic map of one score, fitted on the same labeled rows.
+    """Platt's map and the isotonic map of a score, fitted on the same labeled rows.
 
     Attributes:
-        platt: slope, intercept, and 1 where they apply to the score's log-odds, 0 where to the score itself.
-        isotonic: knots of a rising, piecewise linear function, ``[2, K]``: scores and probabilities.
+        platt: ``[3]``, slope, intercept, and 1 if the map applies to the log-odds of the score, 0 if to the score.
+        isotonic: ``[2, K]``, scores and probabilities at the knots of a monotone, piecewise linear function.
     """
 
     platt: Float
@@ -25,24 +25,24 @@ class CalibrationMaps:
 
     @classmethod
     def fit(cls, scores: Float, errors: Float, is_probability: bool) -> CalibrationMaps:
-        """Both maps.
+        """Fit both maps.
 
         Args:
-            scores: ``[N]``, from a fit that did not see the row's error; rows with NaN are left out.
-            errors: ``[N]``, 0 or 1, both of them.
-            is_probability: the scores are in [0, 1], so that their log-odds are calibrated: a probability that is right
-                already then stays what it is.
+            scores: held-out scores ``[N]``; rows with NaN are left out.
+            errors: ``[N]``, 0 or 1; both values must occur.
+            is_probability: True if scores are in [0, 1]. Platt's map then applies to their log-odds, so that a
+                calibrated probability does not change.
 
         Sources: Platt, 1999; Zadrozny and Elkan, KDD 2002.
         """
         from sklearn.isotonic import IsotonicRegression
         from sklearn.linear_model import LogisticRegression
 
-        known = ~np.isnan(scores)
-        scores, errors = scores[known], errors[known]
+        present = ~np.isnan(scores)
+        scores, errors = scores[present], errors[present]
         x = _log_odds(scores) if is_probability else scores
         center = x.mean()
-        scale = x.std() if np.ptp(x) > 1e-12 * abs(center) else np.inf  # equal scores have no slope
+        scale = x.std() if np.ptp(x) > 1e-12 * abs(center) else np.inf  # constant scores have no slope
         line = LogisticRegression(C=1e6, max_iter=1000).fit(((x - center) / scale)[:, None], errors)
         slope = float(line.coef_[0, 0]) / scale
         steps = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(scores, errors)
@@ -52,11 +52,11 @@ class CalibrationMaps:
         )
 
     def probabilities(self, scores: Float) -> dict[str, Float]:
-        """Probability of an error ``[N]`` by each map."""
+        """Error probabilities ``[N]`` by name of the map."""
         slope, intercept, is_probability = self.platt
         x = _log_odds(scores) if is_probability else scores
-        odds = (slope * x + intercept).clip(-700, 700)
-        return {"platt": 1 / (1 + np.exp(-odds)), "isotonic": np.interp(scores, *self.isotonic)}
+        error_logit = (slope * x + intercept).clip(-700, 700)
+        return {"platt": 1 / (1 + np.exp(-error_logit)), "isotonic": np.interp(scores, *self.isotonic)}
 
 
 def _log_odds(scores: Float) -> Float:

@@ -1,4 +1,4 @@
-"""Scores next to each other on labeled texts, every measure with its interval, and what differs from the best."""
+"""Evaluation of scores on labeled predictions: measures with intervals, and tests against the best score."""
 
 from __future__ import annotations
 
@@ -9,158 +9,31 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
-from ..errors import CalibrationError, DataError, NotApplicableError
 from ..features.arrays import Features
-from ..head.head import AlignedEntropyHead
-from ..head.modules import in_float32
-from ..metrics import CALIBRATION, LOWER_IS_BETTER, RANKING, Measure, roc_auc
-from ..scores import SCORES, Score
-from ..stats import Interval, bootstrap, holm, paired_auc, share_of_rows, two_sided_p
-from .calibration_maps import MAPS, CalibrationMaps
+from ..metrics import LOWER_IS_BETTER
+from ..stats import Interval, holm, paired_auc, share_of_rows, two_sided_p
+from .calibration_maps import MAPS
+from .fitted_scores import FittedScore, ScoreValues, score_values
+from .groups import ScoreKey
 
-HEAD = "aligned entropy"
-BASELINES = (
-    "softmax response", "entropy", "margin", "temperature-scaled softmax response", "temperature-scaled entropy",
-)  # fmt: skip
 SIGNIFICANT = 0.05
-
-
-def default_scores(calibration: Features | None) -> list[str]:
-    """The simple scores, as far as they can do without a calibration set where there is none."""
-    return [name for name in BASELINES if calibration is not None or not SCORES[name].uses]
-
-
-@dataclass(frozen=True)
-class FittedScore:
-    """A fitted score.
-
-    Attributes:
-        score: itself.
-        maps: what makes it a probability; None where there was no calibration set to fit them on.
-        validation: its ROC-AUC on the calibration set, by fits that did not see the row; NaN likewise.
-        held_out: uncertainty ``[N]`` of the calibration set by such fits, NaN where there is none; None likewise.
-    """
-
-    score: Score
-    maps: CalibrationMaps | None = None
-    validation: float = float("nan")
-    held_out: NDArray[np.float64] | None = None
-
-    def values(self, features: Features) -> ScoreValues:
-        """What it says of features."""
-        return ScoreValues(self.score.score(features), self.score.is_probability, self.maps, self.held_out)
-
-
-@dataclass(frozen=True)
-class ScoreValues:
-    """What a score says of N answers.
-
-    Attributes:
-        uncertainty: ``[N]``, higher is less certain.
-        is_probability: whether it is in [0, 1] and can be read as a probability.
-        maps: what makes it one in a fair comparison; None where there is nothing to fit them on.
-        held_out: what it says of the answers of the calibration set, see :class:`FittedScore`.
-    """
-
-    uncertainty: NDArray[np.float64]
-    is_probability: bool
-    maps: CalibrationMaps | None = None
-    held_out: NDArray[np.float64] | None = None
-
-    def measure(
-        self, errors: NDArray[np.float64], resamples: int, seed: int, clusters: NDArray[np.int64] | None = None
-    ) -> dict[str, Interval]:
-        """Every measure of it, given where the answers are wrong ``[N]``; clusters of them are drawn together."""
-        measures: dict[str, Measure] = RANKING | (CALIBRATION if self.is_probability else {})
-        drawn: dict[str, Any] = {"resamples": resamples, "seed": seed, "clusters": clusters}
-        found = bootstrap(measures, errors, self.uncertainty, **drawn)
-        for kind, mapped in ({} if self.maps is None else self.maps.probabilities(self.uncertainty)).items():
-            own = bootstrap({"ece": CALIBRATION["ece"]}, errors, mapped, **drawn)
-            found[f"ece_{kind}"] = own["ece"]
-        return found
-
-
-class FittedHead(Score):
-    """A head that is at hand, as a score."""
-
-    name = HEAD
-    is_probability = True
-
-    def __init__(self, head: AlignedEntropyHead) -> None:
-        super().__init__()
-        self.head = head
-
-    def _score(self, features: Features) -> NDArray[np.float64]:
-        device, said = self.head.device, np.empty(len(features))
-        with torch.inference_mode(), in_float32(device):
-            for start in range(0, len(features), 4096):  # hidden vectors may be a map of more than memory holds
-                rows = slice(start, start + 4096)
-                hidden, logits = (
-                    torch.tensor(part[rows], device=device) for part in (features.hidden, features.logits)
-                )
-                said[rows] = self.head(hidden, logits).cpu().numpy()
-        return said
-
-
-def fit_scores(
-    names: Iterable[str],
-    module: nn.Module | None,
-    train: Features | None,
-    calibration: Features | None,
-    seed: int = 0,
-) -> tuple[dict[str, FittedScore], dict[str, str]]:
-    """Scores by name, fitted, with their maps; and why some could not be.
-
-    Args:
-        names: of :data:`aligned_entropy.scores.SCORES`.
-        module: the classification module; where there is none, heads make do, see :mod:`aligned_entropy.scores`.
-        train: features of the classifier's training texts, labeled.
-        calibration: of labeled texts that it was not trained on; without them there are no maps.
-        seed: of whatever is random.
-    """
-    fitted, skipped = {}, {}
-    for name in names:
-        try:
-            fitted[name] = fit_score(SCORES[name](module, seed), train, calibration)
-        except (NotApplicableError, CalibrationError) as error:
-            skipped[name] = str(error)
-    return fitted, skipped
-
-
-def fit_score(score: Score, train: Features | None, calibration: Features | None) -> FittedScore:
-    """One score, fitted, with its maps.
-
-    Raises:
-        NotApplicableError: something that it needs is not there.
-        CalibrationError: no head can be fitted on this calibration set.
-    """
-    score.fit(train, calibration)
-    if calibration is None or not 0 < calibration.errors.sum() < len(calibration):
-        return FittedScore(score)
-    values, errors = score.held_out(train, calibration), calibration.errors
-    known = ~np.isnan(values)
-    return FittedScore(
-        score, CalibrationMaps.fit(values, errors, score.is_probability), roc_auc(errors[known], values[known]), values
-    )
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How well scores find the errors of a model.
+    """Measures of how well scores find the errors of a model.
 
     Attributes:
-        what: the answers are about: texts, words, entities.
-        accuracy: of the model.
-        table: interval of every measure of every score, ``table[score][measure]``; best ROC-AUC first.
+        accuracy: accuracy of the model.
+        table: interval of every measure of every score, ``table[score][measure]``; the best ROC-AUC comes first.
         errors: ``[N]``, 1 where the model is wrong.
-        scores: uncertainty ``[N]`` of every score.
-        p_values: of every score's ROC-AUC against the best one (DeLong, paired, Holm-adjusted); 1 for the best.
-        skipped: why a score is not here.
-        ood: how well the scores tell out-of-distribution texts from these, where there were some.
+        scores: uncertainty ``[N]`` by name of the score.
+        p_values: p-value of each score's ROC-AUC against the best one (DeLong, paired, Holm-adjusted); 1 for the best.
+        skipped: reason for each score that was not measured.
+        unit: unit of the predictions in the plural: texts, words, entities …
+        ood: evaluation of how well the scores separate out-of-distribution texts, if there are such texts.
     """
 
     accuracy: Interval
@@ -169,7 +42,7 @@ class Evaluation:
     scores: dict[str, NDArray[np.float64]] = field(repr=False)
     p_values: dict[str, float]
     skipped: dict[str, str]
-    what: str = "texts"
+    unit: str = "texts"
     ood: Separation | None = None
 
     shown: ClassVar[tuple[str, ...]] = (
@@ -177,39 +50,47 @@ class Evaluation:
     )  # fmt: skip
 
     @property
+    def single_predictions(self) -> Evaluation:
+        """Evaluation of single predictions: this one, as in :class:`.grouped.GroupedEvaluation`."""
+        return self
+
+    @property
     def facts(self) -> dict[str, Any]:
-        """What was measured on, for JSON."""
+        """Numbers of predictions and errors, and the accuracy, for JSON."""
         accuracy = self.accuracy.to_dict()
         return {"examples": len(self.errors), "errors": int(self.errors.sum()), "accuracy": accuracy}
 
     @property
     def headline(self) -> str:
-        """The same for people."""
-        return f"accuracy {self.accuracy}, {int(self.errors.sum())} errors in {len(self.errors)} {self.what}"
+        """Accuracy and number of errors as a line of text."""
+        return f"accuracy {self.accuracy}, {int(self.errors.sum())} errors in {len(self.errors)} {self.unit}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything but the rows, for JSON."""
-        table = {name: {key: found.to_dict() for key, found in row.items()} for name, row in self.table.items()}
-        own = {"scores": table, "p_values_against_the_best": self.p_values, "skipped": self.skipped}
-        return self.facts | own | ({} if self.ood is None else {"ood": self.ood.to_dict()})
+        """Plain values for JSON, without the arrays."""
+        table = {
+            name: {measure: interval.to_dict() for measure, interval in row.items()} for name, row in self.table.items()
+        }
+        scores = {"scores": table, "p_values_against_the_best": self.p_values, "skipped": self.skipped}
+        return self.facts | scores | ({} if self.ood is None else {"ood": self.ood.to_dict()})
 
     def write_csv(self, path: str | Path) -> None:
-        """One line a score and measure: value and bounds."""
-        write_csv(path, ["score", "measure", "value", "low", "high"], self.lines())
+        """Write a CSV file with one row per score and measure: value and bounds."""
+        write_csv(path, ["score", "measure", "value", "low", "high"], self.rows())
 
-    def lines(self) -> Iterator[list[Any]]:
+    def rows(self) -> Iterator[list[Any]]:
         """Score, measure, value and bounds of every measure."""
         for name, row in self.table.items():
             yield from ([name, measure, i.value, i.low, i.high] for measure, i in row.items())
-        for name, measure, *values in () if self.ood is None else self.ood.lines():
+        for name, measure, *values in () if self.ood is None else self.ood.rows():
             yield [name, f"ood_{measure}", *values]
 
-    def only(self, ending: str) -> Evaluation:
-        """The scores whose names have an ending."""
-        return replace(self, table={name: row for name, row in self.table.items() if name.endswith(ending)})
+    def with_aggregation(self, aggregation: str) -> Evaluation:
+        """Evaluation that is reduced to the scores with one aggregation, see :class:`.groups.ScoreKey`."""
+        table = {name: row for name, row in self.table.items() if ScoreKey.parse(name).aggregation == aggregation}
+        return replace(self, table=table)
 
     def best(self, measure: str) -> str:
-        """The score that is best by one measure."""
+        """Name of the best score by a measure."""
         sign = 1 if lower_is_better(measure) else -1
         return min(
             (name for name in self.table if measure in self.table[name]),
@@ -232,24 +113,24 @@ class Evaluation:
 
 
 class Separation(Evaluation):
-    """How well scores tell texts from elsewhere, which take the place of errors, from those of the test set."""
+    """Measures of how well scores separate out-of-distribution texts from test texts; the former count as errors."""
 
     shown = ("roc_auc", "pr_auc", "fpr_at_95_tpr")
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What was measured on, for JSON."""
+        """Numbers of texts in and out of distribution, for JSON."""
         return {"in_distribution": int((1 - self.errors).sum()), "out_of_distribution": int(self.errors.sum())}
 
     @property
     def headline(self) -> str:
-        """The same for people."""
+        """Numbers of texts in and out of distribution as a line of text."""
         inside, outside = self.facts.values()
-        return f"out-of-distribution: {outside} texts, to be told from {inside}"
+        return f"out-of-distribution: {outside} texts, separated from {inside} test texts"
 
 
 def lower_is_better(measure: str) -> bool:
-    """Whether a measure of an evaluation, mapped ones included, is better when it is lower."""
+    """True if lower values of a measure of an evaluation are better, mapped measures included."""
     return measure in LOWER_IS_BETTER or measure.removeprefix("ece_") in MAPS
 
 
@@ -260,58 +141,45 @@ def evaluate(
     skipped: Mapping[str, str] | None = None,
     resamples: int = 1000,
     seed: int = 0,
-    what: str = "texts",
+    unit: str = "texts",
     ood: Features | None = None,
 ) -> Evaluation:
-    """Measure fitted scores.
+    """Evaluate fitted scores on features.
 
     Args:
-        features: of labeled texts that neither the model nor any score was fitted on.
-        fitted_scores: the scores.
-        skipped: why others are not among them; those that these features do not suffice for are added.
-        resamples: bootstrap samples of every interval.
-        seed: of the bootstrap.
-        what: the rows are.
-        ood: of texts from elsewhere, without labels.
-    """
-    values, missing = score_values(fitted_scores, features)
-    skipped = {**(skipped or {}), **missing}
-    drawn: dict[str, Any] = {"resamples": resamples, "seed": seed}
-    own = compare(features.errors, values, skipped=skipped, what=what, clusters=features.clusters, **drawn)
-    if ood is None:
-        return own
-    elsewhere, missing = score_values(fitted_scores, ood)
-    both = {
-        name: ScoreValues(np.concatenate([values[name].uncertainty, other.uncertainty]), is_probability=False)
-        for name, other in elsewhere.items()
-    }
-    outside = np.repeat([0.0, 1.0], [len(features), len(ood)])
-    found = compare(outside, both, skipped=missing, **drawn)
-    return replace(own, ood=Separation(**{field.name: getattr(found, field.name) for field in fields(found)}))
-
-
-def score_values(
-    fitted_scores: Mapping[str, FittedScore], features: Features
-) -> tuple[dict[str, ScoreValues], dict[str, str]]:
-    """What fitted scores say of features, and why some say nothing.
+        features: features of labeled texts that neither the model nor any score was fitted on.
+        fitted_scores: fitted scores by name.
+        skipped: reasons for scores that were not fitted; reasons for scores that cannot be computed here are added.
+        resamples: number of bootstrap samples.
+        seed: seed of the bootstrap.
+        unit: unit of the rows in the plural.
+        ood: features of out-of-distribution texts, without labels.
 
     Raises:
-        DataError: a model's output is not finite: there is nothing to measure.
+        DataError: a logit is not finite.
     """
-    broken = np.flatnonzero(~np.isfinite(features.logits).all(1))
-    if len(broken):
-        where = ", ".join(map(str, broken[:5])) + (", …" if len(broken) > 5 else "")
-        raise DataError(
-            f"the model's logits are not finite in {len(broken)} of {len(features)} rows ({where}): leave these out, "
-            "or load the model in float32 or bfloat16 where half precision overflows."
-        )
-    values, missing = {}, {}
-    for name, fitted_score in fitted_scores.items():
-        try:
-            values[name] = fitted_score.values(features)
-        except NotApplicableError as error:
-            missing[name] = str(error)
-    return values, missing
+    values, not_computed = score_values(fitted_scores, features)
+    options: dict[str, Any] = {"resamples": resamples, "seed": seed}
+    evaluation = compare(
+        features.errors,
+        values,
+        skipped={**(skipped or {}), **not_computed},
+        unit=unit,
+        clusters=features.clusters,
+        **options,
+    )
+    if ood is None:
+        return evaluation
+    ood_values, not_computed = score_values(fitted_scores, ood)
+    joint_values = {
+        name: ScoreValues(np.concatenate([values[name].uncertainty, outside.uncertainty]), is_probability=False)
+        for name, outside in ood_values.items()
+    }
+    is_outside = np.repeat([0.0, 1.0], [len(features), len(ood)])
+    separation = compare(is_outside, joint_values, skipped=not_computed, **options)
+    return replace(
+        evaluation, ood=Separation(**{part.name: getattr(separation, part.name) for part in fields(separation)})
+    )
 
 
 def compare(
@@ -321,41 +189,47 @@ def compare(
     skipped: Mapping[str, str],
     resamples: int = 1000,
     seed: int = 0,
-    what: str = "texts",
+    unit: str = "texts",
     clusters: NDArray[np.int64] | None = None,
 ) -> Evaluation:
-    """Measure what scores say of answers, given where these are wrong ``[N]``; the rest as for :func:`evaluate`.
+    """Evaluate values of scores on predictions.
 
-    Predictions of a cluster ``[N]``, such as the words of a sentence, belong together: intervals and tests know that.
+    Args:
+        errors: ``[N]``, 1 where the prediction is wrong.
+        values: values of N predictions by name of the score.
+        skipped: reasons for scores without values.
+        resamples: number of bootstrap samples.
+        seed: seed of the bootstrap.
+        unit: unit of the predictions in the plural.
+        clusters: cluster id of each prediction, ``[N]``, for example the sentence of a word; intervals and tests treat
+            predictions of a cluster as dependent.
     """
-    table = {name: own.measure(errors, resamples, seed, clusters) for name, own in values.items()}
+    table = {name: score.measure(errors, resamples, seed, clusters) for name, score in values.items()}
     order = sorted(table, key=lambda name: -np.nan_to_num(table[name]["roc_auc"].value))
     return Evaluation(
         share_of_rows(1 - errors, clusters),
         {name: table[name] for name in order},
         errors,
         {name: values[name].uncertainty for name in order},
-        _against_the_best(errors, [values[name].uncertainty for name in order], order, clusters),
+        _p_values_against_first(errors, {name: values[name].uncertainty for name in order}, clusters),
         dict(skipped),
-        what,
+        unit,
     )
 
 
-def _against_the_best(
-    errors: NDArray[np.float64],
-    values: list[NDArray[np.float64]],
-    names: list[str],
-    clusters: NDArray[np.int64] | None,
+def _p_values_against_first(
+    errors: NDArray[np.float64], scores: Mapping[str, NDArray[np.float64]], clusters: NDArray[np.int64] | None
 ) -> dict[str, float]:
-    if not names or not 0 < errors.sum() < len(errors):
-        return dict.fromkeys(names, 1.0)
-    p = [two_sided_p(*paired_auc(errors, values[0], other, clusters)) for other in values[1:]]
-    return dict(zip(names, [1.0, *holm(p).tolist()], strict=True))
+    if not scores or not 0 < errors.sum() < len(errors):
+        return dict.fromkeys(scores, 1.0)
+    best, *others = scores.values()
+    p = [two_sided_p(*paired_auc(errors, best, values, clusters)) for values in others]
+    return dict(zip(scores, [1.0, *holm(p).tolist()], strict=True))
 
 
-def write_csv(path: str | Path, header: list[str], lines: Iterable[list[Any]]) -> None:
-    """A header and lines."""
+def write_csv(path: str | Path, header: list[str], rows: Iterable[list[Any]]) -> None:
+    """Write a CSV file with a header and rows."""
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(header)
-        writer.writerows(lines)
+        writer.writerows(rows)

@@ -1,92 +1,109 @@
-"""Scores of what single answers make up: entities and sentences of words, texts of labels."""
+"""Groups of single predictions and aggregation of their uncertainty: entities, sentences, multi-label texts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..head.calibration_set import MINIMUM_ERRORS
-from ..stats import finite
-from .calibration_maps import CalibrationMaps
-from .entities import AGGREGATIONS, EntityCounts, Groups
-from .evaluation import Evaluation, ScoreValues, write_csv
+from ..errors import ArgumentError, NotApplicableError
+from .entities import Span
 
+AGGREGATIONS = ("max", "mean", "first", "product")
 
-def group_values(
-    values: Mapping[str, ScoreValues],
-    wholes: Groups,
-    calibration: Groups | None = None,
-    aggregations: Iterable[str] = AGGREGATIONS,
-) -> dict[str, ScoreValues]:
-    """What scores say of wholes, given what they say of the single answers that make them up, by score and aggregation.
-
-    Args:
-        values: what they say of the answers.
-        wholes: what these make up.
-        calibration: the same of the calibration set that the scores were fitted on; maps are fitted on them.
-        aggregations: of :data:`.entities.AGGREGATIONS`; those that a score does not allow are left out.
-    """
-    found: dict[str, ScoreValues] = {}
-    for name, said in values.items():
-        for how in aggregations:
-            if how == "product" and not said.is_probability:
-                continue
-            maps = None
-            if calibration is not None and said.held_out is not None:
-                maps = group_maps(said.held_out, calibration, how, said.is_probability)
-            found[f"{name}, {how}"] = ScoreValues(wholes.aggregate(said.uncertainty, how), said.is_probability, maps)
-    return found
-
-
-def group_maps(held_out: NDArray[np.float64], wholes: Groups, how: str, is_probability: bool) -> CalibrationMaps | None:
-    """Maps of aggregated values, fitted on wholes with known errors; None where too few of them are wrong, or right.
-
-    Args:
-        held_out: of single answers ``[N]``, NaN where there is none.
-        wholes: what they make up.
-        how: they are aggregated.
-        is_probability: whether they are in [0, 1].
-    """
-    values = wholes.aggregate(held_out, how)
-    errors = wholes.errors[~np.isnan(values)]
-    enough = min(errors.sum(), len(errors) - errors.sum()) >= MINIMUM_ERRORS
-    return CalibrationMaps.fit(values, wholes.errors, is_probability) if enough else None
+Float = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class GroupedEvaluation:
-    """How well scores find the errors of a model that gives a text several answers.
+class ScoreKey:
+    """Key of a score in tables and result files, as ``entropy`` or ``entropy, mean``.
 
     Attributes:
-        single_predictions: of single ones: tags of words, labels of texts.
-        groups: of what they make up, by name, every score aggregated in every way.
-        aggregation: of which whole in which way is printed; everything is in :meth:`to_dict` and :meth:`write_csv`.
-        counts: of words: entities that were found, and those that were missed.
+        name: name of the score.
+        aggregation: one of :data:`AGGREGATIONS` for a score of groups; None for a score of single predictions.
     """
 
-    single_predictions: Evaluation
-    groups: dict[str, Evaluation]
-    aggregation: Mapping[str, str]
-    counts: EntityCounts | None = None
+    name: str
+    aggregation: str | None = None
 
-    def to_dict(self) -> dict[str, Any]:
-        """Everything but the rows, for JSON."""
-        counts = {} if self.counts is None else {"counts": asdict(self.counts) | {"f1": finite(self.counts.f1)}}
-        return {**counts, **{part.what: part.to_dict() for part in (self.single_predictions, *self.groups.values())}}
-
-    def write_csv(self, path: str | Path) -> None:
-        """One line a level, score and measure: value and bounds."""
-        lines = (
-            [part.what, *line] for part in (self.single_predictions, *self.groups.values()) for line in part.lines()
-        )
-        write_csv(path, ["level", "score", "measure", "value", "low", "high"], lines)
+    @classmethod
+    def parse(cls, text: str) -> ScoreKey:
+        """Key from its text; the part after the last comma is an aggregation only if it names one."""
+        name, _, aggregation = text.rpartition(", ")
+        return cls(name, aggregation) if name and aggregation in AGGREGATIONS else cls(text)
 
     def __str__(self) -> str:
-        shown = [whole.only(f", {self.aggregation[what]}") for what, whole in self.groups.items()]
-        counts = [] if self.counts is None else [str(self.counts)]
-        return "\n\n".join([*counts, *map(str, (self.single_predictions, *shown))])
+        return self.name if self.aggregation is None else f"{self.name}, {self.aggregation}"
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Groups of single predictions: entities or sentences of words, texts of several labels.
+
+    Attributes:
+        group_ids: group of each of P members, ``[P]``, ascending.
+        rows: row of each member among all N single predictions, ``[P]``; a row may belong to no group.
+        errors: ``[E]``, 1 where the group is wrong.
+    """
+
+    group_ids: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    errors: Float
+
+    @classmethod
+    def from_clusters(cls, clusters: NDArray[np.int64], errors: Float) -> Groups:
+        """Groups of all rows of a cluster; a group is wrong if any of its rows is.
+
+        Args:
+            clusters: cluster id of each single prediction, ``[N]``.
+            errors: ``[N]``, 1 where the single prediction is wrong.
+        """
+        _, group_ids = np.unique(clusters, return_inverse=True)
+        group_errors = np.zeros(int(group_ids.max(initial=-1)) + 1)
+        np.maximum.at(group_errors, group_ids, errors)
+        order = np.argsort(group_ids, kind="stable")
+        return cls(group_ids[order].astype(np.int64), order, group_errors)
+
+    @classmethod
+    def from_entities(cls, predicted: Sequence[Span], true: Sequence[Span]) -> Groups:
+        """Groups of the words of each predicted entity; a group is wrong if no true entity has its words and type."""
+        true_spans = set(true)
+        sizes = [span.end - span.first for span in predicted]
+        rows = [np.arange(span.first, span.end) for span in predicted]
+        group_ids = np.repeat(np.arange(len(predicted)), sizes).astype(np.int64)
+        errors = np.array([span not in true_spans for span in predicted], dtype=np.float64)
+        return cls(group_ids, np.concatenate([*rows, np.zeros(0, np.int64)]).astype(np.int64), errors)
+
+    def __len__(self) -> int:
+        return len(self.errors)
+
+    def aggregate(self, uncertainty: NDArray[np.floating], aggregation: str) -> Float:
+        """Aggregate the uncertainty of single predictions to the uncertainty of groups ``[E]``.
+
+        Args:
+            uncertainty: uncertainty of single predictions, ``[N]``; higher is less certain.
+            aggregation: ``max``, ``mean``, ``first``, or ``product``. The last is ``1 - Π (1 - u)``: the probability of
+                any error in the group, if ``u`` are error probabilities and errors are independent.
+
+        Raises:
+            ArgumentError: the aggregation does not exist.
+            NotApplicableError: ``product`` is used with values outside of [0, 1].
+        """
+        if aggregation not in AGGREGATIONS:
+            raise ArgumentError(f"no aggregation {aggregation!r}; there are {', '.join(AGGREGATIONS)}.")
+        values, count = np.asarray(uncertainty, dtype=np.float64)[self.rows], len(self)
+        firsts = np.searchsorted(self.group_ids, np.arange(count))
+        if aggregation == "first":
+            return values[firsts]
+        if not count:
+            return np.zeros(0)
+        if aggregation == "max":
+            return np.maximum.reduceat(values, firsts)
+        if aggregation == "mean":
+            return np.add.reduceat(values, firsts) / np.bincount(self.group_ids, minlength=count)
+        if values.min(initial=0.0) < 0 or values.max(initial=0.0) > 1:
+            raise NotApplicableError("aggregation 'product' needs values in [0, 1]: use 'max' or 'mean'.")
+        with np.errstate(divide="ignore"):
+            return -np.expm1(np.add.reduceat(np.log1p(-values), firsts))

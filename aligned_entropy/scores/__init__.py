@@ -1,11 +1,13 @@
-"""Every uncertainty score, each a function of stored features; :data:`SCORES` names them all.
+"""Uncertainty scores, each a function of stored features; :data:`SCORES` lists them by name.
 
-A new one is a class with :class:`~aligned_entropy.scores.base.Score`'s verbs, in a file of its family, and a line here.
+To add a score, write a subclass of :class:`~aligned_entropy.scores.base.Score` in the module of its family and add it
+to the list below.
 """
 
 from collections.abc import Collection
 
-from .aligned import AdUE, AlignedEntropy, AlignedEntropyPaper, AlignedEntropyReference
+from ..errors import ArgumentError
+from .aligned import HEAD, AdUE, AlignedEntropy, AlignedEntropyPaper, AlignedEntropyReference, FittedHead
 from .base import Score
 from .contextual import ContextualCalibration
 from .density import (
@@ -66,15 +68,18 @@ SCORES: dict[str, type[Score]] = {
 
 
 def arrays_of(names: Collection[str]) -> set[str]:
-    """What has to be extracted beyond hidden vectors and logits for scores by name: ``passes``, ``states`` …
+    """Names of the arrays that scores need and that are extracted on request: ``passes``, ``states``, ``content_free``.
+
+    Args:
+        names: names of scores.
 
     Raises:
-        ValueError: there is no score of that name.
+        ArgumentError: a name is not in :data:`SCORES`.
     """
     unknown = [name for name in names if name not in SCORES]
     if unknown:
-        raise ValueError(f"there is no score {', '.join(map(repr, unknown))}; there are {', '.join(SCORES)}.")
+        raise ArgumentError(f"there is no score {', '.join(map(repr, unknown))}; there are {', '.join(SCORES)}.")
     return {array for name in names for array in SCORES[name].needs} & {"passes", "states", "content_free"}
 
 
-__all__ = ["SCORES", "Score", "arrays_of"]
+__all__ = ["HEAD", "SCORES", "FittedHead", "Score", "arrays_of"]

@@ -1,4 +1,4 @@
-"""The heads of this package as scores: AdUE, and aligned entropy as published, by default and with a reference."""
+"""Heads of this package as scores: AdUE, the published recipe, the default, and a head that is already fitted."""
 
 from __future__ import annotations
 
@@ -15,38 +15,41 @@ from ..features.arrays import Features
 from ..head.error_model import ErrorModel
 from ..head.fit import FitConfig, FitResult, fit_head
 from ..head.head import AlignedEntropyHead
-from .base import Float, Score
+from ..head.modules import in_float32
+from .base import ROWS_PER_CHUNK, Float, Score
+
+HEAD = "aligned entropy"  # name of the default head, in tables and results
 
 
 class Aligned(Score):
-    """A head, fitted by :func:`aligned_entropy.fit_head`.
+    """Head that is fitted by :func:`aligned_entropy.fit_head`.
 
-    Without a module (outputs computed elsewhere) one is made: the linear map from hidden vectors to logits where there
-    is one, and otherwise the identity on the logits, which it then reads.
+    Without a classification module (outputs were computed elsewhere), a module is derived from the features, see
+    :func:`linear_module`.
 
     Attributes:
-        chosen: by the last fit, in words.
+        chosen: name of the candidate that the last fit chose.
     """
 
     uses: tuple[str, ...] = ("calibration",)
     is_probability = True
     supervised = True
     held_out_: Float
-    is_calibrated_: NDArray[np.bool_]
+    calibrated_: NDArray[np.bool_]  # a saved score stores the array under this name
     base_: str
     reads_: str = "hidden"
     chosen = "nothing yet"
 
     @abstractmethod
     def config(self) -> FitConfig:
-        """How the head is fitted."""
+        """Configuration of the fit."""
 
     def _fit(self, train: Features | None, calibration: Features) -> None:
-        module, self.reads_ = self._start(calibration)
+        module, self.reads_ = self._initial_module(calibration)
         reference = None
         if "train" in self.uses and train is not None:
             reference = self._input(train), train.labels
-        self.take(
+        self.use_head(
             fit_head(
                 module,
                 self._input(calibration),
@@ -58,18 +61,18 @@ class Aligned(Score):
             )
         )
 
-    def take(self, result: FitResult) -> None:
-        """Be the score of a fitted head."""
+    def use_head(self, result: FitResult) -> None:
+        """Score with a fitted head from now on; the arrays of an earlier fit are removed."""
         head = result.head
         self.chosen = result.summary.chosen.name
         self.base_, self.held_out_ = head.base, result.held_out.double().numpy()
-        self.is_calibrated_ = np.array(head.is_calibrated)
+        self.calibrated_ = np.array(head.is_calibrated)
         for name in [name for name in vars(self) if name.startswith("tensor ")]:
-            delattr(self, name)  # of a fit before
+            delattr(self, name)
         vars(self).update({f"tensor {name}_": value.cpu().numpy() for name, value in head.state_dict().items()})
 
-    def _start(self, calibration: Features) -> tuple[nn.Module, str]:
-        """The module that is copied, and the array of the features that it reads."""
+    def _initial_module(self, calibration: Features) -> tuple[nn.Module, str]:
+        """Module that the fit copies, and the name of the features that it reads."""
         return (self.module, "hidden") if self.module is not None else linear_module(calibration)
 
     def _input(self, features: Features) -> NDArray[Any]:
@@ -81,35 +84,41 @@ class Aligned(Score):
             for name, value in self.state.items()
             if name.startswith("tensor ")
         }
-        weights = _under(state, "classifier.")
+        weights = _with_prefix(state, "classifier.")
         module = self.module if self.module is not None else nn.Linear(*weights["weight"].T.shape)
         head = AlignedEntropyHead(module, str(self.base_))
         head.classifier.load_state_dict(weights)
-        head.error_model = ErrorModel.from_state(head.classes, _under(state, "error_model."))
-        head.is_calibrated = bool(self.is_calibrated_)
+        head.error_model = ErrorModel.from_state(head.classes, _with_prefix(state, "error_model."))
+        head.is_calibrated = bool(self.calibrated_)
         hidden, logits = torch.tensor(self._input(features)), torch.tensor(features.logits)
+        chunks = zip(hidden.split(ROWS_PER_CHUNK), logits.split(ROWS_PER_CHUNK), strict=True)
         with torch.inference_mode():
-            parts = [head(h, z) for h, z in zip(hidden.split(4096), logits.split(4096), strict=True)]
-        return torch.cat(parts).double().numpy()
+            return torch.cat([head(h, z) for h, z in chunks]).double().numpy()
 
     def held_out(self, train: Features | None, calibration: Features) -> Float:
-        """From the fit, which cross-validates or holds out itself."""
+        """Held-out scores of the calibration set ``[N]`` from the fit itself; NaN for rows without one.
+
+        Raises:
+            NotApplicableError: the head was fitted on another number of texts.
+        """
         if len(self.held_out_) != len(calibration):
             raise NotApplicableError(
-                f"{self.name} was fitted on {len(self.held_out_)} texts, these are {len(calibration)}."
+                f"{self.name} was fitted on {len(self.held_out_)} texts, these are {len(calibration)}: "
+                "give the texts that it was fitted on."
             )
         return self.held_out_
 
 
-def _under(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+def _with_prefix(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
 def linear_module(features: Features) -> tuple[nn.Linear, str]:
-    """The linear map from hidden vectors to logits, if they have one, else the identity on the logits; what it reads.
+    """Derive a classification module from features.
 
     Returns:
-        The map, and ``hidden`` or ``logits``.
+        The linear map from hidden vectors to logits and ``hidden``, if the logits are such a map of the hidden vectors;
+        otherwise the identity map on the logits and ``logits``.
     """
     hidden, logits = (np.asarray(values, dtype=np.float64) for values in (features.hidden, features.logits))
     classes = logits.shape[1]
@@ -127,37 +136,63 @@ def linear_module(features: Features) -> tuple[nn.Linear, str]:
 
 
 class AdUE(Aligned):
-    """The published recipe on the smooth maximum. Source: arXiv 2505.15443, first version."""
+    """Published recipe on the smooth maximum. Source: arXiv 2505.15443, first version."""
 
     name = "AdUE"
 
     def config(self) -> FitConfig:
-        """The paper's, from the smooth maximum."""
+        """Configuration of the paper with the smooth maximum as the only base score."""
         return FitConfig.paper(bases=("smoothmax",), seed=self.seed)
 
 
 class AlignedEntropyPaper(Aligned):
-    """The published recipe. Source: arXiv 2505.15443."""
+    """Published recipe. Source: arXiv 2505.15443."""
 
     name = "aligned entropy (paper)"
 
     def config(self) -> FitConfig:
-        """The paper's."""
+        """Configuration of the paper."""
         return FitConfig.paper(seed=self.seed)
 
 
 class AlignedEntropy(Aligned):
-    """The default of this package, see ``docs/method.md``."""
+    """Default head of this package, see ``docs/method.md``."""
 
-    name = "aligned entropy"
+    name = HEAD
 
     def config(self) -> FitConfig:
-        """The default."""
+        """Default configuration."""
         return FitConfig(seed=self.seed)
 
 
 class AlignedEntropyReference(AlignedEntropy):
-    """The default, with what the training features know."""
+    """Default head with the training features as reference."""
 
     name = "aligned entropy + reference"
     uses = ("train", "calibration")
+
+
+class FittedHead(Score):
+    """Score of a head that is already fitted.
+
+    Args:
+        head: fitted head; it stays on its device.
+    """
+
+    name = HEAD
+    is_probability = True
+
+    def __init__(self, head: AlignedEntropyHead) -> None:
+        super().__init__()
+        self.head = head
+
+    def _score(self, features: Features) -> Float:
+        device, uncertainty = self.head.device, np.empty(len(features))
+        with torch.inference_mode(), in_float32(device):
+            for start in range(0, len(features), ROWS_PER_CHUNK):  # a memory map may be larger than the memory
+                rows = slice(start, start + ROWS_PER_CHUNK)
+                hidden, logits = (
+                    torch.tensor(values[rows], device=device) for values in (features.hidden, features.logits)
+                )
+                uncertainty[rows] = self.head(hidden, logits).cpu().numpy()
+        return uncertainty

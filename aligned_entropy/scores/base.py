@@ -1,4 +1,4 @@
-"""What every uncertainty score can do: be fitted on features, score features, be saved and loaded."""
+"""Base class of all uncertainty scores: fit on features, score features, save and load."""
 
 from __future__ import annotations
 
@@ -19,24 +19,26 @@ from ..head.modules import plain_copy
 from ..head.ridge import stratified_folds
 
 Float = NDArray[np.float64]
-FOLDS = 5  # of the cross-fitting that gives a supervised score values for its own calibration set
+FOLDS = 5  # of the cross-fitting that gives a supervised score held-out values on its calibration set
+ROWS_PER_CHUNK = 4096
 
 
 class Score(ABC):
-    """An uncertainty score, a function of stored features: higher means less certain.
+    """Uncertainty score: a function of stored features; higher means less certain.
 
-    What a fit learns is kept in arrays whose names end in an underscore; they are all that is saved.
+    A fit stores its results in arrays whose names end in an underscore. Only these arrays are saved, and their names
+    are keys of the saved file.
 
     Args:
-        module: the classification module, for scores that read or copy it.
-        seed: of whatever is random in a fit.
+        module: classification module, for scores that read or copy it.
+        seed: seed of the fit.
 
     Attributes:
-        name: in tables, and in :data:`aligned_entropy.scores.SCORES`.
-        uses: the sets that a fit needs, ``train`` or ``calibration``.
-        needs: arrays of the features that the score reads beyond the logits.
-        is_probability: whether its values are in [0, 1], so that they can be read as probabilities of an error.
-        supervised: whether a fit sees the errors of the calibration set.
+        name: name in tables and in :data:`aligned_entropy.scores.SCORES`.
+        uses: sets that a fit needs, ``train`` or ``calibration``.
+        needs: arrays of the features that the score reads in addition to the logits.
+        is_probability: True if values are in [0, 1] and can be read as error probabilities.
+        supervised: True if a fit uses the errors of the calibration set.
     """
 
     name: ClassVar[str]
@@ -46,31 +48,31 @@ class Score(ABC):
     supervised: ClassVar[bool] = False
 
     def __init__(self, module: nn.Module | None = None, seed: int = 0) -> None:
-        self.module = None if module is None else plain_copy(module).cpu()  # as features are
+        self.module = None if module is None else plain_copy(module).cpu()  # features are on the CPU, too
         self.seed = seed
 
     def fit(self, train: Features | None = None, calibration: Features | None = None) -> Self:
-        """Learn what there is to learn; returns itself.
+        """Fit the score and return it.
 
         Args:
-            train: of the classifier's own training texts, labeled.
-            calibration: of labeled texts that it was not trained on.
+            train: features of the classifier's training texts, labeled.
+            calibration: features of labeled texts that the classifier was not trained on.
 
         Raises:
-            NotApplicableError: a set or an array that the score needs is not there; the message says which.
+            NotApplicableError: a set or an array that the score needs is missing; the message names it.
         """
         sets = {"train": train, "calibration": calibration}
-        for which in self.uses:
-            features = sets[which]
+        for set_name in self.uses:
+            features = sets[set_name]
             if features is None or features.labels is None:
-                raise NotApplicableError(f"{self.name} needs labeled {which} features.")
+                raise NotApplicableError(f"{self.name} needs labeled {set_name} features.")
             for array in self.needs:
                 features.require(array)
         self._fit(train, calibration)
         return self
 
-    def _fit(self, train: Any, calibration: Any) -> None:  # noqa: B027 - many scores have nothing to learn
-        """Set the ``name_`` arrays; the sets of ``uses`` are there."""
+    def _fit(self, train: Any, calibration: Any) -> None:  # noqa: B027 - many scores need no fit
+        """Set the arrays whose names end in an underscore; the sets named in ``uses`` are present."""
 
     def score(self, features: Features) -> Float:
         """Uncertainty of N texts, ``[N]`` float64.
@@ -86,45 +88,51 @@ class Score(ABC):
     def _score(self, features: Features) -> NDArray[Any]: ...
 
     def held_out(self, train: Features | None, calibration: Features) -> Float:
-        """Scores of the calibration set ``[N]``, none by a fit that saw the row's error; NaN where there is none.
+        """Held-out scores of the calibration set ``[N]``; NaN for rows without one.
 
-        A calibration map has to be fitted on these: on rows that it was trained on a score looks better than it is.
+        Each score comes from a fit that did not use the error of its row. Calibration maps are fitted on these values,
+        because a score is too optimistic on rows that it was fitted on.
         """
         if not self.supervised:
             return self.score(calibration)
         fold = stratified_folds(calibration.errors, FOLDS, self.seed, calibration.clusters)
         result = np.empty(len(calibration))
         for k in range(FOLDS):
-            other = type(self)(self.module, self.seed).fit(train, calibration[fold != k])
-            result[fold == k] = other.score(calibration[fold == k])
+            fold_score = type(self)(self.module, self.seed).fit(train, calibration[fold != k])
+            result[fold == k] = fold_score.score(calibration[fold == k])
         return result
 
     def vectors(self, features: Features, normalize: bool = False) -> Float:
-        """What the last linear layer of the classification module reads, ``[N, D']``; the hidden vectors without one.
+        """Input of the last linear layer of the classification module, ``[N, D']``; the hidden vectors without one.
 
-        For a linear module the pooled vector, for RoBERTa's tanh(dense(CLS)), for ELECTRA's gelu(dense(CLS)).
+        A linear module gives the hidden vector itself, RoBERTa's gives tanh(dense(CLS)), ELECTRA's gelu(dense(CLS)).
+
+        Args:
+            features: features of N texts.
+            normalize: scale each vector to unit length.
         """
         hidden = features.require("hidden")
         values = np.asarray(hidden, dtype=np.float64)
         if self.module is not None:
             head = AlignedEntropyHead(self.module)
-            parts = [last_linear(head.classifier, head.module_input(rows)) for rows in torch.tensor(hidden).split(4096)]
+            chunks = torch.tensor(hidden).split(ROWS_PER_CHUNK)
+            parts = [last_linear(head.classifier, head.module_input(rows)) for rows in chunks]
             if all(part is not None for part in parts):
                 values = torch.cat([part[1] for part in parts if part is not None]).double().flatten(1).numpy()
         return values / np.linalg.norm(values, axis=1, keepdims=True).clip(1e-12) if normalize else values
 
     @property
     def state(self) -> dict[str, NDArray[Any]]:
-        """What a fit has learned."""
+        """Fitted arrays by name."""
         return {name: np.asarray(value) for name, value in vars(self).items() if name.endswith("_")}
 
     def save(self, path: str | Path) -> None:
-        """Write what a fit has learned to a ``.npz`` file."""
+        """Write the fitted arrays to a ``.npz`` file."""
         with open(path, "wb") as file:
             np.savez(file, allow_pickle=False, **self.state)
 
     def load(self, path: str | Path) -> Self:
-        """Take it from there; returns itself."""
+        """Read the fitted arrays from a ``.npz`` file and return the score."""
         with np.load(path, allow_pickle=False) as arrays:
             vars(self).update({name: arrays[name] for name in arrays.files})
         return self

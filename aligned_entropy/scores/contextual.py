@@ -1,4 +1,4 @@
-"""A score of prompted language models: their answers without what the prompt alone makes them prefer."""
+"""Score of prompted language models that removes the bias of the prompt."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from .base import Float, Score
 
 
 class ContextualCalibration(Score):
-    """``1 - q[ŷ]``, q ∝ p / p_cf, where p_cf is what the model says of texts without content.
+    """Contextual calibration: ``1 - q[ŷ]``, q ∝ p / p_cf, where p_cf is the prediction for texts without content.
 
-    The answer ŷ stays that of the model's own logits: where q prefers another, the score is one half at least. Source:
-    Zhao et al., Calibrate Before Use, ICML 2021.
+    The prediction ŷ is that of the model's own logits. If q prefers another class, the score is at least one half.
+    Source: Zhao et al., Calibrate Before Use, ICML 2021.
     """
 
     name = "contextual calibration"
@@ -22,6 +22,6 @@ class ContextualCalibration(Score):
     def _score(self, features: Features) -> Float:
         log_prior = torch.tensor(features.require("content_free")).double()
         log_q = (torch.tensor(features.logits).double() - log_prior).log_softmax(-1)
-        answers = torch.as_tensor(features.predictions)[:, None]
-        others = log_q.scatter(-1, answers, -torch.inf)  # their sum: 1 - q of a certain answer would round to zero
-        return others.logsumexp(-1).exp().clamp(0.0, 1.0).numpy()
+        predicted = torch.as_tensor(features.predictions)[:, None]
+        remaining = log_q.scatter(-1, predicted, -torch.inf)  # summed, because 1 - q would round to zero near q = 1
+        return remaining.logsumexp(-1).exp().clamp(0.0, 1.0).numpy()

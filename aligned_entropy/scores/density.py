@@ -1,7 +1,7 @@
-"""How far a text is from the training texts: distances and densities of the hidden vectors.
+"""Density scores: distances of a text from the training texts, and densities of its hidden vector.
 
-They read the vectors of the classifier's last linear layer, in float64; covariances are 1/N, their inverses
-pseudo-inverses where they are singular. Each stands in the registry a second time on L2-normalized vectors.
+They read the input vectors of the classifier's last linear layer, in float64. Covariances are divided by N; a singular
+covariance has a pseudo-inverse. The registry has a second version of each score on L2-normalized vectors.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..features.arrays import Features
-from .base import Float, Score
+from .base import ROWS_PER_CHUNK, Float, Score
 
 COMPONENTS, SUBSAMPLE = 100, 5000  # of RDE's kernel PCA
 
@@ -25,7 +25,7 @@ class _Density(Score):
     normalize: ClassVar[bool] = False
 
     def _fit(self, train: Features, calibration: Features | None) -> None:
-        assert train.labels is not None, "checked by fit"
+        assert train.labels is not None, "fit checks this"
         self._fit_vectors(self.vectors(train, self.normalize), np.asarray(train.labels), train)
 
     @abstractmethod
@@ -39,42 +39,42 @@ class _Density(Score):
 
 
 def class_means(x: Float, labels: NDArray[np.int64]) -> tuple[NDArray[np.int64], Float]:
-    """Classes that have rows, and the mean of each, ``[K, D]``."""
-    seen = np.unique(labels)
-    return seen, np.stack([x[labels == kind].mean(0) for kind in seen])
+    """Classes that occur in the labels ``[K]``, and the mean of each, ``[K, D]``."""
+    classes = np.unique(labels)
+    return classes, np.stack([x[labels == label].mean(0) for label in classes])
 
 
 def precision(centered: Float) -> Float:
-    """Pseudo-inverse ``[D, D]`` of the covariance (1/N) of rows that are centered already."""
+    """Pseudo-inverse ``[D, D]`` of the covariance (1/N) of centered rows."""
     from sklearn.covariance import EmpiricalCovariance
 
     return EmpiricalCovariance(assume_centered=True).fit(centered).precision_
 
 
-def squared(x: Float, means: Float, inverse: Float) -> Float:
+def squared_distances(x: Float, means: Float, inverse: Float) -> Float:
     """Squared Mahalanobis distance of every row to every mean, ``[N, K]``."""
-    moved, centers = x @ inverse, means @ inverse
-    cross = moved @ means.T
-    return ((moved * x).sum(1, keepdims=True) - 2 * cross + (centers * means).sum(1)).clip(0.0)
+    weighted_x, weighted_means = x @ inverse, means @ inverse
+    cross = weighted_x @ means.T
+    return ((weighted_x * x).sum(1, keepdims=True) - 2 * cross + (weighted_means * means).sum(1)).clip(0.0)
 
 
 class Mahalanobis(_Density):
-    """Squared distance to the nearest class mean, one shared covariance. Source: Lee et al., NeurIPS 2018."""
+    """Squared distance to the nearest class mean, with a shared covariance. Source: Lee et al., NeurIPS 2018."""
 
     name = "Mahalanobis"
     means_: Float
     precision_: Float
 
     def _fit_vectors(self, x: Float, labels: NDArray[np.int64], train: Features) -> None:
-        seen, self.means_ = class_means(x, labels)
-        self.precision_ = precision(x - self.means_[np.searchsorted(seen, labels)])
+        classes, self.means_ = class_means(x, labels)
+        self.precision_ = precision(x - self.means_[np.searchsorted(classes, labels)])
 
     def _distance(self, x: Float, features: Features) -> Float:
-        return squared(x, self.means_, self.precision_).min(1)
+        return squared_distances(x, self.means_, self.precision_).min(1)
 
 
 class MarginalMahalanobis(_Density):
-    """Squared distance to the mean of all. Source: Kamoi and Kobayashi, arXiv 2003.00402."""
+    """Squared distance to the mean of all training texts. Source: Kamoi and Kobayashi, arXiv 2003.00402."""
 
     name = "marginal Mahalanobis"
     mean_: Float
@@ -85,11 +85,11 @@ class MarginalMahalanobis(_Density):
         self.precision_ = precision(x - self.mean_)
 
     def _distance(self, x: Float, features: Features) -> Float:
-        return squared(x, self.mean_, self.precision_)[:, 0]
+        return squared_distances(x, self.mean_, self.precision_)[:, 0]
 
 
 class RelativeMahalanobis(Mahalanobis):
-    """Distance to the nearest class mean, less that to the mean of all. Source: Ren et al., arXiv 2106.09022."""
+    """Distance to the nearest class mean minus that to the overall mean. Source: Ren et al., arXiv 2106.09022."""
 
     name = "relative Mahalanobis"
     mean_: Float
@@ -101,14 +101,15 @@ class RelativeMahalanobis(Mahalanobis):
         self.background_ = precision(x - self.mean_)
 
     def _distance(self, x: Float, features: Features) -> Float:
-        return super()._distance(x, features) - squared(x, self.mean_, self.background_)[:, 0]
+        return super()._distance(x, features) - squared_distances(x, self.mean_, self.background_)[:, 0]
 
 
 class DDU(_Density):
-    """``-logsumexp_c log N(h; class mean, class covariance)``. Source: Mukhoti et al., CVPR 2023.
+    """Deep deterministic uncertainty: ``-logsumexp_c log N(h; class mean, class covariance)``.
 
-    A class covariance is singular where a class has fewer texts than dimensions; as in the source, the diagonal is
-    raised by the least of 0, 1e-20 … 1 (here in units of the mean variance) that makes it positive definite.
+    The covariance of a class with fewer texts than dimensions is singular. As in the source, the smallest of 0,
+    1e-20 … 1 (here in units of the mean variance) that makes it positive definite is added to the diagonal.
+    Source: Mukhoti et al., CVPR 2023.
     """
 
     name = "DDU"
@@ -116,11 +117,11 @@ class DDU(_Density):
     factors_: Float
 
     def _fit_vectors(self, x: Float, labels: NDArray[np.int64], train: Features) -> None:
-        seen, self.means_ = class_means(x, labels)
+        classes, self.means_ = class_means(x, labels)
         scale = float(x.var(0).mean()) or 1.0
         covariances = []
-        for kind, mean in zip(seen, self.means_, strict=True):
-            centered = x[labels == kind] - mean
+        for label, mean in zip(classes, self.means_, strict=True):
+            centered = x[labels == label] - mean
             covariances.append(centered.T @ centered / len(centered) / scale)
         self.factors_ = np.stack([_cholesky(covariance) * np.sqrt(scale) for covariance in covariances])
 
@@ -141,18 +142,18 @@ def _cholesky(covariance: Float) -> NDArray[Any]:
             factor = np.linalg.cholesky(covariance + jitter * np.eye(len(covariance)))
         except np.linalg.LinAlgError:
             continue
-        if np.diag(factor).min() > 1e-8:  # positive definite in name only otherwise
+        if np.diag(factor).min() > 1e-8:  # smaller values are positive only by rounding
             return factor
     return np.eye(len(covariance), dtype=np.float64)
 
 
 class RDE(_Density):
-    """Robust density estimation: squared distance to the predicted class, in kernel PCA, by minimum covariance
-    determinant. Source: Yoo et al., ACL Findings 2022.
+    """Robust density estimation: squared distance to the predicted class in kernel PCA, with a robust covariance.
 
     Kernel PCA (rbf, gamma = 1 / (D · variance), 100 components) is fitted on a stratified sample of at most 5 000
-    texts. A class with fewer than two texts a component, or a degenerate one, has the shared covariance, scaled so
-    that the median distance of its own texts is that of a chi-square.
+    texts. Center and covariance of a class are its minimum covariance determinant estimate. A class with fewer than two
+    texts per component, or with a degenerate covariance, uses the shared covariance, scaled so that the median distance
+    of its texts is that of a chi-square distribution. Source: Yoo et al., ACL Findings 2022.
     """
 
     name = "RDE"
@@ -175,20 +176,20 @@ class RDE(_Density):
         components = min(COMPONENTS, len(x) - 1)
         solver = "arpack" if len(x) > 2 * COMPONENTS else "dense"
         pca = KernelPCA(components, kernel="rbf", gamma=self.gamma_, eigen_solver=solver, random_state=self.seed).fit(x)
-        kept = pca.eigenvalues_ > 1e-10 * pca.eigenvalues_[0]
-        self.points_, self.axes_ = x, pca.eigenvectors_[:, kept] / np.sqrt(pca.eigenvalues_[kept])
+        nonzero = pca.eigenvalues_ > 1e-10 * pca.eigenvalues_[0]
+        self.points_, self.axes_ = x, pca.eigenvectors_[:, nonzero] / np.sqrt(pca.eigenvalues_[nonzero])
         kernel = self._kernel(x)
         self.column_means_ = kernel.mean(0)
         z = self._project(x)
         self.seen_, means = class_means(z, labels)
         shared = precision(z - means[np.searchsorted(self.seen_, labels)])
         centers, inverses = [], []
-        for kind, mean in zip(self.seen_, means, strict=True):
-            own = z[labels == kind]
-            robust = _robust(MinCovDet(random_state=self.seed), own)
+        for label, mean in zip(self.seen_, means, strict=True):
+            class_rows = z[labels == label]
+            robust = _robust(MinCovDet(random_state=self.seed), class_rows)
             if robust is None:
-                typical = float(np.median(squared(own, mean[None], shared))) or 1.0
-                robust = mean, shared * chi2.median(z.shape[1]) / typical
+                median = float(np.median(squared_distances(class_rows, mean[None], shared))) or 1.0
+                robust = mean, shared * chi2.median(z.shape[1]) / median
             centers.append(robust[0])
             inverses.append(robust[1])
         self.centers_, self.precisions_ = np.stack(centers), np.stack(inverses)
@@ -206,40 +207,41 @@ class RDE(_Density):
     def _distance(self, x: Float, features: Features) -> Float:
         predicted = np.asarray(features.predictions)
         result = np.full(len(x), np.nan)
-        for start in range(0, len(x), 4096):
-            z = self._project(x[start : start + 4096])
-            to_class = np.stack(
-                [squared(z, c[None], p)[:, 0] for c, p in zip(self.centers_, self.precisions_, strict=True)], 1
-            )
-            place = np.searchsorted(self.seen_, predicted[start : start + 4096]).clip(max=len(self.seen_) - 1)
-            known = self.seen_[place] == predicted[start : start + 4096]
-            own = to_class[np.arange(len(z)), place]
-            result[start : start + 4096] = np.where(known, own, to_class.max(1))  # a class without training texts
+        for start in range(0, len(x), ROWS_PER_CHUNK):
+            rows = slice(start, start + ROWS_PER_CHUNK)
+            z = self._project(x[rows])
+            class_parameters = zip(self.centers_, self.precisions_, strict=True)
+            to_class = np.stack([squared_distances(z, c[None], p)[:, 0] for c, p in class_parameters], 1)
+            column = np.searchsorted(self.seen_, predicted[rows]).clip(max=len(self.seen_) - 1)
+            has_training_texts = self.seen_[column] == predicted[rows]
+            to_predicted = to_class[np.arange(len(z)), column]
+            result[rows] = np.where(has_training_texts, to_predicted, to_class.max(1))
         return result
 
 
-def _robust(estimator: Any, own: Float) -> tuple[Float, Float] | None:
-    """Center and precision of a class by minimum covariance determinant, or None where it has too few texts."""
-    if len(own) < 2 * own.shape[1]:
+def _robust(estimator: Any, class_rows: Float) -> tuple[Float, Float] | None:
+    """Center and precision of a class by minimum covariance determinant; None for too few texts or a singular fit."""
+    count, dimensions = class_rows.shape
+    if count < 2 * dimensions:
         return None
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that the support is rank-deficient: looked at below
+        warnings.simplefilter("ignore")  # the warning of a rank-deficient support; the rank is checked below
         try:
-            found = estimator.fit(own)
+            fitted = estimator.fit(class_rows)
         except ValueError:
             return None
-    return (found.location_, found.precision_) if np.linalg.matrix_rank(found.covariance_) == own.shape[1] else None
+    return (fitted.location_, fitted.precision_) if np.linalg.matrix_rank(fitted.covariance_) == dimensions else None
 
 
 def _stratified(labels: NDArray[np.int64], size: int, seed: int) -> NDArray[np.int64]:
-    """Rows, at most ``size``, with the classes in their shares and every class with one at least."""
+    """Draw about ``size`` rows, or all if there are fewer; classes keep their shares, and each has at least one row."""
     if len(labels) <= size:
         return np.arange(len(labels))
     rng = np.random.default_rng(seed)
-    rows = [np.flatnonzero(labels == kind) for kind in np.unique(labels)]
-    return np.sort(
-        np.concatenate([rng.choice(own, max(1, round(size * len(own) / len(labels))), replace=False) for own in rows])
-    )
+    by_class = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    counts = [max(1, round(size * len(rows) / len(labels))) for rows in by_class]
+    drawn = [rng.choice(rows, count, replace=False) for rows, count in zip(by_class, counts, strict=True)]
+    return np.sort(np.concatenate(drawn))
 
 
 class NormalizedMahalanobis(Mahalanobis):

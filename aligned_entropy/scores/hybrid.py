@@ -1,4 +1,4 @@
-"""HUQ: one score out of an aleatoric and an epistemic one."""
+"""HUQ: hybrid of an aleatoric and an epistemic score."""
 
 from __future__ import annotations
 
@@ -21,11 +21,15 @@ AMBIGUOUS = (0.8, 0.9, 0.95, 1.0)
 class HUQ(Score):
     """Hybrid uncertainty quantification. Source: Vazhentsev et al., ACL 2023.
 
-    Both parts are turned into ranks among the calibration texts. A text that is in distribution (epistemic rank up to
-    a threshold) is scored by its aleatoric rank among such texts; one that is ambiguous (aleatoric rank from a
-    threshold on) by its aleatoric rank among all; any other by ``(1 - share) · epistemic + share · aleatoric`` rank.
-    Thresholds and share are those with the least AURC on the calibration set. Any two scores can be combined: make a
-    subclass that names them.
+    Both scores are converted to ranks among the calibration texts. A text that is in distribution (epistemic rank up to
+    a threshold) gets its aleatoric rank among the texts in distribution. An ambiguous text (aleatoric rank from a
+    threshold on) gets its aleatoric rank among all texts. Any other text gets the weighted rank
+    ``(1 - share) · epistemic + share · aleatoric``. Thresholds and share minimize AURC on the calibration set. To
+    combine other scores, write a subclass that names them.
+
+    Attributes:
+        aleatoric: class of the aleatoric score.
+        epistemic: class of the epistemic score.
     """
 
     uses = ("train", "calibration")
@@ -40,10 +44,10 @@ class HUQ(Score):
     settings_: Float
 
     def _fit(self, train: Features, calibration: Features) -> None:
-        for prefix, kind in self._kinds.items():
-            part = kind(self.module, self.seed).fit(train, calibration)
-            vars(self).update({prefix + name: value for name, value in part.state.items()})
-        aleatoric, epistemic = self._parts(calibration)
+        for prefix, score_class in self._score_classes.items():
+            score = score_class(self.module, self.seed).fit(train, calibration)
+            vars(self).update({prefix + name: value for name, value in score.state.items()})
+        aleatoric, epistemic = self._scores(calibration)
         self.aleatoric_, self.epistemic_ = np.sort(aleatoric), np.sort(epistemic)
         self.by_epistemic_ = aleatoric[np.argsort(epistemic, kind="stable")]
         candidates = list(itertools.product(IN_DISTRIBUTION, AMBIGUOUS, SHARES))
@@ -51,33 +55,34 @@ class HUQ(Score):
         self.settings_ = np.array(candidates[int(np.argmin(losses))])
 
     def _score(self, features: Features) -> Float:
-        return self._combine(*self._parts(features), *self.settings_.tolist())
+        return self._combine(*self._scores(features), *self.settings_.tolist())
 
     @property
-    def _kinds(self) -> dict[str, type[Score]]:
+    def _score_classes(self) -> dict[str, type[Score]]:
         return {"aleatoric_part_": self.aleatoric, "epistemic_part_": self.epistemic}
 
-    def _parts(self, features: Features) -> tuple[Float, Float]:
-        scores = []
-        for prefix, kind in self._kinds.items():
-            part = kind(self.module, self.seed)
-            own = {name.removeprefix(prefix): value for name, value in self.state.items() if name.startswith(prefix)}
-            vars(part).update(own)
-            scores.append(part.score(features))
-        return scores[0], scores[1]
+    def _scores(self, features: Features) -> tuple[Float, Float]:
+        values = []
+        for prefix, score_class in self._score_classes.items():
+            score = score_class(self.module, self.seed)
+            state = {name.removeprefix(prefix): array for name, array in self.state.items() if name.startswith(prefix)}
+            vars(score).update(state)
+            values.append(score.score(features))
+        return values[0], values[1]
 
     def _combine(self, aleatoric: Float, epistemic: Float, near: float, ambiguous: float, share: float) -> Float:
         a, e = _rank(aleatoric, self.aleatoric_), _rank(epistemic, self.epistemic_)
-        inside = np.sort(self.by_epistemic_[: int(near * len(self.epistemic_))])
+        in_distribution = np.sort(self.by_epistemic_[: int(near * len(self.epistemic_))])
         result = (1 - share) * e + share * a
-        if len(inside):
-            result = np.where(e <= near, _rank(aleatoric, inside), result)
+        if len(in_distribution):
+            result = np.where(e <= near, _rank(aleatoric, in_distribution), result)
         return np.where(a >= ambiguous, a, result)
 
 
-def _rank(values: Float, among: Float) -> Float:
-    """Share of the sorted ``among`` below each value, ties counting half, ``[N]`` in [0, 1]."""
-    return (np.searchsorted(among, values, "left") + np.searchsorted(among, values, "right")) / (2 * len(among))
+def _rank(values: Float, ascending: Float) -> Float:
+    """Share of sorted values below each of N values, ties count half, ``[N]`` in [0, 1]."""
+    low, high = np.searchsorted(ascending, values, "left"), np.searchsorted(ascending, values, "right")
+    return (low + high) / (2 * len(ascending))
 
 
 class EntropyMahalanobisHUQ(HUQ):

@@ -1,4 +1,4 @@
-"""Error probes: classifiers trained on the calibration set to tell right answers from wrong ones."""
+"""Error probes: classifiers trained on the calibration set to separate errors from correct predictions."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from ..features.arrays import Features
 from ..head.ridge import stratified_folds
 from .base import FOLDS, Float, Score
 
+STATES_PER_CHUNK = 512  # texts whose hidden states are converted at once
+
 
 class _Probe(Score):
     uses = ("calibration",)
@@ -25,16 +27,21 @@ class _Probe(Score):
     scale_: Float
 
     def fit(self, train: Features | None = None, calibration: Features | None = None) -> Self:
-        """As every score's.
+        """Fit the probe and return it.
+
+        Args:
+            train: not used.
+            calibration: features of labeled texts that the classifier was not trained on.
 
         Raises:
-            CalibrationError: there are fewer than five wrong or five right answers to learn from.
+            NotApplicableError: a set or an array that the probe needs is missing; the message names it.
+            CalibrationError: the texts have fewer than five errors or fewer than five correct predictions.
         """
         if calibration is not None and calibration.labels is not None:
             wrong, right = int(calibration.errors.sum()), int((1 - calibration.errors).sum())
             if min(wrong, right) < FOLDS:
                 raise CalibrationError(
-                    f"{self.name} needs {FOLDS} wrong and {FOLDS} right answers to learn from, these texts have "
+                    f"{self.name} needs {FOLDS} errors and {FOLDS} correct predictions, these texts have "
                     f"{wrong} and {right}: give more calibration texts."
                 )
         return super().fit(train, calibration)
@@ -48,7 +55,7 @@ class _Probe(Score):
 
 
 class LinearProbe(_Probe):
-    """Logistic regression on the hidden vector, its penalty by five-fold likelihood. Source: Alain and Bengio, 2016."""
+    """Logistic regression on the hidden vector, with a cross-validated penalty. Source: Alain and Bengio, 2016."""
 
     name = "linear probe"
     weight_: Float
@@ -70,7 +77,7 @@ class LinearProbe(_Probe):
 
 
 class MLPProbe(_Probe):
-    """One hidden layer of 128 on the hidden vector, stopped early on a tenth of the calibration set."""
+    """Network with a hidden layer of 128 units on the hidden vector; a tenth of the calibration set stops training."""
 
     name = "MLP probe"
     weight1_: Float
@@ -92,10 +99,10 @@ class MLPProbe(_Probe):
 
 
 class AttentionProbe(_Probe):
-    """A learned query attends over the last hidden states; a linear layer reads what it gathers.
+    """Attention with a learned query over the last hidden states, followed by a linear layer.
 
-    AdamW for 30 epochs, the best by likelihood on a fifth of the calibration set. Attention of this form: Yang et al.,
-    NAACL 2016.
+    Trained with AdamW for 30 epochs; the epoch with the highest likelihood on a fifth of the calibration set is used.
+    Source of this form of attention: Yang et al., NAACL 2016.
     """
 
     name = "attention probe"
@@ -112,21 +119,23 @@ class AttentionProbe(_Probe):
         weights[:width] = 0.01 * torch.randn(width, generator=generator)
         weights.requires_grad_(True)
         optimizer = torch.optim.AdamW([weights], lr=3e-3, weight_decay=1e-2)
-        best, kept = float("inf"), weights.detach().clone()
-        learned_from = (~held_out).nonzero().squeeze(1)
+        best_loss, best_weights = float("inf"), weights.detach().clone()
+        training_rows = (~held_out).nonzero().squeeze(1)
         for _ in range(30):
-            for rows in learned_from[torch.randperm(len(learned_from), generator=generator)].split(64):
+            for rows in training_rows[torch.randperm(len(training_rows), generator=generator)].split(64):
                 loss = F.binary_cross_entropy_with_logits(self._logit(states[rows.numpy()], weights), errors[rows])
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
             with torch.no_grad():
                 rows = held_out.nonzero().squeeze(1)
-                logit = torch.cat([self._logit(states[part.numpy()], weights) for part in rows.split(512)])
+                logit = torch.cat(
+                    [self._logit(states[chunk.numpy()], weights) for chunk in rows.split(STATES_PER_CHUNK)]
+                )
                 loss = F.binary_cross_entropy_with_logits(logit, errors[rows])
-            if float(loss) < best:
-                best, kept = float(loss), weights.detach().clone()
-        self.weights_ = kept.double().numpy()
+            if float(loss) < best_loss:
+                best_loss, best_weights = float(loss), weights.detach().clone()
+        self.weights_ = best_weights.double().numpy()
 
     def _logit(self, states_NLD: NDArray[np.float16], weights: Tensor) -> Tensor:
         states = torch.tensor(np.asarray(states_NLD)).float()
@@ -139,16 +148,17 @@ class AttentionProbe(_Probe):
     def _score(self, features: Features) -> Float:
         states, weights = features.require("states"), torch.from_numpy(self.weights_).float()
         with torch.no_grad():
-            parts = [self._logit(states[start : start + 512], weights) for start in range(0, max(len(states), 1), 512)]
+            starts = range(0, max(len(states), 1), STATES_PER_CHUNK)
+            parts = [self._logit(states[start : start + STATES_PER_CHUNK], weights) for start in starts]
         return torch.cat(parts).double().sigmoid().numpy()
 
 
 def _token_moments(states_NLD: NDArray[np.float16]) -> tuple[Float, Float]:
     """Mean and standard deviation ``[D]`` over all tokens."""
     count, total, squares = 0, np.zeros(states_NLD.shape[2]), np.zeros(states_NLD.shape[2])
-    for start in range(0, len(states_NLD), 512):
-        part = np.asarray(states_NLD[start : start + 512], dtype=np.float32)
-        tokens = part[part.any(-1)].astype(np.float64)
+    for start in range(0, len(states_NLD), STATES_PER_CHUNK):
+        chunk = np.asarray(states_NLD[start : start + STATES_PER_CHUNK], dtype=np.float32)
+        tokens = chunk[chunk.any(-1)].astype(np.float64)
         count, total, squares = count + len(tokens), total + tokens.sum(0), squares + np.square(tokens).sum(0)
     mean = total / max(count, 1)
     return mean, np.sqrt((squares / max(count, 1) - mean**2).clip(1e-12))

@@ -1,4 +1,4 @@
-"""Scores of many predictions for one text: of passes with dropout, or of the models of an ensemble."""
+"""Sampling scores: several predictions per text, from dropout passes or from the models of an ensemble."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from .base import Float, Score
 
 
 def probabilities(logits_NTC: NDArray[np.float32]) -> Float:
-    """Softmax ``[N, T, C]`` in float64."""
+    """Softmax probabilities ``[N, T, C]`` in float64."""
     return torch.tensor(np.asarray(logits_NTC)).double().softmax(-1).numpy()
 
 
 def sampled_maximum(p_NTC: Float) -> Float:
-    """SMP: ``1 - max`` of the mean probabilities."""
+    """Sampled maximum probability (SMP): ``1 - max`` of the mean probabilities, ``[N]``."""
     return 1 - p_NTC.mean(1).max(-1)
 
 
 def probability_variance(p_NTC: Float) -> Float:
-    """PV: variance over the predictions (1/T), summed over the classes."""
+    """Probability variance (PV): variance over the predictions (1/T), summed over the classes, ``[N]``."""
     return p_NTC.var(1).sum(-1)
 
 
 def bald(p_NTC: Float) -> Float:
-    """Mutual information ``H(mean p) - mean H(p)``, in nats."""
+    """Mutual information ``H(mean p) - mean H(p)`` in nats, ``[N]``."""
 
     def entropy(p: Float) -> Float:
         return -(p * np.log(p.clip(1e-300))).sum(-1)
@@ -44,7 +44,7 @@ class _Sampled(Score):
 
 
 class DropoutSMP(_Sampled):
-    """``1 - max`` of the mean probability over passes with dropout. Source: Gal and Ghahramani, ICML 2016."""
+    """Sampled maximum probability over dropout passes. Source: Gal and Ghahramani, ICML 2016."""
 
     name = "MC dropout SMP"
     needs = ("passes",)
@@ -56,7 +56,7 @@ class DropoutSMP(_Sampled):
 
 
 class DropoutPV(_Sampled):
-    """Variance of the probabilities over passes with dropout. Source: Smith and Gal, UAI 2018."""
+    """Probability variance over dropout passes. Source: Smith and Gal, UAI 2018."""
 
     name = "MC dropout PV"
     needs = ("passes",)
@@ -67,7 +67,7 @@ class DropoutPV(_Sampled):
 
 
 class DropoutBALD(_Sampled):
-    """Mutual information over passes with dropout. Source: Houlsby et al., arXiv 1112.5745."""
+    """Mutual information over dropout passes. Source: Houlsby et al., arXiv 1112.5745."""
 
     name = "MC dropout BALD"
     needs = ("passes",)
@@ -78,18 +78,21 @@ class DropoutBALD(_Sampled):
 
 
 class _Ensemble(_Sampled):
-    """The model itself is one of the ensemble; answers and errors stay its own."""
+    """Base of ensemble scores: the model is a member itself, and predictions and errors remain its own."""
 
     needs = ("members",)
     predictions = "members"
 
     def _probabilities(self, features: Features) -> Float:
-        own = np.asarray(features.logits)[:, None]
-        return probabilities(np.concatenate([own, features.require("members")], axis=1))
+        model_logits = np.asarray(features.logits)[:, None]
+        return probabilities(np.concatenate([model_logits, features.require("members")], axis=1))
 
 
 class EnsembleSMP(_Ensemble):
-    """``1 - max`` of the ensemble's mean probability. Source: Lakshminarayanan, Pritzel and Blundell, NeurIPS 2017."""
+    """Sampled maximum probability over the ensemble.
+
+    Source: Lakshminarayanan, Pritzel and Blundell, NeurIPS 2017.
+    """
 
     name = "deep ensemble SMP"
     is_probability = True
@@ -99,7 +102,7 @@ class EnsembleSMP(_Ensemble):
 
 
 class EnsemblePV(_Ensemble):
-    """Variance of the probabilities over the ensemble."""
+    """Probability variance over the ensemble."""
 
     name = "deep ensemble PV"
 

@@ -1,4 +1,4 @@
-"""Scores of the logits alone."""
+"""Scores that use only the logits."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ..head.scoring import log_entropy, log_margin, log_softmax_response
 from .base import Float, Score
 
 
-class _OfLogits(Score):
-    """A base score of :mod:`aligned_entropy.head.scoring`, with its logits divided by a temperature."""
+class _LogitScore(Score):
+    """Base score of :mod:`aligned_entropy.head.scoring` on logits that are divided by a temperature."""
 
     is_probability = True
     log_score: Callable[[Tensor], Tensor]
@@ -26,29 +26,29 @@ class _OfLogits(Score):
         return self.log_score(logits).double().exp().clamp(0.0, 1.0).numpy()
 
 
-class SoftmaxResponse(_OfLogits):
-    """``1 - max p``. Source: Hendrycks and Gimpel, ICLR 2017."""
+class SoftmaxResponse(_LogitScore):
+    """Softmax response ``1 - max p``. Source: Hendrycks and Gimpel, ICLR 2017."""
 
     name = "softmax response"
     log_score = staticmethod(log_softmax_response)
 
 
-class Entropy(_OfLogits):
-    """``-Σ p log p / log C``, the predictive entropy in [0, 1]."""
+class Entropy(_LogitScore):
+    """Predictive entropy ``-Σ p log p / log C`` in [0, 1]."""
 
     name = "entropy"
     log_score = staticmethod(log_entropy)
 
 
-class Margin(_OfLogits):
-    """``1 - (p₁ - p₂)`` of the two most probable classes. Source: Scheffer, Decomain and Wrobel, IDA 2001."""
+class Margin(_LogitScore):
+    """Margin ``1 - (p₁ - p₂)`` of the two most probable classes. Source: Scheffer et al., IDA 2001."""
 
     name = "margin"
     log_score = staticmethod(log_margin)
 
 
 class Energy(Score):
-    """``-logsumexp z``. Source: Liu et al., NeurIPS 2020."""
+    """Energy ``-logsumexp z``. Source: Liu et al., NeurIPS 2020."""
 
     name = "energy"
 
@@ -57,7 +57,7 @@ class Energy(Score):
 
 
 class MaxLogit(Score):
-    """``-max z``. Source: Hendrycks et al., ICML 2022."""
+    """Negative maximum logit ``-max z``. Source: Hendrycks et al., ICML 2022."""
 
     name = "max logit"
 
@@ -65,8 +65,8 @@ class MaxLogit(Score):
         return -np.asarray(features.logits, dtype=np.float64).max(-1)
 
 
-class TemperatureSoftmaxResponse(_OfLogits):
-    """Softmax response of ``z / T``, T by the likelihood of the labels. Source: Guo et al., ICML 2017."""
+class TemperatureSoftmaxResponse(_LogitScore):
+    """Softmax response of ``z / T``; T maximizes the likelihood of the labels. Source: Guo et al., ICML 2017."""
 
     name = "temperature-scaled softmax response"
     uses = ("calibration",)
@@ -77,14 +77,14 @@ class TemperatureSoftmaxResponse(_OfLogits):
 
 
 class TemperatureEntropy(TemperatureSoftmaxResponse):
-    """Entropy of ``z / T``, T by the likelihood of the labels. Source: Guo et al., ICML 2017."""
+    """Entropy of ``z / T``; T maximizes the likelihood of the labels. Source: Guo et al., ICML 2017."""
 
     name = "temperature-scaled entropy"
     log_score = staticmethod(log_entropy)
 
 
 def best_temperature(calibration: Features) -> float:
-    """The temperature under which the labels are most likely, between e⁻⁴ and e⁴."""
+    """Temperature between e⁻⁴ and e⁴ that maximizes the likelihood of the labels."""
     from scipy.optimize import minimize_scalar
 
     logits, labels = torch.tensor(calibration.logits), torch.tensor(calibration.labels)

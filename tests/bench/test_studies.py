@@ -14,18 +14,17 @@ from aligned_entropy.bench.studies import (
     ABLATION,
     OUTLOOK,
     STUDIES,
-    AlignedMutualInformation,
     Variant,
-    _information,
     random_module,
     scaled_module,
 )
 from aligned_entropy.errors import NotApplicableError
-from aligned_entropy.evaluation.evaluation import fit_score
+from aligned_entropy.evaluation.fitted_scores import fit_score
 from aligned_entropy.features.arrays import Features
 from aligned_entropy.head.last_layer import final_linear
 from aligned_entropy.metrics import roc_auc
 from aligned_entropy.scores import SCORES, aligned
+from aligned_entropy.scores.mutual_information import AlignedMutualInformation, mutual_information
 from aligned_entropy.scores.sampling import DropoutBALD
 from aligned_entropy.scores.softmax import best_temperature
 from fixtures.scenarios import blind_spot, worn
@@ -152,7 +151,7 @@ def test_aligned_mutual_information_starts_at_the_mutual_information(sets):
     score.map_ = np.zeros((5, 4))
     np.testing.assert_allclose(score.score(test), bald(test), atol=1e-6)
     constant = torch.tensor(np.repeat(test.logits[:, None], 8, axis=1))
-    assert _information(constant, torch.zeros(5, 4)).abs().max() < 1e-6  # passes that agree share no information
+    assert mutual_information(constant, torch.zeros(5, 4)).abs().max() < 1e-6  # passes that agree share no information
 
 
 @pytest.mark.parametrize("noise", [0.0, 1.0, 30.0])

@@ -1,4 +1,4 @@
-"""An evaluation measures what it says, and says what it could not measure."""
+"""Evaluations: measures equal those of scikit-learn, and skipped scores have a reason."""
 
 import csv
 import json
@@ -11,20 +11,12 @@ from scipy.stats import norm
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
 from aligned_entropy.evaluation.calibration_maps import CalibrationMaps
-from aligned_entropy.evaluation.evaluation import (
-    BASELINES,
-    FittedHead,
-    FittedScore,
-    default_scores,
-    evaluate,
-    fit_score,
-    fit_scores,
-    lower_is_better,
-)
+from aligned_entropy.evaluation.evaluation import evaluate, lower_is_better
+from aligned_entropy.evaluation.fitted_scores import BASELINES, FittedScore, default_scores, fit_score, fit_scores
 from aligned_entropy.features.arrays import Features
 from aligned_entropy.head.head import AlignedEntropyHead
 from aligned_entropy.metrics import CALIBRATION, RANKING, ece, roc_auc
-from aligned_entropy.scores import SCORES
+from aligned_entropy.scores import SCORES, FittedHead
 from fixtures.scenarios import blind_spot
 
 NAMES = [*BASELINES, "energy", "Mahalanobis", "linear probe"]
@@ -49,7 +41,8 @@ def evaluation(sets, fitted_scores):
     return evaluate(sets[1], fitted_scores, skipped={"DDU": "it was too slow."}, resamples=40)
 
 
-def of_one_kind(features, error):
+def single_class(features, error):
+    """Replace labels so that every prediction is right (0) or wrong (1)."""
     return features.with_labels(np.abs(features.predictions - error))  # two classes
 
 
@@ -63,7 +56,7 @@ def test_the_best_ranking_comes_first(evaluation):
     assert next(iter(evaluation.table)) == next(iter(evaluation.p_values)) == "linear probe"
 
 
-def test_values_are_those_of_scikit_learn_on_the_scores_of_the_contenders(sets, fitted_scores, evaluation):
+def test_values_are_those_of_scikit_learn_on_the_fitted_scores(sets, fitted_scores, evaluation):
     for name, row in evaluation.table.items():
         values = fitted_scores[name].score.score(sets[1])
         np.testing.assert_array_equal(evaluation.scores[name], values)
@@ -82,28 +75,28 @@ def test_every_value_lies_in_its_interval(evaluation):
 
 def test_calibration_is_measured_of_probabilities_and_of_mapped_scores(sets, fitted_scores, evaluation):
     for name, row in evaluation.table.items():
-        own = set(CALIBRATION) if fitted_scores[name].score.is_probability else set()
-        assert set(row) == {*RANKING, *own, "ece_platt", "ece_isotonic"}
+        calibration = set(CALIBRATION) if fitted_scores[name].score.is_probability else set()
+        assert set(row) == {*RANKING, *calibration, "ece_platt", "ece_isotonic"}
         mapped = fitted_scores[name].maps.probabilities(evaluation.scores[name])
-        for kind, values in mapped.items():
-            assert row[f"ece_{kind}"].value == pytest.approx(ece(sets[1].errors, values))
+        for map_name, values in mapped.items():
+            assert row[f"ece_{map_name}"].value == pytest.approx(ece(sets[1].errors, values))
     assert "ece" not in evaluation.table["Mahalanobis"]
 
 
 def test_the_seed_decides_the_intervals_alone(sets, fitted_scores, evaluation):
     few = {name: fitted_scores[name] for name in ("entropy", "linear probe")}
-    first, again, other = (evaluate(sets[1], few, resamples=40, seed=seed) for seed in (0, 0, 1))
-    assert first.table == again.table
+    first, repeated, other_seed = (evaluate(sets[1], few, resamples=40, seed=seed) for seed in (0, 0, 1))
+    assert first.table == repeated.table
     assert first.table["entropy"]["roc_auc"] == evaluation.table["entropy"]["roc_auc"]
-    assert first.table["entropy"]["roc_auc"].value == other.table["entropy"]["roc_auc"].value
-    assert first.table["entropy"]["roc_auc"] != other.table["entropy"]["roc_auc"]
+    assert first.table["entropy"]["roc_auc"].value == other_seed.table["entropy"]["roc_auc"].value
+    assert first.table["entropy"]["roc_auc"] != other_seed.table["entropy"]["roc_auc"]
 
 
 # --- Differences from the best.
 
 
 def delong(errors, first, second):
-    """Two-sided p by the definition: every wrong row against every right one."""
+    """Two-sided p-value by the definition, with every pair of an error and a correct prediction."""
 
     def wins(scores):
         above = scores[errors == 1][:, None] - scores[errors == 0]
@@ -111,28 +104,28 @@ def delong(errors, first, second):
 
     difference = wins(first) - wins(second)
     rows, columns = difference.mean(1), difference.mean(0)
-    deviation = np.sqrt(rows.var(ddof=1) / len(rows) + columns.var(ddof=1) / len(columns))
-    return 2 * norm.sf(abs(difference.mean()) / deviation)
+    standard_error = np.sqrt(rows.var(ddof=1) / len(rows) + columns.var(ddof=1) / len(columns))
+    return 2 * norm.sf(abs(difference.mean()) / standard_error)
 
 
 def test_p_values_are_those_of_delong_adjusted_by_holm(sets, evaluation):
     best, *others = evaluation.table
     raw = {name: delong(sets[1].errors, evaluation.scores[best], evaluation.scores[name]) for name in others}
     expected, largest = {best: 1.0}, 0.0
-    for place, name in enumerate(sorted(raw, key=raw.get)):
-        largest = max(largest, (len(raw) - place) * raw[name])
+    for rank, name in enumerate(sorted(raw, key=raw.get)):
+        largest = max(largest, (len(raw) - rank) * raw[name])
         expected[name] = min(1.0, largest)
     assert evaluation.p_values == pytest.approx(expected, rel=1e-6)
     assert max(evaluation.p_values[name] for name in others) < 0.05
 
 
 def test_a_score_next_to_itself_does_not_differ(sets, fitted_scores):
-    twice = evaluate(sets[1], {"one": fitted_scores["entropy"], "other": fitted_scores["entropy"]}, resamples=10)
-    assert twice.p_values == {"one": 1.0, "other": 1.0}
+    twice = evaluate(sets[1], {"first": fitted_scores["entropy"], "copy": fitted_scores["entropy"]}, resamples=10)
+    assert twice.p_values == {"first": 1.0, "copy": 1.0}
     assert "*" not in str(twice)
 
 
-# --- What is not there.
+# --- Missing data.
 
 
 def test_what_cannot_be_fitted_is_skipped_with_its_reason(sets):
@@ -150,7 +143,7 @@ def test_what_cannot_be_fitted_is_skipped_with_its_reason(sets):
 
 
 def test_a_calibration_set_that_no_head_can_be_fitted_on_is_a_reason_too(sets):
-    calibration = of_one_kind(sets[0]["calibration"], 0)
+    calibration = single_class(sets[0]["calibration"], 0)
     _, skipped = fit_scores(["aligned entropy"], **(sets[0] | {"calibration": calibration}))
     assert "wrong on 0 of 300 calibration texts" in skipped["aligned entropy"]
 
@@ -160,38 +153,38 @@ def test_what_cannot_be_scored_is_skipped_with_its_reason(sets, fitted_scores):
     some = {name: fitted_scores[name] for name in ("entropy", "Mahalanobis")} | {
         "MC dropout SMP": FittedScore(SCORES["MC dropout SMP"]())
     }
-    found = evaluate(test, some, skipped={"DDU": "it was too slow."}, resamples=10)
-    assert found.table.keys() == found.p_values.keys() == {"entropy"}
-    assert found.skipped.keys() == {"DDU", "Mahalanobis", "MC dropout SMP"}
-    assert "hold no hidden" in found.skipped["Mahalanobis"]
-    assert found.skipped["MC dropout SMP"] == "a decoder has no dropout."
-    assert found.skipped["DDU"] == "it was too slow."
+    evaluated = evaluate(test, some, skipped={"DDU": "it was too slow."}, resamples=10)
+    assert evaluated.table.keys() == evaluated.p_values.keys() == {"entropy"}
+    assert evaluated.skipped.keys() == {"DDU", "Mahalanobis", "MC dropout SMP"}
+    assert "hold no hidden" in evaluated.skipped["Mahalanobis"]
+    assert evaluated.skipped["MC dropout SMP"] == "a decoder has no dropout."
+    assert evaluated.skipped["DDU"] == "it was too slow."
 
 
 def test_an_evaluation_of_nothing_still_says_why(sets):
-    found = evaluate(sets[1], {}, skipped={"DDU": "it was too slow."}, resamples=10)
-    assert (found.table, found.p_values) == ({}, {})
-    assert "skipped: DDU. it was too slow." in str(found)
-    assert json.loads(json.dumps(found.to_dict()))["skipped"] == found.skipped
+    evaluated = evaluate(sets[1], {}, skipped={"DDU": "it was too slow."}, resamples=10)
+    assert (evaluated.table, evaluated.p_values) == ({}, {})
+    assert "skipped: DDU. it was too slow." in str(evaluated)
+    assert json.loads(json.dumps(evaluated.to_dict()))["skipped"] == evaluated.skipped
 
 
 @pytest.mark.parametrize("error", [0, 1])
-def test_answers_of_one_kind_have_no_ranking_and_still_a_calibration(sets, fitted_scores, error):
-    found = evaluate(of_one_kind(sets[1], error), fitted_scores, resamples=10)
-    assert found.accuracy.value == 1 - error
-    assert set(found.p_values.values()) == {1.0}
-    for name, row in found.table.items():
+def test_predictions_of_one_class_have_no_ranking_but_a_calibration(sets, fitted_scores, error):
+    evaluated = evaluate(single_class(sets[1], error), fitted_scores, resamples=10)
+    assert evaluated.accuracy.value == 1 - error
+    assert set(evaluated.p_values.values()) == {1.0}
+    for name, row in evaluated.table.items():
         assert np.isnan(row["roc_auc"].value)
         if fitted_scores[name].score.is_probability:
-            assert row["brier"].value == pytest.approx(np.square(found.scores[name] - error).mean())
-    described = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+            assert row["brier"].value == pytest.approx(np.square(evaluated.scores[name] - error).mean())
+    described = json.loads(json.dumps(evaluated.to_dict(), allow_nan=False))
     assert described["scores"]["entropy"]["roc_auc"]["value"] is None
-    assert "entropy" in str(found)
-    assert "*" not in str(found)
+    assert "entropy" in str(evaluated)
+    assert "*" not in str(evaluated)
 
 
 def test_without_a_calibration_set_of_both_kinds_there_are_no_maps(sets):
-    for calibration in (None, of_one_kind(sets[0]["calibration"], 0)):
+    for calibration in (None, single_class(sets[0]["calibration"], 0)):
         fitted_score = fit_score(SCORES["entropy"](), None, calibration)
         assert fitted_score.maps is None
         assert np.isnan(fitted_score.validation)
@@ -199,7 +192,7 @@ def test_without_a_calibration_set_of_both_kinds_there_are_no_maps(sets):
         assert set(row) == {*RANKING, *CALIBRATION}
 
 
-# --- What it can be turned into.
+# --- JSON, CSV and text.
 
 
 def test_an_evaluation_is_json(evaluation):
@@ -216,14 +209,14 @@ def test_an_evaluation_is_json(evaluation):
 
 def test_a_csv_file_holds_every_number_to_its_last_digit(sets, fitted_scores, tmp_path):
     names = {"entropy, the plain one": fitted_scores["entropy"], "Mahalanobis": fitted_scores["Mahalanobis"]}
-    found = evaluate(sets[1], names, resamples=10)
-    found.write_csv(tmp_path / "scores.csv")
+    evaluated = evaluate(sets[1], names, resamples=10)
+    evaluated.write_csv(tmp_path / "scores.csv")
     with open(tmp_path / "scores.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert list(dict.fromkeys(row["score"] for row in rows)) == list(found.table)
-    assert len(rows) == sum(map(len, found.table.values()))
+    assert list(dict.fromkeys(row["score"] for row in rows)) == list(evaluated.table)
+    assert len(rows) == sum(map(len, evaluated.table.values()))
     for row in rows:
-        interval = found.table[row["score"]][row["measure"]]
+        interval = evaluated.table[row["score"]][row["measure"]]
         assert tuple(float(row[column]) for column in ("value", "low", "high")) == tuple(vars(interval).values())
 
 
@@ -249,21 +242,21 @@ def test_the_text_marks_what_differs_and_tells_what_is_skipped(evaluation):
     assert lines[-1] == "skipped: DDU. it was too slow."
 
 
-# --- Contenders.
+# --- Fitted scores.
 
 
 def test_maps_and_validation_are_of_values_that_were_held_out(sets):
     calibration = sets[0]["calibration"]
     score = SCORES["MLP probe"](seed=1)
     fitted_score = fit_score(score, None, calibration)
-    held_out, seen = score.held_out(None, calibration), score.score(calibration)
-    expected, cheated = (
-        CalibrationMaps.fit(values, calibration.errors, is_probability=True) for values in (held_out, seen)
+    held_out, in_sample = score.held_out(None, calibration), score.score(calibration)
+    expected, overfitted = (
+        CalibrationMaps.fit(values, calibration.errors, is_probability=True) for values in (held_out, in_sample)
     )
     np.testing.assert_array_equal(fitted_score.maps.platt, expected.platt)
     np.testing.assert_array_equal(fitted_score.maps.isotonic, expected.isotonic)
-    assert not np.allclose(fitted_score.maps.platt, cheated.platt)
-    assert fitted_score.validation == roc_auc(calibration.errors, held_out) < roc_auc(calibration.errors, seen)
+    assert not np.allclose(fitted_score.maps.platt, overfitted.platt)
+    assert fitted_score.validation == roc_auc(calibration.errors, held_out) < roc_auc(calibration.errors, in_sample)
 
 
 def test_maps_of_the_published_head_are_of_its_validation_texts(sets):
@@ -271,22 +264,22 @@ def test_maps_of_the_published_head_are_of_its_validation_texts(sets):
     score = SCORES["aligned entropy (paper)"](sets[0]["module"])
     fitted_score = fit_score(score, None, calibration)
     held_out = score.held_out(None, calibration)
-    fresh = np.flatnonzero(~np.isnan(held_out))
-    assert 0 < len(fresh) < 100
-    expected = CalibrationMaps.fit(held_out[fresh], calibration.errors[fresh], is_probability=True)
+    rows = np.flatnonzero(~np.isnan(held_out))
+    assert 0 < len(rows) < 100
+    expected = CalibrationMaps.fit(held_out[rows], calibration.errors[rows], is_probability=True)
     np.testing.assert_array_equal(fitted_score.maps.platt, expected.platt)
-    assert fitted_score.validation == roc_auc(calibration.errors[fresh], held_out[fresh])
+    assert fitted_score.validation == roc_auc(calibration.errors[rows], held_out[rows])
 
 
 def test_a_seed_reaches_the_score(sets):
-    first, again, other = (
+    first, repeated, other_seed = (
         fit_scores(["MLP probe"], **sets[0], seed=seed)[0]["MLP probe"].score.score(sets[1]) for seed in (0, 0, 1)
     )
-    assert (first == again).all()
-    assert (first != other).any()
+    assert (first == repeated).all()
+    assert (first != other_seed).any()
 
 
-def test_a_head_at_hand_is_a_score(sets):
+def test_a_fitted_head_is_a_score(sets):
     head = AlignedEntropyHead(sets[0]["module"])
     values = FittedHead(head).score(sets[1])
     with torch.no_grad():
@@ -301,32 +294,32 @@ def test_by_default_the_simple_scores_are_there_as_far_as_they_can(sets):
     assert not fit_scores(without, None, None, None)[1]
 
 
-# --- Texts from elsewhere.
+# --- Out-of-distribution texts.
 
 
-def test_texts_from_elsewhere_are_told_apart_by_every_score(sets, fitted_scores, tmp_path):
+def test_out_of_distribution_texts_are_separated_by_every_score(sets, fitted_scores, tmp_path):
     test = sets[1]
-    other = Features(test.hidden[:100] + 3, test.logits[:100] * 0.1)
-    found = evaluate(test, fitted_scores, resamples=20, ood=other)
-    assert list(found.table) == list(evaluate(test, fitted_scores, resamples=20).table)
-    outside = np.repeat([0, 1], [len(test), 100])
-    for name, row in found.ood.table.items():
-        both = np.concatenate([fitted_scores[name].score.score(part) for part in (test, other)])
-        assert row["roc_auc"].value == pytest.approx(roc_auc_score(outside, both))
-    assert set(found.ood.table) == set(found.table)
-    assert found.ood.table["Mahalanobis"]["roc_auc"].value > 0.9
-    assert {"ece", "brier"}.isdisjoint(found.ood.table["entropy"])
-    assert found.to_dict()["ood"]["out_of_distribution"] == 100
-    assert f"out-of-distribution: 100 texts, to be told from {len(test)}" in str(found)
-    found.write_csv(tmp_path / "all.csv")
+    outside = Features(test.hidden[:100] + 3, test.logits[:100] * 0.1)
+    evaluated = evaluate(test, fitted_scores, resamples=20, ood=outside)
+    assert list(evaluated.table) == list(evaluate(test, fitted_scores, resamples=20).table)
+    is_outside = np.repeat([0, 1], [len(test), 100])
+    for name, row in evaluated.ood.table.items():
+        both = np.concatenate([fitted_scores[name].score.score(part) for part in (test, outside)])
+        assert row["roc_auc"].value == pytest.approx(roc_auc_score(is_outside, both))
+    assert set(evaluated.ood.table) == set(evaluated.table)
+    assert evaluated.ood.table["Mahalanobis"]["roc_auc"].value > 0.9
+    assert {"ece", "brier"}.isdisjoint(evaluated.ood.table["entropy"])
+    assert evaluated.to_dict()["ood"]["out_of_distribution"] == 100
+    assert f"out-of-distribution: 100 texts, separated from {len(test)} test texts" in str(evaluated)
+    evaluated.write_csv(tmp_path / "all.csv")
     with open(tmp_path / "all.csv") as file:
         rows = [row for row in csv.reader(file) if row[:2] == ["entropy", "ood_roc_auc"]]
-    assert float(rows[0][2]) == found.ood.table["entropy"]["roc_auc"].value
+    assert float(rows[0][2]) == evaluated.ood.table["entropy"]["roc_auc"].value
 
 
-def test_a_score_that_knows_nothing_of_the_texts_from_elsewhere_is_skipped_there(sets, fitted_scores):
+def test_a_score_that_lacks_arrays_of_the_out_of_distribution_texts_is_skipped(sets, fitted_scores):
     test = sets[1]
-    other = Features(np.empty((50, 0), np.float32), test.logits[:50], absent={"hidden": "there are none."})
-    found = evaluate(test, fitted_scores, resamples=20, ood=other).ood
-    assert found.skipped["Mahalanobis"] == "there are none."
-    assert "entropy" in found.table
+    outside = Features(np.empty((50, 0), np.float32), test.logits[:50], absent={"hidden": "there are none."})
+    evaluated = evaluate(test, fitted_scores, resamples=20, ood=outside).ood
+    assert evaluated.skipped["Mahalanobis"] == "there are none."
+    assert "entropy" in evaluated.table

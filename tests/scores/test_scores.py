@@ -1,4 +1,4 @@
-"""Every score keeps one contract, and equals its formula worked out in another way."""
+"""Scores: the contract of all scores, and each score compared with an independent computation of its formula."""
 
 import functools
 import re
@@ -21,7 +21,8 @@ from torch import nn
 
 from aligned_entropy import FitConfig, fit_head
 from aligned_entropy.errors import NotApplicableError
-from aligned_entropy.evaluation.evaluation import evaluate, fit_scores
+from aligned_entropy.evaluation.evaluation import evaluate
+from aligned_entropy.evaluation.fitted_scores import fit_scores
 from aligned_entropy.features.arrays import Features
 from aligned_entropy.metrics import aurc, roc_auc
 from aligned_entropy.scores import SCORES, Score, density
@@ -40,7 +41,7 @@ every_score = pytest.mark.parametrize("name", SCORES)
 
 
 def frozen(features: Features) -> Features:
-    """The same, read-only: who writes to it gets an error."""
+    """Make the arrays of features read-only, so that a write raises an error."""
     for values in vars(features).values():
         if isinstance(values, np.ndarray):
             values.flags.writeable = False
@@ -48,7 +49,7 @@ def frozen(features: Features) -> Features:
 
 
 def made(rows: int, seed: int, width: int = 8) -> Features:
-    """Three classes of normal vectors, a linear classifier of them that is wrong on a third, and everything else."""
+    """Draw features of three normal classes with a linear classifier that is wrong on a third, and all other arrays."""
     rng = np.random.default_rng(seed)
     module = linear(width)
     labels = rng.integers(0, 3, rows)
@@ -80,10 +81,10 @@ def fitted(name: str, module: nn.Module | None = MODULE) -> Score:
     return SCORES[name](module, seed=1).fit(TRAIN, CALIBRATION)
 
 
-# --- What every score keeps to.
+# --- Contract of all scores.
 
 
-def test_there_are_33_scores_under_their_own_names():
+def test_there_are_33_scores_under_their_names():
     assert len(SCORES) == 33
     assert all(kind.name == name for name, kind in SCORES.items())
 
@@ -122,8 +123,8 @@ def test_one_seed_gives_one_score_whatever_else_was_drawn(name):
     torch.manual_seed(99)
     np.random.seed(99)
     before = torch.get_rng_state(), np.random.get_state()[1].copy()
-    again = SCORES[name](MODULE, seed=1).fit(TRAIN, CALIBRATION)
-    np.testing.assert_array_equal(again.score(TEST), fitted(name).score(TEST))
+    repeated = SCORES[name](MODULE, seed=1).fit(TRAIN, CALIBRATION)
+    np.testing.assert_array_equal(repeated.score(TEST), fitted(name).score(TEST))
     assert torch.equal(torch.get_rng_state(), before[0])
     assert (np.random.get_state()[1] == before[1]).all()
 
@@ -133,6 +134,12 @@ def test_a_saved_score_loads_as_it_was(name, tmp_path):
     fitted(name).save(tmp_path / "score.npz")
     loaded = SCORES[name](MODULE).load(tmp_path / "score.npz")
     np.testing.assert_array_equal(loaded.score(TEST), fitted(name).score(TEST))
+
+
+@pytest.mark.parametrize("name", ALIGNED)
+def test_a_saved_head_has_the_array_names_of_earlier_versions(name):
+    arrays = {key for key in fitted(name).state if not key.startswith("tensor ")}
+    assert arrays == {"base_", "calibrated_", "held_out_", "reads_"}
 
 
 @pytest.mark.parametrize("name", ALIGNED)
@@ -149,19 +156,21 @@ def test_a_second_fit_forgets_the_first(name):
     np.testing.assert_array_equal(score.score(TEST), fitted(name, None).score(TEST))
 
 
-@pytest.mark.parametrize(("name", "which"), [(name, which) for name, kind in SCORES.items() for which in kind.uses])
+@pytest.mark.parametrize(
+    ("name", "set_name"), [(name, set_name) for name, kind in SCORES.items() for set_name in kind.uses]
+)
 @pytest.mark.parametrize("lacking", [None, replace(TRAIN, labels=None)], ids=["no set", "no labels"])
-def test_a_set_that_is_missing_is_named(name, which, lacking):
-    sets = {"train": TRAIN, "calibration": CALIBRATION} | {which: lacking}
-    with pytest.raises(NotApplicableError, match=f"{re.escape(name)} needs labeled {which} features"):
+def test_a_set_that_is_missing_is_named(name, set_name, lacking):
+    sets = {"train": TRAIN, "calibration": CALIBRATION} | {set_name: lacking}
+    with pytest.raises(NotApplicableError, match=f"{re.escape(name)} needs labeled {set_name} features"):
         SCORES[name](MODULE).fit(**sets)
 
 
 @pytest.mark.parametrize(("name", "array"), [(name, array) for name, kind in SCORES.items() for array in kind.needs])
 def test_an_array_that_is_missing_is_named_or_its_reason_given(name, array):
-    nothing = {array: np.empty((120, 0), np.float32) if array == "hidden" else None}
-    plain, told = (replace(TRAIN, **nothing, absent=why) for why in ({}, {array: "the cat sat on it"}))
-    for features, message in ((plain, f"hold no {array}"), (told, "the cat sat on it")):
+    missing = {array: np.empty((120, 0), np.float32) if array == "hidden" else None}
+    plain, explained = (replace(TRAIN, **missing, absent=why) for why in ({}, {array: "the cat sat on it"}))
+    for features, message in ((plain, f"no {array}"), (explained, "the cat sat on it")):
         with pytest.raises(NotApplicableError, match=message):
             fitted(name).score(features)
         if SCORES[name].uses:
@@ -171,21 +180,21 @@ def test_an_array_that_is_missing_is_named_or_its_reason_given(name, array):
 
 @pytest.mark.parametrize("name", [name for name in SUPERVISED if name not in ALIGNED])
 def test_a_held_out_score_does_not_know_the_error_of_its_row(name, monkeypatch):
-    folds = np.arange(120) % 5  # fixed: which rows go together depends on the errors otherwise
+    folds = np.arange(120) % 5  # fixed, because folds otherwise depend on the errors
     monkeypatch.setattr("aligned_entropy.scores.base.stratified_folds", lambda *_: folds)
     score = SCORES[name](MODULE)
     values = score.held_out(TRAIN, CALIBRATION)
-    own = folds == 2
-    answers = CALIBRATION.predictions
-    swapped = np.where(own, np.where(CALIBRATION.errors == 1, answers, (answers + 1) % 3), CALIBRATION.labels)
-    again = score.held_out(TRAIN, CALIBRATION.with_labels(swapped))
+    fold = folds == 2
+    predicted = CALIBRATION.predictions
+    flipped = np.where(CALIBRATION.errors == 1, predicted, (predicted + 1) % 3)
+    changed = score.held_out(TRAIN, CALIBRATION.with_labels(np.where(fold, flipped, CALIBRATION.labels)))
     assert np.isfinite(values).all()
-    np.testing.assert_array_equal(again[own], values[own])
-    assert (again[~own] != values[~own]).any()
+    np.testing.assert_array_equal(changed[fold], values[fold])
+    assert (changed[~fold] != values[~fold]).any()
 
 
 @pytest.mark.parametrize("name", [name for name in SCORES if name not in SUPERVISED])
-def test_what_sees_no_error_needs_no_holding_out(name):
+def test_a_score_that_uses_no_errors_needs_no_folds(name):
     np.testing.assert_array_equal(fitted(name).held_out(TRAIN, CALIBRATION), fitted(name).score(CALIBRATION))
 
 
@@ -200,7 +209,7 @@ def test_hardly_an_error_to_learn_from_is_no_crash(name, wrong):
         assert np.isfinite(fitted_score.score.score(TEST)).all()
 
 
-def test_a_score_of_ones_own_is_one_more_line_in_a_table(monkeypatch):
+def test_a_registered_subclass_is_one_more_row_in_a_table(monkeypatch):
     class Norm(Score):
         name = "norm"
         needs = ("hidden",)
@@ -218,7 +227,7 @@ def test_a_score_of_ones_own_is_one_more_line_in_a_table(monkeypatch):
 
 # --- Softmax.
 
-OF_LOGITS = {
+LOGIT_SCORES = {
     "softmax response": lambda z: 1 - softmax(z, axis=1).max(1),
     "entropy": lambda z: shannon(softmax(z, axis=1), axis=1) / np.log(z.shape[1]),
     "margin": lambda z: 1 - np.diff(np.sort(softmax(z, axis=1))[:, -2:])[:, 0],
@@ -227,9 +236,9 @@ OF_LOGITS = {
 }
 
 
-@pytest.mark.parametrize("name", OF_LOGITS)
+@pytest.mark.parametrize("name", LOGIT_SCORES)
 def test_scores_of_logits_equal_their_formulas(name):
-    np.testing.assert_allclose(fitted(name).score(TEST), OF_LOGITS[name](TEST.logits.astype(float)), atol=2e-6)
+    np.testing.assert_allclose(fitted(name).score(TEST), LOGIT_SCORES[name](TEST.logits.astype(float)), atol=2e-6)
 
 
 @pytest.mark.parametrize("name", ["softmax response", "entropy", "margin"])
@@ -248,7 +257,7 @@ def test_temperature_makes_the_labels_most_likely(base):
 
     temperature = minimize_scalar(loss, bounds=(0.05, 20), method="bounded").x
     assert float(fitted(name).state["temperature_"]) == pytest.approx(temperature, rel=1e-2)
-    expected = OF_LOGITS[base](TEST.logits.astype(float) / temperature)
+    expected = LOGIT_SCORES[base](TEST.logits.astype(float) / temperature)
     np.testing.assert_allclose(fitted(name).score(TEST), expected, atol=5e-3)
 
 
@@ -259,12 +268,12 @@ def test_temperature_takes_back_what_the_logits_were_blown_up_by():
     assert float(score.state["temperature_"]) == pytest.approx(3, rel=0.1)
 
 
-# --- Many predictions for one text.
+# --- Several predictions for one text.
 
 
 @pytest.mark.parametrize("measure", ["SMP", "PV", "BALD"])
 @pytest.mark.parametrize("source", ["MC dropout", "deep ensemble"])
-def test_scores_of_many_predictions_equal_their_formulas(source, measure):
+def test_scores_of_several_predictions_equal_their_formulas(source, measure):
     for row, value in enumerate(fitted(f"{source} {measure}").score(TEST)):
         drawn = TEST.passes[row] if source == "MC dropout" else np.vstack([TEST.logits[row], TEST.members[row]])
         p = [softmax(logits.astype(float)) for logits in drawn]
@@ -278,12 +287,12 @@ def test_scores_of_many_predictions_equal_their_formulas(source, measure):
 
 
 @pytest.mark.parametrize("name", ["MC dropout PV", "MC dropout BALD"])
-def test_passes_that_agree_leave_no_doubt(name):
+def test_passes_that_agree_have_no_uncertainty(name):
     agreed = replace(TEST, passes=np.repeat(TEST.logits[:, None], 4, axis=1))
     np.testing.assert_allclose(fitted(name).score(agreed), 0, atol=1e-12)
 
 
-# --- Densities. Without a module the vectors are the hidden ones, so that a test can choose them.
+# --- Densities. Without a module the scores read the hidden vectors, so that a test can choose them.
 
 
 def by_class(features: Features) -> dict[int, np.ndarray]:
@@ -292,7 +301,7 @@ def by_class(features: Features) -> dict[int, np.ndarray]:
 
 
 def distances(train: Features, test: Features) -> dict[str, np.ndarray]:
-    """Mahalanobis, marginal and relative, row by row; 1/N and pseudo-inverses."""
+    """Mahalanobis distances, also marginal and relative, row by row with 1/N covariances and pseudo-inverses."""
 
     def inverse(centered):
         return np.linalg.pinv(centered.T @ centered / len(centered), rcond=1e-10, hermitian=True)
@@ -310,7 +319,7 @@ def distances(train: Features, test: Features) -> dict[str, np.ndarray]:
 
 
 def repeated(features: Features) -> Features:
-    """One coordinate twice: covariances are singular."""
+    """Repeat the first coordinate, so that covariances are singular."""
     return replace(features, hidden=np.c_[features.hidden, features.hidden[:, :1]])
 
 
@@ -330,13 +339,13 @@ def test_ddu_is_the_density_of_a_mixture_of_normals():
     np.testing.assert_allclose(SCORES["DDU"]().fit(TRAIN).score(TEST), -logsumexp(logs, axis=0), rtol=1e-8)
 
 
-def test_ddu_copes_with_a_class_of_fewer_texts_than_dimensions():
+def test_ddu_supports_a_class_of_fewer_texts_than_dimensions():
     few = np.r_[np.flatnonzero(TRAIN.labels == 0)[:5], np.flatnonzero(TRAIN.labels != 0)]
     score = SCORES["DDU"]().fit(TRAIN[few])
     values = score.score(TEST)
     assert np.isfinite(values).all()
-    moved = score.score(replace(TEST, hidden=TEST.hidden + 50))
-    assert (moved > values).all()
+    distant = score.score(replace(TEST, hidden=TEST.hidden + 50))
+    assert (distant > values).all()
 
 
 def kernel_pca(train: Features, test: Features, components: int) -> tuple[np.ndarray, np.ndarray]:
@@ -348,9 +357,9 @@ def kernel_pca(train: Features, test: Features, components: int) -> tuple[np.nda
 def test_rde_is_a_robust_distance_to_the_predicted_class_in_kernel_pca(monkeypatch):
     monkeypatch.setattr(density, "COMPONENTS", 5)
     train, seed = made(300, 5), 3
-    z, other = kernel_pca(train, TEST, 5)
-    found = {c: MinCovDet(random_state=seed).fit(z[train.labels == c]).mahalanobis(other) for c in range(3)}
-    expected = [found[c][row] for row, c in enumerate(TEST.predictions)]
+    z, z_test = kernel_pca(train, TEST, 5)
+    by_label = {c: MinCovDet(random_state=seed).fit(z[train.labels == c]).mahalanobis(z_test) for c in range(3)}
+    expected = [by_label[c][row] for row, c in enumerate(TEST.predictions)]
     np.testing.assert_allclose(SCORES["RDE"](seed=seed).fit(train).score(TEST), expected, rtol=1e-4)
 
 
@@ -358,7 +367,7 @@ def test_rde_gives_a_class_of_few_texts_the_shared_covariance_on_a_chi_square_sc
     monkeypatch.setattr(density, "COMPONENTS", 5)
     full = made(300, 5)
     train = full[np.r_[np.flatnonzero(full.labels == 0)[:9], np.flatnonzero(full.labels != 0)]]
-    z, other = kernel_pca(train, TEST, 5)
+    z, z_test = kernel_pca(train, TEST, 5)
     means = np.stack([z[train.labels == c].mean(0) for c in range(3)])
     centered = z - means[train.labels]
     shared = np.linalg.inv(centered.T @ centered / len(z))
@@ -367,17 +376,17 @@ def test_rde_gives_a_class_of_few_texts_the_shared_covariance_on_a_chi_square_sc
         return np.einsum("nd,de,ne->n", rows - means[0], shared, rows - means[0])
 
     scale = chi2.median(5) / np.median(distance(z[train.labels == 0]))
-    answered = TEST.predictions == 0
+    predicted = TEST.predictions == 0
     values = SCORES["RDE"]().fit(train).score(TEST)
-    np.testing.assert_allclose(values[answered], scale * distance(other[answered]), rtol=1e-4)
+    np.testing.assert_allclose(values[predicted], scale * distance(z_test[predicted]), rtol=1e-4)
 
 
-def test_rde_takes_the_farthest_class_for_an_answer_that_training_did_not_have():
+def test_rde_takes_the_farthest_class_for_a_prediction_that_is_no_training_label():
     train = TRAIN[TRAIN.labels != 2]
     score = SCORES["RDE"]().fit(train)
     logits = np.eye(3, dtype=np.float32)
-    answered = [score.score(replace(TEST, logits=np.repeat(logits[c : c + 1], 60, axis=0))) for c in range(3)]
-    np.testing.assert_allclose(answered[2], np.maximum(answered[0], answered[1]))
+    by_label = [score.score(replace(TEST, logits=np.repeat(logits[c : c + 1], 60, axis=0))) for c in range(3)]
+    np.testing.assert_allclose(by_label[2], np.maximum(by_label[0], by_label[1]))
 
 
 def test_rde_samples_large_training_sets_class_by_class(monkeypatch):
@@ -385,8 +394,8 @@ def test_rde_samples_large_training_sets_class_by_class(monkeypatch):
     labels = np.repeat([0, 1, 2], [200, 99, 1])
     train = made(300, 5).with_labels(labels)
     points = SCORES["RDE"](seed=1).fit(train).state["points_"]
-    place = {tuple(row): label for row, label in zip(train.hidden.astype(float), labels, strict=True)}
-    assert np.bincount([place[tuple(point)] for point in points]).tolist() == [40, 20, 1]
+    label_of_row = {tuple(row): label for row, label in zip(train.hidden.astype(float), labels, strict=True)}
+    assert np.bincount([label_of_row[tuple(point)] for point in points]).tolist() == [40, 20, 1]
 
 
 @pytest.mark.parametrize("name", DISTANCES)
@@ -396,9 +405,9 @@ def test_a_normalized_distance_is_the_distance_of_normalized_vectors(name):
         return replace(features, hidden=hidden / np.linalg.norm(hidden, axis=1, keepdims=True))
 
     expected = SCORES[name]().fit(unit(TRAIN)).score(unit(TEST))
-    np.testing.assert_allclose(SCORES[f"normalized {name}"]().fit(TRAIN).score(TEST), expected, rtol=1e-8, atol=1e-8)
+    np.testing.assert_allclose(SCORES[f"normalised {name}"]().fit(TRAIN).score(TEST), expected, rtol=1e-8, atol=1e-8)
     scaled = replace(TEST, hidden=8 * TEST.hidden)  # exact in float32
-    np.testing.assert_allclose(fitted(f"normalized {name}").score(scaled), fitted(f"normalized {name}").score(TEST))
+    np.testing.assert_allclose(fitted(f"normalised {name}").score(scaled), fitted(f"normalised {name}").score(TEST))
 
 
 @pytest.mark.parametrize(
@@ -428,8 +437,8 @@ def test_distances_read_what_the_last_layer_reads(kind, activation):
 def huq(parts: tuple[str, str], near: float, ambiguous: float, share: float, features: Features) -> list[float]:
     aleatoric, epistemic = (fitted(part).score(CALIBRATION) for part in parts)
 
-    def rank(value, among):
-        return percentileofscore(among, value, kind="mean") / 100
+    def rank(value, population):
+        return percentileofscore(population, value, kind="mean") / 100
 
     inside = [a for a, e in zip(aleatoric, epistemic, strict=True) if rank(e, epistemic) <= near]
     result = []
@@ -458,9 +467,9 @@ def test_huq_takes_the_settings_with_the_least_aurc(name):
         for settings in ((n, a, s) for n in IN_DISTRIBUTION[::2] for a in AMBIGUOUS[::3] for s in SHARES[::2])
     }
     chosen = tuple(fitted(name).state["settings_"])
-    found = aurc(CALIBRATION.errors, huq(HUQ[name], *chosen, CALIBRATION))
-    assert found <= min(losses.values()) + 1e-12
-    assert found < max(losses.values())
+    loss = aurc(CALIBRATION.errors, huq(HUQ[name], *chosen, CALIBRATION))
+    assert loss <= min(losses.values()) + 1e-12
+    assert loss < max(losses.values())
 
 
 def test_huq_without_an_inside_mixes_the_ranks_of_the_most_typical_text_too():
@@ -485,7 +494,7 @@ def test_the_linear_probe_is_a_logistic_regression_with_the_likeliest_penalty():
 
 
 def planted(rows: int, seed: int) -> Features:
-    """Right or wrong is written in the product of two coordinates, and in one token that can stand anywhere."""
+    """Draw features whose errors depend on the product of two coordinates, and on a token at a random position."""
     rng = np.random.default_rng(seed)
     hidden = rng.normal(size=(rows, 6)).astype(np.float32)
     wrong = rng.random(rows) < np.where(hidden[:, 0] * hidden[:, 1] > 0, 0.6, 0.05)
@@ -499,29 +508,30 @@ def planted(rows: int, seed: int) -> Features:
 @pytest.mark.parametrize(("name", "least"), [("MLP probe", 0.75), ("attention probe", 0.95)])
 def test_a_probe_finds_what_was_planted_where_the_entropy_and_a_line_do_not(name, least):
     calibration, test = planted(1500, 0), planted(800, 1)
-    found = {
-        kind: SCORES[kind]().fit(calibration=calibration).score(test) for kind in (name, "linear probe", "entropy")
+    auc = {
+        score: roc_auc(test.errors, SCORES[score]().fit(calibration=calibration).score(test))
+        for score in (name, "linear probe", "entropy")
     }
-    assert roc_auc(test.errors, found[name]) > least
-    assert roc_auc(test.errors, found["linear probe"]) < 0.6
-    assert roc_auc(test.errors, found["entropy"]) < 0.6
+    assert auc[name] > least
+    assert auc["linear probe"] < 0.6
+    assert auc["entropy"] < 0.6
 
 
 @pytest.mark.parametrize("name", ["linear probe", "MLP probe"])
 def test_a_probe_finds_a_blind_spot(name):
     scenario = blind_spot(2400)
     calibration, test = of(scenario.half(0)), of(scenario.half(1))
-    found = roc_auc(test.errors, SCORES[name]().fit(calibration=calibration).score(test))
-    assert found > roc_auc(test.errors, SCORES["entropy"]().score(test)) + 0.15
+    auc = roc_auc(test.errors, SCORES[name]().fit(calibration=calibration).score(test))
+    assert auc > roc_auc(test.errors, SCORES["entropy"]().score(test)) + 0.15
 
 
-def test_the_attention_probe_does_not_look_where_there_is_no_token():
+def test_the_attention_probe_ignores_padding():
     padded = replace(TEST, states=np.concatenate([TEST.states, np.zeros((60, 3, 4), np.float16)], axis=1))
     values = fitted("attention probe").score(TEST)
     np.testing.assert_allclose(fitted("attention probe").score(padded), values, atol=1e-6)
-    nothing = fitted("attention probe").score(replace(TEST, states=np.zeros_like(TEST.states)))
-    assert np.unique(nothing).size == 1
-    assert np.isfinite(nothing).all()
+    without_tokens = fitted("attention probe").score(replace(TEST, states=np.zeros_like(TEST.states)))
+    assert np.unique(without_tokens).size == 1
+    assert np.isfinite(without_tokens).all()
 
 
 # --- Heads.
@@ -547,7 +557,7 @@ def test_a_head_as_a_score_is_the_head_that_fit_head_fits(name, config):
     )
     score = SCORES[name](module, seed=3).fit(train, calibration)
     with torch.no_grad():
-        expected, own = (
+        expected, in_sample = (
             result.head(torch.tensor(features.hidden), torch.tensor(features.logits)).numpy()
             for features in (test, calibration)
         )
@@ -556,14 +566,14 @@ def test_a_head_as_a_score_is_the_head_that_fit_head_fits(name, config):
     np.testing.assert_array_equal(held_out, result.held_out.double())
     trained_on = np.isnan(held_out)
     assert trained_on.any() == (config.schedule is not None)
-    if trained_on.any():  # the published recipe keeps one part for validation, on which the head's values are fresh
-        np.testing.assert_allclose(held_out[~trained_on], own[~trained_on], atol=1e-6)
+    if trained_on.any():  # the published recipe holds one part out for validation
+        np.testing.assert_allclose(held_out[~trained_on], in_sample[~trained_on], atol=1e-6)
         assert 0.1 < (~trained_on).mean() < 0.3
     else:
-        assert np.abs(held_out - own).max() > 1e-3
+        assert np.abs(held_out - in_sample).max() > 1e-3
 
 
-def test_held_out_scores_of_a_head_are_those_of_its_own_calibration_set():
+def test_held_out_scores_of_a_head_need_its_calibration_set():
     with pytest.raises(NotApplicableError, match="fitted on 120 texts, these are 60"):
         fitted("aligned entropy").held_out(TRAIN, TEST)
 
@@ -571,31 +581,31 @@ def test_held_out_scores_of_a_head_are_those_of_its_own_calibration_set():
 def test_a_score_that_takes_another_head_keeps_nothing_of_the_first():
     data = {"hidden": CALIBRATION.hidden, "labels": CALIBRATION.labels, "logits": CALIBRATION.logits}
     small = FitConfig(bases=("entropy",), betas=(), folds=3)
-    other = blind_spot(600)
-    wide = fit_head(other.classifier, other.hidden, other.labels, config=small)
+    scenario = blind_spot(600)
+    wide = fit_head(scenario.classifier, scenario.hidden, scenario.labels, config=small)
     plain = fit_head(MODULE, **data, config=replace(small, error_model=False))
     score = SCORES["aligned entropy"](MODULE)
-    score.take(wide)
+    score.use_head(wide)
     assert any("references.0" in name for name in score.state)
-    score.take(plain)
+    score.use_head(plain)
     assert len(plain.head.state_dict()) == sum(name.startswith("tensor ") for name in score.state)
     with torch.no_grad():
         expected = plain.head(torch.tensor(TEST.hidden), torch.tensor(TEST.logits)).numpy()
     np.testing.assert_allclose(score.score(TEST), expected, atol=1e-7)
 
 
-def test_the_module_of_outputs_computed_elsewhere_is_found():
+def test_the_module_of_outputs_computed_elsewhere_is_derived():
     module = nn.Linear(8, 3)
     features = replace(TRAIN, logits=module(torch.tensor(TRAIN.hidden)).detach().numpy())
-    found, reads = linear_module(features)
+    derived, reads = linear_module(features)
     assert reads == "hidden"
-    torch.testing.assert_close(found.weight, module.weight, atol=1e-4, rtol=1e-4, check_stride=False)
-    torch.testing.assert_close(found.bias, module.bias, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(derived.weight, module.weight, atol=1e-4, rtol=1e-4, check_stride=False)
+    torch.testing.assert_close(derived.bias, module.bias, atol=1e-4, rtol=1e-4)
 
 
 @functools.cache
 def read_from_logits(name: str) -> np.ndarray:
-    """What a head gives whose module is the identity on the logits."""
+    """Scores of the test set by a head whose module is the identity on the logits."""
     identity = nn.Linear(3, 3)
     identity.load_state_dict({"weight": torch.eye(3), "bias": torch.zeros(3)})
     train, calibration, test = (replace(features, hidden=features.logits) for features in (TRAIN, CALIBRATION, TEST))
@@ -605,7 +615,7 @@ def read_from_logits(name: str) -> np.ndarray:
 @pytest.mark.parametrize("width", [0, 8, 3], ids=["no vectors", "other vectors", "vectors as wide as the logits"])
 @pytest.mark.parametrize("name", ["AdUE", "aligned entropy + reference"])
 def test_without_a_linear_map_a_head_reads_the_logits(name, width):
-    """Vectors that the logits cannot come from change nothing."""
+    """Hidden vectors that the logits do not depend on have no influence."""
     rng = np.random.default_rng(0)
     train, calibration, test = (
         replace(features, hidden=rng.normal(size=(len(features), width)).astype(np.float32))

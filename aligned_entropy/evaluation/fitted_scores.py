@@ -1,0 +1,160 @@
+"""Fitted scores: scores with their calibration maps, and their values on features."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from ..errors import CalibrationError, DataError, NotApplicableError
+from ..features.arrays import Features
+from ..metrics import CALIBRATION, RANKING, Measure, roc_auc
+from ..scores import SCORES, Score
+from ..stats import Interval, bootstrap
+from .calibration_maps import CalibrationMaps
+
+BASELINES = (
+    "softmax response", "entropy", "margin", "temperature-scaled softmax response", "temperature-scaled entropy",
+)  # fmt: skip
+
+
+def default_scores(calibration: Features | None) -> list[str]:
+    """Names of the baselines; without a calibration set, only of those that need none."""
+    return [name for name in BASELINES if calibration is not None or not SCORES[name].uses]
+
+
+@dataclass(frozen=True)
+class FittedScore:
+    """Fitted score with its calibration maps.
+
+    Attributes:
+        score: fitted score.
+        maps: calibration maps; None without a calibration set.
+        validation: ROC-AUC of the held-out values on the calibration set; NaN without a calibration set.
+        held_out: held-out uncertainty ``[N]`` of the calibration set, NaN for rows without one; None without a
+            calibration set.
+    """
+
+    score: Score
+    maps: CalibrationMaps | None = None
+    validation: float = float("nan")
+    held_out: NDArray[np.float64] | None = None
+
+    def values(self, features: Features) -> ScoreValues:
+        """Values of the score on features.
+
+        Raises:
+            NotApplicableError: the features lack an array that the score needs.
+        """
+        return ScoreValues(self.score.score(features), self.score.is_probability, self.maps, self.held_out)
+
+
+@dataclass(frozen=True)
+class ScoreValues:
+    """Values of a score for N predictions.
+
+    Attributes:
+        uncertainty: ``[N]``, higher is less certain.
+        is_probability: True if values are in [0, 1] and can be read as error probabilities.
+        maps: calibration maps of the score; None if there was no data to fit them on.
+        held_out: held-out uncertainty of the calibration set, see :class:`FittedScore`.
+    """
+
+    uncertainty: NDArray[np.float64]
+    is_probability: bool
+    maps: CalibrationMaps | None = None
+    held_out: NDArray[np.float64] | None = None
+
+    def measure(
+        self, errors: NDArray[np.float64], resamples: int, seed: int, clusters: NDArray[np.int64] | None = None
+    ) -> dict[str, Interval]:
+        """Compute every measure of the score with its bootstrap interval.
+
+        Args:
+            errors: ``[N]``, 1 where the prediction is wrong.
+            resamples: number of bootstrap samples.
+            seed: seed of the bootstrap.
+            clusters: cluster id of each row, ``[N]``; complete clusters are drawn.
+        """
+        measures: dict[str, Measure] = RANKING | (CALIBRATION if self.is_probability else {})
+        options: dict[str, Any] = {"resamples": resamples, "seed": seed, "clusters": clusters}
+        intervals = bootstrap(measures, errors, self.uncertainty, **options)
+        for name, mapped in ({} if self.maps is None else self.maps.probabilities(self.uncertainty)).items():
+            intervals[f"ece_{name}"] = bootstrap({"ece": CALIBRATION["ece"]}, errors, mapped, **options)["ece"]
+        return intervals
+
+
+def fit_scores(
+    names: Iterable[str],
+    module: nn.Module | None,
+    train: Features | None,
+    calibration: Features | None,
+    seed: int = 0,
+) -> tuple[dict[str, FittedScore], dict[str, str]]:
+    """Fit scores with their calibration maps.
+
+    Args:
+        names: names in :data:`aligned_entropy.scores.SCORES`.
+        module: classification module; None if outputs were computed elsewhere, see
+            :func:`aligned_entropy.scores.aligned.linear_module`.
+        train: features of the classifier's training texts, labeled.
+        calibration: features of labeled texts that the classifier was not trained on; without them there are no maps.
+        seed: seed of the fits.
+
+    Returns:
+        Fitted scores by name; and for each score that could not be fitted, the reason.
+    """
+    fitted, skipped = {}, {}
+    for name in names:
+        try:
+            fitted[name] = fit_score(SCORES[name](module, seed), train, calibration)
+        except (NotApplicableError, CalibrationError) as error:
+            skipped[name] = str(error)
+    return fitted, skipped
+
+
+def fit_score(score: Score, train: Features | None, calibration: Features | None) -> FittedScore:
+    """Fit a score with its calibration maps.
+
+    Raises:
+        NotApplicableError: a set or an array that the score needs is missing.
+        CalibrationError: no head can be fitted on this calibration set.
+    """
+    score.fit(train, calibration)
+    if calibration is None or not 0 < calibration.errors.sum() < len(calibration):
+        return FittedScore(score)
+    values, errors = score.held_out(train, calibration), calibration.errors
+    present = ~np.isnan(values)
+    maps = CalibrationMaps.fit(values, errors, score.is_probability)
+    return FittedScore(score, maps, roc_auc(errors[present], values[present]), values)
+
+
+def score_values(
+    fitted_scores: Mapping[str, FittedScore], features: Features
+) -> tuple[dict[str, ScoreValues], dict[str, str]]:
+    """Compute the values of fitted scores on features.
+
+    Returns:
+        Values by name of the score; and for each score that cannot be computed, the reason.
+
+    Raises:
+        DataError: a logit is not finite.
+    """
+    broken = np.flatnonzero(~np.isfinite(features.logits).all(1))
+    if len(broken):
+        rows = ", ".join(map(str, broken[:5])) + (", …" if len(broken) > 5 else "")
+        raise DataError(
+            f"the model's logits are not finite in {len(broken)} of {len(features)} rows ({rows}): remove these rows, "
+            "or load the model in float32 or bfloat16 if half precision overflows."
+        )
+    values, skipped = {}, {}
+    for name, fitted_score in fitted_scores.items():
+        try:
+            values[name] = fitted_score.values(features)
+        except NotApplicableError as error:
+            skipped[name] = str(error)
+    return values, skipped
