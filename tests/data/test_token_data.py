@@ -1,18 +1,18 @@
-"""Tagged sentences from files and data sets: nothing is lost, and what does not fit is named."""
+"""Words and tags are read unchanged from files and data sets, and tags that do not match the model are refused."""
 
 import datasets
 import numpy as np
 import pytest
 
-from aligned_entropy import DataError
 from aligned_entropy.data import has_label_lists, has_token_labels, labeled_texts, labeled_tokens, load_data
 from aligned_entropy.data.conll import read_conll
+from aligned_entropy.errors import ArgumentError, DataError
 
 ROWS = {"tokens": [["EU", "rejects"], [], ["Peter", "Blackburn"]], "tags": [["B-ORG", "O"], [], ["B-PER", "I-PER"]]}
 NAMES = ["O", "B-ORG", "B-PER", "I-PER"]
 
 
-def test_sentences_and_tags_stay_in_order_and_an_empty_sentence_is_one():
+def test_sentences_and_tags_stay_in_order_and_empty_sentences_count():
     data = labeled_tokens(load_data(ROWS))
     assert data.label_names == NAMES
     assert data.labels.tolist() == [1, 0, 2, 3]
@@ -22,7 +22,7 @@ def test_sentences_and_tags_stay_in_order_and_an_empty_sentence_is_one():
     assert labeled_tokens(load_data(ROWS), ["I-PER", "B-PER", "B-ORG", "O"]).labels.tolist() == [2, 3, 1, 0]
 
 
-def test_sentences_are_selected_and_joined_whole():
+def test_sentences_are_selected_and_concatenated():
     data = labeled_tokens(load_data(ROWS))
     part = data.select(np.array([2, 1]))
     assert (list(part.sentences), part.labels.tolist()) == ([["Peter", "Blackburn"], []], [2, 3])
@@ -45,9 +45,9 @@ def test_numbers_of_a_class_label_have_names():
     assert labeled_tokens(data).label_names == NAMES
 
 
-def test_types_or_whole_tags_are_mapped():
-    found = labeled_tokens(load_data(ROWS), ["O", "B-X", "I-X", "B-Y"], label_map={"PER": "X", "B-ORG": "B-Y"})
-    assert found.labels.tolist() == [3, 0, 1, 2]
+def test_a_label_map_holds_entity_types_or_tags():
+    mapped = labeled_tokens(load_data(ROWS), ["O", "B-X", "I-X", "B-Y"], label_map={"PER": "X", "B-ORG": "B-Y"})
+    assert mapped.labels.tolist() == [3, 0, 1, 2]
     assert labeled_tokens(load_data(ROWS), label_map={"PER": "X"}).label_names == ["O", "B-ORG", "B-X", "I-X"]
     dropped = labeled_tokens(load_data(ROWS), ["O", "B-PER", "I-PER"], label_map={"B-ORG": "O"})
     assert dropped.labels.tolist() == [0, 0, 1, 2]
@@ -67,14 +67,14 @@ def test_types_or_whole_tags_are_mapped():
         ({"tags": [["B-ORG", "O"], [], None]}, {}, "row 2 has 2 words and a NoneType in column 'tags'"),
     ],
 )
-def test_what_does_not_fit_is_named(change, options, message):
+def test_an_error_names_the_column_and_row(change, options, message):
     with pytest.raises(DataError, match=message):
         labeled_tokens(load_data(ROWS | change), **options)
 
 
 CONLL = """-DOCSTART- -X- -X- O
 
-# id one of CoNLL-U's comments
+# id 7, a comment of CoNLL-U
 EU NNP B-NP B-ORG
 # SYM O O
 rejects VBZ B-VP O
@@ -95,7 +95,7 @@ def test_a_conll_file_is_read(tmp_path, ending):
     assert len(labeled_tokens(load_data(f"{tmp_path}:train"))) == 2
 
 
-def test_a_conll_file_with_tabs_keeps_odd_words_and_names_a_line_without_a_tag(tmp_path):
+def test_a_conll_file_with_tabs_keeps_unusual_words_and_a_missing_tag_is_named(tmp_path):
     path = tmp_path / "words.conll"
     path.write_text("a b\tO\n\u00a0\tO\n\t\nc\tB-X\r\n")
     assert read_conll(path) == {"tokens": [["a b", "\u00a0"], ["c"]], "tags": [["O", "O"], ["B-X"]]}
@@ -107,7 +107,7 @@ def test_a_conll_file_with_tabs_keeps_odd_words_and_names_a_line_without_a_tag(t
         load_data(path)
 
 
-def test_files_that_count_their_words_are_refused_and_odd_characters_end_no_line(tmp_path):
+def test_conll_u_is_refused_and_unusual_characters_end_no_line(tmp_path):
     path = tmp_path / "ud.conll"
     path.write_text("# sent_id = 1\n1\tPeter\tB-PER\t-\t-\n2\tsleeps\tO\t-\t-\n")
     with pytest.raises(DataError, match="the first column holds the numbers of the words"):
@@ -116,12 +116,12 @@ def test_files_that_count_their_words_are_refused_and_odd_characters_end_no_line
     assert read_conll(path)["tokens"] == [["a\u2028b", "\x85"]]
 
 
-def test_a_type_that_the_model_lacks_can_be_none():
+def test_an_entity_type_can_be_mapped_to_outside():
     dropped = labeled_tokens(load_data(ROWS), ["O", "B-PER", "I-PER"], label_map={"ORG": "O"})
     assert dropped.labels.tolist() == [0, 0, 1, 2]
 
 
-def test_columns_asked_for_decide_what_data_are():
+def test_named_columns_decide_the_kind_of_data():
     data = load_data({"toks": [["a"]], "tg": [["O"]], "label": [1], "genres": [["x"]]})
     assert not has_token_labels(data)
     assert has_token_labels(data, "toks", "tg")
@@ -129,7 +129,18 @@ def test_columns_asked_for_decide_what_data_are():
     assert has_label_lists(data, "genres")
 
 
-def test_texts_are_not_tagged():
+def test_texts_have_no_token_labels():
     data = load_data({"text": ["a b"], "label": [1]})
     assert not has_token_labels(data)
     assert labeled_texts(data).labels.tolist() == [0]
+
+
+def test_nested_tags_are_refused():
+    nested = {"tokens": [["EU"]], "tags": [[["B-ORG"]]]}
+    with pytest.raises(DataError, match=r"column 'tags' holds \['B-ORG'\], but the data set names no tags"):
+        labeled_tokens(load_data(nested))
+
+
+def test_a_slice_of_words_has_no_step():
+    with pytest.raises(ArgumentError, match="a slice of words cannot have a step of 2"):
+        labeled_tokens(load_data(ROWS)).texts[::2]
