@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .backbones.extras import some_texts
+from .backbones.batching import require_texts
 from .classifier import UncertainClassifier
 from .errors import MissingExtraError, UnsupportedModelError
 from .head.multilabel_head import MultiLabelHead
@@ -132,7 +132,7 @@ def export_onnx(classifier: UncertainClassifier, folder: str | Path, int8: Seque
     change = None if int8 is None else _quantize(classifier, graph, session, path, int8, large)
     rule = classifier.saved.rule if int8 is None else None
     config = {
-        "task": classifier.task,
+        "task": classifier.task.name,
         "labels": classifier.label_names,
         "max_length": backbone.max_length,
         "pad_token_id": backbone.pad_token_id,
@@ -161,15 +161,17 @@ class _Graph(nn.Module):
         output = self._backbone[0].run(**dict(zip(self.inputs, values, strict=True)))
         shape, head = output.hidden.shape[:-1], self.head
         hidden, logits = output.hidden.float().flatten(0, -2), output.logits.float().flatten(0, -2)
-        found = {"logits": output.logits.float(), "label_uncertainty": (own := head(hidden, logits))}
-        if isinstance(head, MultiLabelHead):
-            found["uncertainty"] = head.text_uncertainty(hidden, logits)
-            found["error_probability"] = found["uncertainty"]
+        outputs = {"logits": output.logits.float()}
+        if isinstance(head, MultiLabelHead):  # one call for both, so that the neighbors are looked up once
+            outputs["label_uncertainty"], outputs["uncertainty"] = head.label_and_text_uncertainty(hidden, logits)
+            outputs["error_probability"] = outputs["uncertainty"]
         else:
-            found["uncertainty"] = own.unflatten(0, shape)
             if head.error_model is not None:
-                found["error_probability"] = head.error_probability(hidden, logits).unflatten(0, shape)
-        return tuple(found[name].clone() for name in self.outputs)  # an output that stands twice needs two names
+                outputs["error_probability"] = head.error_probability(hidden, logits).unflatten(0, shape)
+            outputs["uncertainty"] = (
+                outputs["error_probability"] if head.is_calibrated else head(hidden, logits).unflatten(0, shape)
+            )
+        return tuple(outputs[name].clone() for name in self.outputs)  # an output that stands twice needs two names
 
 
 def _batch(classifier: UncertainClassifier, texts: list[str]) -> dict[str, Tensor]:
@@ -202,10 +204,10 @@ def _quantize(
     from onnxruntime.quantization import QuantType, quantize_dynamic
     from scipy.stats import spearmanr
 
-    some_texts(texts)
+    require_texts(texts)
     backbone = classifier.backbone
     nodes = onnx.load(path, load_external_data=False).graph.node
-    own = [node.name for node in nodes if any("_Graph/head: " in fact.value for fact in node.metadata_props)]
+    own = [node.name for node in nodes if any("_Graph/head" in fact.value for fact in node.metadata_props)]
     silent = logging.root.manager.disable
     with TemporaryDirectory(dir=path.parent) as aside:
         logging.disable(logging.WARNING)  # it asks for a preparation that is for other kinds of graphs
