@@ -17,11 +17,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from .backbones import MULTI_LABEL, Backbone, MultiLabelBackbone, TokenBackbone
+from .backbones import MULTI_LABEL, Backbone, TokenBackbone
 from .backbones.loading import load_for_training, load_tokenizer, resolve
 from .data import LabeledTexts, LabeledTokens
 from .errors import MissingExtraError, UnsupportedModelError
 from .features.arrays import Array
+from .tasks import task_of_labels
 
 Mode = Literal["full", "lora", "freeze"]
 IGNORED = -100  # torch's label of what no loss is taken on
@@ -91,9 +92,7 @@ def train_classifier(
     config = config or TrainConfig()
     if isinstance(data, LabeledTokens) and config.mode == "freeze":
         raise UnsupportedModelError("a token classifier is trained in mode 'full' or 'lora', not 'freeze'.")
-    kind = (
-        TokenBackbone if isinstance(data, LabeledTokens) else MultiLabelBackbone if data.labels.ndim == 2 else Backbone
-    )
+    kind = task_of_labels(data).backbone()
     problem = MULTI_LABEL if kind.multi_label else None
     model = load_for_training(name, kind.auto_class, data.label_names, config.seed, problem)
     tokenizer = load_tokenizer(name)

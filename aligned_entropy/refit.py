@@ -140,9 +140,8 @@ def _compare(current: UncertainClassifier, new: UncertainClassifier, test: Featu
 
 
 def _probabilities(classifier: UncertainClassifier, features: Features) -> NDArray[np.float64]:
-    said = classifier.predict_features(features)
-    values = getattr(said, "label_error_probability", None)
-    return np.asarray(said.error_probability if values is None else values, dtype=np.float64).reshape(-1)
+    predictions = classifier.predict_features(features)
+    return np.asarray(predictions.single_error_probabilities, dtype=np.float64)
 
 
 def _joined(first: Features, second: Features) -> Features:

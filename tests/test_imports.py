@@ -17,13 +17,14 @@ PACKAGE = "aligned_entropy"
 
 # A module imports from ranks before its own, or from its own package.
 RANKS = (
-    ("errors", "metrics"),
-    ("stats", "execution"),
-    ("selective", "features"),
+    ("errors",),
+    ("metrics", "execution"),
+    ("stats", "selective", "features"),
     ("head", "data"),
     ("scores", "backbones"),
     ("evaluation",),
     ("predictions", "saved"),
+    ("tasks",),
     ("classifier",),
     ("finetune", "refit", "export", "pipeline", "batch", "report"),
     ("serve", "bench"),

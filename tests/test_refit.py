@@ -46,7 +46,7 @@ def test_a_head_for_a_world_that_has_changed_is_better_than_the_old_one(classifi
     assert classifier.saved is before, "the current head stays as it is"
     assert found.rule == found.classifier.saved.rule
     assert found.rule.goal == Goal(coverage=0.6)
-    assert found.rule.fresh
+    assert found.rule.held_out
 
 
 def test_in_the_same_world_there_is_no_better_head(classifier):
@@ -69,7 +69,7 @@ def test_what_the_current_head_was_fitted_on_is_not_compared_again(classifier):
     found = refit(current, feedback)
     assert found.comparison.answers == 225, "half of what it has not seen"
     assert found.classifier.saved.fit["examples"] == 375
-    assert found.rule.fresh, "the threshold is chosen on texts that neither head has seen"
+    assert found.rule.held_out, "the threshold is chosen on texts that neither head has seen"
 
 
 def test_words_are_divided_by_sentence(token_model_folder):

@@ -18,17 +18,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..data.labels import TEXT_COLUMNS
-from ..data.tokens import TOKEN_COLUMNS
+from ..data.columns import TOKEN_COLUMNS
 from ..errors import DataError
 from .rows import Row, Table, batched, check_output, format_of, open_rows, write_rows
 
 if TYPE_CHECKING:
     from ..classifier import UncertainClassifier
+    from ..predictions import Row as PredictedRow
 
 Answer = dict[str, Any]
-WORDS = "token-classification"
-ANSWERS = {WORDS: "entities", "multi-label-classification": "predicted_labels"}  # column of the answer
 
 
 @dataclass(frozen=True)
@@ -69,21 +67,21 @@ class Job:
 
     def check_task(self, classifier: UncertainClassifier) -> None:
         """Raise what is asked for and the task does not have."""
-        if self.probabilities and classifier.task == WORDS:
-            raise DataError(
-                "--probabilities adds a column for every class of a text; words have a tag each: leave it out."
-            )
+        self.added(classifier)
 
     def added(self, classifier: UncertainClassifier) -> list[str]:
         """Names of the added columns, in order."""
-        fitted = classifier.head.error_model is not None
-        if classifier.task == WORDS:
-            fitted = "sentences" in classifier.saved.group_maps
-        names = [ANSWERS.get(classifier.task, "predicted_label"), "uncertainty"]
-        names += ["error_probability"] if fitted else []
-        names += ["accepted"] if classifier.saved.rule is not None and classifier.task != WORDS else []
-        names += [f"probability_{name}" for name in classifier.label_names] if self.probabilities else []
+        names = classifier.task.prediction_columns(classifier.saved, self._with_probability(classifier))
         return [self.prefix + name for name in [*names, "error"]]
+
+    def values(self, classifier: UncertainClassifier, row: PredictedRow) -> dict[str, Any]:
+        """Values of the added columns for a predicted row, without an error."""
+        columns = row.columns(self._with_probability(classifier))
+        return {self.prefix + name: value for name, value in (columns | {"error": None}).items()}
+
+    def _with_probability(self, classifier: UncertainClassifier) -> list[str]:
+        """Class names that get a probability column."""
+        return list(classifier.label_names) if self.probabilities else []
 
 
 def run(classifier: UncertainClassifier, job: Job, progress: Callable[[int], object]) -> tuple[int, int]:
@@ -134,17 +132,11 @@ def compare(
         first = list(islice(table.rows, rows))
     said = [list(answer_rows(classifier, job, first)) for classifier in (one, other)]
     pairs = [pair for pair in zip(*said, strict=True) if pair[0][names[-1]] is None and pair[1][names[-1]] is None]
-    differ = [_what(a[names[0]]) != _what(b[names[0]]) for a, b in pairs]
+    labels = one.task.labels_only
+    differ = [labels(a[names[0]]) != labels(b[names[0]]) for a, b in pairs]
     doubts = np.array([[row[names[1]] for row in pair] for pair in pairs]).reshape(-1, 2)
     correlation = float(spearmanr(*doubts.T).statistic) if len(np.unique(doubts[:, 0])) > 1 else float("nan")
     return len(pairs), float(np.mean(differ)) if differ else float("nan"), correlation
-
-
-def _what(answer: Any) -> Any:
-    """An answer without its numbers."""
-    if isinstance(answer, list) and answer and isinstance(answer[0], dict):
-        return [(own["entity_group"], own["start"], own["end"]) for own in answer]
-    return answer
 
 
 def _run_with_journal(
@@ -170,18 +162,13 @@ def _run_with_journal(
     return journal.done, journal.failed
 
 
-def text_columns(task: str) -> tuple[str, ...]:
-    """Usual names of a column that a task can be asked about, those that are looked for first before the others."""
-    return (*TEXT_COLUMNS, *TOKEN_COLUMNS) if task == WORDS else TEXT_COLUMNS
-
-
 def settled(job: Job, classifier: UncertainClassifier, table: Table) -> Job:
     """The job with the column of the texts: the one asked for, or one with a usual name; ``table.rows`` stays whole.
 
     Raises:
         DataError: no row has it, or the columns to be added are there already.
     """
-    known = text_columns(classifier.task)
+    known = classifier.task.text_columns
     asked, added = job.text_column, job.added(classifier)
     usual = known if asked is None else (asked,)
     columns, seen = dict.fromkeys(table.columns), list[Row]()
@@ -204,8 +191,7 @@ def settled(job: Job, classifier: UncertainClassifier, table: Table) -> Job:
 def answer_rows(classifier: UncertainClassifier, job: Job, rows: list[Row]) -> Iterator[Answer]:
     """The added columns of every row."""
     added = job.added(classifier)
-    words = classifier.task == WORDS
-    problems = [_problem(row, job, added, words) for row in rows]
+    problems = [_problem(row, job, added, classifier.task.per_word) for row in rows]
     column = str(job.text_column)
     texts = [row.columns[column] for row, problem in zip(rows, problems, strict=True) if problem is None]
     answers = iter(classifier.predict(texts))
@@ -214,22 +200,10 @@ def answer_rows(classifier: UncertainClassifier, job: Job, rows: list[Row]) -> I
             yield dict.fromkeys(added) | {added[-1]: problem}
             continue
         answer = next(answers)
-        said = [entity.to_dict() for entity in answer.entities] if words else _labels(answer)
-        values: list[Any] = [said, answer.uncertainty]
-        values += [] if answer.error_probability is None else [answer.error_probability]
-        values += [] if words or answer.accepted is None else [answer.accepted]
-        values += answer.probabilities.tolist() if job.probabilities else []
-        if (
-            not np.isfinite(values[1:]).all()
-            or not np.isfinite((answer.words if words else answer).probabilities).all()
-        ):
+        if answer.is_finite:
+            yield job.values(classifier, answer)
+        else:
             yield dict.fromkeys(added) | {added[-1]: "the model's answer is not a finite number"}
-            continue
-        yield dict(zip(added, [*values, None], strict=True))
-
-
-def _labels(answer: Any) -> Any:
-    return answer.labels if hasattr(answer, "labels") else answer.label
 
 
 def _problem(row: Row, job: Job, added: list[str], words: bool) -> str | None:

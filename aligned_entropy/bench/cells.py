@@ -14,16 +14,18 @@ from typing import Any
 
 import numpy as np
 
+from ..backbones import EXTRAS
 from ..classifier import UncertainClassifier, UncertainMultiLabelClassifier
 from ..data import LabeledTexts, LabeledTokens
 from ..errors import CalibrationError, DataError, NotApplicableError
-from ..evaluation.evaluation import HEAD, ScoreValues, fit_score
-from ..evaluation.groups import group_values
+from ..evaluation.fitted_scores import ScoreValues, fit_score
+from ..evaluation.grouped import group_values
+from ..evaluation.groups import ScoreKey
 from ..features.arrays import Features
 from ..head.fit import FitConfig
 from ..head.fit_multilabel import MultiLabelConfig
 from ..metrics import Sample, reliability, roc_auc
-from ..scores import SCORES
+from ..scores import HEAD, SCORES
 from ..scores.aligned import Aligned
 from ..stats import finite, paired_auc, share_of_rows
 from .runs import DataSpec, ModelSpec, folder_name, split_texts, train_run
@@ -80,8 +82,8 @@ class Cell:
         """The score, and how it is aggregated; nothing where the study is of single answers."""
         if self.study not in WHOLES:
             return self.score, ""
-        name, _, how = self.score.rpartition(", ")
-        return name, how
+        key = ScoreKey.parse(self.score)
+        return key.name, key.aggregation or ""
 
     @property
     def path(self) -> Path:
@@ -164,7 +166,7 @@ class _Fit:
 
 def _fitted(cell: Cell, runs: Path) -> _Fit:
     classifier = _classifier(cell, runs)
-    score = STUDIES[cell.study][cell.score](classifier.backbone.classifier, cell.seed)
+    score = STUDIES[cell.study][cell.score](classifier.backbone.copy_classification_module(), cell.seed)
     train = _features(cell, runs, "train", ()) if "train" in score.uses else None
     calibration, test = (_features(cell, runs, which, score.needs) for which in ("calibration", "test"))
     if cell.size is not None:
@@ -195,7 +197,8 @@ def _fitted_multi_label(
     known, rows, (answers, texts) = own.single_predictions(calibration), own.single_predictions(test), own.said(test)
     held_out = result.held_out.double().numpy().reshape(-1)
     values = ScoreValues(answers.astype(np.float64).reshape(-1), True, own.saved.maps, held_out)
-    wholes = {f"{HEAD}, product": ScoreValues(texts.astype(np.float64), True, own.saved.group_maps["texts"])}
+    text_values = ScoreValues(texts.astype(np.float64), True, own.saved.group_maps["texts"])
+    wholes = {str(ScoreKey(HEAD, "product")): text_values}
     validation = roc_auc(known.errors, held_out)
     return _Fit(values, known, rows, validation, result.summary.chosen.name, seconds, wholes)
 
@@ -232,7 +235,7 @@ def _features(cell: Cell, runs: Path, which: str, needs: tuple[str, ...]) -> Fea
     if "passes" in needs and len(texts) > SAMPLED_ROWS:
         texts = texts.select(np.sort(np.random.default_rng(0).permutation(len(texts))[:SAMPLED_ROWS]))
     features = classifier.features(
-        texts, extras=[name for name in needs if name in ("passes", "states", "content_free")]
+        texts, extras=[name for name in needs if name in EXTRAS]
     )
     if "members" in needs and cell.members:
         others = [_load(cell.model, cell.data, seed, runs) for seed in cell.members]

@@ -13,15 +13,12 @@ import numpy as np
 
 from ..data import (
     LabeledTexts,
-    has_label_lists,
-    has_token_labels,
     labeled_texts,
-    labeled_tokens,
     load_data,
-    multilabel_texts,
 )
 from ..errors import DataError
 from ..finetune import Mode, TrainConfig, train_classifier
+from ..tasks import task_of_dataset
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -80,11 +77,11 @@ def split_texts(data: DataSpec, seed: int, label_names: list[str] | None = None)
     """The three splits of a data set, ``LabeledTexts`` or ``LabeledTokens``, divided anew by ``seed`` if it says so."""
     datasets = {split: load_data(data.name, split) for split in SPLITS}
     first = datasets["train"]
-    read = labeled_tokens if has_token_labels(first) else multilabel_texts if has_label_lists(first) else None
-    if read is not None:
+    task = task_of_dataset(first)
+    if not task.one_label:
         if data.resplit:
             raise DataError(f"{data.name}: resplit divides texts of one label each.")
-        return {split: read(dataset, label_names, label_map=data.label_map) for split, dataset in datasets.items()}
+        return {split: task.read(dataset, label_names, label_map=data.label_map) for split, dataset in datasets.items()}
     parts = {split: _texts(data, dataset, label_names) for split, dataset in datasets.items()}
     if not data.resplit:
         return parts

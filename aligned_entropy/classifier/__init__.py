@@ -1,7 +1,11 @@
-"""`UncertainClassifier`, the one object that most users meet, and its kinds for words and for many labels."""
+"""`UncertainClassifier`, the class that most users meet, and its kinds for token and multi-label classification."""
 
 from .base import UncertainClassifier
 from .multilabel import UncertainMultiLabelClassifier
 from .tokens import UncertainTokenClassifier
 
-__all__ = ["UncertainClassifier", "UncertainMultiLabelClassifier", "UncertainTokenClassifier"]
+CLASSIFIERS: dict[str, type[UncertainClassifier]] = {
+    kind.task.name: kind for kind in (UncertainClassifier, UncertainMultiLabelClassifier, UncertainTokenClassifier)
+}
+
+__all__ = ["CLASSIFIERS", "UncertainClassifier", "UncertainMultiLabelClassifier", "UncertainTokenClassifier"]

@@ -11,22 +11,24 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..backbones import MULTI_LABEL, TASKS, LabelWordBackbone, task_of
+from ..backbones import EXTRAS, MULTI_LABEL, LabelWordBackbone
 from ..backbones.capture import base_model
 from ..backbones.loading import load_model, load_tokenizer
 from ..data import LabeledTexts, LabeledTokens, checked_names, labeled_texts, load_data, plain_texts
 from ..errors import DataError, NotApplicableError, UnsupportedModelError
 from ..evaluation.calibration_maps import CalibrationMaps
-from ..evaluation.entities import Groups
-from ..evaluation.evaluation import HEAD, FittedHead, FittedScore, default_scores, evaluate, fit_scores
+from ..evaluation.evaluation import evaluate
+from ..evaluation.fitted_scores import FittedScore, default_scores, fit_scores
+from ..evaluation.groups import Groups
 from ..features.arrays import Features
 from ..head.fit import FitConfig, FitResult, fit_head
 from ..head.modules import in_float32
 from ..predictions.texts import Predictions
 from ..saved.format import read_config
 from ..saved.hub import resolve_head
-from ..scores import arrays_of
+from ..scores import HEAD, FittedHead, arrays_of
 from ..selective import SelectionUnits
+from ..tasks import Task, TextClassification, task_by_name, task_of_model
 from .heads import check_class
 from .thresholds import Progress, WithThreshold
 
@@ -48,7 +50,7 @@ class UncertainClassifier(WithThreshold):
         saved: the head in use with what is saved beside it.
     """
 
-    task: ClassVar[str] = "text-classification"
+    task: ClassVar[Task] = TextClassification()
     config_class: ClassVar[Any] = FitConfig
 
     @classmethod
@@ -107,33 +109,35 @@ class UncertainClassifier(WithThreshold):
                 LabelWordBackbone.from_pretrained(name, device=device, dtype=dtype, **options)
             )
             return answering if folder is None else answering.load_head(folder)
-        given_task, task = task is not None, task or task_of(name)
-        own = cls._for(task)
-        model = load_model(name, TASKS[task].auto_class, device=device, dtype=dtype)
+        chosen = task_of_model(name) if task is None else task_by_name(task)
+        kind, backbone_class = cls._for(chosen), chosen.backbone()
+        model = load_model(name, backbone_class.auto_class, device=device, dtype=dtype)
         check_class(known, model)
-        if given_task:  # a model that was saved without its problem type, an adapter without its configuration
-            base_model(model).config.problem_type = MULTI_LABEL if TASKS[task].multi_label else None
-        backbone = TASKS[task](
+        if task is not None:  # a model that was saved without its problem type, an adapter without its configuration
+            base_model(model).config.problem_type = MULTI_LABEL if backbone_class.multi_label else None
+        backbone = backbone_class(
             model,
             load_tokenizer(name),
             name=str(name),
             max_length=max_length or known.get("max_length"),
             classification_module=classification_module or known.get("classification_module"),
         )
-        return own(backbone) if folder is None else own(backbone).load_head(folder)
+        classifier = kind(backbone)
+        return classifier if folder is None else classifier.load_head(folder)
 
     @classmethod
-    def _for(cls, task: str) -> type[UncertainClassifier]:
-        """The class for a task: this one where it is."""
-        if task not in TASKS:
-            raise ValueError(f"no task {task!r}; there are {', '.join(TASKS)}.")
-        kinds: list[type[UncertainClassifier]] = [UncertainClassifier, *UncertainClassifier.__subclasses__()]
-        own = cls if cls.task == task else next(kind for kind in kinds if kind.task == task)
-        if cls.task not in (task, UncertainClassifier.task):
+    def _for(cls, task: Task) -> type[UncertainClassifier]:
+        """Kind of classifier for a task: this class, or a kind of it if this is the general one."""
+        from . import CLASSIFIERS
+
+        kind = CLASSIFIERS[task.name]
+        if cls.task.name == task.name:
+            return cls
+        if cls.task.name != UncertainClassifier.task.name:
             raise UnsupportedModelError(
-                f"a {cls.__name__} is for {cls.task}, and this model for {task}: use {own.__name__}."
+                f"a {cls.__name__} is for {cls.task}, but this model is for {task}: use {kind.__name__}."
             )
-        return own
+        return kind
 
     @property
     def label_names(self) -> list[str]:
@@ -214,7 +218,7 @@ class UncertainClassifier(WithThreshold):
         if config is not None and not isinstance(config, FitConfig):
             raise NotApplicableError(f"a {type(config).__name__} is not for {self.task}: use FitConfig.")
         result = fit_head(
-            self.backbone.classifier,
+            self.backbone.copy_classification_module(),
             calibration.hidden,
             calibration.labels,
             logits=calibration.logits,
@@ -309,7 +313,7 @@ class UncertainClassifier(WithThreshold):
             fitted_scores = dict(self.saved.baselines)
         else:
             names = [name for name in scores or default_scores(calibration) if not (fitted and name == HEAD)]
-            fitted_scores, skipped = fit_scores(names, self.backbone.classifier, train, calibration)
+            fitted_scores, skipped = fit_scores(names, self.backbone.copy_classification_module(), train, calibration)
         if fitted or scores is None:
             fitted_scores[HEAD] = FittedScore(FittedHead(head), self.saved.maps)
         return fitted_scores, skipped
@@ -345,7 +349,7 @@ class UncertainClassifier(WithThreshold):
         text_column: str | None = None,
     ) -> Features:
         """Features of texts without labels; arguments as for :meth:`features`."""
-        if self.task != UncertainClassifier.task:
+        if self.task.name != UncertainClassifier.task.name:
             raise NotApplicableError(f"out-of-distribution texts are told apart by one answer a text, not {self.task}.")
         return self._extracted(plain_texts(load_data(data), text_column), progress, extras)
 
@@ -353,7 +357,7 @@ class UncertainClassifier(WithThreshold):
         features = self.backbone.features(texts, progress)
         for name in extras:
             try:
-                values = getattr(self.backbone, name)(texts, progress=progress)
+                values = EXTRAS[name](self.backbone, texts, progress=progress)
                 features = replace(features, **{name: values})
             except NotApplicableError as error:
                 features = replace(features, absent={**features.absent, name: str(error)})

@@ -14,17 +14,18 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional as F
 
-from ..backbones import TASKS, Backbone
+from ..backbones import BaseBackbone
 from ..backbones.capture import base_model
 from ..errors import HeadMismatchError, NotFittedError, UnsupportedModelError
 from ..evaluation.calibration_maps import CalibrationMaps
-from ..evaluation.evaluation import BASELINES, fit_scores
+from ..evaluation.fitted_scores import BASELINES, fit_scores
 from ..features.arrays import Features
 from ..head.head import AlignedEntropyHead
-from ..head.modules import in_float32
+from ..head.modules import in_float32, plain_copy
 from ..saved.format import SavedHead, check_probe, load_head, plain_probe, read_config, save_head
 from ..saved.hub import push_head, resolve_head
 from ..selective import SelectionUnits
+from ..tasks import Task
 
 
 class WithHead:
@@ -39,10 +40,10 @@ class WithHead:
         saved: the head in use with what is saved beside it.
     """
 
-    task: ClassVar[str]
+    task: ClassVar[Task]
 
-    def __init__(self, backbone: Backbone, head: SavedHead | None = None) -> None:
-        needed = TASKS[self.task]
+    def __init__(self, backbone: BaseBackbone, head: SavedHead | None = None) -> None:
+        needed = self.task.backbone()
         if (backbone.every_token, backbone.multi_label) != (needed.every_token, needed.multi_label):
             raise UnsupportedModelError(
                 f"a {type(self).__name__} is for {self.task} and needs a {needed.__name__}, not a "
@@ -71,7 +72,7 @@ class WithHead:
                 f"the head in {folder} was fitted for the prompt {known.get('prompt')}, and this is "
                 f"{self.backbone.facts.get('prompt')}: use the same labels, template and examples, or fit another head."
             )
-        saved = load_head(folder, self.backbone.classifier)
+        saved = load_head(folder, self.backbone.copy_classification_module())
         if type(saved.head) is not type(self.head):
             raise HeadMismatchError(
                 f"the head in {folder} is a {type(saved.head).__name__}, and this model needs a "
@@ -92,7 +93,7 @@ class WithHead:
 
     def _new_head(self) -> AlignedEntropyHead:
         """An untrained one."""
-        return AlignedEntropyHead(self.backbone.classifier)
+        return AlignedEntropyHead(self.backbone.copy_classification_module())
 
     def _keep(
         self,
@@ -122,7 +123,8 @@ class WithHead:
     def _place(self, saved: Any) -> None:
         saved.head.to(self.backbone.device).eval()
         self.saved: SavedHead = saved
-        self._made_for, self._copied = self.backbone.in_use, self.backbone.classifier
+        self._active_parts = self.backbone.active_parts
+        self._module = self._compared = self.backbone.copy_classification_module()
 
     def _head_in_use(self, weights: bool = True) -> AlignedEntropyHead:
         """The head, where the model is still what it was made for; an untrained one is made anew.
@@ -130,17 +132,35 @@ class WithHead:
         Args:
             weights: those of the classification module are looked at too.
         """
-        in_use = self.backbone.in_use
+        active_parts = self.backbone.active_parts
+        parts_changed = active_parts != self._active_parts
         if self.saved is self._untrained:
-            if weights or in_use != self._made_for:
-                self.head.classifier, self._made_for = self.backbone.classifier, in_use
-        elif in_use != self._made_for or (weights and _moved(self._copied, self.backbone.classifier)):
+            if weights or parts_changed:
+                self._update_untrained()
+                self._active_parts = active_parts
+        elif parts_changed or (weights and self._weights_changed()):
             raise HeadMismatchError(
                 f"the classification module {self.backbone.capture.name!r} or the adapters that "
                 f"{self.backbone.name or 'this model'} uses are no longer those that the head was made for: make a new "
                 "UncertainClassifier, with a head of its own, or put back what was in use."
             )
         return self.head
+
+    def _update_untrained(self) -> None:
+        """Copy the classification module into the untrained head again, if the module has changed."""
+        module = self.backbone.copy_classification_module()
+        if module is not self._module:  # the backbone returns the same copy until the module changes
+            self.head.classifier = plain_copy(module)
+            self._module = self._compared = module
+
+    def _weights_changed(self) -> bool:
+        """True if the classification module is no longer the one that the head was made for, up to rounding."""
+        module = self.backbone.copy_classification_module()
+        if module is not self._compared:
+            if _moved(self._module, module):
+                return True
+            self._compared = module
+        return False
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Save the fitted head: ``config.json``, ``head.safetensors`` and a model card.

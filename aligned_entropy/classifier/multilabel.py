@@ -13,15 +13,18 @@ from numpy.typing import NDArray
 from ..data import LabeledTexts, checked_names, load_data, multilabel_texts
 from ..errors import NotApplicableError
 from ..evaluation.calibration_maps import CalibrationMaps
-from ..evaluation.entities import Groups
-from ..evaluation.evaluation import HEAD, ScoreValues, compare, score_values
-from ..evaluation.groups import GroupedEvaluation, group_values
+from ..evaluation.evaluation import compare
+from ..evaluation.fitted_scores import ScoreValues, score_values
+from ..evaluation.grouped import GroupedEvaluation, group_values
+from ..evaluation.groups import Groups, ScoreKey
 from ..features.arrays import Features
 from ..head.fit_multilabel import MultiLabelConfig, MultiLabelResult, fit_multilabel, pairs
 from ..head.modules import in_float32
 from ..head.multilabel_head import MultiLabelHead
 from ..predictions.multilabel import MultiLabelPredictions
+from ..scores import HEAD
 from ..selective import SelectionUnits
+from ..tasks import MultiLabelClassification, Task
 from .base import UncertainClassifier
 
 AGGREGATION = "product"  # of labels to a text, in what is printed
@@ -35,7 +38,7 @@ class UncertainMultiLabelClassifier(UncertainClassifier):
     uncertainty. A text is wrong where any of its answers is.
     """
 
-    task: ClassVar[str] = "multi-label-classification"
+    task: ClassVar[Task] = MultiLabelClassification()
     config_class: ClassVar[Any] = MultiLabelConfig
 
     def predict_features(self, features: Features) -> MultiLabelPredictions:
@@ -52,7 +55,7 @@ class UncertainMultiLabelClassifier(UncertainClassifier):
     def read_labeled(self, data: Any, **columns: Any) -> LabeledTexts:
         """Texts with their labels as the model has them; arguments and errors as for :meth:`fit`."""
         if isinstance(data, LabeledTexts):
-            return checked_names(data, self.label_names, shape=2)
+            return checked_names(data, self.label_names, dimensions=2)
         return multilabel_texts(load_data(data), self.label_names, **columns)
 
     def fit_features(  # type: ignore[override]
@@ -67,7 +70,7 @@ class UncertainMultiLabelClassifier(UncertainClassifier):
             raise NotApplicableError("training texts as reference are of no use to a multi-label head: leave them out.")
         if config is not None and not isinstance(config, MultiLabelConfig):
             raise NotApplicableError(f"a {type(config).__name__} is for one label a text: use MultiLabelConfig.")
-        module = self.backbone.classifier
+        module = self.backbone.copy_classification_module()
         result = fit_multilabel(
             module, calibration.hidden, calibration.labels, logits=calibration.logits, config=config
         )
@@ -103,19 +106,19 @@ class UncertainMultiLabelClassifier(UncertainClassifier):
         wholes = self.groups(rows)["texts"]
         said = group_values(values, wholes, None if known is None else self.groups(known)["texts"], AGGREGATIONS)
         if HEAD in values:
-            own = f"{HEAD}, {AGGREGATION}"
+            own = str(ScoreKey(HEAD, AGGREGATION))
             said[own] = replace(
                 said[own], uncertainty=texts.astype(np.float64), maps=self.saved.group_maps.get("texts")
             )
         skipped |= missing
         single = compare(
-            rows.errors, values, skipped=skipped, resamples=resamples, what="answers", clusters=rows.clusters
+            rows.errors, values, skipped=skipped, resamples=resamples, unit="predictions", clusters=rows.clusters
         )
         whole = compare(wholes.errors, said, skipped={}, resamples=resamples)
         return GroupedEvaluation(single, {"texts": whole}, {"texts": AGGREGATION})
 
     def _new_head(self) -> MultiLabelHead:
-        return MultiLabelHead(self.backbone.classifier)
+        return MultiLabelHead(self.backbone.copy_classification_module())
 
     def single_predictions(self, features: Features) -> Features:
         """Every label's yes or no as a row of two classes."""
@@ -140,6 +143,7 @@ class UncertainMultiLabelClassifier(UncertainClassifier):
             for start in range(0, len(features), 4096):
                 part = features[slice(start, start + 4096)]
                 hidden, logits = (torch.tensor(rows, device=head.device) for rows in (part.hidden, part.logits))
-                answers.append(head(hidden, logits).cpu())
-                texts.append(head.text_uncertainty(hidden, logits).cpu())
+                of_labels, of_texts = head.label_and_text_uncertainty(hidden, logits)
+                answers.append(of_labels.cpu())
+                texts.append(of_texts.cpu())
         return torch.cat(answers).numpy(), torch.cat(texts).numpy()

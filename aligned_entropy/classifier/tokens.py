@@ -13,12 +13,16 @@ from numpy.typing import NDArray
 from ..data import LabeledTexts, LabeledTokens, Words, checked_names, labeled_tokens, load_data
 from ..errors import DataError
 from ..evaluation.calibration_maps import CalibrationMaps
-from ..evaluation.entities import EntityCounts, Groups, Span, spans
-from ..evaluation.evaluation import HEAD, compare, score_values
-from ..evaluation.groups import GroupedEvaluation, group_maps, group_values
+from ..evaluation.entities import EntityCounts, Span, spans
+from ..evaluation.evaluation import compare
+from ..evaluation.fitted_scores import score_values
+from ..evaluation.grouped import GroupedEvaluation, group_maps, group_values
+from ..evaluation.groups import Groups, ScoreKey
 from ..features.arrays import Features
 from ..predictions.tokens import TokenPredictions
+from ..scores import HEAD
 from ..selective import SelectionUnits
+from ..tasks import Task, TokenClassification
 from .base import Progress, UncertainClassifier
 
 # Of words, in predictions; what ranked best on CoNLL-2003's validation split, see benchmarks/LOG.md.
@@ -45,7 +49,7 @@ class UncertainTokenClassifier(UncertainClassifier):
     not there to have a score, so that evaluations count it apart.
     """
 
-    task: ClassVar[str] = "token-classification"
+    task: ClassVar[Task] = TokenClassification()
 
     def predict(self, texts: Any, progress: Progress = lambda done: None) -> TokenPredictions:
         """Entities with their uncertainty, and every word's.
@@ -96,7 +100,7 @@ class UncertainTokenClassifier(UncertainClassifier):
         values, missing = score_values(fitted_scores, features)
         skipped |= missing
         words = compare(
-            features.errors, values, skipped=skipped, resamples=resamples, what="words", clusters=features.clusters
+            features.errors, values, skipped=skipped, resamples=resamples, unit="words", clusters=features.clusters
         )
         predicted, true = self._spans(features)
         known = {} if calibration is None else self.groups(calibration)
@@ -105,11 +109,11 @@ class UncertainTokenClassifier(UncertainClassifier):
             if not len(wholes):
                 continue
             said = group_values(values, wholes, known.get(what))
-            own = f"{HEAD}, {AGGREGATION[what]}"
+            own = str(ScoreKey(HEAD, AGGREGATION[what]))
             if own in said and what in self.saved.group_maps:
                 said[own] = replace(said[own], maps=self.saved.group_maps[what])
-            found[what] = compare(wholes.errors, said, skipped={}, resamples=resamples, what=what)
-        return GroupedEvaluation(words, found, AGGREGATION, EntityCounts.of(predicted, true))
+            found[what] = compare(wholes.errors, said, skipped={}, resamples=resamples, unit=what)
+        return GroupedEvaluation(words, found, AGGREGATION, EntityCounts.from_spans(predicted, true))
 
     def _spans(self, features: Features) -> tuple[list[Span], list[Span]]:
         """Predicted and true entities of tagged words."""

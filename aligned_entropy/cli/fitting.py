@@ -48,17 +48,17 @@ def train(
     seed: Seed = 0,
 ) -> None:
     """Train a classifier; words with tags make one of words. Leave the texts that the head is for out of DATA."""
-    from ..data import has_label_lists, has_token_labels, labeled_texts, labeled_tokens, load_data, multilabel_texts
+    from ..data import load_data
     from ..finetune import TrainConfig, train_classifier
+    from ..tasks import task_of_dataset
 
     if lora and freeze:
         raise typer.BadParameter("--lora and --freeze exclude each other.")
     check_folder(output, replaced=True)
     quiet_libraries()
     dataset = load_data(data)
-    tagged = has_token_labels(dataset, text_column, label_column)
-    read = labeled_tokens if tagged else multilabel_texts if has_label_lists(dataset, label_column) else labeled_texts
-    texts = read(dataset, text_column=text_column, label_column=label_column)
+    task = task_of_dataset(dataset, text_column, label_column)
+    texts = task.read(dataset, text_column=text_column, label_column=label_column)
     mode: Literal["full", "lora", "freeze"] = "lora" if lora else "freeze" if freeze else "full"
     config = TrainConfig(mode, epochs, learning_rate, batch_size, max_length, seed)
     with progress_bar("features", len(texts) if freeze else None) as progress:

@@ -75,10 +75,10 @@ def evaluate(
     With --outputs no model is needed; --train, --calibration and --ood then name files of the same kind.
     """
     from ..data import load_outputs
-    from ..evaluation.evaluation import HEAD, default_scores, fit_scores
     from ..evaluation.evaluation import evaluate as measure
+    from ..evaluation.fitted_scores import default_scores, fit_scores
     from ..report import write_report
-    from ..scores import SCORES, arrays_of
+    from ..scores import HEAD, SCORES, arrays_of
 
     if (outputs is None) == (data is None) or (outputs is not None and (model or head)):
         raise typer.BadParameter("give MODEL and DATA, or --outputs FILE alone.")
@@ -117,7 +117,7 @@ def evaluate(
     if report:
         source = f"{model} on {data}" if model else str(outputs)
         settings = {"source": source, "head": head or "–", "resamples": str(resamples)}
-        write_report(report, source, getattr(result, "answers", result), settings, {})
+        write_report(report, source, result.single_predictions, settings, {})
     print(json.dumps(result.to_dict()) if as_json else result)
 
 
@@ -181,8 +181,8 @@ def report(
 ) -> None:
     """Make one self-contained page of the results of a benchmark: tables, curves, settings."""
     from ..bench.grid import Grid
-    from ..report import results as page
-    from ..report.summary import read_results
+    from ..report import results_page as page
+    from ..report.result_files import read_results
 
     found = Grid.read(results).results_found() if results.suffix in (".yaml", ".yml") else read_results(results)
     for path, write in ((markdown, page.markdown), (latex, page.latex)):

@@ -11,9 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ..errors import AlignedEntropyError, DataError
+from ..tasks import TASKS
 
 if TYPE_CHECKING:
     from ..classifier import UncertainClassifier
+
+if TYPE_CHECKING:
+    TaskName = str
+else:  # Typer turns a Literal into a choice; a type checker cannot read one that is computed
+    TaskName = Literal[tuple(TASKS)]
 
 DATA_HELP = (
     "CSV, TSV, JSON Lines, Parquet or CoNLL file; a folder with one file a split; an embedded name "
@@ -23,8 +29,8 @@ Model = Annotated[
     str, typer.Argument(help="A trained classifier of texts or words: path or hub id, PEFT adapters included.")
 ]
 Task = Annotated[
-    Literal["text-classification", "multi-label-classification", "token-classification"] | None,
-    typer.Option(help="What the model answers, if it does not say so itself."),
+    TaskName | None,
+    typer.Option(help="Task of the model, if its configuration does not say."),
 ]
 Data = Annotated[str, typer.Argument(help=DATA_HELP)]
 Head = Annotated[str | None, typer.Option(help="Path or hub id of a fitted head.")]

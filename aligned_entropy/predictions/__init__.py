@@ -1,8 +1,14 @@
-"""Results of `predict`, as arrays and row by row."""
+"""Results of `predict`, one kind for each task: arrays, and rows with the same attributes for every kind.
+
+A row of any kind has ``predicted``, ``uncertainty``, ``error_probability``, ``accepted``, ``is_finite``,
+``selection_units`` and ``columns()``.
+"""
 
 from .multilabel import MultiLabelPrediction, MultiLabelPredictions
 from .texts import Prediction, Predictions
 from .tokens import Entity, TokenPrediction, TokenPredictions
+
+Row = Prediction | MultiLabelPrediction | TokenPrediction
 
 __all__ = [
     "Entity",
@@ -10,6 +16,7 @@ __all__ = [
     "MultiLabelPredictions",
     "Prediction",
     "Predictions",
+    "Row",
     "TokenPrediction",
     "TokenPredictions",
-]  # fmt: skip
+]

@@ -1,34 +1,30 @@
-"""Predictions for texts with any number of labels, as arrays and row by row."""
+"""Multi-label predictions, as arrays and row by row."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, overload
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import NotFittedError
-
-if TYPE_CHECKING:
-    pass
-
-from .texts import Tabular, _decided
+from .tables import Table, all_finite, calibrated, selected
+from .texts import shared_columns, sliced
 
 
 @dataclass(frozen=True)
 class MultiLabelPrediction:
-    """The answer for one text, of any number of labels.
+    """Prediction of any number of L labels for one text.
 
     Attributes:
-        labels: names of those that it has.
-        probabilities: of every label, the model's own sigmoid, ``[L]`` float32.
-        uncertainty: that any of the L answers is wrong, in [0, 1].
-        error_probability: calibrated probability of that; None before a fit.
-        label_uncertainty: of every label's yes or no, ``[L]`` float32.
-        label_error_probability: calibrated probability that it is wrong, ``[L]``; None before a fit.
-        accepted: whether all of it may be relied on, by the head's threshold; None where there is none.
+        labels: names of the predicted labels.
+        probabilities: sigmoid of the model's logits, ``[L]`` float32.
+        uncertainty: uncertainty of the text, in [0, 1]: any of the L predictions may be wrong.
+        error_probability: calibrated probability that any of the L predictions is wrong; None before a fit.
+        label_uncertainty: uncertainty of every single prediction (the yes or no of a label), ``[L]`` float32.
+        label_error_probability: calibrated probability that a single prediction is wrong, ``[L]``; None before a fit.
+        accepted: True if the threshold of the head accepts the text; None without a threshold.
     """
 
     labels: list[str]
@@ -39,66 +35,92 @@ class MultiLabelPrediction:
     label_error_probability: NDArray[np.float32] | None
     accepted: bool | None = None
 
+    @property
+    def predicted(self) -> list[str]:
+        """Predicted labels as a JSON value."""
+        return self.labels
+
+    @property
+    def is_finite(self) -> bool:
+        """True if the model's output and everything computed from it is finite."""
+        return all_finite(self.uncertainty, self.error_probability, self.probabilities)
+
+    @property
+    def selection_units(self) -> list[tuple[float, bool | None]]:
+        """Uncertainty, and whether it is accepted, of each unit that a threshold selects: here the text."""
+        return [(self.uncertainty, self.accepted)]
+
+    def columns(self, label_names: Sequence[str] = ()) -> dict[str, Any]:
+        """Values of the row by column name; with a probability of every named label."""
+        return {"predicted_labels": self.labels, **shared_columns(self, label_names)}
+
 
 @dataclass(frozen=True)
-class MultiLabelPredictions(Tabular):
-    """Predictions for N texts with any of L labels, as arrays; iterates row by row.
+class MultiLabelPredictions(Table):
+    """Multi-label predictions for N texts as arrays; an index gives one row, a slice the same kind of predictions.
 
     Attributes:
-        given: whether a text has a label, ``[N, L]`` bool.
-        label_names: names of the labels.
-        probabilities: the model's own sigmoid, ``[N, L]`` float32.
-        uncertainty: that any answer for a text is wrong, ``[N]`` float32 in [0, 1].
-        label_uncertainty: of every answer, ``[N, L]`` float32; the normalized binary entropy before a fit.
-        fitted: whether both are calibrated probabilities of an error.
-        optional_accepted: what :attr:`accepted` gives, ``[N]`` bool; None without a threshold.
+        indicators: True where a label is predicted for a text, ``[N, L]`` bool.
+        label_names: names of the L labels.
+        probabilities: sigmoid of the model's logits, ``[N, L]`` float32.
+        uncertainty: uncertainty of the text, ``[N]`` float32 in [0, 1]: any of its L predictions may be wrong.
+        label_uncertainty: uncertainty of every single prediction, ``[N, L]`` float32; the normalized binary entropy
+            before a fit.
+        is_calibrated: True if both uncertainties are calibrated error probabilities.
+        optional_accepted: array behind :attr:`accepted`, ``[N]`` bool; None without a threshold.
     """
 
-    given: NDArray[np.bool_]
+    indicators: NDArray[np.bool_]
     label_names: list[str]
     probabilities: NDArray[np.float32]
     uncertainty: NDArray[np.float32]
     label_uncertainty: NDArray[np.float32]
-    fitted: bool
+    is_calibrated: bool
     optional_accepted: NDArray[np.bool_] | None = None
 
     @property
     def labels(self) -> list[list[str]]:
-        """Names of the labels of every text."""
-        return [[self.label_names[i] for i in np.flatnonzero(row)] for row in self.given]
+        """Names of the predicted labels of every text."""
+        return [[self.label_names[i] for i in np.flatnonzero(row)] for row in self.indicators]
 
     @property
     def error_probability(self) -> NDArray[np.float32]:
-        """Calibrated probability that any answer for a text is wrong, ``[N]``.
+        """Calibrated probability that any single prediction for a text is wrong, ``[N]``.
 
         Raises:
-            NotFittedError: before a fit.
+            NotFittedError: the head is untrained.
         """
-        if not self.fitted:
-            raise NotFittedError("the probability of an error is known after a fit only: call fit() first.")
-        return self.uncertainty
+        return calibrated(self.uncertainty if self.is_calibrated else None)
 
     @property
     def label_error_probability(self) -> NDArray[np.float32]:
-        """Calibrated probability that an answer is wrong, ``[N, L]``.
+        """Calibrated probability that a single prediction is wrong, ``[N, L]``.
 
         Raises:
-            NotFittedError: before a fit.
+            NotFittedError: the head is untrained.
         """
-        _ = self.error_probability
-        return self.label_uncertainty
+        return calibrated(self.label_uncertainty if self.is_calibrated else None)
+
+    @property
+    def single_error_probabilities(self) -> NDArray[np.float32]:
+        """Error probability of every single prediction, ``[N * L]``, text by text.
+
+        Raises:
+            NotFittedError: the head is untrained.
+        """
+        return self.label_error_probability.reshape(-1)
 
     @property
     def accepted(self) -> NDArray[np.bool_]:
-        """Whether the answers for a text may be relied on, by the head's threshold, ``[N]``.
+        """True where the threshold of the head accepts the text, ``[N]``.
 
         Raises:
             NotFittedError: no threshold was chosen.
         """
-        return _decided(self.optional_accepted)
+        return selected(self.optional_accepted)
 
     def __len__(self) -> int:
-        return len(self.given)
+        return len(self.indicators)
 
     @overload
     def __getitem__(self, row: int) -> MultiLabelPrediction: ...
@@ -106,23 +128,29 @@ class MultiLabelPredictions(Tabular):
     def __getitem__(self, row: slice) -> MultiLabelPredictions: ...
     def __getitem__(self, row: int | slice) -> MultiLabelPrediction | MultiLabelPredictions:
         if isinstance(row, slice):
-            arrays = ("given", "probabilities", "uncertainty", "label_uncertainty", "optional_accepted")
-            values = {name: getattr(self, name) for name in arrays}
-            parts: dict[str, Any] = {name: value if value is None else value[row] for name, value in values.items()}
-            return replace(self, **parts)
-        doubt, answers = float(self.uncertainty[row]), self.label_uncertainty[row]
-        said = (doubt, answers) if self.fitted else (None, None)
-        names = [self.label_names[i] for i in np.flatnonzero(self.given[row])]
-        accepted = None if self.optional_accepted is None else bool(self.optional_accepted[row])
-        return MultiLabelPrediction(names, self.probabilities[row], doubt, said[0], answers, said[1], accepted)
+            names = ("indicators", "probabilities", "uncertainty", "label_uncertainty", "optional_accepted")
+            return replace(self, **sliced(self, names, row))
+        uncertainty, label_uncertainty = float(self.uncertainty[row]), self.label_uncertainty[row]
+        return MultiLabelPrediction(
+            [self.label_names[i] for i in np.flatnonzero(self.indicators[row])],
+            self.probabilities[row],
+            uncertainty,
+            uncertainty if self.is_calibrated else None,
+            label_uncertainty,
+            label_uncertainty if self.is_calibrated else None,
+            None if self.optional_accepted is None else bool(self.optional_accepted[row]),
+        )
 
     def __iter__(self) -> Iterator[MultiLabelPrediction]:
         return (self[row] for row in range(len(self)))
 
     def to_dict(self) -> dict[str, Any]:
-        """Columns: labels, uncertainty, error_probability after a fit, accepted; probability and doubt of a label."""
+        """Columns: labels, uncertainty, error_probability after a fit, accepted; two columns for every label.
+
+        These are ``probability_<name>`` and ``uncertainty_<name>``.
+        """
         columns: dict[str, Any] = {"labels": self.labels, "uncertainty": self.uncertainty}
-        if self.fitted:
+        if self.is_calibrated:
             columns["error_probability"] = self.uncertainty
         if self.optional_accepted is not None:
             columns["accepted"] = self.optional_accepted

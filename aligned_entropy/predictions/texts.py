@@ -1,52 +1,27 @@
-"""What a classifier says of texts, as arrays and row by row."""
+"""Predictions of one label for each text, as arrays and row by row."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, overload
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import NotFittedError
-
-if TYPE_CHECKING:
-    import pandas as pd
-    import pyarrow as pa
-
-
-class Tabular(ABC):
-    """Predictions that are columns."""
-
-    @abstractmethod
-    def to_dict(self) -> dict[str, Any]:
-        """Columns by their names."""
-
-    def to_pandas(self) -> pd.DataFrame:
-        """The columns of :meth:`to_dict` as a data frame."""
-        import pandas as pd
-
-        return pd.DataFrame(self.to_dict())
-
-    def to_arrow(self) -> pa.Table:
-        """The columns of :meth:`to_dict` as an Arrow table."""
-        import pyarrow as pa
-
-        return pa.table(self.to_dict())
+from .tables import Table, all_finite, calibrated, selected
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The answer for one text.
+    """Prediction for one text.
 
     Attributes:
         label: name of the predicted class.
-        probabilities: the model's own softmax, ``[C]`` float32.
-        uncertainty: what the head says, in [0, 1].
-        error_probability: calibrated probability that the answer is wrong; None before a fit.
-        accepted: whether it may be relied on, by the head's threshold; None where there is none.
+        probabilities: softmax of the model's logits, ``[C]`` float32.
+        uncertainty: uncertainty by the head, in [0, 1].
+        error_probability: calibrated probability that the prediction is wrong; None before a fit.
+        accepted: True if the threshold of the head accepts the prediction; None without a threshold.
     """
 
     label: str
@@ -55,20 +30,47 @@ class Prediction:
     error_probability: float | None
     accepted: bool | None = None
 
+    @property
+    def predicted(self) -> str:
+        """Predicted label as a JSON value."""
+        return self.label
+
+    @property
+    def is_finite(self) -> bool:
+        """True if the model's output and everything computed from it is finite."""
+        return all_finite(self.uncertainty, self.error_probability, self.probabilities)
+
+    @property
+    def selection_units(self) -> list[tuple[float, bool | None]]:
+        """Uncertainty, and whether it is accepted, of each unit that a threshold selects: here the text."""
+        return [(self.uncertainty, self.accepted)]
+
+    def columns(self, label_names: Sequence[str] = ()) -> dict[str, Any]:
+        """Values of the row by column name; with a probability of every named class."""
+        return {"predicted_label": self.label, **shared_columns(self, label_names)}
+
+
+def shared_columns(row: Any, label_names: Sequence[str] = ()) -> dict[str, Any]:
+    """Columns that rows with one or several labels share, as far as the head provides their values."""
+    columns = {name: getattr(row, name) for name in ("uncertainty", "error_probability", "accepted")}
+    columns = {name: value for name, value in columns.items() if value is not None}
+    probabilities = row.probabilities.tolist() if label_names else []
+    return columns | {f"probability_{name}": p for name, p in zip(label_names, probabilities, strict=True)}
+
 
 @dataclass(frozen=True)
-class Predictions(Tabular):
-    """Predictions for N texts, as arrays; iterates row by row, and a slice of it is as good as the whole.
+class Predictions(Table):
+    """Predictions for N texts as arrays; an index gives one row, a slice gives predictions of the same kind.
 
-    Where the model's own output is not finite (it overflows, in half precision for one), so is what is said of it: NaN.
+    Where the model's output is not finite (half precision can overflow), all values of the row are NaN.
 
     Attributes:
         classes: index of the predicted class, ``[N]`` int.
         label_names: names of the C classes.
-        probabilities: the model's own softmax, ``[N, C]`` float32.
-        uncertainty: what the head says, ``[N]`` float32 in [0, 1]; the predictive entropy before a fit.
-        optional_error_probability: what :attr:`error_probability` gives, ``[N]`` float32; None before a fit.
-        optional_accepted: what :attr:`accepted` gives, ``[N]`` bool; None without a threshold.
+        probabilities: softmax of the model's logits, ``[N, C]`` float32.
+        uncertainty: uncertainty by the head, ``[N]`` float32 in [0, 1]; the predictive entropy before a fit.
+        optional_error_probability: array behind :attr:`error_probability`, ``[N]`` float32; None before a fit.
+        optional_accepted: array behind :attr:`accepted`, ``[N]`` bool; None without a threshold.
     """
 
     classes: NDArray[np.int64]
@@ -85,26 +87,30 @@ class Predictions(Tabular):
 
     @property
     def error_probability(self) -> NDArray[np.float32]:
-        """Calibrated probability that the answer is wrong, ``[N]``.
+        """Calibrated probability that the prediction is wrong, ``[N]``.
 
         Raises:
-            NotFittedError: before a fit.
+            NotFittedError: the head is untrained.
         """
-        if self.optional_error_probability is None:
-            raise NotFittedError(
-                "the probability of an error is known after a fit only: call fit() with labeled texts, or load a "
-                "fitted head with head='…'. Before that there is `.uncertainty`, the predictive entropy."
-            )
-        return self.optional_error_probability
+        return calibrated(self.optional_error_probability)
 
     @property
     def accepted(self) -> NDArray[np.bool_]:
-        """Whether an answer may be relied on, by the head's threshold, ``[N]``.
+        """True where the threshold of the head accepts the prediction, ``[N]``.
 
         Raises:
             NotFittedError: no threshold was chosen.
         """
-        return _decided(self.optional_accepted)
+        return selected(self.optional_accepted)
+
+    @property
+    def single_error_probabilities(self) -> NDArray[np.float32]:
+        """Error probability of every single prediction, ``[N]``: one for each text.
+
+        Raises:
+            NotFittedError: the head is untrained.
+        """
+        return self.error_probability
 
     def __len__(self) -> int:
         return len(self.classes)
@@ -115,17 +121,16 @@ class Predictions(Tabular):
     def __getitem__(self, row: slice) -> Predictions: ...
     def __getitem__(self, row: int | slice) -> Prediction | Predictions:
         if isinstance(row, slice):
-            arrays = ("classes", "probabilities", "uncertainty", "optional_error_probability", "optional_accepted")
-            values = {name: getattr(self, name) for name in arrays}
-            parts: dict[str, Any] = {name: value if value is None else value[row] for name, value in values.items()}
-            return replace(self, **parts)
-        calibrated = None if self.optional_error_probability is None else float(self.optional_error_probability[row])
-        label, decided = (
+            names = ("classes", "probabilities", "uncertainty", "optional_error_probability", "optional_accepted")
+            return replace(self, **sliced(self, names, row))
+        probability, accepted = self.optional_error_probability, self.optional_accepted
+        return Prediction(
             str(self.label_names[self.classes[row]]),
-            None if self.optional_accepted is None else self.optional_accepted[row],
+            self.probabilities[row],
+            float(self.uncertainty[row]),
+            None if probability is None else float(probability[row]),
+            None if accepted is None else bool(accepted[row]),
         )
-        accepted = None if decided is None else bool(decided)
-        return Prediction(label, self.probabilities[row], float(self.uncertainty[row]), calibrated, accepted)
 
     def __iter__(self) -> Iterator[Prediction]:
         return (self[row] for row in range(len(self)))
@@ -137,13 +142,10 @@ class Predictions(Tabular):
             columns["error_probability"] = self.optional_error_probability
         if self.optional_accepted is not None:
             columns["accepted"] = self.optional_accepted
-        return columns | {f"probability_{n}": self.probabilities[:, i] for i, n in enumerate(self.label_names)}
+        return columns | {f"probability_{name}": self.probabilities[:, i] for i, name in enumerate(self.label_names)}
 
 
-def _decided(accepted: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
-    if accepted is None:
-        raise NotFittedError(
-            "which answers are accepted is known after a threshold was chosen only: call choose_threshold() with "
-            "labeled texts that the head was not fitted on."
-        )
-    return accepted
+def sliced(predictions: Table, names: Sequence[str], rows: slice) -> dict[str, Any]:
+    """Arrays of some rows, by attribute name; None stays None."""
+    arrays = {name: getattr(predictions, name) for name in names}
+    return {name: None if array is None else array[rows] for name, array in arrays.items()}

@@ -1,8 +1,8 @@
-"""What a token classifier says of texts: words, and the entities that they make up."""
+"""Predictions of token classification: words, and the entities and sentences that they make up."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, overload
@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from ..errors import NotFittedError
 from ..evaluation.calibration_maps import CalibrationMaps
-from ..evaluation.entities import Groups, spans
+from ..evaluation.entities import spans
+from ..evaluation.groups import Groups
 from ..selective import Rule
-from .texts import Predictions, Tabular
+from .tables import Table, all_finite
+from .texts import Predictions
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -22,18 +24,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Entity:
-    """A predicted entity, with the fields that users of ``pipeline("ner", aggregation_strategy=…)`` know.
+    """Predicted entity, with the fields of transformers' ``pipeline("ner", aggregation_strategy=…)``.
 
     Attributes:
-        entity_group: its type.
-        score: mean probability of its words' tags, the model's own.
+        entity_group: type of the entity.
+        score: mean probability of its words' tags, by the model.
         word: its characters, from ``start`` to ``end - 1`` of the text.
-        start: offset in the text.
-        end: likewise.
-        uncertainty: aggregated doubt of its words, in [0, 1].
-        error_probability: calibrated probability that its words or its type are wrong; None before a fit, and where
-            the calibration set had no wrong entity or no right one.
-        accepted: whether it may be relied on, by the head's threshold; None where there is none.
+        start: offset of its first character in the text.
+        end: offset after its last character.
+        uncertainty: aggregated uncertainty of its words, in [0, 1].
+        error_probability: calibrated probability that its words or its type are wrong; None before a fit, and if the
+            calibration set had no wrong or no correct entity.
+        accepted: True if the threshold of the head accepts the entity; None without a threshold.
     """
 
     entity_group: str
@@ -46,20 +48,20 @@ class Entity:
     accepted: bool | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields by their names; ``accepted`` only where there is a threshold."""
+        """Fields by name; ``accepted`` only with a threshold."""
         return {name: value for name, value in asdict(self).items() if name != "accepted" or value is not None}
 
 
 @dataclass(frozen=True)
 class TokenPrediction:
-    """The answer for one text.
+    """Prediction for one text (a sentence) of W words.
 
     Attributes:
-        text: as given; words joined by spaces.
-        entities: in the order of the text.
-        words: answers for its words; as arrays.
-        offsets: of these in the text, first and last-but-one character, ``[W, 2]``.
-        uncertainty: aggregated doubt of its words; 0 where there are none.
+        text: the text; a list of words is joined by spaces.
+        entities: predicted entities in the order of the text.
+        words: predictions for the words, as arrays.
+        offsets: first character of each word in the text, and the one after its last, ``[W, 2]``.
+        uncertainty: aggregated uncertainty of the words; 0 without words.
         error_probability: calibrated probability that any tag is wrong; None as for an entity.
     """
 
@@ -70,19 +72,45 @@ class TokenPrediction:
     uncertainty: float
     error_probability: float | None
 
+    @property
+    def predicted(self) -> list[dict[str, Any]]:
+        """Predicted entities as a JSON value."""
+        return [entity.to_dict() for entity in self.entities]
+
+    @property
+    def is_finite(self) -> bool:
+        """True if the model's output and everything computed from it is finite."""
+        return all_finite(self.uncertainty, self.error_probability, self.words.probabilities)
+
+    @property
+    def accepted(self) -> bool | None:
+        """True if all entities are accepted; None without entities or without a threshold."""
+        accepted = [entity.accepted for entity in self.entities]
+        return None if not accepted or None in accepted else all(accepted)
+
+    @property
+    def selection_units(self) -> list[tuple[float, bool | None]]:
+        """Uncertainty, and whether it is accepted, of each unit that a threshold selects: here every entity."""
+        return [(entity.uncertainty, entity.accepted) for entity in self.entities]
+
+    def columns(self, label_names: Sequence[str] = ()) -> dict[str, Any]:
+        """Values of the row by column name; ``accepted`` is a field of the entities, probabilities do not exist."""
+        columns = {"entities": self.predicted, "uncertainty": self.uncertainty}
+        return columns if self.error_probability is None else columns | {"error_probability": self.error_probability}
+
 
 @dataclass(frozen=True)
-class TokenPredictions(Tabular):
+class TokenPredictions(Table):
     """Predictions for S texts of W words; iterates text by text.
 
     Attributes:
-        texts: as given; words joined by spaces.
-        words: answers for all words, as arrays.
-        starts: where every text starts among the words, ``[S + 1]``.
-        offsets: of the words in their texts, ``[W, 2]``.
-        aggregation: how words make up ``entities`` and ``sentences``.
-        maps: calibration of ``entities`` and ``sentences``, as far as there is one.
-        rule: which entities are accepted, if that was chosen.
+        texts: the texts; lists of words are joined by spaces.
+        words: predictions for all words, as arrays.
+        starts: position of the first word of every text among all words, ``[S + 1]``; the last is W.
+        offsets: offsets of the words in their texts, ``[W, 2]``.
+        aggregation: name of the aggregation from words to ``entities`` and to ``sentences``.
+        maps: calibration maps of ``entities`` and ``sentences``, as far as the calibration set allowed to fit them.
+        rule: rule that accepts or defers entities; None without a threshold.
     """
 
     texts: list[str]
@@ -103,79 +131,90 @@ class TokenPredictions(Tabular):
     def __getitem__(self, row: int | slice) -> TokenPrediction | list[TokenPrediction]:
         if isinstance(row, slice):
             return [self[k] for k in range(*row.indices(len(self)))]
-        place = range(len(self))[row]
-        first, end = int(self.starts[place]), int(self.starts[place + 1])
-        calibrated = self._calibrated
-        said = None if calibrated is None else float(calibrated[place])
-        entities = self._entities[place]
-        doubt = float(self.uncertainty[place])
-        return TokenPrediction(self.texts[place], entities, self.words[first:end], self.offsets[first:end], doubt, said)
+        index = range(len(self))[row]
+        words = slice(int(self.starts[index]), int(self.starts[index + 1]))
+        return TokenPrediction(
+            self.texts[index],
+            self._entities[index],
+            self.words[words],
+            self.offsets[words],
+            float(self.uncertainty[index]),
+            None if self._error_probability is None else float(self._error_probability[index]),
+        )
 
     def __iter__(self) -> Iterator[TokenPrediction]:
         return (self[row] for row in range(len(self)))
 
     @cached_property
     def uncertainty(self) -> NDArray[np.float64]:
-        """Aggregated doubt of the texts' words, ``[S]``; 0 where there are none."""
-        groups = np.repeat(np.arange(len(self)), np.diff(self.starts))
-        filled = np.unique(groups)
-        result = np.zeros(len(self))
-        wholes = Groups.from_clusters(groups, np.zeros(len(groups)))
-        result[filled] = wholes.aggregate(self.words.uncertainty, self.aggregation["sentences"])
-        return result
+        """Aggregated uncertainty of the words of every text, ``[S]``; 0 without words."""
+        text_of_word = np.repeat(np.arange(len(self)), np.diff(self.starts))
+        sentences = Groups.from_clusters(text_of_word, np.zeros(len(text_of_word)))
+        uncertainty = np.zeros(len(self))
+        aggregated = sentences.aggregate(self.words.uncertainty, self.aggregation["sentences"])
+        uncertainty[np.unique(text_of_word)] = aggregated
+        return uncertainty
 
     @property
     def error_probability(self) -> NDArray[np.float64]:
         """Calibrated probability that any tag of a text is wrong, ``[S]``.
 
         Raises:
-            NotFittedError: before a fit, and where the calibration set had too few wrong sentences, or right ones.
+            NotFittedError: the head is untrained, or its calibration set had too few wrong or correct sentences.
         """
-        if self._calibrated is None:
+        if self._error_probability is None:
             raise NotFittedError(
-                "there is no probability of an error in a sentence: call fit() with tagged sentences first; at least "
-                "ten of them have to be wrong, and ten right."
+                "sentences have no error probability: call fit() with labeled sentences, of which at least ten are "
+                "predicted wrong and ten correctly."
             )
-        return self._calibrated
+        return self._error_probability
 
     @cached_property
-    def _calibrated(self) -> NDArray[np.float64] | None:
-        return _mapped(self.maps.get("sentences"), self.uncertainty)
+    def _error_probability(self) -> NDArray[np.float64] | None:
+        return _calibrated(self.maps.get("sentences"), self.uncertainty)
 
     @cached_property
     def _entities(self) -> list[list[Entity]]:
-        found = spans(self.words.labels.tolist(), self.starts)
-        wholes = Groups.from_entities(found, [])
-        doubt = wholes.aggregate(self.words.uncertainty, self.aggregation["entities"])
-        score = wholes.aggregate(self.words.probabilities.max(1, initial=0.0), "mean")
-        said = _mapped(self.maps.get("entities"), doubt)
-        accepted = None if self.rule is None else self.rule.accepts(doubt, [span.kind for span in found]).tolist()
-        result: list[list[Entity]] = [[] for _ in self.texts]
-        rows = np.searchsorted(self.starts, [span.first for span in found], "right") - 1
-        for number, (span, row) in enumerate(zip(found, rows.tolist(), strict=True)):
+        entity_spans = spans(self.words.labels.tolist(), self.starts)
+        groups = Groups.from_entities(entity_spans, [])
+        uncertainty = groups.aggregate(self.words.uncertainty, self.aggregation["entities"])
+        score = groups.aggregate(self.words.probabilities.max(1, initial=0.0), "mean")
+        probability = _calibrated(self.maps.get("entities"), uncertainty)
+        types = [span.kind for span in entity_spans]
+        accepted = None if self.rule is None else self.rule.accepts(uncertainty, types).tolist()
+        entities: list[list[Entity]] = [[] for _ in self.texts]
+        rows = np.searchsorted(self.starts, [span.first for span in entity_spans], "right") - 1
+        for number, (span, row) in enumerate(zip(entity_spans, rows.tolist(), strict=True)):
             start, end = int(self.offsets[span.first, 0]), int(self.offsets[span.end - 1, 1])
-            text, own = self.texts[row][start:end], None if said is None else float(said[number])
-            kept = None if accepted is None else accepted[number]
-            entity = Entity(span.kind, float(score[number]), text, start, end, float(doubt[number]), own, kept)
-            result[row].append(entity)
-        return result
+            entity = Entity(
+                span.kind,
+                float(score[number]),
+                self.texts[row][start:end],
+                start,
+                end,
+                float(uncertainty[number]),
+                None if probability is None else float(probability[number]),
+                None if accepted is None else accepted[number],
+            )
+            entities[row].append(entity)
+        return entities
 
     def to_dict(self) -> dict[str, Any]:
-        """A row an entity: the number of its text, and the fields of :class:`Entity`."""
-        rows = [{"row": row} | entity.to_dict() for row, own in enumerate(self._entities) for entity in own]
+        """One row for each entity: the number of its text in ``row``, and the fields of :class:`Entity`."""
+        rows = [{"row": row} | entity.to_dict() for row, text in enumerate(self._entities) for entity in text]
         names = ["row", *Entity.__dataclass_fields__]
         names = names if self.rule is not None else names[:-1]
         return {name: [row[name] for row in rows] for name in names}
 
     def to_arrow(self) -> pa.Table:
-        """The columns of :meth:`to_dict` as an Arrow table."""
+        """Columns of :meth:`to_dict` as an Arrow table; the types do not depend on the values."""
         import pyarrow as pa
 
-        whole, word, number = pa.int64(), pa.string(), pa.float64()
-        types = (whole, word, number, word, whole, whole, number, number, pa.bool_())
+        integer, string, number = pa.int64(), pa.string(), pa.float64()
+        types = (integer, string, number, string, integer, integer, number, number, pa.bool_())
         columns = self.to_dict()
         return pa.table(columns, pa.schema(list(zip(columns, types, strict=False))))
 
 
-def _mapped(maps: CalibrationMaps | None, doubt: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    return None if maps is None else maps.probabilities(doubt)["platt"]
+def _calibrated(maps: CalibrationMaps | None, uncertainty: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    return None if maps is None else maps.probabilities(uncertainty)["platt"]

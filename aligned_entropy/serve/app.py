@@ -108,7 +108,7 @@ def _add_predictions(app: FastAPI, server: Server) -> None:
         said = await _unless_gone(request, server.ask(body.texts))
         names, answers = server.served.classifier.label_names, []
         for text, own in zip(body.texts, said, strict=True):
-            answer = text_answer(own, uuid.uuid4().hex, names)
+            answer = text_answer(server.served.classifier.task, own, uuid.uuid4().hex, names)
             if answer.uncertainty is not None:
                 server.remember(answer.id, text, own)
                 for uncertainty, accepted in answer.decided:
@@ -142,7 +142,9 @@ def _meant(body: FeedbackRequest, server: Server) -> tuple[str | list[str], dict
     text, own = server.remembered[body.id]
     if words is not None and "".join("".join(words).split()) != "".join(text.split()):
         raise HTTPException(422, f"these are not the words of the text of prediction {body.id[:40]!r}.")
-    answer = text_answer(own, body.id, server.served.classifier.label_names).model_dump(mode="json")
+    answer = text_answer(server.served.classifier.task, own, body.id, server.served.classifier.label_names).model_dump(
+        mode="json"
+    )
     predicted = next((answer[kind] for kind in ("label", "labels", "entities") if answer[kind] is not None), None)
     facts = {"prediction": body.id, "predicted": predicted, "uncertainty": answer["uncertainty"], "head": own.head}
     return text if words is None else words, facts

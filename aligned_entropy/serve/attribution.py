@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from ..batch.answers import WORDS
-
 PIECES = 60  # of a text; a longer one is cut into pieces of several words
 
 
@@ -28,7 +26,7 @@ def occlusion(classifier: Any, text: str) -> list[tuple[str, float]]:
 
     Source: Zeiler and Fergus, ECCV 2014.
     """
-    if classifier.task == WORDS:
+    if classifier.task.per_word:
         (row,) = classifier.predict([text])
         starts = [0, *(int(start) for start, _ in row.offsets[1:])]
         ends = [*starts[1:], len(text)]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..errors import DataError
-from ..predictions.tokens import Entity
+from ..predictions import Entity
+from ..tasks import Task
 from .heads import Answered
 
 
@@ -87,29 +87,22 @@ class Problem(Message):
     detail: str
 
 
-def text_answer(said: Answered, number: str, label_names: list[str]) -> TextAnswer:
+def text_answer(task: Task, said: Answered, number: str, label_names: list[str]) -> TextAnswer:
     """A row of any kind of predictions, as it goes over the wire."""
     row = said.row
     own: dict[str, Any] = {"id": number, "head": said.head}
     own |= {"uncertainty": row.uncertainty, "error_probability": row.error_probability}
-    if hasattr(row, "entities"):
-        decided = [entity.accepted for entity in row.entities]
-        accepted = None if not decided or None in decided else all(decided)
-        finite = np.isfinite(row.words.probabilities).all()
-        answer = TextAnswer(**own, entities=row.entities, accepted=accepted)
-    else:
-        probabilities = dict(zip(label_names, row.probabilities.tolist(), strict=True))
-        named = {"labels": row.labels} if hasattr(row, "labels") else {"label": row.label}
-        finite = np.isfinite(row.probabilities).all()
-        answer = TextAnswer(**own, **named, probabilities=probabilities, accepted=row.accepted)
-    if not finite or not np.isfinite(row.uncertainty):
+    own |= {task.message_field: row.predicted, "accepted": row.accepted}
+    if not task.per_word:
+        own["probabilities"] = dict(zip(label_names, row.probabilities.tolist(), strict=True))
+    if not row.is_finite:
         reason = "the model's answer is not a finite number"
         nothing: dict[str, Any] = dict.fromkeys(("uncertainty", "error_probability", "accepted"))
         return TextAnswer(id=number, head=said.head, error=reason, **nothing)
-    return answer
+    return TextAnswer(**own)
 
 
-def checked_label(task: str, request: FeedbackRequest, label_names: list[str]) -> str | list[str]:
+def checked_label(task: Task, request: FeedbackRequest, label_names: list[str]) -> str | list[str]:
     """The true label of feedback, of the kind that a task has.
 
     Raises:
@@ -119,10 +112,10 @@ def checked_label(task: str, request: FeedbackRequest, label_names: list[str]) -
     unknown = [name for name in given if name not in label_names]
     if unknown:
         raise DataError(f"no label {unknown[0]!r:.80}; there are {', '.join(label_names[:30])}.")
-    if isinstance(label, str) != (task == "text-classification"):
-        wanted = "one label" if task == "text-classification" else "a list"
+    if isinstance(label, str) != task.one_label:
+        wanted = "one label" if task.one_label else "a list"
         raise DataError(f"the label of {task} is {wanted}, not {label!r:.80}.")
-    if task == "token-classification":
+    if task.per_word:
         if not isinstance(request.text, list) or len(request.text) != len(label):
             raise DataError("tags need the words that they are of: as many words in text as tags in label.")
     elif isinstance(request.text, list):

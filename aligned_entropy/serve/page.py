@@ -14,11 +14,10 @@ import numpy as np
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..batch.answers import WORDS
 from ..classifier import UncertainClassifier
 from ..errors import AlignedEntropyError
 from ..metrics import risk_coverage
-from ..report.figures import looks, risk_figure
+from ..report.figures import risk_figure, score_styles
 from ..report.html import load_template
 from ..selective import Goal, Rule, SelectionUnits, choose_threshold
 from .attribution import occlusion
@@ -185,7 +184,7 @@ class Page:
             sentences.append("The head was fitted on these answers: an estimate, nothing is guaranteed.")
         name = "labeled answers"
         coverage, risks = risk_coverage(answers.errors, answers.uncertainty)
-        figure = risk_figure({"": {name: (coverage, risks)}}, looks([name], name))
+        figure = risk_figure({"": {name: (coverage, risks)}}, score_styles([name], name))
         figure.update_layout(height=300, showlegend=False, font_size=12)
         if accepted.any():
             figure.add_scatter(
@@ -226,7 +225,7 @@ class Page:
         classifier = QueuedClassifier(self.server)
         found = [occlusion(classifier, text) for text in texts]
         note = "The darker a word, the less doubt without it."
-        if sheet.task == WORDS:
+        if sheet.task.per_word:
             note = "The darker a word, the more doubtful its tag."
         return str(self.parts.words([_shaded(pieces) for pieces in found if pieces], note)) if any(found) else ""
 

@@ -9,11 +9,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
-from ..batch.answers import WORDS, Job, answer_rows, text_columns
+from ..batch.answers import Job, answer_rows
 from ..batch.rows import Row, format_of, open_rows, write_rows
 from ..classifier import UncertainClassifier
 from ..errors import DataError
 from ..selective import Rule
+from ..tasks import Task
 from .server import Server
 
 LONGEST = 10_000  # rows of a sheet
@@ -34,7 +35,7 @@ class UploadedTable:
         head: version of the head that answered.
     """
 
-    task: str
+    task: Task
     rows: list[dict[str, Any]]
     known: list[str]
     added: list[str]
@@ -52,7 +53,7 @@ class UploadedTable:
         """The same with what a rule accepts."""
         if rule is None:
             return self
-        if self.task == WORDS:
+        if self.task.per_word:
             return replace(self, rows=[row | self._decided_entities(row, rule) for row in self.rows])
         accepted, uncertainty, answer = self.name("accepted"), self.name("uncertainty"), self.name("answer")
         labels = [row[answer] if isinstance(row[answer], str) else "" for row in self.rows]
@@ -76,7 +77,7 @@ class UploadedTable:
         rows = [self._look(row) for row in self.rows]
         answered = [row for row in rows if row["error"] is None]
         decisions = [own["accepted"] for row in answered for own in row.get("entities", [row])]
-        what = "entities" if self.task == WORDS else "answers"
+        what = "entities" if self.task.per_word else "answers"
         parts = [f"{len(answered)} of {len(rows)} texts are answered"]
         if decisions and None not in decisions:
             parts.append(f"{sum(decisions)} of {len(decisions)} {what} are accepted")
@@ -90,7 +91,7 @@ class UploadedTable:
         look: dict[str, Any] = {"text": _plain(row.get(self.text)), "error": error}
         if error is not None:
             return look
-        if self.task == WORDS:
+        if self.task.per_word:
             look["entities"] = [own | {"doubt": _doubt(own), "accepted": own.get("accepted")} for own in answer]
         else:
             look["answer"] = answer if isinstance(answer, str) else ", ".join(answer) or "none"
@@ -167,7 +168,7 @@ def _answered(server: Server, rows: list[Row], known: list[str]) -> UploadedTabl
         raise DataError(f"more than {LONGEST} rows; for so many there is alien predict.")
     turns = QueuedClassifier(server)
     classifier = cast(UncertainClassifier, turns)
-    usual = text_columns(classifier.task)
+    usual = classifier.task.text_columns
     text = next((name for name in usual if name in known), None)
     if text is None:
         raise DataError(f"no column with texts: there are {', '.join(known)}; call one of them {usual[0]}.")

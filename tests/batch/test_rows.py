@@ -18,12 +18,13 @@ from aligned_entropy.errors import DataError
 from aligned_entropy.head.head import AlignedEntropyHead
 from aligned_entropy.predictions.texts import Prediction
 from aligned_entropy.saved.format import SavedHead
+from aligned_entropy.tasks import TextClassification
 
 
 class Stub:
     """A classifier that answers by the length of a text, and not with a number where the text says so."""
 
-    task = "text-classification"
+    task = TextClassification()
     label_names = ("short", "long")
     backbone = SimpleNamespace(model_fingerprint="stub")
     saved = SavedHead(AlignedEntropyHead(torch.nn.Linear(2, 2)))

@@ -654,10 +654,10 @@ def test_the_report_of_a_grid_holds_its_cells_alone(bench, place):
         (["bench", "{folder}/gone.yaml"], "there is no file {folder}/gone.yaml."),
         (["bench", "{folder}/bad.yaml"], "{folder}/bad.yaml is no grid: no study 'x'"),
         (["bench", "{folder}"], "Is a directory"),
-        (["report", "{folder}/empty"], "there are no result files of alien bench in {folder}/empty."),
-        (["report", "{folder}/nowhere"], "there are no result files of alien bench in {folder}/nowhere."),
+        (["report", "{folder}/empty"], "{folder}/empty holds no result files: run alien bench first"),
+        (["report", "{folder}/nowhere"], "{folder}/nowhere holds no result files: run alien bench first"),
         (["report", "{folder}/new.yaml"], "none of the 1 cells of this grid has a result in {folder}/results."),
-        (["report", "{folder}/half"], "{folder}/half/entropy.json is no whole JSON file"),
+        (["report", "{folder}/half"], "{folder}/half/entropy.json is not a complete JSON file"),
     ],
 )
 def test_bad_input_is_1_with_one_line(arguments, said, tmp_path, monkeypatch, capsys):

@@ -11,8 +11,8 @@ from aligned_entropy.bench import cells
 from aligned_entropy.bench.grid import Grid
 from aligned_entropy.data import Words
 from aligned_entropy.errors import DataError
-from aligned_entropy.evaluation.evaluation import HEAD
 from aligned_entropy.metrics import roc_auc
+from aligned_entropy.scores import HEAD
 from fixtures import tiny
 
 TAGS = ["O", "B-X", "I-X"]
@@ -96,7 +96,7 @@ def results(place, tmp_path_factory):
             name: UncertainClassifier.from_pretrained(place / "runs" / name) for name in ("tagger-0", "many-0")
         }
         tests = {
-            name: classifiers[model].answers(classifiers[model].features(f"{data}:test"))
+            name: classifiers[model].single_predictions(classifiers[model].features(f"{data}:test"))
             for name, model, data in (("tagger", "tagger-0", "words"), ("many", "many-0", "labels"))
         }
     return {(c.study, c.model.name, c.data.name, c.score): r for c, r in found.items()}, classifiers, tests

@@ -24,11 +24,12 @@ from aligned_entropy import (
     register_pipeline,
 )
 from aligned_entropy.backbones import Backbone
-from aligned_entropy.evaluation.evaluation import BASELINES, HEAD
+from aligned_entropy.backbones.extras import dropout_passes, token_states
+from aligned_entropy.evaluation.fitted_scores import BASELINES
 from aligned_entropy.head.scoring import log_entropy
 from aligned_entropy.metrics import CALIBRATION, RANKING, ece
 from aligned_entropy.saved.format import head_fingerprint, save_head
-from aligned_entropy.scores import SCORES
+from aligned_entropy.scores import HEAD, SCORES
 from aligned_entropy.selective import Goal, Rule, Threshold
 from fixtures import sentiment, tiny
 from fixtures.sentiment import named
@@ -170,7 +171,7 @@ def test_scores_that_are_asked_for_are_fitted_on_the_sets_that_are_given(fitted,
     for name, row in evaluation.table.items():
         unit = name.endswith("entropy")
         assert set(row) == {*RANKING, *(CALIBRATION if unit else ())} | MAPPED
-    own = SCORES["Mahalanobis"](fitted.backbone.classifier).fit(fitted.features(train))
+    own = SCORES["Mahalanobis"](fitted.backbone.copy_classification_module()).fit(fitted.features(train))
     np.testing.assert_allclose(evaluation.scores["Mahalanobis"], own.score(fitted.features(test)))
     other = fitted.evaluate(test, scores=asked, train=named(600, 8), calibration=named(400, 9), resamples=10)
     for name in ("Mahalanobis", "temperature-scaled entropy"):
@@ -239,7 +240,7 @@ def test_features_carry_the_extras_that_are_asked_for(fitted, labeled):
     assert not plain.absent
     found = fitted.features(labeled, progress.append, extras=("states",))
     assert sum(progress) == 2 * len(labeled["text"])
-    assert np.array_equal(found.states, fitted.backbone.states(labeled["text"]))
+    assert np.array_equal(found.states, token_states(fitted.backbone, labeled["text"]))
     assert np.array_equal(found.hidden, plain.hidden)
     assert np.array_equal(found.labels, plain.labels)
 
@@ -251,7 +252,7 @@ def test_passes_with_dropout_become_scores():
     asked = ["MC dropout SMP", "MC dropout PV", "MC dropout BALD"]
     evaluation = classifier.evaluate(data, scores=asked, resamples=10)
     assert set(evaluation.table) == set(asked)
-    p = torch.tensor(classifier.backbone.passes(tiny.TEXTS)).softmax(-1)
+    p = torch.tensor(dropout_passes(classifier.backbone, tiny.TEXTS)).softmax(-1)
     np.testing.assert_allclose(evaluation.scores["MC dropout SMP"], 1 - p.mean(1).amax(1).numpy(), atol=1e-6)
     assert (evaluation.scores["MC dropout PV"] > 1e-4).all()
 
@@ -274,7 +275,7 @@ def test_a_saved_head_brings_its_rivals_and_maps_along(fitted, model_folder, tmp
 
 
 def test_a_head_without_rivals_and_maps_is_saved_and_evaluated_too(fitted, model_folder, tmp_path):
-    save_head(replace(fitted.saved, rivals={}, maps=None), tmp_path / "head")
+    save_head(replace(fitted.saved, baselines={}, maps=None), tmp_path / "head")
     again = UncertainClassifier.from_pretrained(model_folder, head=tmp_path / "head")
     assert again.saved.baselines == {}
     assert again.saved.maps is None

@@ -23,8 +23,8 @@ from aligned_entropy.backbones import Backbone, MultiLabelBackbone
 from aligned_entropy.classifier import UncertainMultiLabelClassifier
 from aligned_entropy.cli.app import app
 from aligned_entropy.data import has_label_lists, load_data, multilabel_texts
-from aligned_entropy.evaluation.evaluation import HEAD
 from aligned_entropy.finetune import TrainConfig, train_classifier
+from aligned_entropy.scores import HEAD
 from fixtures import tiny
 from fixtures.multilabel_models import NAMES, texts
 
@@ -47,7 +47,7 @@ def test_a_trained_model_is_met_by_its_own_class(model_folder):
     assert classifier.label_names == NAMES
     assert AutoModelForSequenceClassification.from_pretrained(model_folder).config.problem_type.startswith("multi")
     test = multilabel_texts(load_data(texts(200, 3)))
-    assert np.mean(classifier.predict(test.texts).given != test.labels) < 0.3  # at best .1, the noise
+    assert np.mean(classifier.predict(test.texts).indicators != test.labels) < 0.3  # at best .1, the noise
     with pytest.raises(UnsupportedModelError, match="of one label a text with at least two classes"):
         Backbone.from_pretrained(model_folder)
 
@@ -75,17 +75,19 @@ def test_before_a_fit_an_answer_has_its_binary_entropy(model_folder):
 def test_a_fit_calibrates_answers_and_texts(fitted):
     test = texts(600, 2)
     found = fitted.evaluate(test, resamples=20)
-    assert found.answers.table[HEAD]["ece"].value < 0.06
-    whole = found.wholes["texts"]
+    assert found.single_predictions.table[HEAD]["ece"].value < 0.06
+    whole = found.groups["texts"]
     assert whole.table[f"{HEAD}, product"]["ece"].value < 0.08
-    assert len(found.answers.errors) == 3 * 600
+    assert len(found.single_predictions.errors) == 3 * 600
     assert len(whole.errors) == 600
-    assert set(whole.table) == {f"{name}, {how}" for name in found.answers.table for how in ("max", "mean", "product")}
-    assert "errors in 1800 answers" in str(found)
+    assert set(whole.table) == {
+        f"{name}, {how}" for name in found.single_predictions.table for how in ("max", "mean", "product")
+    }
+    assert "errors in 1800 predictions" in str(found)
     assert "errors in 600 texts" in str(found)
     said = fitted.predict(test["text"])
     np.testing.assert_allclose(whole.scores[f"{HEAD}, product"], said.uncertainty, atol=1e-6)
-    np.testing.assert_allclose(found.answers.scores[HEAD].reshape(600, 3), said.label_uncertainty, atol=1e-6)
+    np.testing.assert_allclose(found.single_predictions.scores[HEAD].reshape(600, 3), said.label_uncertainty, atol=1e-6)
     row = said[0]
     assert row.error_probability == row.uncertainty == pytest.approx(float(said.error_probability[0]))
     assert len(said.to_pandas().columns) == len(said.to_arrow().column_names) == 3 + 2 * 3
@@ -107,12 +109,12 @@ def test_a_model_saved_without_its_problem_type_is_told_its_task(tmp_path):
     assert type(UncertainClassifier.from_pretrained(tmp_path)) is UncertainClassifier
     told = UncertainClassifier.from_pretrained(tmp_path, task="multi-label-classification")
     assert type(told) is UncertainMultiLabelClassifier
-    assert told.predict(["a red film", "b", "c"])[1:].given.shape == (2, 3)
+    assert told.predict(["a red film", "b", "c"])[1:].indicators.shape == (2, 3)
 
 
 def test_labels_of_another_order_or_shape_are_refused(fitted):
     data = multilabel_texts(load_data(texts(20, 2)), NAMES[::-1])
-    with pytest.raises(DataError, match="are not the model's, color, number, praise of 2"):
+    with pytest.raises(DataError, match="are not the model's, colour, number, praise of 2"):
         fitted.evaluate(data)
 
 
@@ -121,9 +123,9 @@ def test_other_scores_are_fitted_on_the_answers(fitted):
         texts(200, 2), calibration=texts(300, 1), train=texts(100, 0),
         scores=["temperature-scaled softmax response", "Mahalanobis", "MC dropout SMP"], resamples=10,
     )  # fmt: skip
-    assert set(found.answers.table) == {HEAD, "temperature-scaled softmax response", "MC dropout SMP"}
-    assert "no vectors of its own" in found.answers.skipped["Mahalanobis"]
-    assert "ece_platt" in found.wholes["texts"].table["MC dropout SMP, mean"]
+    assert set(found.single_predictions.table) == {HEAD, "temperature-scaled softmax response", "MC dropout SMP"}
+    assert "has no hidden vector" in found.single_predictions.skipped["Mahalanobis"]
+    assert "ece_platt" in found.groups["texts"].table["MC dropout SMP, mean"]
 
 
 def test_attached_every_label_has_its_own(fitted):
@@ -142,7 +144,7 @@ def test_a_head_comes_back(fitted, model_folder, tmp_path):
     one, other = (classifier.predict(["a red film", "two"]) for classifier in (fitted, again))
     np.testing.assert_array_equal(one.label_uncertainty, other.label_uncertainty)
     np.testing.assert_array_equal(one.uncertainty, other.uncertainty)
-    assert other.fitted
+    assert other.is_calibrated
 
 
 def test_a_head_for_one_label_does_not_fit_the_same_module_for_many(tmp_path):
@@ -171,7 +173,7 @@ def test_what_is_for_one_label_is_refused(fitted):
     [
         ([["colour"], "number"], {}, r"row 0 of column 'labels' is a str, not a list"),
         ([["colour"], ["taste"]], {"label_names": NAMES}, "No class for taste"),
-        ([["colour"], [None]], {}, "row 1 of column 'labels' holds something that is no label"),
+        ([["colour"], [None]], {}, "row 1 of column 'labels' holds an entry that is not a label"),
     ],
 )
 def test_labels_that_do_not_fit_are_named(labels, options, message):

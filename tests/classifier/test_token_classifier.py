@@ -21,8 +21,8 @@ from aligned_entropy.classifier import UncertainTokenClassifier
 from aligned_entropy.classifier.tokens import WORD
 from aligned_entropy.cli.app import app
 from aligned_entropy.data import labeled_tokens, load_data
-from aligned_entropy.evaluation.entities import AGGREGATIONS
-from aligned_entropy.evaluation.evaluation import HEAD
+from aligned_entropy.evaluation.groups import AGGREGATIONS
+from aligned_entropy.scores import HEAD
 from fixtures import tiny
 from fixtures.token_models import TAGS, sentences
 
@@ -112,7 +112,7 @@ def test_answers_can_be_sliced_and_tables_of_batches_joined(tagger, fitted):
     assert found.error_probability.tolist() == [row.error_probability for row in found]
     joined = pa.concat_tables([fitted.predict([""]).to_arrow(), found.to_arrow()])
     assert joined.num_rows == len(found.to_pandas())
-    with pytest.raises(NotFittedError, match="no probability of an error in a sentence"):
+    with pytest.raises(NotFittedError, match="sentences have no error probability"):
         _ = tagger.predict(texts).error_probability
 
 
@@ -140,7 +140,7 @@ def test_the_class_the_task_and_the_backbone_belong_together(tagger, token_model
     tiny.model("Bert").save_pretrained(tmp_path)
     tiny.tokenizer().save_pretrained(tmp_path)
     assert type(UncertainTokenClassifier.from_pretrained(token_model_folder)) is UncertainTokenClassifier
-    with pytest.raises(UnsupportedModelError, match="a UncertainTokenClassifier is for token-classification, and this"):
+    with pytest.raises(UnsupportedModelError, match="a UncertainTokenClassifier is for token-classification, but this"):
         UncertainTokenClassifier.from_pretrained(tmp_path)
     with pytest.raises(UnsupportedModelError, match="needs a Backbone, not a TokenBackbone"):
         UncertainClassifier(tagger.backbone)
@@ -155,7 +155,7 @@ def test_the_class_the_task_and_the_backbone_belong_together(tagger, token_model
 def test_a_fit_holds_whole_sentences_out_and_calibrates_entities(fitted):
     test = sentences(fitted, 2, 300)
     found = fitted.evaluate(test, resamples=10)
-    words, entities, whole = found.answers, found.wholes["entities"], found.wholes["sentences"]
+    words, entities, whole = found.single_predictions, found.groups["entities"], found.groups["sentences"]
     assert set(words.table) >= {HEAD, "entropy", "softmax response"}
     assert words.table[HEAD]["ece"].value < 0.06
     assert set(entities.table) == {f"{name}, {how}" for name in words.table for how in AGGREGATIONS}
@@ -174,7 +174,7 @@ def test_with_a_calibration_set_every_score_is_calibrated_at_every_level(fitted,
     found = fitted.evaluate(
         sentences(fitted, 2), calibration=sentences(fitted, 1), scores=["entropy", "max logit"], resamples=10
     )
-    table = found.wholes["entities"].table
+    table = found.groups["entities"].table
     assert set(table["entropy, product"]) >= {"ece", "ece_platt"}
     assert "max logit, product" not in table
     assert "ece_platt" in table["max logit, mean"]
@@ -214,7 +214,7 @@ def test_groups_that_no_fold_can_split_are_refused(tagger):
     with pytest.raises(DataError, match="does not have: B-Y"):
         tagger.fit({"tokens": [["a"]], "tags": [["B-Y"]]})
     long = {name: [[item for part in rows * 9 for item in part]] for name, rows in data.items()}
-    with pytest.raises(CalibrationError, match="1 groups, such as sentences, hold an error; for 5 folds at least 10"):
+    with pytest.raises(CalibrationError, match="1 clusters, such as sentences, contain an error; 5 folds need at least 10"):
         UncertainTokenClassifier(tagger.backbone).fit(long)
 
 
@@ -250,4 +250,4 @@ def test_from_the_command_line(tagger, token_model_folder, tmp_path):
     assert isinstance(json.loads(first["entities"]), list)
     assert second["error"] == "the text is empty"
     done = run("predict", token_model_folder, tmp_path / "in.csv", "-o", tmp_path / "o.parquet", "--probabilities")
-    assert "words have a tag each" in str(done.exception)
+    assert "predicts a tag for every word" in str(done.exception)

@@ -20,7 +20,7 @@ from aligned_entropy.batch.answers import Job, run
 from aligned_entropy.cli import main
 from aligned_entropy.data import load_outputs
 from aligned_entropy.errors import AlignedEntropyError
-from aligned_entropy.evaluation.evaluation import BASELINES
+from aligned_entropy.evaluation.fitted_scores import BASELINES
 from aligned_entropy.metrics import CALIBRATION, RANKING
 from aligned_entropy.scores import SCORES
 from aligned_entropy.selective import Goal
@@ -100,7 +100,7 @@ def test_evaluate_measures_every_score_that_there_is(workplace, kind, file, abse
     assert all(reason in found["skipped"][name] for name, reason in absent.items())
     assert set(found["p_values_against_the_best"]) == set(found["scores"])
     for name, row in found["scores"].items():
-        assert set(row) == {*RANKING, *(CALIBRATION if SCORES[name].unit else ()), "ece_platt", "ece_isotonic"}
+        assert set(row) == {*RANKING, *(CALIBRATION if SCORES[name].is_probability else ()), "ece_platt", "ece_isotonic"}
         assert None not in row["roc_auc"].values()
 
 

@@ -11,7 +11,8 @@ from torch import nn
 
 from aligned_entropy import CalibrationError, NotFittedError
 from aligned_entropy.errors import ArgumentError, NotApplicableError
-from aligned_entropy.evaluation.evaluation import BASELINES, evaluate, fit_scores
+from aligned_entropy.evaluation.evaluation import evaluate
+from aligned_entropy.evaluation.fitted_scores import BASELINES, fit_scores
 from aligned_entropy.features.arrays import Features
 from aligned_entropy.head.fit_multilabel import MultiLabelConfig, fit_multilabel, multilabel_set, pairs
 from aligned_entropy.head.multilabel_head import LabelErrorModel, MultiLabelHead, TextMap, any_log_odds, pair_logits

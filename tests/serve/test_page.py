@@ -36,8 +36,8 @@ def up_to(value):
 
 
 @pytest.fixture
-def server(classifier):
-    return Server(classifier, None, Settings(characters=200, batch=4))
+def server(served_classifier):
+    return Server(served_classifier, None, Settings(characters=200, batch=4))
 
 
 # --- Rows.
@@ -270,7 +270,7 @@ def test_a_visitor_types_a_text_moves_the_slider_and_takes_a_file_home(served_fo
     with serving(served_folder / "model", *options, log=tmp_path / "log") as (process, ask, address):
         browser.get(f"{address}/ui")
         wait.until(lambda _: one("#target input[type=range]").is_displayed())
-        assert "70 % of the answers accepted" in text_of("#statement")
+        assert "70 % of the predictions accepted" in text_of("#statement")
 
         lines = [named(1, 7)["text"][0], HOSTILE]
         one("#texts textarea").send_keys("\n".join(lines) + Keys.SHIFT + Keys.ENTER)

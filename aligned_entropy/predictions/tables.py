@@ -1,0 +1,69 @@
+"""Base class of all kinds of predictions, and the two errors that they share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from ..errors import NotFittedError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+Value = TypeVar("Value")
+
+
+class Table(ABC):
+    """Predictions that can be written as columns."""
+
+    @abstractmethod
+    def to_dict(self) -> dict[str, Any]:
+        """Columns by name."""
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Columns of :meth:`to_dict` as a data frame."""
+        import pandas as pd
+
+        return pd.DataFrame(self.to_dict())
+
+    def to_arrow(self) -> pa.Table:
+        """Columns of :meth:`to_dict` as an Arrow table."""
+        import pyarrow as pa
+
+        return pa.table(self.to_dict())
+
+
+def calibrated(error_probability: Value | None) -> Value:
+    """Return an error probability.
+
+    Raises:
+        NotFittedError: the head is untrained and has none.
+    """
+    if error_probability is None:
+        raise NotFittedError(
+            "an untrained head has no error probability: call fit() with labeled texts, or load a fitted head with "
+            "head='…'. Until then use `.uncertainty`, the predictive entropy."
+        )
+    return error_probability
+
+
+def selected(accepted: Value | None) -> Value:
+    """Return the accepted predictions.
+
+    Raises:
+        NotFittedError: the head has no threshold.
+    """
+    if accepted is None:
+        raise NotFittedError(
+            "the head has no threshold, so no prediction is accepted or deferred: call choose_threshold() with labeled "
+            "texts that the head was not fitted on."
+        )
+    return accepted
+
+
+def all_finite(*values: Any) -> bool:
+    """True if all numbers are finite; None counts as finite."""
+    return all(bool(np.isfinite(value).all()) for value in values if value is not None)
