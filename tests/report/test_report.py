@@ -66,7 +66,7 @@ def test_nothing_is_loaded_from_elsewhere(page: Page) -> None:
     assert sum("plotly.js v" in script for script in page.scripts) == 1
 
 
-def test_texts_are_shown_as_they_are(page: Page) -> None:
+def test_texts_are_escaped(page: Page) -> None:
     assert "alert(" not in "".join(page.scripts[1:])
     assert "b" not in {tag for tag, _ in page.tags}
     assert page.texts_in("h1") == page.texts_in("title") == [HOSTILE]
@@ -78,7 +78,7 @@ def test_texts_are_shown_as_they_are(page: Page) -> None:
     assert [f"{HOSTILE} ", f"{HOSTILE} "] in rows
 
 
-def test_names_of_scores_are_shown_as_they_are(tmp_path: Path) -> None:
+def test_names_of_scores_are_escaped(tmp_path: Path) -> None:
     errors = np.array([0, 1.0, 0, 1])
     evaluation = evaluated(errors, {HOSTILE: np.array([0.1, 0.9, 0.3, 0.2])})
     page = write(tmp_path, evaluation)
@@ -104,7 +104,7 @@ def test_the_table_marks_the_best_of_every_column(tmp_path: Path) -> None:
     assert b[3].strip() == head[2].strip() == "–"
 
 
-def test_the_table_has_the_measures_that_are_shown_and_says_what_they_mean(tmp_path: Path) -> None:
+def test_the_table_has_the_shown_measures_and_their_meaning(tmp_path: Path) -> None:
     errors = np.array([0, 1.0, 0, 1])
     row = dict.fromkeys([*RANKING, *CALIBRATION, "ece_isotonic", "ece_platt"], Interval(0.5, 0.4, 0.6))
     page = write(tmp_path, evaluation_with({HEAD: row}, errors, {HEAD: errors}))
@@ -168,7 +168,7 @@ def test_long_curves_are_thinned() -> None:
     assert len({(trace.line.color, trace.line.dash) for trace in figure.data}) == 4
 
 
-def test_tables_can_be_read_aloud_and_scrolled(page: Page) -> None:
+def test_tables_are_accessible_and_can_be_scrolled(page: Page) -> None:
     assert [values for tag, values in page.tags if tag == "meta" and values.get("name") == "viewport"]
     assert [values for tag, values in page.tags if tag == "html" and values.get("lang") == "en"]
     assert all(values.get("scope") in ("col", "row") for tag, values in page.tags if tag == "th")
