@@ -1,31 +1,62 @@
-"""The input of a classification module, taken by a hook in the model's one normal forward pass."""
+"""Capture of the input of a classification module, by a hook in the model's normal forward pass."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from ..errors import UnsupportedModelError
+from ..errors import ArgumentError, UnsupportedModelError
 from ..head.modules import plain_copy
 
-# The name of the last module before the logits, in the order in which it is looked for. Where a model has several
-# modules between encoder and logits (DistilBERT, DeBERTa, ModernBERT, BERT's pooler) the last one alone is taken:
-# its input is the vector that everything else in the literature is computed on, and its output is the logits.
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+# Names of the last module before the logits, in the order of the search. Some models have several modules between the
+# encoder and the logits (DistilBERT, DeBERTa, ModernBERT, BERT's pooler). Only the last one is taken: other work
+# computes its scores on the input of that module, and its output is the logits.
 MODULE_NAMES = ("classifier", "score")
-MULTI_LABEL = "multi_label_classification"  # problem_type of such models
+MULTI_LABEL = "multi_label_classification"  # problem_type of multi-label models
 SUPPORTED = (
     "BERT, RoBERTa, XLM-R, ELECTRA, DistilBERT, ALBERT, DeBERTa-v2/3, MPNet, ModernBERT (`classifier`); "
     "LLaMA, Mistral, Qwen2, Qwen3, Gemma, GPT-2 … (`score`)"
 )
 
 
-def base_model(model: nn.Module) -> Any:
-    """The transformers model inside a PEFT wrapper, or the model itself."""
+class CapturedOutput(Protocol):
+    """Output of a transformers model together with the captured hidden vectors.
+
+    Attributes:
+        hidden: hidden vectors ``[N, D]``, or ``[N, T, D]`` of a token classifier.
+        logits: logits ``[N, C]``, or ``[N, T, C]`` of a token classifier.
+    """
+
+    hidden: Tensor
+    logits: Tensor
+
+
+class Capture(Protocol):
+    """Hooks that capture the hidden vectors of a model.
+
+    Attributes:
+        name: dotted path of the module whose input is captured.
+    """
+
+    name: str
+
+    def set_listener(self, listener: Callable[[Any], None]) -> None:
+        """Call ``listener(output)`` after every forward pass of the model's user."""
+
+    def remove_listener(self) -> None:
+        """Stop calling the listener."""
+
+
+def base_model(model: nn.Module) -> PreTrainedModel:
+    """Return the transformers model inside a PEFT wrapper, or the model itself."""
     peft: Any = model
     return peft.get_base_model() if hasattr(model, "get_base_model") else model
 
@@ -33,45 +64,45 @@ def base_model(model: nn.Module) -> Any:
 def find_classification_module(
     model: nn.Module, name: str | None = None, *, multi_label: bool = False
 ) -> tuple[str, nn.Module]:
-    """Name and module that turns the hidden vector into the logits of a classifier.
+    """Find the module that maps the hidden vector to the logits; return its name and the module.
 
-    Under PEFT the module may be a wrapper; :func:`aligned_entropy.head.modules.plain_copy` copies what is active in it.
+    Under PEFT the module may be a wrapper; :func:`aligned_entropy.head.modules.plain_copy` copies its active module.
 
     Args:
-        model: a transformers model, or a PEFT model around one.
-        name: dotted path of the module inside the transformers model; found by its usual name when left out.
-        multi_label: whether a text may have any number of labels.
+        model: transformers model, or a PEFT model around one.
+        name: dotted path of the module inside the transformers model; searched under the usual names by default.
+        multi_label: True if a text may have any number of labels.
 
     Raises:
-        UnsupportedModelError: no such module, or the model is no classifier of this kind.
+        UnsupportedModelError: there is no such module, or the model is a classifier of another kind.
     """
     inner = base_model(model)
     kind = type(inner).__name__
     problem, classes = getattr(inner.config, "problem_type", None), getattr(inner.config, "num_labels", 0)
-    needed = "of any number of labels a text" if multi_label else "of one label a text with at least two classes"
+    required = "multi-label classifier" if multi_label else "classifier of one label a text with at least two classes"
     if problem == "regression" or (problem == MULTI_LABEL) != multi_label or classes < 2 - multi_label:
         raise UnsupportedModelError(
-            f"{kind} is configured for problem_type={problem!r} with {classes} label(s); a classifier {needed} is "
-            "needed here: UncertainClassifier.from_pretrained(…, task=…) takes either kind."
+            f"{kind} is configured for problem_type={problem!r} with {classes} label(s), but a {required} is needed "
+            "here: UncertainClassifier.from_pretrained(…, task=…) takes either kind."
         )
     for candidate in [name] if name else MODULE_NAMES:
         try:
             return candidate, inner.get_submodule(candidate)
         except AttributeError:
             continue
-    wanted = f"no module named {name!r}" if name else f"none of the modules {', '.join(MODULE_NAMES)}"
+    missing = f"no module named {name!r}" if name else f"none of the modules {', '.join(MODULE_NAMES)}"
     children = ", ".join(child for child, _ in inner.named_children())
     raise UnsupportedModelError(
-        f"{kind} has {wanted}; its top modules are {children}. Supported without more: {SUPPORTED}. For any other "
-        "model pass classification_module='path.to.module', the module whose output is the logits."
+        f"{kind} has {missing}; its top modules are {children}. Supported without this argument: {SUPPORTED}. For any "
+        "other model pass classification_module='path.to.module', the module whose output is the logits."
     )
 
 
-_HOOKS = threading.Lock()  # held while hooks are put on or taken off; a lock of its own could not be copied
+_HOOKS = threading.Lock()  # held while hooks are registered or removed; global, since an instance's lock has no copy
 
 
 class _Calls(threading.local):
-    """What is under way in a thread; a copy of the model, or a pickled one, starts with nothing."""
+    """State of the forward pass in each thread; a copied or unpickled object starts without one."""
 
     watched = begun = False
     input_ids: Tensor | None = None
@@ -83,24 +114,24 @@ class _Calls(threading.local):
 
 
 class HiddenCapture:
-    """Hooks that put the classification module's input on the output of the model, as ``output.hidden``.
+    """Hooks that add the input of the classification module to the output of the model, as ``output.hidden``.
 
-    They are on the model while it is run inside of :meth:`watching`, and from :meth:`listen` to :meth:`ignore`; at any
-    other time there are none. What other threads do with the model in the meantime is not looked at.
+    The hooks are on the model inside :meth:`watching`, and between :meth:`set_listener` and :meth:`remove_listener`.
+    At other times the model has no hooks. Forward passes of other threads are ignored.
 
-    ``hidden`` is a plain attribute of the output, no key of it: code that walks over the output's items, as
-    ``Trainer.predict`` does, sees what it always saw. The state between the hooks lives in the calling thread, so
-    that concurrent callers do not mix their rows.
+    ``hidden`` is a plain attribute of the output and not one of its keys. Code that iterates over the keys, such as
+    ``Trainer.predict``, is therefore unaffected. The state between the hooks is local to the calling thread, so that
+    concurrent calls do not mix their rows.
 
     Args:
-        model: a transformers classifier, PEFT-wrapped or not.
-        name: the module's dotted path, see :func:`find_classification_module`.
-        multi_label: a text may have any number of labels.
-        every_token: the classifier labels tokens: ``hidden`` is ``[N, T, D]``, of every one of them; otherwise it is
-            ``[N, D]``, of the text.
+        model: transformers classifier, or a PEFT model around one.
+        name: dotted path of the classification module, see :func:`find_classification_module`.
+        multi_label: True if a text may have any number of labels.
+        every_token: True for a token classifier: ``hidden`` is then ``[N, T, D]``, one vector per token. Otherwise it
+            is ``[N, D]``, one vector per text.
 
     Attributes:
-        name: the module's dotted path.
+        name: dotted path of the classification module.
     """
 
     def __init__(
@@ -117,7 +148,7 @@ class HiddenCapture:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """What this thread runs of the model in here has ``output.hidden``."""
+        """Add ``output.hidden`` to the forward passes of this thread while the block runs."""
         self._hold(1)
         self._calls.watched = True
         try:
@@ -127,17 +158,17 @@ class HiddenCapture:
             self._hold(-1)
 
     def set_listener(self, listener: Callable[[Any], None]) -> None:
-        """Call ``listener(output)`` after every forward pass that is not :meth:`watching`'s."""
+        """Call ``listener(output)`` after every forward pass outside :meth:`watching`."""
         self._hold(self._listener is None)
         self._listener = listener
 
     def remove_listener(self) -> None:
-        """The end of :meth:`listen`."""
+        """Stop calling the listener."""
         listening, self._listener = self._listener is not None, None
         self._hold(-listening)
 
     def _hold(self, change: int) -> None:
-        """Count who needs the hooks; put them on for the first, take them off after the last."""
+        """Change the number of users of the hooks; the first one registers them, the last one removes them."""
         with _HOOKS:
             self._holds += change
             if self._holds and not self._handles:
@@ -163,11 +194,11 @@ class HiddenCapture:
             return
         return_dict = kwargs.get("return_dict")
         if not calls.watched and not (self._inner.config.return_dict if return_dict is None else return_dict):
-            raise ValueError(
-                "return_dict=False: a tuple has no place for `.uncertainty`. Call the model with return_dict=True, "
-                "or detach() the uncertainty first."
+            raise ArgumentError(
+                "return_dict=False: a tuple has no place for `.uncertainty`. Call the model with return_dict=True, or "
+                "detach() the uncertainty first."
             )
-        with _HOOKS:  # the module may have been exchanged for another since the hooks were put on
+        with _HOOKS:  # the module may have been replaced since the hooks were registered
             if self._handles and self._inner.get_submodule(self.name) is not self._module:
                 self._handles.pop().remove()
                 self._hook_module()
@@ -175,15 +206,15 @@ class HiddenCapture:
         calls.hidden = calls.module_logits = None
 
     def _after_module(self, module: nn.Module, args: tuple[Tensor, ...], *rest: Any) -> None:
-        if not self._calls.begun or len(rest) < 2:  # torch leaves out the keywords where a hook was just taken off
+        if not self._calls.begun or len(rest) < 2:  # torch omits the keywords if a hook was removed during the call
             return
         kwargs, output = rest
         hidden = args[0] if args else next(iter(kwargs.values()))
-        if hidden.dim() == 3 and output.dim() == 3 and not self._every_token:  # a decoder's `score` sees every token
+        if hidden.dim() == 3 and output.dim() == 3 and not self._every_token:  # a decoder's `score` reads every token
             rows = torch.arange(hidden.shape[0], device=hidden.device)
             position = self._last_token(hidden)
             hidden, output = hidden[rows, position], output[rows, position]
-        elif hidden.dim() == 3 and output.dim() == 2:  # RoBERTa's kind of module reads the first token itself
+        elif hidden.dim() == 3 and output.dim() == 2:  # RoBERTa's module selects the first token itself
             checked = self._first_vector_checked or module.training or torch.compiler.is_compiling()
             if not checked and hidden.shape[1] > 1:
                 self._check_first_vector(module, hidden, output)
@@ -193,23 +224,24 @@ class HiddenCapture:
     def _check_first_vector(self, module: nn.Module, hidden: Tensor, output: Tensor) -> None:
         tolerance = 1e-3 if output.dtype == torch.float32 else 0.1
         with torch.no_grad():
-            again = plain_copy(module)(hidden[:, :1].float())
-        if not torch.allclose(again, output.float(), rtol=tolerance, atol=tolerance, equal_nan=True):
+            expected = plain_copy(module)(hidden[:, :1].float())
+        if not torch.allclose(expected, output.float(), rtol=tolerance, atol=tolerance, equal_nan=True):
             raise UnsupportedModelError(
-                f"{self.name!r} in {self._model_class} makes its logits of more than the first vector of a text, so a "
-                "head copied from it would be silently wrong; pass classification_module='path.to.module', the module "
-                "that maps one vector to the logits."
+                f"{self.name!r} in {self._model_class} computes its logits from more than the first vector of a text, "
+                "so a head copied from it would be silently wrong; pass classification_module='path.to.module', the "
+                "module that maps one vector to the logits."
             )
         self._first_vector_checked = True
 
     def _last_token(self, hidden: Tensor) -> Tensor:
-        """The position that transformers takes: the rightmost token that is not the padding token."""
+        """Return the positions that transformers reads: the rightmost token of each row that is not padding."""
         input_ids = self._calls.input_ids
         pad = getattr(self._inner.config.get_text_config(), "pad_token_id", None)
         if input_ids is None or pad is None:
             return torch.full((hidden.shape[0],), hidden.shape[1] - 1, device=hidden.device)
         steps = torch.arange(input_ids.shape[1], device=hidden.device)
-        return (steps * (input_ids != pad).to(hidden.device)).argmax(-1)
+        last: Tensor = (steps * (input_ids != pad).to(hidden.device)).argmax(-1)
+        return last
 
     def _after_model(self, _: nn.Module, __: tuple[Any, ...], output: Any) -> None:
         calls = self._calls
@@ -224,7 +256,7 @@ class HiddenCapture:
             or logits is None
             or module_logits.shape != logits.shape
             or not (
-                torch.compiler.is_compiling()  # a graph that is traced has no values to compare
+                torch.compiler.is_compiling()  # a traced graph has no values to compare
                 or torch.allclose(module_logits.to(logits), logits, rtol=1e-3, atol=1e-3, equal_nan=True)
             )
         ):

@@ -1,70 +1,76 @@
-"""A causal language model that answers by label words, as a classifier: texts in, hidden vectors and logits out."""
+"""Causal language models as backbones, which classify texts by label words after a prompt."""
 
 from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ..errors import UnsupportedModelError
-from ..features.arrays import Array
 from ..head.modules import module_shape
-from .base import Backbone
+from .base import BaseBackbone, vocabulary_size
 from .capture import base_model
-from .extras import some_texts
 from .loading import load_language_model, load_tokenizer
 from .output_embedding import LabelWords, OutputEmbedding, by_label, differ, final_scaling
 from .prompts import LabelPrompts, Labels
 
-CONTENT_FREE = ("N/A", "[MASK]", "")  # Zhao et al., Calibrate Before Use, ICML 2021
-PROMPT_TOKENS = 2048  # a prompt at most, by default
-SHARED_TOKENS = 8  # a shorter beginning of all prompts is not worth a pass of its own
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+PROMPT_TOKENS = 2048  # default maximum of the length of a prompt
+SHARED_TOKENS = 8  # smallest number of shared first tokens for which a separate pass is faster
 
 
 class _Pass(NamedTuple):
-    """What a forward pass gives at one position of every row, and the cache where it was asked for."""
+    """Result of a forward pass at one position of every row."""
 
     hidden: Tensor  # input of the output embedding, [N, D]
-    raw: Tensor  # its output, [N, V]
-    logits: Tensor  # what the model makes of that, [N, V]
-    past: Any
+    raw: Tensor  # output of the output embedding, [N, V]
+    logits: Tensor  # logits of the model, [N, V]
+    cache: Any  # keys and values, if requested
 
 
-class LabelWordBackbone(Backbone):
-    """A causal language model whose next token after a prompt is the answer, of the labels' words alone.
+class LabelWordBackbone(BaseBackbone):
+    """A causal language model as a classifier: its prediction is the most probable label word after a prompt.
 
-    The hidden vector is what the output embedding reads at the prompt's last position; the rows of the output embedding
-    for the labels' tokens are the classification module. The model is run as it is, but for other positions it computes
-    no logits. What all prompts of a call begin with is run once, where the model keeps plain keys and values.
+    The hidden vector is the input of the output embedding at the last position of the prompt. The classification module
+    consists of the rows of the output embedding for the tokens of the labels. The model itself is unchanged, except
+    that it computes logits at one position only. Tokens that all prompts of a call begin with are run once, if the
+    model's cache consists of plain keys and values.
 
     Args:
-        model: a transformers causal language model, or a PEFT model around one. Its weights are never changed.
-        tokenizer: the tokenizer that it was trained with; padding is no matter of its.
-        labels, template, examples, chat: see :class:`~aligned_entropy.backbones.prompts.LabelPrompts`.
-        max_length: tokens a prompt at most, of a longer one the text is cut; by default the least of 2048, the
-            tokenizer's limit and the positions that the model has.
-        name: path or hub id, for the records.
+        model: transformers causal language model, or a PEFT model around one. Its weights are never changed.
+        tokenizer: tokenizer that the model was trained with; it needs no padding token.
+        labels: word or words of each class, see :class:`~aligned_entropy.backbones.prompts.LabelPrompts`.
+        template: prompt with a slot for the text, see :class:`~aligned_entropy.backbones.prompts.LabelPrompts`.
+        examples: texts with their classes that each prompt shows.
+        chat: True if the prompt is a turn of a chat.
+        max_length: maximum number of tokens of a prompt, to which the text is cut; by default the least of 2048, the
+            tokenizer's limit and the number of positions of the model.
+        name: path or hub id, recorded beside a head.
 
     Attributes:
-        prompts: what the texts are made into.
-        scale, cap: what the model does to the output embedding's logits: they are multiplied, then capped.
+        prompts: makes the prompts of texts.
+        scale: factor between the logits of the output embedding and those of the model.
+        cap: cap on the scaled logits; None for no cap.
 
     Raises:
-        DataError: labels, template or examples cannot be read.
-        UnsupportedModelError: the model is not causal, its logits are not understood, or the tokens of its tokenizer do
-            not tell the labels apart.
+        DataError: labels, template or examples cannot be used.
+        UnsupportedModelError: the model is not causal, its logits cannot be reproduced, or the tokens of its tokenizer
+            do not distinguish the labels.
     """
+
+    capture: OutputEmbedding
 
     def __init__(
         self,
         model: nn.Module,
-        tokenizer: Any,
+        tokenizer: PreTrainedTokenizerBase,
         *,
         labels: Labels,
         template: str,
@@ -73,172 +79,172 @@ class LabelWordBackbone(Backbone):
         max_length: int | None = None,
         name: str = "",
     ) -> None:
-        self.model, self.name, self.tokenizer = model.eval(), name, tokenizer
-        self.inner = base_model(model)
-        self.config = self.inner.config
-        self._output = OutputEmbedding(self.inner)
-        self.capture = self._output
-        self.max_length = max_length or _default_max_length(self.config, tokenizer)
+        model.eval()
+        inner = base_model(model)
+        capture = OutputEmbedding(inner)
+        max_length = max_length or _default_max_length(inner.config, tokenizer)
+        # The padding id is arbitrary: padding is masked, and it is behind the position that is read.
+        super().__init__(model, tokenizer, capture=capture, max_length=max_length, pad_token_id=0, name=name)
         self.prompts = LabelPrompts(
-            tokenizer, labels=labels, template=template, examples=examples, chat=chat, max_length=self.max_length
+            tokenizer, labels=labels, template=template, examples=examples, chat=chat, max_length=max_length
         )
         self._tokens = [token for label in self.prompts.tokens for token in label]
         self._counts = [len(label) for label in self.prompts.tokens]
-        if max(self._tokens) >= self.vocabulary:
+        if max(self._tokens) >= vocabulary_size(inner):
             raise UnsupportedModelError(
-                f"the label words are tokens up to {max(self._tokens)}, the model knows those below {self.vocabulary}: "
-                "load the tokenizer that it was trained with."
+                f"the label words are tokens up to {max(self._tokens)}, but the model has only tokens below "
+                f"{self.vocabulary}: load the tokenizer that it was trained with."
             )
-        self.pad_token_id, self._lends_padding = 0, False  # any will do: padding is masked, and behind what is read
-        self._checked: list[Any] | None = None
+        self._checked_parts: list[object] | None = None
         self.scale, self.cap = self._final_scaling()
-        self.width, self.classes, _ = module_shape(self.classifier)
+        self.width, self.classes, _ = module_shape(self.copy_classification_module())
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What is recorded beside a head; the prompt too, since a head is fitted for it."""
+        """Description of the model and its prompt that is saved beside a head, since a head is fitted for a prompt."""
         return super().facts | {"prompt": json.loads(json.dumps(self.prompts.settings))}
 
     @classmethod
-    def from_pretrained(
-        cls, name: str | Path, *, device: str | None = None, dtype: Any = None, **options: Any
-    ) -> LabelWordBackbone:
-        """Load a path, a hub id or an embedded name; ``options`` are those of the constructor.
+    def from_pretrained(cls, name: str | Path, *, device: str | None = None, dtype: Any = None, **options: Any) -> Self:
+        """Load a language model with its tokenizer.
+
+        Args:
+            name: path, hub id or embedded name.
+            device: device to load to; ``cuda`` if available and ``cpu`` otherwise by default.
+            dtype: precision; that of the checkpoint on a GPU and float32 on a CPU by default.
+            options: further arguments of the constructor.
 
         Raises:
-            UnsupportedModelError: it is no trained causal language model.
+            UnsupportedModelError: the checkpoint is not a trained causal language model.
         """
         model = load_language_model(name, device=device, dtype=dtype)
         return cls(model, load_tokenizer(name), name=str(name), **options)
 
     @property
     def label_names(self) -> list[str]:
-        """The classes' names in the order of the logits."""
+        """Names of the classes in the order of the logits."""
         return self.prompts.names
 
     @property
     def reads_last_token(self) -> bool:
-        """It does."""
+        """True, since the next word is predicted at the last token."""
         return True
 
     @property
-    def classifier(self) -> nn.Module:
-        """A new float32 module of the output embedding's rows for the labels' tokens, scaled and capped as the model's.
-
-        A plain ``nn.Linear`` where every label is one token and nothing is capped, else :class:`LabelWords`.
-        """
-        linear, counts = self._output.rows(self._tokens, self.scale), self._counts
-        plain = self.cap is None and max(counts) == 1
-        return (linear if plain else LabelWords(linear, counts, self.cap)).eval().requires_grad_(False)
-
-    @property
     def model_fingerprint(self) -> str:
-        """SHA-256 over everything that decides features now: that of the model, the prompts and the labels' words."""
-        return self.part_fingerprint(self.model, f"{self._output.name} {self.prompts.describe()}")
+        """SHA-256 over everything that features depend on: that of the model, the prompts and the label words."""
+        return self.part_fingerprint(self.model, f"{self.capture.name} {self.prompts.describe()}")
 
     def forward(self, **inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Hidden vectors ``[N, D]`` and logits ``[N, C]``, both float32, of a batch of token ids, without gradient.
+        """Compute hidden vectors ``[N, D]`` and logits ``[N, C]``, both float32, of a batch of token ids.
 
         Raises:
-            UnsupportedModelError: the classification module does not give the model's own logits.
+            UnsupportedModelError: the classification module does not reproduce the model's own logits.
         """
         ids = inputs["input_ids"]
-        return self._answers(ids, inputs.get("attention_mask", torch.ones_like(ids)))
-
-    def extract(
-        self, texts: Sequence[str], progress: Callable[[int], object] = lambda done: None
-    ) -> tuple[Array, Array]:
-        """Hidden vectors ``[N, D]`` and logits ``[N, C]`` of texts, in length-sorted batches, in the order given."""
-        self.model.eval()
-        hidden_ND = np.empty((len(texts), self.width), np.float32)
-        logits_NC = np.empty((len(texts), self.classes), np.float32)
-        encoded = self.tokenize(texts)
-        shared, past = self._shared(encoded["input_ids"])
-        for rows, inputs in self.batched(encoded):
-            ids, mask = inputs["input_ids"][:, shared:], inputs["attention_mask"]
-            hidden, logits = self._answers(ids, mask, None if past is None else _expanded(past, len(rows)))
-            hidden_ND[rows], logits_NC[rows] = hidden.cpu().numpy(), logits.cpu().numpy()
-            progress(len(rows))
-        return hidden_ND, logits_NC
-
-    def content_free(self, texts: Sequence[str], progress: Callable[[int], object] = lambda done: None) -> Array:
-        """Log of the labels' mean probabilities after texts without content, ``[N, C]``: one row, seen N times."""
-        some_texts(texts)
-        p_cf = torch.tensor(self.extract(CONTENT_FREE)[1]).double().softmax(-1).mean(0)
-        progress(len(texts))
-        return np.broadcast_to(p_cf.log().float().numpy(), (len(texts), self.classes))
+        return self._label_logits(ids, inputs.get("attention_mask", torch.ones_like(ids)))
 
     def tokenize(self, texts: Sequence[str]) -> dict[str, list[list[int]]]:
-        """Token ids of the texts' prompts, cut to length, not padded."""
+        """Return token ids of the prompts of texts, cut to the maximum length but not padded."""
         prompts = self.prompts.encode(texts)
         return {"input_ids": prompts, "attention_mask": [[1] * len(ids) for ids in prompts]}
 
     def pad(self, encoded: dict[str, list[list[int]]]) -> dict[str, Tensor]:
-        """One batch of tokenized texts, padded on the right, where a causal model does not look."""
+        """Make one batch of tokenized texts, padded on the right, which a causal model does not read."""
         return {
             name: nn.utils.rnn.pad_sequence([torch.tensor(ids) for ids in values], batch_first=True)
             for name, values in encoded.items()
         }
 
-    def _answers(self, ids: Tensor, mask: Tensor, past: Any = None) -> tuple[Tensor, Tensor]:
-        ids, mask = ids.to(self.device), mask.to(self.device)
-        own_tokens = mask[:, -ids.shape[1] :]
-        last = (torch.arange(ids.shape[1], device=ids.device) * own_tokens).argmax(-1)
-        found = self._run(ids, mask, last, past)
-        logits = by_label(found.logits[:, self._tokens].float(), self._counts)
-        in_use = self.in_use
-        if in_use != self._checked:
-            again = self.classifier(found.hidden.float())
-            if differ(again, logits, found.logits.dtype):
-                raise UnsupportedModelError(
-                    f"the rows of {self._output.name!r} in {type(self.inner).__name__} do not give the model's logits "
-                    f"of the label words, which differ by up to {float((again - logits).abs().max()):.3g}: a head "
-                    "copied from them would be silently wrong."
-                )
-            self._checked = in_use
-        return found.hidden.float(), logits
+    def _module_state(self) -> object:
+        return self.capture.state(self._tokens), self.scale, self.cap
 
-    def _run(self, ids: Tensor, mask: Tensor, positions: Tensor, past: Any = None, keep: bool = False) -> _Pass:
-        extra = {} if past is None else {"past_key_values": past}
-        with torch.inference_mode(), self._output.taking(positions, ids.shape[1]) as seen:
-            # Position ids are the model's to find: padded on the right, they follow from the length of the cache.
-            output = self.model(
-                input_ids=ids, attention_mask=mask, use_cache=keep or past is not None, return_dict=True, **extra
-            )
-        if len(seen) != 2:
+    def _new_module_copy(self) -> nn.Module:
+        """Make a float32 module of the output embedding's rows for the label tokens, scaled and capped as in the model.
+
+        It is an ``nn.Linear`` if every label is one token and there is no cap, else :class:`LabelWords`.
+        """
+        linear, counts = self.capture.rows(self._tokens, self.scale), self._counts
+        plain = self.cap is None and max(counts) == 1
+        return (linear if plain else LabelWords(linear, counts, self.cap)).eval().requires_grad_(False)
+
+    def _outputs(self, texts: Sequence[str]) -> Iterator[tuple[list[int], Tensor, Tensor]]:
+        encoded = self.tokenize(texts)
+        shared, cache = self._shared_start(encoded["input_ids"])
+        for rows, inputs in self.batched(encoded):
+            ids, mask = inputs["input_ids"][:, shared:], inputs["attention_mask"]
+            yield rows, *self._label_logits(ids, mask, None if cache is None else _expanded(cache, len(rows)))
+
+    def _label_logits(self, ids: Tensor, mask: Tensor, cache: Any = None) -> tuple[Tensor, Tensor]:
+        """Compute hidden vectors and logits of the labels, at the last token of each row.
+
+        Args:
+            ids: token ids ``[N, T]`` after those in the cache.
+            mask: attention mask of all tokens, those in the cache included.
+            cache: keys and values of the first tokens of all rows.
+        """
+        ids, mask = ids.to(self.device), mask.to(self.device)
+        uncached_mask = mask[:, -ids.shape[1] :]
+        last = (torch.arange(ids.shape[1], device=ids.device) * uncached_mask).argmax(-1)
+        output = self._run(ids, mask, last, cache)
+        logits = by_label(output.logits[:, self._tokens].float(), self._counts)
+        active_parts = self.active_parts
+        if active_parts != self._checked_parts:
+            copied = self.copy_classification_module()(output.hidden.float())
+            if differ(copied, logits, output.logits.dtype):
+                raise UnsupportedModelError(
+                    f"the rows of {self.capture.name!r} in {type(self.inner).__name__} do not give the model's logits "
+                    f"of the label words, which differ by up to {float((copied - logits).abs().max()):.3g}: a head "
+                    "copied from them would be silently wrong. Name another model."
+                )
+            self._checked_parts = active_parts
+        return output.hidden.float(), logits
+
+    def _run(self, ids: Tensor, mask: Tensor, positions: Tensor, cache: Any = None, keep_cache: bool = False) -> _Pass:
+        options = {} if cache is None else {"past_key_values": cache}
+        use_cache = keep_cache or cache is not None
+        with torch.inference_mode(), self.capture.at_positions(positions, ids.shape[1]) as captured:
+            # The model computes position ids itself: with padding on the right they follow from the cache's length.
+            output = self.model(input_ids=ids, attention_mask=mask, use_cache=use_cache, return_dict=True, **options)
+        if len(captured) != 2:
             raise UnsupportedModelError(
-                f"{type(self.inner).__name__} makes its logits without calling {self._output.name!r}, so there is no "
-                "hidden vector to be taken: name another model."
+                f"{type(self.inner).__name__} makes its logits without calling {self.capture.name!r}, so its hidden "
+                "vectors cannot be captured: name another model."
             )
-        return _Pass(seen[0], seen[1], output.logits[:, 0], getattr(output, "past_key_values", None))
+        return _Pass(captured[0], captured[1], output.logits[:, 0], getattr(output, "past_key_values", None))
 
     def _final_scaling(self) -> tuple[float, float | None]:
-        """Scale and cap of the model's logits: one token tells. A second one behind it tells if the model is causal."""
+        """Find scale and cap of the model's logits from those of one token, and check with a second token behind it
+        that the model is causal.
+        """
         ids = torch.tensor([(self.prompts.encode([""])[0] * 2)[:2]], device=self.device)
         first = torch.zeros(1, dtype=torch.long, device=self.device)
-        one = self._run(ids[:, :1], torch.ones_like(ids[:, :1]), first)
-        two = self._run(ids, torch.ones_like(ids), first)
-        if differ(two.logits, one.logits, one.logits.dtype):
+        alone = self._run(ids[:, :1], torch.ones_like(ids[:, :1]), first)
+        followed = self._run(ids, torch.ones_like(ids), first)
+        if differ(followed.logits, alone.logits, alone.logits.dtype):
             raise UnsupportedModelError(
-                f"{type(self.inner).__name__} is not causal, what it says at a token depends on the next: name a model "
-                "that was trained to predict the next word."
+                f"{type(self.inner).__name__} is not causal, its logits at a token depend on the next token: name a "
+                "model that was trained to predict the next word."
             )
-        return final_scaling(self.config.get_text_config(), one.raw, one.logits)
+        return final_scaling(self.config.get_text_config(), alone.raw, alone.logits)
 
-    def _shared(self, prompts: list[list[int]]) -> tuple[int, Any]:
-        """How many tokens all prompts begin with, and their keys and values; 0 and None where it is not worth it."""
+    def _shared_start(self, prompts: list[list[int]]) -> tuple[int, Any]:
+        """Return the number of tokens that all prompts begin with, and their keys and values.
+
+        The number is 0 and the cache None if a separate pass is not faster, or if the cache cannot be shared.
+        """
         if len(prompts) < 2:
             return 0, None
-        least, most = min(prompts), max(prompts)  # in between all begin alike
-        alike = next((i for i, (a, b) in enumerate(zip(least, most, strict=False)) if a != b), len(least))
-        shared, longest = min(alike, min(map(len, prompts)) - 1), max(map(len, prompts))
+        first, last = min(prompts), max(prompts)  # all prompts between these two in sorted order begin like them
+        equal = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
+        shared, longest = min(equal, min(map(len, prompts)) - 1), max(map(len, prompts))
         rope = str(getattr(self.config.get_text_config(), "rope_parameters", None))
-        rotated_anew = "dynamic" in rope or "longrope" in rope  # where a text is long
-        if shared < SHARED_TOKENS or self.learned_prompt or rotated_anew:
+        depends_on_length = "dynamic" in rope or "longrope" in rope  # the rotation of cached keys changes with length
+        if shared < SHARED_TOKENS or self.learned_prompt or depends_on_length:
             return 0, None
-        ids = torch.tensor([least[:shared]], device=self.device)
-        past = self._run(ids, torch.ones_like(ids), ids[:, 0] * 0, keep=True).past
-        return (shared, past) if _is_plain(past, longest) else (0, None)
+        ids = torch.tensor([first[:shared]], device=self.device)
+        cache = self._run(ids, torch.ones_like(ids), ids[:, 0] * 0, keep_cache=True).cache
+        return (shared, cache) if _is_plain(cache, longest) else (0, None)
 
 
 def _default_max_length(config: Any, tokenizer: Any) -> int:
@@ -246,23 +252,23 @@ def _default_max_length(config: Any, tokenizer: Any) -> int:
     return int(min(PROMPT_TOKENS, positions, tokenizer.model_max_length))
 
 
-def _is_plain(past: Any, longest: int) -> bool:
-    """Whether a cache is keys and values of every token, by prompts of this length, and nothing else."""
+def _is_plain(cache: Any, longest: int) -> bool:
+    """True if a cache consists of keys and values of every token, for prompts up to the longest, and nothing else."""
     from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
-    if type(past) is not DynamicCache:
+    if type(cache) is not DynamicCache:
         return False
-    for layer in past.layers:
+    for layer in cache.layers:
         sliding = type(layer) is DynamicSlidingWindowLayer and longest < layer.sliding_window
         if not (type(layer) is DynamicLayer or sliding) or not layer.is_initialized:
             return False
     return True
 
 
-def _expanded(past: Any, rows: int) -> Any:
-    """The same keys and values for so many rows, without copying them; what a pass adds goes to new tensors."""
-    again = copy.copy(past)
-    again.layers = [copy.copy(layer) for layer in past.layers]
-    for layer in again.layers:
+def _expanded(cache: Any, rows: int) -> Any:
+    """Repeat the keys and values of one row without copying them; a pass appends to new tensors."""
+    expanded = copy.copy(cache)
+    expanded.layers = [copy.copy(layer) for layer in cache.layers]
+    for layer in expanded.layers:
         layer.keys, layer.values = (part.expand(rows, -1, -1, -1) for part in (layer.keys, layer.values))
-    return again
+    return expanded

@@ -1,4 +1,4 @@
-"""What a backbone can be asked for beyond hidden vectors and logits: dropout passes, token states, empty prompts."""
+"""Arrays beyond hidden vectors and logits that some scores need: dropout passes, token states, empty prompts."""
 
 from __future__ import annotations
 
@@ -11,116 +11,149 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..errors import DataError, NotApplicableError
+from ..errors import NotApplicableError
 from ..features.arrays import Array
+from .base import BaseBackbone
+from .batching import require_texts
+from .causal import LabelWordBackbone
 
-STATE_BYTES = 64 * 1024  # what the hidden states of one text may take on disk
-
-
-def some_texts(texts: Sequence[str]) -> None:
-    """Raise where there are none."""
-    if not len(texts):
-        raise DataError("there are no texts: an empty list has no features.")
+CONTENT_FREE = ("N/A", "[MASK]", "")  # Zhao et al., Calibrate Before Use, ICML 2021
+STATE_BYTES = 64 * 1024  # largest size on disk of the hidden states of one text
 
 
-class Extras:
-    """The methods of a :class:`~aligned_entropy.backbones.base.Backbone` that scores ask for by name."""
+def dropout_passes(
+    backbone: BaseBackbone,
+    texts: Sequence[str],
+    count: int = 20,
+    progress: Callable[[int], object] = lambda done: None,
+) -> Array:
+    """Compute logits ``[N, T, C]`` of T forward passes with dropout, or read them from the store on disk.
 
-    model: Any
-    inner: Any
-    config: Any
-    capture: Any
-    max_length: int
-    classes: int
-    model_fingerprint: Any
-    reads_last_token: Any
-    forward: Callable[..., tuple[Tensor, Tensor]]
-    batches: Callable[..., Iterator[tuple[list[int], dict[str, Tensor]]]]
-    store: Callable[..., Any]
+    Args:
+        backbone: model with dropout.
+        texts: texts of the rows.
+        count: number of passes T.
+        progress: function that is called with the number of texts whose passes have become ready.
 
-    def passes(
-        self, texts: Sequence[str], count: int = 20, progress: Callable[[int], object] = lambda done: None
-    ) -> Array:
-        """Logits ``[N, T, C]`` of forward passes with dropout, from the store on disk where they are there already.
+    Raises:
+        DataError: there are no texts.
+        NotApplicableError: the model has no dropout, as is usual for decoders.
+    """
+    require_texts(texts)
+    _check_dropout(backbone, texts)
 
-        Raises:
-            NotApplicableError: the model has no dropout, as most decoders have none.
-        """
-        some_texts(texts)
-        self._check_dropout(texts)
-
-        def extract(rows: slice) -> tuple[Array]:
-            logits_NTC = np.empty((len(texts[rows]), count, self.classes), np.float32)
-            with torch.random.fork_rng(), self._dropout():
-                torch.manual_seed(rows.start)  # a resumed extraction draws what an uninterrupted one does
-                for batch, inputs in self.batches(texts[rows]):
-                    logits = [self.forward(**inputs)[1].cpu() for _ in range(count)]
-                    logits_NTC[batch] = torch.stack(logits, 1).numpy()
-                    progress(len(batch))
-            return (logits_NTC.reshape(len(logits_NTC), -1),)
-
-        store = self.store(texts, {"passes": count * self.classes}, f"{self.model_fingerprint} dropout {count}")
-        return store.fill(extract, progress)[0].reshape(len(texts), count, self.classes)
-
-    def states(
-        self, texts: Sequence[str], progress: Callable[[int], object] = lambda done: None
-    ) -> NDArray[np.float16]:
-        """Last hidden states ``[N, L, D]`` of the texts' tokens, zero where there is none, from the store likewise.
-
-        A text may take :data:`STATE_BYTES` on disk: kept are the first tokens of an encoder, the last of a decoder.
-        """
-        encoder = getattr(self.inner, self.inner.base_model_prefix)
-        width = int(self.config.get_text_config().hidden_size)
-        length = max(1, min(self.max_length, STATE_BYTES // (2 * width)))
-        decoder = self.reads_last_token
-        seen: list[Tensor] = []
-
-        def extract(rows: slice) -> tuple[NDArray[np.float16]]:
-            states_NLD = np.zeros((len(texts[rows]), length, width), np.float16)
-            for batch, inputs in self.batches(texts[rows]):
-                self.forward(**inputs)
-                states = seen.pop().float().cpu().numpy()
-                for row, state, mask in zip(batch, states, inputs["attention_mask"].bool().numpy(), strict=True):
-                    kept = state[mask][-length:] if decoder else state[mask][:length]
-                    states_NLD[row, : len(kept)] = kept
+    def extract(rows: slice) -> tuple[Array]:
+        logits_NTC = np.empty((len(texts[rows]), count, backbone.classes), np.float32)
+        with torch.random.fork_rng(), _dropout(backbone.model):
+            torch.manual_seed(rows.start)  # a resumed extraction draws the same numbers as an uninterrupted one
+            for batch, inputs in backbone.batches(texts[rows]):
+                logits = [backbone.forward(**inputs)[1].cpu() for _ in range(count)]
+                logits_NTC[batch] = torch.stack(logits, 1).numpy()
                 progress(len(batch))
-            return (states_NLD.reshape(len(states_NLD), -1),)
+        return (logits_NTC.reshape(len(logits_NTC), -1),)
 
-        self.model.eval()
-        store = self.store(texts, {"states": length * width}, dtype=np.float16)
-        handle = encoder.register_forward_hook(lambda _, __, output: seen.append(output[0].detach()))
-        try:
-            return store.fill(extract, progress)[0].reshape(len(texts), length, width)
-        finally:
-            handle.remove()
+    widths = {"passes": count * backbone.classes}
+    store = backbone.store(texts, widths, f"{backbone.model_fingerprint} dropout {count}")
+    return store.fill(extract, progress)[0].reshape(len(texts), count, backbone.classes)
 
-    def content_free(self, texts: Sequence[str], progress: Callable[[int], object] = lambda done: None) -> Array:
-        """What a model that answers by label words makes of a text without content, ``[N, C]``, a row a text.
 
-        Raises:
-            NotApplicableError: this one has learned its classes.
-        """
+def token_states(
+    backbone: BaseBackbone, texts: Sequence[str], progress: Callable[[int], object] = lambda done: None
+) -> NDArray[np.float16]:
+    """Compute the last hidden states ``[N, L, D]`` of the tokens of texts, or read them from the store on disk.
+
+    States behind the end of a text are zero. A text with more than :data:`STATE_BYTES` of states keeps the first tokens
+    of an encoder and the last tokens of a decoder.
+
+    Args:
+        backbone: model of texts.
+        texts: texts of the rows.
+        progress: function that is called with the number of texts whose states have become ready.
+
+    Raises:
+        DataError: there are no texts.
+        NotApplicableError: the model is a token classifier.
+    """
+    if backbone.every_token:
+        raise NotApplicableError("a token classifier has one hidden state a word, so there are no states to attend to.")
+    encoder = getattr(backbone.inner, backbone.inner.base_model_prefix)
+    width = int(backbone.config.get_text_config().hidden_size)
+    length = max(1, min(backbone.max_length, STATE_BYTES // (2 * width)))
+    decoder = backbone.reads_last_token
+    outputs: list[Tensor] = []
+
+    def extract(rows: slice) -> tuple[NDArray[np.float16]]:
+        states_NLD = np.zeros((len(texts[rows]), length, width), np.float16)
+        for batch, inputs in backbone.batches(texts[rows]):
+            backbone.forward(**inputs)
+            states = outputs.pop().float().cpu().numpy()
+            for row, state, mask in zip(batch, states, inputs["attention_mask"].bool().numpy(), strict=True):
+                stored = state[mask][-length:] if decoder else state[mask][:length]
+                states_NLD[row, : len(stored)] = stored
+            progress(len(batch))
+        return (states_NLD.reshape(len(states_NLD), -1),)
+
+    backbone.model.eval()
+    store = backbone.store(texts, {"states": length * width}, dtype=np.float16)
+    handle = encoder.register_forward_hook(lambda _, __, output: outputs.append(output[0].detach()))
+    try:
+        return store.fill(extract, progress)[0].reshape(len(texts), length, width)
+    finally:
+        handle.remove()
+
+
+def content_free_logits(
+    backbone: BaseBackbone, texts: Sequence[str], progress: Callable[[int], object] = lambda done: None
+) -> Array:
+    """Compute the log of the mean label probabilities of texts without content, ``[N, C]``; all rows are equal.
+
+    Args:
+        backbone: language model with label words.
+        texts: texts of the rows; only their number N is used.
+        progress: function that is called with N.
+
+    Raises:
+        DataError: there are no texts.
+        NotApplicableError: the model is a trained classifier.
+    """
+    if not isinstance(backbone, LabelWordBackbone):
         raise NotApplicableError(
-            f"{type(self.inner).__name__} answers without label words: a text without content tells nothing of it."
+            f"{type(backbone.inner).__name__} predicts without label words: texts without content tell nothing "
+            "about it."
         )
+    require_texts(texts)
+    p_cf = torch.tensor(backbone.extract(CONTENT_FREE)[1]).double().softmax(-1).mean(0)
+    progress(len(texts))
+    return np.broadcast_to(p_cf.log().float().numpy(), (len(texts), backbone.classes))
 
-    @contextmanager
-    def _dropout(self) -> Iterator[None]:
-        self.model.train()
-        for module in self.model.modules():
-            if isinstance(module, nn.modules.batchnorm._NormBase):
-                module.eval()  # it would learn from the texts
-        try:
-            yield
-        finally:
-            self.model.eval()
 
-    def _check_dropout(self, texts: Sequence[str]) -> None:
-        """Two passes tell; where dropout is configured differs from model to model."""
-        _, inputs = next(self.batches(texts[:1]))
-        with torch.random.fork_rng(), self._dropout():
-            first, second = (self.forward(**inputs)[1] for _ in range(2))
-        if torch.equal(first, second):
-            raise NotApplicableError(
-                f"{type(self.inner).__name__} has no dropout: its passes are all the same, there is nothing to sample."
-            )
+EXTRAS: dict[str, Callable[..., NDArray[Any]]] = {
+    "passes": dropout_passes,
+    "states": token_states,
+    "content_free": content_free_logits,
+}
+"""Functions by the name of the array of :class:`~aligned_entropy.features.arrays.Features` that they compute."""
+
+
+@contextmanager
+def _dropout(model: nn.Module) -> Iterator[None]:
+    model.train()
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._NormBase):
+            module.eval()  # in training mode it would update its statistics
+    try:
+        yield
+    finally:
+        model.eval()
+
+
+def _check_dropout(backbone: BaseBackbone, texts: Sequence[str]) -> None:
+    """Raise an error if two passes are equal; the option that configures dropout differs from model to model."""
+    _, inputs = next(backbone.batches(texts[:1]))
+    with torch.random.fork_rng(), _dropout(backbone.model):
+        first, second = (backbone.forward(**inputs)[1] for _ in range(2))
+    if torch.equal(first, second):
+        raise NotApplicableError(
+            f"{type(backbone.inner).__name__} has no dropout: all its forward passes are equal, so nothing can be "
+            "sampled."
+        )

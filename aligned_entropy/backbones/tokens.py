@@ -1,4 +1,4 @@
-"""A Hugging Face token classifier: words in, a hidden vector and logits for each of them out."""
+"""Token classifiers as backbones: words in, a hidden vector and logits of each word out."""
 
 from __future__ import annotations
 
@@ -6,58 +6,73 @@ import copy
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ..data import Words
-from ..errors import NotApplicableError, UnsupportedModelError
+from ..errors import ArgumentTypeError, UnsupportedModelError
 from ..features.arrays import Features
 from ..features.store import FeatureStore
-from .base import Backbone
+from .sequence import Backbone
 
-OVERLAP = 4  # windows of a long text share one part in so many
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+OVERLAP = 4  # consecutive windows of a long sentence share one part in OVERLAP
+
+
+class _Place(NamedTuple):
+    """Position of a word in a window, ordered by preference."""
+
+    token: int  # index of the sub-word in the sentence
+    margin: int  # number of sub-words of context on the shorter side
+    window: int
+    position: int
 
 
 class TokenBackbone(Backbone):
-    """A token classifier, its tokenizer and the place of its classification module.
+    """A token classifier with its tokenizer and its classification module.
 
-    A word is answered for by its first sub-word, as usual in training. A sentence that is longer than the model can
-    take is read in windows that overlap, and every word is taken from the window that shows most of what stands around
-    it. A word that the tokenizer makes nothing of is read as the unknown one.
+    The first sub-word of a word gives its hidden vector and logits, as usual in training. Sentences longer than the
+    maximum length are read in overlapping windows; every word is taken from the window with the most context around it.
+    A word that the tokenizer maps to no token is read as the unknown token.
 
-    Where :class:`Backbone` takes texts this class takes :class:`aligned_entropy.data.Words`; arrays have a row a word.
+    Methods take :class:`aligned_entropy.data.Words` where those of :class:`Backbone` take texts. Arrays have one row
+    per word.
     """
 
     auto_class: ClassVar[str] = "AutoModelForTokenClassification"
     every_token: ClassVar[bool] = True
 
-    def __init__(self, model: nn.Module, tokenizer: Any, **options: Any) -> None:
+    def __init__(self, model: nn.Module, tokenizer: PreTrainedTokenizerBase, **options: Any) -> None:
         super().__init__(model, tokenizer, **options)
         if not self.tokenizer.is_fast:
             raise UnsupportedModelError(
-                f"the tokenizer {type(self.tokenizer).__name__} does not say which sub-words a word became: a fast one "
-                "is needed."
+                f"the tokenizer {type(self.tokenizer).__name__} does not record which word a sub-word belongs to: a "
+                "fast one is needed."
             )
         if self._capacity < 1:
-            raise UnsupportedModelError(f"max_length={self.max_length} leaves no room for a word: take more tokens.")
+            raise UnsupportedModelError(
+                f"max_length={self.max_length} leaves no room for a word: pass a larger max_length."
+            )
         if self.tokenizer.truncation_side != "right":  # windows are counted from the start
             self.tokenizer = copy.deepcopy(self.tokenizer)
             self.tokenizer.truncation_side = "right"
-        # Byte-level tokenizers know a word by the space before it.
-        parts = {"add_special_tokens": False, "is_split_into_words": True}
+        # Byte-level tokenizers recognize the start of a word by the space before it.
+        plain = {"add_special_tokens": False, "is_split_into_words": True}
         self._spaced = (
-            self.tokenizer(["a", "b"], **parts)["input_ids"]
+            self.tokenizer(["a", "b"], **plain)["input_ids"]
             != self.tokenizer("a b", add_special_tokens=False)["input_ids"]
         )
 
     def forward(self, places: Tensor | None = None, **inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Hidden vectors ``[W, D]`` and logits ``[W, C]``, both float32, of a tokenized batch, without gradient.
+        """Compute hidden vectors ``[W, D]`` and logits ``[W, C]``, both float32, of words in a tokenized batch.
 
         Args:
-            places: row and position ``[W, 2]`` of the tokens that are asked for; all of them, row by row, by default.
-            inputs: of the model.
+            places: row and position ``[W, 2]`` of the token of each word; all tokens, row by row, by default.
+            inputs: inputs of the model.
         """
         hidden, logits = super().forward(**inputs)
         if "input_ids" in inputs:
@@ -69,75 +84,95 @@ class TokenBackbone(Backbone):
         return hidden[rows, positions], logits[rows, positions]
 
     def features(self, texts: Sequence[str], progress: Callable[[int], object] = lambda done: None) -> Features:
-        """Features of :class:`Words` from the store on disk; words of one sentence are a group."""
+        """Read the features of :class:`Words` from the store on disk, and compute those that are missing.
+
+        The words of one sentence are a cluster.
+        """
         return replace(super().features(texts, progress), clusters=_words(texts).clusters)
 
-    def states(self, texts: Sequence[str], progress: Callable[[int], object] = lambda done: None) -> Any:
-        """A word has no more than its own vector.
-
-        Raises:
-            NotApplicableError: always.
-        """
-        raise NotApplicableError("a token classifier has one hidden state a word, there is nothing to attend to.")
-
     def store(self, texts: Sequence[str], widths: dict[str, int], fingerprint: str = "", *rest: Any) -> FeatureStore:
-        """The place on disk for arrays about words under this model; the same words in other sentences are others."""
+        """Open the store on disk for arrays of words; equal words in other sentences have another store."""
         starts = hashlib.sha256(_words(texts).starts.tobytes()).hexdigest()
         return super().store(texts, widths, f"{fingerprint or self.model_fingerprint} {starts}", *rest)
 
     def batches(self, texts: Sequence[str]) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
-        """Padded batches of windows, with the rows of the words that are to be taken from them and their places."""
-        encoded, found = self.windows(_words(texts))
+        """Divide the sentences of words into padded batches of windows; yield the rows of the words and each batch."""
+        encoded, words = self.windows(_words(texts))
         for windows, inputs in self.batched(encoded):
-            rows = [row for window in windows for row, _ in found[window]]
-            places = [(k, place) for k, window in enumerate(windows) for _, place in found[window]]
+            rows = [row for window in windows for row, _ in words[window]]
+            places = [(k, position) for k, window in enumerate(windows) for _, position in words[window]]
             if rows:
                 yield rows, inputs | {"places": torch.tensor(places)}
 
     def windows(self, words: Words) -> tuple[dict[str, list[list[int]]], list[list[tuple[int, int]]]]:
-        """Token ids of every window and what goes with them; rows and positions of the words to be taken from each."""
+        """Divide the sentences of words into windows that the model can read.
+
+        Returns:
+            Token ids and further model inputs of every window, and for every window the row and position of each word
+            that is taken from it.
+        """
         firsts, sentences = zip(*words.whole_sentences(), strict=True) if len(words) else ((), ())
-        encoded, read = self._encode([list(sentence) for sentence in sentences])
-        found: list[list[tuple[int, int]]] = [[] for _ in read]
-        last = {sentence: window for window, (sentence, _) in enumerate(read)}
-        best: dict[tuple[int, int], tuple[int, int, int, int]] = {}  # by word: its token, the margin, window, position
+        encoded, contents = self._encode([list(sentence) for sentence in sentences])
+        by_window: list[list[tuple[int, int]]] = [[] for _ in contents]
+        for (sentence, word), place in self._best_places(contents).items():
+            row = firsts[sentence] + word
+            if 0 <= row < len(words):  # other words of these sentences belong to another slice
+                by_window[place.window].append((row, place.position))
+        return encoded, by_window
+
+    def _best_places(self, contents: list[tuple[int, list[Any]]]) -> dict[tuple[int, int], _Place]:
+        """Choose the place of each word: its first sub-word, in the window with the most context.
+
+        Args:
+            contents: sentence of every window, and the word at each position in it.
+
+        Returns:
+            Places by sentence and word.
+        """
+        last = {sentence: window for window, (sentence, _) in enumerate(contents)}
+        best: dict[tuple[int, int], _Place] = {}
         step, number, previous = self._capacity - self._stride, 0, -1
-        for window, (sentence, word_ids) in enumerate(read):
+        for window, (sentence, word_ids) in enumerate(contents):
             number, previous = (number + 1, sentence) if sentence == previous else (0, sentence)
             content = [position for position, word in enumerate(word_ids) if word is not None]
             for position in content:
                 before, after = position - content[0], content[-1] - position
                 margin = min(before if number else self._capacity, after if window < last[sentence] else self._capacity)
                 key = sentence, word_ids[position]
-                token = number * step + before
-                known = best.get(key)
-                if known is None or token < known[0] or (token == known[0] and margin > known[1]):
-                    best[key] = token, margin, window, position
-        for (sentence, word), (_, _, window, position) in best.items():
-            row = firsts[sentence] + word
-            if 0 <= row < len(words):  # the others belong to the chunk before or after
-                found[window].append((row, position))
-        return encoded, found
+                place, current = _Place(number * step + before, margin, window, position), best.get(key)
+                if (
+                    current is None
+                    or place.token < current.token
+                    or (place.token == current.token and place.margin > current.margin)
+                ):
+                    best[key] = place
+        return best
 
     @property
     def _capacity(self) -> int:
-        """Sub-words that fit into a window."""
+        """Number of sub-words that fit into a window."""
         return self.max_length - int(self.tokenizer.num_special_tokens_to_add())
 
     @property
     def _stride(self) -> int:
+        """Number of sub-words that consecutive windows share."""
         return self._capacity // OVERLAP
 
     def _encode(self, sentences: list[list[str]]) -> tuple[dict[str, list[list[int]]], list[tuple[int, list[Any]]]]:
-        """Windows of sentences: token ids and what goes with them; the sentence and the word of every position."""
+        """Tokenize sentences into windows.
+
+        Returns:
+            Token ids and further model inputs of every window, and the sentence of every window with the word at each
+            position in it.
+        """
         if not sentences:
             return {"input_ids": []}, []
         plain = self.tokenizer(sentences, is_split_into_words=True, add_special_tokens=False, verbose=False)
         spaced = []
         for row, words in enumerate(sentences):
-            lost = set(range(len(words))) - set(plain.word_ids(row))
+            without_token = set(range(len(words))) - set(plain.word_ids(row))
             space = [" " if self._spaced and k else "" for k in range(len(words))]
-            spaced.append([self._something if k in lost else space[k] + word for k, word in enumerate(words)])
+            spaced.append([self._unknown if k in without_token else space[k] + word for k, word in enumerate(words)])
         encoded = self.tokenizer(
             spaced,
             is_split_into_words=True,
@@ -147,15 +182,18 @@ class TokenBackbone(Backbone):
             return_overflowing_tokens=True,
         )
         owners = encoded["overflow_to_sample_mapping"]
-        read = [(int(owner), encoded.word_ids(window)) for window, owner in enumerate(owners)]
-        return {name: values for name, values in encoded.items() if name != "overflow_to_sample_mapping"}, read
+        contents = [(int(owner), encoded.word_ids(window)) for window, owner in enumerate(owners)]
+        return {name: values for name, values in encoded.items() if name != "overflow_to_sample_mapping"}, contents
 
     @property
-    def _something(self) -> str:
+    def _unknown(self) -> str:
+        """Stand-in for a word that the tokenizer maps to no token."""
         return self.tokenizer.unk_token or " ?"
 
 
 def _words(texts: Sequence[str]) -> Words:
     if not isinstance(texts, Words):
-        raise TypeError(f"a token classifier takes Words, not a {type(texts).__name__}.")
+        raise ArgumentTypeError(
+            f"a token classifier takes Words, not a {type(texts).__name__}: pass Words(sentences), from lists of words."
+        )
     return texts

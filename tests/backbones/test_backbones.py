@@ -63,7 +63,7 @@ def entropy(logits):
 
 
 def untrained(backbone, hidden):
-    return AlignedEntropyHead(backbone.classifier)(torch.as_tensor(hidden)).double()
+    return AlignedEntropyHead(backbone.copy_classification_module())(torch.as_tensor(hidden)).double()
 
 
 @EVERY_KIND
@@ -93,7 +93,7 @@ def test_what_is_captured_of_a_padded_batch_gives_the_bare_models_logits(kind, s
     assert (inputs["input_ids"][:, 0 if side == "left" else -1] == tiny.PAD).any()
     hidden, logits = backbone.forward(**inputs)
     assert torch.equal(logits, bare_logits(kind, inputs))
-    copied = AlignedEntropyHead(backbone.classifier).copy_logits(hidden)
+    copied = AlignedEntropyHead(backbone.copy_classification_module()).copy_logits(hidden)
     torch.testing.assert_close(copied, logits, **CLOSE)
 
 
@@ -114,8 +114,8 @@ def test_neither_order_nor_neighbors_move_an_answer(kind, side):
 def test_small_batches_are_put_back_in_order(kind, monkeypatch):
     backbone = backbone_of(kind)
     expected, done = backbone.extract(tiny.TEXTS), []
-    monkeypatch.setattr("aligned_entropy.backbones.base.BATCH_ROWS", 3)
-    monkeypatch.setattr("aligned_entropy.backbones.base.BATCH_TOKENS", 20)
+    monkeypatch.setattr("aligned_entropy.backbones.batching.BATCH_ROWS", 3)
+    monkeypatch.setattr("aligned_entropy.backbones.batching.BATCH_TOKENS", 20)
     for got, wanted in zip(backbone.extract(tiny.TEXTS, done.append), expected, strict=True):
         np.testing.assert_allclose(got, wanted, **CLOSE)
     assert sum(done) == len(tiny.TEXTS)
@@ -189,7 +189,7 @@ def test_a_padding_token_that_is_made_up_is_said_once(caplog):
 def test_no_padding_token_to_be_had():
     with pytest.raises(UnsupportedModelError, match="no padding token"):
         Backbone(tiny.model("Llama", pad_token_id=None), tiny.tokenizer("decoder", pad_token=None, eos_token=None))
-    with pytest.raises(UnsupportedModelError, match="'<new>' has id 41, the model knows ids below 41"):
+    with pytest.raises(UnsupportedModelError, match="'<new>' has id 41, but the model has only ids below 41"):
         Backbone(tiny.model("Llama", pad_token_id=None), tiny.tokenizer("decoder", pad_token="<new>"))
 
 
@@ -198,7 +198,7 @@ def test_half_precision(kind):
     backbone = Backbone(tiny.model(kind).bfloat16(), tokenizer_for(kind))
     hidden, logits = backbone.extract(tiny.TEXTS)
     assert hidden.dtype == logits.dtype == np.float32
-    assert {weights.dtype for weights in backbone.classifier.parameters()} == {torch.float32}
+    assert {weights.dtype for weights in backbone.copy_classification_module().parameters()} == {torch.float32}
     assert {weights.dtype for weights in backbone.model.parameters()} == {torch.bfloat16}
     assert np.array_equal(torch.tensor(logits).bfloat16().float().numpy(), logits), "they are the model's own"
     torch.testing.assert_close(untrained(backbone, hidden), entropy(logits), rtol=0, atol=0.02)
@@ -328,7 +328,7 @@ def test_input_ids_may_come_by_position_and_embeddings_in_their_stead():
 def test_the_module_can_be_called_by_itself():
     backbone = backbone_of("Llama")
     vectors = torch.randn(2, 3, backbone.width)
-    torch.testing.assert_close(backbone.model.score(vectors), backbone.classifier(vectors))
+    torch.testing.assert_close(backbone.model.score(vectors), backbone.copy_classification_module()(vectors))
 
 
 def test_gradients_still_flow_through_the_model():
@@ -419,7 +419,7 @@ def test_a_module_inside_another():
         tiny.model("Roberta"), tiny.tokenizer(), classification_module="classifier.out_proj", name="roberta"
     )
     hidden, logits = backbone.extract(tiny.TEXTS)
-    assert isinstance(backbone.classifier, nn.Linear)
+    assert isinstance(backbone.copy_classification_module(), nn.Linear)
     assert np.abs(hidden).max() <= 1, "what comes after the tanh"
     torch.testing.assert_close(untrained(backbone, hidden), entropy(logits), **CLOSE)
 
@@ -691,7 +691,7 @@ def test_a_checkpoint_that_labels_tokens_is_refused(kind, model_class, tmp_path)
     model_class(tiny.config(kind)).save_pretrained(tmp_path / "tagger")
     tiny.tokenizer().save_pretrained(tmp_path / "tagger")
     AutoModelForSequenceClassification.from_pretrained(tmp_path / "tagger")  # transformers takes it
-    with pytest.raises(UnsupportedModelError, match=r"answers for the words of a text"):
+    with pytest.raises(UnsupportedModelError, match=r"classifies the words of a text"):
         Backbone.from_pretrained(tmp_path / "tagger")
 
 

@@ -13,6 +13,7 @@ from transformers import BertForMaskedLM, BertLMHeadModel, T5Config, T5ForCondit
 
 from aligned_entropy import FitConfig, UncertainClassifier
 from aligned_entropy.backbones import Backbone, LabelWordBackbone
+from aligned_entropy.backbones.extras import content_free_logits, dropout_passes, token_states
 from aligned_entropy.backbones.output_embedding import LabelWords
 from aligned_entropy.backbones.prompts import LabelPrompts
 from aligned_entropy.data import LabeledTexts
@@ -64,7 +65,7 @@ def entropy(log_p):
 
 
 def without_cache(found):
-    found._shared = lambda prompts: (0, None)
+    found._shared_start = lambda prompts: (0, None)
     return found
 
 
@@ -81,7 +82,7 @@ def test_the_untrained_head_is_the_entropy_of_the_models_own_label_words(kind, l
     assert logits.dtype == hidden.dtype == np.float32
     assert np.ptp(logits, axis=0).max() > 0.05, "the texts are told apart"
     torch.testing.assert_close(torch.tensor(logits).double().log_softmax(-1), expected.log_softmax(-1), **CLOSE)
-    score = AlignedEntropyHead(found.classifier)(torch.tensor(hidden)).double()
+    score = AlignedEntropyHead(found.copy_classification_module())(torch.tensor(hidden)).double()
     torch.testing.assert_close(score, entropy(expected), **CLOSE)
 
 
@@ -99,7 +100,7 @@ def test_the_untrained_head_is_the_entropy_of_the_models_own_label_words(kind, l
 def test_what_the_model_does_to_its_logits_is_kept(kind, scale, cap, bias):
     found, model = backbone(kind), tiny.language_model(kind)
     assert (found.scale, found.cap) == (scale, cap)
-    module = found.classifier
+    module = found.copy_classification_module()
     linear = module if cap is None else module.linear
     tokens = tiny.subwords()(" bad good")["input_ids"]
     torch.testing.assert_close(linear.weight, scale * model.get_output_embeddings().weight[tokens])
@@ -111,8 +112,8 @@ def test_what_the_model_does_to_its_logits_is_kept(kind, scale, cap, bias):
 @EVERY_KIND
 def test_what_all_prompts_begin_with_is_run_once_and_changes_nothing(kind, monkeypatch):
     found, options = backbone(kind, examples=EXAMPLES), {"examples": EXAMPLES}
-    monkeypatch.setattr("aligned_entropy.backbones.base.BATCH_ROWS", 3)  # the cache is used again and again
-    shared, past = found._shared(found.tokenize(TEXTS)["input_ids"])
+    monkeypatch.setattr("aligned_entropy.backbones.batching.BATCH_ROWS", 3)  # the cache is used again and again
+    shared, past = found._shared_start(found.tokenize(TEXTS)["input_ids"])
     plain = kind not in ("Mistral", "Gemma3-short", "Mamba")
     assert (shared > 15 and past is not None) if plain else (shared, past) == (0, None)
     for got, expected in zip(
@@ -129,8 +130,8 @@ def test_a_cache_as_long_as_the_window_is_not_used():
     found = backbone(model=model, examples=EXAMPLES)
     ids = found.tokenize(["good", "bad"])["input_ids"]
     assert max(map(len, ids)) < 40
-    assert found._shared(ids)[0] > 15
-    assert found._shared([*ids, found.tokenize(["good " * 20])["input_ids"][0]]) == (0, None)
+    assert found._shared_start(ids)[0] > 15
+    assert found._shared_start([*ids, found.tokenize(["good " * 20])["input_ids"][0]]) == (0, None)
 
 
 def test_equal_prompts_keep_a_token_of_their_own():
@@ -138,13 +139,13 @@ def test_equal_prompts_keep_a_token_of_their_own():
     one, two = found.extract(["good"])[1], found.extract(["good"] * 2)[1]
     np.testing.assert_allclose(two, np.repeat(one, 2, 0), **CLOSE)
     ids = found.tokenize(["good"] * 2)["input_ids"]
-    assert found._shared(ids)[0] == len(ids[0]) - 1
+    assert found._shared_start(ids)[0] == len(ids[0]) - 1
 
 
 def test_the_cache_is_not_changed_by_its_use():
     found = backbone(examples=EXAMPLES)
-    shared, past = found._shared(found.tokenize(TEXTS)["input_ids"])
-    found._shared = lambda prompts: (shared, past)
+    shared, past = found._shared_start(found.tokenize(TEXTS)["input_ids"])
+    found._shared_start = lambda prompts: (shared, past)
     first, again = found.extract(TEXTS)[1], found.extract(TEXTS)[1]
     assert np.array_equal(first, again)
     assert past.get_seq_length() == shared
@@ -187,8 +188,8 @@ def test_half_precision():
     found = backbone(model=tiny.language_model("Llama").bfloat16())
     hidden, logits = found.extract(TEXTS)
     assert np.array_equal(torch.tensor(logits).bfloat16().float().numpy(), logits), "they are the model's own"
-    assert {weights.dtype for weights in found.classifier.parameters()} == {torch.float32}
-    score = AlignedEntropyHead(found.classifier)(torch.tensor(hidden)).double()
+    assert {weights.dtype for weights in found.copy_classification_module().parameters()} == {torch.float32}
+    score = AlignedEntropyHead(found.copy_classification_module())(torch.tensor(hidden)).double()
     torch.testing.assert_close(score, entropy(torch.tensor(logits)), rtol=0, atol=0.02)
 
 
@@ -203,7 +204,7 @@ def test_the_model_is_left_as_it_was():
     with torch.inference_mode():
         expected = tiny.language_model("Llama")(input_ids=inputs["input_ids"]).logits
         assert torch.equal(model(input_ids=inputs["input_ids"]).logits, expected)
-        with found._output.taking(torch.tensor([0]), 4):
+        with found.capture.at_positions(torch.tensor([0]), 4):
             assert torch.equal(in_a_thread(lambda: model(input_ids=inputs["input_ids"]).logits), expected)
 
 
@@ -240,7 +241,7 @@ def test_a_forward_pass_of_a_batch_from_elsewhere():
 def test_scaled_in_a_way_that_no_configuration_names():
     model = tiny.language_model("Cohere")
     model.logit_scale = 0.3
-    with pytest.raises(UnsupportedModelError, match=r"nor these scaled or capped .* \(logit_scale, .* differ by up to"):
+    with pytest.raises(UnsupportedModelError, match=r"nor these scaled or capped by .* \(logit_scale, .* differ by up to"):
         backbone(model=model)
 
 
@@ -261,12 +262,12 @@ def tiny_t5():
     [
         (lambda: BertLMHeadModel(tiny.config("Bert", vocab_size=370)), "BertLMHeadModel is not causal"),
         (lambda: BertForMaskedLM(tiny.config("Bert", vocab_size=370)), "BertForMaskedLM is not causal"),
-        (lambda: tiny.model("Llama"), "LlamaForSequenceClassification is no causal language model"),
+        (lambda: tiny.model("Llama"), "LlamaForSequenceClassification is not a causal language model"),
         (
             lambda: tiny_t5(),
-            "T5ForConditionalGeneration is no causal language model",
+            "T5ForConditionalGeneration is not a causal language model",
         ),
-        (lambda: tiny.language_model("Llama", vocab_size=300), r"tokens up to 3\d\d, the model knows those below 300"),
+        (lambda: tiny.language_model("Llama", vocab_size=300), r"tokens up to 3\d\d, but the model has only tokens below 300"),
     ],
 )
 def test_other_models_are_refused(model, message):
@@ -412,7 +413,7 @@ def test_labels_that_cannot_be_read(labels, message):
     [
         ("review: sentiment:", r"holds \{text\} 0 times"),
         ("{text} or {text}?", r"holds \{text\} 2 times"),
-        ("review: {text}", r"ends in \{text\}, so what tokens a label is would depend on the text"),
+        ("review: {text}", r"ends in \{text\}, so the tokens of a label would depend on the text"),
     ],
 )
 def test_templates_that_cannot_be_used(template, message):
@@ -437,7 +438,7 @@ def test_examples_come_before_the_text_in_the_same_template():
     ("example", "message"),
     [
         (("what", "sad"), "the example 'what' is of the class 'sad'; there are negative, positive"),
-        ("what", "the example 'what' is no pair of a text and the name of its class"),
+        ("what", "the example 'what' is no pair of a text and a class: pass"),
         (("what", "positive", 1), "is no pair"),
         ((3, "positive"), "is no pair"),
     ],
@@ -569,10 +570,10 @@ def test_a_head_is_fitted_saved_and_loaded(labels, tmp_path):
 
 def test_dropout_passes_and_states_read_whole_prompts():
     found = backbone("GPT2", examples=EXAMPLES)
-    passes = found.passes(TEXTS, 3)
+    passes = dropout_passes(found, TEXTS, 3)
     assert passes.shape == (len(TEXTS), 3, 2)
     assert (passes[:, 0] != passes[:, 1]).all()
-    states = found.states(TEXTS)
+    states = token_states(found, TEXTS)
     last = len(found.tokenize(TEXTS[:1])["input_ids"][0]) - 1
     np.testing.assert_allclose(states[0, last], found.extract(TEXTS[:1])[0][0], atol=0.01)
 
@@ -627,7 +628,7 @@ def test_adapters(config, tmp_path):
     hidden, logits = found.extract(TEXTS)
     torch.testing.assert_close(torch.tensor(logits).double().log_softmax(-1), expected, **CLOSE)
     assert np.abs(logits - plain.extract(TEXTS)[1]).max() > 0.01
-    score = AlignedEntropyHead(found.classifier)(torch.tensor(hidden)).double()
+    score = AlignedEntropyHead(found.copy_classification_module())(torch.tensor(hidden)).double()
     torch.testing.assert_close(score, entropy(expected), **CLOSE)
     assert found.model_fingerprint != plain.model_fingerprint
     tiny.language_model("Llama").save_pretrained(tmp_path / "base")
@@ -642,9 +643,9 @@ def test_adapters(config, tmp_path):
 def test_an_adapter_that_is_switched_off():
     model = adapted(LoraConfig(TaskType.CAUSAL_LM, r=4, target_modules=["q_proj", "lm_head"]))
     found = backbone(model=model)
-    on, used = found.extract(TEXTS)[1], found.in_use
+    on, used = found.extract(TEXTS)[1], found.active_parts
     with model.disable_adapter():
-        assert found.in_use != used
+        assert found.active_parts != used
         off = found.extract(TEXTS)[1]
     np.testing.assert_allclose(off, backbone("Llama").extract(TEXTS)[1], **CLOSE)
     assert np.abs(on - off).max() > 0.01
@@ -662,7 +663,7 @@ def test_loading(tmp_path):
     with pytest.raises(UnsupportedModelError, match=r"no trained language model \(lm_head.weight would be random"):
         LabelWordBackbone.from_pretrained(tmp_path / "classifier", **options)
     tiny_t5().save_pretrained(tmp_path / "t5")
-    with pytest.raises(UnsupportedModelError, match="is no causal language model"):
+    with pytest.raises(UnsupportedModelError, match="is not a causal language model"):
         LabelWordBackbone.from_pretrained(tmp_path / "t5", **options)
 
 
@@ -682,7 +683,7 @@ def test_an_adapter_of_a_classifier_is_refused(tmp_path):
 def test_contextual_calibration_is_what_the_paper_says(labels):
     found, model = backbone("Llama", labels=labels), tiny.language_model("Llama")
     done = []
-    content_free = found.content_free(TEXTS, progress=done.append)
+    content_free = content_free_logits(found, TEXTS, progress=done.append)
     p_cf = by_hand(model, labels, TEMPLATE, ["N/A", "[MASK]", ""]).softmax(-1).mean(0).numpy()
     assert sum(done) == len(TEXTS)
     assert content_free.shape == (len(TEXTS), len(labels))
@@ -707,11 +708,11 @@ def test_contextual_calibration_of_certain_answers_keeps_their_order():
 
 def test_other_backbones_have_no_label_words():
     found = Backbone(tiny.model("Bert"), tiny.tokenizer())
-    with pytest.raises(NotApplicableError, match="BertForSequenceClassification answers without label words"):
-        found.content_free(TEXTS)
+    with pytest.raises(NotApplicableError, match="BertForSequenceClassification predicts without label words"):
+        content_free_logits(found, TEXTS)
     data = LabeledTexts(TEXTS, np.zeros(len(TEXTS), np.int64), found.label_names)
     features = UncertainClassifier(found).features(data, extras=("content_free",))
-    with pytest.raises(NotApplicableError, match="answers without label words"):
+    with pytest.raises(NotApplicableError, match="predicts without label words"):
         SCORES["contextual calibration"]().score(features)
     with pytest.raises(DataError, match="there are no texts"):
-        backbone().content_free([])
+        content_free_logits(backbone(), [])

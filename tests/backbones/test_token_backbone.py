@@ -5,10 +5,12 @@ import pytest
 import torch
 
 from aligned_entropy import AlignedEntropyHead, NotApplicableError, UncertainClassifier, UnsupportedModelError
-from aligned_entropy.backbones import Backbone, TokenBackbone, task_of
+from aligned_entropy.backbones import Backbone, TokenBackbone
+from aligned_entropy.backbones.extras import dropout_passes, token_states
 from aligned_entropy.data import LabeledTokens, Words
 from aligned_entropy.features.arrays import Features
 from aligned_entropy.finetune import TrainConfig, train_classifier
+from aligned_entropy.tasks import task_of_model
 from fixtures import tiny
 
 KINDS = [
@@ -42,7 +44,7 @@ def test_a_word_has_the_logits_of_its_first_token_and_the_untrained_head_their_e
             expected = own.model(**batch).logits[0, start : start + len(sentence)]
         rows = slice(first, first + len(sentence))
         np.testing.assert_allclose(features.logits[rows], expected.numpy(), atol=1e-4)
-        head = AlignedEntropyHead(own.classifier)
+        head = AlignedEntropyHead(own.copy_classification_module())
         entropy = torch.distributions.Categorical(logits=expected).entropy() / np.log(3)
         found = head(torch.tensor(features.hidden[rows]))
         torch.testing.assert_close(found, entropy, atol=1e-5, rtol=0)
@@ -136,11 +138,11 @@ def test_truncation_from_the_left_changes_nothing():
 
 def test_dropout_passes_are_per_word_and_there_are_no_states_to_attend_to():
     own, words = backbone(), Words(SENTENCES)
-    passes = own.passes(words, count=3)
+    passes = dropout_passes(own, words, count=3)
     assert passes.shape == (len(words), 3, 3)
     assert np.ptp(passes, axis=1).max() > 0
     with pytest.raises(NotApplicableError, match="one hidden state a word"):
-        own.states(words)
+        token_states(own, words)
 
 
 def test_texts_are_no_words_and_a_slow_tokenizer_is_refused():
@@ -160,9 +162,9 @@ def test_a_text_classifier_is_no_tagger(tmp_path):
     tiny.tokenizer().save_pretrained(tmp_path / "texts")
     tiny.tagger("Bert").save_pretrained(tmp_path / "words")
     tiny.tokenizer().save_pretrained(tmp_path / "words")
-    with pytest.raises(UnsupportedModelError, match="answers for whole texts"):
+    with pytest.raises(UnsupportedModelError, match="classifies whole texts"):
         TokenBackbone.from_pretrained(tmp_path / "texts")
-    with pytest.raises(UnsupportedModelError, match="answers for the words"):
+    with pytest.raises(UnsupportedModelError, match="classifies the words"):
         Backbone.from_pretrained(tmp_path / "words")
     assert TokenBackbone.from_pretrained(tmp_path / "words").label_names == ["O", "B-X", "I-X"]
 
@@ -185,9 +187,9 @@ def test_a_tagger_is_trained_saved_and_loaded_with_its_adapters(kind, mode, tmp_
     config = TrainConfig(mode, epochs=40, learning_rate=1e-2, batch_size=4, max_length=8)
     train_classifier(tmp_path / "base", TAGGED, tmp_path / "tagger", config)
     assert (tmp_path / "tagger" / "adapter_config.json").exists() == (mode == "lora")
-    assert task_of(tmp_path / "tagger") == "token-classification"
+    assert task_of_model(tmp_path / "tagger").name == "token-classification"
     own = UncertainClassifier.from_pretrained(tmp_path / "tagger")
-    assert own.task == "token-classification"
+    assert own.task.name == "token-classification"
     assert own.backbone.max_length == 8  # some of the sentences are longer
     features = own.features(TAGGED)
     assert features.errors.mean() < 0.35
@@ -213,7 +215,7 @@ def test_words_are_one_sequence_that_remembers_its_sentences():
     assert list(words[5:].whole_sentences()) == []
     with pytest.raises(IndexError):
         words[5]
-    with pytest.raises(ValueError, match="not with a step of 2"):
+    with pytest.raises(ValueError, match="cannot have a step of 2"):
         words[::2]
 
 

@@ -1,0 +1,41 @@
+"""Batches of tokenized texts with similar lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from ..errors import DataError
+
+BATCH_ROWS, BATCH_TOKENS = 64, 8192  # largest number of rows and of tokens in a batch, padding included
+GPU_PADDING, CPU_PADDING = 4096, 128  # padding tokens above which another batch is faster
+
+
+def require_texts(texts: Sequence[str]) -> None:
+    """Raise an error if there are no texts.
+
+    Raises:
+        DataError: the sequence is empty.
+    """
+    if not len(texts):
+        raise DataError("there are no texts: an empty list has no features.")
+
+
+def length_sorted_batches(lengths: Sequence[int], max_padding: int) -> Iterator[list[int]]:
+    """Divide rows into batches of similar length, shortest first.
+
+    Args:
+        lengths: number of tokens of each row.
+        max_padding: largest number of padding tokens in a batch.
+    """
+    rows: list[int] = []
+    tokens = 0
+    for row in sorted(range(len(lengths)), key=lengths.__getitem__):
+        padded = (len(rows) + 1) * lengths[row]
+        padding = padded - tokens - lengths[row]
+        if rows and (len(rows) == BATCH_ROWS or padded > BATCH_TOKENS or padding > max_padding):
+            yield rows
+            rows, tokens = [], 0
+        rows.append(row)
+        tokens += lengths[row]
+    if rows:
+        yield rows

@@ -1,0 +1,145 @@
+"""Sequence classifiers as backbones: one prediction a text, or any number of labels a text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+
+from ..head.modules import active_module, module_shape, plain_copy
+from .base import BaseBackbone, vocabulary_size
+from .capture import CapturedOutput, HiddenCapture, base_model
+from .loading import load_model, load_tokenizer
+from .module_state import module_state
+from .padding import configured_padding, default_max_length, lent_padding, with_padding
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+class Backbone(BaseBackbone):
+    """A sequence classifier with its tokenizer and its classification module.
+
+    Hooks, and a padding token if the configuration names none, are on the model only while a method of this class
+    runs it.
+
+    Args:
+        model: transformers sequence classifier, or a PEFT model around one. Its weights are never changed.
+        tokenizer: tokenizer that the model was trained with; one without a padding token is copied and given one.
+        max_length: maximum number of tokens of a text, longer texts are truncated; by default the model's limit, but at
+            most 512.
+        classification_module: dotted path of the module whose output is the logits, if it is not found by its name.
+        name: path or hub id, recorded beside a head.
+
+    Attributes:
+        auto_class: class of transformers that loads such models.
+
+    Raises:
+        UnsupportedModelError: the model has no usable classification module or padding token.
+    """
+
+    auto_class: ClassVar[str] = "AutoModelForSequenceClassification"
+    capture: HiddenCapture
+
+    def __init__(
+        self,
+        model: nn.Module,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        max_length: int | None = None,
+        classification_module: str | None = None,
+        name: str = "",
+    ) -> None:
+        model.eval()
+        inner = base_model(model)
+        max_length = max_length or default_max_length(inner.config, tokenizer)
+        vocabulary = vocabulary_size(inner)
+        configured = configured_padding(inner.config, vocabulary)
+        tokenizer, pad_token_id = with_padding(tokenizer, configured, vocabulary)
+        capture = HiddenCapture(
+            model, classification_module, every_token=self.every_token, multi_label=self.multi_label
+        )
+        super().__init__(model, tokenizer, capture=capture, max_length=max_length, pad_token_id=pad_token_id, name=name)
+        self._lends_padding = configured is None
+        self.width, self.classes, _ = module_shape(self.copy_classification_module())
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path, *, device: str | None = None, dtype: Any = None, **options: Any) -> Self:
+        """Load a model with its tokenizer.
+
+        Args:
+            name: path, hub id or embedded name.
+            device: device to load to; ``cuda`` if available and ``cpu`` otherwise by default.
+            dtype: precision; that of the checkpoint on a GPU and float32 on a CPU by default.
+            options: further arguments of the constructor.
+
+        Raises:
+            UnsupportedModelError: the checkpoint has no classification module, or not its weights.
+        """
+        model = load_model(name, cls.auto_class, device=device, dtype=dtype)
+        return cls(model, load_tokenizer(name), name=str(name), **options)
+
+    @property
+    def label_names(self) -> list[str]:
+        """Names of the classes in the order of the logits."""
+        return [self.config.id2label[index] for index in range(self.classes)]
+
+    @property
+    def reads_last_token(self) -> bool:
+        """True if the hidden vector is that of the last token, as in decoders."""
+        return self.capture.name == "score"
+
+    def forward(self, **inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute hidden vectors ``[N, D]`` and logits ``[N, C]``, both float32, of a tokenized batch."""
+        with torch.inference_mode():
+            output = self.run(**{name: tensor.to(self.device) for name, tensor in inputs.items()})
+        return output.hidden.float(), output.logits.float()
+
+    def run(self, **inputs: Tensor) -> CapturedOutput:
+        """Run the model on a batch that is on its device; the output has the hidden vectors, too."""
+        padding = lent_padding(self.config, self.pad_token_id) if self._lends_padding else nullcontext()
+        with padding, self.capture.watching():
+            output: CapturedOutput = self.model(**inputs, return_dict=True)
+        return output
+
+    def tokenize(self, texts: Sequence[str]) -> dict[str, list[list[int]]]:
+        """Return token ids and further model inputs of texts, truncated but not padded.
+
+        A text without tokens becomes one special token, since models cannot read an empty row.
+        """
+        encoded = dict(self.tokenizer(list(texts), truncation=True, max_length=self.max_length))
+        special = (self.tokenizer.bos_token_id, self.tokenizer.eos_token_id, self.pad_token_id)
+        empty = {"input_ids": next(token for token in special if token is not None), "attention_mask": 1}
+        for row, ids in enumerate(encoded["input_ids"]):
+            if not len(ids):
+                for name, values in encoded.items():
+                    values[row] = [empty.get(name, 0)]
+        return encoded
+
+    def pad(self, encoded: dict[str, list[list[int]]]) -> dict[str, Tensor]:
+        """Make one padded batch of tokenized texts.
+
+        A decoder is padded on the right, even if its tokenizer pads on the left. It never reads padding on the right.
+        Padding on the left shifts the positions, and with learned positions the logits then depend on the batch.
+        """
+        side = "right" if self.reads_last_token or self.every_token else None
+        batch = dict(self.tokenizer.pad(encoded, return_tensors="pt", padding_side=side))
+        if "attention_mask" in batch:  # the model may look for another padding token than the tokenizer's
+            batch["input_ids"] = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, self.pad_token_id)
+        return batch
+
+    def _module_state(self) -> object:
+        return module_state(active_module(self.inner.get_submodule(self.capture.name)))
+
+    def _new_module_copy(self) -> nn.Module:
+        return plain_copy(self.inner.get_submodule(self.capture.name))
+
+
+class MultiLabelBackbone(Backbone):
+    """A multi-label sequence classifier; a text has each label whose logit is above zero."""
+
+    multi_label: ClassVar[bool] = True
