@@ -1,18 +1,18 @@
-"""Pretrained weights carried into other architectures: models to fine-tune where the embedded ones are all there are.
+"""Convert pretrained weights to other architectures, to fine-tune them where only the embedded models are available.
 
     python benchmarks/architectures.py FOLDER [NAME ...]
 
 | name      | from                       | function                                              |
 |-----------|----------------------------|-------------------------------------------------------|
-| `roberta` | MiniLM (`minilm`, BERT)    | the same                                              |
-| `electra` | MiniLM                     | the same (ELECTRA has no pooler: its head is all new) |
-| `llama`   | SmolLM2 (`smollm2`, Llama) | the same, without its language-model head             |
-| `qwen2`   | SmolLM2                    | the same: the new biases are zero                     |
-| `qwen3`   | SmolLM2                    | another: the new norms of queries and keys rescale    |
-|           |                            | attention, and fine-tuning has to make up for it      |
+| `roberta` | MiniLM (`minilm`, BERT)    | unchanged                                             |
+| `electra` | MiniLM                     | unchanged, but without the pooler                     |
+| `llama`   | SmolLM2 (`smollm2`, Llama) | unchanged, but without the language-model head        |
+| `qwen2`   | SmolLM2                    | unchanged: the new biases are zero                    |
+| `qwen3`   | SmolLM2                    | changed: the new norms of queries and keys rescale    |
+|           |                            | attention, so the model needs fine-tuning             |
 
-Each is saved as FOLDER/NAME, in float32 and with its tokenizer: a base model without a classification head, which
-`alien train` and `alien bench` (FOLDER inside the folder of runs) take like any other. All five take 1.8 GB.
+Each is saved as FOLDER/NAME in float32, with its tokenizer, as a base model without a classification head.
+`alien train` and `alien bench` (FOLDER inside the folder of runs) accept it like any other model. All five take 1.8 GB.
 """
 
 from __future__ import annotations
@@ -44,15 +44,20 @@ from transformers import (
 from aligned_entropy.backbones.loading import resolve
 
 POSITIONS = "embeddings.position_embeddings.weight"
-RECORDS = {"model_type", "architectures", "transformers_version", "_name_or_path"}  # who a model is, not what it does
+RECORDS = {
+    "model_type",
+    "architectures",
+    "transformers_version",
+    "_name_or_path",
+}  # identity of a model, not its function
 
 
 def bert_as_roberta(bert: BertModel) -> RobertaModel:
-    """The same function: RoBERTa is BERT, with positions that are counted from the padding id on.
+    """Convert BERT to RoBERTa, with the same function; RoBERTa counts positions from the padding id on.
 
-    BERT's padding id stays, so its tokenizer serves as it is; positions begin one after that id, and the rows before
-    are never read, or only where the attention mask hides the token. Two token types stay too: BERT always adds one.
-    Where texts are padded on the left, RoBERTa still counts from the text's first token, and BERT does not.
+    The padding id of BERT stays, so its tokenizer needs no change. Positions begin one after that id; the rows before
+    are read only for tokens that the attention mask hides. The two token types of BERT stay as well. If texts are
+    padded on the left, RoBERTa counts from the first token of the text, but BERT does not.
     """
     unused = bert.config.pad_token_id + 1
     weights = bert.state_dict()
@@ -63,23 +68,26 @@ def bert_as_roberta(bert: BertModel) -> RobertaModel:
 
 
 def bert_as_electra(bert: BertModel) -> ElectraModel:
-    """The same function, without BERT's pooler: embeddings as wide as the layers, so none are projected."""
+    """Convert BERT to ELECTRA, with the same function but no pooler.
+
+    The embeddings are as wide as the layers, so ELECTRA does not project them.
+    """
     weights = {name: tensor for name, tensor in bert.state_dict().items() if not name.startswith("pooler.")}
     return _filled(ElectraModel(_config(ElectraConfig, bert, embedding_size=bert.config.hidden_size)), weights)
 
 
 def llama_as_qwen2(llama: LlamaModel) -> Qwen2Model:
-    """The same function: Qwen2 is Llama with biases of queries, keys and values, zero here. No sliding window."""
+    """Convert Llama to Qwen2, with the same function: biases of queries, keys and values are zero."""
     weights = llama.state_dict()
     for name, tensor in llama.state_dict().items():
         if name.endswith(("q_proj.weight", "k_proj.weight", "v_proj.weight")):
             weights.setdefault(name.removesuffix("weight") + "bias", tensor.new_zeros(len(tensor)))
-    # Qwen2 has no head_dim of its own, but reads it where there is one.
+    # The configuration of Qwen2 defines no head_dim, but the model reads it if it is set.
     return _filled(Qwen2Model(_config(Qwen2Config, llama, head_dim=llama.config.head_dim)), weights)
 
 
 def llama_as_qwen3(llama: LlamaModel) -> Qwen3Model:
-    """Another function: Qwen3 normalizes every query and key, here with weights of one. All else is Llama's."""
+    """Convert Llama to Qwen3, with another function: Qwen3 normalizes queries and keys, here with weights of one."""
     weights = llama.state_dict()
     for layer in range(llama.config.num_hidden_layers):
         for norm in ("q_norm", "k_norm"):
@@ -87,14 +95,14 @@ def llama_as_qwen3(llama: LlamaModel) -> Qwen3Model:
     return _filled(Qwen3Model(_config(Qwen3Config, llama)), weights)
 
 
-def _config(kind: type[PreTrainedConfig], source: PreTrainedModel, **own: Any) -> PreTrainedConfig:
-    """What the source's configuration says about things that the other architecture has too, and its own."""
-    shared = kind().to_dict().keys() - RECORDS
-    return kind(**{name: value for name, value in source.config.to_dict().items() if name in shared} | own)
+def _config(config_class: type[PreTrainedConfig], source: PreTrainedModel, **settings: Any) -> PreTrainedConfig:
+    """Configuration with all settings that both architectures have, and with some new ones."""
+    shared = config_class().to_dict().keys() - RECORDS
+    return config_class(**{name: value for name, value in source.config.to_dict().items() if name in shared} | settings)
 
 
 def _filled(model: Any, weights: dict[str, Tensor]) -> Any:
-    model.load_state_dict(weights)  # strict: nothing of the random initialization remains, nothing is left out
+    model.load_state_dict(weights)  # strict: every weight is set, and every given weight is used
     return model.eval()
 
 
@@ -108,28 +116,28 @@ TARGETS: dict[str, tuple[str, Callable[[Any], Any]]] = {
 
 
 def save(model: PreTrainedModel, tokenizer: Any, folder: Path) -> None:
-    """A folder from which model and tokenizer load as they are."""
+    """Save a model and its tokenizer in a folder, from which both can be loaded."""
     if model.config.model_type == "qwen2":
-        # AutoTokenizer puts Qwen2's own normalizer and splitting in place of the tokenizer's, whatever class its
-        # configuration names, unless an auto_map is there; this one names no code, so that class is used. It is saved
-        # along with the tokenizer of whatever is trained from here.
+        # For Qwen2, AutoTokenizer replaces the normalizer and the splitting of the saved tokenizer, whatever class its
+        # configuration names, unless there is an auto_map. This auto_map names no code, so the named class is used.
+        # Models that are trained from this one save it with their tokenizer.
         tokenizer.init_kwargs["auto_map"] = {"AutoTokenizer": [None, type(tokenizer).__name__]}
     tokenizer.save_pretrained(folder)
     model.save_pretrained(folder)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Make and save the models that the command line names."""
+    """Convert and save the models that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("names", nargs="*", metavar="name", help=f"of {', '.join(TARGETS)}; all of them by default")
+    parser.add_argument("names", nargs="*", metavar="name", help=f"one of {', '.join(TARGETS)}; all by default")
     options = parser.parse_args(arguments)
     if unknown := sorted(set(options.names) - set(TARGETS)):
         parser.error(f"no architecture {', '.join(unknown)}: there are {', '.join(TARGETS)}")
     for name in options.names or TARGETS:
-        base, carry = TARGETS[name]
+        base, convert = TARGETS[name]
         source = resolve(base)
-        model = carry(AutoModel.from_pretrained(source, dtype=torch.float32))
+        model = convert(AutoModel.from_pretrained(source, dtype=torch.float32))
         save(model, AutoTokenizer.from_pretrained(source), options.folder / name)
         print(f"{options.folder / name}: {type(model).__name__}, {model.num_parameters():,} parameters of {base}")
 

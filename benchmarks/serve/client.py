@@ -1,4 +1,4 @@
-"""A server as a process of its own, and a client that costs little beside it."""
+"""Start a server in a process of its own, and send requests with a client that needs little CPU time."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from contextlib import contextmanager
 
 
 class Client:
-    """One connection that stays open."""
+    """HTTP client with one connection that stays open."""
 
     def __init__(self, port: int) -> None:
         self.port, self.reader, self.writer = port, None, None
 
     async def post(self, path: str, body: bytes, *headers: str) -> tuple[int, str, bytes]:
-        """Status, head in small letters, and body of the answer."""
+        """Send a POST request; return the status, the response head in lower case, and the response body."""
         if self.writer is None:
             self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.port)
         lines = [f"POST {path} HTTP/1.1", "Host: x", "Content-Type: application/json", *headers]
@@ -29,7 +29,7 @@ class Client:
         return int(head.split()[1]), head, await self.reader.readexactly(size)
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         if self.writer is not None:
             self.writer.close()
             self.reader = self.writer = None
@@ -37,10 +37,10 @@ class Client:
 
 @contextmanager
 def serving(model: str, *options: object, **environment: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """A server that is ready: its process and its port."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    """Start a server and wait until it is ready; yield its process and its port."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
     command = [sys.executable, "-c", "from aligned_entropy.cli import main; main()", "serve", model]
     command += [*map(str, options), "--port", str(port)]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=os.environ | environment)

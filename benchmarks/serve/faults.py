@@ -1,6 +1,7 @@
-"""What can go wrong with a server, tried on `alien serve` on this machine, and counted.
+"""Inject faults into `alien serve` on this machine and count lost, wrong and failed responses.
 
-Prints a table and one JSON line; ends with 1 if anything was lost, wrong or answered by a 5xx that is not documented.
+Prints a table and one JSON line; exits with 1 if a prediction was lost or wrong, or if a response was a 5xx that is not
+documented.
 """
 
 from __future__ import annotations
@@ -28,30 +29,32 @@ from aligned_entropy import UncertainClassifier
 from aligned_entropy.data import load_data, plain_texts
 from aligned_entropy.serve.feedback import read_feedback
 
-Answers = dict[str, dict[str, tuple[str, float]]]  # version of a head to text to label and uncertainty
+Expected = dict[str, dict[str, tuple[str, float]]]  # label and uncertainty, by head version and text
 
 
 def as_json(**content: Any) -> bytes:
     return json.dumps(content).encode()
 
 
-def version(port: int) -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/head") as answer:
-        return str(json.load(answer)["head"])
+def head_version(port: int) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/head") as response:
+        return str(json.load(response)["head"])
 
 
-def wrong(expected: Answers, texts: list[str], body: bytes) -> int:
-    """Predictions that are not those of predict with the head that they name."""
-    said = json.loads(body)["predictions"]
-    if len(said) != len(texts):
+def count_wrong(expected: Expected, texts: list[str], body: bytes) -> int:
+    """Number of predictions that differ from those of predict with the head that they name."""
+    predictions = json.loads(body)["predictions"]
+    if len(predictions) != len(texts):
         return len(texts)
-    known = [expected[own["head"]][text] for text, own in zip(texts, said, strict=True)]
-    pairs = zip(said, known, strict=True)
-    return sum(own["label"] != label or abs(own["uncertainty"] - doubt) > 1e-4 for own, (label, doubt) in pairs)
+    wrong = 0
+    for text, prediction in zip(texts, predictions, strict=True):
+        label, uncertainty = expected[prediction["head"]][text]
+        wrong += prediction["label"] != label or abs(prediction["uncertainty"] - uncertainty) > 1e-4
+    return wrong
 
 
 def random_bodies(model: str, head: str, count: int) -> dict[str, Any]:
-    """Bodies made from the schema: half as it wants them, half against it."""
+    """Send bodies made from the schema: one half valid, the other half invalid."""
     import schemathesis
     from hypothesis import HealthCheck, Phase, given, settings
     from hypothesis.strategies import just
@@ -68,9 +71,9 @@ def random_bodies(model: str, head: str, count: int) -> dict[str, Any]:
 
         def send(path: str, case: Any) -> None:
             body = case.body if isinstance(case.body, bytes) else json.dumps(case.body, default=str).encode()
-            status, _, answer = loop.run_until_complete(client.post(path, body))
+            status, _, response = loop.run_until_complete(client.post(path, body))
             statuses[status] += 1
-            if status >= 500 or (status >= 400 and not json.loads(answer)["detail"]):
+            if status >= 500 or (status >= 400 and not json.loads(response)["detail"]):
                 problems.append(f"{path} {status}: {body!r:.200}")
 
         limits = settings(
@@ -86,7 +89,7 @@ def random_bodies(model: str, head: str, count: int) -> dict[str, Any]:
                 limits(given(path=just(path), case=bodies)(send))()
         client.close()
         loop.close()
-        alive = version(port)
+        alive = head_version(port)
     return {
         "tried": sum(statuses.values()),
         "statuses": dict(sorted(statuses.items())),
@@ -96,17 +99,17 @@ def random_bodies(model: str, head: str, count: int) -> dict[str, Any]:
 
 
 def kills(model: str, rounds: int) -> dict[str, Any]:
-    """kill -9 while sixteen clients give feedback."""
+    """Kill the server with SIGKILL while sixteen clients send feedback."""
     acknowledged, lost, twice = 0, 0, 0
     for number in range(rounds):
         with tempfile.TemporaryDirectory() as folder:
             file = f"{folder}/feedback.sqlite"
             with serving(model, "--feedback", file) as (process, port):
-                said = asyncio.run(_feedback_until_killed(process, port, 0.3 + 0.1 * (number % 8)))
-            kept = read_feedback(file)["text"] if Path(file).exists() and said else []
-            acknowledged += len(said)
-            lost += len(set(said) - set(kept))
-            twice += len(kept) - len(set(kept))
+                sent = asyncio.run(_feedback_until_killed(process, port, 0.3 + 0.1 * (number % 8)))
+            stored = read_feedback(file)["text"] if Path(file).exists() and sent else []
+            acknowledged += len(sent)
+            lost += len(set(sent) - set(stored))
+            twice += len(stored) - len(set(stored))
     return {
         "tried": rounds,
         "acknowledged": acknowledged,
@@ -116,9 +119,10 @@ def kills(model: str, rounds: int) -> dict[str, Any]:
 
 
 async def _feedback_until_killed(process: Any, port: int, seconds: float) -> list[str]:
-    said: list[str] = []
+    """Texts of the feedback that the server acknowledged."""
+    acknowledged: list[str] = []
 
-    async def one(number: int) -> None:
+    async def send(number: int) -> None:
         client = Client(port)
         for step in range(10**6):
             text = f"text {number} {step}"
@@ -127,169 +131,173 @@ async def _feedback_until_killed(process: Any, port: int, seconds: float) -> lis
             except (OSError, asyncio.IncompleteReadError):
                 return
             if status == 200:
-                said.append(text)
+                acknowledged.append(text)
 
     async def kill() -> None:
         await asyncio.sleep(seconds)
         process.kill()
 
-    await asyncio.gather(kill(), *(one(number) for number in range(16)))
-    return said
+    await asyncio.gather(kill(), *(send(number) for number in range(16)))
+    return acknowledged
 
 
-def swaps(model: str, heads: list[str], expected: Answers, texts: list[str], seconds: float) -> dict[str, Any]:
-    """Two heads exchanged as fast as it goes, under 32 clients."""
+def swaps(model: str, heads: list[str], expected: Expected, texts: list[str], seconds: float) -> dict[str, Any]:
+    """Exchange two heads as fast as possible while 32 clients send texts."""
     with serving(model, "--head", heads[0], ALIEN_ADMIN_KEY="root") as (_, port):
         return asyncio.run(_swaps(port, heads, expected, texts, seconds))
 
 
-async def _swaps(port: int, heads: list[str], expected: Answers, texts: list[str], seconds: float) -> dict[str, Any]:
-    ends, done, answered, mistakes = time.perf_counter() + seconds, 0, 0, 0
+async def _swaps(port: int, heads: list[str], expected: Expected, texts: list[str], seconds: float) -> dict[str, Any]:
+    ends, exchanged, predicted, wrong = time.perf_counter() + seconds, 0, 0, 0
     refused: list[int] = []
-    seen: set[str] = set()
+    versions: set[str] = set()
 
     async def swap() -> None:
-        nonlocal done
+        nonlocal exchanged
         client = Client(port)
         while time.perf_counter() < ends:
-            body = as_json(folder=heads[(done + 1) % 2])
+            body = as_json(folder=heads[(exchanged + 1) % 2])
             status, _, _ = await client.post("/v1/head", body, "Authorization: Bearer root")
             refused.extend([status] * (status != 200))
-            done += 1
+            exchanged += 1
 
-    async def ask(number: int) -> None:
-        nonlocal answered, mistakes
+    async def send(number: int) -> None:
+        nonlocal predicted, wrong
         client, rng = Client(port), np.random.default_rng(number)
         while time.perf_counter() < ends:
-            own = [texts[row] for row in rng.integers(len(texts), size=3)]
-            status, _, body = await client.post("/v1/predict", as_json(texts=own))
+            batch = [texts[row] for row in rng.integers(len(texts), size=3)]
+            status, _, body = await client.post("/v1/predict", as_json(texts=batch))
             if status != 200:
                 refused.append(status)
                 continue
-            answered += len(own)
-            mistakes += wrong(expected, own, body)
-            seen.update(said["head"] for said in json.loads(body)["predictions"])
+            predicted += len(batch)
+            wrong += count_wrong(expected, batch, body)
+            versions.update(prediction["head"] for prediction in json.loads(body)["predictions"])
 
-    await asyncio.gather(swap(), *(ask(number) for number in range(32)))
+    await asyncio.gather(swap(), *(send(number) for number in range(32)))
     return {
-        "tried": done,
-        "answers": answered,
-        "heads": len(seen),
-        "wrong": mistakes,
-        "failed": [*refused] or [0] * mistakes,
+        "tried": exchanged,
+        "answers": predicted,
+        "heads": len(versions),
+        "wrong": wrong,
+        "failed": [*refused] or [0] * wrong,
     }
 
 
 def corrupt_heads(model: str, head: str) -> dict[str, Any]:
-    """Heads cut off, overwritten, emptied, or of other models, offered over the network."""
+    """Send damaged heads and heads of other models over the network; the server must refuse them."""
     rng, accepted = np.random.default_rng(0), []
-    with tempfile.TemporaryDirectory() as place, serving(model, "--head", head, ALIEN_ADMIN_KEY="root") as (_, port):
-        before = version(port)
-        offered = [*_damaged(Path(head), Path(place), rng), "/nowhere", place]
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        serving(model, "--head", head, ALIEN_ADMIN_KEY="root") as (_, port),
+    ):
+        before = head_version(port)
+        offered = [*_damaged(Path(head), Path(directory), rng), "/nowhere", directory]
         client, loop = Client(port), asyncio.new_event_loop()
         for folder in offered:
             body = as_json(folder=folder)
-            status, _, answer = loop.run_until_complete(client.post("/v1/head", body, "Authorization: Bearer root"))
-            if status != 409 or version(port) != before:
-                accepted.append(f"{folder}: {status} {answer!r:.200}")
+            status, _, response = loop.run_until_complete(client.post("/v1/head", body, "Authorization: Bearer root"))
+            if status != 409 or head_version(port) != before:
+                accepted.append(f"{folder}: {status} {response!r:.200}")
         loop.close()
     return {"tried": len(offered), "refused": len(offered) - len(accepted), "failed": accepted}
 
 
-def _damaged(head: Path, place: Path, rng: np.random.Generator) -> list[str]:
+def _damaged(head: Path, directory: Path, rng: np.random.Generator) -> list[str]:
+    """Write damaged copies of a head; return their folders."""
     tensors = (head / "head.safetensors").read_bytes()
     config = json.loads((head / "config.json").read_text())
-    made: list[str] = []
+    folders: list[str] = []
 
     def add(name: str, weights: bytes | dict[str, torch.Tensor], settings: str = "") -> None:
-        folder = place / f"{len(made)}-{name}"
+        folder = directory / f"{len(folders)}-{name}"
         folder.mkdir()
-        if isinstance(weights, dict):  # whole, and of its config, but wrong
+        if isinstance(weights, dict):  # with a valid checksum, but with wrong tensors
             weights = save(weights)
             settings = json.dumps(config | {"sha256": hashlib.sha256(weights).hexdigest()})
         (folder / "head.safetensors").write_bytes(weights)
         (folder / "config.json").write_text(settings)
-        made.append(str(folder))
+        folders.append(str(folder))
 
-    whole = json.dumps(config)
+    config_text = json.dumps(config)
     for cut in rng.integers(len(tensors), size=10):
-        add("cut", tensors[:cut], whole)
-    for cut in rng.integers(len(whole), size=10):
-        add("cut-config", tensors, whole[:cut])
+        add("cut", tensors[:cut], config_text)
+    for cut in rng.integers(len(config_text), size=10):
+        add("cut-config", tensors, config_text[:cut])
     for key in config:
         if key not in ("format", "multi_label", "width", "classes", "answers", "rule", "calibrated", "fit", "backbone"):
             add("without", tensors, json.dumps({name: value for name, value in config.items() if name != key}))
     add("later", tensors, json.dumps(config | {"format": 99}))
     add("unknown", tensors, json.dumps(config | {"base": "guess"}))
-    own = load_file(head / "head.safetensors")
-    add("nan", {name: value * torch.nan if value.is_floating_point() else value for name, value in own.items()})
-    add("narrow", {name: value[..., :-1].contiguous() if value.ndim > 1 else value for name, value in own.items()})
-    add("probe", own | {"probe.logits": own["probe.logits"] + 1})
+    arrays = load_file(head / "head.safetensors")
+    add("nan", {name: value * torch.nan if value.is_floating_point() else value for name, value in arrays.items()})
+    add("narrow", {name: value[..., :-1].contiguous() if value.ndim > 1 else value for name, value in arrays.items()})
+    add("probe", arrays | {"probe.logits": arrays["probe.logits"] + 1})
     add("of another config", tensors, json.dumps(config | {"sha256": "0" * 64}))
-    return made
+    return folders
 
 
-def overflow(model: str, head: str, expected: Answers, texts: list[str], requests: int) -> dict[str, Any]:
-    """Far more texts at once than may wait."""
+def overflow(model: str, head: str, expected: Expected, texts: list[str], requests: int) -> dict[str, Any]:
+    """Send far more texts at once than the queue holds."""
 
     async def attempt(port: int) -> dict[str, Any]:
         statuses: Counter[int] = Counter()
         bad: list[str] = []
 
-        async def one(number: int) -> None:
-            client, own = Client(port), [texts[(8 * number + i) % len(texts)] for i in range(8)]
-            status, top, body = await client.post("/v1/predict", as_json(texts=own))
+        async def send(number: int) -> None:
+            client, batch = Client(port), [texts[(8 * number + i) % len(texts)] for i in range(8)]
+            status, top, body = await client.post("/v1/predict", as_json(texts=batch))
             client.close()
             statuses[status] += 1
-            if status == 200 and wrong(expected, own, body):
-                bad.append("a wrong answer")
+            if status == 200 and count_wrong(expected, batch, body):
+                bad.append("a wrong prediction")
             if status != 200 and (status != 429 or "retry-after: " not in top):
                 bad.append(f"{status}: {top!r}")
 
-        await asyncio.gather(*(one(number) for number in range(requests)))
+        await asyncio.gather(*(send(number) for number in range(requests)))
         return {"tried": requests, "statuses": dict(sorted(statuses.items())), "failed": bad}
 
     with serving(model, "--head", head, "--queue", 256) as (_, port):
         return asyncio.run(attempt(port))
 
 
-def disconnects(model: str, head: str, expected: Answers, texts: list[str], seconds: float) -> dict[str, Any]:
-    """Half of the clients hang up at once, the others want their own answers."""
+def disconnects(model: str, head: str, expected: Expected, texts: list[str], seconds: float) -> dict[str, Any]:
+    """Disconnect half of the clients early; the others must get correct predictions."""
 
     async def attempt(port: int) -> dict[str, Any]:
-        ends, gone, answered, bad = time.perf_counter() + seconds, 0, 0, list[str]()
+        ends, disconnected, answered, bad = time.perf_counter() + seconds, 0, 0, list[str]()
 
         async def leave(number: int) -> None:
-            nonlocal gone
+            nonlocal disconnected
             rng = np.random.default_rng(number)
             while time.perf_counter() < ends:
                 client = Client(port)
-                asked = asyncio.ensure_future(client.post("/v1/predict", as_json(texts=texts[:32])))
+                request = asyncio.ensure_future(client.post("/v1/predict", as_json(texts=texts[:32])))
                 await asyncio.sleep(float(rng.uniform(0.001, 0.05)))
-                asked.cancel()
+                request.cancel()
                 client.close()
-                gone += 1
+                disconnected += 1
 
         async def stay(number: int) -> None:
             nonlocal answered
             client, rng = Client(port), np.random.default_rng(number)
             while time.perf_counter() < ends:
-                own = [texts[row] for row in rng.integers(len(texts), size=2)]
-                status, _, body = await client.post("/v1/predict", as_json(texts=own))
-                if status != 200 or wrong(expected, own, body):
+                batch = [texts[row] for row in rng.integers(len(texts), size=2)]
+                status, _, body = await client.post("/v1/predict", as_json(texts=batch))
+                if status != 200 or count_wrong(expected, batch, body):
                     bad.append(f"{status}: {body!r:.200}")
                 answered += 1
 
         await asyncio.gather(*(leave(number) for number in range(8)), *(stay(number) for number in range(8)))
-        return {"tried": gone, "answers": answered, "failed": bad}
+        return {"tried": disconnected, "answers": answered, "failed": bad}
 
     with serving(model, "--head", head) as (_, port):
         return asyncio.run(attempt(port))
 
 
 def long_text(model: str, head: str) -> dict[str, Any]:
-    """A text of 10 MB: refused by default, answered where the limits were raised."""
-    text, found = "not bad " * 1_250_000, {}
+    """Send a text of 10 MB: refused by default, and predicted with raised limits."""
+    text, responses = "not bad " * 1_250_000, {}
     for name, options in {"default": [], "raised": ["--max-body", 2 * 10**7, "--max-characters", 2 * 10**7]}.items():
         with serving(model, "--head", head, *options) as (_, port):
 
@@ -300,14 +308,18 @@ def long_text(model: str, head: str) -> dict[str, Any]:
                 again, _, _ = await Client(port).post("/v1/predict", as_json(texts=["not bad"]))
                 return status if again == 200 else 0, seconds
 
-            found[name] = asyncio.run(attempt())
+            responses[name] = asyncio.run(attempt())
     failed = [
         f"{name}: {status}"
-        for (name, (status, _)), code in zip(found.items(), (413, 200), strict=True)
+        for (name, (status, _)), code in zip(responses.items(), (413, 200), strict=True)
         if status != code
     ]
-    return {"tried": 2, "statuses": {name: status for name, (status, _) in found.items()},
-            "seconds": {name: round(seconds, 2) for name, (_, seconds) in found.items()}, "failed": failed}  # fmt: skip
+    return {
+        "tried": 2,
+        "statuses": {name: status for name, (status, _) in responses.items()},
+        "seconds": {name: round(seconds, 2) for name, (_, seconds) in responses.items()},
+        "failed": failed,
+    }
 
 
 LABEL = ""
@@ -326,37 +338,37 @@ def main() -> None:
     warnings.filterwarnings("ignore")
 
     model = options.model
-    place = tempfile.mkdtemp()
+    directory = tempfile.mkdtemp()
     texts = list(plain_texts(load_data(options.data)))[:500]
-    heads, expected = [], Answers()
+    heads, expected = [], Expected()
     for number in range(2):
         classifier = UncertainClassifier.from_pretrained(model)
         classifier.fit(load_data(options.calibration).shuffle(seed=number).select(range(500)))
-        folder = classifier.save_pretrained(f"{place}/head{number}")
-        heads.append(str(folder or f"{place}/head{number}"))
+        folder = classifier.save_pretrained(f"{directory}/head{number}")
+        heads.append(str(folder or f"{directory}/head{number}"))
         LABEL = classifier.label_names[0]
         with serving(model, "--head", heads[-1]) as (_, port):
-            name = version(port)
+            name = head_version(port)
         expected[name] = {
             text: (row.label, row.uncertainty) for text, row in zip(texts, classifier.predict(texts), strict=True)
         }
 
-    found = {
+    results = {
         "random bodies": random_bodies(model, heads[0], options.bodies),
         "kill -9 during feedback": kills(model, options.kills),
         "heads swapped under load": swaps(model, heads, expected, texts, options.seconds),
         "corrupt heads offered": corrupt_heads(model, heads[0]),
         "queue overflow": overflow(model, heads[0], expected, texts, 400),
-        "clients that hang up": disconnects(model, heads[0], expected, texts, options.seconds),
+        "clients that disconnect": disconnects(model, heads[0], expected, texts, options.seconds),
         "a text of 10 MB": long_text(model, heads[0]),
     }
-    shutil.rmtree(place)
-    print("| fault | tried | what came of it | lost, wrong or failed |\n|---|---:|---|---:|")
-    for name, row in found.items():
+    shutil.rmtree(directory)
+    print("| fault | tried | outcome | lost, wrong or failed |\n|---|---:|---|---:|")
+    for name, row in results.items():
         facts = ", ".join(f"{key} {value}" for key, value in row.items() if key not in ("tried", "failed", "then"))
         print(f"| {name} | {row['tried']} | {facts} | {len(row['failed'])} |")
-    print(json.dumps(found))
-    sys.exit(any(row["failed"] for row in found.values()))
+    print(json.dumps(results))
+    sys.exit(any(row["failed"] for row in results.values()))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Sixty-four clients against `alien serve` on this machine, next to the same model without a server.
+"""Compare `alien serve` under the load of 64 clients with the same model without a server.
 
-Every answer is compared with that of predict. Prints a table and one JSON line. Both sides run in one go, since the
-machine is shared: what counts are the ratios.
+Every prediction is compared with that of predict. Prints a table and one JSON line. All variants run in one go because
+other programs may use the machine; only the ratios count.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ from aligned_entropy import UncertainClassifier
 from aligned_entropy.data import load_data, plain_texts
 
 
-async def load(port: int, texts: list[str], expected: list[tuple[str, float]], clients: int, seconds: float) -> dict:
+async def measure_load(
+    port: int, texts: list[str], expected: list[tuple[str, float]], clients: int, seconds: float
+) -> dict:
     latencies, wrong, refused = [], 0, 0
     ends = time.perf_counter() + seconds
 
-    async def one(number: int) -> None:
+    async def send(number: int) -> None:
         nonlocal wrong, refused
         client, rng = Client(port), np.random.default_rng(number)
         while time.perf_counter() < ends:
@@ -33,25 +35,25 @@ async def load(port: int, texts: list[str], expected: list[tuple[str, float]], c
             if code != 200:
                 refused += 1
                 continue
-            (said,) = json.loads(body)["predictions"]
+            (prediction,) = json.loads(body)["predictions"]
             label, uncertainty = expected[row]
-            wrong += said["label"] != label or abs(said["uncertainty"] - uncertainty) > 1e-4
+            wrong += prediction["label"] != label or abs(prediction["uncertainty"] - uncertainty) > 1e-4
 
     began = time.perf_counter()
-    await asyncio.gather(*(one(number) for number in range(clients)))
-    taken = time.perf_counter() - began
+    await asyncio.gather(*(send(number) for number in range(clients)))
+    elapsed = time.perf_counter() - began
     ms = 1000 * np.array(latencies)
     return {
         "requests": len(ms),
         "wrong": int(wrong),
         "refused": refused,
-        "texts_per_s": len(ms) / taken,
+        "texts_per_s": len(ms) / elapsed,
         "p50_ms": float(np.quantile(ms, 0.5)),
         "p99_ms": float(np.quantile(ms, 0.99)),
     }
 
 
-def one_by_one(classifier: UncertainClassifier, texts: list[str], seconds: float) -> dict:
+def predict_in_turn(classifier: UncertainClassifier, texts: list[str], seconds: float) -> dict:
     latencies, ends = [], time.perf_counter() + seconds
     while time.perf_counter() < ends:
         began = time.perf_counter()
@@ -80,15 +82,15 @@ def main() -> None:
     texts = list(plain_texts(load_data(options.data)))
     classifier.predict(texts[:64])
     began = time.perf_counter()
-    found = classifier.predict(texts)
+    predictions = classifier.predict(texts)
     offline = {"requests": 1, "texts_per_s": len(texts) / (time.perf_counter() - began)}
-    expected = [(row.label, row.uncertainty) for row in found]
-    single = one_by_one(classifier, texts, min(10, options.seconds))
+    expected = [(row.label, row.uncertainty) for row in predictions]
+    single = predict_in_turn(classifier, texts, min(10, options.seconds))
 
     head = [] if options.head is None else ["--head", options.head]
     with serving(options.model, *head, *options.serve) as (_, port):
-        asyncio.run(load(port, texts, expected, options.clients, 3))  # warm
-        served = asyncio.run(load(port, texts, expected, options.clients, options.seconds))
+        asyncio.run(measure_load(port, texts, expected, options.clients, 3))  # warm-up
+        served = asyncio.run(measure_load(port, texts, expected, options.clients, options.seconds))
 
     rows = {"one text at a time": single, f"served, {options.clients} clients": served, "one call, all texts": offline}
     print("| | texts/s | ratio | p50, ms | p99, ms | wrong or lost |")

@@ -1,10 +1,10 @@
-"""Where the time of a fit goes, and whether one fold could tell that an aligned copy is hopeless.
+"""Measure the parts of a fit, and test if one fold is enough to reject an aligned copy.
 
     python benchmarks/speed/candidates.py
 
-Validation splits of the classifiers of `benchmarks/configs/core.yaml`, which are in `benchmarks/runs` then. A copy
-whose gain in ROC-AUC on the first fold is below zero by two standard errors could be dropped before the other folds are
-fitted. Prints a table and one JSON line. Needs the data folder that ALIEN_DATA names.
+Fits on the validation splits of the classifiers that `alien bench benchmarks/configs/core.yaml` leaves in
+`benchmarks/runs`. A copy whose gain in ROC-AUC on the first fold is below zero by two standard errors could be rejected
+before the other folds are fitted. Prints a table and one JSON line. Needs the data sets in the folder of ALIEN_DATA.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ from typing import Any
 
 from aligned_entropy import FitConfig, UncertainClassifier
 from aligned_entropy.data import data_folder, load_data
+from aligned_entropy.head.aligned_copies import aligned_candidates
 from aligned_entropy.head.calibration_set import calibration_set
-from aligned_entropy.head.candidates import aligned, among_calibration, flat, untrained, with_error_model
+from aligned_entropy.head.candidates import flat_array, untrained_candidate, with_error_model
 from aligned_entropy.head.head import AlignedEntropyHead
-from aligned_entropy.head.selection import choose_base
+from aligned_entropy.head.reference_features import calibration_set_features
+from aligned_entropy.head.selection import choose_base_score
 from aligned_entropy.stats import paired_auc
 
 RUNS = Path(__file__).parents[1] / "runs"
@@ -33,9 +35,10 @@ CASES = {
 }
 
 
-def timed(work: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:
+def timed(function: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:
+    """Call a function; return its result and its CPU seconds."""
     began = time.process_time()
-    return work(*arguments), time.process_time() - began
+    return function(*arguments), time.process_time() - began
 
 
 def main() -> None:
@@ -47,24 +50,24 @@ def main() -> None:
     for run, data_name in CASES.items():
         classifier = UncertainClassifier.from_pretrained(RUNS / run)
         features = classifier.features(load_data(data_folder() / data_name, "validation"))
-        module = classifier.backbone.classifier
+        module = classifier.backbone.copy_classification_module()
         arrays = features.hidden, features.labels, features.logits
         data = calibration_set(AlignedEntropyHead(module), *arrays, config.folds, config.seed)
-        simple = [untrained(module, base, data) for base in config.bases]
-        start = choose_base(simple, data, config.required_gain)
-        copies, first = timed(aligned, module, start, data, config.betas, config.seed)
-        near, second = timed(among_calibration, data, config.seed)
+        simple = [untrained_candidate(module, base, data) for base in config.bases]
+        start = choose_base_score(simple, data, config.required_gain)
+        copies, first = timed(aligned_candidates, module, start, data, config.betas, config.seed)
+        near, second = timed(calibration_set_features, data, config.seed)
         _, third = timed(with_error_model, copies[-1], "neighbors", [near], data, config.seed)
         total = first + second + third
         shares = [part / total for part in (first, second, third)]
         fold = (data.fold == 0).numpy()
-        errors, before = flat(data.errors)[fold], flat(start.ranked)[fold]
-        gains = [[100 * v for v in paired_auc(errors, flat(one.ranked)[fold], before)] for one in copies[:-1]]
+        errors, before = flat_array(data.errors)[fold], flat_array(start.ranking)[fold]
+        gains = [[100 * v for v in paired_auc(errors, flat_array(copy.ranking)[fold], before)] for copy in copies[:-1]]
         facts[data_name] = {"seconds": total, "shares": shares, "gains": gains}
-        said = ", ".join(f"{gain:+.2f} ± {deviation:.2f}" for gain, deviation in gains)
+        gain_column = ", ".join(f"{gain:+.2f} ± {standard_error:.2f}" for gain, standard_error in gains)
         parts = " | ".join(f"{share:.0%}" for share in shares)
         print(
-            f"| {data_name} | {len(features)} | {features.logits.shape[1]} | {total:.1f} | {parts} | {said} |",
+            f"| {data_name} | {len(features)} | {features.logits.shape[1]} | {total:.1f} | {parts} | {gain_column} |",
             flush=True,
         )
     print(json.dumps(facts))

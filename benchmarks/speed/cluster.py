@@ -1,9 +1,10 @@
-"""`alien predict --engine ray` on this machine: one worker, two, two of which one is killed, next to one process.
+"""Compare `alien predict --engine ray` with one process: one worker, two workers, and two with one killed.
 
     python benchmarks/speed/cluster.py --model benchmarks/runs/minilm-sst2-0 [--data sst2:train]
 
-All sides answer the same Parquet file, one thread a worker; the answers must be equal, row by row. Start-up included.
-Prints a table and one JSON line; ends with 1 if a row was lost, doubled or answered otherwise.
+All variants predict the same Parquet file with one thread for each worker, and their predictions must be equal row by
+row. The seconds include the start of Ray. Prints a table and one JSON line; exits with 1 if a row was lost or doubled,
+or if a prediction differs.
 """
 
 from __future__ import annotations
@@ -24,24 +25,24 @@ import pyarrow.parquet as pq
 
 from aligned_entropy.data import load_data, plain_texts
 
-GROUP = 500  # rows of a row group, and so of a block
+ROWS_PER_GROUP = 500  # rows in a row group, which are one block
 
 
 def workers_of(driver: int) -> list[int]:
-    """Processes of Ray's actors that a driver has started: in its session, by their names."""
-    found = []
+    """Process ids of the Ray actors that a driver started, by session and process name."""
+    workers = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             session = os.getsid(int(folder.name))
             if session == driver and b"ray::MapWorker" in (folder / "cmdline").read_bytes():
-                found.append(int(folder.name))
+                workers.append(int(folder.name))
         except (OSError, ProcessLookupError):
             continue
-    return sorted(found)
+    return sorted(workers)
 
 
 def run(command: list[str], output: Path, kill: bool) -> tuple[float, int]:
-    """Seconds, and how many workers were killed."""
+    """Run a command; return its seconds and the number of workers killed."""
     began, killed = time.perf_counter(), 0
     process = subprocess.Popen(
         [*command, "-o", str(output)],
@@ -68,24 +69,24 @@ def main() -> None:
     options = parser.parse_args()
     texts = list(plain_texts(load_data(options.data)))[: options.texts]
     base = [sys.executable, "-c", "from aligned_entropy.cli import main; main()", "predict", options.model]
-    sides = {
+    variants = {
         "one process": ([], False),
         "Ray, one worker": (["--engine", "ray", "--workers", "1"], False),
         "Ray, two workers": (["--engine", "ray", "--workers", "2"], False),
         "Ray, two workers, one killed": (["--engine", "ray", "--workers", "2"], True),
     }
     facts, first, wrong = {}, None, False
-    print(f"{len(texts)} texts\n\n| | s | texts/s | killed | same answers |\n|---|---:|---:|---:|---|")
-    with tempfile.TemporaryDirectory() as place:
-        source = Path(place) / "in.parquet"
-        pq.write_table(pa.table({"id": range(len(texts)), "text": texts}), source, row_group_size=GROUP)
-        for name, (arguments, kill) in sides.items():
-            output = Path(place) / name.replace(" ", "-")
+    print(f"{len(texts)} texts\n\n| | s | texts/s | killed | same predictions |\n|---|---:|---:|---:|---|")
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "in.parquet"
+        pq.write_table(pa.table({"id": range(len(texts)), "text": texts}), source, row_group_size=ROWS_PER_GROUP)
+        for name, (arguments, kill) in variants.items():
+            output = Path(folder) / name.replace(" ", "-")
             seconds, killed = run([*base, str(source), *arguments], output, kill)
-            answers = pd.read_parquet(output)
-            first = answers if first is None else first
-            same = answers[["id", "predicted_label"]].equals(first[["id", "predicted_label"]])
-            same &= bool((answers["uncertainty"] - first["uncertainty"]).abs().max() < 1e-5)
+            predictions = pd.read_parquet(output)
+            first = predictions if first is None else first
+            same = predictions[["id", "predicted_label"]].equals(first[["id", "predicted_label"]])
+            same &= bool((predictions["uncertainty"] - first["uncertainty"]).abs().max() < 1e-5)
             wrong |= not same or killed != kill
             facts[name] = {"seconds": seconds, "killed": killed, "same": same}
             speed = len(texts) / seconds

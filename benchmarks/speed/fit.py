@@ -1,11 +1,11 @@
-"""The published grid of 27 candidates as one stack, next to a loop that trains them one after another.
+"""Compare two ways to train the published grid of 27 candidates: all at once as one stack, and one after the other.
 
     python benchmarks/speed/fit.py --model benchmarks/runs/minilm-sst2-0 [--repeats 3]
 
-Same data, settings, batches and early stopping on both sides; the loop is torch's: autograd, fused Adam, OneCycleLR.
-Measured for a linear module (SST-2 features of the model) and for one of RoBERTa-base's size (768 wide, dense + output,
-trained for two epochs on the same features, zero-padded). Prints a table and one JSON line. Needs the data folder that
-ALIEN_DATA names.
+Data, settings, batches and early stopping are the same for both. The loop uses autograd, fused Adam and OneCycleLR of
+torch. The module is linear (SST-2 features of the model), or of the size of RoBERTa-base (768 wide, dense and output
+layer, trained for two epochs on the same features, zero-padded). Prints a table and one JSON line. Needs the data sets
+in the folder of ALIEN_DATA.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from aligned_entropy.head.scoring import alignment_loss, log_entropy
 
 
 class DenseHead(nn.Module):
-    """RoBERTa's classification head on one vector."""
+    """Classification head of RoBERTa for one vector."""
 
     def __init__(self, width: int, classes: int) -> None:
         super().__init__()
@@ -39,11 +39,11 @@ class DenseHead(nn.Module):
         return self.out_proj(torch.tanh(self.dense(x)))
 
 
-def loop(module, x, errors, validation, grid, schedule, seed) -> list[float]:
-    """One candidate after another; returns their best validation ROC-AUC."""
+def train_in_turn(module, x, errors, validation, grid, schedule, seed) -> list[float]:
+    """Train one candidate after the other; return the best validation ROC-AUC of each."""
     results = []
-    train, held = ~validation, validation
-    xt, et, xv, ev = x[train], errors[train], x[held], errors[held]
+    train, held_out = ~validation, validation
+    xt, et, xv, ev = x[train], errors[train], x[held_out], errors[held_out]
     steps = schedule.epochs * -(-len(xt) // schedule.batch_size)
     for rate, alpha, beta in grid.tolist():
         generator = torch.Generator().manual_seed(seed)
@@ -75,7 +75,7 @@ def loop(module, x, errors, validation, grid, schedule, seed) -> list[float]:
 
 
 def dense_head(x: torch.Tensor, labels: torch.Tensor) -> DenseHead:
-    """A head of RoBERTa-base's size, trained on the training features."""
+    """Train a classification head of the size of RoBERTa-base."""
     torch.manual_seed(0)
     head = DenseHead(x.shape[1], 2)
     adam = torch.optim.Adam(head.parameters(), lr=1e-3)
@@ -104,18 +104,21 @@ def main() -> None:
     facts = {}
     print(f"{len(hidden)} texts, {len(grid)} candidates, {torch.get_num_threads()} threads")
     print(f"{'module':14} {'loop s':>8} {'stack s':>8} {'ratio':>6}  largest difference in ROC-AUC")
-    cases = {"linear": (classifier.backbone.classifier, hidden), "RoBERTa-size": (dense, F.pad(hidden, padding))}
+    cases = {
+        "linear": (classifier.backbone.copy_classification_module(), hidden),
+        "RoBERTa-size": (dense, F.pad(hidden, padding)),
+    }
     for name, (module, x) in cases.items():
         module.requires_grad_(False)
         times: dict[str, list[float]] = {"loop": [], "stack": []}
         for _ in range(options.repeats):
             began = time.perf_counter()
-            one_by_one = loop(module, x, errors, validation, grid, schedule, 0)
+            in_turn = train_in_turn(module, x, errors, validation, grid, schedule, 0)
             times["loop"].append(time.perf_counter() - began)
             began = time.perf_counter()
             stack = train_published(plain_copy(module), x, errors, validation, "entropy", grid, schedule, 0)
             times["stack"].append(time.perf_counter() - began)
-        apart = max(abs(a - b) for a, b in zip(one_by_one, stack.roc_auc.tolist(), strict=True))
+        apart = max(abs(a - b) for a, b in zip(in_turn, stack.roc_auc.tolist(), strict=True))
         ratio = statistics.median(a / b for a, b in zip(times["loop"], times["stack"], strict=True))
         medians = {side: statistics.median(values) for side, values in times.items()}
         facts[name] = {**medians, "ratio": ratio, "apart": apart, "epochs": stack.epochs.tolist()}

@@ -1,10 +1,10 @@
-"""Seconds and memory of a fit against the number of examples, classes and the width of the hidden vectors.
+"""Measure seconds and memory of a fit for several numbers of examples, classes and hidden dimensions.
 
     python benchmarks/speed/fit_size.py
 
-Synthetic features in a memory map, the default fit, a process of its own each. The memory is what the process takes
-beyond the map (RssAnon), less what it had before the fit. Prints a table and one JSON
-line. The last case needs 3 GB of disk.
+Each default fit runs on synthetic features in a memory map, in a process of its own. The memory is the peak of the
+process without the map (RssAnon), minus its value before the fit. Prints a table and one JSON line. The last case needs
+3 GB of disk.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ CASES = [(1000, 2, 384), (10_000, 2, 384), (100_000, 2, 384), (10_000, 20, 384),
 
 
 def resident() -> float:
-    """Megabytes of this process that are no map of a file."""
+    """Megabytes of memory of this process, without memory-mapped files."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) / 1024
 
 
-def one(rows: int, classes: int, width: int) -> None:
+def fit_case(rows: int, classes: int, width: int) -> None:
+    """Fit a head in this process and print its seconds and memory."""
     import torch
 
     from aligned_entropy import fit_head
@@ -65,22 +66,22 @@ def one(rows: int, classes: int, width: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("case", type=int, nargs="*", help="rows, classes, width: this one alone, as JSON")
+    parser.add_argument("case", type=int, nargs="*", help="rows, classes, width: run this case only and print JSON")
     options = parser.parse_args()
     if options.case:
-        one(*options.case)
+        fit_case(*options.case)
         return
-    found = []
+    results = []
     print("| examples | classes | width | s | memory, MB | map, MB |\n|---:|---:|---:|---:|---:|---:|")
     for case in CASES:
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, __file__, *map(str, case)], check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
-        facts = json.loads(done.stdout)
-        found.append(dict(zip(("rows", "classes", "width"), case, strict=True)) | facts)
+        facts = json.loads(process.stdout)
+        results.append(dict(zip(("rows", "classes", "width"), case, strict=True)) | facts)
         numbers = f"{facts['seconds']:.1f} | {facts['memory_mb']:.0f} | {facts['map_mb']:.0f}"
         print(f"| {case[0]} | {case[1]} | {case[2]} | {numbers} |", flush=True)
-    print(json.dumps(found))
+    print(json.dumps(results))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""Peak memory of `alien predict` against the number of rows: with a tiny model, so that rows are all there is.
+"""Measure the peak memory of `alien predict` for several numbers of rows, with a model that needs almost none.
 
     python benchmarks/speed/memory.py [--rows 10000 100000 1000000]
 
-Parquet to a folder of parts, the same from one row group (as pandas writes a million rows), Parquet to one file and
-JSON Lines to one file, each a process of its own. Prints a table and one JSON line.
+The cases are Parquet to a folder of parts, Parquet with one row group (as pandas writes a million rows) to a folder of
+parts, Parquet to one file, and JSON Lines to one file. Each runs in a process of its own. Prints a table and one JSON
+line.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
 WORDS = [f"word{number}" for number in range(200)]
-ROWS_PER_CHUNK = 50_000  # rows that are written at once
-# A process that says how much memory its child took at most.
+ROWS_PER_CHUNK = 50_000  # rows that are written to the input file at once
+# Program that runs a command and prints its peak memory.
 MEASURED = (
     "import resource, subprocess, sys; code = subprocess.run(sys.argv[1:]).returncode; "
     "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss); sys.exit(code)"
@@ -62,11 +63,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     options = parser.parse_args()
-    found = []
+    results = []
     print("| rows | from, to | peak memory, MB | s | rows/s |\n|---:|---|---:|---:|---:|")
     for rows in options.rows:
-        with tempfile.TemporaryDirectory() as place:
-            folder = Path(place)
+        with tempfile.TemporaryDirectory() as directory:
+            folder = Path(directory)
             tiny_model(folder / "model")
             write_rows(folder, rows)
             for name, source, target in (
@@ -77,14 +78,14 @@ def main() -> None:
             ):
                 command = [sys.executable, "-c", "from aligned_entropy.cli import main; main()", "predict", "model"]
                 began = time.perf_counter()
-                done = subprocess.run(
+                process = subprocess.run(
                     [sys.executable, "-c", MEASURED, *command, source, "-o", target],
                     cwd=folder, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
                 )  # fmt: skip
-                seconds, peak = time.perf_counter() - began, int(done.stdout) / 1024
-                found.append({"rows": rows, "what": name, "peak_mb": peak, "seconds": seconds})
+                seconds, peak = time.perf_counter() - began, int(process.stdout) / 1024
+                results.append({"rows": rows, "what": name, "peak_mb": peak, "seconds": seconds})
                 print(f"| {rows} | {name} | {peak:.0f} | {seconds:.0f} | {rows / seconds:.0f} |", flush=True)
-    print(json.dumps(found))
+    print(json.dumps(results))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
-"""A forward pass with the head next to the one without: milliseconds a batch of 32, and the paired ratio.
+"""Compare a forward pass with and without the head: milliseconds for a batch of 32, and the paired ratio.
 
     python benchmarks/speed/overhead.py --model benchmarks/runs/minilm-sst2-0 [--pairs 200]
 
-Two heads, fitted on SST-2: the default one, and the heaviest that there can be, an error model with the training texts
-and the calibration texts as references. Batches of SST-2 sentences and of 128-token texts; the two sides alternate, in
-random order, on the same batch. The interval is a bootstrap of the median ratio. The memory is that of all tensors of
-the head. Prints a table and one JSON line. Needs the folder that ALIEN_DATA names.
+Two heads are fitted on SST-2: the default head, and the heaviest possible one, whose error model looks up neighbors in
+the training set and the calibration set. The batches hold SST-2 sentences or texts of 128 tokens; passes with and
+without the head alternate on the same batch, in random order. The interval is a bootstrap of the median ratio. The
+memory is the sum over all tensors of the head. Prints a table and one JSON line. Needs the data sets in the folder of
+ALIEN_DATA.
 """
 
 from __future__ import annotations
@@ -22,29 +23,31 @@ import torch
 from aligned_entropy import UncertainClassifier
 from aligned_entropy.data import data_folder, load_data
 from aligned_entropy.head.calibration_set import calibration_set
-from aligned_entropy.head.candidates import among_calibration, among_training, untrained, with_error_model
+from aligned_entropy.head.candidates import untrained_candidate, with_error_model
 from aligned_entropy.head.head import AlignedEntropyHead
+from aligned_entropy.head.reference_features import calibration_set_features, training_set_features
 
 
 def heads(classifier: UncertainClassifier) -> dict[str, AlignedEntropyHead]:
+    """Fit the default head and the heaviest head."""
     train, validation = (classifier.features(load_data(data_folder() / "sst2", s)) for s in ("train", "validation"))
     default = classifier.fit_features(validation).head
-    module = classifier.backbone.classifier
+    module = classifier.backbone.copy_classification_module()
     data = calibration_set(default, validation.hidden, validation.labels, validation.logits, 5, 0)
     reference = torch.tensor(train.hidden), torch.tensor(train.labels)
-    look_ups = [among_calibration(data, 0), among_training(data, reference, 0)]
-    heaviest = with_error_model(untrained(module, "smoothmax", data), "heaviest", look_ups, data, 0).head
+    look_ups = [calibration_set_features(data, 0), training_set_features(data, reference, 0)]
+    heaviest = with_error_model(untrained_candidate(module, "smoothmax", data), "heaviest", look_ups, data, 0).head
     heaviest.is_calibrated = True
     return {"default": default, "heaviest": heaviest}
 
 
 def megabytes(head: AlignedEntropyHead) -> float:
-    """Of everything that the head holds in memory."""
+    """Memory of all tensors of a head."""
     return sum(tensor.nbytes for tensor in [*head.parameters(), *head.buffers()]) / 2**20
 
 
 def alternating(classifier: UncertainClassifier, inputs: dict[str, torch.Tensor], pairs: int) -> dict[str, float]:
-    """Milliseconds of a forward pass without and with the attached head, their ratio and its interval."""
+    """Milliseconds of a forward pass without and with the attached head, their ratio and its 95 % interval."""
     times: dict[bool, list[float]] = {False: [], True: []}
     on_gpu = classifier.backbone.device.type == "cuda"
     with torch.inference_mode():

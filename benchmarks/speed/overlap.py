@@ -1,10 +1,10 @@
-"""Would it pay to tokenize the next rows while the model answers the present ones? Both ways in one run.
+"""Test if tokenizing the next chunk while the model predicts the current one saves time.
 
     python benchmarks/speed/overlap.py --model benchmarks/runs/minilm-sst2-0 [--data sst2:test] [--pairs 20]
 
-Chunks of rows as `alien predict` takes them: tokenized and answered one after another, and with the next chunk
-tokenized in a thread meanwhile. The two ways alternate, in random order; the interval is a bootstrap of the median
-ratio. Prints one line of text and one JSON line.
+Chunks of rows as in `alien predict` are tokenized and predicted in turn, or the next chunk is tokenized in a thread
+during the prediction. The two variants alternate, in random order; the interval is a bootstrap of the median ratio.
+Prints one line of text and one JSON line.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from aligned_entropy import UncertainClassifier
 from aligned_entropy.data import load_data, plain_texts
 
 
-def answer(classifier: UncertainClassifier, chunks: Iterable[dict[str, Any]]) -> None:
+def predict(classifier: UncertainClassifier, chunks: Iterable[dict[str, Any]]) -> None:
+    """Run model and head on chunks of tokenized texts."""
     for encoded in chunks:
         for _, inputs in classifier.backbone.batched(encoded):
             hidden, logits = classifier.backbone.forward(**inputs)
@@ -48,20 +49,20 @@ def main() -> None:
     tokenizing = time.perf_counter()
     tokenized = [tokenize(chunk) for chunk in chunks]
     tokenizing = time.perf_counter() - tokenizing
-    answer(classifier, tokenized)  # to warm up
+    predict(classifier, tokenized)  # warm-up
     seconds: dict[str, list[float]] = {"in turn": [], "overlapped": []}
     for _ in range(options.pairs):
-        for way in random.sample(list(seconds), 2):
+        for variant in random.sample(list(seconds), 2):
             began = time.perf_counter()
-            if way == "in turn":
-                answer(classifier, map(tokenize, chunks))
+            if variant == "in turn":
+                predict(classifier, map(tokenize, chunks))
             else:
                 with ThreadPoolExecutor(1) as pool:
-                    answer(classifier, pool.map(tokenize, chunks))
-            seconds[way].append(time.perf_counter() - began)
+                    predict(classifier, pool.map(tokenize, chunks))
+            seconds[variant].append(time.perf_counter() - began)
     ratios, rng = np.array(seconds["in turn"]) / seconds["overlapped"], np.random.default_rng(0)
     low, high = np.quantile([np.median(rng.choice(ratios, len(ratios))) for _ in range(2000)], [0.025, 0.975])
-    medians = {way: float(np.median(values)) for way, values in seconds.items()}
+    medians = {variant: float(np.median(values)) for variant, values in seconds.items()}
     print(
         f"{len(texts)} texts: {medians['in turn']:.2f} s in turn, {medians['overlapped']:.2f} s overlapped, "
         f"{np.median(ratios):.3f} times as fast [{low:.3f}, {high:.3f}]; tokenizing alone {tokenizing:.2f} s"

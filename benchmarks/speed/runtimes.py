@@ -1,9 +1,10 @@
-"""The same batches through eager torch, torch.compile, ONNX Runtime and its dynamic int8, model and head.
+"""Compare eager torch, torch.compile, ONNX Runtime and ONNX Runtime with dynamic int8, for model and head.
 
     python benchmarks/speed/runtimes.py --model benchmarks/runs/minilm-sst2-0 [--head HEAD] [--data sst2:test]
 
-Batches sorted by length as predict does it; the sides alternate, and the first run, in which a side compiles, is shown
-by itself. What a side changes is compared with eager torch in float32. Prints a table and one JSON line.
+The batches are sorted by length, as in predict. The runtimes alternate; the first run, in which a runtime compiles, has
+a column of its own. Predictions and uncertainty are compared with those of eager torch in float32. Prints a table and
+one JSON line.
 """
 
 from __future__ import annotations
@@ -44,51 +45,52 @@ def main() -> None:
         settings.intra_op_num_threads = torch.get_num_threads()
         graphs = (f"{folder}/{name}" for name in ("model.onnx", "int8/model.onnx"))
         float32, int8 = (onnxruntime.InferenceSession(path, settings) for path in graphs)
-    names = [own.name for own in float32.get_inputs()]
+    names = [graph_input.name for graph_input in float32.get_inputs()]
     compiled = UncertainClassifier.from_pretrained(options.model, head=options.head).backbone
     getattr(compiled.inner, compiled.inner.base_model_prefix).compile(dynamic=True)
 
-    def in_torch(own: Any) -> Callable[[Any], np.ndarray]:
-        def side(inputs: dict[str, torch.Tensor]) -> np.ndarray:
-            hidden, logits = own.forward(**inputs)
+    def in_torch(backbone: Any) -> Callable[[Any], np.ndarray]:
+        def run(inputs: dict[str, torch.Tensor]) -> np.ndarray:
+            hidden, logits = backbone.forward(**inputs)
             return np.c_[logits.argmax(-1).numpy(), head(hidden, logits).numpy()]
 
-        return side
+        return run
 
     def in_onnx(session: Any) -> Callable[[Any], np.ndarray]:
-        def side(inputs: dict[str, torch.Tensor]) -> np.ndarray:
+        def run(inputs: dict[str, torch.Tensor]) -> np.ndarray:
             logits, uncertainty = session.run(["logits", "uncertainty"], {n: inputs[n].numpy() for n in names})
             return np.c_[logits.argmax(-1), uncertainty]
 
-        return side
+        return run
 
-    sides = {
+    runtimes = {
         "eager": in_torch(backbone),
         "torch.compile": in_torch(compiled),
         "ONNX Runtime": in_onnx(float32),
         "ONNX Runtime, int8": in_onnx(int8),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in sides}
-    said, first = {}, {}
+    seconds: dict[str, list[float]] = {name: [] for name in runtimes}
+    outputs, first = {}, {}
     with torch.inference_mode():
         for repeat in range(options.repeats + 1):
-            for name, side in sides.items():
+            for name, run in runtimes.items():
                 began = time.perf_counter()
-                said[name] = np.concatenate([side(inputs) for inputs in batches])
-                taken = time.perf_counter() - began
+                outputs[name] = np.concatenate([run(inputs) for inputs in batches])
+                elapsed = time.perf_counter() - began
                 if repeat:
-                    seconds[name].append(taken)
+                    seconds[name].append(elapsed)
                 else:
-                    first[name] = taken
+                    first[name] = elapsed
     facts = {}
     print(f"{len(texts)} texts, {torch.get_num_threads()} threads")
-    print("| | first run, s | texts/s | ratio | answers changed | rank correlation | largest difference |")
+    print("| | first run, s | texts/s | ratio | predictions changed | rank correlation | largest difference |")
     print("|---|---:|---:|---:|---:|---:|---:|")
-    for name in sides:
+    for name in runtimes:
         ratio = float(np.median(np.divide(seconds["eager"], seconds[name])))
-        (answers, uncertainty), (own_answers, own) = said["eager"].T, said[name].T
-        changed, apart = float((own_answers != answers).mean()), float(np.abs(own - uncertainty).max())
-        correlation = float(spearmanr(own, uncertainty).statistic)
+        (eager_classes, eager_uncertainty), (classes, uncertainty) = outputs["eager"].T, outputs[name].T
+        changed = float((classes != eager_classes).mean())
+        apart = float(np.abs(uncertainty - eager_uncertainty).max())
+        correlation = float(spearmanr(uncertainty, eager_uncertainty).statistic)
         speed = len(texts) / float(np.median(seconds[name]))
         facts[name] = {"first": first[name], "texts_per_s": speed, "ratio": ratio, "changed": changed}
         facts[name] |= {"rank_correlation": correlation, "apart": apart}

@@ -1,11 +1,11 @@
-"""How large the heads of large models are, and on a GPU what they cost: published shapes, random weights.
+"""Measure the size of heads for large models, and their cost on a GPU: published shapes, random weights.
 
     python benchmarks/speed/shapes.py [--device cuda] [--pairs 100] [--layers N]
 
-Parameters and memory are counted on configurations alone, without a weight. With a device the models are made there, in
-bfloat16, one after the other, and a forward pass of 32 texts of 128 tokens with the head next to one without. The
-head is the heaviest that there can be: 10,000 calibration and 10,000 training vectors to look up. Prints a table and
-one JSON line.
+Parameters and memory are counted without weights, on the configurations. With --device the models are created there in
+bfloat16, one after the other, and a forward pass of 32 texts of 128 tokens is timed with and without the head. The head
+is the heaviest possible one: it looks up neighbors among 10,000 calibration and 10,000 training vectors. Prints a table
+and one JSON line.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ from transformers import PreTrainedTokenizerFast
 from aligned_entropy import UncertainClassifier
 from aligned_entropy.backbones import Backbone
 from aligned_entropy.head.calibration_set import calibration_set
-from aligned_entropy.head.candidates import among_calibration, among_training, untrained, with_error_model
+from aligned_entropy.head.candidates import untrained_candidate, with_error_model
 from aligned_entropy.head.head import AlignedEntropyHead
+from aligned_entropy.head.reference_features import calibration_set_features, training_set_features
 
 CLASSES, ROWS = 2, 10_000
 SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -45,7 +46,7 @@ SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def model_of(shape: str, layers: int | None) -> Any:
-    """A classifier of that shape on the default device, in its default precision."""
+    """Classifier of a published shape, on the default device and in the default precision."""
     family, numbers = SHAPES[shape]
     if layers is not None:
         numbers = numbers | {"num_hidden_layers": layers}
@@ -54,15 +55,15 @@ def model_of(shape: str, layers: int | None) -> Any:
 
 
 def heaviest(module: nn.Module) -> AlignedEntropyHead:
-    """A head for it with all that it can have, fitted on random vectors, one answer in five wrong."""
+    """Fit a head with both neighbor look-ups on random vectors, for a module with one wrong prediction in five."""
     rng, plain = np.random.default_rng(0), AlignedEntropyHead(module).cpu()
     hidden = rng.standard_normal((2 * ROWS, plain.width), np.float32)
     labels = plain.copy_logits(torch.from_numpy(hidden)).argmax(-1).numpy()
     labels = np.where(rng.random(len(labels)) < 0.2, (labels + 1) % CLASSES, labels)
     data = calibration_set(plain, hidden[:ROWS], labels[:ROWS], None, 3, 0)
-    known = torch.from_numpy(hidden[ROWS:]), torch.from_numpy(labels[ROWS:])
-    look_ups = [among_calibration(data, 0), among_training(data, known, 0)]
-    head = with_error_model(untrained(plain.classifier, "entropy", data), "all", look_ups, data, 0).head
+    reference = torch.from_numpy(hidden[ROWS:]), torch.from_numpy(labels[ROWS:])
+    look_ups = [calibration_set_features(data, 0), training_set_features(data, reference, 0)]
+    head = with_error_model(untrained_candidate(plain.classifier, "entropy", data), "all", look_ups, data, 0).head
     head.is_calibrated = True
     return head
 
@@ -74,24 +75,24 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--device", help="where to measure; nothing is, without")
+    parser.add_argument("--device", help="device for the forward passes; without it, sizes only")
     parser.add_argument("--pairs", type=int, default=100)
-    parser.add_argument("--layers", type=int, help="of each model in place of its own, for a trial")
+    parser.add_argument("--layers", type=int, help="number of layers for every model, for a trial run")
     parser.add_argument("--tokens", type=int, default=128)
     options = parser.parse_args()
     facts = {}
     measured = "| without, ms | with, ms | ratio [95 % interval] |" if options.device else "|"
-    print(f"| shape | parameters, millions | of the copy | share | model, MB (bfloat16) | heaviest head, MB {measured}")
+    print(f"| shape | parameters, millions | in the copy | share | model, MB (bfloat16) | heaviest head, MB {measured}")
     print("|---|---:|---:|---:|---:|---:|" + "---:|---:|---|" * bool(options.device))
     for shape in SHAPES:
         with torch.device("meta"):
             model = model_of(shape, options.layers)
             module = model.classifier if hasattr(model, "classifier") else model.score
-            size, own = (sum(weights.numel() for weights in part.parameters()) for part in (model, module))
+            size, copied = (sum(weights.numel() for weights in part.parameters()) for part in (model, module))
         head = heaviest(module.to_empty(device="cpu").apply(_random))
-        row = {"parameters": size, "copy": own, "share": own / size, "model_mb": 2 * size / 2**20}
+        row = {"parameters": size, "copy": copied, "share": copied / size, "model_mb": 2 * size / 2**20}
         row["head_mb"] = megabytes(head)
-        said = f"{size / 1e6:,.0f} | {own:,} | {row['share']:.4%} | {row['model_mb']:,.0f} | {row['head_mb']:.1f} |"
+        cells = f"{size / 1e6:,.0f} | {copied:,} | {row['share']:.4%} | {row['model_mb']:,.0f} | {row['head_mb']:.1f} |"
         if options.device:
             del model
             with torch.device(options.device):
@@ -99,15 +100,17 @@ def main() -> None:
                 model = model_of(shape, options.layers)
                 torch.set_default_dtype(torch.float32)
             classifier = UncertainClassifier(Backbone(model, tokenizer()))
-            classifier.saved = replace(classifier.saved, head=heaviest(classifier.backbone.classifier))
+            classifier.saved = replace(
+                classifier.saved, head=heaviest(classifier.backbone.copy_classification_module())
+            )
             ids = torch.randint(1, 1000, (32, options.tokens), device=options.device)
             times = alternating(classifier, {"input_ids": ids, "attention_mask": torch.ones_like(ids)}, options.pairs)
             row |= times
-            said += f" {times['without_ms']:.1f} | {times['with_ms']:.1f} |"
-            said += f" {times['ratio']:.4f} [{times['low']:.4f}, {times['high']:.4f}] |"
+            cells += f" {times['without_ms']:.1f} | {times['with_ms']:.1f} |"
+            cells += f" {times['ratio']:.4f} [{times['low']:.4f}, {times['high']:.4f}] |"
             del classifier, model
         facts[shape] = row
-        print(f"| {shape} | {said}", flush=True)
+        print(f"| {shape} | {cells}", flush=True)
     print(json.dumps(facts))
 
 
