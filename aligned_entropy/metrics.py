@@ -71,7 +71,8 @@ class Sample:
 
     def cumulative(self, values: Float) -> Float:
         """Weighted sums of sorted values ``[N]`` up to each distinct score, ``[1 + distinct scores]``, from 0."""
-        return np.r_[0.0, np.cumsum(self.counts * values)[self.ends - 1]]
+        sums: Float = np.r_[0.0, np.cumsum(self.counts * values)[self.ends - 1]]
+        return sums
 
     @cached_property
     def cumulative_count(self) -> Float:
@@ -86,7 +87,7 @@ class Sample:
     @property
     def size(self) -> int:
         """Total weight of the rows."""
-        return round(self.cumulative_count[-1])
+        return round(float(self.cumulative_count[-1]))
 
     @property
     def single_class(self) -> bool:
@@ -103,7 +104,8 @@ class Sample:
     def oracle_risks(self) -> Float:
         """Error rate among the k most certain predictions of an oracle that ranks every error last, k = 1 … N."""
         k = np.arange(1, self.size + 1)
-        return np.maximum(k - (self.size - self.cumulative_errors[-1]), 0) / k
+        risks: Float = np.maximum(k - (self.size - self.cumulative_errors[-1]), 0) / k
+        return risks
 
     def mean(self, values: Float) -> float:
         """Weighted mean of values ``[N]`` in sorted order."""

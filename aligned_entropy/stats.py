@@ -248,7 +248,8 @@ def averaging_weights(log_likelihood: ArrayLike, seed: int = 0, draws: int = 100
     rng = np.random.default_rng(seed)
     totals = rng.multivariate_normal(size * rows.mean(0), size * covariance, draws, method="eigh")
     odds = np.exp(totals - totals.max(1, keepdims=True))
-    return (odds / odds.sum(1, keepdims=True)).mean(0)
+    weights: NDArray[np.float64] = (odds / odds.sum(1, keepdims=True)).mean(0)
+    return weights
 
 
 def two_sided_p(difference: float, standard_error: float) -> float:
@@ -292,4 +293,5 @@ def mean_ranks(values: ArrayLike, *, lower_is_better: bool = False) -> NDArray[n
     from scipy.stats import rankdata
 
     table = np.asarray(values, dtype=np.float64)
-    return rankdata(table if lower_is_better else -table, axis=1).mean(0)
+    ranks: NDArray[np.float64] = rankdata(table if lower_is_better else -table, axis=1).mean(0)
+    return ranks

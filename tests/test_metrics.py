@@ -1,4 +1,4 @@
-"""Measures against scikit-learn, or against their definition written out."""
+"""Measures, compared with scikit-learn or with a direct computation of their definition."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -9,6 +9,7 @@ import pytest
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import average_precision_score, brier_score_loss, log_loss, roc_auc_score, roc_curve
 
+from aligned_entropy.errors import ArgumentError
 from aligned_entropy.metrics import (
     CALIBRATION,
     LOWER_IS_BETTER,
@@ -37,11 +38,11 @@ MEASURES = BY_ORDER | CALIBRATION
 
 
 def draw(seed: int, rows: int = 60, levels: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Scores in [0, 1] that say something about the errors, on few levels where ties are wanted."""
+    """Draw errors and informative scores in [0, 1]; ``levels`` rounds the scores to make ties."""
     rng = np.random.default_rng(seed)
     scores = rng.random(rows)
     errors = (rng.random(rows) < 0.1 + 0.7 * scores).astype(float)
-    errors[:2] = 0, 1  # both kinds, always
+    errors[:2] = 0, 1  # both classes occur
     return errors, scores if levels is None else np.floor(scores * levels) / levels
 
 
@@ -57,7 +58,7 @@ def test_agreement_with_scikit_learn(seed: int, levels: int | None) -> None:
     assert fpr_at_95_tpr(errors, scores) == pytest.approx(fpr[np.argmax(tpr >= 0.95)], abs=1e-12)
 
 
-# Both kinds of answer and one only; some scores tied, all of them, none.
+# Both classes, no errors or only errors; some scores tied, all of them, or none.
 small_cases = pytest.mark.parametrize(
     ("errors", "scores"),
     [
@@ -69,7 +70,7 @@ small_cases = pytest.mark.parametrize(
 
 
 def in_rising_order(errors: Sequence[int], scores: Sequence[float]) -> list[list[int]]:
-    """The errors in every order in which the scores rise; more than one where there are ties."""
+    """List the errors in every order with ascending scores; ties allow several orders."""
     orders = permutations(range(len(errors)))
     return [[errors[i] for i in order] for order in orders if (np.diff([scores[i] for i in order]) >= 0).all()]
 
@@ -79,16 +80,17 @@ def risks(ranked: list[int]) -> list[Fraction]:
 
 
 def rejection_ratio(ranked: list[int], largest: float) -> float:
-    def gain(of: list[int]) -> Fraction:
-        return sum((risks(of)[-1] - risks(of)[-1 - rejected] for rejected in range(int(largest * len(of)))), Fraction())
+    def gain(errors: list[int]) -> Fraction:
+        risk, rejected = risks(errors), range(int(largest * len(errors)))
+        return sum((risk[-1] - risk[-1 - count] for count in rejected), Fraction())
 
     return float(gain(ranked) / gain(sorted(ranked))) if gain(sorted(ranked)) else float("nan")
 
 
-WRITTEN_OUT = {
+DEFINITIONS = {
     "aurc": lambda ranked: sum(risks(ranked)) / len(ranked),
     "e_aurc": lambda ranked: (sum(risks(ranked)) - sum(risks(sorted(ranked)))) / len(ranked),
-    # An error at place i (from 0) is accepted at the coverages above it and at half of the step that takes it in.
+    # An error at index i is accepted at every coverage above i, and at half of the step that adds it.
     "augrc": lambda ranked: sum(len(ranked) - i - 0.5 for i, error in enumerate(ranked) if error) / len(ranked) ** 2,
     "prr": lambda ranked: rejection_ratio(ranked, 1),
     "prr_50": lambda ranked: rejection_ratio(ranked, 0.5),
@@ -105,9 +107,9 @@ def test_tied_risk_is_the_mean_over_all_orders(errors: list[int], scores: list[f
 
 
 @small_cases
-@pytest.mark.parametrize("name", WRITTEN_OUT)
+@pytest.mark.parametrize("name", DEFINITIONS)
 def test_tied_measure_is_the_mean_over_all_orders(name: str, errors: list[int], scores: list[float]) -> None:
-    expected = float(np.mean([float(WRITTEN_OUT[name](ranked)) for ranked in in_rising_order(errors, scores)]))
+    expected = float(np.mean([float(DEFINITIONS[name](ranked)) for ranked in in_rising_order(errors, scores)]))
     assert MEASURES[name](errors, scores) == pytest.approx(expected, abs=1e-12, nan_ok=True)
 
 
@@ -116,27 +118,28 @@ def test_tied_measure_is_the_mean_over_all_orders(name: str, errors: list[int], 
 def test_risk_and_coverage_on_the_mean_curve(errors: list[int], scores: list[float], share: Fraction | float) -> None:
     orders = in_rising_order(errors, scores)
     mean = [sum(risk) / len(orders) for risk in zip(*map(risks, orders), strict=True)]  # exact
-    kept = next(k for k in range(1, 7) if k >= 6 * share)
-    assert risk_at_coverage(errors, scores, coverage=float(share)) == pytest.approx(float(mean[kept - 1]), abs=1e-12)
+    accepted = next(k for k in range(1, 7) if k >= 6 * share)
+    expected = float(mean[accepted - 1])
+    assert risk_at_coverage(errors, scores, coverage=float(share)) == pytest.approx(expected, abs=1e-12)
     most = max((k for k in range(1, 7) if mean[k - 1] <= share), default=0)
     assert coverage_at_risk(errors, scores, risk=float(share)) == pytest.approx(most / 6, abs=1e-12)
 
 
 @pytest.mark.parametrize(("coverage", "risk"), [(0.55, 0), (0.551, 1 / 56), (1, 1 / 100)])
-def test_coverage_is_rounded_up_to_whole_answers(coverage: float, risk: float) -> None:
-    # Only the 56th answer is wrong. 0.55 * 100 is 55.00000000000001, which must not count as 56.
+def test_coverage_is_rounded_up_to_complete_predictions(coverage: float, risk: float) -> None:
+    # Only the 56th prediction is wrong. 0.55 * 100 is 55.00000000000001, which must not count as 56.
     assert risk_at_coverage(np.arange(100) == 55, np.arange(100), coverage=coverage) == pytest.approx(risk, abs=1e-12)
 
 
 def test_a_risk_that_is_just_met_is_not_lost_to_rounding() -> None:
-    # One right answer, then five that are tied, two of them wrong: the risk of four is 3 * 2/5 / 4, in floating point
-    # 0.30000000000000004, that of five 0.32.
+    # One correct prediction, then five tied ones with two errors: the risk of four predictions is 3 * 2/5 / 4, which is
+    # 0.30000000000000004 in floating point; that of five is 0.32.
     assert coverage_at_risk([0, 0, 0, 0, 1, 1], [0, 1, 1, 1, 1, 1], risk=0.3) == pytest.approx(4 / 6, abs=1e-12)
 
 
 @pytest.mark.parametrize(("errors", "missed"), [(19, 0), (20, 1), (39, 1), (40, 2)])
 def test_95_percent_of_the_errors_are_exactly_enough(errors: int, missed: int) -> None:
-    # Just below every error lies a right answer: above the lowest error that is found there is one less of them.
+    # A correct prediction lies just below every error, so one fewer lies above the lowest detected error.
     scores = np.r_[np.arange(errors), np.arange(errors) - 0.5]
     fpr = fpr_at_95_tpr(np.arange(2 * errors) < errors, scores)
     assert fpr == pytest.approx((errors - missed - 1) / errors, abs=1e-12)
@@ -144,7 +147,7 @@ def test_95_percent_of_the_errors_are_exactly_enough(errors: int, missed: int) -
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("levels", [None, 2, 7])
-def test_augrc_is_a_matter_of_auc_and_accuracy(seed: int, levels: int | None) -> None:
+def test_augrc_follows_from_auc_and_accuracy(seed: int, levels: int | None) -> None:
     errors, scores = draw(seed, levels=levels)
     right = 1 - errors.mean()
     expected = (1 - roc_auc_score(errors, scores)) * right * (1 - right) + (1 - right) ** 2 / 2
@@ -181,9 +184,9 @@ def test_ece_is_the_weighted_gap_of_the_bins(seed: int) -> None:
 def test_adaptive_ece_is_the_gap_of_bins_of_one_size(rows: int, levels: int | None, bins: int) -> None:
     errors, scores = draw(rows, rows, levels)
     gap = np.sort(scores)
-    for score in set(scores):  # ties share their errors evenly
+    for score in set(scores):  # errors are spread evenly over ties
         gap[np.sort(scores) == score] -= errors[scores == score].mean()
-    parts = np.repeat(gap, bins).reshape(bins, rows)  # every row in as many parts as there are bins: they divide evenly
+    parts = np.repeat(gap, bins).reshape(bins, rows)  # repeated rows divide evenly into bins
     assert adaptive_ece(errors, scores, bins=bins) == pytest.approx(np.abs(parts.mean(1)).mean(), abs=1e-12)
 
 
@@ -211,7 +214,7 @@ def test_the_order_of_the_rows_does_not_matter(name: str, levels: int | None) ->
 
 
 @pytest.mark.parametrize("name", BY_ORDER)
-def test_ranking_knows_only_the_order_of_the_scores(name: str) -> None:
+def test_ranking_measures_depend_only_on_the_order_of_the_scores(name: str) -> None:
     errors, scores = draw(4, levels=9)
     expected = BY_ORDER[name](errors, scores)
     for changed in (100 * scores - 70, np.exp(3 * scores), np.log(scores + 1e-300)):
@@ -238,7 +241,7 @@ def test_perfect_values() -> None:
     assert (risk_at_coverage(errors, errors, coverage=0.75), coverage_at_risk(errors, errors)) == (0, 0.75)
 
 
-def test_a_score_that_says_nothing() -> None:
+def test_an_uninformative_score() -> None:
     errors, scores = [0, 0, 0, 1], [0.5] * 4
     assert (roc_auc(errors, scores), fpr_at_95_tpr(errors, scores), adaptive_ece(errors, scores)) == (0.5, 1, 0.25)
     assert (pr_auc(errors, scores), aurc(errors, scores), risk_at_coverage(errors, scores)) == (0.25, 0.25, 0.25)
@@ -274,32 +277,32 @@ def test_a_certain_mistake_costs_a_finite_amount() -> None:
 @pytest.mark.parametrize("kind", [bool, int, np.float32, list])
 def test_errors_may_be_of_any_type(kind: type) -> None:
     errors, scores = draw(6)
-    same = errors.tolist() if kind is list else errors.astype(kind)
+    converted = errors.tolist() if kind is list else errors.astype(kind)
     for measure in MEASURES.values():
-        assert measure(same, scores.tolist()) == measure(errors, scores)
+        assert measure(converted, scores.tolist()) == measure(errors, scores)
 
 
 @pytest.mark.parametrize("name", MEASURES)
 def test_inputs_that_cannot_be_measured(name: str) -> None:
     measure = MEASURES[name]
-    with pytest.raises(ValueError, match=r"equally long.*\(2,\) and \(3,\)"):
+    with pytest.raises(ArgumentError, match=r"equally long.*\(2,\) and \(3,\)"):
         measure([0, 1], [0.1, 0.2, 0.3])
-    with pytest.raises(ValueError, match="equally long"):
+    with pytest.raises(ArgumentError, match="equally long"):
         measure([[0, 1]], [[0.1, 0.2]])
-    with pytest.raises(ValueError, match="non-empty"):
+    with pytest.raises(ArgumentError, match="non-empty"):
         measure([], [])
-    with pytest.raises(ValueError, match=r"0 or 1, not 2\.0"):
+    with pytest.raises(ArgumentError, match=r"0 or 1, not 2\.0"):
         measure([0, 1, 2], [0.1, 0.2, 0.3])
-    with pytest.raises(ValueError, match="0 or 1, not nan"):
+    with pytest.raises(ArgumentError, match="0 or 1, not nan"):
         measure([0, 1, np.nan], [0.1, 0.2, 0.3])
-    with pytest.raises(ValueError, match="2 of 3 uncertainties are NaN"):
+    with pytest.raises(ArgumentError, match="2 of 3 uncertainties are NaN"):
         measure([0, 1, 0], [0.1, np.nan, np.nan])
 
 
 @pytest.mark.parametrize("name", CALIBRATION)
 @pytest.mark.parametrize("scores", [[0.5, 1.5], [-0.1, 0.5], [0.5, np.inf]])
-def test_calibration_wants_probabilities(name: str, scores: list[float]) -> None:
-    with pytest.raises(ValueError, match=r"needs scores in \[0, 1\]"):
+def test_calibration_measures_need_probabilities(name: str, scores: list[float]) -> None:
+    with pytest.raises(ArgumentError, match=r"needs scores in \[0, 1\]"):
         CALIBRATION[name]([0, 1], scores)
 
 
@@ -313,11 +316,11 @@ def test_a_million_rows_are_sorted_once_for_all_measures(monkeypatch: pytest.Mon
     sorts, argsort = [], np.argsort
     with monkeypatch.context() as patch:
         patch.setattr(np, "argsort", lambda *args, **options: sorts.append(1) or argsort(*args, **options))
-        patch.setattr(np, "sort", lambda *_, **__: pytest.fail("sorted again"))
+        patch.setattr(np, "sort", lambda *_, **__: pytest.fail("a second sort"))
         sample = Sample.from_arrays(errors, scores)
         values = {name: measure.compute(sample) for name, measure in MEASURES.items()}
     assert len(sorts) == 1
-    # Sums of a million terms: eleven digits are left.
+    # Sums of a million terms keep eleven digits.
     assert values["roc_auc"] == pytest.approx(roc_auc_score(errors, scores), abs=1e-11)
     assert values["aurc"] - values["e_aurc"] == pytest.approx(aurc(errors, errors), abs=1e-11)
     assert values["brier"] == pytest.approx(brier_score_loss(errors, scores), abs=1e-11)

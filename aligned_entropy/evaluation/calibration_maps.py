@@ -60,5 +60,5 @@ class CalibrationMaps:
 
 
 def _log_odds(scores: Float) -> Float:
-    inside = scores.clip(1e-12, 1 - 1e-12)
+    inside: Float = scores.clip(1e-12, 1 - 1e-12)
     return np.log(inside) - np.log1p(-inside)

@@ -48,14 +48,16 @@ def precision(centered: Float) -> Float:
     """Pseudo-inverse ``[D, D]`` of the covariance (1/N) of centered rows."""
     from sklearn.covariance import EmpiricalCovariance
 
-    return EmpiricalCovariance(assume_centered=True).fit(centered).precision_
+    inverse: Float = EmpiricalCovariance(assume_centered=True).fit(centered).precision_
+    return inverse
 
 
 def squared_distances(x: Float, means: Float, inverse: Float) -> Float:
     """Squared Mahalanobis distance of every row to every mean, ``[N, K]``."""
     weighted_x, weighted_means = x @ inverse, means @ inverse
     cross = weighted_x @ means.T
-    return ((weighted_x * x).sum(1, keepdims=True) - 2 * cross + (weighted_means * means).sum(1)).clip(0.0)
+    distances: Float = ((weighted_x * x).sum(1, keepdims=True) - 2 * cross + (weighted_means * means).sum(1)).clip(0.0)
+    return distances
 
 
 class Mahalanobis(_Density):
@@ -70,7 +72,8 @@ class Mahalanobis(_Density):
         self.precision_ = precision(x - self.means_[np.searchsorted(classes, labels)])
 
     def _distance(self, x: Float, features: Features) -> Float:
-        return squared_distances(x, self.means_, self.precision_).min(1)
+        distance: Float = squared_distances(x, self.means_, self.precision_).min(1)
+        return distance
 
 
 class MarginalMahalanobis(_Density):
@@ -133,7 +136,8 @@ class DDU(_Density):
         for mean, factor in zip(self.means_, self.factors_, strict=True):
             z = solve_triangular(factor, (x - mean).T, lower=True)
             logs.append(-0.5 * (np.square(z).sum(0) + len(factor) * np.log(2 * np.pi)) - np.log(np.diag(factor)).sum())
-        return -logsumexp(logs, axis=0)
+        distance: Float = -logsumexp(logs, axis=0)
+        return distance
 
 
 def _cholesky(covariance: Float) -> NDArray[Any]:
@@ -197,11 +201,12 @@ class RDE(_Density):
     def _kernel(self, x: Float) -> Float:
         from sklearn.metrics.pairwise import rbf_kernel
 
-        return rbf_kernel(x, self.points_, gamma=float(self.gamma_))
+        kernel: Float = rbf_kernel(x, self.points_, gamma=float(self.gamma_))
+        return kernel
 
     def _project(self, x: Float) -> Float:
         kernel = self._kernel(x)
-        centered = kernel - kernel.mean(1, keepdims=True) - self.column_means_ + self.column_means_.mean()
+        centered: Float = kernel - kernel.mean(1, keepdims=True) - self.column_means_ + self.column_means_.mean()
         return centered @ self.axes_
 
     def _distance(self, x: Float, features: Features) -> Float:

@@ -57,5 +57,5 @@ def mutual_information(logits_NTC: Tensor, shift: Tensor) -> Tensor:
     """
     log_p = (logits_NTC + logits_NTC @ shift[:-1] + shift[-1]).log_softmax(-1)
     mean = log_p.logsumexp(1) - np.log(log_p.shape[1])
-    entropy = -(mean.exp() * mean).sum(-1) + (log_p.exp() * log_p).sum(-1).mean(1)
-    return entropy / np.log(log_p.shape[2])
+    information: Tensor = -(mean.exp() * mean).sum(-1) + (log_p.exp() * log_p).sum(-1).mean(1)
+    return information / float(np.log(log_p.shape[2]))

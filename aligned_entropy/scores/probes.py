@@ -142,8 +142,9 @@ class AttentionProbe(_Probe):
         padding = ~states.any(-1)
         states = (states - torch.from_numpy(self.mean_).float()) / torch.from_numpy(self.scale_).float()
         query, read, bias = weights.split([states.shape[2], states.shape[2], 1])
-        attention = (states @ query).masked_fill(padding, -torch.inf).softmax(-1).nan_to_num()
-        return (attention * (states @ read)).sum(-1) + bias
+        attention: Tensor = (states @ query).masked_fill(padding, -torch.inf).softmax(-1).nan_to_num()
+        logit: Tensor = (attention * (states @ read)).sum(-1) + bias
+        return logit
 
     def _score(self, features: Features) -> Float:
         states, weights = features.require("states"), torch.from_numpy(self.weights_).float()
@@ -165,4 +166,5 @@ def _token_moments(states_NLD: NDArray[np.float16]) -> tuple[Float, Float]:
 
 
 def _sigmoid(x: Float) -> Float:
-    return 1 / (1 + np.exp(-x.clip(-700, 700)))
+    p: Float = 1 / (1 + np.exp(-x.clip(-700, 700)))
+    return p

@@ -19,21 +19,25 @@ def probabilities(logits_NTC: NDArray[np.float32]) -> Float:
 
 def sampled_maximum(p_NTC: Float) -> Float:
     """Sampled maximum probability (SMP): ``1 - max`` of the mean probabilities, ``[N]``."""
-    return 1 - p_NTC.mean(1).max(-1)
+    score: Float = 1 - p_NTC.mean(1).max(-1)
+    return score
 
 
 def probability_variance(p_NTC: Float) -> Float:
     """Probability variance (PV): variance over the predictions (1/T), summed over the classes, ``[N]``."""
-    return p_NTC.var(1).sum(-1)
+    score: Float = p_NTC.var(1).sum(-1)
+    return score
 
 
 def bald(p_NTC: Float) -> Float:
     """Mutual information ``H(mean p) - mean H(p)`` in nats, ``[N]``."""
 
     def entropy(p: Float) -> Float:
-        return -(p * np.log(p.clip(1e-300))).sum(-1)
+        nats: Float = -(p * np.log(p.clip(1e-300))).sum(-1)
+        return nats
 
-    return entropy(p_NTC.mean(1)) - entropy(p_NTC).mean(1)
+    score: Float = entropy(p_NTC.mean(1)) - entropy(p_NTC).mean(1)
+    return score
 
 
 class _Sampled(Score):

@@ -62,7 +62,8 @@ class MaxLogit(Score):
     name = "max logit"
 
     def _score(self, features: Features) -> Float:
-        return -np.asarray(features.logits, dtype=np.float64).max(-1)
+        maximum: Float = np.asarray(features.logits, dtype=np.float64).max(-1)
+        return -maximum
 
 
 class TemperatureSoftmaxResponse(_LogitScore):
