@@ -1,4 +1,4 @@
-"""Fitting a head: by cross-validation (the default), or as published."""
+"""Fitting a head: by cross-validation (the default), or by the published recipe."""
 
 from __future__ import annotations
 
@@ -9,49 +9,50 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..errors import ArgumentError
 from ..stats import auc_interval
+from .aligned_copies import aligned_candidates
 from .calibration_set import CalibrationSet, calibration_set, checked_reference
 from .candidates import (
-    STEADY,
-    Candidate,
-    FitSummary,
-    Scored,
-    aligned,
-    among_calibration,
-    among_training,
-    head_log_u,
-    rank,
+    STRONG_PENALTIES,
+    ScoredCandidate,
+    cross_validated_auc,
+    log_scores,
     summarize,
-    untrained,
+    untrained_candidate,
     with_error_model,
 )
 from .error_model import ErrorModel
+from .fit_summary import Candidate, FitSummary
 from .head import AlignedEntropyHead
 from .published import Schedule, train_published
+from .reference_features import calibration_set_features, training_set_features
 from .ridge import stratified_folds
 from .scoring import BASE_SCORES
-from .selection import DEVELOPMENT_PRIOR, GainPrior, choose, choose_base
+from .selection import DEVELOPMENT_PRIOR, GainPrior, choose_base_score, choose_candidate
 
 
 @dataclass(frozen=True)
 class FitConfig:
-    """How a head is fitted. The default is the best that was measured; :meth:`paper` is the published recipe.
+    """Settings of a fit. The defaults gave the best measured results; :meth:`paper` is the published recipe.
 
     Attributes:
-        bases: base scores to try: ``entropy``, ``smoothmax``, ``margin``; the first is left only for a better one.
-        betas: strengths of L2-SP, the pull of the weights to where they start.
-        alphas: strengths of the anchor, the pull of the score to where it starts; the published recipe only.
-        folds: of the cross-validation that compares the candidates.
-        error_model: join the score with the shape of the logits, the predicted class and the neighbors among labeled
-            texts, unless that promises nothing; beta calibration alone otherwise.
-        required_gain: how many standard errors better another base score must rank to take the place of the first.
+        bases: names of the base scores to try, of ``entropy``, ``smoothmax`` and ``margin``. The first is used unless
+            another is clearly better, see ``required_gain``.
+        betas: strengths of L2-SP, the penalty on the distance of the weights to their start.
+        alphas: strengths of the anchor, the penalty on the distance of the score to its start; used by the published
+            recipe only.
+        folds: number of folds of the cross-validation that compares the candidates.
+        error_model: True to combine the score with features of the logits, the predicted class and the neighbors among
+            labeled texts, unless no gain is expected from that; False for beta calibration alone.
+        required_gain: number of standard errors by which another base score must be better to replace the first.
         gain_prior: prior on the gain of a trained candidate over the untrained score.
-        schedule: None for the cross-validated full-batch fit; the published mini-batch training otherwise.
-        is_calibrated: whether the head's uncertainty is the calibrated probability or the copy's own score.
-        seed: of folds, batches and which reference vectors are kept.
+        schedule: schedule of the published mini-batch training; None for the cross-validated full-batch fit.
+        is_calibrated: True if the head's uncertainty is the calibrated probability, False if it is the copy's score.
+        seed: seed of folds, batches and the sample of reference vectors.
 
     Raises:
-        ValueError: an unknown base score, or fewer than 3 folds.
+        ArgumentError: a base score is unknown, or there are fewer than 3 folds.
     """
 
     bases: tuple[str, ...] = ("smoothmax", "entropy", "margin")
@@ -67,7 +68,13 @@ class FitConfig:
 
     @classmethod
     def paper(cls, **changes: Any) -> FitConfig:
-        """The published recipe (arXiv 2505.15443): 27 candidates, the best by validation ROC-AUC, not calibrated."""
+        """Make the settings of the published recipe (arXiv 2505.15443): 27 candidates, chosen by validation ROC-AUC.
+
+        The head's uncertainty is not calibrated.
+
+        Args:
+            **changes: settings that differ from the published ones.
+        """
         published: dict[str, Any] = {
             "bases": ("entropy",),
             "alphas": (0.01, 0.1, 1.0),
@@ -81,21 +88,21 @@ class FitConfig:
     def __post_init__(self) -> None:
         unknown = [base for base in self.bases if base not in BASE_SCORES]
         if unknown or not self.bases:
-            raise ValueError(f"bases={self.bases!r}: the base scores are {', '.join(BASE_SCORES)}.")
+            raise ArgumentError(f"bases={self.bases!r}: name one or more of {', '.join(BASE_SCORES)}.")
         if self.folds < 3:
-            raise ValueError(f"folds={self.folds}: cross-validation needs at least 3.")
+            raise ArgumentError(f"folds={self.folds}: cross-validation needs at least 3.")
 
 
 @dataclass(frozen=True)
 class FitResult:
-    """A fitted head, and how it came about.
+    """Fitted head with the summary of its fit.
 
     Attributes:
-        head: the head.
-        summary: what was tried, what was chosen and why.
-        held_out: uncertainty ``[N]`` of the calibration texts, each from a copy that was not fitted on it; NaN where
-            there is none, which under the published recipe is everything that a copy was trained on. A calibration
-            map for the head can be fitted on it.
+        head: fitted head.
+        summary: candidates, the chosen one and the reason.
+        held_out: uncertainty ``[N]`` of the calibration texts, each from a copy that was not fitted on the text. A
+            calibration map for the head can be fitted on these values. Under the published recipe the rows that
+            the copy was trained on are NaN.
     """
 
     head: AlignedEntropyHead
@@ -115,59 +122,60 @@ def fit_head(
 ) -> FitResult:
     """Fit an uncertainty head on labeled texts that the classifier was not trained on.
 
-    Labeled texts stay where they are, in memory or in a map of a file. What takes long, looking them up among each
-    other and aligning copies, is done where the module is: on a GPU if that is on one. The head comes back there.
+    The arrays may be memory maps and stay where they are. The slow steps, neighbor search and the alignment of copies,
+    run on the device of the module, and the fitted head is moved to that device.
 
     Args:
-        classifier: the classification module; copied, never changed.
-        hidden: its input, ``[N, D]`` float array or tensor.
+        classifier: classification module; copied, never changed.
+        hidden: input of the module, ``[N, D]`` float array or tensor.
         labels: true classes, ``[N]`` int.
-        logits: the model's own logits ``[N, C]``, which decide what is an error; the module's, in float32, when
-            left out.
+        logits: logits ``[N, C]`` of the model, which determine its predictions and errors; by default the logits of
+            the module in float32.
         reference: hidden vectors ``[R, D]`` and labels ``[R]`` of the classifier's training set. The head then also
             carries compact statistics of them (at most 10 000 vectors of 128 half floats, and C + 256 vectors of at
-            most D floats) and uses them where cross-validation says that they help.
-        clusters: what belongs together, ``[N]`` int, such as the words of a sentence: in cross-validation a row is held
-            out with its whole group.
-        config: how; ``FitConfig()`` by default.
+            most D floats) and uses them where cross-validation shows that they help.
+        clusters: cluster of each row, ``[N]`` int, such as the sentence of a word; cross-validation holds out a cluster
+            as a unit.
+        config: settings of the fit; ``FitConfig()`` by default.
 
     Raises:
-        CalibrationError: no head can be fitted on this calibration set; the message says why.
+        CalibrationError: no head can be fitted on this calibration set; the message gives the reason.
     """
     config = config or FitConfig()
-    own = AlignedEntropyHead(classifier)
-    device, classifier = own.device, own.cpu().classifier
-    data = calibration_set(own, hidden, labels, logits, config.folds, config.seed, clusters, device)
+    head = AlignedEntropyHead(classifier)
+    device, classifier = head.device, head.cpu().classifier
+    data = calibration_set(head, hidden, labels, logits, config.folds, config.seed, clusters, device)
     with torch.random.fork_rng(devices=[]):
-        torch.random.default_generator.manual_seed(config.seed)
+        torch.default_generator.manual_seed(config.seed)
         if config.schedule is not None:
             result = _fit_published(classifier, data, config, config.schedule)
         else:
-            known = None if reference is None else checked_reference(*reference, data)
-            result = _fit_cross_validated(classifier, data, known, config)
+            training_set = None if reference is None else checked_reference(*reference, data)
+            result = _fit_cross_validated(classifier, data, training_set, config)
     result.head.to(device)
     return result
 
 
 def _fit_cross_validated(
-    classifier: nn.Module, data: CalibrationSet, reference: tuple[Tensor, Tensor] | None, config: FitConfig
+    classifier: nn.Module, data: CalibrationSet, training_set: tuple[Tensor, Tensor] | None, config: FitConfig
 ) -> FitResult:
-    simple = [untrained(classifier, base, data) for base in config.bases]
-    start = choose_base(simple, data, config.required_gain)
-    trained = aligned(classifier, start, data, config.betas, config.seed)
-    scored, serious, steady = [*simple, *trained], trained[-1:], list[Scored]()
+    untrained = [untrained_candidate(classifier, base, data) for base in config.bases]
+    start = choose_base_score(untrained, data, config.required_gain)
+    aligned = aligned_candidates(classifier, start, data, config.betas, config.seed)
+    scored, eligible, fallbacks = [*untrained, *aligned], aligned[-1:], list[ScoredCandidate]()
+    gain_prior = config.gain_prior
     if config.error_model:
-        score, near = (trained or [start])[-1], among_calibration(data, config.seed)
-        serious = [with_error_model(score, "neighbors", [near], data, config.seed)]
-        if reference is not None:
-            known = among_training(data, reference, config.seed)
-            serious.append(with_error_model(score, "neighbors and reference", [near, known], data, config.seed))
-            steady.append(with_error_model(start, "reference", [known], data, config.seed, STEADY))
-        scored += serious + steady
-    gain_prior = (
-        config.gain_prior if config.error_model else replace(config.gain_prior, mean=0.0)
-    )  # a copy alone gains little
-    chosen, reason = choose(serious, start, data, gain_prior, steady)
+        score, calibration = (aligned or [start])[-1], calibration_set_features(data, config.seed)
+        eligible = [with_error_model(score, "neighbors", [calibration], data, config.seed)]
+        if training_set is not None:
+            training = training_set_features(data, training_set, config.seed)
+            references = [calibration, training]
+            eligible.append(with_error_model(score, "neighbors and reference", references, data, config.seed))
+            fallbacks.append(with_error_model(start, "reference", [training], data, config.seed, STRONG_PENALTIES))
+        scored += eligible + fallbacks
+    else:
+        gain_prior = replace(gain_prior, mean=0.0)  # without an error model, an aligned copy gains little
+    chosen, reason = choose_candidate(eligible, start, data, gain_prior, fallbacks)
     chosen.head.is_calibrated = config.is_calibrated
     held_out = chosen.error_logit.sigmoid() if config.is_calibrated else chosen.log_u.exp()
     return FitResult(chosen.head, summarize(data, scored, chosen, start, reason), held_out)
@@ -176,37 +184,66 @@ def _fit_cross_validated(
 def _fit_published(classifier: nn.Module, data: CalibrationSet, config: FitConfig, schedule: Schedule) -> FitResult:
     parts = max(2, round(1 / schedule.validation_fraction))
     validation = torch.from_numpy(stratified_folds(data.errors.numpy(), parts, config.seed, data.clusters)) == 0
-    errors = data.errors[validation].double().numpy()
-    settings = list(itertools.product(schedule.learning_rates, config.alphas, config.betas))
-    grid = torch.tensor(settings)
-    simple, trained = [], []
+    untrained, trained = [], []
     for base in config.bases:
         head = AlignedEntropyHead(classifier, base)
-        log_u = head_log_u(head, data.hidden)
-        interval = auc_interval(errors, log_u[validation].double().numpy())
-        simple.append(Scored(Candidate(f"{base}, untrained", base, False, interval), log_u, log_u, log_u, head))
-        module_input = head.module_input(data.hidden)
-        stack = train_published(
-            head.classifier, module_input, data.errors, validation, base, grid, schedule, config.seed
-        )
-        for index, (rate, alpha, beta) in enumerate(settings):
-            head = AlignedEntropyHead(classifier, base)
-            head.classifier.load_state_dict(
-                {name: value[index] for name, value in stack.parameters.items()}, strict=False
-            )
-            log_u = head_log_u(head, data.hidden)
-            interval = auc_interval(errors, log_u[validation].double().numpy())
-            name = f"{base}, lr {rate:g}, alpha {alpha:g}, beta {beta:g}"
-            used = {"lr": rate, "alpha": alpha, "beta": beta, "epochs": float(stack.epochs[index])}
-            trained.append(Scored(Candidate(name, base, True, interval, settings=used), log_u, log_u, log_u, head))
-    before, chosen = max(simple, key=rank), max(trained, key=rank)
+        untrained.append(_validated(head, f"{base}, untrained", {}, data, validation))
+        trained += _published_candidates(classifier, head, data, validation, config, schedule)
+    before, chosen = max(untrained, key=cross_validated_auc), max(trained, key=cross_validated_auc)
+    count = int(validation.sum())
     chosen.head.error_model = ErrorModel(chosen.head.classes).fit(  # on rows that the copy was not trained on
         chosen.log_u[validation],
-        chosen.log_u.new_zeros(len(errors), 0),
+        chosen.log_u.new_zeros(count, 0),
         data.logits[validation],
         data.errors[validation],
     )
     chosen.head.is_calibrated = config.is_calibrated
-    reason = f"Best validation ROC-AUC of {len(trained)} on {len(errors)} held-out examples, as published."
+    reason = (
+        f"Highest ROC-AUC of {len(trained)} trained candidates on {count} validation examples, as in the published "
+        "recipe."
+    )
     held_out = torch.where(validation, chosen.log_u.exp(), torch.nan)
-    return FitResult(chosen.head, summarize(data, simple + trained, chosen, before, reason), held_out)
+    return FitResult(chosen.head, summarize(data, untrained + trained, chosen, before, reason), held_out)
+
+
+def _published_candidates(
+    classifier: nn.Module,
+    untrained: AlignedEntropyHead,
+    data: CalibrationSet,
+    validation: Tensor,
+    config: FitConfig,
+    schedule: Schedule,
+) -> list[ScoredCandidate]:
+    """Train the published grid for the base score of an untrained head."""
+    base = untrained.base
+    grid = list(itertools.product(schedule.learning_rates, config.alphas, config.betas))
+    result = train_published(
+        untrained.classifier,
+        untrained.module_input(data.hidden),
+        data.errors,
+        validation,
+        base,
+        torch.tensor(grid),
+        schedule,
+        config.seed,
+    )
+    candidates = []
+    for index, (rate, alpha, beta) in enumerate(grid):
+        head = AlignedEntropyHead(classifier, base)
+        weights = {name: value[index] for name, value in result.parameters.items()}
+        head.classifier.load_state_dict(weights, strict=False)
+        name = f"{base}, lr {rate:g}, alpha {alpha:g}, beta {beta:g}"
+        settings = {"lr": rate, "alpha": alpha, "beta": beta, "epochs": float(result.epochs[index])}
+        candidates.append(_validated(head, name, settings, data, validation))
+    return candidates
+
+
+def _validated(
+    head: AlignedEntropyHead, name: str, settings: dict[str, float], data: CalibrationSet, validation: Tensor
+) -> ScoredCandidate:
+    """Measure a head without calibration on the validation rows."""
+    log_u = log_scores(head, data.hidden)
+    errors = data.errors[validation].double().numpy()
+    roc_auc = auc_interval(errors, log_u[validation].double().numpy())
+    candidate = Candidate(name, head.base, bool(settings), roc_auc, settings=settings)
+    return ScoredCandidate(candidate, log_u, log_u, log_u, head)

@@ -1,4 +1,4 @@
-"""Which candidate a fit takes: what is measured here, weighed against what was seen on other data sets."""
+"""Selection of a fit's candidate: the gain measured here, combined with a prior from other data sets."""
 
 from __future__ import annotations
 
@@ -8,34 +8,47 @@ from typing import NamedTuple
 
 from ..stats import paired_auc
 from .calibration_set import CalibrationSet
-from .candidates import Scored, flat, rank
+from .candidates import ScoredCandidate, cross_validated_auc, flat_array
 
 
 @dataclass(frozen=True)
 class GainPrior:
-    """What a trained candidate is expected to gain in ROC-AUC over an untrained score before a text has been seen.
+    """Normal prior on the ROC-AUC gain of a trained candidate over the untrained score.
 
-    Normal; a few hundred texts know a gain to a hundredth or two, which is about as much as there is to gain, so that
-    what was seen on other data sets counts. With thousands of texts it no longer does.
+    With a few hundred texts the standard error of a measured gain is about as large as the gain, so the prior matters.
+    With thousands of texts it no longer does.
+
+    Attributes:
+        mean: mean of the gain.
+        standard_deviation: standard deviation of the gain.
     """
 
     mean: float
     standard_deviation: float
 
-    def posterior_mean(self, gain: float, deviation: float) -> float:
-        """The expected gain when this much was measured, with a standard error."""
-        if deviation == 0:
-            return gain
-        weight, own = self.standard_deviation**-2, deviation**-2
-        return (weight * self.mean + own * gain) / (weight + own)
+    def posterior_mean(self, gain: float, standard_error: float) -> float:
+        """Compute the expected gain after a measurement.
 
-    def minimum(self, deviation: float) -> float:
-        """What has to be measured, with a standard error, for the prior to count.
-
-        No loss of a standard error; and where texts are so few that the error is over twice the prior's own, a gain of
-        one: a model that is fitted on them may be worse than those that the prior comes from.
+        Args:
+            gain: measured gain.
+            standard_error: standard error of the measured gain.
         """
-        return deviation if deviation > 2 * self.standard_deviation else -deviation
+        if standard_error == 0:
+            return gain
+        prior_precision, precision = self.standard_deviation**-2, standard_error**-2
+        return (prior_precision * self.mean + precision * gain) / (prior_precision + precision)
+
+    def minimum(self, standard_error: float) -> float:
+        """Compute the measured gain below which a candidate is rejected, whatever the prior says.
+
+        A loss must be smaller than one standard error. If the texts are so few that the standard error is over twice
+        the prior's standard deviation, the gain must be larger than one standard error: a model that is fitted on so
+        few texts may be worse than the models that the prior comes from.
+
+        Args:
+            standard_error: standard error of the measured gain.
+        """
+        return standard_error if standard_error > 2 * self.standard_deviation else -standard_error
 
     def __str__(self) -> str:
         return f"{self.mean:+.3f} ± {self.standard_deviation:.3f}"
@@ -44,55 +57,87 @@ class GainPrior:
 DEVELOPMENT_PRIOR = GainPrior(0.01, 0.01)  # on development splits, see benchmarks/LOG.md
 
 
-def choose_base(scored: Sequence[Scored], data: CalibrationSet, required: float) -> Scored:
-    """The first of several untrained scores, or the best one if it ranks better by enough standard errors."""
-    best = max(scored, key=rank)
-    gain, deviation = _gain(best, scored[0], data)
-    return best if gain > required * deviation else scored[0]
+def choose_base_score(
+    candidates: Sequence[ScoredCandidate], data: CalibrationSet, required_gain: float
+) -> ScoredCandidate:
+    """Choose the first of several untrained candidates, or the best one if it is better by enough standard errors."""
+    best = max(candidates, key=cross_validated_auc)
+    gain, standard_error = _measured_gain(best, candidates[0], data)
+    return best if gain > required_gain * standard_error else candidates[0]
 
 
-def choose(
-    scored: Sequence[Scored], before: Scored, data: CalibrationSet, gain_prior: GainPrior, steady: Sequence[Scored] = ()
-) -> tuple[Scored, str]:
-    """The candidate that is expected to gain most over the untrained score, or that score if none is; and why.
+def choose_candidate(
+    candidates: Sequence[ScoredCandidate],
+    untrained: ScoredCandidate,
+    data: CalibrationSet,
+    gain_prior: GainPrior,
+    fallbacks: Sequence[ScoredCandidate] = (),
+) -> tuple[ScoredCandidate, str]:
+    """Choose the candidate with the largest expected gain, or the untrained one if no gain is expected.
 
-    Where texts are too few for these, the steady ones are looked at, which ask only training texts and not the few
-    themselves: those gained on development data with a hundred texts.
+    Args:
+        candidates: candidates whose error models use the calibration texts.
+        untrained: untrained candidate, to which the others are compared.
+        data: calibration set.
+        gain_prior: prior on the gain.
+        fallbacks: candidates whose error models use the training texts alone. They are considered only where the
+            calibration texts are too few for the other candidates; on development data with a hundred texts they
+            gained.
+
+    Returns:
+        Chosen candidate, and the reason in a sentence.
     """
-    found = _best(scored, before, data, gain_prior)
-    if found is None:
-        return before, "There is no other candidate; the untrained score is kept, and calibrated."
-    best, gain, deviation, expected, facts = found
-    bar = gain_prior.minimum(deviation)
-    if expected > 0 and gain > bar:
-        return best, f"{facts}."
-    other = _best(steady, before, data, gain_prior) if bar > 0 else None
-    if other is not None and other.expected > 0 and other.gain > -other.deviation:
-        return other.one, f"Too few texts to ask them; with the training texts alone {other.facts}."
-    return before, f"The best other candidate, {best.candidate.name}, is not taken ({facts}); the score is kept."
-
-
-class _Judged(NamedTuple):
-    one: Scored
-    gain: float
-    deviation: float
-    expected: float
-    facts: str
-
-
-def _best(scored: Sequence[Scored], before: Scored, data: CalibrationSet, gain_prior: GainPrior) -> _Judged | None:
-    """The one that is expected to gain most, measured and expected gain, and both in words."""
-    judged = [(gain_prior.posterior_mean(*_gain(one, before, data)), one) for one in scored]
-    if not judged:
-        return None
-    expected, best = max(judged, key=lambda pair: pair[0])
-    gain, deviation = _gain(best, before, data)
-    facts = (
-        f"ROC-AUC {gain:+.4f} ± {deviation:.4f} against {before.candidate.name}, cross-validated; "
-        f"with {gain_prior} on other data sets that is {expected:+.4f} expected"
+    best = _largest_expected_gain(candidates, untrained, data, gain_prior)
+    if best is None:
+        return untrained, "There is no other candidate: the untrained score is kept and calibrated."
+    minimum = gain_prior.minimum(best.standard_error)
+    if best.expected > 0 and best.measured > minimum:
+        return best.scored, f"{best.evidence}."
+    fallback = _largest_expected_gain(fallbacks, untrained, data, gain_prior) if minimum > 0 else None
+    if fallback is not None and fallback.expected > 0 and fallback.measured > -fallback.standard_error:
+        return (
+            fallback.scored,
+            "The calibration texts are too few to serve as neighbors, so the error model uses the training texts "
+            f"alone. {fallback.evidence}.",
+        )
+    problem = (
+        "The measured gain of the best other candidate is too small"
+        if best.expected > 0
+        else "No gain is expected from the best other candidate"
     )
-    return _Judged(best, gain, deviation, expected, facts)
+    name = best.scored.candidate.name
+    return untrained, f"{problem} ({name}): the untrained score is kept and calibrated. {best.evidence}."
 
 
-def _gain(one: Scored, other: Scored, data: CalibrationSet) -> tuple[float, float]:
-    return paired_auc(flat(data.errors), flat(one.ranked), flat(other.ranked), data.error_clusters)
+class _Gain(NamedTuple):
+    """ROC-AUC gain of a candidate over the untrained one: measured, and expected after the prior is considered."""
+
+    scored: ScoredCandidate
+    measured: float
+    standard_error: float
+    expected: float
+    evidence: str  # sentence with these numbers, without its full stop
+
+
+def _largest_expected_gain(
+    candidates: Sequence[ScoredCandidate], untrained: ScoredCandidate, data: CalibrationSet, gain_prior: GainPrior
+) -> _Gain | None:
+    """Find the candidate with the largest expected gain; None if there are no candidates."""
+    gains = [_gain(candidate, untrained, data, gain_prior) for candidate in candidates]
+    return max(gains, key=lambda gain: gain.expected, default=None)
+
+
+def _gain(candidate: ScoredCandidate, untrained: ScoredCandidate, data: CalibrationSet, gain_prior: GainPrior) -> _Gain:
+    measured, standard_error = _measured_gain(candidate, untrained, data)
+    expected = gain_prior.posterior_mean(measured, standard_error)
+    evidence = (
+        f"Cross-validated gain in ROC-AUC over {untrained.candidate.name}: {measured:+.4f} ± {standard_error:.4f}; "
+        f"expected gain with the prior {gain_prior} from other data sets: {expected:+.4f}"
+    )
+    return _Gain(candidate, measured, standard_error, expected, evidence)
+
+
+def _measured_gain(candidate: ScoredCandidate, baseline: ScoredCandidate, data: CalibrationSet) -> tuple[float, float]:
+    """Measure the gain in ROC-AUC of a candidate over another, and its standard error."""
+    rankings = flat_array(candidate.ranking), flat_array(baseline.ranking)
+    return paired_auc(flat_array(data.errors), *rankings, data.error_clusters)

@@ -1,4 +1,4 @@
-"""fit_head: finds what there is to find, keeps the untrained score where there is nothing, refuses what cannot work."""
+"""Tests of fit_head: errors it must find, cases in which the untrained score is kept, and data that it must refuse."""
 
 import copy
 import warnings
@@ -10,34 +10,36 @@ import torch
 from torch import nn
 
 from aligned_entropy import CalibrationError, FitConfig, fit_head
+from aligned_entropy.errors import ArgumentError
 from aligned_entropy.head.calibration_set import calibration_set
-from aligned_entropy.head.candidates import NEGLIGIBLE, among_calibration, untrained
+from aligned_entropy.head.candidates import NEGLIGIBLE, untrained_candidate
 from aligned_entropy.head.head import AlignedEntropyHead
 from aligned_entropy.head.published import Schedule
+from aligned_entropy.head.reference_features import calibration_set_features
 from aligned_entropy.head.scoring import log_entropy, log_smoothmax
-from aligned_entropy.head.selection import DEVELOPMENT_PRIOR, GainPrior, choose
+from aligned_entropy.head.selection import DEVELOPMENT_PRIOR, GainPrior, choose_candidate
 from aligned_entropy.metrics import ece, roc_auc
 from fixtures.scenarios import blind_spot, calibrated, class_bias, worn
 
 FAST = {"folds": 3, "betas": (300.0,)}
 
 
-def evaluated(result, scenario):
+def uncertainty(result, scenario):
     with torch.no_grad():
         return result.head(scenario.hidden, scenario.logits)
 
 
 def test_keeps_the_untrained_score_where_nothing_can_be_gained():
-    kept = 0
+    untrained_fits = 0
     for seed in range(5):
         scenario = calibrated(1500, seed=seed)
         fit, test = scenario.half(0), scenario.half(1)
         result = fit_head(fit.classifier, fit.hidden, fit.labels, config=FitConfig(**FAST))
         best = max(roc_auc(test.errors, score(test.logits)) for score in (log_entropy, log_smoothmax))
-        kept += not result.summary.chosen.trained
-        assert roc_auc(test.errors, evaluated(result, test)) > best - 0.02
-        assert ece(test.errors, evaluated(result, test)) < 0.08
-    assert kept >= 3
+        untrained_fits += not result.summary.chosen.trained
+        assert roc_auc(test.errors, uncertainty(result, test)) > best - 0.02
+        assert ece(test.errors, uncertainty(result, test)) < 0.08
+    assert untrained_fits >= 3
 
 
 @pytest.mark.parametrize(("make", "gain"), [(blind_spot, 0.1), (class_bias, 0.05)])
@@ -47,41 +49,41 @@ def test_finds_errors_that_the_entropy_cannot_see(make, gain):
     result = fit_head(fit.classifier, fit.hidden, fit.labels, config=FitConfig(**FAST))
     assert result.summary.chosen.trained
     before = roc_auc(test.errors, log_entropy(test.logits))
-    assert roc_auc(test.errors, evaluated(result, test)) > before + gain
-    assert ece(test.errors, evaluated(result, test)) < 0.08
+    assert roc_auc(test.errors, uncertainty(result, test)) > before + gain
+    assert ece(test.errors, uncertainty(result, test)) < 0.08
 
 
 def test_reference_is_used_where_it_helps():
-    """Two clusters get the same confident answer; the training labels know that one of them is another class."""
+    """Two groups of vectors get the same confident prediction, but the training labels of one of them differ."""
     generator = torch.Generator().manual_seed(0)
     rows = 1600
     cluster = torch.arange(rows) % 4
     hidden = 0.5 * torch.randn(rows, 6, generator=generator)
     hidden[torch.arange(rows), cluster] += 3
-    labels = torch.where(cluster == 3, 2, cluster)  # the model takes cluster 3 for class 0
+    labels = torch.where(cluster == 3, 2, cluster)  # the model predicts class 0 for cluster 3
     classifier = nn.Linear(6, 3).requires_grad_(False)
     classifier.weight.zero_()
     classifier.bias.zero_()
     classifier.weight[:3, :3] = torch.eye(3)
     classifier.weight[0, 3] = 1.0
     calibration, training = slice(0, 80), slice(400, rows)
-    kind = FitConfig(folds=3, betas=())
-    plain = fit_head(classifier, hidden[calibration], labels[calibration], config=kind)
-    known = fit_head(
+    config = FitConfig(folds=3, betas=())
+    plain = fit_head(classifier, hidden[calibration], labels[calibration], config=config)
+    with_reference = fit_head(
         classifier,
         hidden[calibration],
         labels[calibration],
         reference=(hidden[training], labels[training]),
-        config=kind,
+        config=config,
     )
-    assert any("reference" in candidate.name for candidate in known.summary.candidates)
+    assert any("reference" in candidate.name for candidate in with_reference.summary.candidates)
     test = slice(80, 400)
     logits = classifier(hidden[test])
     errors = (logits.argmax(-1) != labels[test]).float()
     with torch.no_grad():
-        without, with_it = (r.head(hidden[test], logits) for r in (plain, known))
-    assert roc_auc(errors, with_it) >= roc_auc(errors, without) - 0.01
-    assert roc_auc(errors, with_it) > 0.95
+        plain_score, reference_score = (r.head(hidden[test], logits) for r in (plain, with_reference))
+    assert roc_auc(errors, reference_score) >= roc_auc(errors, plain_score) - 0.01
+    assert roc_auc(errors, reference_score) > 0.95
 
 
 @pytest.mark.parametrize("config", [FitConfig(**FAST), FitConfig.paper(schedule=Schedule(epochs=4))])
@@ -117,8 +119,8 @@ def test_paper_preset_is_the_published_grid():
     trained = [candidate for candidate in result.summary.candidates if candidate.trained]
     assert len(trained) == 27
     assert result.summary.chosen.roc_auc.value == max(candidate.roc_auc.value for candidate in trained)
-    score = evaluated(result, scenario)
-    torch.testing.assert_close(score, result.head.log_uncertainty(scenario.hidden).exp())  # the copy's own score
+    score = uncertainty(result, scenario)
+    torch.testing.assert_close(score, result.head.log_uncertainty(scenario.hidden).exp())  # the copy's score
     probability = result.head.error_probability(scenario.hidden, scenario.logits)
     assert ece(scenario.errors, probability) < ece(scenario.errors, score)
 
@@ -154,46 +156,48 @@ def test_the_chosen_candidate_names_its_shares():
     result = fit_head(scenario.classifier, scenario.hidden, scenario.labels, config=FitConfig(**FAST))
     chosen = result.summary.chosen
     assert chosen.name.endswith("+ neighbors")
-    for kind, whole in (("beta", False), ("penalty", True)):
+    for kind, sum_to_one in (("beta", False), ("penalty", True)):
         shares = [value for name, value in chosen.settings.items() if name.startswith(f"share of {kind}")]
         assert shares
         assert all(share == 0 or share >= NEGLIGIBLE for share in shares)
-        assert sum(shares) == pytest.approx(1) if whole else sum(shares) <= 1 + 1e-9  # the rest is the untrained copy
+        assert (
+            sum(shares) == pytest.approx(1) if sum_to_one else sum(shares) <= 1 + 1e-9
+        )  # the rest is the untrained copy
 
 
-def test_a_belief_counts_where_the_texts_say_little():
+def test_the_gain_prior_counts_where_the_standard_error_is_large():
     gain_prior = GainPrior(0.01, 0.01)
-    assert gain_prior.posterior_mean(-0.5, 1.0) == pytest.approx(0.01, abs=1e-3)  # nothing was measured
-    assert gain_prior.posterior_mean(-0.01, 0.01) == pytest.approx(0.0)  # as much is known here as there
-    assert gain_prior.posterior_mean(-0.01, 0.001) == pytest.approx(-0.01, abs=3e-4)  # thousands of texts
+    assert gain_prior.posterior_mean(-0.5, 1.0) == pytest.approx(0.01, abs=1e-3)  # the measurement has no weight
+    assert gain_prior.posterior_mean(-0.01, 0.01) == pytest.approx(0.0)  # prior and measurement have the same weight
+    assert gain_prior.posterior_mean(-0.01, 0.001) == pytest.approx(-0.01, abs=3e-4)  # the prior has little weight
     assert gain_prior.posterior_mean(-0.02, 0.0) == -0.02
 
 
-def test_a_belief_does_not_stand_against_a_loss_nor_for_a_handful_of_texts():
+def test_the_gain_prior_accepts_no_clear_loss_and_requires_a_gain_where_texts_are_few():
     gain_prior = GainPrior(0.01, 0.01)
     assert gain_prior.minimum(0.015) == -0.015
     assert gain_prior.minimum(0.05) == 0.05
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_few_texts_of_a_model_that_knows_itself_keep_the_score(seed):
+def test_few_texts_of_a_calibrated_model_keep_the_untrained_score(seed):
     scenario = calibrated(100, classes=3, seed=seed)
     result = fit_head(scenario.classifier, scenario.hidden, scenario.labels, config=FitConfig(**FAST))
     summary = result.summary
-    if summary.chosen.trained:  # only where it was measured to be better
+    if summary.chosen.trained:  # only with a measured gain
         assert summary.chosen.roc_auc.value > summary.before.roc_auc.value
 
 
 @pytest.mark.parametrize(("mean", "trained"), [(1.0, True), (-1.0, False)])
-def test_the_belief_decides_if_it_is_sure(mean, trained):
+def test_a_narrow_gain_prior_decides(mean, trained):
     scenario = class_bias(600)
     config = FitConfig(**FAST, gain_prior=GainPrior(mean, 1e-6))
     summary = fit_head(scenario.classifier, scenario.hidden, scenario.labels, config=config).summary
     assert summary.chosen.trained is trained
-    assert f"{mean:+.3f} ± 0.000 on other data sets" in summary.reason
+    assert f"prior {mean:+.3f} ± 0.000 from other data sets" in summary.reason
 
 
-def test_summary_tells_every_candidate_and_why():
+def test_summary_names_every_candidate_and_the_reason():
     scenario = class_bias()
     result = fit_head(scenario.classifier, scenario.hidden, scenario.labels, config=FitConfig(**FAST))
     summary = result.summary
@@ -209,7 +213,7 @@ def test_summary_tells_every_candidate_and_why():
 
 
 def test_errors_come_from_the_given_logits():
-    """A half-precision model's own answers count, whatever its module says in float32."""
+    """The logits of a half-precision model determine the errors, even if its module in float32 predicts otherwise."""
     scenario = calibrated(600)
     logits = scenario.logits.clone()
     logits[:50] = logits[:50].flip(1)
@@ -217,7 +221,7 @@ def test_errors_come_from_the_given_logits():
     assert result.summary.errors == int((logits.argmax(-1) != scenario.labels).sum())
 
 
-def test_numpy_arrays_do_as_well_as_tensors():
+def test_numpy_arrays_give_the_same_fit_as_tensors():
     scenario = worn(400)
     arrays = fit_head(
         scenario.classifier, scenario.hidden.numpy(), scenario.labels.numpy().astype(np.int32), config=FitConfig(**FAST)
@@ -226,7 +230,7 @@ def test_numpy_arrays_do_as_well_as_tensors():
     assert str(arrays.summary) == str(tensors.summary)
 
 
-def bad(change):
+def changed_set(change):
     scenario = calibrated(300)
     hidden, labels, logits = scenario.hidden.clone(), scenario.labels.clone(), scenario.logits.clone()
     return change(scenario, hidden, labels, logits)
@@ -253,13 +257,13 @@ def bad(change):
         (lambda s, h, y, z: (h, (z.argmax(-1) + 1) % 4, z), "right on 0 of 300"),
     ],
 )
-def test_calibration_sets_that_cannot_work_are_refused(change, message):
-    hidden, labels, logits = bad(change)
+def test_unusable_calibration_sets_are_refused(change, message):
+    hidden, labels, logits = changed_set(change)
     with pytest.raises(CalibrationError, match=message):
         fit_head(calibrated(300).classifier, hidden, labels, logits=logits)
 
 
-def test_memorized_data_is_called_out():
+def test_memorized_data_gets_a_warning():
     scenario = calibrated(3000)
     labels = scenario.logits.argmax(-1)
     labels[:12] = (labels[:12] + 1) % 4
@@ -267,34 +271,54 @@ def test_memorized_data_is_called_out():
         fit_head(scenario.classifier, scenario.hidden, labels, config=FitConfig(folds=3, betas=(), error_model=False))
 
 
-def test_labels_in_another_order_are_called_out():
+def test_labels_in_another_order_get_a_warning():
     scenario = calibrated(600)
-    answers = scenario.logits.argmax(-1)
-    labels = torch.where(torch.arange(600) < 40, answers, (answers + 1) % 4)
-    with pytest.warns(UserWarning, match="less than guessing"):
+    predictions = scenario.logits.argmax(-1)
+    labels = torch.where(torch.arange(600) < 40, predictions, (predictions + 1) % 4)
+    with pytest.warns(UserWarning, match="less than by guessing"):
         fit_head(scenario.classifier, scenario.hidden, labels, config=FitConfig(folds=3, betas=(), error_model=False))
 
 
-@pytest.mark.parametrize(("rows", "taken"), [(160, True), (4000, False)])
-def test_what_asks_training_texts_alone_is_taken_where_texts_are_few(rows, taken):
+@pytest.mark.parametrize(("rows", "uses_fallback"), [(160, True), (4000, False)])
+def test_fallbacks_with_training_texts_alone_are_chosen_where_calibration_texts_are_few(rows, uses_fallback):
     scenario = calibrated(rows, seed=3)
     head = AlignedEntropyHead(scenario.classifier)
     data = calibration_set(head, scenario.hidden, scenario.labels, scenario.logits, 5, 0)
     with torch.no_grad():
-        before = untrained(scenario.classifier, "entropy", data)
+        before = untrained_candidate(scenario.classifier, "entropy", data)
     noise = torch.randn(len(data.errors), generator=torch.Generator().manual_seed(0))
-    worse = replace(before, ranked=before.ranked + 3 * noise)
-    steady = replace(before, ranked=before.ranked + 0.1 * data.errors + 0.05 * noise)
-    chosen, reason = choose([worse], before, data, DEVELOPMENT_PRIOR, [steady])
-    assert chosen is (steady if taken else before)
-    assert reason.startswith("Too few texts to ask them; with the training texts alone") == taken
-    assert choose([worse], before, data, DEVELOPMENT_PRIOR)[0] is before
-    assert choose([worse], before, data, DEVELOPMENT_PRIOR, [worse])[0] is before
+    worse = replace(before, ranking=before.ranking + 3 * noise)
+    fallback = replace(before, ranking=before.ranking + 0.1 * data.errors + 0.05 * noise)
+    chosen, reason = choose_candidate([worse], before, data, DEVELOPMENT_PRIOR, [fallback])
+    assert chosen is (fallback if uses_fallback else before)
+    assert reason.startswith("The calibration texts are too few to serve as neighbors") == uses_fallback
+    assert choose_candidate([worse], before, data, DEVELOPMENT_PRIOR)[0] is before
+    assert choose_candidate([worse], before, data, DEVELOPMENT_PRIOR, [worse])[0] is before
 
 
-def test_a_reference_that_holds_the_calibration_texts_is_called_out():
+def test_the_reason_for_the_untrained_score_is_no_expected_gain_or_a_measured_gain_that_is_too_small():
+    scenario = calibrated(160, seed=3)
+    data = calibration_set(AlignedEntropyHead(scenario.classifier), scenario.hidden, scenario.labels, None, 5, 0)
+    with torch.no_grad():
+        before = untrained_candidate(scenario.classifier, "entropy", data)
+    noise = torch.randn(len(data.errors), generator=torch.Generator().manual_seed(0))
+    worse = replace(before, ranking=before.ranking + 3 * noise)
+    ending = "(entropy, untrained): the untrained score is kept and calibrated. Cross-validated gain in ROC-AUC over"
+    for mean, problem in (
+        (-1.0, "No gain is expected from the best other candidate"),
+        (1.0, "The measured gain of the best other candidate is too small"),
+    ):
+        chosen, reason = choose_candidate([worse], before, data, GainPrior(mean, 0.01))
+        assert chosen is before
+        assert reason.startswith(f"{problem} {ending}")
+    chosen, reason = choose_candidate([], before, data, DEVELOPMENT_PRIOR)
+    assert chosen is before
+    assert reason == "There is no other candidate: the untrained score is kept and calibrated."
+
+
+def test_a_reference_that_contains_the_calibration_texts_gets_a_warning():
     scenario = calibrated(600)
-    with pytest.warns(UserWarning, match="stand in the reference too"):
+    with pytest.warns(UserWarning, match="calibration vectors are also in the reference"):
         fit_head(
             scenario.classifier,
             scenario.hidden,
@@ -320,38 +344,35 @@ def test_a_healthy_set_fits_without_a_warning():
 
 
 @pytest.mark.parametrize("changes", [{"bases": ("variance",)}, {"bases": ()}, {"folds": 2}])
-def test_configs_that_mean_nothing_are_refused(changes):
-    with pytest.raises(ValueError, match=r"bases|folds"):
+def test_invalid_configs_are_refused(changes):
+    with pytest.raises(ArgumentError, match=r"bases|folds"):
         FitConfig(**changes)
 
 
-def test_a_model_that_is_tested_on_a_fold_is_fitted_on_signals_that_know_nothing_of_it():
+def test_features_for_a_test_fold_do_not_depend_on_its_errors():
     scenario = blind_spot(200)
     data = calibration_set(AlignedEntropyHead(scenario.classifier), scenario.hidden, scenario.labels, None, 3, 0)
-    look_up = among_calibration(data, 0)
+    values = calibration_set_features(data, 0).values
     for k in range(3):
-        turned = replace(data, errors=torch.where(data.fold == k, 1 - data.errors, data.errors))
-        other = among_calibration(turned, 0)
+        flipped = replace(data, errors=torch.where(data.fold == k, 1 - data.errors, data.errors))
+        flipped_values = calibration_set_features(flipped, 0).values
         train = data.fold != k
-        assert torch.equal(other.signals[k, train], look_up.signals[k, train])
+        assert torch.equal(flipped_values[k, train], values[k, train])
         for j in {0, 1, 2} - {k}:
-            assert not torch.equal(
-                other.signals[j, train & (data.fold == j)], look_up.signals[j, train & (data.fold == j)]
-            )
-        assert torch.equal(
-            other.signals[k, ~train], look_up.signals[k, ~train]
-        )  # of a text of fold k: its fold is left out
+            rows = train & (data.fold == j)
+            assert not torch.equal(flipped_values[j, rows], values[j, rows])
+        assert torch.equal(flipped_values[k, ~train], values[k, ~train])  # the reference of a row excludes its fold
 
 
 def test_errors_at_random_are_not_found():
-    """Cross-validation of noise is fair: as often above one half as below."""
-    found = []
+    """Cross-validation of random errors is fair: its ROC-AUC is above one half as often as below."""
+    values = []
     for seed in range(20):
         generator = torch.Generator().manual_seed(seed)
         hidden, labels = torch.randn(200, 8, generator=generator), torch.randint(3, (200,), generator=generator)
         config = FitConfig(folds=4, betas=(), bases=("smoothmax",))
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # fewer right than guessing, by chance
+            warnings.simplefilter("ignore")  # by chance some sets have fewer right predictions than guessing
             summary = fit_head(nn.Linear(8, 3).requires_grad_(False), hidden, labels, config=config).summary
-        found += [c.roc_auc.value for c in summary.candidates if c.name.endswith("neighbors")]
-    assert np.mean(found) == pytest.approx(0.5, abs=3 * np.std(found) / len(found) ** 0.5)
+        values += [c.roc_auc.value for c in summary.candidates if c.name.endswith("neighbors")]
+    assert np.mean(values) == pytest.approx(0.5, abs=3 * np.std(values) / len(values) ** 0.5)

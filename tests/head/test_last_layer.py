@@ -1,4 +1,4 @@
-"""The aligned last layer solves what it says, every copy on its own rows."""
+"""Tests of the aligned last layer: it solves its objective, and each copy uses its rows alone."""
 
 import pytest
 import torch
@@ -35,7 +35,7 @@ def test_alignment_solves_its_objective(base, bias):
     weights, biases = align_last_layer(scenario.hidden, layer, base, errors, predicted, rows, betas, iterations=200)
     for name, value in layer.named_parameters():
         assert torch.equal(value, before[name])
-    torch.testing.assert_close(weights[1], before["weight"], atol=1e-3, rtol=0)  # a strong pull leaves it where it was
+    torch.testing.assert_close(weights[1], before["weight"], atol=1e-3, rtol=0)  # unchanged under a strong penalty
     if not bias:
         assert biases.abs().max() < 1e-6
     held_out = ~rows[0]
@@ -58,5 +58,5 @@ def test_copies_do_not_see_rows_of_other_folds():
 
 def test_start_of_the_alignment_is_the_plain_cross_entropy():
     log_u = torch.tensor([-0.1, -2.0, -9.0])
-    odds = log_u - log1mexp(log_u)
-    torch.testing.assert_close(odds.sigmoid(), log_u.exp())
+    logit = log_u - log1mexp(log_u)
+    torch.testing.assert_close(logit.sigmoid(), log_u.exp())

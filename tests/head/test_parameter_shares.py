@@ -1,4 +1,4 @@
-"""How small the head is, on the published configurations alone: no weight is made or read."""
+"""Tests of the head's size relative to the model, from published configurations; no weights are allocated or read."""
 
 import pytest
 import torch
@@ -31,7 +31,7 @@ QWEN3 |= {"num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128}
 
 
 def share(model_class, config, module):
-    """Parameters of the head by those of the whole model, in per cent."""
+    """Return the parameters of the head in percent of those of the model, and the number of parameters of the model."""
     with torch.device("meta"):
         model = model_class(config)
         head = AlignedEntropyHead(model.get_submodule(module))
@@ -46,7 +46,7 @@ def share(model_class, config, module):
         (ElectraForSequenceClassification, ElectraConfig, ELECTRA, 109),
     ],
 )
-def test_encoders_are_half_a_per_cent(model_class, config_class, shape, millions):
+def test_heads_of_encoders_are_half_a_percent_of_the_model(model_class, config_class, shape, millions):
     shares = []
     for classes in (2, 28):
         percent, size = share(model_class, config_class(**shape, num_labels=classes), "classifier")
@@ -63,7 +63,9 @@ def test_encoders_are_half_a_per_cent(model_class, config_class, shape, millions
         (Qwen3ForSequenceClassification, Qwen3Config, QWEN3, 7.57, 0.0015),
     ],
 )
-def test_decoders_are_a_thousandth_of_a_per_cent(model_class, config_class, shape, billions, percent_28):
+def test_heads_of_decoders_are_a_thousandth_of_a_percent_of_the_model(
+    model_class, config_class, shape, billions, percent_28
+):
     percent, size = share(model_class, config_class(**shape, num_labels=28, pad_token_id=0), "score")
     assert size == pytest.approx(billions * 1e9, rel=0.01)
     assert round(percent, 4) == percent_28
