@@ -1,6 +1,6 @@
-"""The published recipe (arXiv 2505.15443): mini-batches, Adam, one cycle, early stopping; its whole grid at once.
+"""Published recipe (arXiv 2505.15443): mini-batches, Adam, one-cycle learning rate, early stopping, a grid of settings.
 
-The candidates are one stack of tensors; those that stop early leave it.
+All candidates of the grid are trained together as stacked tensors; candidates that stop early leave the stack.
 """
 
 from __future__ import annotations
@@ -11,27 +11,28 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
-from torch.optim.adam import adam
 
 from .scoring import BASE_SCORES, alignment_loss, alignment_slope, score_and_slope
+from .stacked_adam import StackedAdam
 
-STACKED_PARAMETERS = 500_000  # what trains in one stack: beyond a processor's cache a stack is slower than a loop
+STACKED_PARAMETERS = 500_000  # of a stack: one that exceeds the processor's cache is slower than a loop
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """The published training: Adam with a one-cycle learning rate, early stopping, a grid of learning rates.
+    """Published training: Adam with a one-cycle learning rate, early stopping, and a grid of learning rates.
 
     Attributes:
-        learning_rates: the peaks to try.
-        epochs: at most so many.
-        batch_size: examples a step.
-        patience: epochs without a better validation ROC-AUC before a candidate stops; its best epoch is kept.
-        validation_fraction: share of the calibration set that is held out for that.
-        balanced: draw errors and non-errors equally often, with replacement.
-        warm_up: share of the steps up to the peak.
-        start_divisor: peak over first learning rate.
-        end_divisor: first over last learning rate.
+        learning_rates: largest learning rates to try.
+        epochs: maximum number of epochs.
+        batch_size: number of examples per step.
+        patience: number of epochs without a better validation ROC-AUC before a candidate stops; the parameters of its
+            best epoch are used.
+        validation_fraction: fraction of the calibration set that is held out for early stopping and for the choice.
+        balanced: True to draw errors and non-errors equally often, with replacement.
+        warm_up: fraction of the steps up to the largest learning rate.
+        start_divisor: largest learning rate divided by the first one.
+        end_divisor: first learning rate divided by the last one.
     """
 
     learning_rates: tuple[float, ...] = (4e-4, 1e-4, 1e-5)
@@ -45,7 +46,10 @@ class Schedule:
     end_divisor: float = 1e4
 
     def one_cycle(self, steps: int) -> tuple[Tensor, Tensor]:
-        """Learning rate over its peak, and Adam's first beta, of every step (cosine, as torch's OneCycleLR)."""
+        """Compute the learning rate (as a fraction of its peak) and Adam's first beta for every step.
+
+        Both follow cosine curves, as in torch's OneCycleLR.
+        """
         step = torch.arange(steps, dtype=torch.float64)
         peak = self.warm_up * steps - 1
         up = (step / peak).clamp(max=1.0) if peak > 0 else torch.ones(steps, dtype=torch.float64)
@@ -59,13 +63,13 @@ class Schedule:
 
 
 @dataclass(frozen=True)
-class Published:
-    """What became of the published grid.
+class GridResult:
+    """Trained candidates of a grid, each with the parameters of its best epoch.
 
     Attributes:
-        parameters: of every candidate's best epoch, by name, ``[G, …]``.
-        roc_auc: its ROC-AUC on the validation rows, ``[G]``.
-        epochs: how many it was trained for, ``[G]``.
+        parameters: parameters by name, ``[G, …]``.
+        roc_auc: ROC-AUC on the validation rows, ``[G]``.
+        epochs: number of epochs that each candidate was trained for, ``[G]``.
     """
 
     parameters: dict[str, Tensor]
@@ -74,21 +78,30 @@ class Published:
 
 
 def stacked_forward(classifier: nn.Module, parameters: dict[str, Tensor], module_input: Tensor, train: bool) -> Tensor:
-    """Logits ``[G, N, C]`` of G copies, whose parameters are stacked, on the same input."""
+    """Compute the logits ``[G, N, C]`` of G copies of a module on the same input.
+
+    Args:
+        classifier: module whose parameters are replaced.
+        parameters: parameters of the copies by name, ``[G, …]``.
+        module_input: input of the module, ``[N, D]`` or ``[N, 1, D]``.
+        train: True to run the module in training mode, with dropout.
+    """
     if isinstance(classifier, nn.Linear):
         weight = parameters["weight"]
         logits = (module_input @ weight.reshape(-1, weight.shape[-1]).T).reshape(len(module_input), *weight.shape[:2])
         logits = logits.transpose(0, 1)
         return logits + parameters["bias"].unsqueeze(1) if "bias" in parameters else logits
     classifier.train(train)
-    if len(next(iter(parameters.values()))) == 1:  # a stack of one needs no batched products
-        only = {name: value.squeeze(0) for name, value in parameters.items()}
-        return functional_call(classifier, only, module_input)[None]
+    if len(next(iter(parameters.values()))) == 1:  # a single copy needs no batched products
+        single = {name: value.squeeze(0) for name, value in parameters.items()}
+        single_logits: Tensor = functional_call(classifier, single, module_input)
+        return single_logits.unsqueeze(0)
 
-    def one(own: dict[str, Tensor]) -> Tensor:
-        return functional_call(classifier, own, (module_input,))
+    def forward(copy_parameters: dict[str, Tensor]) -> Tensor:
+        logits: Tensor = functional_call(classifier, copy_parameters, (module_input,))
+        return logits
 
-    return vmap(one, randomness="different")(parameters)
+    return vmap(forward, randomness="different")(parameters)
 
 
 def train_published(
@@ -100,86 +113,124 @@ def train_published(
     grid: Tensor,
     schedule: Schedule,
     seed: int,
-) -> Published:
-    """Train every candidate of a grid by the published recipe, in stacks; those that stop early leave theirs.
+) -> GridResult:
+    """Train every candidate of a grid by the published recipe, in stacks of limited size.
 
     Args:
-        classifier: the module to copy, float32; not changed.
-        module_input: what it takes, ``[N, D]`` or ``[N, 1, D]``.
-        errors: ``[N]``.
-        validation: which rows are held out for early stopping and choice, ``[N]`` bool.
+        classifier: module to copy, float32; not changed.
+        module_input: input of the module, ``[N, D]`` or ``[N, 1, D]``.
+        errors: 1 where the model's prediction is wrong, ``[N]``.
+        validation: True for rows that are held out for early stopping and for the choice, ``[N]``.
         base: name of the base score.
         grid: learning rate, alpha and beta of each candidate, ``[G, 3]``.
         schedule: all other settings.
-        seed: of the batches, which are the same for every candidate.
+        seed: seed of the batches, which are equal for all candidates.
     """
     size = sum(parameter.numel() for parameter in classifier.parameters())
-    stacks = []
+    results = []
     for part in grid.split(max(1, STACKED_PARAMETERS // size)):
         generator = torch.Generator().manual_seed(seed)
-        stacks.append(_train_stack(classifier, module_input, errors, validation, base, part, schedule, generator))
+        training = _StackTraining(classifier, module_input, errors, validation, base, part, schedule, generator)
+        results.append(training.run())
     classifier.eval()
-    return Published(
-        {name: torch.cat([stack.parameters[name] for stack in stacks]) for name in stacks[0].parameters},
-        torch.cat([stack.roc_auc for stack in stacks]),
-        torch.cat([stack.epochs for stack in stacks]),
+    return GridResult(
+        {name: torch.cat([result.parameters[name] for result in results]) for name in results[0].parameters},
+        torch.cat([result.roc_auc for result in results]),
+        torch.cat([result.epochs for result in results]),
     )
 
 
-def _train_stack(
-    classifier: nn.Module,
-    module_input: Tensor,
-    errors: Tensor,
-    validation: Tensor,
-    base: str,
-    grid: Tensor,
-    schedule: Schedule,
-    generator: torch.Generator,
-) -> Published:
-    size = len(grid)
-    parameters, _ = stack_module_state([classifier] * size)
-    parameters = {name: value.detach().clone() for name, value in parameters.items()}
-    score = BASE_SCORES[base]
-    gradients = _linear_gradients if isinstance(classifier, nn.Linear) else _module_gradients
-    with torch.no_grad():
-        log_u0 = score(classifier.eval()(module_input))
-    x, e, u0 = module_input[~validation], errors[~validation], log_u0[~validation]
-    x_validation, e_validation = module_input[validation], errors[validation]
-    optimizer = _StackedAdam(parameters, grid[:, 0], grid[:, 2])
-    batches = math.ceil(len(x) / schedule.batch_size)
-    rates, momenta = (values.tolist() for values in schedule.one_cycle(schedule.epochs * batches))
-    alpha = grid[:, 1:2]
-    active = torch.arange(size)
-    best = Published({k: v.clone() for k, v in parameters.items()}, torch.full((size,), -1.0), torch.zeros(size))
-    stale = torch.zeros(size)
-    step = 0
-    for epoch in range(1, schedule.epochs + 1):
-        rows = _epoch_rows(e, schedule, generator)
-        shuffled_x, shuffled_u0, shuffled_e = (values[rows].split(schedule.batch_size) for values in (x, u0, e))
-        for own_x, own_u0, own_e in zip(shuffled_x, shuffled_u0, shuffled_e, strict=True):
-            found = gradients(classifier, optimizer.parameters, base, own_x, own_u0, own_e, alpha)
-            optimizer.step(found, rates[step], momenta[step])
-            step += 1
+class _StackTraining:
+    """Training of one stack of candidates; its arguments are those of :func:`train_published`.
+
+    Attributes:
+        best: best epoch of every candidate so far.
+        active: positions in the stack of the candidates that still train, ``[A]``.
+        alpha: anchor strengths of the active candidates, ``[A, 1]``.
+        stale: number of epochs since every candidate's best one, ``[G]``.
+        steps: number of steps so far.
+    """
+
+    def __init__(
+        self,
+        classifier: nn.Module,
+        module_input: Tensor,
+        errors: Tensor,
+        validation: Tensor,
+        base: str,
+        grid: Tensor,
+        schedule: Schedule,
+        generator: torch.Generator,
+    ) -> None:
+        self.classifier, self.base, self.schedule, self.generator = classifier, base, schedule, generator
+        size = len(grid)
+        parameters, _ = stack_module_state([classifier] * size)
+        parameters = {name: value.detach().clone() for name, value in parameters.items()}
         with torch.no_grad():
-            scores = score(stacked_forward(classifier, optimizer.parameters, x_validation, train=False))
-        auc = stacked_roc_auc(scores, e_validation)
-        better = auc > best.roc_auc[active]
-        winners = active[better]
-        for name, value in optimizer.parameters.items():
-            best.parameters[name][winners] = value[better]
-        best.roc_auc[winners] = auc[better]
-        best.epochs[active] = epoch
-        stale[active] = torch.where(better, 0, stale[active] + 1)
-        going = stale[active] < schedule.patience
-        if not going.all():
-            active, alpha = active[going], alpha[going]
-            optimizer.keep(going)
-        if not len(active):
-            break
-    return best
+            log_u0 = BASE_SCORES[base](classifier.eval()(module_input))
+        train = ~validation
+        self.training_rows = module_input[train], log_u0[train], errors[train]
+        self.validation_rows = module_input[validation], errors[validation]
+        batches = math.ceil(len(self.training_rows[0]) / schedule.batch_size)
+        self.rates, self.momenta = (values.tolist() for values in schedule.one_cycle(schedule.epochs * batches))
+        self.optimizer = StackedAdam(parameters, grid[:, 0], grid[:, 2])
+        self.best = GridResult(
+            {name: value.clone() for name, value in parameters.items()}, torch.full((size,), -1.0), torch.zeros(size)
+        )
+        self.active, self.alpha, self.stale, self.steps = torch.arange(size), grid[:, 1:2], torch.zeros(size), 0
+
+    def run(self) -> GridResult:
+        """Train until all candidates have stopped or the last epoch is over."""
+        for epoch in range(1, self.schedule.epochs + 1):
+            self.train_epoch()
+            self.validate(epoch)
+            self.stop()
+            if not len(self.active):
+                break
+        return self.best
+
+    def train_epoch(self) -> None:
+        """Take a step with every batch of the training rows, in a new order."""
+        order = _epoch_rows(self.training_rows[-1], self.schedule, self.generator)
+        batches = (values[order].split(self.schedule.batch_size) for values in self.training_rows)
+        for batch in zip(*batches, strict=True):
+            self.step(*batch)
+
+    def step(self, module_input: Tensor, log_u0: Tensor, errors: Tensor) -> None:
+        """Update the active candidates with one batch."""
+        gradients = _linear_gradients if isinstance(self.classifier, nn.Linear) else _module_gradients
+        self.optimizer.step(
+            gradients(self.classifier, self.optimizer.parameters, self.base, module_input, log_u0, errors, self.alpha),
+            self.rates[self.steps],
+            self.momenta[self.steps],
+        )
+        self.steps += 1
+
+    def validate(self, epoch: int) -> None:
+        """Measure the active candidates on the validation rows, and store the parameters of those that improved."""
+        module_input, errors = self.validation_rows
+        with torch.no_grad():
+            logits = stacked_forward(self.classifier, self.optimizer.parameters, module_input, train=False)
+            scores = BASE_SCORES[self.base](logits)
+        roc_auc = stacked_roc_auc(scores, errors)
+        improved = roc_auc > self.best.roc_auc[self.active]
+        rows = self.active[improved]
+        for name, value in self.optimizer.parameters.items():
+            self.best.parameters[name][rows] = value[improved]
+        self.best.roc_auc[rows] = roc_auc[improved]
+        self.best.epochs[self.active] = epoch
+        self.stale[self.active] = torch.where(improved, 0, self.stale[self.active] + 1)
+
+    def stop(self) -> None:
+        """Remove the candidates from the stack that have not improved for too many epochs."""
+        patient = self.stale[self.active] < self.schedule.patience
+        if not patient.all():
+            self.active, self.alpha = self.active[patient], self.alpha[patient]
+            self.optimizer.retain(patient)
 
 
 def _epoch_rows(errors: Tensor, schedule: Schedule, generator: torch.Generator) -> Tensor:
+    """Draw the order of the training rows in an epoch."""
     if not schedule.balanced:
         return torch.randperm(len(errors), generator=generator)
     weight = torch.where(errors == 1, 0.5 / errors.sum(), 0.5 / (1 - errors).sum())
@@ -190,18 +241,18 @@ def _linear_gradients(
     classifier: nn.Module,
     parameters: dict[str, Tensor],
     base: str,
-    x: Tensor,
+    module_input: Tensor,
     log_u0: Tensor,
     errors: Tensor,
     alpha: Tensor,
 ) -> dict[str, Tensor]:
-    """Gradients of the loss of every copy of a linear layer, by hand: two matrix products for the whole stack."""
-    logits = stacked_forward(classifier, parameters, x, train=True)
+    """Compute the gradients for stacked linear layers in closed form, with two matrix products for the whole stack."""
+    logits = stacked_forward(classifier, parameters, module_input, train=True)
     log_u, slope = score_and_slope(base, logits)
     slope = slope * alignment_slope(log_u, log_u0, errors, alpha).unsqueeze(-1)
     weight = parameters["weight"]
-    flat = slope.transpose(1, 2).reshape(-1, len(x))
-    gradients = {"weight": (flat @ x).reshape(weight.shape)}
+    slope_rows = slope.transpose(1, 2).reshape(-1, len(module_input))
+    gradients = {"weight": (slope_rows @ module_input).reshape(weight.shape)}
     return gradients | ({"bias": slope.sum(1)} if "bias" in parameters else {})
 
 
@@ -209,85 +260,21 @@ def _module_gradients(
     classifier: nn.Module,
     parameters: dict[str, Tensor],
     base: str,
-    x: Tensor,
+    module_input: Tensor,
     log_u0: Tensor,
     errors: Tensor,
     alpha: Tensor,
 ) -> dict[str, Tensor]:
-    """The same for any other module, by autograd."""
+    """Compute the gradients for stacked copies of any module by autograd."""
     leaves = {name: value.detach().requires_grad_() for name, value in parameters.items()}
-    log_u = BASE_SCORES[base](stacked_forward(classifier, leaves, x, train=True))
-    loss = alignment_loss(log_u, log_u0, errors, alpha.squeeze(1)).sum()  # copies share nothing: each gets its own
+    log_u = BASE_SCORES[base](stacked_forward(classifier, leaves, module_input, train=True))
+    # The sum gives every copy the gradient of its own loss, because copies share no parameter.
+    loss = alignment_loss(log_u, log_u0, errors, alpha.squeeze(1)).sum()
     return dict(zip(leaves, torch.autograd.grad(loss, list(leaves.values())), strict=True))
 
 
-def _column(values: Tensor, like: Tensor) -> Tensor:
-    return values.reshape(-1, *[1] * (like.dim() - 1))
-
-
-class _StackedAdam:
-    """torch's fused Adam with L2-SP on stacked parameters; neighbors with the same learning rate take one call.
-
-    Works in place: with a module of RoBERTa's size fresh memory at every step costs more than the arithmetic.
-    """
-
-    def __init__(self, parameters: dict[str, Tensor], peaks: Tensor, pull: Tensor) -> None:
-        self.parameters, self.peaks, self.pull = parameters, peaks, pull
-        self.start = {name: value[:1].clone() for name, value in parameters.items()}
-        self.first = {name: torch.zeros_like(value) for name, value in parameters.items()}
-        self.second = {name: torch.zeros_like(value) for name, value in parameters.items()}
-        self.scratch = {name: torch.empty_like(value) for name, value in parameters.items()}
-        self.steps = 0
-        self._share()
-
-    def _share(self) -> None:
-        """Views of the state for every call: the peak, which candidates, and what Adam changes in place."""
-        peaks, sizes = self.peaks.unique_consecutive(return_counts=True)
-        ends = sizes.cumsum(0)
-        self._calls = []
-        for peak, begin, end in zip(peaks.tolist(), (ends - sizes).tolist(), ends.tolist(), strict=True):
-            own = slice(begin, end)
-            views = [[value[own] for value in state.values()] for state in (self.parameters, self.first, self.second)]
-            counts = [torch.tensor(float(self.steps)) for _ in self.parameters]
-            self._calls.append((peak, own, views, counts))
-
-    def step(self, gradients: dict[str, Tensor], rate: float, beta1: float) -> None:
-        """One step with the gradients of everything but L2-SP, at ``rate`` times the peaks."""
-        found = []
-        for name, value in self.parameters.items():
-            apart = torch.sub(value, self.start[name], out=self.scratch[name])
-            gradient = gradients[name].contiguous()  # the fused kernel reads memory in order, whatever the strides say
-            found.append(gradient.addcmul_(apart, _column(2 * self.pull, apart)))
-        for peak, own, (parameters, first, second), counts in self._calls:
-            adam(
-                parameters,
-                [gradient[own] for gradient in found],
-                first,
-                second,
-                max_exp_avg_sqs=[],
-                state_steps=counts,
-                fused=True,
-                amsgrad=False,
-                beta1=beta1,
-                beta2=0.999,
-                lr=rate * peak,
-                weight_decay=0.0,
-                eps=1e-8,
-                maximize=False,
-            )
-        self.steps += 1
-
-    def keep(self, which: Tensor) -> None:
-        """Drop the candidates that have stopped."""
-        self.peaks, self.pull = self.peaks[which], self.pull[which]
-        for values in (self.parameters, self.first, self.second, self.scratch):
-            for name in values:
-                values[name] = values[name][which]
-        self._share()
-
-
 def stacked_roc_auc(scores_GN: Tensor, errors_N: Tensor) -> Tensor:
-    """ROC-AUC ``[G]`` of G scores of the same rows, ties counting half."""
+    """Compute the ROC-AUC ``[G]`` of G scores of the same rows; ties count half."""
     wrong, right = scores_GN[:, errors_N == 1].contiguous(), scores_GN[:, errors_N == 0].sort(1).values.contiguous()
     below = torch.searchsorted(right, wrong) + torch.searchsorted(right, wrong, right=True)
     return below.float().mean(1) / (2 * right.shape[1])

@@ -1,14 +1,18 @@
-"""Stacked training is training one candidate at a time, only all at once."""
+"""Tests of the published recipe: stacked training gives the results of training one candidate after another."""
+
+import inspect
 
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 from torch import nn
 from torch.nn import functional as F
+from torch.optim.adam import adam
 
 from aligned_entropy.head.head import AlignedEntropyHead
 from aligned_entropy.head.published import (
     Schedule,
+    _epoch_rows,
     _linear_gradients,
     _module_gradients,
     stacked_forward,
@@ -16,12 +20,13 @@ from aligned_entropy.head.published import (
     train_published,
 )
 from aligned_entropy.head.scoring import BASE_SCORES, log_entropy
+from aligned_entropy.head.stacked_adam import StackedAdam
 from aligned_entropy.metrics import roc_auc
 from fixtures.scenarios import DenseHead, calibrated
 
 
 def one_by_one(classifier, hidden, errors, validation, grid, schedule, seed):
-    """The published recipe, one candidate after another, with torch's own optimizer and schedule."""
+    """Train by the published recipe, one candidate after another, with torch's optimizer and schedule."""
     results = []
     for rate, alpha, beta in grid.tolist():
         generator = torch.Generator().manual_seed(seed)
@@ -32,30 +37,30 @@ def one_by_one(classifier, hidden, errors, validation, grid, schedule, seed):
         with torch.no_grad():
             u0 = log_entropy(module(x)).exp()
         steps = schedule.epochs * -(-len(x) // schedule.batch_size)
-        adam = torch.optim.Adam(module.parameters(), lr=rate)
+        optimizer = torch.optim.Adam(module.parameters(), lr=rate)
         cycle = torch.optim.lr_scheduler.OneCycleLR(
-            adam, max_lr=rate, total_steps=steps, pct_start=0.1, div_factor=25, final_div_factor=1e4
+            optimizer, max_lr=rate, total_steps=steps, pct_start=0.1, div_factor=25, final_div_factor=1e4
         )
-        best, kept, stale = -1.0, None, 0
+        best, best_parameters, stale = -1.0, None, 0
         for _ in range(schedule.epochs):
             for rows in torch.randperm(len(x), generator=generator).split(schedule.batch_size):
                 u = log_entropy(module(x[rows])).exp()
                 loss = F.binary_cross_entropy(u, e[rows]) + alpha * (u - u0[rows]).square().mean()
                 loss = loss + beta * sum((p - start[n]).square().sum() for n, p in module.named_parameters())
-                adam.zero_grad()
+                optimizer.zero_grad()
                 loss.backward()
-                adam.step()
+                optimizer.step()
                 cycle.step()
             with torch.no_grad():
                 auc = roc_auc_score(ev, log_entropy(module(xv)))
             if auc > best + 1e-9:
                 best, stale = auc, 0
-                kept = {name: value.detach().clone() for name, value in module.named_parameters()}
+                best_parameters = {name: value.detach().clone() for name, value in module.named_parameters()}
             else:
                 stale += 1
                 if stale == schedule.patience:
                     break
-        results.append((best, kept))
+        results.append((best, best_parameters))
     return results
 
 
@@ -90,21 +95,19 @@ def test_published_recipe_equals_the_loop_over_candidates(module):
 def test_schedule_is_torchs_one_cycle():
     schedule = Schedule()
     parameter = nn.Parameter(torch.zeros(1))
-    adam = torch.optim.Adam([parameter], lr=1.0)
+    optimizer = torch.optim.Adam([parameter], lr=1.0)
     cycle = torch.optim.lr_scheduler.OneCycleLR(
-        adam, max_lr=1.0, total_steps=300, pct_start=0.1, div_factor=25, final_div_factor=1e4
+        optimizer, max_lr=1.0, total_steps=300, pct_start=0.1, div_factor=25, final_div_factor=1e4
     )
     rates, momenta = schedule.one_cycle(300)
     for step in range(300):
-        assert rates[step].item() == pytest.approx(adam.param_groups[0]["lr"], abs=1e-9)
-        assert momenta[step].item() == pytest.approx(adam.param_groups[0]["betas"][0], abs=1e-9)
-        adam.step()
+        assert rates[step].item() == pytest.approx(optimizer.param_groups[0]["lr"], abs=1e-9)
+        assert momenta[step].item() == pytest.approx(optimizer.param_groups[0]["betas"][0], abs=1e-9)
+        optimizer.step()
         cycle.step()
 
 
-def test_balanced_batches_hold_as_many_errors_as_answers():
-    from aligned_entropy.head.published import _epoch_rows
-
+def test_balanced_batches_hold_as_many_errors_as_right_predictions():
     errors = (torch.arange(4000) < 200).float()
     rows = _epoch_rows(errors, Schedule(balanced=True), torch.Generator().manual_seed(0))
     assert errors[rows].mean().item() == pytest.approx(0.5, abs=0.03)
@@ -128,26 +131,77 @@ def test_stacked_roc_auc_counts_ties_half():
 
 
 @pytest.mark.parametrize("base", list(BASE_SCORES))
-def test_gradients_by_hand_are_autograds(base):
+def test_closed_form_gradients_are_those_of_autograd(base):
     generator = torch.Generator().manual_seed(0)
     x, errors = torch.randn(40, 6, generator=generator), (torch.arange(40) % 3 == 0).float()
     layer = nn.Linear(6, 4)
     stack = {"weight": torch.randn(5, 4, 6, generator=generator), "bias": torch.randn(5, 4, generator=generator)}
     log_u0 = BASE_SCORES[base](layer(x)).detach()
     alpha = torch.tensor([[0.0], [0.01], [0.1], [1.0], [10.0]])
-    by_hand = _linear_gradients(layer, stack, base, x, log_u0, errors, alpha)
+    closed_form = _linear_gradients(layer, stack, base, x, log_u0, errors, alpha)
     by_autograd = _module_gradients(layer, stack, base, x, log_u0, errors, alpha)
     for name, value in by_autograd.items():
-        torch.testing.assert_close(by_hand[name], value, atol=1e-6, rtol=1e-4)
+        torch.testing.assert_close(closed_form[name], value, atol=1e-6, rtol=1e-4)
 
 
-def test_stacks_that_are_too_large_are_split_and_say_the_same(monkeypatch):
+def test_large_grids_are_split_into_stacks_with_the_same_results(monkeypatch):
     scenario = calibrated(300)
     validation = torch.arange(300) % 5 == 0
     grid = torch.tensor([[4e-3, 0.1, 0.01], [1e-3, 1.0, 0.1], [4e-3, 0.01, 1.0]])
     arguments = (scenario.hidden, scenario.errors, validation, "entropy", grid, Schedule(epochs=4), 1)
-    whole = train_published(AlignedEntropyHead(scenario.classifier).classifier, *arguments)
+    single = train_published(AlignedEntropyHead(scenario.classifier).classifier, *arguments)
     monkeypatch.setattr("aligned_entropy.head.published.STACKED_PARAMETERS", 60)
     split = train_published(AlignedEntropyHead(scenario.classifier).classifier, *arguments)
-    assert torch.equal(whole.epochs, split.epochs)
-    torch.testing.assert_close(whole.parameters, split.parameters, atol=1e-6, rtol=1e-5)
+    assert torch.equal(single.epochs, split.epochs)
+    torch.testing.assert_close(single.parameters, split.parameters, atol=1e-6, rtol=1e-5)
+
+
+def test_the_functional_adam_of_torch_accepts_the_arguments_by_name(monkeypatch):
+    """torch.optim.adam.adam is not documented: this test fails if a new version of torch renames an argument."""
+    accepted = inspect.signature(adam).parameters
+    assert {
+        "params",
+        "grads",
+        "exp_avgs",
+        "exp_avg_sqs",
+        "max_exp_avg_sqs",
+        "state_steps",
+        "fused",
+        "amsgrad",
+        "beta1",
+        "beta2",
+        "lr",
+        "weight_decay",
+        "eps",
+        "maximize",
+    } <= accepted.keys()
+    assert not any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in accepted.values())
+    calls = []
+    monkeypatch.setattr("aligned_entropy.head.stacked_adam.adam", lambda **arguments: calls.append(arguments))
+    optimizer = StackedAdam({"weight": torch.zeros(3, 2)}, torch.tensor([0.1, 0.1, 0.2]), torch.zeros(3))
+    optimizer.step({"weight": torch.ones(3, 2)}, 0.5, 0.9)
+    assert [call["lr"] for call in calls] == pytest.approx([0.05, 0.1])  # a call for each learning rate
+    assert [len(call["params"][0]) for call in calls] == [2, 1]
+    for call in calls:
+        inspect.signature(adam).bind(**call)
+
+
+def test_a_step_of_the_stack_is_a_step_of_torchs_adam_for_each_candidate():
+    generator = torch.Generator().manual_seed(0)
+    start, gradient = torch.randn(4, 3, generator=generator), torch.randn(3, 4, 3, generator=generator)
+    peaks, betas = torch.tensor([0.1, 0.1, 0.01]), torch.tensor([0.0, 1.0, 2.0])
+    optimizer = StackedAdam({"weight": start.repeat(3, 1, 1)}, peaks, betas)
+    expected = []
+    for candidate in range(3):
+        parameter = nn.Parameter(start.clone())
+        single = torch.optim.Adam([parameter], lr=peaks[candidate].item())
+        for step in range(4):
+            distance = parameter.detach() - start
+            parameter.grad = gradient[candidate] * (step + 1) + 2 * betas[candidate] * distance
+            single.step()
+        expected.append(parameter.detach())
+    for step in range(4):
+        optimizer.step({"weight": gradient * (step + 1)}, 1.0, 0.9)
+    torch.testing.assert_close(optimizer.parameters["weight"], torch.stack(expected))
+    optimizer.retain(torch.tensor([True, False, True]))
+    torch.testing.assert_close(optimizer.parameters["weight"], torch.stack([expected[0], expected[2]]))
