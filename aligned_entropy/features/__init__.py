@@ -1,4 +1,4 @@
-"""The arrays between all layers, and their store on disk."""
+"""Arrays that the layers of the package exchange, and their store on disk."""
 
 from .arrays import Array, Features
 from .store import FeatureStore

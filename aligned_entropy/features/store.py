@@ -1,4 +1,4 @@
-"""Memory-mapped arrays about texts on disk, filled chunk by chunk."""
+"""Store of memory-mapped arrays on disk, filled chunk by chunk."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .files import _own_name, write_atomic
+from .files import temporary_path, write_atomic
 
-ROWS_PER_CHUNK = 4096  # texts a chunk: what is sorted by length, written, checksummed and resumed as one
+ROWS_PER_CHUNK = 4096  # texts of a chunk are sorted by length, written, checksummed and resumed together
 
 
 def texts_key(texts: Sequence[str]) -> str:
-    """SHA-256 of a sequence of texts, in order; lengths are hashed too, so that no two lists share a key."""
+    """Compute the SHA-256 of a sequence of texts; it includes their lengths, so that no two lists share a key."""
     digest = hashlib.sha256()
     for text in texts:
         encoded = text.encode("utf-8", "surrogatepass")
@@ -30,15 +30,18 @@ def texts_key(texts: Sequence[str]) -> str:
 class FeatureStore:
     """Memory-mapped arrays about one list of texts, filled chunk by chunk.
 
-    A folder with one ``.npy`` file an array and ``chunks.json``, which holds the checksum of every finished chunk. A
-    chunk that was not finished, or whose bytes are not those that were written, is computed again; so an interrupted
-    extraction resumes and a damaged file is repaired.
+    The folder holds one ``.npy`` file per array and ``chunks.json`` with the checksum of every finished chunk. A chunk
+    that is unfinished, or whose bytes do not match its checksum, is computed again. An interrupted extraction therefore
+    resumes, and a damaged file is repaired.
 
     Args:
-        folder: the store's own folder.
+        folder: folder of this store alone.
         rows: number of texts N.
-        widths: columns of every array, by name.
-        dtype: of all of them.
+        widths: number of columns of each array, by name.
+        dtype: data type of all arrays.
+
+    Raises:
+        OSError: the disk has too little space for the arrays.
     """
 
     def __init__(self, folder: Path, rows: int, widths: dict[str, int], dtype: Any = np.float32) -> None:
@@ -52,11 +55,12 @@ class FeatureStore:
     def fill(
         self, extract: Callable[[slice], tuple[NDArray[Any], ...]], progress: Callable[[int], object]
     ) -> tuple[NDArray[Any], ...]:
-        """Compute what is missing or damaged, and return every array, memory-mapped.
+        """Compute the chunks that are missing or damaged, and return all arrays, memory-mapped and read-only.
 
         Args:
-            extract: the arrays' rows of a slice of the texts; reports its own progress.
-            progress: called with the number of texts that were ready already.
+            extract: function that computes the rows of all arrays for a slice of the texts; it reports its progress
+                itself.
+            progress: function that is called with the number of texts of each chunk that is ready already.
         """
         arrays = [np.lib.format.open_memmap(path, "r+") for path in self._shapes]
         for number, start in enumerate(range(0, self.rows, ROWS_PER_CHUNK)):
@@ -68,14 +72,14 @@ class FeatureStore:
             for array, values in zip(arrays, extracted, strict=True):
                 array[rows] = values
                 array.flush()
-            self._checksums[number] = _checksum(extracted)  # what was meant, not what the disk made of it
+            self._checksums[number] = _checksum(extracted)  # of the values in memory: detects a failed write
             self._write_checksums()
         for array in arrays:
             array.flags.writeable = False
         return tuple(arrays)
 
     def _read_checksums(self) -> dict[int, int]:
-        """Checksums of the finished chunks; none where the files are not of these shapes."""
+        """Read the checksums of the finished chunks; empty if a file is missing, damaged, or of another shape."""
         try:
             for path, shape in self._shapes.items():
                 array = np.lib.format.open_memmap(path, "r")
@@ -89,14 +93,15 @@ class FeatureStore:
         write_atomic(self.folder / "chunks.json", json.dumps(self._checksums).encode())
 
     def _create(self) -> None:
-        needed = sum(self.dtype.itemsize * rows * width for rows, width in self._shapes.values())
+        required = sum(self.dtype.itemsize * rows * width for rows, width in self._shapes.values())
         free = shutil.disk_usage(self.folder).free
-        if needed > free:
+        if required > free:
             raise OSError(
-                f"{self.folder} has {free:,} bytes free, {needed:,} are needed: free some or set ALIEN_CACHE."
+                f"{self.folder} has {free:,} bytes free, but the features take {required:,}: free some space, or set "
+                "ALIEN_CACHE to a folder on another disk."
             )
         for path, shape in self._shapes.items():
-            temporary = _own_name(path)  # another process may have the old file open: replace it, never cut it short
+            temporary = temporary_path(path)  # another process may have mapped the old file, so it is not truncated
             np.lib.format.open_memmap(temporary, mode="w+", dtype=self.dtype, shape=shape)
             temporary.replace(path)
 

@@ -1,4 +1,4 @@
-"""The feature store: what was computed is kept, what was not finished or is damaged is computed again, no more."""
+"""Tests of features and their store: only chunks that are missing, unfinished or damaged are computed again."""
 
 import json
 import re
@@ -15,7 +15,8 @@ import torch
 from torch import nn
 
 from aligned_entropy import DataError, NotApplicableError, UncertainClassifier
-from aligned_entropy.backbones import Backbone
+from aligned_entropy.backbones import EXTRAS, Backbone
+from aligned_entropy.backbones.extras import dropout_passes, token_states
 from aligned_entropy.data import LabeledTexts
 from aligned_entropy.features.arrays import Features
 from aligned_entropy.features.files import cache_folder
@@ -25,29 +26,29 @@ from fixtures import tiny
 ROWS, WIDTHS = 10, {"hidden": 3, "logits": 2}
 
 
-class Model:
-    """Stands for a model: knows its answers and which rows were asked for."""
+class FakeModel:
+    """Model with random arrays that records the row ranges it was called with."""
 
     def __init__(self, rows=ROWS, widths=WIDTHS, seed=0):
         generator = np.random.default_rng(seed)
         self.arrays = [generator.standard_normal((rows, width)).astype(np.float32) for width in widths.values()]
-        self.asked = []
+        self.extracted = []
         self.ready = []
         self.fails_at = None
 
     def extract(self, rows):
         if rows.start == self.fails_at:
             raise KeyboardInterrupt
-        self.asked.append((rows.start, rows.stop))
+        self.extracted.append((rows.start, rows.stop))
         return tuple(array[rows] for array in self.arrays)
 
     def fill(self, folder, rows=ROWS, widths=WIDTHS):
-        """Fill a store that is opened anew, and check what comes back; the rows that were asked for."""
-        self.asked, self.ready = [], []
+        """Open a store, fill it and check its arrays; return the row ranges that were extracted."""
+        self.extracted, self.ready = [], []
         filled = FeatureStore(folder, rows, widths).fill(self.extract, self.ready.append)
-        for found, expected in zip(filled, self.arrays, strict=True):
-            assert np.array_equal(found, expected)
-        return self.asked
+        for array, expected in zip(filled, self.arrays, strict=True):
+            assert np.array_equal(array, expected)
+        return self.extracted
 
 
 @pytest.fixture
@@ -56,13 +57,13 @@ def folder(tmp_path, monkeypatch):
     return tmp_path / "store"
 
 
-EVERYTHING = [(0, 4), (4, 8), (8, 10)]
+ALL_CHUNKS = [(0, 4), (4, 8), (8, 10)]
 
 
-def flip(path, at):
+def flip(path, offset):
     """Change one byte of a file."""
     content = bytearray(path.read_bytes())
-    content[at] ^= 0xFF
+    content[offset] ^= 0xFF
     path.write_bytes(content)
 
 
@@ -71,8 +72,8 @@ def byte_of_row(path, row, width):
 
 
 def test_round_trip(folder):
-    model = Model()
-    assert model.fill(folder) == EVERYTHING
+    model = FakeModel()
+    assert model.fill(folder) == ALL_CHUNKS
     assert model.ready == []
     assert model.fill(folder) == []
     assert model.ready == [4, 4, 2]
@@ -80,7 +81,7 @@ def test_round_trip(folder):
 
 
 def test_arrays_are_mapped_single_precision_and_cannot_be_written_to(folder):
-    model = Model()
+    model = FakeModel()
     for array in FeatureStore(folder, ROWS, WIDTHS).fill(model.extract, model.ready.append):
         assert isinstance(array, np.memmap)
         assert array.dtype == np.float32
@@ -88,8 +89,8 @@ def test_arrays_are_mapped_single_precision_and_cannot_be_written_to(folder):
             array[0] = 0
 
 
-def test_other_precisions_are_stored_and_recognized_as_single(folder):
-    model = Model()
+def test_arrays_of_double_precision_are_stored_in_single_precision(folder):
+    model = FakeModel()
     double = [array.astype(np.float64) for array in model.arrays]
     store = FeatureStore(folder, ROWS, WIDTHS)
     store.fill(lambda rows: tuple(array[rows] for array in double), model.ready.append)
@@ -97,29 +98,29 @@ def test_other_precisions_are_stored_and_recognized_as_single(folder):
 
 
 def test_an_interrupted_extraction_resumes(folder):
-    model = Model()
+    model = FakeModel()
     model.fails_at = 4
     with pytest.raises(KeyboardInterrupt):
         model.fill(folder)
-    assert model.asked == [(0, 4)]
+    assert model.extracted == [(0, 4)]
     model.fails_at = None
     assert model.fill(folder) == [(4, 8), (8, 10)]
     assert model.ready == [4]
 
 
-def test_an_extraction_that_breaks_off_in_its_first_chunk_leaves_nothing_that_is_taken_for_done(folder):
-    model = Model()
+def test_an_extraction_that_is_interrupted_in_its_first_chunk_leaves_no_chunk_marked_as_finished(folder):
+    model = FakeModel()
     model.fails_at = 0
     with pytest.raises(KeyboardInterrupt):
         model.fill(folder)
     model.fails_at = None
-    assert model.fill(folder) == EVERYTHING
+    assert model.fill(folder) == ALL_CHUNKS
 
 
 @pytest.mark.parametrize("name", list(WIDTHS))
 @pytest.mark.parametrize(("row", "again"), [(0, (0, 4)), (5, (4, 8)), (9, (8, 10))])
-def test_a_damaged_byte_costs_its_chunk_alone(folder, name, row, again):
-    model = Model()
+def test_after_a_damaged_byte_only_its_chunk_is_computed_again(folder, name, row, again):
+    model = FakeModel()
     model.fill(folder)
     path = folder / f"{name}.npy"
     flip(path, byte_of_row(path, row, WIDTHS[name]))
@@ -128,49 +129,49 @@ def test_a_damaged_byte_costs_its_chunk_alone(folder, name, row, again):
 
 
 @pytest.mark.parametrize("name", list(WIDTHS))
-@pytest.mark.parametrize("damage", ["cut short", "emptied", "gone", "garbage", "another type", "another shape"])
-def test_a_file_that_is_of_no_use_is_made_anew(folder, name, damage):
-    model = Model()
+@pytest.mark.parametrize("damage", ["truncated", "emptied", "removed", "zeroed", "another type", "another shape"])
+def test_an_unusable_file_is_created_again(folder, name, damage):
+    model = FakeModel()
     model.fill(folder)
     path = folder / f"{name}.npy"
     content = path.read_bytes()
     match damage:
-        case "cut short":
+        case "truncated":
             path.write_bytes(content[:-1])
         case "emptied":
             path.write_bytes(b"")
-        case "gone":
+        case "removed":
             path.unlink()
-        case "garbage":
+        case "zeroed":
             path.write_bytes(b"\0" * len(content))
         case "another type":
             np.save(path, np.load(path).view(np.int32))
         case "another shape":
             np.save(path, np.load(path)[:-1])
-    assert model.fill(folder) == EVERYTHING
+    assert model.fill(folder) == ALL_CHUNKS
     assert model.fill(folder) == []
 
 
 @pytest.mark.parametrize("record", ["", "{", "[]", "null", '{"0": "a"}', '{"zero": 1}', '{"0": null}', "{}"])
-def test_a_record_that_is_of_no_use(folder, record):
-    model = Model()
+def test_an_unusable_record_of_checksums(folder, record):
+    model = FakeModel()
     model.fill(folder)
     (folder / "chunks.json").write_text(record)
-    assert model.fill(folder) == EVERYTHING
+    assert model.fill(folder) == ALL_CHUNKS
     assert model.fill(folder) == []
 
 
-def test_a_record_that_is_gone_or_no_text(folder):
-    model = Model()
+def test_a_record_of_checksums_that_is_missing_or_not_text(folder):
+    model = FakeModel()
     model.fill(folder)
     (folder / "chunks.json").write_bytes(b"\xff\xfe\x00")
-    assert model.fill(folder) == EVERYTHING
+    assert model.fill(folder) == ALL_CHUNKS
     (folder / "chunks.json").unlink()
-    assert model.fill(folder) == EVERYTHING
+    assert model.fill(folder) == ALL_CHUNKS
 
 
-def test_a_record_of_one_chunk_less(folder):
-    model = Model()
+def test_a_record_without_one_of_the_chunks(folder):
+    model = FakeModel()
     model.fill(folder)
     path = folder / "chunks.json"
     record = json.loads(path.read_text())
@@ -178,57 +179,59 @@ def test_a_record_of_one_chunk_less(folder):
     assert model.fill(folder) == [(4, 8)]
 
 
-def test_a_chunk_of_zeros_is_not_taken_for_an_empty_one(folder):
-    model = Model()
+def test_a_chunk_of_zeros_counts_as_finished(folder):
+    model = FakeModel()
     for array in model.arrays:
         array[:] = 0
-    assert model.fill(folder) == EVERYTHING
+    assert model.fill(folder) == ALL_CHUNKS
     assert model.fill(folder) == []
 
 
 @pytest.mark.parametrize(("rows", "widths"), [(9, WIDTHS), (11, WIDTHS), (ROWS, {"hidden": 5, "logits": 2})])
-def test_another_shape_in_the_same_place(folder, rows, widths):
-    Model().fill(folder)
-    model = Model(rows, widths)
+def test_a_store_of_another_shape_in_the_same_folder(folder, rows, widths):
+    FakeModel().fill(folder)
+    model = FakeModel(rows, widths)
     assert len(model.fill(folder, rows, widths)) == 3
     assert model.fill(folder, rows, widths) == []
 
 
-def test_another_array_in_the_same_place(folder):
-    Model().fill(folder)
+def test_a_store_with_another_array_in_the_same_folder(folder):
+    FakeModel().fill(folder)
     widths = {**WIDTHS, "more": 1}
-    assert Model(widths=widths).fill(folder, widths=widths) == EVERYTHING
+    assert FakeModel(widths=widths).fill(folder, widths=widths) == ALL_CHUNKS
 
 
-def test_arrays_that_are_open_survive_a_store_that_is_made_anew(folder):
-    model = Model()
-    kept = FeatureStore(folder, ROWS, WIDTHS).fill(model.extract, model.ready.append)
+def test_open_arrays_survive_when_the_store_is_created_again(folder):
+    model = FakeModel()
+    open_arrays = FeatureStore(folder, ROWS, WIDTHS).fill(model.extract, model.ready.append)
     (folder / "chunks.json").unlink()
     FeatureStore(folder, ROWS, WIDTHS)
-    assert np.array_equal(kept[0], model.arrays[0])
+    assert np.array_equal(open_arrays[0], model.arrays[0])
 
 
-def test_two_at_once(folder):
-    models = [Model() for _ in range(8)]
+def test_stores_that_are_filled_concurrently(folder):
+    models = [FakeModel() for _ in range(8)]
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda model: model.fill(folder), models))
     assert models[0].fill(folder) == []
     assert sorted(path.name for path in folder.iterdir()) == ["chunks.json", "hidden.npy", "logits.npy"]
 
 
-def test_a_full_disk_is_said_before_anything_is_computed(folder, monkeypatch):
+def test_too_little_disk_space_is_an_error_before_the_extraction(folder, monkeypatch):
     usage = shutil.disk_usage(folder.parent)
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage._replace(free=100))
-    with pytest.raises(OSError, match="has 100 bytes free, 200 are needed: free some or set ALIEN_CACHE"):
+    with pytest.raises(
+        OSError, match="has 100 bytes free, but the features take 200: free some space, or set ALIEN_CACHE"
+    ):
         FeatureStore(folder, ROWS, WIDTHS)
 
 
-# Keys and places
+# Memory, keys and the cache folder
 
 
 @pytest.mark.parametrize("chunks", [2, 16])
-def test_memory_is_that_of_a_chunk_however_many_texts_there_are(tmp_path, chunks):
-    """numpy's arrays are traced, a memory map is not: what is held is one chunk and its checksum's bytes."""
+def test_memory_is_bounded_by_a_chunk_for_any_number_of_texts(tmp_path, chunks):
+    """Only a chunk and the bytes for its checksum are in memory (tracemalloc traces numpy arrays, not memory maps)."""
     rows, width = chunks * ROWS_PER_CHUNK, 64
 
     def extract(part):
@@ -244,17 +247,17 @@ def test_memory_is_that_of_a_chunk_however_many_texts_there_are(tmp_path, chunks
     assert peak < 3 * 4 * ROWS_PER_CHUNK * width
 
 
-def test_lists_of_texts_have_keys_of_their_own():
+def test_different_lists_of_texts_have_different_keys():
     lists = [["ab", "c"], ["a", "bc"], ["abc"], ["c", "ab"], ["ab", "c", ""], ["", "ab", "c"], [""], [], ["ab\0c"]]
     assert len({texts_key(texts) for texts in lists}) == len(lists)
     assert texts_key(("ab", "c")) == texts_key(["ab", "c"])
 
 
 def test_any_string_has_a_key():
-    assert len({texts_key([half]) for half in ("\ud800", "\udfff", "é")}) == 3  # halves of a surrogate pair too
+    assert len({texts_key([text]) for text in ("\ud800", "\udfff", "é")}) == 3  # even unpaired surrogates
 
 
-def test_where_the_cache_is(tmp_path, monkeypatch):
+def test_the_cache_folder_follows_the_environment(tmp_path, monkeypatch):
     assert cache_folder() == tmp_path / "cache"
     monkeypatch.delenv("ALIEN_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
@@ -275,42 +278,47 @@ def features(labels=None):
 def test_predictions_and_errors():
     plain = features()
     assert len(plain) == 4
-    assert plain.predictions.tolist() == [0, 2, 1, 0]  # the first of equals
+    assert plain.predictions.tolist() == [0, 2, 1, 0]  # the first of equal logits
     labeled = plain.with_labels([0, 1, 1, 1])
     assert labeled.labels.dtype == np.int64
     assert labeled.errors.tolist() == [0, 1, 0, 1]
     assert plain.labels is None
 
 
+def test_errors_without_labels_are_refused():
+    with pytest.raises(DataError, match="errors cannot be computed without labels: add them with"):
+        _ = features().errors
+
+
 @pytest.mark.parametrize("rows", [slice(1, 3), np.array([2, 0]), np.array([True, False, True, False])])
-def test_rows_stay_together(rows):
-    whole = features(np.array([0, 1, 1, 1]))
-    part = whole[rows]
-    assert np.array_equal(part.hidden, whole.hidden[rows])
-    assert np.array_equal(part.logits, whole.logits[rows])
-    assert np.array_equal(part.labels, whole.labels[rows])
+def test_a_selection_of_rows_applies_to_all_arrays(rows):
+    full = features(np.array([0, 1, 1, 1]))
+    part = full[rows]
+    assert np.array_equal(part.hidden, full.hidden[rows])
+    assert np.array_equal(part.logits, full.logits[rows])
+    assert np.array_equal(part.labels, full.labels[rows])
     assert features()[rows].labels is None
 
 
 @pytest.mark.parametrize("name", ["passes", "members", "states", "content_free"])
-def test_rows_of_the_other_arrays_stay_with_them(name):
+def test_a_selection_of_rows_applies_to_the_optional_arrays(name):
     values = np.arange(24).reshape(4, 3, 2)
-    whole = replace(features(), **{name: values}, absent={"labels": "nobody knows"})
-    part = whole[np.array([2, 0])]
+    full = replace(features(), **{name: values}, absent={"labels": "not annotated"})
+    part = full[np.array([2, 0])]
     assert np.array_equal(part.require(name), values[[2, 0]])
-    assert part.absent == whole.absent
+    assert part.absent == full.absent
 
 
-def test_what_is_not_there_is_refused_with_the_reason():
-    plain = replace(features(), hidden=np.empty((4, 0), np.float32), absent={"hidden": "nobody wrote them down"})
+def test_a_missing_array_is_an_error_with_the_reason():
+    plain = replace(features(), hidden=np.empty((4, 0), np.float32), absent={"hidden": "the file holds no vectors"})
     assert plain.require("logits") is plain.logits
-    with pytest.raises(NotApplicableError, match="nobody wrote them down"):
+    with pytest.raises(NotApplicableError, match="the file holds no vectors"):
         plain.require("hidden")
-    with pytest.raises(NotApplicableError, match="the features hold no members: ask for them at extraction"):
+    with pytest.raises(NotApplicableError, match="the features hold no members: request them at extraction"):
         plain.require("members")
 
 
-# Of a model
+# Features of a model
 
 
 @pytest.fixture
@@ -328,7 +336,7 @@ def bone(monkeypatch):
     return bone
 
 
-def test_a_models_features_are_computed_once_and_all_progress_is_told(bone):
+def test_features_of_a_model_are_computed_once_with_complete_progress(bone):
     done = []
     first = bone.features(tiny.TEXTS, done.append)
     assert bone.rows == [3, 3, 2]
@@ -339,12 +347,12 @@ def test_a_models_features_are_computed_once_and_all_progress_is_told(bone):
     assert sum(done) == len(tiny.TEXTS)
     assert np.array_equal(first.hidden, again.hidden)
     assert np.array_equal(first.logits, again.logits)
-    whole = Backbone(tiny.model("Bert"), tiny.tokenizer()).extract(tiny.TEXTS)
-    np.testing.assert_allclose(first.hidden, whole[0], atol=1e-5)
-    np.testing.assert_allclose(first.logits, whole[1], atol=1e-5)
+    hidden, logits = Backbone(tiny.model("Bert"), tiny.tokenizer()).extract(tiny.TEXTS)
+    np.testing.assert_allclose(first.hidden, hidden, atol=1e-5)
+    np.testing.assert_allclose(first.logits, logits, atol=1e-5)
 
 
-def test_other_texts_and_another_order_are_other_features(bone):
+def test_other_texts_or_another_order_are_extracted_separately(bone):
     forward = bone.features(tiny.TEXTS)
     backward = bone.features(tiny.TEXTS[::-1])
     assert bone.rows == [3, 3, 2] * 2
@@ -353,14 +361,14 @@ def test_other_texts_and_another_order_are_other_features(bone):
     assert bone.rows == [3, 3, 2] * 2 + [3, 3, 1]
 
 
-def test_another_model_has_features_of_its_own(bone):
+def test_another_model_has_separate_features(bone):
     first = bone.features(tiny.TEXTS)
     other = Backbone(tiny.model("Bert", seed=1), tiny.tokenizer()).features(tiny.TEXTS)
     assert not np.allclose(first.logits, other.logits, atol=1e-2)
 
 
-def test_a_model_whose_extraction_breaks_off_resumes(bone, monkeypatch):
-    texts = [*tiny.TEXTS[:5], None]  # what no tokenizer takes
+def test_an_interrupted_extraction_of_a_model_resumes(bone, monkeypatch):
+    texts = [*tiny.TEXTS[:5], None]  # no tokenizer accepts None
     monkeypatch.setattr("aligned_entropy.backbones.base.texts_key", lambda _: "the same")
     with pytest.raises((TypeError, ValueError)):
         bone.features(texts)
@@ -373,7 +381,7 @@ def test_a_model_whose_extraction_breaks_off_resumes(bone, monkeypatch):
 
 
 class Lazy:
-    """Texts that are made when they are asked for."""
+    """Sequence whose texts are made on access."""
 
     def __len__(self):
         return len(tiny.TEXTS)
@@ -383,13 +391,13 @@ class Lazy:
         return tiny.TEXTS[rows]
 
 
-def test_texts_may_be_indexed_lazily(bone):
+def test_texts_may_be_a_lazy_sequence(bone):
     expected = bone.features(tiny.TEXTS)
     column = datasets.Dataset.from_dict({"text": tiny.TEXTS})["text"]
     for texts in (Lazy(), column):
         bone.rows.clear()
         assert np.array_equal(bone.features(texts).hidden, expected.hidden)
-        assert bone.rows == []  # they are the same texts
+        assert bone.rows == []  # served from the store, because the texts are equal
     shutil.rmtree(cache_folder())
     for texts in (Lazy(), column):
         np.testing.assert_allclose(bone.features(texts).logits, expected.logits, atol=1e-5)
@@ -403,24 +411,24 @@ def test_no_texts(bone):
         bone.features(datasets.Dataset.from_dict({"text": []})["text"])
 
 
-# Passes with dropout, and states of the tokens
+# Passes with dropout, and hidden states of the tokens
 
 
 def backbone(kind, side="right", **options):
-    frame = "encoder" if kind in tiny.ENCODERS else "decoder"
-    return Backbone(tiny.model(kind, **options), tiny.tokenizer(frame, padding_side=side))
+    architecture = "encoder" if kind in tiny.ENCODERS else "decoder"
+    return Backbone(tiny.model(kind, **options), tiny.tokenizer(architecture, padding_side=side))
 
 
 @pytest.fixture
 def forwards(monkeypatch):
-    """One entry a forward pass of any model."""
+    """List with one entry per forward pass of any model."""
     calls, forward = [], Backbone.forward
     monkeypatch.setattr(Backbone, "forward", lambda self, **inputs: calls.append(1) or forward(self, **inputs))
     return calls
 
 
 def snapshot(bone):
-    """All that an extraction could leave behind in a model."""
+    """Return everything that an extraction could change in a model: modes, hooks, weights and logits."""
     modules = list(bone.model.modules())
     weights = {name: value.clone() for name, value in bone.model.state_dict().items()}
     return [(m.training, len(m._forward_hooks)) for m in modules], weights, bone.extract(tiny.TEXTS)[1]
@@ -435,45 +443,46 @@ def same(before, after):
 
 
 def test_passes_have_the_moments_of_dropout():
-    """With dropout before a linear module alone both moments of the logits are known."""
-    share, count = 0.2, 500
-    bone = backbone("Bert", hidden_dropout_prob=0, attention_probs_dropout_prob=0, classifier_dropout=share)
+    """With dropout only before a linear module, both moments of the logits have a closed form."""
+    rate, count = 0.2, 500
+    bone = backbone("Bert", hidden_dropout_prob=0, attention_probs_dropout_prob=0, classifier_dropout=rate)
     hidden, logits = bone.extract(tiny.TEXTS)
-    variance = share / (1 - share) * np.square(hidden) @ np.square(bone.classifier.weight.detach().numpy()).T
-    passes = bone.passes(tiny.TEXTS, count)
+    weight = bone.copy_classification_module().weight.detach().numpy()
+    variance = rate / (1 - rate) * np.square(hidden) @ np.square(weight).T
+    passes = dropout_passes(bone, tiny.TEXTS, count)
     assert passes.shape == (len(tiny.TEXTS), count, 3)
-    deviations = (passes.mean(1) - logits) / np.sqrt(variance / count)
-    assert np.abs(deviations).max() < 4
+    z_scores = (passes.mean(1) - logits) / np.sqrt(variance / count)
+    assert np.abs(z_scores).max() < 4
     np.testing.assert_allclose(passes.var(1), variance, rtol=0.35)
 
 
 @pytest.mark.parametrize(
     ("kind", "options"), [("Bert", {}), ("DistilBert", {}), ("GPT2", {}), ("Llama", {"attention_dropout": 0.3})]
 )
-def test_no_two_passes_are_the_same(kind, options):
-    passes = backbone(kind, **options).passes(tiny.TEXTS)
+def test_all_passes_differ(kind, options):
+    passes = dropout_passes(backbone(kind, **options), tiny.TEXTS)
     assert passes.shape == (len(tiny.TEXTS), 20, 3)
     assert passes.dtype == np.float32
     assert len(np.unique(passes.swapaxes(0, 1), axis=0)) == 20
 
 
 @pytest.mark.parametrize("kind", ["ModernBert", "Llama", "Qwen3"])
-def test_a_model_without_dropout_has_no_passes_and_says_so(kind):
+def test_a_model_without_dropout_has_no_passes_and_gives_the_reason(kind):
     bone = backbone(kind)
     before = snapshot(bone)
     labeled = LabeledTexts(tiny.TEXTS, np.zeros(len(tiny.TEXTS), np.int64), bone.label_names)
-    found = UncertainClassifier(bone).features(labeled, extras=("passes", "states"))
-    assert found.passes is None
+    extracted = UncertainClassifier(bone).features(labeled, extras=("passes", "states"))
+    assert extracted.passes is None
     reason = rf"{re.escape(type(bone.inner).__name__)} has no dropout"
     with pytest.raises(NotApplicableError, match=reason):
-        found.require("passes")
-    assert list(found.absent) == ["passes"]
-    assert len(found.require("states")) == len(tiny.TEXTS)
+        extracted.require("passes")
+    assert list(extracted.absent) == ["passes"]
+    assert len(extracted.require("states")) == len(tiny.TEXTS)
     assert same(before, snapshot(bone))
 
 
 class Normalized(nn.Module):
-    """A classification module that keeps statistics of its own while it is trained."""
+    """Classification module with batch normalization, which updates running statistics in training mode."""
 
     def __init__(self):
         super().__init__()
@@ -485,50 +494,50 @@ class Normalized(nn.Module):
 
 @pytest.mark.parametrize("extra", ["passes", "states"])
 @pytest.mark.parametrize("kind", ["Bert", "GPT2", "batch norm"])
-def test_an_extraction_leaves_the_model_as_it_was(kind, extra):
+def test_an_extraction_does_not_change_the_model(kind, extra):
     model = tiny.model("Bert" if kind == "batch norm" else kind)
     if kind == "batch norm":
         model.classifier = Normalized()
     bone = Backbone(model, tiny.tokenizer("decoder" if kind == "GPT2" else "encoder"))
-    before, drawn = snapshot(bone), torch.get_rng_state()
-    getattr(bone, extra)(tiny.TEXTS)
-    assert torch.equal(torch.get_rng_state(), drawn)
+    before, random_state = snapshot(bone), torch.get_rng_state()
+    EXTRAS[extra](bone, tiny.TEXTS)
+    assert torch.equal(torch.get_rng_state(), random_state)
     assert same(before, snapshot(bone))
 
     def stop(done):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        getattr(bone, extra)(tiny.TEXTS[::-1], progress=stop)
+        EXTRAS[extra](bone, tiny.TEXTS[::-1], progress=stop)
     assert same(before, snapshot(bone))
 
 
-@pytest.mark.parametrize(("extra", "most"), [("passes", 2), ("states", 0)])
-def test_an_extraction_is_mapped_and_taken_from_the_store_the_second_time(extra, most, forwards):
+@pytest.mark.parametrize(("extra", "max_forwards"), [("passes", 2), ("states", 0)])
+def test_a_repeated_extraction_is_read_from_the_store_as_a_memory_map(extra, max_forwards, forwards):
     done = []
-    first = getattr(backbone("Bert"), extra)(tiny.TEXTS, progress=done.append)
+    first = EXTRAS[extra](backbone("Bert"), tiny.TEXTS, progress=done.append)
     assert isinstance(first, np.memmap)
     assert not first.flags.writeable
     assert sum(done) == len(tiny.TEXTS)
     done.clear()
     forwards.clear()
-    again = getattr(backbone("Bert"), extra)(tiny.TEXTS, progress=done.append)
-    assert len(forwards) <= most  # two passes on one text tell whether there is dropout
+    again = EXTRAS[extra](backbone("Bert"), tiny.TEXTS, progress=done.append)
+    assert len(forwards) <= max_forwards  # two passes on one text detect dropout
     assert sum(done) == len(tiny.TEXTS)
     assert np.array_equal(first, again)
     shutil.rmtree(cache_folder())
-    assert np.array_equal(getattr(backbone("Bert"), extra)(tiny.TEXTS), first)  # drawn anew, from the same seed
+    assert np.array_equal(EXTRAS[extra](backbone("Bert"), tiny.TEXTS), first)  # computed again with the same seed
 
 
-def test_other_numbers_of_passes_are_other_passes():
+def test_passes_are_stored_separately_for_each_count():
     bone = backbone("Bert")
-    assert [bone.passes(tiny.TEXTS, count).shape[1] for count in (2, 3, 2)] == [2, 3, 2]
+    assert [dropout_passes(bone, tiny.TEXTS, count).shape[1] for count in (2, 3, 2)] == [2, 3, 2]
 
 
-def test_passes_that_were_interrupted_are_those_that_were_not(monkeypatch):
+def test_interrupted_passes_equal_uninterrupted_ones(monkeypatch):
     monkeypatch.setattr("aligned_entropy.features.store.ROWS_PER_CHUNK", 3)
     bone, done = backbone("Bert"), []
-    whole = np.array(bone.passes(tiny.TEXTS))
+    uninterrupted = np.array(dropout_passes(bone, tiny.TEXTS))
     shutil.rmtree(cache_folder())
 
     def stop(ready):
@@ -537,52 +546,52 @@ def test_passes_that_were_interrupted_are_those_that_were_not(monkeypatch):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        bone.passes(tiny.TEXTS, progress=stop)
-    assert np.array_equal(bone.passes(tiny.TEXTS), whole)
-    assert not np.array_equal(whole[:3], whole[3:6])
+        dropout_passes(bone, tiny.TEXTS, progress=stop)
+    assert np.array_equal(dropout_passes(bone, tiny.TEXTS), uninterrupted)
+    assert not np.array_equal(uninterrupted[:3], uninterrupted[3:6])
 
 
 PADDED = [
-    ("Bert", "right"),  # padding on the left moves the positions that it has learned, its answers with them
+    ("Bert", "right"),  # left padding shifts its learned positions, and so changes the states
     *((kind, side) for kind in ("Roberta", "DebertaV2", "GPT2", "Llama", "Gemma") for side in ("left", "right")),
 ]
 
 
-@pytest.mark.parametrize("room", [None, 4])
+@pytest.mark.parametrize("limit", [None, 4])
 @pytest.mark.parametrize(("kind", "side"), PADDED)
-def test_states_are_those_of_the_tokens_alone(kind, side, room, monkeypatch):
-    """Of a text by itself, without padding: the first that there is room for of an encoder, the last of a decoder."""
-    if room:
-        monkeypatch.setattr("aligned_entropy.backbones.extras.STATE_BYTES", 2 * 16 * room + 1)
+def test_states_do_not_depend_on_padding(kind, side, limit, monkeypatch):
+    """A text has the states of a pass without padding: an encoder stores the first of them, a decoder the last."""
+    if limit:
+        monkeypatch.setattr("aligned_entropy.backbones.extras.STATE_BYTES", 2 * 16 * limit + 1)
     bone = backbone(kind, side)
-    states = bone.states(tiny.TEXTS)
-    assert states.shape == (len(tiny.TEXTS), room or 32, 16)
+    states = token_states(bone, tiny.TEXTS)
+    assert states.shape == (len(tiny.TEXTS), limit or 32, 16)
     assert states.dtype == np.float16
     for text, state in zip(tiny.TEXTS, states, strict=True):
         with torch.inference_mode():
-            alone = tiny.model(kind).base_model(**bone.tokenizer(text, return_tensors="pt")).last_hidden_state[0]
-        kept = alone[-(room or 32) :] if kind in tiny.DECODERS else alone[: room or 32]
-        np.testing.assert_allclose(state[: len(kept)], kept.numpy(), rtol=2e-3, atol=2e-3)
-        assert not state[len(kept) :].any()
+            unpadded = tiny.model(kind).base_model(**bone.tokenizer(text, return_tensors="pt")).last_hidden_state[0]
+        expected = unpadded[-(limit or 32) :] if kind in tiny.DECODERS else unpadded[: limit or 32]
+        np.testing.assert_allclose(state[: len(expected)], expected.numpy(), rtol=2e-3, atol=2e-3)
+        assert not state[len(expected) :].any()
 
 
 @pytest.mark.parametrize(("budget", "length"), [(64 * 1024, 32), (2 * 16 * 5, 5), (2 * 16 * 5 - 1, 4), (1, 1)])
 def test_states_keep_to_their_budget_on_disk(budget, length, monkeypatch):
     monkeypatch.setattr("aligned_entropy.backbones.extras.STATE_BYTES", budget)
     bone = backbone("Bert")
-    assert bone.states(tiny.TEXTS).shape == (len(tiny.TEXTS), length, 16)
+    assert token_states(bone, tiny.TEXTS).shape == (len(tiny.TEXTS), length, 16)
     (path,) = cache_folder().rglob("states.npy")
     header = 128
     assert path.stat().st_size <= len(tiny.TEXTS) * max(budget, 2 * 16) + header
 
 
 @pytest.mark.parametrize(("kind", "tokens"), [("Bert", 2), ("GPT2", 1)])
-def test_a_text_without_words_has_the_states_of_its_special_tokens(kind, tokens):
-    states = backbone(kind).states(["", "bad"])
+def test_an_empty_text_has_the_states_of_its_special_tokens(kind, tokens):
+    states = token_states(backbone(kind), ["", "bad"])
     assert states[0].any(-1).sum() == tokens
 
 
 @pytest.mark.parametrize("extra", ["passes", "states"])
 def test_no_texts_have_no_passes_and_no_states(extra):
     with pytest.raises(DataError, match="there are no texts"):
-        getattr(backbone("Bert"), extra)([])
+        EXTRAS[extra](backbone("Bert"), [])
