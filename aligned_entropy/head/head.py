@@ -56,6 +56,29 @@ class AlignedEntropyHead(nn.Module):
         self.error_model: ErrorModel | None = None
         self.is_calibrated = False
 
+    @classmethod
+    def from_state(
+        cls, classifier: nn.Module, state: dict[str, Tensor], *, base: str, is_calibrated: bool
+    ) -> AlignedEntropyHead:
+        """Restore a saved head from its ``state_dict``.
+
+        Args:
+            classifier: classification module that the head was copied from.
+            state: saved tensors by name.
+            base: name of the base score.
+            is_calibrated: True if ``forward`` gives the calibrated probability.
+        """
+        head, prefixes = cls(classifier, base), ("classifier.", "error_model.")
+        copy_state, model_state = (
+            {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+            for prefix in prefixes
+        )
+        head.classifier.load_state_dict(copy_state)
+        if model_state:
+            head.error_model = ErrorModel.from_state(head.classes, model_state)
+        head.is_calibrated = is_calibrated
+        return head
+
     @property
     def device(self) -> torch.device:
         """Device of the copy; at first that of the original module."""
@@ -79,7 +102,8 @@ class AlignedEntropyHead(nn.Module):
 
     def copy_logits(self, hidden: Tensor) -> Tensor:
         """Compute the copy's logits ``[N, C]`` in float32."""
-        return self.classifier(self.module_input(hidden))
+        logits: Tensor = self.classifier(self.module_input(hidden))
+        return logits
 
     def module_input(self, hidden: Tensor) -> Tensor:
         """Convert hidden vectors ``[N, D]`` to the shape and precision of the copy's input.
@@ -108,7 +132,7 @@ class AlignedEntropyHead(nn.Module):
             ArgumentError: the logits are missing or have another shape than ``[N, C]``.
         """
         model, logits = self.checked_error_model(hidden, logits)
-        error_logit = model(self.log_uncertainty(hidden), hidden.float(), logits)
+        error_logit: Tensor = model(self.log_uncertainty(hidden), hidden.float(), logits)
         return error_logit.sigmoid().masked_fill(self.not_finite(logits), torch.nan)
 
     def not_finite(self, logits: Tensor) -> Tensor:

@@ -42,7 +42,8 @@ def _without_adapters(module: nn.Module) -> nn.Module:
             layer.merge()
         elif layer.merged and layer.disable_adapters:
             layer.unmerge()
-        return layer.base_layer
+        base_layer: nn.Module = layer.base_layer
+        return base_layer
     for name, child in module.named_children():
         plain = _without_adapters(child)
         if plain is not child:

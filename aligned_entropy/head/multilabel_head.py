@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..errors import ArgumentError
 from .error_model import LINE_PENALTY, ErrorModel
 from .head import AlignedEntropyHead
 from .reference import LabelReference, Reference
@@ -112,7 +113,7 @@ class TextMap(nn.Module):
             odds_NL: log-odds of an error for every label.
             predicted_NL: label predictions, 1 for yes.
         """
-        intercept, slope = self.line
+        intercept, slope = self.line.unbind()
         return intercept + slope * any_log_odds(odds_NL) + self.offsets[_label_count(predicted_NL)]
 
     def fit(self, odds_NL: Tensor, predicted_NL: Tensor, errors_NL: Tensor) -> TextMap:
@@ -164,12 +165,26 @@ class MultiLabelHead(AlignedEntropyHead):
         self.text_map = TextMap()
 
     @classmethod
-    def from_state(cls, classifier: nn.Module, state: dict[str, Tensor]) -> MultiLabelHead:
-        """Restore a saved head from its ``state_dict``, for the classification module that it was copied from."""
+    def from_state(
+        cls, classifier: nn.Module, state: dict[str, Tensor], *, base: str = "entropy", is_calibrated: bool = True
+    ) -> MultiLabelHead:
+        """Restore a saved head from its ``state_dict``.
+
+        Args:
+            classifier: classification module that the head was copied from.
+            state: saved tensors by name; those of a fitted head include an error model.
+            base: name of the base score, always ``entropy``.
+            is_calibrated: True if the output of a fitted head is the calibrated probability.
+
+        Raises:
+            ArgumentError: the base score is not the entropy.
+        """
+        if base != "entropy":
+            raise ArgumentError(f"a multi-label head has the base score 'entropy', not {base!r}: load it as 'entropy'.")
         head, prefix = cls(classifier), "error_model."
         fitted = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
         if fitted:
-            head.error_model, head.is_calibrated = LabelErrorModel.from_state(head.classes, fitted), True
+            head.error_model, head.is_calibrated = LabelErrorModel.from_state(head.classes, fitted), is_calibrated
         head.load_state_dict(state)
         return head
 

@@ -233,7 +233,8 @@ def principal_axes(hidden: Tensor) -> Tensor:
     for rows in hidden.split(ROWS_PER_CHUNK):
         unit = F.normalize(rows.double(), dim=1)
         moment += unit.T @ unit
-    return torch.linalg.eigh(moment).eigenvectors[:, -MAX_DIMENSIONS:].float()
+    eigenvectors: Tensor = torch.linalg.eigh(moment).eigenvectors
+    return eigenvectors[:, -MAX_DIMENSIONS:].float()
 
 
 def _by_chunks(
@@ -278,4 +279,5 @@ def _whitening(centered: Tensor) -> Tensor:
     covariance = centered.T @ centered / len(centered)
     size = len(covariance)
     ridge = 1e-3 * covariance.trace() / size + torch.finfo(torch.float64).tiny
-    return torch.linalg.cholesky(torch.linalg.inv(covariance + ridge * torch.eye(size, dtype=torch.float64)))
+    factor: Tensor = torch.linalg.cholesky(torch.linalg.inv(covariance + ridge * torch.eye(size, dtype=torch.float64)))
+    return factor
