@@ -1,12 +1,13 @@
 """Tests of the page of an evaluation, which is read back with an HTML parser."""
 
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from aligned_entropy.evaluation.evaluation import Evaluation, lower_is_better
+from aligned_entropy.evaluation.evaluation import Evaluation, Separation, lower_is_better
 from aligned_entropy.metrics import CALIBRATION, RANKING
 from aligned_entropy.report import write_report
 from aligned_entropy.report.evaluation_page import CURVE_POINTS, MEASURES, _reliability_figure, _risk_figure
@@ -178,3 +179,19 @@ def test_tables_are_accessible_and_can_be_scrolled(page: Page) -> None:
     regions = [values for _, values in page.tags if values.get("role") == "region"]
     assert len(regions) == len(page.tables)
     assert {values["aria-labelledby"] for values in regions} <= set(identifiers)
+
+
+def test_out_of_distribution_texts_have_a_table_of_measures(tmp_path: Path) -> None:
+    evaluation = simulated()
+    row = dict.fromkeys(Separation.shown, Interval(0.8, 0.7, 0.9))
+    outside = np.repeat([0.0, 1.0], [400, 100])
+    accuracy = share_interval(400, 500)
+    ood = Separation(accuracy, {"entropy": row}, outside, {"entropy": outside}, {"entropy": 1.0}, skipped={})
+    page = write(tmp_path, replace(evaluation, ood=ood))
+    assert "Out-of-distribution texts" in page.texts_in("h2")
+    assert any(ood.headline in text for text in page.texts_in("p"))
+    header, entropy = page.tables[1]
+    assert [cell.strip() for cell in header[1:]] == [
+        "ROC-AUC higher is better", "PR-AUC higher is better", "FPR at 95% TPR lower is better",
+    ]  # fmt: skip
+    assert entropy == ["entropy ", *["0.8000 0.7000–0.9000 "] * 3]
