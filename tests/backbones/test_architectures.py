@@ -1,4 +1,4 @@
-"""Weights carried into other architectures: the same function where that is said, and nothing random anywhere."""
+"""Weights transferred to other architectures: the same function if that is claimed, and no random weights."""
 
 import importlib.util
 from pathlib import Path
@@ -28,7 +28,7 @@ CARRIED = [
 
 
 def base(kind, **options):
-    """A tiny base model of which no parameter is zero or one, as they are when just initialized."""
+    """Make a tiny base model in which no vector of parameters is constant, as after initialization."""
     model = tiny.model(kind, **options).base_model
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
@@ -39,17 +39,17 @@ def base(kind, **options):
 
 
 def batch(model, side, lengths=LENGTHS):
-    """Random tokens, padded on a side."""
+    """Make a batch of random tokens, padded on one side."""
     generator = torch.Generator().manual_seed(2)
     ids = torch.randint(len(tiny.SPECIAL), tiny.VOCABULARY, (len(lengths), max(lengths)), generator=generator)
-    place = torch.arange(max(lengths)).expand(ids.shape)
+    positions = torch.arange(max(lengths)).expand(ids.shape)
     length = torch.tensor(lengths).unsqueeze(1)
-    mask = (place < length if side == "right" else place >= max(lengths) - length).long()
+    mask = (positions < length if side == "right" else positions >= max(lengths) - length).long()
     return {"input_ids": ids.masked_fill(mask == 0, model.config.pad_token_id), "attention_mask": mask}
 
 
 def states(model, inputs, **more):
-    """Hidden states of the tokens, after the embeddings and after every layer."""
+    """Compute the hidden states of the tokens, after the embeddings and after every layer."""
     with torch.inference_mode():
         hidden = model(**inputs, output_hidden_states=True, **more).hidden_states
     return torch.stack(hidden)[:, inputs["attention_mask"].bool()]
@@ -63,7 +63,7 @@ def assert_same(ours, theirs):
 def test_roberta_is_bert(pad):
     bert = base("Bert", pad_token_id=pad)
     roberta = architectures.bert_as_roberta(bert)
-    inputs = batch(bert, "right", (40, 3, 1))  # all positions that there are
+    inputs = batch(bert, "right", (40, 3, 1))  # the longest text uses every position
     assert_same(states(roberta, inputs), states(bert, inputs))
     types = inputs["input_ids"] % 2
     assert_same(states(roberta, inputs, token_type_ids=types), states(bert, inputs, token_type_ids=types))
@@ -122,8 +122,8 @@ def test_qwen3_has_the_weights_of_llama_and_norms_of_its_own():
     assert not np.allclose(ours[-1], theirs[-1], atol=1e-2)
 
 
-def test_qwen3_is_llama_but_for_the_norms():
-    """Where queries are zero the norms have nothing to rescale."""
+def test_qwen3_is_llama_except_for_the_norms():
+    """Zero queries are not changed by the norms."""
     llama = base("Llama")
     with torch.no_grad():
         for layer in llama.layers:
@@ -133,20 +133,20 @@ def test_qwen3_is_llama_but_for_the_norms():
 
 
 @pytest.mark.parametrize(("kind", "carry"), CARRIED)
-def test_nothing_is_random_and_the_source_is_left_alone(kind, carry):
+def test_nothing_is_random_and_the_source_is_unchanged(kind, carry):
     source = base(kind)
     before = {name: tensor.clone() for name, tensor in source.state_dict().items()}
-    made = []
+    transferred = []
     for seed in (0, 1):
         torch.manual_seed(seed)
-        made.append(carry(source).state_dict())
-    assert all(torch.equal(tensor, made[1][name]) for name, tensor in made[0].items())
-    for tensor in made[0].values():
+        transferred.append(carry(source).state_dict())
+    assert all(torch.equal(tensor, transferred[1][name]) for name, tensor in transferred[0].items())
+    for tensor in transferred[0].values():
         tensor.fill_(9.0)
     assert all(torch.equal(tensor, before[name]) for name, tensor in source.state_dict().items())
 
 
-def test_what_the_other_architecture_has_no_place_for_is_refused():
+def test_weights_without_a_counterpart_are_refused():
     with pytest.raises(RuntimeError, match=r"o_proj\.bias"):
         architectures.llama_as_qwen2(base("Llama", attention_bias=True))
     without_pooler = type(base("Bert"))(base("Bert").config, add_pooling_layer=False)
@@ -155,7 +155,7 @@ def test_what_the_other_architecture_has_no_place_for_is_refused():
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """All five, made by the command from tiny models in place of the embedded ones."""
+    """Run the command on tiny models instead of the embedded ones; it makes all five architectures."""
     words = {word: i for i, word in enumerate(["[PAD]", "[unused0]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *tiny.WORDS])}
     sources = {"minilm": BertTokenizer(vocab=words, model_max_length=32), "smollm2": tiny.tokenizer("decoder")}
     base("Bert", vocab_size=len(words), pad_token_id=0).save_pretrained(tmp_path / "minilm")
@@ -185,7 +185,7 @@ def test_a_saved_folder_loads_and_can_be_trained(folder, name, tmp_path):
     assert model.config.model_type == name
     assert {missing.split(".")[0] for missing in info["missing_keys"]} <= {"classifier", "score"}
     assert not info["mismatched_keys"]
-    assert all("pooler" in key for key in info["unexpected_keys"])  # RoBERTa's, which its classifier does without
+    assert all("pooler" in key for key in info["unexpected_keys"])  # RoBERTa's classifier has no pooler
 
     data = LabeledTexts(tiny.TEXTS, np.arange(len(tiny.TEXTS)) % 2, ["even", "odd"])
     train_classifier(folder / name, data, tmp_path / "trained", TrainConfig(epochs=1))
@@ -194,7 +194,7 @@ def test_a_saved_folder_loads_and_can_be_trained(folder, name, tmp_path):
     assert trained.backbone.tokenize(tiny.TEXTS)["input_ids"] == ids
 
 
-def test_only_what_is_named_is_made(tmp_path, folder, capsys):
+def test_only_named_architectures_are_made(tmp_path, folder, capsys):
     architectures.main([str(tmp_path / "one"), "electra"])
     assert [path.name for path in (tmp_path / "one").iterdir()] == ["electra"]
     with pytest.raises(SystemExit):

@@ -1,4 +1,4 @@
-"""Every supported architecture: what is captured is what the model's own answer was made of, whatever the batch."""
+"""Backbones of every supported architecture: the captured vectors give the model's own logits, in any batch."""
 
 import copy
 import gc
@@ -47,12 +47,12 @@ def backbone_of(kind, **options):
 
 
 def padded(kind, texts, side="right"):
-    """A batch straight from the tokenizer, without Backbone's help."""
+    """Tokenize a batch without a backbone."""
     return dict(tokenizer_for(kind, padding_side=side)(texts, padding=True, return_tensors="pt"))
 
 
 def bare_logits(kind, inputs):
-    """What the model says when nothing of ours has touched it."""
+    """Compute the logits of a new model that no backbone has run."""
     with torch.inference_mode():
         return tiny.model(kind)(**inputs).logits
 
@@ -67,12 +67,12 @@ def untrained(backbone, hidden):
 
 
 @EVERY_KIND
-def test_the_untrained_head_is_the_entropy_of_the_models_own_answers(kind):
+def test_the_untrained_head_is_the_entropy_of_the_models_own_logits(kind):
     backbone = backbone_of(kind)
     hidden, logits = backbone.extract(tiny.TEXTS)
     assert hidden.shape == (len(tiny.TEXTS), backbone.width)
     assert logits.shape == (len(tiny.TEXTS), backbone.classes) == (len(tiny.TEXTS), 3)
-    assert np.ptp(logits, axis=0).max() > 0.05, "the texts are told apart"
+    assert np.ptp(logits, axis=0).max() > 0.05, "the logits differ from text to text"
     torch.testing.assert_close(untrained(backbone, hidden), entropy(logits), **CLOSE)
 
 
@@ -87,8 +87,8 @@ def test_logits_are_bitwise_those_of_the_bare_model(kind):
     ("kind", "side"),
     [(kind, "right") for kind in tiny.ARCHITECTURES] + [(kind, "left") for kind in tiny.DECODERS],
 )
-def test_what_is_captured_of_a_padded_batch_gives_the_bare_models_logits(kind, side):
-    """Decoders are read at the last token, on either side of the padding."""
+def test_captured_vectors_of_a_padded_batch_give_the_bare_models_logits(kind, side):
+    """The hidden vector of a decoder is that of the last token, with padding on either side."""
     backbone, inputs = backbone_of(kind), padded(kind, tiny.TEXTS, side)
     assert (inputs["input_ids"][:, 0 if side == "left" else -1] == tiny.PAD).any()
     hidden, logits = backbone.forward(**inputs)
@@ -99,7 +99,7 @@ def test_what_is_captured_of_a_padded_batch_gives_the_bare_models_logits(kind, s
 
 @EVERY_KIND
 @SIDES
-def test_neither_order_nor_neighbors_move_an_answer(kind, side):
+def test_logits_depend_neither_on_order_nor_on_the_batch(kind, side):
     backbone = Backbone(tiny.model(kind), tokenizer_for(kind, padding_side=side if kind in tiny.DECODERS else "right"))
     hidden, logits = backbone.extract(tiny.TEXTS)
     order = np.random.default_rng(0).permutation(len(tiny.TEXTS))
@@ -116,14 +116,14 @@ def test_small_batches_are_put_back_in_order(kind, monkeypatch):
     expected, done = backbone.extract(tiny.TEXTS), []
     monkeypatch.setattr("aligned_entropy.backbones.batching.BATCH_ROWS", 3)
     monkeypatch.setattr("aligned_entropy.backbones.batching.BATCH_TOKENS", 20)
-    for got, wanted in zip(backbone.extract(tiny.TEXTS, done.append), expected, strict=True):
-        np.testing.assert_allclose(got, wanted, **CLOSE)
+    for values, expected_values in zip(backbone.extract(tiny.TEXTS, done.append), expected, strict=True):
+        np.testing.assert_allclose(values, expected_values, **CLOSE)
     assert sum(done) == len(tiny.TEXTS)
     assert len(done) > 2
 
 
 @EVERY_KIND
-def test_an_empty_text_has_an_answer_of_its_own(kind):
+def test_an_empty_text_has_logits(kind):
     backbone = backbone_of(kind)
     hidden, logits = backbone.extract([""])
     assert np.isfinite(logits).all()
@@ -138,7 +138,7 @@ def test_an_empty_text_has_an_answer_of_its_own(kind):
 @DECODERS
 @SIDES
 def test_texts_that_end_in_the_padding_token(kind, side):
-    """pad == eos: transformers reads such a text at its last other token, and so does the captured vector."""
+    """With pad == eos transformers reads such a text at its last other token; the captured vector is the same one."""
     tokenizer = tiny.tokenizer("eos", padding_side=side, pad_token="[SEP]")
     backbone = Backbone(tiny.model(kind, pad_token_id=tiny.SEP), tokenizer)
     inputs = dict(tokenizer(tiny.TEXTS, padding=True, padding_side=side, return_tensors="pt"))
@@ -159,13 +159,13 @@ def test_texts_that_end_in_the_padding_token(kind, side):
         (None, None),  # LLaMA-2 as published
         (None, "[PAD]"),
         (tiny.PAD, None),
-        (tiny.PAD, "[SEP]"),  # they disagree
+        (tiny.PAD, "[SEP]"),  # the two differ
         (tiny.SEP, "[PAD]"),
         (-1, None),
         (-1, "[PAD]"),
     ],
 )
-def test_whoever_names_the_padding_token_the_answers_do_not_depend_on_the_batch(kind, in_config, in_tokenizer):
+def test_logits_do_not_depend_on_the_batch_with_any_padding_token(kind, in_config, in_tokenizer):
     backbone = Backbone(tiny.model(kind, pad_token_id=in_config), tokenizer_for(kind, pad_token=in_tokenizer))
     hidden, logits = backbone.extract(tiny.TEXTS)
     alone = np.concatenate([backbone.extract([text])[1] for text in tiny.TEXTS])
@@ -175,18 +175,18 @@ def test_whoever_names_the_padding_token_the_answers_do_not_depend_on_the_batch(
 
 
 @pytest.mark.parametrize("in_tokenizer", [None, "[UNK]"])
-def test_an_encoder_that_counts_from_its_padding_token_is_given_that_one(in_tokenizer):
+def test_an_encoder_that_counts_from_its_padding_token_is_padded_with_it(in_tokenizer):
     backbone = Backbone(tiny.model("Roberta"), tiny.tokenizer(pad_token=in_tokenizer))
     np.testing.assert_allclose(backbone.extract(tiny.TEXTS)[1], backbone_of("Roberta").extract(tiny.TEXTS)[1], **CLOSE)
 
 
-def test_a_padding_token_that_is_made_up_is_said_once(caplog):
+def test_a_substitute_padding_token_is_logged_once(caplog):
     with caplog.at_level(logging.WARNING, "aligned_entropy"):
         Backbone(tiny.model("Llama", pad_token_id=None), tiny.tokenizer("decoder", pad_token=None))
     assert ["[SEP]" in record.getMessage() for record in caplog.records] == [True]
 
 
-def test_no_padding_token_to_be_had():
+def test_a_model_without_any_padding_token_is_refused():
     with pytest.raises(UnsupportedModelError, match="no padding token"):
         Backbone(tiny.model("Llama", pad_token_id=None), tiny.tokenizer("decoder", pad_token=None, eos_token=None))
     with pytest.raises(UnsupportedModelError, match="'<new>' has id 41, but the model has only ids below 41"):
@@ -200,7 +200,9 @@ def test_half_precision(kind):
     assert hidden.dtype == logits.dtype == np.float32
     assert {weights.dtype for weights in backbone.copy_classification_module().parameters()} == {torch.float32}
     assert {weights.dtype for weights in backbone.model.parameters()} == {torch.bfloat16}
-    assert np.array_equal(torch.tensor(logits).bfloat16().float().numpy(), logits), "they are the model's own"
+    assert np.array_equal(torch.tensor(logits).bfloat16().float().numpy(), logits), (
+        "logits keep the precision of the model"
+    )
     torch.testing.assert_close(untrained(backbone, hidden), entropy(logits), rtol=0, atol=0.02)
 
 
@@ -217,8 +219,8 @@ def test_threads_get_their_own_rows():
     expected = [backbone.forward(**batch) for batch in inputs]
     turns = [number % len(inputs) for number in range(400)]
     with ThreadPoolExecutor(8) as threads:
-        found = list(threads.map(lambda number: backbone.forward(**inputs[number]), turns))
-    for number, (hidden, logits) in zip(turns, found, strict=True):
+        outputs = list(threads.map(lambda number: backbone.forward(**inputs[number]), turns))
+    for number, (hidden, logits) in zip(turns, outputs, strict=True):
         torch.testing.assert_close(hidden, expected[number][0], **CLOSE)
         torch.testing.assert_close(logits, expected[number][1], **CLOSE)
 
@@ -239,7 +241,7 @@ def test_hidden_is_an_attribute_of_the_output_and_no_key():
 def test_a_model_can_be_copied_and_pickled_while_it_is_watched(kind):
     backbone, inputs = backbone_of(kind), padded(kind, tiny.TEXTS)
     hidden, logits = backbone.forward(**inputs)
-    seen = UncertainClassifier(backbone).attach()
+    classifier = UncertainClassifier(backbone).attach()
     torch.save(backbone.model, file := io.BytesIO())
     file.seek(0)
     for twin in (copy.deepcopy(backbone.model), torch.load(file, weights_only=False)):
@@ -249,7 +251,7 @@ def test_a_model_can_be_copied_and_pickled_while_it_is_watched(kind):
         tiny.stir(twin, seed=9)
         assert not torch.equal(twin(**inputs).logits, logits)
     assert torch.equal(backbone.forward(**inputs)[0], hidden)
-    seen.detach()
+    classifier.detach()
     assert not hooks(backbone.model)
 
 
@@ -257,8 +259,8 @@ def hooks(model):
     return [hook for part in model.modules() for hook in (*part._forward_pre_hooks, *part._forward_hooks)]
 
 
-def test_the_model_is_the_users_own_but_while_it_is_run():
-    """No hook is left to break it, however many classifiers there were."""
+def test_the_model_has_hooks_only_while_it_runs_or_is_attached():
+    """Hooks are removed after use, even with several classifiers on one model."""
     model, inputs = tiny.model("Bert"), padded("Bert", tiny.TEXTS)
     for _ in range(3):
         classifier = UncertainClassifier(Backbone(model, tiny.tokenizer()))
@@ -268,15 +270,15 @@ def test_the_model_is_the_users_own_but_while_it_is_run():
         classifier.detach()
         classifier.detach()
         assert not hooks(model)
-    gone = weakref.ref(classifier)
+    reference = weakref.ref(classifier)
     del classifier
     gc.collect()
-    assert gone() is None
+    assert reference() is None
     model.classifier = nn.Linear(16, 3)
     with torch.no_grad():
         model.classifier.weight.mul_(9)
     assert not hasattr(model(**inputs), "hidden")
-    model.forward = lambda **_: SequenceClassifierOutput(logits=torch.zeros(8, 3))  # not what the module says
+    model.forward = lambda **_: SequenceClassifierOutput(logits=torch.zeros(8, 3))  # not the output of the module
     model(**inputs)
     with pytest.raises(UnsupportedModelError, match="not the model's logits"):
         Backbone(model, tiny.tokenizer()).extract(tiny.TEXTS)
@@ -285,37 +287,37 @@ def test_the_model_is_the_users_own_but_while_it_is_run():
 
 def test_other_threads_run_the_model_unseen():
     backbone, inputs = backbone_of("Bert"), padded("Bert", tiny.TEXTS[:2])
-    with ThreadPoolExecutor(1) as other, backbone.capture.watching():
-        assert not hasattr(other.submit(backbone.model, **inputs).result(), "hidden")
+    with ThreadPoolExecutor(1) as thread, backbone.capture.watching():
+        assert not hasattr(thread.submit(backbone.model, **inputs).result(), "hidden")
         assert hasattr(backbone.model(**inputs), "hidden")
 
 
 @pytest.mark.parametrize("kind", ["Llama", "Qwen3", "Gemma", "GPT2"])
 @pytest.mark.parametrize("named", [None, -1])
-def test_a_model_without_a_padding_token_answers_its_user_as_ever(kind, named):
-    """The text ends in what the Backbone pads with: where the model is given that token, it reads another one."""
+def test_a_model_without_a_padding_token_is_unchanged_for_its_user(kind, named):
+    """The texts end in the token that the backbone pads with; a model that knew it would read them at another token."""
     model, tokenizer = tiny.model(kind, pad_token_id=named), tiny.tokenizer("eos", pad_token=None)
     batches = [dict(tokenizer([text], return_tensors="pt")) for text in tiny.TEXTS]
 
-    def answers():
+    def user_logits():
         return torch.cat([model(**batch).logits for batch in batches]).detach()
 
-    before, config = answers(), model.config.to_dict()
+    before, config = user_logits(), model.config.to_dict()
     classifier = UncertainClassifier(Backbone(model, tokenizer))
     assert not np.allclose(classifier.backbone.extract(tiny.TEXTS)[1], before, atol=1e-3)
-    assert torch.equal(answers(), before)
+    assert torch.equal(user_logits(), before)
     classifier.attach()
-    assert torch.equal(answers(), before)
+    assert torch.equal(user_logits(), before)
     output = model(**batches[0])
     torch.testing.assert_close(output.uncertainty.double(), entropy(output.logits), **CLOSE)
     assert model.config.to_dict() == config
     assert tokenizer.pad_token is None
-    with ThreadPoolExecutor(4) as pool:  # none takes the token from another
+    with ThreadPoolExecutor(4) as pool:  # threads share the padding token that is lent to the model
         for logits in pool.map(lambda _: classifier.backbone.extract(tiny.TEXTS)[1], range(12)):
             np.testing.assert_allclose(logits, classifier.backbone.extract(tiny.TEXTS)[1], **CLOSE)
 
 
-def test_input_ids_may_come_by_position_and_embeddings_in_their_stead():
+def test_input_ids_by_position_and_embeddings_instead_of_ids():
     backbone, inputs = backbone_of("Llama"), padded("Llama", tiny.TEXTS)
     with torch.inference_mode(), backbone.capture.watching():
         by_name, by_position = backbone.model(**inputs), backbone.model(inputs["input_ids"], inputs["attention_mask"])
@@ -338,7 +340,7 @@ def test_gradients_still_flow_through_the_model():
     assert backbone.inner.get_input_embeddings().weight.grad.abs().sum() > 0
 
 
-# Modules that are named
+# Modules with other names
 
 
 def test_a_module_of_another_name():
@@ -370,7 +372,7 @@ def test_a_module_of_another_name():
 
 
 class TopicEncoder(BertForSequenceClassification):
-    """Its module stands under a name of its own."""
+    """An encoder whose classification module has an unusual name."""
 
     def __init__(self, config):
         super().__init__(config)
@@ -383,7 +385,7 @@ class TopicEncoder(BertForSequenceClassification):
 
 
 class TopicDecoder(LlamaForSequenceClassification):
-    """The same, of every token; read at the last one."""
+    """A decoder whose module has an unusual name and computes logits of every token; the last one counts."""
 
     def __init__(self, config):
         super().__init__(config)
@@ -391,9 +393,9 @@ class TopicDecoder(LlamaForSequenceClassification):
         del self.score
 
     def forward(self, input_ids, attention_mask=None, **_):
-        of_every_token = self.heads["topic"](self.model(input_ids, attention_mask=attention_mask).last_hidden_state)
+        token_logits = self.heads["topic"](self.model(input_ids, attention_mask=attention_mask).last_hidden_state)
         last = torch.tensor([max(i for i, x in enumerate(ids) if x != tiny.PAD) for ids in input_ids.tolist()])
-        return SequenceClassifierOutput(logits=of_every_token[torch.arange(len(last)), last])
+        return SequenceClassifierOutput(logits=token_logits[torch.arange(len(last)), last])
 
 
 @pytest.mark.parametrize(
@@ -420,11 +422,11 @@ def test_a_module_inside_another():
     )
     hidden, logits = backbone.extract(tiny.TEXTS)
     assert isinstance(backbone.copy_classification_module(), nn.Linear)
-    assert np.abs(hidden).max() <= 1, "what comes after the tanh"
+    assert np.abs(hidden).max() <= 1, "the input of out_proj comes after the tanh"
     torch.testing.assert_close(untrained(backbone, hidden), entropy(logits), **CLOSE)
 
 
-def test_a_module_that_is_not_there():
+def test_a_missing_module():
     with pytest.raises(
         UnsupportedModelError, match=r"BertForSequenceClassification has no module named 'head\.x'.*bert,"
     ):
@@ -441,7 +443,7 @@ def test_a_module_whose_output_is_not_the_logits(module):
 
 
 class Tempered(BertForSequenceClassification):
-    """Its logits have the shape of what its module says, but are something else."""
+    """A model whose logits have the shape of its module's output but other values."""
 
     def forward(self, *args, **kwargs):
         output = super().forward(*args, **kwargs)
@@ -450,7 +452,7 @@ class Tempered(BertForSequenceClassification):
 
 
 class MeanOfAll(nn.Module):
-    """Wants a sequence as RoBERTa's does, and reads all of it."""
+    """A module that takes a sequence, as RoBERTa's does, and reads all of it."""
 
     def __init__(self, plain):
         super().__init__()
@@ -467,7 +469,7 @@ class NeedsSequence(MeanOfAll):
 
 
 class ByKeyword(BertForSequenceClassification):
-    """Calls its module with a keyword."""
+    """A model that calls its module with a keyword."""
 
     def __init__(self, config):
         super().__init__(config)
@@ -504,7 +506,7 @@ def test_a_module_that_is_called_by_keyword():
     [{"num_labels": 1}, {"problem_type": "regression"}, {"problem_type": "multi_label_classification"}],
 )
 @pytest.mark.parametrize("kind", ["Bert", "Llama"])
-def test_what_is_no_classifier_of_one_label_a_text_is_refused(kind, options):
+def test_other_classifiers_than_of_one_label_a_text_are_refused(kind, options):
     with pytest.raises(UnsupportedModelError, match=rf"{kind}ForSequenceClassification is configured for"):
         backbone_of(kind, **options)
 
@@ -555,45 +557,47 @@ def test_features_are_computed_once(monkeypatch):
 def test_a_model_that_was_saved_and_loaded_finds_its_features(tmp_path, monkeypatch):
     backbone = backbone_of("ModernBert")
     backbone.features(tiny.TEXTS)
-    backbone.model(**padded("ModernBert", tiny.TEXTS[:1]), labels=torch.tensor([1]))  # notes the kind of problem
+    backbone.model(
+        **padded("ModernBert", tiny.TEXTS[:1]), labels=torch.tensor([1])
+    )  # sets the problem type of its configuration
     backbone.model.save_pretrained(tmp_path / "model")
     backbone.tokenizer.save_pretrained(tmp_path / "model")
     loaded = Backbone.from_pretrained(tmp_path / "model")
     rows = count_forwards(loaded, monkeypatch)
-    loaded.extract(["what was tokenized before leaves traces in a tokenizer"])
+    loaded.extract(["a tokenizer stores settings of its last call"])
     rows.clear()
     loaded.features(tiny.TEXTS)
     assert not rows
 
 
-def test_whatever_decides_features_is_in_the_fingerprint():
+def test_the_fingerprint_covers_everything_that_features_depend_on():
     def bert(**options):
         return Backbone(tiny.model("Bert", **options), tiny.tokenizer())
 
-    known = bert().model_fingerprint
-    assert bert().model_fingerprint == known
+    expected = bert().model_fingerprint
+    assert bert().model_fingerprint == expected
     names = {0: "a", 1: "b", 2: "c"}
-    assert bert(id2label=names, label2id={name: i for i, name in names.items()}).model_fingerprint == known
-    others = {
+    assert bert(id2label=names, label2id={name: i for i, name in names.items()}).model_fingerprint == expected
+    changed = {
         "weights": bert(seed=1),
         "precision": Backbone(tiny.model("Bert").bfloat16(), tiny.tokenizer()),
         "configuration": bert(hidden_act="relu"),
         "length": Backbone(tiny.model("Bert"), tiny.tokenizer(), max_length=9),
         "tokenizer": Backbone(tiny.model("Bert"), tiny.tokenizer("eos")),
-        "end that is cut off": Backbone(tiny.model("Bert"), tiny.tokenizer(truncation_side="left")),
+        "truncation side": Backbone(tiny.model("Bert"), tiny.tokenizer(truncation_side="left")),
     }
-    found = {what: backbone.model_fingerprint for what, backbone in others.items()}
-    assert len({known, *found.values()}) == 1 + len(others)
-    pooling = [backbone_of("ModernBert", classifier_pooling=how).model_fingerprint for how in ("cls", "mean")]
+    fingerprints = {backbone.model_fingerprint for backbone in changed.values()}
+    assert len({expected, *fingerprints}) == 1 + len(changed)
+    pooling = [backbone_of("ModernBert", classifier_pooling=name).model_fingerprint for name in ("cls", "mean")]
     assert pooling[0] != pooling[1]
 
 
-def test_weights_that_were_changed_have_features_of_their_own():
+def test_changed_weights_have_other_features():
     backbone = backbone_of("Bert")
     before = backbone.features(tiny.TEXTS)
     for weights in backbone.model.parameters():
         weights.data.mul_(1.3)
-    backbone.model.train()  # as a training leaves it
+    backbone.model.train()  # the mode after a training
     after, (hidden, logits) = backbone.features(tiny.TEXTS), backbone.extract(tiny.TEXTS)
     assert not np.allclose(after.logits, before.logits, atol=1e-2)
     np.testing.assert_array_equal(after.hidden, hidden)
@@ -618,8 +622,8 @@ def test_round_trip(kind, tmp_path):
     backbone = Backbone.from_pretrained(folder)
     assert backbone.label_names == ["bad", "so-so", "good"]
     assert backbone.name == str(folder)
-    for got, wanted in zip(backbone.extract(tiny.TEXTS), backbone_of(kind).extract(tiny.TEXTS), strict=True):
-        np.testing.assert_allclose(got, wanted, **CLOSE)
+    for values, expected in zip(backbone.extract(tiny.TEXTS), backbone_of(kind).extract(tiny.TEXTS), strict=True):
+        np.testing.assert_allclose(values, expected, **CLOSE)
 
 
 def test_precision_of_a_checkpoint(tmp_path):
@@ -631,7 +635,7 @@ def test_precision_of_a_checkpoint(tmp_path):
 
 
 def test_a_folder_laid_out_like_a_repository(tmp_path):
-    """A card, other frameworks' weights and the leavings of a training lie about."""
+    """The folder also holds a model card, weights of other frameworks and files of a training."""
     folder = save("Roberta", tmp_path / "repository")
     (folder / "README.md").write_text("---\nlicense: mit\n---\n# A model\n")
     (folder / ".gitattributes").write_text("*.safetensors filter=lfs diff=lfs merge=lfs -text\n")
@@ -686,37 +690,39 @@ def test_a_classifier_without_its_last_layer_is_refused(module, tmp_path):
 @pytest.mark.parametrize(
     ("kind", "model_class"), [("Bert", BertForTokenClassification), ("ModernBert", ModernBertForTokenClassification)]
 )
-def test_a_checkpoint_that_labels_tokens_is_refused(kind, model_class, tmp_path):
-    """ModernBERT's has every weight that its classifier of texts has, by the same names."""
+def test_a_token_classification_checkpoint_is_refused(kind, model_class, tmp_path):
+    """That of ModernBERT has all weights of a sequence classifier, with the same names."""
     model_class(tiny.config(kind)).save_pretrained(tmp_path / "tagger")
     tiny.tokenizer().save_pretrained(tmp_path / "tagger")
-    AutoModelForSequenceClassification.from_pretrained(tmp_path / "tagger")  # transformers takes it
+    AutoModelForSequenceClassification.from_pretrained(tmp_path / "tagger")  # transformers accepts it
     with pytest.raises(UnsupportedModelError, match=r"classifies the words of a text"):
         Backbone.from_pretrained(tmp_path / "tagger")
 
 
 @pytest.mark.parametrize("kind", ["Bert", "Roberta", "DebertaV2", "MPNet", "Llama", "Qwen3"])
 def test_a_model_that_was_saved_without_its_tokenizer_is_refused(kind, tmp_path):
-    """Transformers would make up a tokenizer without words, and every text would look the same."""
+    """Transformers would create a tokenizer without words, for which all texts are equal."""
     tiny.model(kind).save_pretrained(tmp_path / "model")
     with pytest.raises(UnsupportedModelError, match="holds no tokenizer"):
         Backbone.from_pretrained(tmp_path / "model")
 
 
 @pytest.mark.parametrize("kind", ["Bert", "Llama"])
-def test_a_compiled_encoder_answers_the_same(kind):
+def test_a_compiled_encoder_gives_the_same_features(kind):
     backbone = Backbone(tiny.model(kind), tiny.tokenizer())
     before, fingerprint = backbone.extract(tiny.TEXTS), backbone.model_fingerprint
-    inner, ran = backbone.inner, []
+    inner, graphs = backbone.inner, []
     encoder = getattr(inner, inner.base_model_prefix)
-    encoder.compile(dynamic=True, backend=lambda graph, _: ran.append(graph) or graph.forward)  # without a C++ compiler
+    encoder.compile(
+        dynamic=True, backend=lambda graph, _: graphs.append(graph) or graph.forward
+    )  # without a C++ compiler
     for values, expected in zip(backbone.extract(tiny.TEXTS), before, strict=True):
         np.testing.assert_allclose(values, expected, atol=1e-6)
-    assert ran
+    assert graphs
     assert backbone.model_fingerprint == fingerprint
 
 
-def test_names_that_lead_nowhere():
+def test_unknown_names():
     with pytest.raises(UnsupportedModelError, match=r"'someone/unknown-model' is no folder .*minilm, smollm2"):
         Backbone.from_pretrained("someone/unknown-model")
     with pytest.raises(UnsupportedModelError, match=r"no folder '\./not/a/folder', and it is no hub id"):

@@ -1,4 +1,4 @@
-"""A language model that answers by label words: the same numbers as by hand, or an error that says why not."""
+"""Language models with label words: their logits equal those computed by hand, or an error gives the reason."""
 
 import itertools
 import json
@@ -36,7 +36,7 @@ CLOSE = {"rtol": 0, "atol": 1e-4}
 EVERY_KIND = pytest.mark.parametrize("kind", tiny.LANGUAGE_MODELS)
 
 
-def backbone(kind="Llama", model=None, tokenizer=None, **options):
+def label_backbone(kind="Llama", model=None, tokenizer=None, **options):
     options = {"labels": LABELS, "template": TEMPLATE, **options}
     return LabelWordBackbone(model or tiny.language_model(kind), tokenizer or tiny.subwords(), **options)
 
@@ -47,7 +47,7 @@ def prompts(tokenizer=None, **options):
 
 
 def by_hand(model, labels, template, texts, shots=""):
-    """Log of the labels' summed probabilities after every prompt, ``[N, C]``, a prompt at a time."""
+    """Compute the log of each label's summed probabilities after every prompt, ``[N, C]``, one prompt at a time."""
     tokenizer, rows = tiny.subwords(), []
     for text in texts:
         ids = tokenizer(shots + template.replace("{text}", text), return_tensors="pt")["input_ids"]
@@ -64,25 +64,25 @@ def entropy(log_p):
     return torch.special.entr(p).sum(-1) / np.log(p.shape[-1])
 
 
-def without_cache(found):
-    found._shared_start = lambda prompts: (0, None)
-    return found
+def without_cache(backbone):
+    backbone._shared_start = lambda prompts: (0, None)
+    return backbone
 
 
-# --- The same numbers as by hand.
+# --- Logits equal to those computed by hand.
 
 
 @EVERY_KIND
 @pytest.mark.parametrize("labels", [LABELS, SEVERAL], ids=["one word", "several"])
 def test_the_untrained_head_is_the_entropy_of_the_models_own_label_words(kind, labels):
-    found = backbone(kind, labels=labels)
-    hidden, logits = found.extract(TEXTS)
+    backbone = label_backbone(kind, labels=labels)
+    hidden, logits = backbone.extract(TEXTS)
     expected = by_hand(tiny.language_model(kind), labels, TEMPLATE, TEXTS)
-    assert hidden.shape == (len(TEXTS), found.width)
+    assert hidden.shape == (len(TEXTS), backbone.width)
     assert logits.dtype == hidden.dtype == np.float32
-    assert np.ptp(logits, axis=0).max() > 0.05, "the texts are told apart"
+    assert np.ptp(logits, axis=0).max() > 0.05, "the logits differ from text to text"
     torch.testing.assert_close(torch.tensor(logits).double().log_softmax(-1), expected.log_softmax(-1), **CLOSE)
-    score = AlignedEntropyHead(found.copy_classification_module())(torch.tensor(hidden)).double()
+    score = AlignedEntropyHead(backbone.copy_classification_module())(torch.tensor(hidden)).double()
     torch.testing.assert_close(score, entropy(expected), **CLOSE)
 
 
@@ -97,10 +97,10 @@ def test_the_untrained_head_is_the_entropy_of_the_models_own_label_words(kind, l
         ("Phi", 1.0, None, True),
     ],
 )
-def test_what_the_model_does_to_its_logits_is_kept(kind, scale, cap, bias):
-    found, model = backbone(kind), tiny.language_model(kind)
-    assert (found.scale, found.cap) == (scale, cap)
-    module = found.copy_classification_module()
+def test_scale_and_cap_of_the_models_logits_are_copied(kind, scale, cap, bias):
+    backbone, model = label_backbone(kind), tiny.language_model(kind)
+    assert (backbone.scale, backbone.cap) == (scale, cap)
+    module = backbone.copy_classification_module()
     linear = module if cap is None else module.linear
     tokens = tiny.subwords()(" bad good")["input_ids"]
     torch.testing.assert_close(linear.weight, scale * model.get_output_embeddings().weight[tokens])
@@ -110,52 +110,52 @@ def test_what_the_model_does_to_its_logits_is_kept(kind, scale, cap, bias):
 
 
 @EVERY_KIND
-def test_what_all_prompts_begin_with_is_run_once_and_changes_nothing(kind, monkeypatch):
-    found, options = backbone(kind, examples=EXAMPLES), {"examples": EXAMPLES}
-    monkeypatch.setattr("aligned_entropy.backbones.batching.BATCH_ROWS", 3)  # the cache is used again and again
-    shared, past = found._shared_start(found.tokenize(TEXTS)["input_ids"])
+def test_a_shared_start_of_all_prompts_is_run_once_and_changes_nothing(kind, monkeypatch):
+    backbone, options = label_backbone(kind, examples=EXAMPLES), {"examples": EXAMPLES}
+    monkeypatch.setattr("aligned_entropy.backbones.batching.BATCH_ROWS", 3)  # the cache is used several times
+    shared, cache = backbone._shared_start(backbone.tokenize(TEXTS)["input_ids"])
     plain = kind not in ("Mistral", "Gemma3-short", "Mamba")
-    assert (shared > 15 and past is not None) if plain else (shared, past) == (0, None)
-    for got, expected in zip(
-        found.extract(TEXTS), without_cache(backbone(kind, **options)).extract(TEXTS), strict=True
+    assert (shared > 15 and cache is not None) if plain else (shared, cache) == (0, None)
+    for values, expected in zip(
+        backbone.extract(TEXTS), without_cache(label_backbone(kind, **options)).extract(TEXTS), strict=True
     ):
-        np.testing.assert_allclose(got, expected, **CLOSE)
+        np.testing.assert_allclose(values, expected, **CLOSE)
     shots = "review: a dull plot sentiment: bad\n\nreview: the film is warm sentiment: good\n\n"
     expected = by_hand(tiny.language_model(kind), LABELS, TEMPLATE, TEXTS, shots).log_softmax(-1)
-    torch.testing.assert_close(torch.tensor(found.extract(TEXTS)[1]).double().log_softmax(-1), expected, **CLOSE)
+    torch.testing.assert_close(torch.tensor(backbone.extract(TEXTS)[1]).double().log_softmax(-1), expected, **CLOSE)
 
 
 def test_a_cache_as_long_as_the_window_is_not_used():
     model = tiny.language_model("Gemma2", sliding_window=40)
-    found = backbone(model=model, examples=EXAMPLES)
-    ids = found.tokenize(["good", "bad"])["input_ids"]
+    backbone = label_backbone(model=model, examples=EXAMPLES)
+    ids = backbone.tokenize(["good", "bad"])["input_ids"]
     assert max(map(len, ids)) < 40
-    assert found._shared_start(ids)[0] > 15
-    assert found._shared_start([*ids, found.tokenize(["good " * 20])["input_ids"][0]]) == (0, None)
+    assert backbone._shared_start(ids)[0] > 15
+    assert backbone._shared_start([*ids, backbone.tokenize(["good " * 20])["input_ids"][0]]) == (0, None)
 
 
-def test_equal_prompts_keep_a_token_of_their_own():
-    found = backbone(examples=EXAMPLES)
-    one, two = found.extract(["good"])[1], found.extract(["good"] * 2)[1]
-    np.testing.assert_allclose(two, np.repeat(one, 2, 0), **CLOSE)
-    ids = found.tokenize(["good"] * 2)["input_ids"]
-    assert found._shared_start(ids)[0] == len(ids[0]) - 1
+def test_equal_prompts_keep_one_token_outside_the_shared_start():
+    backbone = label_backbone(examples=EXAMPLES)
+    single, pair = backbone.extract(["good"])[1], backbone.extract(["good"] * 2)[1]
+    np.testing.assert_allclose(pair, np.repeat(single, 2, 0), **CLOSE)
+    ids = backbone.tokenize(["good"] * 2)["input_ids"]
+    assert backbone._shared_start(ids)[0] == len(ids[0]) - 1
 
 
 def test_the_cache_is_not_changed_by_its_use():
-    found = backbone(examples=EXAMPLES)
-    shared, past = found._shared_start(found.tokenize(TEXTS)["input_ids"])
-    found._shared_start = lambda prompts: (shared, past)
-    first, again = found.extract(TEXTS)[1], found.extract(TEXTS)[1]
+    backbone = label_backbone(examples=EXAMPLES)
+    shared, cache = backbone._shared_start(backbone.tokenize(TEXTS)["input_ids"])
+    backbone._shared_start = lambda prompts: (shared, cache)
+    first, again = backbone.extract(TEXTS)[1], backbone.extract(TEXTS)[1]
     assert np.array_equal(first, again)
-    assert past.get_seq_length() == shared
-    assert len(past.layers[0].keys) == 1
+    assert cache.get_seq_length() == shared
+    assert len(cache.layers[0].keys) == 1
 
 
 @pytest.mark.parametrize("kind", ["Llama", "GPT2"])
 def test_the_tokenizers_padding_does_not_matter(kind):
-    found = [
-        backbone(kind, tokenizer=tiny.subwords(**options)).extract(TEXTS)[1]
+    variants = [
+        label_backbone(kind, tokenizer=tiny.subwords(**options)).extract(TEXTS)[1]
         for options in (
             {"padding_side": "left"},
             {"padding_side": "right"},
@@ -163,40 +163,42 @@ def test_the_tokenizers_padding_does_not_matter(kind):
             {"eos_token": None},
         )
     ]
-    for logits in found[1:]:
-        np.testing.assert_array_equal(logits, found[0])
+    for logits in variants[1:]:
+        np.testing.assert_array_equal(logits, variants[0])
 
 
 @pytest.mark.parametrize("kind", ["Llama", "GPT2", "Gemma2"])
-def test_neither_order_nor_neighbors_move_an_answer(kind):
-    found = backbone(kind, examples=EXAMPLES)
-    logits = found.extract(TEXTS)[1]
-    np.testing.assert_allclose(np.concatenate([found.extract([text])[1] for text in TEXTS]), logits, **CLOSE)
-    np.testing.assert_allclose(found.extract(TEXTS[::-1])[1], logits[::-1], **CLOSE)
-    assert [len(array) for array in found.extract([])] == [0, 0]
+def test_logits_depend_neither_on_order_nor_on_the_batch(kind):
+    backbone = label_backbone(kind, examples=EXAMPLES)
+    logits = backbone.extract(TEXTS)[1]
+    np.testing.assert_allclose(np.concatenate([backbone.extract([text])[1] for text in TEXTS]), logits, **CLOSE)
+    np.testing.assert_allclose(backbone.extract(TEXTS[::-1])[1], logits[::-1], **CLOSE)
+    assert [len(array) for array in backbone.extract([])] == [0, 0]
 
 
 def test_special_tokens_before_a_text_are_kept_and_those_behind_it_left_out():
     start = tiny.subwords(start=True)
-    plain, kept = prompts().encode(["good"])[0], prompts(start).encode(["good"])[0]
-    assert kept == [tiny.CLS, *plain]
+    plain, with_start = prompts().encode(["good"])[0], prompts(start).encode(["good"])[0]
+    assert with_start == [tiny.CLS, *plain]
     words = tiny.tokenizer("eos")
     assert prompts(words, template="the {text} is").encode(["film"])[0] == words("the film is")["input_ids"][:-1]
 
 
 def test_half_precision():
-    found = backbone(model=tiny.language_model("Llama").bfloat16())
-    hidden, logits = found.extract(TEXTS)
-    assert np.array_equal(torch.tensor(logits).bfloat16().float().numpy(), logits), "they are the model's own"
-    assert {weights.dtype for weights in found.copy_classification_module().parameters()} == {torch.float32}
-    score = AlignedEntropyHead(found.copy_classification_module())(torch.tensor(hidden)).double()
+    backbone = label_backbone(model=tiny.language_model("Llama").bfloat16())
+    hidden, logits = backbone.extract(TEXTS)
+    assert np.array_equal(torch.tensor(logits).bfloat16().float().numpy(), logits), (
+        "logits keep the precision of the model"
+    )
+    assert {weights.dtype for weights in backbone.copy_classification_module().parameters()} == {torch.float32}
+    score = AlignedEntropyHead(backbone.copy_classification_module())(torch.tensor(hidden)).double()
     torch.testing.assert_close(score, entropy(torch.tensor(logits)), rtol=0, atol=0.02)
 
 
 def test_the_model_is_left_as_it_was():
     model = tiny.language_model("Llama")
-    found = backbone(model=model, examples=EXAMPLES)
-    found.extract(TEXTS)
+    backbone = label_backbone(model=model, examples=EXAMPLES)
+    backbone.extract(TEXTS)
     layer = model.get_output_embeddings()
     assert not layer._forward_pre_hooks
     assert not layer._forward_hooks
@@ -204,52 +206,54 @@ def test_the_model_is_left_as_it_was():
     with torch.inference_mode():
         expected = tiny.language_model("Llama")(input_ids=inputs["input_ids"]).logits
         assert torch.equal(model(input_ids=inputs["input_ids"]).logits, expected)
-        with found.capture.at_positions(torch.tensor([0]), 4):
+        with backbone.capture.at_positions(torch.tensor([0]), 4):
             assert torch.equal(in_a_thread(lambda: model(input_ids=inputs["input_ids"]).logits), expected)
 
 
-def in_a_thread(work):
+def in_a_thread(function):
     def without_gradient():
         with torch.inference_mode():
-            return work()
+            return function()
 
     with ThreadPoolExecutor(1) as threads:
         return threads.submit(without_gradient).result()
 
 
 def test_threads_get_their_own_rows():
-    found = backbone("Llama", examples=EXAMPLES)
-    expected = {text: found.extract([text, "bad"])[1] for text in TEXTS}
+    backbone = label_backbone("Llama", examples=EXAMPLES)
+    expected = {text: backbone.extract([text, "bad"])[1] for text in TEXTS}
     with ThreadPoolExecutor(4) as threads:
         turns = TEXTS * 8
-        for text, logits in zip(turns, threads.map(lambda text: found.extract([text, "bad"])[1], turns), strict=True):
+        for text, logits in zip(
+            turns, threads.map(lambda text: backbone.extract([text, "bad"])[1], turns), strict=True
+        ):
             np.testing.assert_allclose(logits, expected[text], **CLOSE)
 
 
-def test_a_forward_pass_of_a_batch_from_elsewhere():
-    found, tokenizer = backbone("Llama"), tiny.subwords(pad_token="[PAD]")
-    whole = [found.prompts.render(text) for text in TEXTS]
-    batch = tokenizer(whole, padding=True, padding_side="right", return_tensors="pt")
-    np.testing.assert_allclose(found.forward(**batch)[1], found.extract(TEXTS)[1], **CLOSE)
-    ids = tokenizer(whole[:1], return_tensors="pt")["input_ids"]
-    np.testing.assert_allclose(found.forward(input_ids=ids)[1], found.extract(TEXTS[:1])[1], **CLOSE)
+def test_a_forward_pass_of_a_batch_from_the_tokenizer():
+    backbone, tokenizer = label_backbone("Llama"), tiny.subwords(pad_token="[PAD]")
+    rendered = [backbone.prompts.render(text) for text in TEXTS]
+    batch = tokenizer(rendered, padding=True, padding_side="right", return_tensors="pt")
+    np.testing.assert_allclose(backbone.forward(**batch)[1], backbone.extract(TEXTS)[1], **CLOSE)
+    ids = tokenizer(rendered[:1], return_tensors="pt")["input_ids"]
+    np.testing.assert_allclose(backbone.forward(input_ids=ids)[1], backbone.extract(TEXTS[:1])[1], **CLOSE)
 
 
-# --- Models that have no label words.
+# --- Models that cannot be used with label words.
 
 
-def test_scaled_in_a_way_that_no_configuration_names():
+def test_a_scale_that_the_configuration_does_not_name():
     model = tiny.language_model("Cohere")
     model.logit_scale = 0.3
-    with pytest.raises(UnsupportedModelError, match=r"nor these scaled or capped by .* \(logit_scale, .* differ by up to"):
-        backbone(model=model)
+    with pytest.raises(UnsupportedModelError, match=r"nor these scaled or .* \(logit_scale, .* differ by up to"):
+        label_backbone(model=model)
 
 
 def test_logits_that_are_not_the_rows():
-    found = backbone("Llama")
-    found.scale = 2.0
+    backbone = label_backbone("Llama")
+    backbone.scale = 2.0
     with pytest.raises(UnsupportedModelError, match=r"rows of 'lm_head' in LlamaForCausalLM .* differ by up to \d"):
-        found.extract(TEXTS)
+        backbone.extract(TEXTS)
 
 
 def tiny_t5():
@@ -263,23 +267,23 @@ def tiny_t5():
         (lambda: BertLMHeadModel(tiny.config("Bert", vocab_size=370)), "BertLMHeadModel is not causal"),
         (lambda: BertForMaskedLM(tiny.config("Bert", vocab_size=370)), "BertForMaskedLM is not causal"),
         (lambda: tiny.model("Llama"), "LlamaForSequenceClassification is not a causal language model"),
+        (lambda: tiny_t5(), "T5ForConditionalGeneration is not a causal language model"),
         (
-            lambda: tiny_t5(),
-            "T5ForConditionalGeneration is not a causal language model",
+            lambda: tiny.language_model("Llama", vocab_size=300),
+            r"tokens up to 3\d\d, but the model has only tokens below 300",
         ),
-        (lambda: tiny.language_model("Llama", vocab_size=300), r"tokens up to 3\d\d, but the model has only tokens below 300"),
     ],
 )
 def test_other_models_are_refused(model, message):
     with pytest.raises(UnsupportedModelError, match=message):
-        backbone(model=tiny.stir(model()))
+        label_backbone(model=tiny.stir(model()))
 
 
 def test_an_output_embedding_without_plain_weights():
     model = tiny.language_model("Llama")
     model.lm_head.weight = nn.Parameter(torch.ones(370, 16, dtype=torch.int8), requires_grad=False)
     with pytest.raises(UnsupportedModelError, match="'lm_head' of LlamaForCausalLM is a Linear without plain weights"):
-        backbone(model=model)
+        label_backbone(model=model)
 
 
 def test_an_output_embedding_that_is_not_called(monkeypatch):
@@ -289,7 +293,7 @@ def test_an_output_embedding_that_is_not_called(monkeypatch):
     model.spare = head
     monkeypatch.setattr(model, "get_output_embeddings", lambda: head)
     with pytest.raises(UnsupportedModelError, match="makes its logits without calling 'spare'"):
-        backbone(model=model)
+        label_backbone(model=model)
 
 
 # --- Labels.
@@ -297,8 +301,8 @@ def test_an_output_embedding_that_is_not_called(monkeypatch):
 
 def test_label_tokens():
     tokenizer = tiny.subwords()
-    found = prompts(labels=SEVERAL)
-    assert [tokenizer.decode([token]) for token in itertools.chain(*found.tokens)] == [
+    several = prompts(labels=SEVERAL)
+    assert [tokenizer.decode([token]) for token in itertools.chain(*several.tokens)] == [
         " bad",
         " dull",
         " cold",
@@ -306,38 +310,41 @@ def test_label_tokens():
         " good",
         " great",
     ]
-    assert (found.names, found.tail) == (["negative", "neutral", "positive"], [])
+    assert (several.names, several.tail) == (["negative", "neutral", "positive"], [])
     for template, word in (("{text}\nis it good?\n", "good"), ("{text} =", " good"), ("{text} =", "good")):
-        found = prompts(template=template, labels={"no": "bad", "yes": word})
-        wanted = tokenizer(word if template.endswith("\n") else f" {word.strip()}")["input_ids"]
-        assert found.tokens[1] == wanted[:1]
+        label_prompts = prompts(template=template, labels={"no": "bad", "yes": word})
+        expected = tokenizer(word if template.endswith("\n") else f" {word.strip()}")["input_ids"]
+        assert label_prompts.tokens[1] == expected[:1]
 
 
-def test_a_word_of_several_tokens_is_known_by_the_first_that_differs():
+def test_a_word_of_several_tokens_is_identified_by_the_first_that_differs():
     tokenizer = tiny.subwords()
-    found = prompts(labels={"no": "xy", "yes": "good"})
-    assert found.tail == tokenizer(" xy")["input_ids"][:0]
-    assert tokenizer.convert_ids_to_tokens([token for label in found.tokens for token in label]) == ["Ġ", "Ġgood"]
+    label_prompts = prompts(labels={"no": "xy", "yes": "good"})
+    assert label_prompts.tail == tokenizer(" xy")["input_ids"][:0]
+    assert tokenizer.convert_ids_to_tokens([token for label in label_prompts.tokens for token in label]) == [
+        "Ġ",
+        "Ġgood",
+    ]
 
 
-def test_tokens_that_all_words_share_go_on_with_the_prompt():
+def test_tokens_that_all_words_share_are_appended_to_the_prompt():
     model, tokenizer = tiny.language_model("Llama"), tiny.subwords()
     labels = {"first": "Q1", "second": ["Q2", "Q3"]}
     assert [tokenizer.tokenize(f" {word}") for word in ("Q1", "Q2")] == [["Ġ", "Q", "1"], ["Ġ", "Q", "2"]]
-    found = backbone(model=model, labels=labels)
-    assert found.tokenize(["bad"])["input_ids"][0] == tokenizer("review: bad sentiment: Q")["input_ids"]
+    backbone = label_backbone(model=model, labels=labels)
+    assert backbone.tokenize(["bad"])["input_ids"][0] == tokenizer("review: bad sentiment: Q")["input_ids"]
     digits = [tokenizer(digit)["input_ids"][0] for digit in "123"]
-    assert found.prompts.tokens == [digits[:1], digits[1:]]
+    assert backbone.prompts.tokens == [digits[:1], digits[1:]]
     with torch.inference_mode():
         log_p = model(**tokenizer("review: bad sentiment: Q", return_tensors="pt")).logits[0, -1].log_softmax(-1)
     expected = torch.stack([log_p[digits[0]], log_p[digits[1:]].logsumexp(-1)])
-    found = torch.tensor(found.extract(["bad"])[1][0]).log_softmax(-1)
-    torch.testing.assert_close(found, expected.log_softmax(-1), **CLOSE)
+    log_labels = torch.tensor(backbone.extract(["bad"])[1][0]).log_softmax(-1)
+    torch.testing.assert_close(log_labels, expected.log_softmax(-1), **CLOSE)
 
 
 def test_words_of_one_label_that_begin_alike_count_once():
-    found = prompts(labels={"no": ["Q1", "Q2"], "yes": "good"})
-    assert [len(label) for label in found.tokens] == [1, 1]
+    label_prompts = prompts(labels={"no": ["Q1", "Q2"], "yes": "good"})
+    assert [len(label) for label in label_prompts.tokens] == [1, 1]
 
 
 @pytest.mark.parametrize(
@@ -358,7 +365,7 @@ def test_a_word_that_merges_with_the_prompt(template):
 
 
 def merging():
-    """Subwords that a space before a word is part of, wherever the prompt was cut."""
+    """Make a tokenizer that joins trailing whitespace of a prompt with the word behind it."""
     tokenizer = tiny.subwords()
     from tokenizers import pre_tokenizers
 
@@ -371,8 +378,8 @@ def test_a_label_whose_tokens_depend_on_the_text():
         chat_template, unk_token_id = None, None
 
         def __call__(self, strings, **_):
-            one = [strings] if isinstance(strings, str) else strings
-            ids = [[ord(c) + 1000 * (c == "g" and "1" in text) for c in text] for text in one]
+            texts = [strings] if isinstance(strings, str) else strings
+            ids = [[ord(c) + 1000 * (c == "g" and "1" in text) for c in text] for text in texts]
             return {"input_ids": ids[0] if isinstance(strings, str) else ids}
 
         def convert_ids_to_tokens(self, ids):
@@ -421,14 +428,14 @@ def test_templates_that_cannot_be_used(template, message):
         prompts(template=template)
 
 
-def test_other_braces_and_what_a_text_says_of_the_template_are_literal():
-    found = prompts(template='{"review": "{text}", "n": {0}, "label":')
-    assert found.render("{text} {0} %s") == '{"review": "{text} {0} %s", "n": {0}, "label":'
+def test_other_braces_in_the_template_and_slots_in_a_text_are_literal():
+    label_prompts = prompts(template='{"review": "{text}", "n": {0}, "label":')
+    assert label_prompts.render("{text} {0} %s") == '{"review": "{text} {0} %s", "n": {0}, "label":'
 
 
 def test_examples_come_before_the_text_in_the_same_template():
-    found = prompts(examples=EXAMPLES, labels={"negative": ["bad", "dull"], "positive": "good"})
-    assert found.render("it is") == (
+    label_prompts = prompts(examples=EXAMPLES, labels={"negative": ["bad", "dull"], "positive": "good"})
+    assert label_prompts.render("it is") == (
         "review: a dull plot sentiment: bad\n\nreview: the film is warm sentiment: good\n\nreview: it is sentiment:"
     )
     assert prompts(examples=EXAMPLES[:1], template="{text}\n:\n").render("x") == "a dull plot\n:\nbad\n\nx\n:\n"
@@ -450,36 +457,36 @@ def test_examples_that_cannot_be_read(example, message):
 
 def test_prompts_are_made_again_from_their_settings():
     tokenizer = tiny.subwords(chat_template=CHAT)
-    found = prompts(tokenizer, labels=SEVERAL, examples=EXAMPLES, chat=True)
-    again = LabelPrompts(tokenizer, max_length=128, **json.loads(json.dumps(found.settings)))
-    assert (again.describe(), again.render("x")) == (found.describe(), found.render("x"))
+    label_prompts = prompts(tokenizer, labels=SEVERAL, examples=EXAMPLES, chat=True)
+    restored = LabelPrompts(tokenizer, max_length=128, **json.loads(json.dumps(label_prompts.settings)))
+    assert (restored.describe(), restored.render("x")) == (label_prompts.describe(), label_prompts.render("x"))
 
 
 def test_a_chat():
     tokenizer = tiny.subwords(start=True, chat_template=CHAT)
-    found = prompts(tokenizer, template="is it good? {text}", chat=True, examples=EXAMPLES[:1])
-    assert found.render("a film") == (
+    label_prompts = prompts(tokenizer, template="is it good? {text}", chat=True, examples=EXAMPLES[:1])
+    assert label_prompts.render("a film") == (
         "[CLS]user: is it good? a dull plot[SEP][CLS]assistant: bad[SEP][CLS]user: is it good? a film[SEP]"
         "[CLS]assistant: now\n"
     )
-    (ids,) = found.encode(["a film"])
-    assert ids == tokenizer(found.render("a film"), add_special_tokens=False)["input_ids"]
-    assert ids.count(tiny.CLS) == 4, "those of the template alone"
-    assert found.tokens[1] == tokenizer("good", add_special_tokens=False)["input_ids"][:1]
+    (ids,) = label_prompts.encode(["a film"])
+    assert ids == tokenizer(label_prompts.render("a film"), add_special_tokens=False)["input_ids"]
+    assert ids.count(tiny.CLS) == 4, "the chat template adds them, and the tokenizer no further ones"
+    assert label_prompts.tokens[1] == tokenizer("good", add_special_tokens=False)["input_ids"][:1]
     with pytest.raises(UnsupportedModelError, match="the tokenizer has no chat template: leave out chat, or set"):
         prompts(chat=True)
     with pytest.raises(DataError, match="ends in"):
         prompts(tiny.subwords(chat_template="{{ messages[-1]['content'] }}"), template="{text}", chat=True)
 
 
-def test_a_chat_gives_answers():
+def test_a_chat_gives_logits():
     tokenizer = tiny.subwords(chat_template=CHAT)
-    found = backbone("Qwen3", tokenizer=tokenizer, template="{text}", chat=True, labels={"a": "A", "b": "B"})
+    backbone = label_backbone("Qwen3", tokenizer=tokenizer, template="{text}", chat=True, labels={"a": "A", "b": "B"})
     model = tiny.language_model("Qwen3")
     with torch.inference_mode():
-        ids = tokenizer(found.prompts.render("a film"), return_tensors="pt")["input_ids"]
+        ids = tokenizer(backbone.prompts.render("a film"), return_tensors="pt")["input_ids"]
         expected = model(input_ids=ids).logits[0, -1, tokenizer.convert_tokens_to_ids(["A", "B"])]
-    torch.testing.assert_close(torch.tensor(found.extract(["a film"])[1][0]), expected, **CLOSE)
+    torch.testing.assert_close(torch.tensor(backbone.extract(["a film"])[1][0]), expected, **CLOSE)
 
 
 # --- Length.
@@ -487,33 +494,33 @@ def test_a_chat_gives_answers():
 
 @pytest.mark.parametrize("start", [True, False])
 @pytest.mark.parametrize("options", [{}, {"examples": EXAMPLES}, {"chat": True}], ids=["plain", "examples", "chat"])
-def test_of_a_long_prompt_the_text_is_cut_from_its_end(start, options):
+def test_the_text_of_a_long_prompt_is_cut_at_its_end(start, options):
     tokenizer = tiny.subwords(start, chat_template=CHAT)
     long = " ".join(tiny.WORDS * 4)
-    whole, cut = (prompts(tokenizer, max_length=length, **options).encode([long])[0] for length in (9999, 60))
+    uncut, cut = (prompts(tokenizer, max_length=length, **options).encode([long])[0] for length in (9999, 60))
     (empty,) = prompts(tokenizer, **options).encode([""])
     assert len(cut) == 60
-    alike = next(i for i, (a, b) in enumerate(zip(whole, cut, strict=False)) if a != b)
-    behind = next(i for i, (a, b) in enumerate(zip(whole[::-1], cut[::-1], strict=False)) if a != b)
-    assert alike + behind >= len(cut) - 3, "but for the letters of the last word"
-    assert behind >= 2, "the template's end is there"
-    assert alike > 60 - len(empty), "and as much of the text as there is room for"
+    equal = next(i for i, (a, b) in enumerate(zip(uncut, cut, strict=False)) if a != b)
+    equal_end = next(i for i, (a, b) in enumerate(zip(uncut[::-1], cut[::-1], strict=False)) if a != b)
+    assert equal + equal_end >= len(cut) - 3, "only letters of the last word may differ"
+    assert equal_end >= 2, "the prompt has the end of the template"
+    assert equal > 60 - len(empty), "the prompt has as much of the text as fits"
     short = ["bad", long, ""]
     assert [len(ids) for ids in prompts(tokenizer, max_length=60, **options).encode(short)][1] == 60
 
 
 def test_a_text_that_is_cut_keeps_the_tokens_that_all_words_share():
-    found = prompts(labels={"a": "Q1", "b": "Q2"}, max_length=20)
-    (ids,) = found.encode(["good " * 50])
+    label_prompts = prompts(labels={"a": "Q1", "b": "Q2"}, max_length=20)
+    (ids,) = label_prompts.encode(["good " * 50])
     assert len(ids) == 20
-    assert ids[-2:] == found.tail
+    assert ids[-2:] == label_prompts.tail
 
 
 def test_a_template_that_leaves_no_room():
-    least = len(prompts().encode(["a"])[0])
-    assert len(prompts(max_length=least).encode(["good " * 9])[0]) <= least
-    with pytest.raises(DataError, match=f"takes {least} tokens, so that max_length={least - 1} leaves no room"):
-        prompts(max_length=least - 1)
+    shortest = len(prompts().encode(["a"])[0])
+    assert len(prompts(max_length=shortest).encode(["good " * 9])[0]) <= shortest
+    with pytest.raises(DataError, match=f"takes {shortest} tokens, so that max_length={shortest - 1} leaves no room"):
+        prompts(max_length=shortest - 1)
 
 
 @pytest.mark.parametrize(
@@ -527,21 +534,21 @@ def test_a_template_that_leaves_no_room():
     ],
 )
 def test_the_length_of_a_prompt(kind, limit, options, expected):
-    found = backbone(kind, tokenizer=tiny.subwords(model_max_length=limit), **options)
-    assert found.max_length == expected
-    assert len(found.tokenize(["good " * 300])["input_ids"][0]) == expected
-    assert np.isfinite(found.extract(["good " * 300, "bad"])[1]).all()
+    backbone = label_backbone(kind, tokenizer=tiny.subwords(model_max_length=limit), **options)
+    assert backbone.max_length == expected
+    assert len(backbone.tokenize(["good " * 300])["input_ids"][0]) == expected
+    assert np.isfinite(backbone.extract(["good " * 300, "bad"])[1]).all()
 
 
 # --- As a backbone.
 
 
-def test_it_is_a_classifier_with_everything_around_it():
-    found = backbone("Llama", labels=SEVERAL, name="a model")
-    assert (found.classes, found.width, found.label_names) == (3, 16, list(SEVERAL))
-    classifier = UncertainClassifier(found)
+def test_a_classifier_with_label_words():
+    backbone = label_backbone("Llama", labels=SEVERAL, name="a model")
+    assert (backbone.classes, backbone.width, backbone.label_names) == (3, 16, list(SEVERAL))
+    classifier = UncertainClassifier(backbone)
     predictions = classifier.predict(TEXTS)
-    expected = by_hand(found.model, SEVERAL, TEMPLATE, TEXTS)
+    expected = by_hand(backbone.model, SEVERAL, TEMPLATE, TEXTS)
     assert [row.label for row in predictions] == [list(SEVERAL)[index] for index in expected.argmax(-1)]
     np.testing.assert_allclose(predictions.uncertainty, entropy(expected), atol=1e-4)
     with pytest.raises(NotApplicableError, match=r"use predict\(texts\)"):
@@ -553,14 +560,14 @@ def test_it_is_a_classifier_with_everything_around_it():
 def test_a_head_is_fitted_saved_and_loaded(labels, tmp_path):
     rng = np.random.default_rng(0)
     texts = [" ".join(rng.choice(tiny.WORDS, 5)) for _ in range(150)]
-    found = backbone("Qwen2", labels=labels)
-    answers, noise = found.extract(texts)[1].argmax(-1), rng.integers(0, len(labels), 150)
-    data = LabeledTexts(texts, np.where(rng.random(150) < 0.5, answers, noise), list(labels))
-    classifier = UncertainClassifier(found)
+    backbone = label_backbone("Qwen2", labels=labels)
+    predictions, noise = backbone.extract(texts)[1].argmax(-1), rng.integers(0, len(labels), 150)
+    data = LabeledTexts(texts, np.where(rng.random(150) < 0.5, predictions, noise), list(labels))
+    classifier = UncertainClassifier(backbone)
     classifier.fit(data, config=FitConfig(folds=3, betas=(300.0,)))
     classifier.save_pretrained(tmp_path / "head")
-    again = UncertainClassifier(backbone("Qwen2", labels=labels)).load_head(tmp_path / "head")
-    np.testing.assert_allclose(again.predict(TEXTS).uncertainty, classifier.predict(TEXTS).uncertainty, atol=1e-6)
+    loaded = UncertainClassifier(label_backbone("Qwen2", labels=labels)).load_head(tmp_path / "head")
+    np.testing.assert_allclose(loaded.predict(TEXTS).uncertainty, classifier.predict(TEXTS).uncertainty, atol=1e-6)
     features = classifier.features(data, extras=("content_free", "states", "passes"))
     assert features.content_free.shape == (150, len(labels))
     assert features.states.shape[0] == 150
@@ -569,16 +576,16 @@ def test_a_head_is_fitted_saved_and_loaded(labels, tmp_path):
 
 
 def test_dropout_passes_and_states_read_whole_prompts():
-    found = backbone("GPT2", examples=EXAMPLES)
-    passes = dropout_passes(found, TEXTS, 3)
+    backbone = label_backbone("GPT2", examples=EXAMPLES)
+    passes = dropout_passes(backbone, TEXTS, 3)
     assert passes.shape == (len(TEXTS), 3, 2)
     assert (passes[:, 0] != passes[:, 1]).all()
-    states = token_states(found, TEXTS)
-    last = len(found.tokenize(TEXTS[:1])["input_ids"][0]) - 1
-    np.testing.assert_allclose(states[0, last], found.extract(TEXTS[:1])[0][0], atol=0.01)
+    states = token_states(backbone, TEXTS)
+    last = len(backbone.tokenize(TEXTS[:1])["input_ids"][0]) - 1
+    np.testing.assert_allclose(states[0, last], backbone.extract(TEXTS[:1])[0][0], atol=0.01)
 
 
-def test_the_fingerprint_covers_whatever_decides_an_answer():
+def test_the_fingerprint_covers_everything_that_features_depend_on():
     tokenizer = tiny.subwords(chat_template=CHAT)
     model = tiny.language_model("Llama")
     variants = [
@@ -594,10 +601,14 @@ def test_the_fingerprint_covers_whatever_decides_an_answer():
         {"chat": True},
         {"max_length": 40},
     ]
-    found = [backbone(model=model, tokenizer=tokenizer, **options).model_fingerprint for options in variants]
-    assert len(set(found)) == len(variants)
-    assert backbone(model=tiny.language_model("Llama"), tokenizer=tokenizer).model_fingerprint == found[0]
-    assert backbone(model=tiny.language_model("Llama", 1), tokenizer=tokenizer).model_fingerprint not in found
+    fingerprints = [
+        label_backbone(model=model, tokenizer=tokenizer, **options).model_fingerprint for options in variants
+    ]
+    assert len(set(fingerprints)) == len(variants)
+    assert label_backbone(model=tiny.language_model("Llama"), tokenizer=tokenizer).model_fingerprint == fingerprints[0]
+    assert (
+        label_backbone(model=tiny.language_model("Llama", 1), tokenizer=tokenizer).model_fingerprint not in fingerprints
+    )
 
 
 def adapted(config):
@@ -620,17 +631,17 @@ def adapted(config):
     ids=["lora", "lora of the output", "output saved", "prompt tuning"],
 )
 def test_adapters(config, tmp_path):
-    plain = backbone("Llama", examples=EXAMPLES)
+    plain = label_backbone("Llama", examples=EXAMPLES)
     model = adapted(config)
-    found = backbone(model=model, examples=EXAMPLES)
+    backbone = label_backbone(model=model, examples=EXAMPLES)
     shots = "review: a dull plot sentiment: bad\n\nreview: the film is warm sentiment: good\n\n"
     expected = by_hand(model, LABELS, TEMPLATE, TEXTS, shots).log_softmax(-1)
-    hidden, logits = found.extract(TEXTS)
+    hidden, logits = backbone.extract(TEXTS)
     torch.testing.assert_close(torch.tensor(logits).double().log_softmax(-1), expected, **CLOSE)
     assert np.abs(logits - plain.extract(TEXTS)[1]).max() > 0.01
-    score = AlignedEntropyHead(found.copy_classification_module())(torch.tensor(hidden)).double()
+    score = AlignedEntropyHead(backbone.copy_classification_module())(torch.tensor(hidden)).double()
     torch.testing.assert_close(score, entropy(expected), **CLOSE)
-    assert found.model_fingerprint != plain.model_fingerprint
+    assert backbone.model_fingerprint != plain.model_fingerprint
     tiny.language_model("Llama").save_pretrained(tmp_path / "base")
     tiny.subwords().save_pretrained(tmp_path / "base")
     model.peft_config["default"].base_model_name_or_path = str(tmp_path / "base")
@@ -642,12 +653,12 @@ def test_adapters(config, tmp_path):
 
 def test_an_adapter_that_is_switched_off():
     model = adapted(LoraConfig(TaskType.CAUSAL_LM, r=4, target_modules=["q_proj", "lm_head"]))
-    found = backbone(model=model)
-    on, used = found.extract(TEXTS)[1], found.active_parts
+    backbone = label_backbone(model=model)
+    on, active_parts = backbone.extract(TEXTS)[1], backbone.active_parts
     with model.disable_adapter():
-        assert found.active_parts != used
-        off = found.extract(TEXTS)[1]
-    np.testing.assert_allclose(off, backbone("Llama").extract(TEXTS)[1], **CLOSE)
+        assert backbone.active_parts != active_parts
+        off = backbone.extract(TEXTS)[1]
+    np.testing.assert_allclose(off, label_backbone("Llama").extract(TEXTS)[1], **CLOSE)
     assert np.abs(on - off).max() > 0.01
 
 
@@ -656,10 +667,10 @@ def test_loading(tmp_path):
     for folder, model in (("lm", tiny.language_model("Llama")), ("classifier", tiny.model("Llama", vocab_size=370))):
         model.save_pretrained(tmp_path / folder)
         tiny.subwords().save_pretrained(tmp_path / folder)
-    found = LabelWordBackbone.from_pretrained(tmp_path / "lm", dtype=torch.float64, max_length=50, **options)
-    assert (found.max_length, found.name) == (50, str(tmp_path / "lm"))
-    assert {weights.dtype for weights in found.model.parameters()} == {torch.float64}
-    np.testing.assert_allclose(found.extract(TEXTS)[1], backbone("Llama").extract(TEXTS)[1], **CLOSE)
+    backbone = LabelWordBackbone.from_pretrained(tmp_path / "lm", dtype=torch.float64, max_length=50, **options)
+    assert (backbone.max_length, backbone.name) == (50, str(tmp_path / "lm"))
+    assert {weights.dtype for weights in backbone.model.parameters()} == {torch.float64}
+    np.testing.assert_allclose(backbone.extract(TEXTS)[1], label_backbone("Llama").extract(TEXTS)[1], **CLOSE)
     with pytest.raises(UnsupportedModelError, match=r"no trained language model \(lm_head.weight would be random"):
         LabelWordBackbone.from_pretrained(tmp_path / "classifier", **options)
     tiny_t5().save_pretrained(tmp_path / "t5")
@@ -680,25 +691,25 @@ def test_an_adapter_of_a_classifier_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("labels", [LABELS, SEVERAL], ids=["one word", "several"])
-def test_contextual_calibration_is_what_the_paper_says(labels):
-    found, model = backbone("Llama", labels=labels), tiny.language_model("Llama")
+def test_contextual_calibration_equals_the_papers_formula(labels):
+    backbone, model = label_backbone("Llama", labels=labels), tiny.language_model("Llama")
     done = []
-    content_free = content_free_logits(found, TEXTS, progress=done.append)
+    content_free = content_free_logits(backbone, TEXTS, progress=done.append)
     p_cf = by_hand(model, labels, TEMPLATE, ["N/A", "[MASK]", ""]).softmax(-1).mean(0).numpy()
     assert sum(done) == len(TEXTS)
     assert content_free.shape == (len(TEXTS), len(labels))
-    assert content_free.strides[0] == 0, "one row, seen many times"
+    assert content_free.strides[0] == 0, "all rows share one row in memory"
     np.testing.assert_allclose(np.exp(content_free), np.tile(p_cf, (len(TEXTS), 1)), atol=1e-5)
     p = by_hand(model, labels, TEMPLATE, TEXTS).softmax(-1).numpy()
     q = p / p_cf / (p / p_cf).sum(-1, keepdims=True)
-    hidden, logits = found.extract(TEXTS)
+    hidden, logits = backbone.extract(TEXTS)
     values = SCORES["contextual calibration"]().score(Features(hidden, logits, content_free=content_free))
     np.testing.assert_allclose(values, 1 - q[np.arange(len(q)), p.argmax(-1)], atol=1e-4)
     changed = q.argmax(-1) != p.argmax(-1)
     assert (values[changed] >= 0.5).all()
 
 
-def test_contextual_calibration_of_certain_answers_keeps_their_order():
+def test_contextual_calibration_keeps_the_order_of_certain_predictions():
     logits = np.array([[60.0, 0, 0], [50.0, 0, 0], [0, 0, 700.0]], np.float32)
     prior = np.broadcast_to(np.log([0.5, 0.25, 0.25]).astype(np.float32), (3, 3))
     values = SCORES["contextual calibration"]().score(Features(logits, logits, content_free=prior))
@@ -707,12 +718,12 @@ def test_contextual_calibration_of_certain_answers_keeps_their_order():
 
 
 def test_other_backbones_have_no_label_words():
-    found = Backbone(tiny.model("Bert"), tiny.tokenizer())
+    backbone = Backbone(tiny.model("Bert"), tiny.tokenizer())
     with pytest.raises(NotApplicableError, match="BertForSequenceClassification predicts without label words"):
-        content_free_logits(found, TEXTS)
-    data = LabeledTexts(TEXTS, np.zeros(len(TEXTS), np.int64), found.label_names)
-    features = UncertainClassifier(found).features(data, extras=("content_free",))
+        content_free_logits(backbone, TEXTS)
+    data = LabeledTexts(TEXTS, np.zeros(len(TEXTS), np.int64), backbone.label_names)
+    features = UncertainClassifier(backbone).features(data, extras=("content_free",))
     with pytest.raises(NotApplicableError, match="predicts without label words"):
         SCORES["contextual calibration"]().score(features)
     with pytest.raises(DataError, match="there are no texts"):
-        content_free_logits(backbone(), [])
+        content_free_logits(label_backbone(), [])

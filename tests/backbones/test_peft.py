@@ -1,4 +1,4 @@
-"""PEFT: what is copied is the module in use, adapters and all; what an adapter lacks is never made up."""
+"""PEFT: the active module is copied with its adapters, and an adapter with missing weights is refused."""
 
 import copy
 import sys
@@ -35,15 +35,15 @@ def tokenizer_for(kind):
     return tiny.tokenizer("encoder" if kind in tiny.ENCODERS else "decoder")
 
 
-def settings(kind, how, **options):
-    """LoRA with the classification module trained as a whole (``saved``), adapted (``lora``) or left (``neither``)."""
-    targets = [*ATTENTION[kind], LAYER[kind]] if how == "lora" else ATTENTION[kind]
-    saved = [MODULE[kind]] if how == "saved" else None
+def settings(kind, training, **options):
+    """Configure LoRA; the classification module is trained (``saved``), adapted (``lora``) or left (``neither``)."""
+    targets = [*ATTENTION[kind], LAYER[kind]] if training == "lora" else ATTENTION[kind]
+    saved = [MODULE[kind]] if training == "saved" else None
     return LoraConfig(r=4, lora_alpha=8, target_modules=targets, modules_to_save=saved, **options)
 
 
 def train(model, seed=1):
-    """What a training would do: everything trainable moves, and nothing else."""
+    """Change all trainable weights and no others, as a training does."""
     generator = torch.Generator().manual_seed(seed)
     for weights in model.parameters():
         if weights.requires_grad:
@@ -51,8 +51,8 @@ def train(model, seed=1):
     return model.eval()
 
 
-def lora(kind, how, **options):
-    return train(get_peft_model(tiny.model(kind, **options), settings(kind, how)))
+def lora(kind, training, **options):
+    return train(get_peft_model(tiny.model(kind, **options), settings(kind, training)))
 
 
 def logits_of(model, kind):
@@ -61,7 +61,7 @@ def logits_of(model, kind):
 
 
 def put(model, state):
-    """The model in a state, and a context in which it stays in it."""
+    """Return the model in a state, and a context manager within which the state holds."""
     if state in ("merged", "unmerged again"):
         model.merge_adapter()
     if state == "unmerged again":
@@ -72,11 +72,11 @@ def put(model, state):
 
 
 @KINDS
-@pytest.mark.parametrize("how", ["saved", "lora", "neither"])
+@pytest.mark.parametrize("training", ["saved", "lora", "neither"])
 @pytest.mark.parametrize("state", ["unmerged", "merged", "unmerged again", "unloaded", "disabled"])
-def test_the_head_copies_what_is_in_use(kind, how, state):
-    model, during = put(lora(kind, how), state)
-    with during:
+def test_the_head_copies_the_active_module(kind, training, state):
+    model, context = put(lora(kind, training), state)
+    with context:
         expected, before = logits_of(model, kind), copy.deepcopy(model.state_dict())
         backbone = Backbone(model, tokenizer_for(kind))
         inputs = dict(tokenizer_for(kind)(tiny.TEXTS, padding=True, return_tensors="pt"))
@@ -116,10 +116,10 @@ def test_a_changed_copy_changes_no_part_of_the_model():
 
 
 @KINDS
-@pytest.mark.parametrize("how", ["saved", "lora"])
-def test_of_several_adapters_the_active_one_is_copied(kind, how):
-    model = get_peft_model(tiny.model(kind), settings(kind, how))
-    model.add_adapter("second", settings(kind, how))
+@pytest.mark.parametrize("training", ["saved", "lora"])
+def test_of_several_adapters_the_active_one_is_copied(kind, training):
+    model = get_peft_model(tiny.model(kind), settings(kind, training))
+    model.add_adapter("second", settings(kind, training))
     for seed, name in enumerate(("default", "second")):
         model.set_adapter(name)
         train(model, seed)
@@ -134,18 +134,18 @@ def head_input(backbone, hidden):
     return AlignedEntropyHead(backbone.copy_classification_module()).module_input(torch.tensor(hidden))
 
 
-@pytest.mark.parametrize("how", ["saved", "lora"])
-def test_what_is_switched_on_is_in_the_fingerprint(how):
-    """Adapters are switched without a weight being touched; features of another state must not be found."""
-    model = get_peft_model(tiny.model("Bert"), settings("Bert", how))
-    model.add_adapter("second", settings("Bert", how))
+@pytest.mark.parametrize("training", ["saved", "lora"])
+def test_active_adapters_are_in_the_fingerprint(training):
+    """Switching adapters changes no weight, but stored features of another adapter must not be used."""
+    model = get_peft_model(tiny.model("Bert"), settings("Bert", training))
+    model.add_adapter("second", settings("Bert", training))
     model.set_adapter("default")
 
     def fingerprint():
         return Backbone(model, tiny.tokenizer()).model_fingerprint
 
-    known = fingerprint()
-    assert fingerprint() == known
+    expected = fingerprint()
+    assert fingerprint() == expected
     with model.disable_adapter():
         others = [fingerprint()]
     model.set_adapter("second")
@@ -154,15 +154,15 @@ def test_what_is_switched_on_is_in_the_fingerprint(how):
     model.merge_adapter()
     others.append(fingerprint())
     model.unmerge_adapter()
-    others.append(get_fingerprint_with_alpha(how))
-    assert len({known, *others}) == 5
+    others.append(get_fingerprint_with_alpha(training))
+    assert len({expected, *others}) == 5
 
 
-@pytest.mark.parametrize("how", ["saved", "lora", "neither"])
-def test_a_head_is_not_used_on_another_adapter(how):
-    """An untrained one follows; a fitted one says so, in place and out of it."""
-    model = get_peft_model(tiny.model("Bert"), settings("Bert", how))
-    model.add_adapter("second", settings("Bert", how))
+@pytest.mark.parametrize("training", ["saved", "lora", "neither"])
+def test_a_head_is_not_used_on_another_adapter(training):
+    """An untrained head follows the adapter; a fitted one raises an error, attached or not."""
+    model = get_peft_model(tiny.model("Bert"), settings("Bert", training))
+    model.add_adapter("second", settings("Bert", training))
     for seed, name in enumerate(("second", "default")):
         model.set_adapter(name)
         train(model, seed)
@@ -170,12 +170,12 @@ def test_a_head_is_not_used_on_another_adapter(how):
     data = LabeledTexts(tiny.TEXTS * 12, np.arange(96) % 3, fitted.label_names)
     fitted.fit(data, config=FitConfig(folds=3, betas=()))
     inputs = dict(tiny.tokenizer()(tiny.TEXTS, padding=True, return_tensors="pt"))
-    known, stored = fitted.predict(tiny.TEXTS), fitted.features(data)
+    expected, stored = fitted.predict(tiny.TEXTS), fitted.features(data)
 
     def refused():
-        for use in (fitted.attach, lambda: fitted.predict(tiny.TEXTS), lambda: fitted.evaluate(data)):
-            with pytest.raises(HeadMismatchError, match=r"'classifier' or the adapters .* make a new"):
-                use()
+        for call in (fitted.attach, lambda: fitted.predict(tiny.TEXTS), lambda: fitted.evaluate(data)):
+            with pytest.raises(HeadMismatchError, match=r"'classifier' or other adapters .* create a new"):
+                call()
         entropy = log_entropy(torch.tensor(np.log(following.predict(tiny.TEXTS).probabilities))).exp()
         np.testing.assert_allclose(following.predict(tiny.TEXTS).uncertainty, entropy, atol=1e-5)
         output = following.attach().backbone.model(**inputs)
@@ -199,9 +199,9 @@ def test_a_head_is_not_used_on_another_adapter(how):
     assert not np.allclose(fitted.features(data).logits, stored.logits, atol=1e-3)
     model.set_adapter("default")
     model.merge_adapter()  # the same function
-    np.testing.assert_allclose(fitted.predict(tiny.TEXTS).uncertainty, known.uncertainty, atol=1e-3)
+    np.testing.assert_allclose(fitted.predict(tiny.TEXTS).uncertainty, expected.uncertainty, atol=1e-3)
     model.unmerge_adapter()
-    np.testing.assert_allclose(fitted.predict(tiny.TEXTS).uncertainty, known.uncertainty, atol=1e-3)
+    np.testing.assert_allclose(fitted.predict(tiny.TEXTS).uncertainty, expected.uncertainty, atol=1e-3)
 
 
 def test_a_model_whose_adapter_was_merged_into_it_runs_as_before():
@@ -211,8 +211,8 @@ def test_a_model_whose_adapter_was_merged_into_it_runs_as_before():
     torch.testing.assert_close(logits_of(model.merge_and_unload(), "Bert"), expected, **CLOSE)
 
 
-def get_fingerprint_with_alpha(how):
-    config = settings("Bert", how)
+def get_fingerprint_with_alpha(training):
+    config = settings("Bert", training)
     config.lora_alpha = 16
     torch.manual_seed(0)
     return Backbone(get_peft_model(tiny.model("Bert"), config), tiny.tokenizer()).model_fingerprint
@@ -227,7 +227,7 @@ def kind(request):
 
 
 def save_base(kind, folder, trained=False, **options):
-    """The model that an adapter belongs to: an encoder as pretrained, or a classifier with labels of its own."""
+    """Save the base model of an adapter: a pretrained encoder, or a trained classifier with its own labels."""
     model = tiny.model(kind, **options)
     (model if trained else model.base_model).save_pretrained(folder)
     tokenizer_for(kind).save_pretrained(folder)
@@ -251,7 +251,7 @@ def save_adapter(kind, base, folder, modules, classes, targets=None, **options):
 @pytest.mark.parametrize("beside", ["nothing", "config", "config and tokenizer"])
 @pytest.mark.parametrize("trained_base", [False, True])
 def test_an_adapters_folder(kind, classes, beside, trained_base, tmp_path):
-    base = save_base(kind, tmp_path / "base", trained_base)  # a trained one has three classes
+    base = save_base(kind, tmp_path / "base", trained_base)  # a trained base has three classes
     adapted = save_adapter(kind, base, tmp_path / "adapter", [MODULE[kind]], classes)
     names = [f"name {number}" for number in range(classes)]
     if beside != "nothing":
@@ -288,7 +288,7 @@ def test_an_adapter_without_a_trained_classifier_is_refused(kind, tmp_path):
 
 
 def test_an_adapter_of_random_numbers_is_refused(tmp_path):
-    """LoRA on `score` saves only the change; what it changes was never saved anywhere."""
+    """LoRA on `score` saves only the change; the weights that it changes were saved nowhere."""
     base = save_base("Llama", tmp_path / "base")
     save_adapter("Llama", base, tmp_path / "adapter", None, 3, targets=["q_proj", "score"])
     with pytest.raises(UnsupportedModelError, match=r"score\.weight would be random"):
@@ -296,18 +296,18 @@ def test_an_adapter_of_random_numbers_is_refused(tmp_path):
 
 
 def test_layers_before_the_classification_module_have_to_be_trained_too(tmp_path):
-    """DeBERTa's pooler is as new as its `classifier`, and PEFT saves only what it is told to."""
+    """DeBERTa's pooler is new like its `classifier`, but PEFT saves only the modules that are named."""
     base = save_base("DebertaV2", tmp_path / "base")
     save_adapter("DebertaV2", base, tmp_path / "lacking", ["classifier"], 5)
     with pytest.raises(UnsupportedModelError, match=r"pooler\.dense\.weight would be .* include pooler\.dense"):
         Backbone.from_pretrained(tmp_path / "lacking")
-    adapted = save_adapter("DebertaV2", base, tmp_path / "whole", ["classifier", "pooler"], 5)
-    backbone = Backbone.from_pretrained(tmp_path / "whole")
+    adapted = save_adapter("DebertaV2", base, tmp_path / "complete", ["classifier", "pooler"], 5)
+    backbone = Backbone.from_pretrained(tmp_path / "complete")
     np.testing.assert_allclose(backbone.extract(tiny.TEXTS)[1], logits_of(adapted, "DebertaV2"), **CLOSE)
 
 
 def test_the_classes_are_counted_at_the_last_layer(tmp_path):
-    """PEFT takes `pre_classifier` for a `classifier` too, by the end of its name."""
+    """PEFT also saves `pre_classifier` as a `classifier`, since its name ends like that."""
     base = save_base("DistilBert", tmp_path / "base")
     adapted = save_adapter("DistilBert", base, tmp_path / "adapter", ["classifier"], 5)
     backbone = Backbone.from_pretrained(tmp_path / "adapter")
