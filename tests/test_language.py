@@ -26,8 +26,11 @@ BRITISH = re.compile(
     r"categor|serial|parametr)is(e|ed|es|ing|er|ers)\b",
     re.IGNORECASE,
 )
-# Names of scores are keys of stored results, so their spelling stays; ``centre`` is a name in saved heads.
-SPELLED_AS_STORED = re.compile(r"normalised (?:relative |marginal )?(?:Mahalanobis|RDE|DDU)|\"centre\"|labelledby")
+# Names of scores are keys of stored results, so their spelling stays; ``centre`` and ``centres_`` are names of saved
+# arrays.
+SPELLED_AS_STORED = re.compile(
+    r"normalised (?:relative |marginal )?(?:Mahalanobis|RDE|DDU)|\"centre(?:s_)?\"|labelledby"
+)
 
 
 def rooms(package: Path = PACKAGE) -> list[str]:

@@ -35,7 +35,7 @@ class Aligned(Score):
     is_probability = True
     supervised = True
     held_out_: Float
-    calibrated_: NDArray[np.bool_]  # a saved score stores the array under this name
+    calibrated_: NDArray[np.bool_]
     base_: str
     reads_: str = "hidden"
     chosen = "nothing yet"

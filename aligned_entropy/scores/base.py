@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -26,8 +27,7 @@ ROWS_PER_CHUNK = 4096
 class Score(ABC):
     """Uncertainty score: a function of stored features; higher means less certain.
 
-    A fit stores its results in arrays whose names end in an underscore. Only these arrays are saved, and their names
-    are keys of the saved file.
+    A fit stores its results in arrays whose names end in an underscore. Only these arrays are saved.
 
     Args:
         module: classification module, for scores that read or copy it.
@@ -39,6 +39,7 @@ class Score(ABC):
         needs: arrays of the features that the score reads in addition to the logits.
         is_probability: True if values are in [0, 1] and can be read as error probabilities.
         supervised: True if a fit uses the errors of the calibration set.
+        stored_names: names of fitted arrays in a saved file, where they differ from the attribute.
     """
 
     name: ClassVar[str]
@@ -46,6 +47,7 @@ class Score(ABC):
     needs: ClassVar[tuple[str, ...]] = ()
     is_probability: ClassVar[bool] = False
     supervised: ClassVar[bool] = False
+    stored_names: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, module: nn.Module | None = None, seed: int = 0) -> None:
         self.module = None if module is None else plain_copy(module).cpu()  # features are on the CPU, too
@@ -129,10 +131,12 @@ class Score(ABC):
     def save(self, path: str | Path) -> None:
         """Write the fitted arrays to a ``.npz`` file."""
         with open(path, "wb") as file:
-            np.savez(file, allow_pickle=False, **self.state)
+            arrays = {self.stored_names.get(name, name): array for name, array in self.state.items()}
+            np.savez(file, allow_pickle=False, **arrays)
 
     def load(self, path: str | Path) -> Self:
         """Read the fitted arrays from a ``.npz`` file and return the score."""
+        attributes = {stored: name for name, stored in self.stored_names.items()}
         with np.load(path, allow_pickle=False) as arrays:
-            vars(self).update({name: arrays[name] for name in arrays.files})
+            vars(self).update({attributes.get(name, name): arrays[name] for name in arrays.files})
         return self

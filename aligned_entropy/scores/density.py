@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -161,6 +162,7 @@ class RDE(_Density):
     """
 
     name = "RDE"
+    stored_names: ClassVar[Mapping[str, str]] = {"centers_": "centres_"}
     points_: Float
     gamma_: float
     axes_: Float

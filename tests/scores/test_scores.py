@@ -136,6 +136,14 @@ def test_a_saved_score_loads_as_it_was(name, tmp_path):
     np.testing.assert_array_equal(loaded.score(TEST), fitted(name).score(TEST))
 
 
+@pytest.mark.parametrize("name", ["RDE", "normalised RDE"])
+def test_a_saved_rde_has_the_array_names_of_earlier_versions(name, tmp_path):
+    fitted(name).save(tmp_path / "score.npz")
+    assert set(np.load(tmp_path / "score.npz").files) == {
+        "points_", "gamma_", "axes_", "column_means_", "seen_", "centres_", "precisions_",
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("name", ALIGNED)
 def test_a_saved_head_has_the_array_names_of_earlier_versions(name):
     arrays = {key for key in fitted(name).state if not key.startswith("tensor ")}
