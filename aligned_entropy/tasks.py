@@ -44,6 +44,7 @@ class Task(ABC):
         name: name in ``from_pretrained(task=…)`` and ``--task``.
         prediction_column: name of the column with the prediction in the output of ``alien predict``.
         message_field: name of the field with the prediction in a message of the server.
+        label_dimensions: number of dimensions of the labels of a set: 2 if a text can have several.
         one_label: True if a prediction, or a true label in feedback, is one label and no list.
         per_word: True if words are labeled; a threshold then selects entities instead of texts.
     """
@@ -51,6 +52,7 @@ class Task(ABC):
     name: ClassVar[str]
     prediction_column: ClassVar[str]
     message_field: ClassVar[str]
+    label_dimensions: ClassVar[int] = 1
     one_label: ClassVar[bool] = False
     per_word: ClassVar[bool] = False
 
@@ -80,6 +82,13 @@ class Task(ABC):
         """True if a model was trained for this task, by the names in its configuration (architecture, problem type)."""
 
     @property
+    def labeled_class(self) -> type[LabeledTexts] | type[LabeledTokens]:
+        """Class of labeled data that :meth:`read` returns."""
+        from .data import LabeledTexts
+
+        return LabeledTexts
+
+    @property
     def text_columns(self) -> tuple[str, ...]:
         """Usual names of the column with the texts, in the order in which they are looked for."""
         from .data.columns import TEXT_COLUMNS
@@ -98,7 +107,7 @@ class Task(ABC):
         names += [] if saved.rule is None else ["accepted"]
         return names + [f"probability_{name}" for name in label_names]
 
-    def labels_only(self, prediction: Any) -> Any:
+    def labels_only(self, prediction: object) -> object:
         """Value of the prediction column without its numbers, to compare the predictions of two models."""
         return prediction
 
@@ -138,6 +147,7 @@ class MultiLabelClassification(Task):
     name = "multi-label-classification"
     prediction_column = "predicted_labels"
     message_field = "labels"
+    label_dimensions = 2
 
     def backbone(self, form: Input = Input.TEXT) -> type[Backbone]:
         """Class of the backbone for a form of input."""
@@ -195,6 +205,13 @@ class TokenClassification(Task):
         return any(name == "TOKEN_CLS" or name.endswith("ForTokenClassification") for name in trained_as)
 
     @property
+    def labeled_class(self) -> type[LabeledTokens]:
+        """Class of labeled data that :meth:`read` returns."""
+        from .data import LabeledTokens
+
+        return LabeledTokens
+
+    @property
     def text_columns(self) -> tuple[str, ...]:
         """Usual names of the column with the texts or word lists, in the order in which they are looked for."""
         from .data.columns import TOKEN_COLUMNS
@@ -215,7 +232,7 @@ class TokenClassification(Task):
         names = [self.prediction_column, "uncertainty"]
         return [*names, "error_probability"] if "sentences" in saved.group_maps else names
 
-    def labels_only(self, prediction: Any) -> Any:
+    def labels_only(self, prediction: object) -> object:
         """Type, start and end of each entity; other values as they are."""
         if isinstance(prediction, list):
             return [(entity["entity_group"], entity["start"], entity["end"]) for entity in prediction]

@@ -194,7 +194,11 @@ def _fitted_multi_label(
     own = UncertainMultiLabelClassifier(classifier.backbone)
     result = own.fit_features(calibration, config=MultiLabelConfig(seed=score.seed))
     seconds = time.perf_counter() - began
-    known, rows, (answers, texts) = own.single_predictions(calibration), own.single_predictions(test), own.said(test)
+    known, rows, (answers, texts) = (
+        own.single_predictions(calibration),
+        own.single_predictions(test),
+        own.label_and_text_uncertainty(test),
+    )
     held_out = result.held_out.double().numpy().reshape(-1)
     values = ScoreValues(answers.astype(np.float64).reshape(-1), True, own.saved.maps, held_out)
     text_values = ScoreValues(texts.astype(np.float64), True, own.saved.group_maps["texts"])
@@ -204,8 +208,8 @@ def _fitted_multi_label(
 
 
 def _against(errors: Any, values: Any, other: Any, clusters: Any) -> dict[str, float | None]:
-    difference, deviation = paired_auc(errors, values, other, clusters)
-    return {"roc_auc": finite(difference), "deviation": finite(deviation)}
+    difference, standard_error = paired_auc(errors, values, other, clusters)
+    return {"roc_auc": finite(difference), "deviation": finite(standard_error)}
 
 
 def _reliability(said: ScoreValues, errors: Any) -> dict[str, list[list[float]]]:
@@ -234,9 +238,7 @@ def _features(cell: Cell, runs: Path, which: str, needs: tuple[str, ...]) -> Fea
     texts = _texts(cell, which, classifier.label_names)
     if "passes" in needs and len(texts) > SAMPLED_ROWS:
         texts = texts.select(np.sort(np.random.default_rng(0).permutation(len(texts))[:SAMPLED_ROWS]))
-    features = classifier.features(
-        texts, extras=[name for name in needs if name in EXTRAS]
-    )
+    features = classifier.features(texts, extras=[name for name in needs if name in EXTRAS])
     if "members" in needs and cell.members:
         others = [_load(cell.model, cell.data, seed, runs) for seed in cell.members]
         members = np.stack([other.features(texts).logits for other in others], axis=1)

@@ -1,159 +1,68 @@
-"""`UncertainClassifier`: a Hugging Face classifier that also says how likely it is to be wrong."""
+"""`UncertainClassifier`: a Hugging Face classifier that also predicts how likely it is to be wrong."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..backbones import EXTRAS, MULTI_LABEL, LabelWordBackbone
-from ..backbones.capture import base_model
-from ..backbones.loading import load_model, load_tokenizer
-from ..data import LabeledTexts, LabeledTokens, checked_names, labeled_texts, load_data, plain_texts
-from ..errors import DataError, NotApplicableError, UnsupportedModelError
+from ..errors import DataError, NotApplicableError
 from ..evaluation.calibration_maps import CalibrationMaps
-from ..evaluation.evaluation import evaluate
+from ..evaluation.evaluation import Evaluation, evaluate
 from ..evaluation.fitted_scores import FittedScore, default_scores, fit_scores
+from ..evaluation.grouped import GroupedEvaluation
 from ..evaluation.groups import Groups
 from ..features.arrays import Features
 from ..head.fit import FitConfig, FitResult, fit_head
+from ..head.fit_multilabel import MultiLabelConfig, MultiLabelResult
 from ..head.modules import in_float32
-from ..predictions.texts import Predictions
-from ..saved.format import read_config
-from ..saved.hub import resolve_head
+from ..predictions import MultiLabelPredictions, Predictions, TokenPredictions
 from ..scores import HEAD, FittedHead, arrays_of
-from ..selective import SelectionUnits
-from ..tasks import Task, TextClassification, task_by_name, task_of_model
-from .heads import check_class
-from .thresholds import Progress, WithThreshold
+from ..selective import Goal, Rule, SelectionUnits, choose_threshold
+from .pretrained import ModelWithHead, Progress
+from .thresholds import check_held_out
+
+ROWS_PER_CHUNK = 4096  # rows that a head computes at once
 
 
-class UncertainClassifier(WithThreshold):
-    """A text classifier with an uncertainty head. The classifier's weights and answers are never changed.
+class UncertainClassifier(ModelWithHead):
+    """A text classifier with an uncertainty head. The classifier's weights and predictions are never changed.
 
-    A fitted head belongs to the classification module and the adapters that were in use when it was made. Where others
-    are in use by now, whatever needs the head raises ``HeadMismatchError``; an untrained head follows the model.
+    A fitted head belongs to the classification module and the adapters that were active at the fit. If others are
+    active, every method that needs the head raises ``HeadMismatchError``; an untrained head follows the model.
 
     Args:
         backbone: the classifier, see :meth:`from_pretrained`.
-        head: a fitted head with what belongs to it; the untrained one when left out.
+        head: fitted head with everything that is saved beside it; an untrained head by default.
 
     Attributes:
-        task: what the classifier answers.
-        config_class: of how its head is fitted.
+        task: kind of prediction.
+        config_class: class of the settings of a fit.
         backbone: the classifier.
-        saved: the head in use with what is saved beside it.
+        saved: head in use with everything that is saved beside it.
     """
 
-    task: ClassVar[Task] = TextClassification()
-    config_class: ClassVar[Any] = FitConfig
+    config_class: ClassVar[type[FitConfig] | type[MultiLabelConfig]] = FitConfig
 
-    @classmethod
-    def from_pretrained(
-        cls,
-        name: str | Path,
-        *,
-        head: str | Path | None = None,
-        task: str | None = None,
-        labels: Mapping[str, str | Sequence[str]] | None = None,
-        template: str | None = None,
-        examples: Sequence[tuple[str, str]] = (),
-        chat: bool = False,
-        max_length: int | None = None,
-        device: str | None = None,
-        dtype: Any = None,
-        classification_module: str | None = None,
-    ) -> UncertainClassifier:
-        """Load a trained classifier of texts or words, PEFT adapters included.
-
-        Args:
-            name: a path or hub id.
-            head: path or hub id of a head that was fitted for it.
-            task: ``text-classification``, ``multi-label-classification`` or ``token-classification``; what the model
-                was trained for by default.
-            labels: of a causal language model that answers by label words: its classes, each with its word or words,
-                ``{"negative": "bad", "positive": "good"}``; with ``template``. A head brings along those that it was
-                fitted with.
-            template: its prompt, with ``{text}`` in it.
-            examples: texts with their labels, shown in every prompt.
-            chat: the prompt is what a user says in a chat.
-            max_length: tokens a text at most; what the head was fitted with, else the model's limit up to 512.
-            device: ``cuda`` if there is one and ``cpu`` otherwise by default.
-            dtype: the checkpoint's own on a GPU and float32 on a CPU by default.
-            classification_module: dotted path of the module whose output is the logits, if it is not found by name.
-
-        Returns:
-            The class for the task: :class:`UncertainTokenClassifier` for one that labels words,
-            :class:`UncertainMultiLabelClassifier` for one that gives a text any number of labels.
-
-        Raises:
-            UnsupportedModelError: the model is no trained classifier, or of another task, or its classification module
-                was not found.
-            HeadMismatchError: the head was fitted for another model, or the model has changed.
-        """
-        folder = None if head is None else resolve_head(head)
-        known = {} if folder is None else read_config(folder)["backbone"]
-        asked = {"labels": labels, "template": template, "examples": examples or None, "chat": chat or None}
-        prompt = _prompt({what: value for what, value in asked.items() if value is not None}) or known.get("prompt")
-        if prompt is not None:
-            for what, value in (("task", task), ("classification_module", classification_module)):
-                if value is not None:
-                    raise DataError(f"{what}={value!r} has no place where label words are the answer: leave it out.")
-            options = {"max_length": max_length or known.get("max_length"), **prompt}
-            answering = UncertainClassifier(
-                LabelWordBackbone.from_pretrained(name, device=device, dtype=dtype, **options)
-            )
-            return answering if folder is None else answering.load_head(folder)
-        chosen = task_of_model(name) if task is None else task_by_name(task)
-        kind, backbone_class = cls._for(chosen), chosen.backbone()
-        model = load_model(name, backbone_class.auto_class, device=device, dtype=dtype)
-        check_class(known, model)
-        if task is not None:  # a model that was saved without its problem type, an adapter without its configuration
-            base_model(model).config.problem_type = MULTI_LABEL if backbone_class.multi_label else None
-        backbone = backbone_class(
-            model,
-            load_tokenizer(name),
-            name=str(name),
-            max_length=max_length or known.get("max_length"),
-            classification_module=classification_module or known.get("classification_module"),
-        )
-        classifier = kind(backbone)
-        return classifier if folder is None else classifier.load_head(folder)
-
-    @classmethod
-    def _for(cls, task: Task) -> type[UncertainClassifier]:
-        """Kind of classifier for a task: this class, or a kind of it if this is the general one."""
-        from . import CLASSIFIERS
-
-        kind = CLASSIFIERS[task.name]
-        if cls.task.name == task.name:
-            return cls
-        if cls.task.name != UncertainClassifier.task.name:
-            raise UnsupportedModelError(
-                f"a {cls.__name__} is for {cls.task}, but this model is for {task}: use {kind.__name__}."
-            )
-        return kind
-
-    @property
-    def label_names(self) -> list[str]:
-        """Names of the classes, in the order of the logits."""
-        return self.backbone.label_names
-
-    def predict(self, texts: Any, progress: Progress = lambda done: None) -> Any:
-        """Predictions with their uncertainty: :class:`aligned_entropy.Predictions`.
+    def predict(
+        self, texts: Any, progress: Progress = lambda done: None
+    ) -> Predictions | MultiLabelPredictions | TokenPredictions:
+        """Predict the labels of texts, with their uncertainty.
 
         Args:
             texts: strings; one string is a list of one.
-            progress: called with the number of texts that have been done.
+            progress: function that is called with the number of texts that have been processed.
+
+        Returns:
+            :class:`aligned_entropy.Predictions`; the other tasks have their own kinds of predictions.
 
         Raises:
-            DataError: something among them is not a string.
-            HeadMismatchError: the head was fitted for another adapter or classification module than is in use.
+            DataError: an element of ``texts`` is not a string.
+            HeadMismatchError: the head was fitted for another adapter or classification module than is active.
         """
         texts = [texts] if isinstance(texts, str) else list(texts)
         for row, text in enumerate(texts):
@@ -162,59 +71,70 @@ class UncertainClassifier(WithThreshold):
         hidden, logits = self.backbone.extract(texts, progress)
         return self.predict_features(Features(hidden, logits))
 
-    def predict_features(self, features: Features) -> Any:
-        """The same from features that are at hand."""
-        head = self._head_in_use()
-        uncertainty, calibrated = [], []
+    def predict_features(self, features: Features) -> Predictions | MultiLabelPredictions:
+        """Predict the labels of texts, or the tags of words, from their features, with their uncertainty."""
+        return self._predictions(features)
+
+    def _predictions(self, features: Features) -> Predictions:
+        head = self._slot.head()
+        uncertainty, probability = [torch.zeros(0)], [torch.zeros(0)]
         with torch.inference_mode(), in_float32(head.device):
-            for start in range(0, len(features), 4096):
-                part = features[slice(start, start + 4096)]
-                hidden, logits = (torch.tensor(rows, device=head.device) for rows in (part.hidden, part.logits))
+            for start in range(0, len(features), ROWS_PER_CHUNK):
+                chunk = features[slice(start, start + ROWS_PER_CHUNK)]
+                hidden, logits = (torch.tensor(rows, device=head.device) for rows in (chunk.hidden, chunk.logits))
                 if head.error_model is not None:
-                    calibrated.append(head.error_probability(hidden, logits).cpu())
-                same = head.is_calibrated and bool(calibrated)
-                uncertainty.append(calibrated[-1] if same else head(hidden, logits).cpu())
-            probabilities = torch.tensor(features.logits).softmax(-1).numpy()
-        empty, rule = torch.zeros(0), self.saved.rule
-        said = Predictions(
+                    probability.append(head.error_probability(hidden, logits).cpu())
+                uncertainty.append(probability[-1] if head.is_calibrated else head(hidden, logits).cpu())
+        predictions = Predictions(
             features.predictions,
             self.label_names,
-            probabilities,
-            torch.cat([*uncertainty, empty]).numpy(),
-            None if head.error_model is None else torch.cat([*calibrated, empty]).numpy(),
+            torch.tensor(features.logits).softmax(-1).numpy(),
+            torch.cat(uncertainty).numpy(),
+            None if head.error_model is None else torch.cat(probability).numpy(),
         )
-        return said if rule is None else replace(said, optional_accepted=rule.accepts(said.uncertainty, said.labels))
+        rule = self.saved.rule
+        if rule is None:
+            return predictions
+        return replace(predictions, optional_accepted=rule.accepts(predictions.uncertainty, predictions.labels))
 
     def fit(
         self,
         data: Any,
         *,
         reference: Any = None,
-        config: FitConfig | None = None,
+        config: FitConfig | MultiLabelConfig | None = None,
         progress: Progress = lambda done: None,
         **columns: Any,
-    ) -> FitResult:
+    ) -> FitResult | MultiLabelResult:
         """Fit the head on labeled texts that the classifier was not trained on.
 
+        The baselines and calibration maps that are saved with the head are fitted on the same texts.
+
         Args:
-            data: anything that :func:`aligned_entropy.data.load_data` takes, or ``LabeledTexts``.
-            reference: the classifier's training set, likewise; optional, see :func:`aligned_entropy.fit_head`.
-            config: how; ``FitConfig()`` by default.
-            progress: called with the number of texts whose features are ready.
+            data: calibration set: anything that :func:`aligned_entropy.data.load_data` reads, or ``LabeledTexts``.
+            reference: training set of the classifier in the same form; optional, see :func:`aligned_entropy.fit_head`.
+            config: settings of the fit; ``FitConfig()`` by default, ``MultiLabelConfig()`` for multi-label
+                classification.
+            progress: function that is called with the number of texts whose features are ready.
             columns: ``text_column``, ``label_column``, ``label_map``, see :func:`aligned_entropy.data.labeled_texts`.
 
         Raises:
-            CalibrationError: no head can be fitted on these texts; the message says why.
-            DataError: the data could not be read, or its labels are not the model's.
+            CalibrationError: no head can be fitted on these texts; the message gives the reason.
+            DataError: the data cannot be read, or their labels are not the model's.
+            NotApplicableError: the reference or the settings are not for this task.
         """
         calibration = self.features(data, progress, **columns)
-        known = None if reference is None else self.features(reference, progress, **columns)
-        return self.fit_features(calibration, reference=known, config=config)
+        training = None if reference is None else self.features(reference, progress, **columns)
+        return self.fit_features(calibration, reference=training, config=config)
 
     def fit_features(
-        self, calibration: Features, *, reference: Features | None = None, config: FitConfig | None = None
-    ) -> FitResult:
-        """:meth:`fit` on features that are at hand."""
+        self,
+        calibration: Features,
+        *,
+        reference: Features | None = None,
+        config: FitConfig | MultiLabelConfig | None = None,
+    ) -> FitResult | MultiLabelResult:
+        """Fit the head on features of labeled texts; arguments and errors as for :meth:`fit`."""
         if config is not None and not isinstance(config, FitConfig):
             raise NotApplicableError(f"a {type(config).__name__} is not for {self.task}: use FitConfig.")
         result = fit_head(
@@ -227,26 +147,9 @@ class UncertainClassifier(WithThreshold):
             config=config,
         )
         held_out = result.held_out.double().numpy()
-        wholes, answers = self._group_maps(calibration, held_out), self.selection_units(calibration, held_out)
-        self._keep(result, calibration, calibration, held_out, wholes, answers)
+        group_maps, units = self._group_maps(calibration, held_out), self.selection_units(calibration, held_out)
+        self._slot.place_fit(result, calibration, calibration, held_out, group_maps, units)
         return result
-
-    def selection_units(self, answers: Features, uncertainty: NDArray[np.floating]) -> SelectionUnits:
-        """What is accepted or deferred, given the answers and what is said of them: of a text its answer."""
-        labels = np.asarray(self.label_names)[answers.predictions]
-        return SelectionUnits(uncertainty.astype(np.float32), answers.errors, labels)
-
-    def single_predictions(self, features: Features) -> Features:
-        """Labeled features with one row for every answer: what scores are fitted on; a text has one."""
-        return features
-
-    def groups(self, answers: Features) -> dict[str, Groups]:
-        """What single labeled answers make up, by its name; nothing where a text has one."""
-        return {}
-
-    def _group_maps(self, calibration: Features, held_out: NDArray[np.float64]) -> dict[str, CalibrationMaps]:
-        """Calibration of what answers make up, by its name; a text has one answer alone."""
-        return {}
 
     def evaluate(
         self,
@@ -259,33 +162,38 @@ class UncertainClassifier(WithThreshold):
         resamples: int = 1000,
         progress: Progress = lambda done: None,
         **columns: Any,
-    ) -> Any:
-        """Measure the head on labeled texts, next to other scores: an :class:`~aligned_entropy.Evaluation`.
+    ) -> Evaluation | GroupedEvaluation:
+        """Measure how well the head, and other scores, find the errors of the model.
 
         Args:
-            data: texts that neither the classifier nor the head was fitted on, as for :meth:`fit`.
-            scores: names of :data:`aligned_entropy.scores.SCORES`; by default softmax response, entropy, margin and
-                temperature scaling. Dropout passes and token states are extracted where one of them asks for it.
-            train: the classifier's training set, for scores that are fitted on it.
-            calibration: the head's calibration set, for scores and calibration maps that are fitted on it; what the
-                head has brought along serves the default scores.
-            ood: texts of another kind than those that the classifier is for, with or without labels: how well do scores
-                tell them apart? Not for words, nor for many labels.
-            resamples: bootstrap samples of every interval.
-            progress: called with the number of texts whose features are ready.
-            columns: as for :meth:`fit`.
+            data: labeled texts that neither the classifier nor the head was fitted on, in any form that :meth:`fit`
+                reads.
+            scores: names in :data:`aligned_entropy.scores.SCORES`; by default softmax response, entropy, margin and
+                temperature scaling. Dropout passes and token states are computed if a score needs them.
+            train: training set of the classifier, for scores that are fitted on it.
+            calibration: calibration set of the head, for scores and calibration maps that are fitted on it. The default
+                scores do not need it, since the head contains them fitted.
+            ood: out-of-distribution texts, with or without labels, to measure how well scores separate them from
+                ``data``; for text classification only.
+            resamples: number of bootstrap samples of every interval.
+            progress: function that is called with the number of texts whose features are ready.
+            columns: ``text_column``, ``label_column``, ``label_map``, as for :meth:`fit`.
+
+        Returns:
+            An evaluation; a grouped one for token and multi-label classification.
 
         Raises:
-            HeadMismatchError: the head was fitted for another adapter or classification module than is in use.
-            NotApplicableError: ``ood`` for a task that it is not for.
+            HeadMismatchError: the head was fitted for another adapter or classification module than is active.
+            NotApplicableError: ``ood`` is not supported for the task.
         """
         extras = arrays_of(scores or ())
         features = self.features(data, progress, extras=extras, **columns)
         held_out = None if calibration is None else self.features(calibration, progress, extras=extras, **columns)
-        known = None if train is None else self.features(train, progress, **columns)
-        other = None if ood is None else self.plain_features(ood, progress, extras=extras)
-        options: dict[str, Any] = {"scores": scores, "train": known, "calibration": held_out, "ood": other}
-        return self.evaluate_features(features, resamples=resamples, **options)
+        training = None if train is None else self.features(train, progress, **columns)
+        outside = None if ood is None else self.plain_features(ood, progress, extras=extras)
+        return self.evaluate_features(
+            features, scores=scores, train=training, calibration=held_out, ood=outside, resamples=resamples
+        )
 
     def evaluate_features(
         self,
@@ -296,86 +204,81 @@ class UncertainClassifier(WithThreshold):
         calibration: Features | None = None,
         ood: Features | None = None,
         resamples: int = 1000,
-    ) -> Any:
-        """:meth:`evaluate` on features that are at hand."""
+    ) -> Evaluation | GroupedEvaluation:
+        """Measure the head and other scores on features of labeled texts; arguments as for :meth:`evaluate`."""
         fitted_scores, skipped = self._fitted_scores(scores, train, calibration)
         return evaluate(features, fitted_scores, skipped=skipped, resamples=resamples, ood=ood)
 
     def _fitted_scores(
         self, scores: Sequence[str] | None, train: Features | None, calibration: Features | None
     ) -> tuple[dict[str, FittedScore], dict[str, str]]:
-        """Fitted scores by name, the head among them, and why others are not."""
-        arrays_of(scores or ())  # every name is known
+        """Fitted scores by name, the head among them; and for each score that could not be fitted, the reason."""
+        arrays_of(scores or ())  # raises for unknown names
         skipped: dict[str, str] = {}
-        head = self._head_in_use()
-        fitted = head.error_model is not None
+        head = self._slot.head()
+        is_fitted = head.error_model is not None
         if scores is None and calibration is None and self.saved.baselines:
             fitted_scores = dict(self.saved.baselines)
         else:
-            names = [name for name in scores or default_scores(calibration) if not (fitted and name == HEAD)]
+            names = [name for name in scores or default_scores(calibration) if not (is_fitted and name == HEAD)]
             fitted_scores, skipped = fit_scores(names, self.backbone.copy_classification_module(), train, calibration)
-        if fitted or scores is None:
+        if is_fitted or scores is None:
             fitted_scores[HEAD] = FittedScore(FittedHead(head), self.saved.maps)
         return fitted_scores, skipped
 
-    def features(
-        self,
-        data: Any,
-        progress: Progress = lambda done: None,
-        *,
-        extras: Collection[str] = (),
-        label_map: Mapping[str, str] | None = None,
-        **columns: Any,
-    ) -> Features:
-        """Features of labeled texts, from the store on disk where they are there already.
+    def choose_threshold(
+        self, data: Any, goal: Goal, *, progress: Progress = lambda done: None, **columns: Any
+    ) -> Rule:
+        """Choose which predictions are accepted; later predictions and a saved head contain the choice.
+
+        Token classification accepts or defers entities; multi-label classification accepts or defers texts.
 
         Args:
-            data: as for :meth:`fit`.
-            progress: called with the number of texts whose features are ready.
-            extras: arrays beyond hidden vectors and logits: ``passes`` (20 forward passes with dropout), ``states``
-                (the tokens' last hidden states). What the model does not have is left out, with the reason.
-            label_map: as for :meth:`fit`.
-            columns: as for :meth:`fit`.
+            data: labeled texts that neither the classifier nor the head was fitted on, in any form that :meth:`fit`
+                reads.
+            goal: ``Goal(risk=0.02)``, ``Goal(coverage=0.8)`` or ``Goal(error_cost=10, deferral_cost=1)``.
+            progress: function that is called with the number of texts whose features are ready.
+            columns: ``text_column``, ``label_column``, ``label_map``, as for :meth:`fit`.
+
+        Raises:
+            NotFittedError: the head is untrained.
+            CalibrationError: the head was fitted on these texts, so that it looks better on them than it is.
         """
-        data = self.read_labeled(data, label_map=label_map, **columns)
-        return self._extracted(data.texts, progress, extras).with_labels(data.labels)
+        return self.choose_threshold_features(self.features(data, progress, **columns), goal)
 
-    def plain_features(
-        self,
-        data: Any,
-        progress: Progress = lambda done: None,
-        *,
-        extras: Collection[str] = (),
-        text_column: str | None = None,
-    ) -> Features:
-        """Features of texts without labels; arguments as for :meth:`features`."""
-        if self.task.name != UncertainClassifier.task.name:
-            raise NotApplicableError(f"out-of-distribution texts are told apart by one answer a text, not {self.task}.")
-        return self._extracted(plain_texts(load_data(data), text_column), progress, extras)
+    def choose_threshold_features(self, features: Features, goal: Goal) -> Rule:
+        """Choose which predictions are accepted, on features of labeled texts; as :meth:`choose_threshold`."""
+        self._slot.head()
+        check_held_out(self.saved, features)
+        units = self.labeled_selection_units(features)
+        rule = choose_threshold(units, goal)
+        backbone = self.saved.backbone | {"dtype": self.backbone.facts["dtype"]}  # the bounds hold in this precision
+        self.saved = replace(self.saved, selection_units=units, rule=rule, backbone=backbone)
+        return rule
 
-    def _extracted(self, texts: Sequence[str], progress: Progress, extras: Collection[str]) -> Features:
-        features = self.backbone.features(texts, progress)
-        for name in extras:
-            try:
-                values = EXTRAS[name](self.backbone, texts, progress=progress)
-                features = replace(features, **{name: values})
-            except NotApplicableError as error:
-                features = replace(features, absent={**features.absent, name: str(error)})
+    def labeled_selection_units(self, features: Features) -> SelectionUnits:
+        """Units that a threshold accepts or defers, with the head's uncertainty and their errors."""
+        uncertainty = self.predict_features(features).uncertainty
+        return self.selection_units(self.single_predictions(features), uncertainty)
+
+    def selection_units(self, rows: Features, uncertainty: NDArray[np.floating]) -> SelectionUnits:
+        """Units that a threshold accepts or defers, here texts.
+
+        Args:
+            rows: labeled single predictions, one a row.
+            uncertainty: uncertainty of the rows, ``[N]``; for multi-label classification that of the texts.
+        """
+        labels = np.asarray(self.label_names)[rows.predictions]
+        return SelectionUnits(uncertainty.astype(np.float32), rows.errors, labels)
+
+    def single_predictions(self, features: Features) -> Features:
+        """Labeled features with one row for every single prediction; scores are fitted on these."""
         return features
 
-    def read_labeled(self, data: Any, **columns: Any) -> LabeledTexts | LabeledTokens:
-        """Labeled texts with the labels of the model; arguments and errors as for :meth:`fit`."""
-        if isinstance(data, (LabeledTexts, LabeledTokens)):
-            return checked_names(data, self.label_names)
-        return labeled_texts(load_data(data), self.label_names, **columns)
+    def groups(self, rows: Features) -> dict[str, Groups]:
+        """Groups of labeled single predictions by kind; none for one prediction a text."""
+        return {}
 
-
-def _prompt(asked: dict[str, Any]) -> dict[str, Any] | None:
-    """What is asked of a language model, if anything is."""
-    missing = [what for what in ("labels", "template") if asked and what not in asked]
-    if missing:
-        raise DataError(
-            f"{', '.join(asked)} without {missing[0]}: a language model that answers by label words needs labels and a "
-            "template."
-        )
-    return asked or None
+    def _group_maps(self, calibration: Features, held_out: NDArray[np.float64]) -> dict[str, CalibrationMaps]:
+        """Calibration maps of groups by kind; none for one prediction a text."""
+        return {}

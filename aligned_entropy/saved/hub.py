@@ -1,4 +1,4 @@
-"""Where saved heads come from and go to, the Hugging Face Hub among it, and what is in one."""
+"""Saved heads on the Hugging Face Hub, and the description of a saved head for people."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from .format import ERROR_MODEL, read_config
 
 
 def resolve_head(name: str | Path) -> Path:
-    """The local folder of a head: a folder, or a hub id, which is downloaded.
+    """Return the local folder of a head; a head on the hub is downloaded.
 
     Raises:
-        HeadMismatchError: there is no such folder and no such repository.
+        HeadMismatchError: neither a folder nor a repository has this name.
     """
     if Path(name).is_dir():
         return Path(name)
@@ -26,28 +26,32 @@ def resolve_head(name: str | Path) -> Path:
         return Path(snapshot_download(str(name), allow_patterns=["config.json", "head.safetensors"]))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise HeadMismatchError(f"no head {str(name)!r}: no such folder, and from the hub: {first_line}") from error
+        raise HeadMismatchError(
+            f"no head {str(name)!r}: there is no such folder, and the hub says: {first_line}"
+        ) from error
 
 
 def push_head(folder: str | Path, repo_id: str, *, private: bool | None = None, token: str | None = None) -> str:
-    """Upload a saved head to a model repository, which is created if need be; returns its address.
+    """Upload a saved head to a model repository, which is created if necessary; returns its address.
 
     Raises:
-        DataError: a model is in it.
+        DataError: the repository holds a model, whose files would be overwritten.
     """
     from huggingface_hub import HfApi
 
     api = HfApi(token=token)
     repo = api.create_repo(repo_id, private=private, exist_ok=True)
-    there = set(api.list_repo_files(repo.repo_id))
-    if "adapter_config.json" in there or ("config.json" in there and "head.safetensors" not in there):
-        raise DataError(f"repository {repo.repo_id} holds a model, whose files would be overwritten: name another.")
+    files = set(api.list_repo_files(repo.repo_id))
+    if "adapter_config.json" in files or ("config.json" in files and "head.safetensors" not in files):
+        raise DataError(
+            f"repository {repo.repo_id} holds a model, whose files would be overwritten: name another repository."
+        )
     api.upload_folder(repo_id=repo.repo_id, folder_path=str(folder), commit_message="Upload uncertainty head")
     return str(repo)
 
 
 def describe_head(folder: str | Path) -> dict[str, Any]:
-    """What is in a saved head, for people: base score, size, backbone, fit, tensors."""
+    """Describe a saved head for people: base score, size, backbone, fit, tensors."""
     from safetensors import SafetensorError, safe_open
 
     config = read_config(folder)

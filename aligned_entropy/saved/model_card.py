@@ -1,4 +1,4 @@
-"""The model card of a saved head."""
+"""Model card of a saved head."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 
-def _model_card(config: dict[str, Any]) -> str:
+def model_card(config: dict[str, Any]) -> str:
+    """Markdown of the card, with the metadata block that the Hub reads."""
     backbone, fit = config["backbone"], config["fit"]
     name = backbone.get("name") or "path-of-the-model"
     rows = "".join(
@@ -23,7 +24,7 @@ library_name: aligned-entropy
 
 # Uncertainty head for {name}
 
-Says how likely an answer of this classifier is to be wrong. The classifier itself is not part of it and is not changed.
+Estimates how likely a prediction of this classifier is to be wrong. The classifier is neither included nor changed.
 
 ```python
 from aligned_entropy import UncertainClassifier
@@ -36,7 +37,7 @@ for row in classifier.predict(["some text"]):
 | | |
 |---|---|
 {rows}
-Method: ALIEN, arXiv 2505.15443. Valid for texts like those that it was calibrated on; measure it on your own before
-relying on it. The head may hold projected hidden vectors and labels of the texts that it was fitted on, never the
-texts.
+Method: ALIEN, arXiv 2505.15443. The error probabilities are valid for texts like those of the calibration set; measure
+them on your own data before you rely on them. The head may hold projected hidden vectors and labels of the texts that
+it was fitted on, never the texts.
 """

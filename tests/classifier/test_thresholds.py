@@ -169,7 +169,7 @@ def test_fingerprints_know_a_text_again_and_tell_vectors_apart(classifier):
 def test_a_threshold_in_another_precision_is_warned_about(classifier, folder, tmp_path):
     classifier.choose_threshold(named(500, 3), Goal(coverage=0.7))
     classifier.save_pretrained(tmp_path / "head")
-    with pytest.warns(UserWarning, match="chosen with the model in float32, and it is in bfloat16"):
+    with pytest.warns(UserWarning, match="chosen with the model in float32, but the model is loaded in bfloat16"):
         half = UncertainClassifier.from_pretrained(folder, head=tmp_path / "head", dtype=torch.bfloat16)
     half.choose_threshold(named(500, 3), Goal(coverage=0.7))
     half.save_pretrained(tmp_path / "half")

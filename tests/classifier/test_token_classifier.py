@@ -144,7 +144,7 @@ def test_the_class_the_task_and_the_backbone_belong_together(tagger, token_model
         UncertainTokenClassifier.from_pretrained(tmp_path)
     with pytest.raises(UnsupportedModelError, match="needs a Backbone, not a TokenBackbone"):
         UncertainClassifier(tagger.backbone)
-    with pytest.raises(DataError, match="task='token-classification' has no place"):
+    with pytest.raises(DataError, match="task='token-classification' cannot be combined"):
         UncertainClassifier.from_pretrained(
             tmp_path, task="token-classification", labels={"a": "b", "c": "d"}, template="{text} x"
         )
@@ -191,7 +191,7 @@ def test_a_head_comes_back_with_its_calibration_of_entities(fitted, token_model_
     texts = ["the film is good", "one two three four"]
     assert again.predict(texts).to_dict() == fitted.predict(texts).to_dict()
     assert set(again.saved.group_maps) == {"entities", "sentences"}
-    tiny.tagger("Bert", seed=5).save_pretrained(tmp_path / "other")
+    tiny.token_classifier("Bert", seed=5).save_pretrained(tmp_path / "other")
     tiny.tokenizer().save_pretrained(tmp_path / "other")
     with pytest.raises(HeadMismatchError, match="not the one that this head was fitted for"):
         UncertainClassifier.from_pretrained(tmp_path / "other", head=tmp_path / "head")

@@ -1,0 +1,254 @@
+"""Models with a head: loading, saving, features of texts, and outputs that carry the uncertainty."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from ..backbones import EXTRAS, BaseBackbone
+from ..data import LabeledTexts, LabeledTokens, checked_names, load_data, plain_texts
+from ..errors import NotApplicableError, NotFittedError, UnsupportedModelError
+from ..features.arrays import Features
+from ..head.head import AlignedEntropyHead
+from ..saved.format import SavedHead, read_config, save_head
+from ..saved.hub import push_head, resolve_head
+from ..tasks import Task, TextClassification, task_by_name, task_of_model
+from .attachment import Attachment
+from .loading import load_prompted, load_trained, prompt_settings
+from .slot import HeadSlot
+
+Progress = Callable[[int], object]
+
+
+class ModelWithHead:
+    """A model with an uncertainty head; the base of all classifiers.
+
+    Args:
+        backbone: the model, see :meth:`from_pretrained`.
+        head: fitted head with everything that is saved beside it; an untrained head by default.
+
+    Attributes:
+        task: kind of prediction.
+        head_class: class of the head.
+        backbone: the model.
+
+    Raises:
+        UnsupportedModelError: the backbone is for another task.
+    """
+
+    task: ClassVar[Task] = TextClassification()
+    head_class: ClassVar[type[AlignedEntropyHead]] = AlignedEntropyHead
+
+    def __init__(self, backbone: BaseBackbone, head: SavedHead | None = None) -> None:
+        needed = self.task.backbone()
+        if (backbone.every_token, backbone.multi_label) != (needed.every_token, needed.multi_label):
+            raise UnsupportedModelError(
+                f"a {type(self).__name__} is for {self.task} and needs a {needed.__name__}, not a "
+                f"{type(backbone).__name__}: UncertainClassifier.from_pretrained chooses the right class."
+            )
+        self.backbone = backbone
+        self._slot = HeadSlot(backbone, self.head_class, head)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | Path,
+        *,
+        head: str | Path | None = None,
+        task: str | None = None,
+        labels: Mapping[str, str | Sequence[str]] | None = None,
+        template: str | None = None,
+        examples: Sequence[tuple[str, str]] = (),
+        chat: bool = False,
+        max_length: int | None = None,
+        device: str | None = None,
+        dtype: Any = None,
+        classification_module: str | None = None,
+    ) -> Self:
+        """Load a trained classifier, with or without PEFT adapters, or a language model that predicts label words.
+
+        Args:
+            name: path or hub id.
+            head: path or hub id of a head that was fitted for the model.
+            task: ``text-classification``, ``multi-label-classification`` or ``token-classification``; by default the
+                task that the model was trained for.
+            labels: for a causal language model: its classes with their label word or words, such as ``{"negative":
+                "bad", "positive": "good"}``; needs ``template``. A saved head contains the prompt it was fitted with.
+            template: prompt with ``{text}`` in it.
+            examples: texts with their labels that are shown in every prompt.
+            chat: True to give the prompt to the model as a user's turn in a chat.
+            max_length: maximum number of tokens of a text; by default that of the head, otherwise the model's limit,
+                but at most 512.
+            device: device to load to; ``cuda`` if available and ``cpu`` otherwise by default.
+            dtype: precision; that of the checkpoint on a GPU and float32 on a CPU by default.
+            classification_module: dotted path of the module whose output is the logits, if it is not found by name.
+
+        Returns:
+            The classifier of the task: ``UncertainTokenClassifier`` for token classification,
+            ``UncertainMultiLabelClassifier`` for multi-label classification, ``UncertainClassifier`` otherwise.
+
+        Raises:
+            UnsupportedModelError: the model is no trained classifier or has another task, or its classification module
+                was not found.
+            HeadMismatchError: the head was fitted for another model, or the model has changed.
+        """
+        folder = None if head is None else resolve_head(head)
+        facts = {} if folder is None else read_config(folder)["backbone"]
+        prompt = prompt_settings(labels, template, examples, chat) or facts.get("prompt")
+        options: dict[str, Any] = {
+            "classification_module": classification_module, "max_length": max_length, "device": device, "dtype": dtype,
+        }  # fmt: skip
+        backbone: BaseBackbone
+        if prompt is not None:
+            kind = cls._for(TextClassification())
+            backbone = load_prompted(name, prompt, facts, task=task, **options)
+        else:
+            chosen = task_of_model(name) if task is None else task_by_name(task)
+            kind = cls._for(chosen)
+            backbone = load_trained(name, chosen, facts, is_explicit=task is not None, **options)
+        classifier = kind(backbone)
+        return classifier if folder is None else classifier.load_head(folder)
+
+    @classmethod
+    def _for(cls, task: Task) -> type[Self]:
+        """Class for a task: this class, or the one for the task if this is the general one."""
+        from . import CLASSIFIERS
+
+        kind: Any = CLASSIFIERS[task.name]
+        if cls.task.name == task.name:
+            return cls
+        if cls.task.name != TextClassification.name:
+            raise UnsupportedModelError(
+                f"a {cls.__name__} is for {cls.task}, but this model is for {task}: use {kind.__name__}."
+            )
+        return kind  # type: ignore[no-any-return]
+
+    @property
+    def saved(self) -> SavedHead:
+        """Head in use with everything that is saved beside it."""
+        return self._slot.saved
+
+    @saved.setter
+    def saved(self, saved: SavedHead) -> None:
+        self._slot.saved = saved
+
+    @property
+    def head(self) -> AlignedEntropyHead:
+        """Head in use."""
+        return self.saved.head
+
+    @property
+    def label_names(self) -> list[str]:
+        """Names of the classes in the order of the logits."""
+        return self.backbone.label_names
+
+    def load_head(self, folder: str | Path) -> Self:
+        """Use a saved head; returns the classifier.
+
+        Args:
+            folder: path or hub id of the head.
+
+        Raises:
+            HeadMismatchError: the head is damaged, or was fitted for another model.
+        """
+        self._slot.load(folder)
+        return self
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Save the fitted head: ``config.json``, ``head.safetensors`` and a model card.
+
+        Raises:
+            NotFittedError: the head is untrained.
+            DataError: the folder holds a model, whose files would be overwritten.
+        """
+        if self.head.error_model is None:
+            raise NotFittedError("an untrained head cannot be saved: call fit() first.")
+        save_head(self.saved, folder)
+
+    def push_to_hub(self, repo_id: str, *, private: bool | None = None, token: str | None = None) -> str:
+        """Upload the fitted head to a model repository of the Hugging Face Hub; returns its address.
+
+        Raises:
+            NotFittedError: the head is untrained.
+            DataError: the repository holds a model.
+            huggingface_hub.errors.HfHubHTTPError: the hub refused the upload, for example without a token.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(folder)
+            return push_head(folder, repo_id, private=private, token=token)
+
+    def attach(self) -> Self:
+        """Let every output of ``backbone.model`` carry the uncertainty, until :meth:`detach`; returns the classifier.
+
+        An output gets the attribute ``uncertainty`` and, after a fit, ``error_probability``: ``[N]``, ``[N, T]`` for
+        the tokens of token classification, ``[N, L]`` for multi-label classification. Both are attributes and not keys
+        of the output, so that code that iterates over its items (such as ``Trainer.predict``) is not affected. The
+        logits do not change. Concurrent calls are supported; ``return_dict=False`` is refused, since a tuple has no
+        attributes. The classifier is kept alive while it is attached.
+
+        A call raises ``HeadMismatchError`` if another adapter or classification module is active than at the fit.
+        Weights that were changed in place are only checked by :meth:`predict`.
+        """
+        self._slot.head()
+        self.backbone.capture.set_listener(Attachment(self._slot))
+        return self
+
+    def detach(self) -> None:
+        """Remove what :meth:`attach` added; outputs no longer carry the uncertainty."""
+        self.backbone.capture.remove_listener()
+
+    def read_labeled(self, data: Any, **columns: Any) -> LabeledTexts | LabeledTokens:
+        """Read labeled data with the labels of the model; arguments and errors as for ``fit``."""
+        if isinstance(data, self.task.labeled_class):
+            return checked_names(data, self.label_names, dimensions=self.task.label_dimensions)
+        return self.task.read(load_data(data), self.label_names, **columns)
+
+    def features(
+        self,
+        data: Any,
+        progress: Progress = lambda done: None,
+        *,
+        extras: Collection[str] = (),
+        **columns: Any,
+    ) -> Features:
+        """Features of labeled data; they are read from the store on disk if they were computed before.
+
+        Args:
+            data: labeled data in any form that ``fit`` reads.
+            progress: function that is called with the number of texts whose features are ready.
+            extras: names of further arrays: ``passes`` (20 forward passes with dropout), ``states`` (last hidden states
+                of the tokens), ``content_free``. An array that the model does not have is left out, with the reason.
+            columns: ``text_column``, ``label_column``, ``label_map``, as for ``fit``.
+        """
+        labeled = self.read_labeled(data, **columns)
+        return self._extract(labeled.texts, progress, extras).with_labels(labeled.labels)
+
+    def plain_features(
+        self,
+        data: Any,
+        progress: Progress = lambda done: None,
+        *,
+        extras: Collection[str] = (),
+        text_column: str | None = None,
+    ) -> Features:
+        """Features of texts without labels, for text classification; arguments as for :meth:`features`.
+
+        Raises:
+            NotApplicableError: the classifier is for another task.
+        """
+        if not self.task.one_label:
+            raise NotApplicableError(f"out-of-distribution texts are for {TextClassification.name}, not {self.task}.")
+        return self._extract(plain_texts(load_data(data), text_column), progress, extras)
+
+    def _extract(self, texts: Sequence[str], progress: Progress, extras: Collection[str]) -> Features:
+        features = self.backbone.features(texts, progress)
+        for name in extras:
+            try:
+                array: dict[str, Any] = {name: EXTRAS[name](self.backbone, texts, progress=progress)}
+                features = replace(features, **array)
+            except NotApplicableError as error:
+                features = replace(features, absent={**features.absent, name: str(error)})
+        return features

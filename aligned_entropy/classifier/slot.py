@@ -1,0 +1,195 @@
+"""Slot for the head in use on a backbone, with the check that the model is still the one the head was made for."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from ..backbones import BaseBackbone
+from ..backbones.capture import base_model
+from ..errors import HeadMismatchError
+from ..evaluation.calibration_maps import CalibrationMaps
+from ..evaluation.fitted_scores import BASELINES, fit_scores
+from ..features.arrays import Features
+from ..head.fit import FitResult
+from ..head.fit_multilabel import MultiLabelResult
+from ..head.head import AlignedEntropyHead
+from ..head.modules import plain_copy
+from ..saved.format import SavedHead, load_head, read_config
+from ..saved.hub import resolve_head
+from ..saved.probe import check_probe, make_probe
+from ..selective import SelectionUnits
+
+TOLERANCE = 0.01  # relative change of weights by half precision, or by merging an adapter and taking it out again
+
+
+class HeadSlot:
+    """Head in use on a backbone.
+
+    A fitted head belongs to the classification module and the adapters that were active when it was made; an untrained
+    head follows the model.
+
+    Args:
+        backbone: model that the head belongs to.
+        head_class: class of an untrained head for the task.
+        saved: fitted head with everything that is saved beside it; an untrained head by default.
+
+    Attributes:
+        saved: head in use with everything that is saved beside it.
+    """
+
+    saved: SavedHead
+
+    def __init__(
+        self, backbone: BaseBackbone, head_class: type[AlignedEntropyHead], saved: SavedHead | None = None
+    ) -> None:
+        self.backbone = backbone
+        self._untrained: SavedHead | None = None
+        if saved is None:
+            saved = self._untrained = SavedHead(head_class(backbone.copy_classification_module()))
+        self.place(saved)
+
+    def place(self, saved: SavedHead) -> None:
+        """Put a head into the slot; it belongs to the model as it is now."""
+        saved.head.to(self.backbone.device).eval()
+        self.saved = saved
+        self._active_parts = self.backbone.active_parts
+        self._module = self._compared = self.backbone.copy_classification_module()
+
+    def place_fit(
+        self,
+        result: FitResult | MultiLabelResult,
+        calibration: Features,
+        rows: Features,
+        held_out: NDArray[np.float64],
+        group_maps: dict[str, CalibrationMaps],
+        units: SelectionUnits,
+    ) -> None:
+        """Put a fitted head into the slot, with the baselines, calibration maps and probe that are saved beside it.
+
+        Args:
+            result: result of the fit.
+            calibration: features of the calibration set.
+            rows: its single predictions, one a row.
+            held_out: held-out uncertainty of the single predictions, ``[N]``.
+            group_maps: calibration maps of groups, by kind.
+            units: its selection units, with held-out uncertainty.
+        """
+        baselines, _ = fit_scores(BASELINES, None, None, rows)
+        saved = SavedHead(
+            head=result.head,
+            baselines=baselines,
+            maps=CalibrationMaps.fit(held_out, rows.errors, is_probability=True),
+            backbone=self.backbone.facts,
+            fit=result.summary.facts(),
+            probe=make_probe(self.backbone),
+            group_maps=group_maps,
+            text_hashes=torch.from_numpy(calibration.text_hashes.copy()),
+            selection_units=replace(units, held_out=False),
+        )
+        self.place(saved)
+
+    def head(self, check_weights: bool = True) -> AlignedEntropyHead:
+        """Return the head for the model as it is now.
+
+        Args:
+            check_weights: compare the weights of the classification module, too, not only which parts are active.
+
+        Raises:
+            HeadMismatchError: another classification module, or other adapters, are active than those that the fitted
+                head was made for.
+        """
+        active_parts = self.backbone.active_parts
+        parts_changed = active_parts != self._active_parts
+        if self.saved is self._untrained:
+            if check_weights or parts_changed:
+                self._update_untrained()
+                self._active_parts = active_parts
+        elif parts_changed or (check_weights and self._weights_changed()):
+            raise HeadMismatchError(
+                f"the head was made for another classification module {self.backbone.capture.name!r} or other adapters "
+                f"than {self.backbone.name or 'this model'} uses now: create a new UncertainClassifier with a head of "
+                "its own, or activate the former module and adapters again."
+            )
+        return self.saved.head
+
+    def load(self, folder: str | Path) -> None:
+        """Put a saved head into the slot, if this model is the one that it was fitted for.
+
+        Raises:
+            HeadMismatchError: the head is damaged, or was fitted for another model or prompt.
+        """
+        folder = resolve_head(folder)
+        facts = read_config(folder)["backbone"]
+        check_model_class(facts, self.backbone.model)
+        prompt = self.backbone.facts.get("prompt")
+        if facts.get("prompt") != prompt:
+            raise HeadMismatchError(
+                f"the head in {folder} was fitted for the prompt {facts.get('prompt')}, but this model has the "
+                f"prompt {prompt}: use the same labels, template and examples, or fit another head."
+            )
+        saved = load_head(folder, self.backbone.copy_classification_module())
+        if type(saved.head) is not type(self.saved.head):
+            raise HeadMismatchError(
+                f"the head in {folder} is a {type(saved.head).__name__}, but this model needs a "
+                f"{type(self.saved.head).__name__}: its problem_type is {self.backbone.config.problem_type!r}."
+            )
+        check_probe(saved, self.backbone)
+        stored_dtype, dtype = facts.get("dtype"), self.backbone.facts["dtype"]
+        if saved.rule is not None and stored_dtype not in (None, dtype):
+            warnings.warn(
+                f"the threshold of the head in {folder} was chosen with the model in {stored_dtype}, but the model is "
+                f"loaded in {dtype}: its bounds do not hold; choose the threshold again.",
+                stacklevel=3,
+            )
+        self.place(saved)
+
+    def _update_untrained(self) -> None:
+        """Copy the classification module into the untrained head again if the module has changed."""
+        module = self.backbone.copy_classification_module()
+        if module is not self._module:  # the backbone returns the same copy until the module changes
+            self.saved.head.classifier = plain_copy(module)
+            self._module = self._compared = module
+
+    def _weights_changed(self) -> bool:
+        """True if the classification module is no longer the one that the head was made for, up to rounding."""
+        module = self.backbone.copy_classification_module()
+        if module is not self._compared:
+            if _differ(self._module, module):
+                return True
+            self._compared = module
+        return False
+
+
+def check_model_class(facts: dict[str, Any], model: nn.Module) -> None:
+    """Check that a model is of the class that a head was fitted for.
+
+    Args:
+        facts: description of the head's model, from its config.
+        model: model that is to get the head.
+
+    Raises:
+        HeadMismatchError: the classes differ.
+    """
+    model_class = type(base_model(model)).__name__
+    if facts.get("model class", model_class) != model_class:
+        raise HeadMismatchError(
+            f"the head was fitted for a {facts['model class']} ({facts.get('name') or 'unnamed'}), but this model is a "
+            f"{model_class}: load the model that the head belongs to, or fit a head for this one."
+        )
+
+
+def _differ(former: nn.Module, current: nn.Module) -> bool:
+    """True if weights differ by more than :data:`TOLERANCE`."""
+    before, after = former.state_dict(), current.state_dict()
+    if {name: value.shape for name, value in before.items()} != {name: value.shape for name, value in after.items()}:
+        return True
+    pairs = [(value.cpu().double(), after[name].cpu().double()) for name, value in before.items()]
+    return any(bool((new - old).norm() > TOLERANCE * old.norm()) for old, new in pairs)

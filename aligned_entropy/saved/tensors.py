@@ -1,0 +1,60 @@
+"""Calibration maps and selection units as named tensors, and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..evaluation.calibration_maps import CalibrationMaps
+from ..selective import SelectionUnits
+
+
+def without_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors whose names have a prefix, by their names without it."""
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def map_tensors(prefix: str, maps: CalibrationMaps | None) -> dict[str, Tensor]:
+    """Tensors of calibration maps; none for None."""
+    return {} if maps is None else {f"{prefix}{name}": torch.as_tensor(value) for name, value in vars(maps).items()}
+
+
+def maps_from(tensors: dict[str, Tensor]) -> CalibrationMaps | None:
+    """Calibration maps of tensors; None if there are none among them."""
+    return CalibrationMaps(tensors["platt"].numpy(), tensors["isotonic"].numpy()) if "platt" in tensors else None
+
+
+def group_maps_from(tensors: dict[str, Tensor]) -> dict[str, CalibrationMaps]:
+    """Calibration maps of groups by their kind, from tensors named ``kind.map``."""
+    kinds = sorted({name.rpartition(".")[0] for name in tensors})
+    by_kind = {kind: maps_from(without_prefix(f"{kind}.", tensors)) for kind in kinds}
+    return {kind: maps for kind, maps in by_kind.items() if maps is not None}
+
+
+def unit_names(units: SelectionUnits) -> list[str]:
+    """Names of the predicted classes of selection units, sorted; stored labels are indices into it."""
+    return sorted(set(units.labels.tolist()))
+
+
+def unit_tensors(prefix: str, units: SelectionUnits | None) -> dict[str, Tensor]:
+    """Tensors of selection units; none for None."""
+    if units is None:
+        return {}
+    arrays = {
+        "uncertainty": units.uncertainty.astype(np.float32),
+        "errors": units.errors.astype(np.uint8),
+        "labels": np.searchsorted(unit_names(units), units.labels),
+    }
+    return {prefix + name: torch.from_numpy(values) for name, values in arrays.items()}
+
+
+def units_from(facts: dict[str, Any] | None, tensors: dict[str, Tensor]) -> SelectionUnits | None:
+    """Selection units of tensors and their entry in the config; None without an entry."""
+    if facts is None:
+        return None
+    arrays = {name: value.numpy() for name, value in tensors.items()}
+    labels = np.array(facts["labels"], dtype=np.str_)[arrays["labels"]]
+    return SelectionUnits(arrays["uncertainty"], arrays["errors"].astype(np.float64), labels, facts["fresh"])
