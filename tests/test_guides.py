@@ -49,11 +49,11 @@ def test_label_words(tmp_path, monkeypatch, capsys):
 
 
 def test_words(tmp_path, monkeypatch, capsys):
-    save(tiny.tagger("Bert"), tiny.tokenizer(), tmp_path / "my-org" / "tagger")
+    save(tiny.token_classifier("Bert"), tiny.tokenizer(), tmp_path / "my-org" / "tagger")
     for name in ("held-out", "test"):
         lines = ["\n".join([*(f"{word} {RNG.choice(['O', 'B-X', 'I-X'])}" for word in words), ""]) for words in WORDS]
         (tmp_path / f"{name}.conll").write_text("\n".join(lines))
-    left = run("words.md", tmp_path, monkeypatch)
+    left = run("token-classification.md", tmp_path, monkeypatch)
     assert (tmp_path / "my-tagger-head" / "head.safetensors").exists()
     assert left["report"].counts.missed > 0
     assert "errors in 120 sentences" in capsys.readouterr().out
@@ -76,10 +76,10 @@ def test_thresholds(tmp_path, monkeypatch, capsys):
         words = [RNG.choice(tiny.WORDS, 5) for _ in range(120)]
         lines = [f"{' '.join(own)},{RNG.choice(['LABEL_0', 'LABEL_1', 'LABEL_2'])}" for own in words]
         (tmp_path / f"{name}.csv").write_text("\n".join(["text,label", *lines]))
-    left = run("thresholds.md", tmp_path, monkeypatch)
+    left = run("selective-prediction.md", tmp_path, monkeypatch)
     assert left["predictions"].accepted.shape == (2,)
     said = capsys.readouterr().out
-    assert "80 % of the answers accepted" in said
+    assert "80 % of the predictions accepted" in said
     assert "No threshold could be certified" in said
     assert "out-of-distribution: 120 texts" in said
 
@@ -89,7 +89,7 @@ def test_deploy(tmp_path, monkeypatch):
     save(tiny.model("Bert"), tiny.tokenizer(), tmp_path / "my-org" / "classifier")
     lines = [f"{' '.join(own)},{RNG.choice(['LABEL_0', 'LABEL_1', 'LABEL_2'])}" for own in WORDS]
     (tmp_path / "held-out.csv").write_text("\n".join(["text,label", *lines]))
-    left = run("deploy.md", tmp_path, monkeypatch)
+    left = run("onnx-export.md", tmp_path, monkeypatch)
     expected = left["classifier"].predict(["the film is good", "not bad"])
     assert left["logits"].argmax(1).tolist() == expected.classes.tolist()
     np.testing.assert_allclose(left["said"][0], expected.uncertainty, atol=1e-5)
