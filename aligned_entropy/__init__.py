@@ -1,13 +1,15 @@
-"""Know when a Hugging Face classifier is wrong.
+"""Uncertainty estimation for Hugging Face classifiers: how likely each prediction is to be wrong.
 
-Public names are imported when they are first used, so that ``import aligned_entropy`` costs nothing.
+Public names are imported when they are first used, so that ``import aligned_entropy`` costs nothing. Besides the names
+below, the modules ``metrics``, ``scores`` and ``selective`` are public; everything else may change without notice.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .classifier import UncertainClassifier
+    from .classifier import UncertainClassifier, UncertainMultiLabelClassifier, UncertainTokenClassifier
+    from .data import LabeledTexts, LabeledTokens, labeled_texts, labeled_tokens, load_data, multilabel_texts
     from .errors import (
         AlignedEntropyError,
         ArgumentError,
@@ -20,9 +22,16 @@ if TYPE_CHECKING:
         NotFittedError,
         UnsupportedModelError,
     )
+    from .evaluation.evaluation import Evaluation
+    from .evaluation.grouped import GroupedEvaluation
+    from .export import export_onnx
     from .head.fit import FitConfig, FitResult, fit_head
+    from .head.fit_multilabel import MultiLabelConfig, MultiLabelResult, fit_multilabel
     from .head.head import AlignedEntropyHead
-    from .predictions.texts import Predictions
+    from .head.published import Schedule
+    from .head.selection import GainPrior
+    from .predictions import MultiLabelPredictions, Predictions, TokenPredictions
+    from .selective import Goal, Rule, choose_threshold
 
 __version__ = "0.1.0"
 
@@ -33,23 +42,47 @@ _HOMES = {
     "ArgumentTypeError": "errors",
     "CalibrationError": "errors",
     "DataError": "errors",
+    "Evaluation": "evaluation.evaluation",
     "FitConfig": "head.fit",
     "FitResult": "head.fit",
+    "GainPrior": "head.selection",
+    "Goal": "selective",
+    "GroupedEvaluation": "evaluation.grouped",
     "HeadMismatchError": "errors",
+    "LabeledTexts": "data",
+    "LabeledTokens": "data",
     "MissingExtraError": "errors",
+    "MultiLabelConfig": "head.fit_multilabel",
+    "MultiLabelPredictions": "predictions",
+    "MultiLabelResult": "head.fit_multilabel",
     "NotApplicableError": "errors",
     "NotFittedError": "errors",
     "Predictions": "predictions",
+    "Rule": "selective",
+    "Schedule": "head.published",
+    "TokenPredictions": "predictions",
     "UncertainClassifier": "classifier",
+    "UncertainMultiLabelClassifier": "classifier",
+    "UncertainTokenClassifier": "classifier",
     "UnsupportedModelError": "errors",
+    "choose_threshold": "selective",
+    "export_onnx": "export",
     "fit_head": "head.fit",
+    "fit_multilabel": "head.fit_multilabel",
+    "labeled_texts": "data",
+    "labeled_tokens": "data",
+    "load_data": "data",
+    "multilabel_texts": "data",
 }
 
 __all__ = [*_HOMES, "__version__", "register_pipeline"]
 
 
 def register_pipeline() -> None:
-    """Make ``transformers.pipeline("uncertain-text-classification", model=…, head=…)`` known."""
+    """Register the task ``uncertain-text-classification`` with ``transformers.pipeline``.
+
+    Then ``pipeline("uncertain-text-classification", model=…, head=…)`` loads a classifier with its head.
+    """
     from .pipeline import register
 
     register()

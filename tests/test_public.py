@@ -1,6 +1,8 @@
 """The public surface: a name that is added or lost here is a change that users see."""
 
 import inspect
+import re
+from pathlib import Path
 
 import pytest
 
@@ -14,25 +16,66 @@ PUBLIC = {
     "ArgumentTypeError",
     "CalibrationError",
     "DataError",
+    "Evaluation",
     "FitConfig",
     "FitResult",
+    "GainPrior",
+    "Goal",
+    "GroupedEvaluation",
     "HeadMismatchError",
+    "LabeledTexts",
+    "LabeledTokens",
     "MissingExtraError",
+    "MultiLabelConfig",
+    "MultiLabelPredictions",
+    "MultiLabelResult",
     "NotApplicableError",
     "NotFittedError",
     "Predictions",
+    "Rule",
+    "Schedule",
+    "TokenPredictions",
     "UncertainClassifier",
+    "UncertainMultiLabelClassifier",
+    "UncertainTokenClassifier",
     "UnsupportedModelError",
     "__version__",
+    "choose_threshold",
+    "export_onnx",
     "fit_head",
+    "fit_multilabel",
+    "labeled_texts",
+    "labeled_tokens",
+    "load_data",
+    "multilabel_texts",
     "register_pipeline",
 }
+PUBLIC_MODULES = {"aligned_entropy.metrics", "aligned_entropy.scores", "aligned_entropy.selective"}
 
 
 def test_the_public_names() -> None:
     assert set(aligned_entropy.__all__) == PUBLIC
     assert len(aligned_entropy.__all__) == len(PUBLIC)
     assert set(dir(aligned_entropy)) >= PUBLIC
+
+
+def test_guides_import_public_names_alone() -> None:
+    root = Path(aligned_entropy.__file__).parents[1]
+    pages = [root / "README.md", *sorted((root / "docs").glob("*.md"))]
+    imports = [
+        (page.name, module, name.strip())
+        for page in pages
+        for module, names in re.findall(
+            r"^from (aligned_entropy[\w.]*) import ([^#\n]+)", page.read_text(), re.MULTILINE
+        )
+        for name in names.split(",")
+    ]
+    assert len(imports) > 5
+    assert not [
+        (page, module, name)
+        for page, module, name in imports
+        if module not in PUBLIC_MODULES and (module != "aligned_entropy" or name not in PUBLIC)
+    ]
 
 
 def test_every_error_is_public_and_of_one_family() -> None:
