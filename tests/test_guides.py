@@ -49,12 +49,12 @@ def test_label_words(tmp_path, monkeypatch, capsys):
 
 
 def test_words(tmp_path, monkeypatch, capsys):
-    save(tiny.token_classifier("Bert"), tiny.tokenizer(), tmp_path / "my-org" / "tagger")
+    save(tiny.token_classifier("Bert"), tiny.tokenizer(), tmp_path / "my-org" / "token-classifier")
     for name in ("held-out", "test"):
         lines = ["\n".join([*(f"{word} {RNG.choice(['O', 'B-X', 'I-X'])}" for word in words), ""]) for words in WORDS]
         (tmp_path / f"{name}.conll").write_text("\n".join(lines))
     left = run("token-classification.md", tmp_path, monkeypatch)
-    assert (tmp_path / "my-tagger-head" / "head.safetensors").exists()
+    assert (tmp_path / "my-token-head" / "head.safetensors").exists()
     assert left["report"].counts.missed > 0
     assert "errors in 120 sentences" in capsys.readouterr().out
 
@@ -92,4 +92,4 @@ def test_deploy(tmp_path, monkeypatch):
     left = run("onnx-export.md", tmp_path, monkeypatch)
     expected = left["classifier"].predict(["the film is good", "not bad"])
     assert left["logits"].argmax(1).tolist() == expected.classes.tolist()
-    np.testing.assert_allclose(left["said"][0], expected.uncertainty, atol=1e-5)
+    np.testing.assert_allclose(left["uncertainty"], expected.uncertainty, atol=1e-5)
