@@ -1,1 +1,1 @@
-"""A server for a classifier with its head: batches, limits, feedback, metrics, heads swapped while it runs."""
+"""HTTP server for a classifier with a head: request batching, limits, feedback, metrics and exchange of the head."""

@@ -1,4 +1,4 @@
-"""Requests of a few texts each, answered in batches by one thread."""
+"""Batching of the texts of many small requests, which one thread predicts."""
 
 from __future__ import annotations
 
@@ -9,98 +9,108 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Generic, TypeVar
 
-Answer = Callable[[list[str]], Sequence[Any]]
+from ..errors import AlignedEntropyError
+
+Prediction = TypeVar("Prediction")
 
 
-class OverloadedError(Exception):
-    """The queue is full; ``retry_after`` seconds from now it may not be."""
+class OverloadedError(AlignedEntropyError):
+    """The queue is full.
+
+    Args:
+        retry_after: estimated number of seconds until the queue is empty.
+    """
 
     def __init__(self, retry_after: int) -> None:
         super().__init__(f"too many texts are waiting: try again in {retry_after} s.")
         self.retry_after = retry_after
 
 
-class ClosedError(Exception):
-    """The server is going down, and takes nothing more."""
+class ClosedError(AlignedEntropyError):
+    """The server shuts down and accepts no more texts."""
 
 
 @dataclass(eq=False)
-class _Request:
+class _Request(Generic[Prediction]):
     texts: Sequence[str]
-    answered: asyncio.Future[list[Any]]
-    answers: list[Any] = field(default_factory=list)  # in the order of the texts: the queue is one, too
+    result: asyncio.Future[list[Prediction]]
+    predictions: list[Prediction] = field(default_factory=list)  # in the order of the texts, which is that of the queue
 
 
-class Batcher:
-    """Answer requests in the order in which they come, as many texts at once as are waiting, up to a limit.
+class Batcher(Generic[Prediction]):
+    """Predict the texts of requests in the order of arrival, as many at once as are waiting, up to a limit.
 
-    While a batch is computed the next one gathers. A request that is canceled leaves the queue; one with a text that
-    cannot be answered fails alone, the others of its batch are answered without it.
+    While a batch is predicted, the next one gathers. A canceled request leaves the queue. A request with a text that
+    cannot be predicted fails alone: the other texts of the batch are predicted again without it.
 
     Args:
-        answer: from texts to as many answers; called by one thread at a time.
-        batch: texts at once, at most.
-        wait: seconds to wait for more texts when fewer are there.
-        queue: texts that may wait.
-        observe: called with the number of texts of every batch.
+        predict_batch: function from texts to the same number of predictions; it is called by one thread at a time.
+        batch: maximum number of texts in a batch.
+        wait: seconds to wait for more texts while a batch is not full.
+        queue: maximum number of waiting texts.
+        observe: function that is called with the number of texts of every batch.
+
+    Attributes:
+        thread: executor with the only thread that uses the model.
+        closed: True after :meth:`close` was called.
     """
 
     def __init__(
         self,
-        answer: Answer,
+        predict_batch: Callable[[list[str]], Sequence[Prediction]],
         *,
         batch: int = 32,
         wait: float = 0.002,
         queue: int = 1024,
         observe: Callable[[int], object] = lambda texts: None,
     ) -> None:
-        self.answer, self.batch, self.wait, self.queue, self.observe = answer, batch, wait, queue, observe
-        self.thread = ThreadPoolExecutor(1, "answers")
-        self._waiting: deque[tuple[_Request, str]] = deque()
-        self._more = asyncio.Event()
-        self._seconds_a_text = 0.01  # a running mean
+        self.predict_batch, self.batch, self.wait, self.queue, self.observe = predict_batch, batch, wait, queue, observe
+        self.thread = ThreadPoolExecutor(1, "predictions")
+        self._waiting: deque[tuple[_Request[Prediction], str]] = deque()
+        self._new_work = asyncio.Event()
+        self._seconds_per_text = 0.01  # a running mean
         self._worker: asyncio.Task[None] | None = None
         self.closed = False
 
     @property
     def waiting(self) -> int:
-        """Texts in the queue."""
+        """Number of texts in the queue."""
         return len(self._waiting)
 
     def start(self) -> None:
-        """Begin to answer; called inside the event loop."""
+        """Start to work on the queue; call it inside the event loop."""
         self._worker = asyncio.create_task(self._work())
 
     async def close(self) -> None:
-        """Take nothing more, answer what was taken, and end."""
+        """Accept no more texts, predict those in the queue, and end the thread."""
         self.closed = True
-        self._more.set()
+        self._new_work.set()
         if self._worker is not None:
             await self._worker
         self.thread.shutdown()
 
-    async def ask(self, texts: Sequence[str]) -> list[Any]:
-        """Predictions for the texts of a request, in their order.
+    async def predict(self, texts: Sequence[str]) -> list[Prediction]:
+        """Predict the texts of a request, in their order.
 
         Raises:
-            OverloadedError: so many texts cannot wait.
+            OverloadedError: the queue has no room for these texts.
             ClosedError: the batcher is closed.
-            Exception: what ``answer`` raised for a text of this request.
+            Exception: exception that ``predict_batch`` raised for a text of this request.
         """
         if self.closed:
-            raise ClosedError("the server is going down: ask another one.")
+            raise ClosedError("the server is shutting down: use another one.")
         if self.waiting + len(texts) > self.queue:
-            raise OverloadedError(max(1, math.ceil(self.waiting * self._seconds_a_text)))
-        request = _Request(texts, asyncio.get_running_loop().create_future())
+            raise OverloadedError(max(1, math.ceil(self.waiting * self._seconds_per_text)))
+        request: _Request[Prediction] = _Request(texts, asyncio.get_running_loop().create_future())
         self._waiting.extend((request, text) for text in texts)
-        self._more.set()
+        self._new_work.set()
         try:
-            return await request.answered if texts else []
-        finally:
-            if not request.answered.done() or request.answered.cancelled() or request.answered.exception():
-                self._waiting = deque(item for item in self._waiting if item[0] is not request)
+            return await request.result if texts else []
+        except BaseException:  # canceled, or one of its texts has failed: the others need not be predicted
+            self._waiting = deque(item for item in self._waiting if item[0] is not request)
+            raise
 
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()
@@ -108,40 +118,39 @@ class Batcher:
             while not self._waiting:
                 if self.closed:
                     return
-                self._more.clear()
-                await self._more.wait()
+                self._new_work.clear()
+                await self._new_work.wait()
             if self.waiting < self.batch and not self.closed:
                 await asyncio.sleep(self.wait)
             items = [self._waiting.popleft() for _ in range(min(self.batch, self.waiting))]
-            if not items:
+            if not items:  # all waiting requests were canceled during the sleep
                 continue
-            began = time.perf_counter()
-            answers = await loop.run_in_executor(self.thread, self._answers, [text for _, text in items])
-            taken = (time.perf_counter() - began) / len(items)
-            self._seconds_a_text += 0.1 * (taken - self._seconds_a_text)
+            start = time.perf_counter()
+            outcomes = await loop.run_in_executor(self.thread, self._outcomes, [text for _, text in items])
+            seconds_per_text = (time.perf_counter() - start) / len(items)
+            self._seconds_per_text += 0.1 * (seconds_per_text - self._seconds_per_text)
             self.observe(len(items))
-            for (request, _), answer in zip(items, answers, strict=True):
-                _deliver(request, answer)
+            for (request, _), outcome in zip(items, outcomes, strict=True):
+                _deliver(request, outcome)
 
-    def _answers(self, texts: list[str]) -> list[Any]:
-        """Of every text the answer, or the exception that it raises by itself."""
+    def _outcomes(self, texts: list[str]) -> list[Prediction | Exception]:
+        """Prediction of every text, or the exception that this text raises when it is predicted alone."""
         try:
-            answers = list(self.answer(texts))
-            if len(answers) != len(texts):
-                raise RuntimeError(f"{len(answers)} answers for {len(texts)} texts")
-            return answers
+            predictions = list(self.predict_batch(texts))
+            if len(predictions) != len(texts):
+                raise RuntimeError(f"the model returned {len(predictions)} predictions for {len(texts)} texts.")
+            return [*predictions]
         except Exception as error:
-            return [error] if len(texts) == 1 else [self._answers([text])[0] for text in texts]
+            return [error] if len(texts) == 1 else [self._outcomes([text])[0] for text in texts]
 
 
-def _deliver(request: _Request, answer: Any) -> None:
-    if request.answered.done():
+def _deliver(request: _Request[Prediction], outcome: Prediction | Exception) -> None:
+    if request.result.done():
         return
-    if isinstance(answer, Exception):
-        if isinstance(answer, StopIteration):  # the one that a future does not take
-            answer = RuntimeError(repr(answer))
-        request.answered.set_exception(answer)
+    if isinstance(outcome, Exception):
+        # A future does not accept StopIteration.
+        request.result.set_exception(RuntimeError(repr(outcome)) if isinstance(outcome, StopIteration) else outcome)
         return
-    request.answers.append(answer)
-    if len(request.answers) == len(request.texts):
-        request.answered.set_result(request.answers)
+    request.predictions.append(outcome)
+    if len(request.predictions) == len(request.texts):
+        request.result.set_result(request.predictions)

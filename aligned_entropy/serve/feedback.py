@@ -1,4 +1,4 @@
-"""What people say was right: kept in SQLite, on disk before the answer is sent."""
+"""Feedback (texts with their true labels) in an SQLite file; every row is on disk before it is acknowledged."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ SCHEMA = f"CREATE TABLE IF NOT EXISTS feedback (id INTEGER PRIMARY KEY, {', '.jo
 
 
 class Feedback:
-    """Texts with their true labels, in a file.
+    """Open feedback file; several threads may add rows.
 
     Args:
-        path: of the file; made if it is not there.
+        path: path of the file; a new file is created if there is none.
 
     Raises:
-        DataError: it is there and is no such file, or cannot be opened.
+        DataError: the file is not an SQLite file, or cannot be opened.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -36,7 +36,7 @@ class Feedback:
             self._connection.execute(SCHEMA)
             self._connection.commit()
         except sqlite3.Error as error:
-            raise DataError(f"{path} cannot keep feedback: {error}") from error
+            raise DataError(f"{path} cannot store feedback: {error}; name another file.") from error
 
     def add(
         self,
@@ -48,12 +48,18 @@ class Feedback:
         uncertainty: float | None = None,
         head: str | None = None,
     ) -> int:
-        """Keep a text, or its words, with its true label, labels or tags; returns how many are kept.
+        """Store a text with its true label; returns the number of rows in the file.
 
-        The rest is what was said of it, where that is known: id, answer and doubt, and the head that said so.
+        Args:
+            text: text, or its words for token classification.
+            label: true label, list of true labels, or tags of the words.
+            prediction: id of the prediction; None for a text without one, like all arguments below.
+            predicted: predicted label, labels or entities, as a JSON value.
+            uncertainty: uncertainty of the prediction.
+            head: version of the head that made the prediction.
         """
         row = (time.time(), prediction, json.dumps(text), json.dumps(label), json.dumps(predicted), uncertainty, head)
-        with self._lock, self._connection:  # commits, or rolls back
+        with self._lock, self._connection:  # the connection commits at the end, or rolls back on an error
             marks = ", ".join("?" * len(row))
             self._connection.execute(f"INSERT INTO feedback ({', '.join(COLUMNS)}) VALUES ({marks})", row)
             return int(self._connection.execute("SELECT count(*) FROM feedback").fetchone()[0])
@@ -65,20 +71,20 @@ class Feedback:
 
 
 def read_feedback(path: str | Path) -> dict[str, list[Any]]:
-    """Columns ``text`` and ``label`` of what was kept, oldest first; of a text that came again the last label.
+    """Read the columns ``text`` and ``label`` of a feedback file, oldest first; the latest label of a text counts.
 
     Raises:
-        DataError: there is no such file, nothing in it, or it is of another kind.
+        DataError: the file does not exist, is not a feedback file, or has no rows.
     """
     if not Path(path).is_file():
-        raise DataError(f"there is no feedback {path}.")
+        raise DataError(f"there is no feedback file {path}: alien serve writes it with --feedback.")
     try:
         with closing(sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True)) as connection:
             rows = connection.execute("SELECT text, label FROM feedback ORDER BY id").fetchall()
     except sqlite3.Error as error:
-        raise DataError(f"{path} holds no feedback: {error}") from error
-    finally_known = {text: label for text, label in rows}
-    if not finally_known:
-        raise DataError(f"{path} holds no feedback yet.")
-    texts, labels = [json.loads(text) for text in finally_known], [json.loads(own) for own in finally_known.values()]
-    return {"text": texts, "label": labels}
+        raise DataError(f"{path} is not a feedback file: {error}; name the file that alien serve wrote.") from error
+    latest_label = {text: label for text, label in rows}
+    if not latest_label:
+        raise DataError(f"{path} holds no feedback yet: send true labels to the server first.")
+    texts = [json.loads(text) for text in latest_label]
+    return {"text": texts, "label": [json.loads(label) for label in latest_label.values()]}

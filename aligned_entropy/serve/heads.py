@@ -1,94 +1,114 @@
-"""A classifier whose head can be exchanged between two batches."""
+"""Head in use, which can be exchanged between two batches."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
 from ..classifier import UncertainClassifier
 from ..errors import HeadMismatchError
+from ..predictions import Row as PredictedRow
 from ..saved.format import head_fingerprint
 
-TRIAL = ["a", "The first of them was better than the second, or so they said.", "1 2 3 ? !"]
+TRIAL_TEXTS = ["a", "The first of them was better than the second, or so they said.", "1 2 3 ? !"]
 UNTRAINED = "untrained"
 
 
 @dataclass(frozen=True)
-class Answered:
-    """What a classifier said of a text, and the version of the head that it had.
+class VersionedPrediction:
+    """Prediction for one text, and the version of the head that made it.
 
     Attributes:
-        row: of its predictions.
-        head: version.
+        row: predicted row.
+        head: version of the head.
     """
 
-    row: Any
+    row: PredictedRow
     head: str
 
 
-class Served:
-    """A classifier with the head in use, and the one before.
+class VersionedClassifier(NamedTuple):
+    """Classifier with a head, and the version of this head.
+
+    Attributes:
+        classifier: classifier with its head.
+        version: version of the head, see :func:`head_version`.
+    """
+
+    classifier: UncertainClassifier
+    version: str
+
+
+class ServedHead:
+    """Slot for the head in use; it remembers the previous head.
 
     Args:
-        classifier: with its head.
-        folder: where the head came from; None where it is untrained.
+        classifier: classifier with its head.
+        folder: path or hub id that the head was loaded from; None if the head is untrained.
+
+    Attributes:
+        folder: path or hub id that the first head was loaded from.
+        current: classifier with the head in use. Read it once where several values must belong to one head.
+        previous: classifier with the previous head; None before the first exchange.
     """
 
     def __init__(self, classifier: UncertainClassifier, folder: str | Path | None = None) -> None:
         self.folder = folder
-        self.current = (classifier, head_version(classifier))
-        self.previous: tuple[UncertainClassifier, str] | None = None
+        self.current = VersionedClassifier(classifier, head_version(classifier))
+        self.previous: VersionedClassifier | None = None
 
     @property
     def classifier(self) -> UncertainClassifier:
-        """The one in use."""
-        return self.current[0]
+        """Classifier with the head in use."""
+        return self.current.classifier
 
     @property
     def version(self) -> str:
-        """Of its head."""
-        return self.current[1]
+        """Version of the head in use."""
+        return self.current.version
 
-    def answer(self, texts: list[str]) -> list[Answered]:
-        """Predictions by one and the same head."""
+    def predict(self, texts: list[str]) -> list[VersionedPrediction]:
+        """Predict texts, all with the same head."""
         classifier, version = self.current
-        return [Answered(row, version) for row in classifier.predict(texts)]
+        return [VersionedPrediction(row, version) for row in classifier.predict(texts)]
 
-    def load(self, folder: str | Path) -> str:
-        """Put another head in use, if it is sound and belongs to this model; returns its version.
+    def replace(self, folder: str | Path) -> str:
+        """Load a head and put it in use, after a trial; returns its version.
 
         Raises:
-            HeadMismatchError: it does not; the head in use stays.
+            HeadMismatchError: the head cannot be loaded, is damaged or belongs to another model. The head in use stays.
         """
         classifier = self.classifier
         try:
             candidate = type(classifier)(classifier.backbone).load_head(folder)
             version = head_version(candidate)
-            said = np.array([row.uncertainty for row in candidate.predict(TRIAL)])
+            uncertainty = np.array([row.uncertainty for row in candidate.predict(TRIAL_TEXTS)])
         except HeadMismatchError:
             raise
-        except Exception as error:  # whatever a damaged file can make go wrong
+        except Exception as error:  # a damaged file can raise exceptions of many kinds
             raise HeadMismatchError(f"the head in {folder} cannot be used: {type(error).__name__}: {error}") from error
-        if not ((said >= 0) & (said <= 1)).all():
-            raise HeadMismatchError(f"the head in {folder} is damaged: it gives an uncertainty of {said.tolist()}.")
-        self.previous, self.current = self.current, (candidate, version)
+        if not ((uncertainty >= 0) & (uncertainty <= 1)).all():
+            raise HeadMismatchError(
+                f"the head in {folder} is damaged: its uncertainties {uncertainty.tolist()} are not all in [0, 1]."
+            )
+        self.previous, self.current = self.current, VersionedClassifier(candidate, version)
         return version
 
     def roll_back(self) -> str:
-        """Put the head before this one in use again; returns its version.
+        """Put the previous head in use again; returns its version.
 
         Raises:
-            HeadMismatchError: there is none.
+            HeadMismatchError: there is no previous head.
         """
         if self.previous is None:
-            raise HeadMismatchError("there is no head before this one.")
+            raise HeadMismatchError("there is no previous head to go back to: the head was not exchanged yet.")
         self.previous, self.current = self.current, self.previous
         return self.version
 
 
 def head_version(classifier: UncertainClassifier) -> str:
-    """Twelve digits that tell a classifier's fitted head from any other."""
+    """Twelve digits of the fingerprint of a fitted head; ``untrained`` for an untrained head."""
     return UNTRAINED if classifier.head.error_model is None else head_fingerprint(classifier.saved)[:12]

@@ -1,4 +1,4 @@
-"""What goes over the wire: requests with their limits, and answers."""
+"""Messages of the HTTP interface: bodies of requests and responses."""
 
 from __future__ import annotations
 
@@ -7,117 +7,145 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..errors import DataError
-from ..predictions import Entity
+from ..predictions import Entity, TokenPrediction
 from ..tasks import Task
-from .heads import Answered
+from .heads import VersionedPrediction
+
+NOT_FINITE = "the model's output is not a finite number"
+MAX_NAMES = 30  # class names that an error message lists
 
 
 class Message(BaseModel):
-    """A body whose every field is known."""
+    """Body of a request or response; unknown fields are refused."""
 
     model_config = ConfigDict(extra="forbid", ser_json_inf_nan="null")
 
 
 class PredictRequest(Message):
-    """Texts to answer."""
+    """Texts to predict."""
 
-    texts: list[str] = Field(description="Texts, none of them blank.", examples=[["a fine film", "not my cup of tea"]])
+    texts: list[str] = Field(description="Texts; none may be blank.", examples=[["a fine film", "not my cup of tea"]])
 
 
-class TextAnswer(Message):
-    """What is said of a text."""
+class TextPrediction(Message):
+    """Prediction for one text."""
 
-    id: str = Field(description="To be given with feedback.")
-    head: str = Field(description="Version of the head that said it.")
-    label: str | None = Field(None, description="Of a model of one label a text.")
-    labels: list[str] | None = Field(None, description="Of a model of any number of labels.")
-    entities: list[Entity] | None = Field(None, description="Of a model that labels words.")
-    probabilities: dict[str, float] | None = Field(None, description="The model's own, by class.")
-    uncertainty: float | None = Field(description="In [0, 1]; null where the model's output is not finite.")
-    error_probability: float | None = Field(description="That the answer is wrong; null without a fitted head.")
-    accepted: bool | None = Field(description="Whether it may be relied on; null where the head has no threshold.")
-    error: str | None = Field(None, description="Why there is no answer.")
-
-    @property
-    def decided(self) -> list[tuple[float, bool | None]]:
-        """Uncertainty of what a threshold is about, and whether it is accepted: of the entities, or of the text."""
-        parts: list[Any] = [self] if self.entities is None else self.entities
-        return [(part.uncertainty, part.accepted) for part in parts if part.uncertainty is not None]
+    id: str = Field(description="Id of the prediction, for feedback.")
+    head: str = Field(description="Version of the head that made the prediction.")
+    label: str | None = Field(default=None, description="Predicted label, for text classification.")
+    labels: list[str] | None = Field(default=None, description="Predicted labels, for multi-label classification.")
+    entities: list[Entity] | None = Field(default=None, description="Predicted entities, for token classification.")
+    probabilities: dict[str, float] | None = Field(default=None, description="Probabilities of the model by class.")
+    uncertainty: float | None = Field(
+        description="Uncertainty in [0, 1]; null if the output of the model is not finite."
+    )
+    error_probability: float | None = Field(
+        description="Probability that the prediction is wrong; null without a fitted head."
+    )
+    accepted: bool | None = Field(
+        description="True if the threshold accepts the prediction, false if it defers it; null without a threshold."
+    )
+    error: str | None = Field(default=None, description="Reason why there is no prediction.")
 
 
 class PredictResponse(Message):
     """Predictions in the order of the texts."""
 
-    predictions: list[TextAnswer]
+    predictions: list[TextPrediction]
 
 
 class FeedbackRequest(Message):
-    """What is right, of a prediction or of a text."""
+    """True label of a prediction or of a text."""
 
-    id: str | None = Field(None, description="Of a prediction that was given not long ago.")
+    id: str | None = Field(default=None, description="Id of one of the latest predictions.")
     text: str | list[str] | None = Field(
-        None, description="In place of an id; of a model that labels words, these, with an id or without."
+        default=None,
+        description="Text, instead of an id. For token classification the list of words, with or without an id.",
     )
-    label: str | list[str] = Field(description="The true label; all true labels; or the words' tags.")
+    label: str | list[str] = Field(description="True label, list of true labels, or tags of the words.")
 
 
 class FeedbackResponse(Message):
-    """It is on disk."""
+    """Confirmation that the feedback is on disk."""
 
-    stored: int = Field(description="Labels that are kept by now.")
+    stored: int = Field(description="Number of labels stored so far.")
 
 
 class HeadRequest(Message):
-    """A head to put in use."""
+    """Head to put in use."""
 
-    folder: str = Field(description="On the server: a folder, or a hub id.")
+    folder: str = Field(description="Folder on the server, or hub id.")
 
 
 class HeadResponse(Message):
-    """The head in use."""
+    """Head in use."""
 
     head: str
-    previous: str | None = Field(description="What a rollback would put in use.")
-    rule: dict[str, Any] | None = Field(description="Which answers are accepted.")
+    previous: str | None = Field(description="Version of the head that a rollback would put in use.")
+    rule: dict[str, Any] | None = Field(description="Rule that accepts or defers predictions.")
 
 
 class Problem(Message):
-    """Why a request was not answered."""
+    """Reason why a request failed."""
 
     detail: str
 
 
-def text_answer(task: Task, said: Answered, number: str, label_names: list[str]) -> TextAnswer:
-    """A row of any kind of predictions, as it goes over the wire."""
-    row = said.row
-    own: dict[str, Any] = {"id": number, "head": said.head}
-    own |= {"uncertainty": row.uncertainty, "error_probability": row.error_probability}
-    own |= {task.message_field: row.predicted, "accepted": row.accepted}
-    if not task.per_word:
-        own["probabilities"] = dict(zip(label_names, row.probabilities.tolist(), strict=True))
+def text_prediction(
+    task: Task, prediction: VersionedPrediction, prediction_id: str, label_names: list[str]
+) -> TextPrediction:
+    """Convert a predicted row of any task into a message.
+
+    Args:
+        task: task of the classifier.
+        prediction: predicted row with the version of its head.
+        prediction_id: id of the prediction.
+        label_names: class names of the classifier.
+    """
+    row = prediction.row
     if not row.is_finite:
-        reason = "the model's answer is not a finite number"
-        nothing: dict[str, Any] = dict.fromkeys(("uncertainty", "error_probability", "accepted"))
-        return TextAnswer(id=number, head=said.head, error=reason, **nothing)
-    return TextAnswer(**own)
+        return TextPrediction(
+            id=prediction_id,
+            head=prediction.head,
+            uncertainty=None,
+            error_probability=None,
+            accepted=None,
+            error=NOT_FINITE,
+        )
+    predicted: dict[str, Any] = {task.message_field: row.predicted}
+    if not isinstance(row, TokenPrediction):
+        predicted["probabilities"] = dict(zip(label_names, row.probabilities.tolist(), strict=True))
+    return TextPrediction(
+        id=prediction_id,
+        head=prediction.head,
+        uncertainty=row.uncertainty,
+        error_probability=row.error_probability,
+        accepted=row.accepted,
+        **predicted,
+    )
 
 
-def checked_label(task: Task, request: FeedbackRequest, label_names: list[str]) -> str | list[str]:
-    """The true label of feedback, of the kind that a task has.
+def true_label(task: Task, request: FeedbackRequest, label_names: list[str]) -> str | list[str]:
+    """Check the true label of feedback, and return it.
+
+    Args:
+        task: task of the classifier.
+        request: feedback.
+        label_names: class names of the classifier.
 
     Raises:
-        DataError: it is of another kind, or the model does not know it.
+        DataError: the model has no such label, or the label or the text has the wrong form for the task.
     """
-    label, given = request.label, [request.label] if isinstance(request.label, str) else request.label
-    unknown = [name for name in given if name not in label_names]
+    label = request.label
+    unknown = [name for name in ([label] if isinstance(label, str) else label) if name not in label_names]
     if unknown:
-        raise DataError(f"no label {unknown[0]!r:.80}; there are {', '.join(label_names[:30])}.")
+        raise DataError(f"no label {unknown[0]!r:.80}; there are {', '.join(label_names[:MAX_NAMES])}.")
     if isinstance(label, str) != task.one_label:
-        wanted = "one label" if task.one_label else "a list"
-        raise DataError(f"the label of {task} is {wanted}, not {label!r:.80}.")
+        expected = "one label" if task.one_label else "a list"
+        raise DataError(f"the label for {task} is {expected}, not {label!r:.80}.")
     if task.per_word:
         if not isinstance(request.text, list) or len(request.text) != len(label):
-            raise DataError("tags need the words that they are of: as many words in text as tags in label.")
+            raise DataError("tags need the words that they label: send as many words in text as tags in label.")
     elif isinstance(request.text, list):
-        raise DataError("the text is a list; lists of words are for models that label words.")
+        raise DataError("the text is a list: lists of words are for token classification; send a string.")
     return label

@@ -1,4 +1,4 @@
-"""Metrics for Prometheus: how long answers take, how doubtful they are, and whether that has drifted."""
+"""Metrics for Prometheus: latency of requests, uncertainty of predictions, and its drift since the calibration set."""
 
 from __future__ import annotations
 
@@ -11,35 +11,41 @@ from numpy.typing import NDArray
 
 from ..selective import SelectionUnits
 
-WINDOW = 1000  # latest answers that are compared with the calibration set
-FEWEST = 50  # of these, for a statistic to say anything
+WINDOW = 1000  # latest predictions that are compared with the calibration set
+MIN_PREDICTIONS = 50  # with fewer, the statistic has no power
 BUCKETS = tuple(round(0.05 * step, 2) for step in range(1, 21))
 
 
 def drift(latest: Sequence[float] | NDArray[np.floating], calibration: SelectionUnits | None) -> tuple[float, float]:
-    """Kolmogorov–Smirnov statistic of the uncertainty of the latest answers against the calibration set's, and its p.
+    """Compare the uncertainty of the latest predictions with that of the calibration set.
 
-    NaN of both where there are too few of either. A small p says that the texts have changed; no large one that they
-    have not.
+    A small p indicates drift; a large p does not rule it out.
+
+    Args:
+        latest: uncertainty of the latest predictions.
+        calibration: selection units of the calibration set; None if the head keeps none.
+
+    Returns:
+        Kolmogorov–Smirnov statistic and its p; both NaN if there are fewer than ``MIN_PREDICTIONS`` of either.
     """
     from scipy.stats import ks_2samp
 
-    known = np.zeros(0) if calibration is None else calibration.uncertainty
-    known, values = known[~np.isnan(known)], np.asarray(latest, dtype=np.float32)
-    if min(len(known), len(values)) < FEWEST:
+    reference = np.zeros(0) if calibration is None else calibration.uncertainty
+    reference, values = reference[~np.isnan(reference)], np.asarray(latest, dtype=np.float32)
+    if min(len(reference), len(values)) < MIN_PREDICTIONS:
         return float("nan"), float("nan")
-    found = ks_2samp(values, known)
-    return float(found.statistic), float(found.pvalue)
+    test = ks_2samp(values, reference)
+    return float(test.statistic), float(test.pvalue)
 
 
 class Monitor:
-    """Counts what the server does, in a registry of its own.
+    """Metrics of one server, in a registry that no other server shares.
 
-    Predictions are what a threshold is about: of words entities.
+    A prediction is counted as one selection unit for each text, or for each entity of token classification.
 
     Attributes:
-        registry: what ``/metrics`` shows.
-        latest: uncertainty of the latest answers, and whether they were accepted.
+        registry: registry with all metrics that ``/metrics`` shows.
+        latest: uncertainty of the latest predictions, and whether they were accepted (None without a threshold).
     """
 
     def __init__(self) -> None:
@@ -48,36 +54,43 @@ class Monitor:
         self.registry = CollectorRegistry()
         self.latest: deque[tuple[float, bool | None]] = deque(maxlen=WINDOW)
 
-        def add(kind: Any, name: str, what: str, labels: tuple[str, ...] = (), **options: Any) -> Any:
-            return kind(f"alien_{name}", what, labels, registry=self.registry, **options)
+        def add(kind: Any, name: str, description: str, labels: tuple[str, ...] = (), **options: Any) -> Any:
+            return kind(f"alien_{name}", description, labels, registry=self.registry, **options)
 
-        self.requests = add(Counter, "requests", "Requests", ("path", "status"))
-        self.seconds = add(Histogram, "request_seconds", "Time to answer a request", ("path",))
+        self.requests = add(Counter, "requests", "Number of requests", ("path", "status"))
+        self.seconds = add(Histogram, "request_seconds", "Time until a response, in seconds", ("path",))
         self.batches = add(Histogram, "batch_texts", "Texts in a batch", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256))
-        self.waiting = add(Gauge, "queue_texts", "Texts that wait")
-        self.uncertainty = add(Histogram, "uncertainty", "Uncertainty of an answer", buckets=BUCKETS)
-        self.answers = add(Counter, "answers", "Predictions, by whether they were accepted", ("accepted",))
-        self.accepted = add(Gauge, "accepted_share", f"Share accepted of the latest {WINDOW} answers")
-        self.statistic = add(Gauge, "drift_statistic", "Kolmogorov–Smirnov, latest answers against the calibration set")
-        self.p_value = add(Gauge, "drift_p_value", "p of the same")
-        self.feedback = add(Counter, "feedback", "True labels that were stored")
-        self.swaps = add(Counter, "head_swaps", "Heads put in use, and refused", ("result",))
+        self.waiting = add(Gauge, "queue_texts", "Texts waiting in the queue")
+        self.uncertainty = add(Histogram, "uncertainty", "Uncertainty of a prediction", buckets=BUCKETS)
+        self.predictions = add(Counter, "answers", "Number of predictions, by acceptance", ("accepted",))
+        self.accepted = add(Gauge, "accepted_share", f"Share of accepted among the latest {WINDOW} predictions")
+        self.statistic = add(
+            Gauge, "drift_statistic", "Kolmogorov–Smirnov statistic, latest predictions against the calibration set"
+        )
+        self.p_value = add(Gauge, "drift_p_value", "p-value of the drift statistic")
+        self.feedback = add(Counter, "feedback", "Number of stored true labels")
+        self.swaps = add(Counter, "head_swaps", "Number of attempts to exchange the head, by result", ("result",))
 
-    def answered(self, uncertainty: float, accepted: bool | None) -> None:
-        """An answer was given."""
+    def record(self, uncertainty: float, accepted: bool | None) -> None:
+        """Record the uncertainty of a prediction, and whether it was accepted (None without a threshold)."""
         self.latest.append((uncertainty, accepted))
         self.uncertainty.observe(uncertainty)
-        self.answers.labels({True: "yes", False: "no", None: "unknown"}[accepted]).inc()
+        self.predictions.labels({True: "yes", False: "no", None: "unknown"}[accepted]).inc()
 
     def exposition(self, waiting: int, calibration: SelectionUnits | None) -> bytes:
-        """The metrics as Prometheus reads them."""
+        """Write the metrics in the text format of Prometheus.
+
+        Args:
+            waiting: number of texts in the queue.
+            calibration: selection units of the calibration set, for the drift.
+        """
         from prometheus_client import generate_latest
 
         self.waiting.set(waiting)
-        latest = self.latest.copy()  # at once, while answers go on being added
-        decided = [accepted for _, accepted in latest if accepted is not None]
-        self.accepted.set(np.mean(decided) if decided else float("nan"))
-        statistic, p_value = drift([value for value, _ in latest], calibration)
+        latest = self.latest.copy()  # predictions may be recorded meanwhile
+        decisions = [accepted for _, accepted in latest if accepted is not None]
+        self.accepted.set(np.mean(decisions) if decisions else float("nan"))
+        statistic, p_value = drift([uncertainty for uncertainty, _ in latest], calibration)
         self.statistic.set(statistic)
         self.p_value.set(p_value)
         return generate_latest(self.registry)

@@ -1,4 +1,4 @@
-"""Running the application: logs, signals, and an end that answers what was accepted."""
+"""Process of a server: logging, signals, and a shutdown that completes all accepted requests."""
 
 from __future__ import annotations
 
@@ -15,51 +15,64 @@ from ..classifier import UncertainClassifier
 from .app import create_app
 from .server import LOG, Server, Settings
 
-GRACE = 30  # seconds that accepted requests have to be answered in
+SHUTDOWN_SECONDS = 30  # time limit for accepted requests after a signal to shut down
 
 
 def run(classifier: UncertainClassifier, head: str | Path | None, settings: Settings, host: str, port: int) -> None:
-    """Serve until SIGTERM or SIGINT; SIGHUP reads the head's folder again.
+    """Serve until SIGTERM or SIGINT; SIGHUP loads the head again from its folder.
+
+    Args:
+        classifier: classifier with its head.
+        head: path or hub id that the head was loaded from; None if the head is untrained.
+        settings: limits and keys.
+        host: address to listen on.
+        port: port to listen on.
 
     Raises:
-        SystemExit: the address cannot be had.
+        SystemExit: the server cannot listen on this address and port.
     """
     handler = logging.StreamHandler()
-    handler.setFormatter(JsonLines())
+    handler.setFormatter(JsonFormatter())
     for name in (LOG.name, "uvicorn.error"):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False
         logger.setLevel(logging.INFO)
     app = create_app(classifier, head, settings)
     config = uvicorn.Config(
-        app, host, port, log_config=None, access_log=False, timeout_graceful_shutdown=GRACE, server_header=False
+        app,
+        host,
+        port,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+        server_header=False,
     )
     asyncio.run(_serve(config, app.state.server))
 
 
-async def _serve(config: uvicorn.Config, state: Server) -> None:
-    loop, tasks = asyncio.get_running_loop(), set[asyncio.Task[None]]()
+async def _serve(config: uvicorn.Config, server: Server) -> None:
+    loop, reloads = asyncio.get_running_loop(), set[asyncio.Task[None]]()
 
-    class Leaving(uvicorn.Server):
+    class UvicornServer(uvicorn.Server):
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-            for last in state.leaving:
-                loop.call_soon_threadsafe(last)
+            for function in server.on_shutdown:
+                loop.call_soon_threadsafe(function)
             super().handle_exit(sig, frame)
 
-    def reload() -> None:
-        task = loop.create_task(state.reload())
-        tasks.add(task)  # the loop itself holds no reference
-        task.add_done_callback(tasks.discard)
+    def reload_head() -> None:
+        task = loop.create_task(server.reload_head())
+        reloads.add(task)  # the loop holds only a weak reference
+        task.add_done_callback(reloads.discard)
 
-    loop.add_signal_handler(signal.SIGHUP, reload)
-    signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises it once more when all is done
-    await Leaving(config).serve()
+    loop.add_signal_handler(signal.SIGHUP, reload_head)
+    signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises the signal again after the shutdown
+    await UvicornServer(config).serve()
 
 
-class JsonLines(logging.Formatter):
-    """Log records as JSON, a line each."""
+class JsonFormatter(logging.Formatter):
+    """Format log records as JSON, one per line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Time, level, message and what else is known."""
-        own = {"at": round(record.created, 3), "level": record.levelname.lower(), "message": record.getMessage()}
-        return json.dumps(own | getattr(record, "facts", {}), ensure_ascii=False)
+        """Time, level, message and other facts of a record as a JSON object."""
+        fields = {"at": round(record.created, 3), "level": record.levelname.lower(), "message": record.getMessage()}
+        return json.dumps(fields | getattr(record, "facts", {}), ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""What the application holds: the classifier, its queue, what it has said and measured, and its limits."""
+"""State of a server: the head in use, the queue of texts, recent predictions, metrics, feedback and settings."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from uuid import uuid4
 
 from starlette.exceptions import HTTPException
 
@@ -16,7 +16,7 @@ from ..classifier import UncertainClassifier
 from ..errors import AlignedEntropyError
 from .batcher import Batcher, ClosedError, OverloadedError
 from .feedback import Feedback
-from .heads import Answered, Served
+from .heads import ServedHead, VersionedPrediction
 from .monitor import Monitor
 
 LOG = logging.getLogger("aligned_entropy.serve")
@@ -24,21 +24,21 @@ LOG = logging.getLogger("aligned_entropy.serve")
 
 @dataclass(frozen=True)
 class Settings:
-    """Limits of a server, and who may use it.
+    """Limits and keys of a server.
 
     Attributes:
-        batch: texts that are answered at once.
-        wait: seconds to wait for more of them.
-        queue: texts that may wait; more are refused with 429.
-        texts: in a request, at most.
-        characters: of a text, at most.
-        body: bytes of a request, at most.
-        timeout: seconds after which a request is given up, with 503.
-        api_key: what requests must bring as ``Authorization: Bearer …``; nothing by default.
-        admin_key: the same for exchanging the head; without one it cannot be exchanged over the network.
-        feedback: file that true labels are kept in; none, no feedback.
-        remembered: latest predictions that feedback may name by their ids.
-        page: whether there is a page at ``/ui``.
+        batch: maximum number of texts that are predicted at once.
+        wait: seconds to wait for more texts while a batch is not full.
+        queue: maximum number of waiting texts; requests beyond it get 429.
+        texts: maximum number of texts in a request.
+        characters: maximum number of characters in a text.
+        body: maximum number of bytes in a request.
+        timeout: seconds until a request fails with 503.
+        api_key: key that requests must send as ``Authorization: Bearer …``; None if no key is needed.
+        admin_key: key for exchanging the head; without one, the head cannot be exchanged over the network.
+        feedback: SQLite file for true labels; None if the server accepts no feedback.
+        remembered: maximum number of recent predictions that feedback may name by id.
+        page: True if there is a page at ``/ui``.
     """
 
     batch: int = 32
@@ -56,73 +56,98 @@ class Settings:
 
 
 class Server:
-    """What the application holds: the classifier, its queue, what it has said and measured.
+    """State of a server, shared by its routes and its page.
+
+    Args:
+        classifier: classifier with its head.
+        folder: path or hub id that the head was loaded from; None if the head is untrained.
+        settings: limits and keys.
 
     Attributes:
-        leaving: called in the event loop when the server is told to end, before it waits for open requests.
+        head: slot for the head in use.
+        batcher: queue of texts and the thread of the model.
+        monitor: metrics.
+        feedback: open feedback file; None if the server accepts no feedback.
+        recent: texts and predictions by the id of the prediction, oldest first.
+        on_shutdown: functions to call in the event loop when the server is told to shut down, before it waits for open
+            requests.
     """
 
-    def __init__(self, classifier: UncertainClassifier, head: str | Path | None, settings: Settings) -> None:
-        self.settings, self.served, self.monitor = settings, Served(classifier, head), Monitor()
+    def __init__(self, classifier: UncertainClassifier, folder: str | Path | None, settings: Settings) -> None:
+        self.settings, self.head, self.monitor = settings, ServedHead(classifier, folder), Monitor()
         self.batcher = Batcher(
-            self.served.answer,
+            self.head.predict,
             batch=settings.batch,
             wait=settings.wait,
             queue=settings.queue,
             observe=self.monitor.batches.observe,
         )
-        self.leaving: list[Callable[[], object]] = []
+        self.on_shutdown: list[Callable[[], object]] = []
         self.feedback = None if settings.feedback is None else Feedback(settings.feedback)
-        self.remembered: OrderedDict[str, tuple[str, Answered]] = OrderedDict()
+        self.recent: OrderedDict[str, tuple[str, VersionedPrediction]] = OrderedDict()
 
-    async def ask(self, texts: list[str]) -> list[Answered]:
-        """Predictions within the time that there is.
+    async def predict(self, texts: list[str]) -> list[VersionedPrediction]:
+        """Predict texts within the time limit.
 
         Raises:
-            HTTPException: there was none, or the model failed.
+            OverloadedError: the queue has no room for these texts.
+            ClosedError: the server shuts down.
+            HTTPException: the time limit has passed, or the model failed.
         """
         try:
             async with asyncio.timeout(self.settings.timeout):
-                return await self.batcher.ask(texts)
+                return await self.batcher.predict(texts)
         except (OverloadedError, ClosedError):
             raise
         except TimeoutError as error:
-            reason = f"there was no answer within {self.settings.timeout:g} s."
+            reason = f"there was no prediction within {self.settings.timeout:g} s: try again."
             raise HTTPException(503, reason, {"Retry-After": "1"}) from error
-        except Exception as error:  # of the model; its message may hold a text
+        except Exception as error:  # raised by the model; its message may hold a text, so it is neither logged nor sent
             LOG.error("failed", extra={"facts": {"kind": type(error).__name__, "texts": len(texts)}})
             raise HTTPException(500, "the model failed on these texts; the server goes on.") from None
 
-    async def in_thread(self, work: Callable[..., Any], *arguments: Any) -> Any:
-        """Run something between two batches."""
-        return await asyncio.get_running_loop().run_in_executor(self.batcher.thread, work, *arguments)
+    async def exchange_head(self, exchange: Callable[[], str]) -> str:
+        """Exchange the head between two batches; returns the version of the new one.
 
-    async def swap(self, change: Callable[[], str]) -> str:
-        """Exchange the head by ``change``; what goes wrong is counted and raised, and the head stays."""
+        Args:
+            exchange: method of :attr:`head` that puts another head in use.
+
+        Raises:
+            AlignedEntropyError: error of ``exchange``, which is counted and logged. The head in use stays.
+        """
         try:
-            version: str = await self.in_thread(change)
+            version = await asyncio.get_running_loop().run_in_executor(self.batcher.thread, exchange)
         except AlignedEntropyError as error:
             self.monitor.swaps.labels("refused").inc()
-            LOG.warning("head refused", extra={"facts": {"reason": str(error), "head": self.served.version}})
+            LOG.warning("head refused", extra={"facts": {"reason": str(error), "head": self.head.version}})
             raise
         self.monitor.swaps.labels("done").inc()
-        self.monitor.latest.clear()  # another head has another scale
+        self.monitor.latest.clear()  # uncertainties of two heads are not on one scale
         LOG.info("head in use", extra={"facts": {"head": version}})
         return version
 
-    async def reload(self) -> None:
-        """Read the head's folder again, as on SIGHUP."""
-        folder = self.served.folder
+    async def reload_head(self) -> None:
+        """Load the head again from the folder that it came from; errors are logged."""
+        folder = self.head.folder
         if folder is None:
             LOG.warning("head refused", extra={"facts": {"reason": "the server was started without a head"}})
             return
         try:
-            await self.swap(lambda: self.served.load(folder))
+            await self.exchange_head(lambda: self.head.replace(folder))
         except AlignedEntropyError:
-            return  # logged
+            return  # exchange_head has logged it
 
-    def remember(self, number: str, text: str, said: Answered) -> None:
-        """Keep a prediction for feedback that names it."""
-        self.remembered[number] = (text, said)
-        while len(self.remembered) > self.settings.remembered:
-            self.remembered.popitem(last=False)
+    def remember(self, text: str, prediction: VersionedPrediction) -> str:
+        """Give a prediction an id; if it is finite, record it and remember it for feedback.
+
+        Returns:
+            Id of the prediction.
+        """
+        prediction_id = uuid4().hex
+        if prediction.row.is_finite:
+            self.recent[prediction_id] = (text, prediction)
+            while len(self.recent) > self.settings.remembered:
+                self.recent.popitem(last=False)
+            for uncertainty, accepted in prediction.row.selection_units:
+                self.monitor.record(uncertainty, accepted)
+        return prediction_id

@@ -1,180 +1,261 @@
-"""Rows that a visitor of the page has given, with their answers."""
+"""Texts that a visitor of the page enters or uploads, with their predictions."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
-from ..batch.answers import Job, answer_rows
-from ..batch.rows import Row, format_of, open_rows, write_rows
+from ..batch.job import AddedColumns, PredictionJob
+from ..batch.predict import predict_rows
+from ..batch.reading import open_rows
+from ..batch.rows import InputRow, format_of
+from ..batch.writing import write_rows
 from ..classifier import UncertainClassifier
 from ..errors import DataError
+from ..predictions import Row as PredictedRow
 from ..selective import Rule
 from ..tasks import Task
 from .server import Server
 
-LONGEST = 10_000  # rows of a sheet
-PREFIX = "alien_"  # of added columns, where the file has some by their names
-LATER = ("error_probability", "accepted")  # columns that are looked for, or added, whatever the head has
+MAX_ROWS = 10_000
+PREFIX = "alien_"  # prefix of added columns if the file has columns with their names
+RESERVED = ("error_probability", "accepted")  # read or added later, so a file's columns may not have these names
+
+
+@dataclass(frozen=True)
+class ShownEntity:
+    """Entity as the page shows it.
+
+    Attributes:
+        word: characters of the entity.
+        label: type of the entity.
+        uncertainty: error probability, or the uncertainty if there is none.
+        accepted: True if the threshold accepts the entity; None without a threshold.
+    """
+
+    word: str
+    label: str
+    uncertainty: float
+    accepted: bool | None
+
+
+@dataclass(frozen=True)
+class ShownRow:
+    """Row as the page shows it.
+
+    Attributes:
+        text: text of the row.
+        error: reason why there is no prediction; None if there is one.
+        prediction: predicted label, or labels; empty for token classification.
+        entities: predicted entities; None for other tasks.
+        uncertainty: error probability, or the uncertainty if there is none; NaN without a prediction.
+        accepted: True if the threshold accepts the prediction; None without a threshold.
+    """
+
+    text: str
+    error: str | None = None
+    prediction: str = ""
+    entities: list[ShownEntity] | None = None
+    uncertainty: float = math.nan
+    accepted: bool | None = None
+
+    @property
+    def decisions(self) -> list[bool | None]:
+        """Acceptance of every selection unit."""
+        return [self.accepted] if self.entities is None else [entity.accepted for entity in self.entities]
 
 
 @dataclass(frozen=True)
 class UploadedTable:
-    """Rows and answers.
+    """Rows that a visitor entered or uploaded, with the columns of their predictions.
 
     Attributes:
-        task: of the classifier.
-        rows: columns of every row, with those that were added.
-        known: columns that were there, in their order.
-        added: names of the added columns: the answer, its uncertainty … ``accepted``, and the error.
-        text: the column with the texts.
-        head: version of the head that answered.
+        task: task of the classifier.
+        rows: values of every row by column name, added columns included.
+        columns: names of the uploaded columns, in order.
+        added: names of the added columns.
+        prefix: prefix of the added columns.
+        text_column: column with the texts.
+        head: version of the head that made the predictions.
     """
 
     task: Task
     rows: list[dict[str, Any]]
-    known: list[str]
-    added: list[str]
-    text: str
+    columns: list[str]
+    added: AddedColumns
+    prefix: str
+    text_column: str
     head: str
 
-    def name(self, what: str) -> str:
-        """Of an added column: ``answer``, or as in a file of ``alien predict`` without a prefix."""
-        if what == "answer":
-            return self.added[0]
-        prefix = self.added[-1].removesuffix("error")
-        return prefix + what
+    @property
+    def error_probability_column(self) -> str:
+        """Name of the column with the error probability; one of ``added.names`` only if the head is fitted."""
+        return self.prefix + "error_probability"
 
-    def decided(self, rule: Rule | None) -> UploadedTable:
-        """The same with what a rule accepts."""
+    def with_rule(self, rule: Rule | None) -> UploadedTable:
+        """Apply a rule that accepts or defers: a table with its decisions; the table itself if the rule is None."""
         if rule is None:
             return self
         if self.task.per_word:
-            return replace(self, rows=[row | self._decided_entities(row, rule) for row in self.rows])
-        accepted, uncertainty, answer = self.name("accepted"), self.name("uncertainty"), self.name("answer")
-        labels = [row[answer] if isinstance(row[answer], str) else "" for row in self.rows]
-        doubts = [float("nan") if row[uncertainty] is None else row[uncertainty] for row in self.rows]
-        decisions = rule.accepts(doubts, labels).tolist()
-        added = [*(name for name in self.added[:-1] if name != accepted), accepted, self.added[-1]]
-        return replace(
-            self, rows=[row | {accepted: yes} for row, yes in zip(self.rows, decisions, strict=True)], added=added
-        )
+            return replace(self, rows=[row | self._entities_with_rule(row, rule) for row in self.rows])
+        added = self.added
+        predictions = [row[added.prediction] for row in self.rows]
+        labels = [prediction if isinstance(prediction, str) else "" for prediction in predictions]
+        values = [row[added.uncertainty] for row in self.rows]
+        accepted = rule.accepts([math.nan if value is None else value for value in values], labels).tolist()
+        rows = [row | {added.accepted: decision} for row, decision in zip(self.rows, accepted, strict=True)]
+        names = [name for name in added.names if name not in (added.accepted, added.error)]
+        return replace(self, rows=rows, added=replace(added, names=(*names, added.accepted, added.error)))
 
-    def _decided_entities(self, row: dict[str, Any], rule: Rule) -> dict[str, Any]:
-        found = row[self.name("answer")]
-        if not found:
+    def _entities_with_rule(self, row: dict[str, Any], rule: Rule) -> dict[str, Any]:
+        entities = row[self.added.prediction]
+        if not entities:
             return {}
-        accepted = rule.accepts([own["uncertainty"] for own in found], [own["entity_group"] for own in found])
-        named = zip(found, accepted.tolist(), strict=True)
-        return {self.name("answer"): [own | {"accepted": yes} for own, yes in named]}
+        uncertainty = [entity["uncertainty"] for entity in entities]
+        accepted = rule.accepts(uncertainty, [entity["entity_group"] for entity in entities]).tolist()
+        decided = [entity | {"accepted": decision} for entity, decision in zip(entities, accepted, strict=True)]
+        return {self.added.prediction: decided}
 
-    def look(self, most: int) -> tuple[list[dict[str, Any]], str]:
-        """Rows as the page shows them, and a sentence: in their order, or the most doubtful where there are more."""
-        rows = [self._look(row) for row in self.rows]
-        answered = [row for row in rows if row["error"] is None]
-        decisions = [own["accepted"] for row in answered for own in row.get("entities", [row])]
-        what = "entities" if self.task.per_word else "answers"
-        parts = [f"{len(answered)} of {len(rows)} texts are answered"]
+    def rows_to_show(self, limit: int) -> list[ShownRow]:
+        """Rows for the page: all rows in order, or the most uncertain ones if there are more than the limit.
+
+        Among more rows than the limit, those without a prediction come first.
+        """
+        if len(self.rows) <= limit:
+            return self._shown_rows
+        return sorted(self._shown_rows, key=lambda row: -math.inf if row.error else -row.uncertainty)[:limit]
+
+    def summary(self, limit: int) -> str:
+        """Sentence with the number of predictions, of accepted ones and of the rows that the page shows."""
+        predicted = [row for row in self._shown_rows if row.error is None]
+        decisions = [decision for row in predicted for decision in row.decisions]
+        units = "entities" if self.task.per_word else "predictions"
+        parts = [f"{len(predicted)} of {len(self.rows)} texts have a prediction"]
         if decisions and None not in decisions:
-            parts.append(f"{sum(decisions)} of {len(decisions)} {what} are accepted")
-        if len(rows) > most:
-            rows = sorted(rows, key=lambda row: -math.inf if row["error"] else -row["doubt"])[:most]
-            parts.append(f"below are the {most} most doubtful ones")
-        return rows, "; ".join(parts) + "."
+            parts.append(f"{sum(map(bool, decisions))} of {len(decisions)} {units} are accepted")
+        if len(self.rows) > limit:
+            parts.append(f"the {limit} most uncertain texts are shown")
+        return "; ".join(parts) + "."
 
-    def _look(self, row: dict[str, Any]) -> dict[str, Any]:
-        answer, error = row[self.name("answer")], row[self.name("error")]
-        look: dict[str, Any] = {"text": _plain(row.get(self.text)), "error": error}
+    @cached_property
+    def _shown_rows(self) -> list[ShownRow]:
+        return [self._shown(row) for row in self.rows]
+
+    def _shown(self, row: dict[str, Any]) -> ShownRow:
+        text, prediction, error = _plain(row.get(self.text_column)), row[self.added.prediction], row[self.added.error]
         if error is not None:
-            return look
+            return ShownRow(text, error)
+        uncertainty = _shown_uncertainty(row.get(self.added.uncertainty), row.get(self.error_probability_column))
+        accepted = row.get(self.added.accepted)
         if self.task.per_word:
-            look["entities"] = [own | {"doubt": _doubt(own), "accepted": own.get("accepted")} for own in answer]
-        else:
-            look["answer"] = answer if isinstance(answer, str) else ", ".join(answer) or "none"
-        own = {name: row.get(self.name(name)) for name in ("uncertainty", "error_probability", "accepted")}
-        return look | {"doubt": _doubt(own), "accepted": own["accepted"]}
+            return ShownRow(text, None, "", [_shown_entity(entity) for entity in prediction], uncertainty, accepted)
+        labels = prediction if isinstance(prediction, str) else ", ".join(prediction) or "none"
+        return ShownRow(text, None, labels, None, uncertainty, accepted)
 
-    def most_doubtful(self, count: int) -> list[str]:
-        """Texts that are answered, by their uncertainty."""
-        rows = [row for row in self.rows if row[self.name("error")] is None]
-        rows.sort(key=lambda row: row[self.name("uncertainty")], reverse=True)
-        return [_plain(row[self.text]) for row in rows[:count]]
+    def most_uncertain(self, count: int) -> list[str]:
+        """Texts with the most uncertain predictions, in decreasing order."""
+        rows = [row for row in self.rows if row[self.added.error] is None]
+        rows.sort(key=lambda row: row[self.added.uncertainty], reverse=True)
+        return [_plain(row[self.text_column]) for row in rows[:count]]
 
     def write(self, path: str | Path) -> None:
-        """All rows as CSV."""
-        write_rows(lambda: self.rows, dict.fromkeys(self.known), self.added, str(path), "csv")
+        """Write all rows as CSV."""
+        write_rows(lambda: self.rows, dict.fromkeys(self.columns), self.added.types, str(path), "csv")
 
 
 def _plain(text: Any) -> str:
     return " ".join(text) if isinstance(text, list) else str(text)
 
 
-def _doubt(own: dict[str, Any]) -> float:
-    """Probability of an error, or the uncertainty where it is not known."""
-    known = own.get("error_probability")
-    return float(own["uncertainty"] if known is None else known)
+def _shown_entity(entity: Mapping[str, Any]) -> ShownEntity:
+    uncertainty = _shown_uncertainty(entity["uncertainty"], entity.get("error_probability"))
+    return ShownEntity(entity["word"], entity["entity_group"], uncertainty, entity.get("accepted"))
+
+
+def _shown_uncertainty(uncertainty: Any, error_probability: Any) -> float:
+    return float(uncertainty if error_probability is None else error_probability)
 
 
 class QueuedClassifier:
-    """The server's classifier, whose answers are computed in turn with those for other requests, a batch at a time.
+    """Classifier of a server that predicts in the server's thread, one batch at a time between other requests.
 
-    Its head stays the same, whatever head the server takes in the meantime.
+    Its head stays the same when the server exchanges the head.
+
+    Args:
+        server: server with the classifier and its thread.
+
+    Attributes:
+        classifier: classifier with the head that was in use at the start.
+        version: version of this head.
     """
 
     def __init__(self, server: Server) -> None:
-        self.server, (self.classifier, self.version) = server, server.served.current
+        self.server, (self.classifier, self.version) = server, server.head.current
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.classifier, name)
 
-    def predict(self, texts: list[Any]) -> Iterator[Any]:
-        """Predictions, row by row."""
+    @property
+    def task(self) -> Task:
+        """Task of the classifier."""
+        return self.classifier.task
+
+    def predict(self, texts: Sequence[Any]) -> Iterator[PredictedRow]:
+        """Predict texts row by row."""
         size = self.server.settings.batch
         for start in range(0, len(texts), size):
             yield from self.server.batcher.thread.submit(self.classifier.predict, texts[start : start + size]).result()
 
 
 def read_lines(server: Server, lines: str) -> UploadedTable:
-    """Predictions for texts that stand in a line each.
+    """Predict the lines of a text; blank lines are skipped.
 
     Raises:
-        DataError: there are none, or too many.
+        DataError: there are no lines, or too many.
     """
-    rows = [Row({"text": line}) for line in lines.splitlines() if line.strip()]
-    return _answered(server, rows, ["text"])
+    rows = [InputRow({"text": line}) for line in lines.splitlines() if line.strip()]
+    return _predicted(server, rows, ["text"])
 
 
 def read_file(server: Server, path: str) -> UploadedTable:
-    """Predictions for the rows of a file.
+    """Predict the rows of a file.
 
     Raises:
-        DataError: it cannot be read, has no column of texts, or too many rows.
+        DataError: the file cannot be read, has no column with texts, or too many rows.
     """
     with open_rows(path, format_of(path, None, "file")) as table:
-        rows = list(islice(table.rows, LONGEST + 1))
-        known = list(table.columns)
-    known += [name for row in rows for name in row.columns if name not in table.columns]
-    return _answered(server, rows, list(dict.fromkeys(known)))
+        rows = list(islice(table.rows, MAX_ROWS + 1))
+        declared = list(table.columns)
+    columns = [*declared, *(name for row in rows for name in row.columns if name not in declared)]
+    return _predicted(server, rows, list(dict.fromkeys(columns)))
 
 
-def _answered(server: Server, rows: list[Row], known: list[str]) -> UploadedTable:
+def _predicted(server: Server, rows: list[InputRow], columns: list[str]) -> UploadedTable:
     if not rows:
-        raise DataError("there are no texts.")
-    if len(rows) > LONGEST:
-        raise DataError(f"more than {LONGEST} rows; for so many there is alien predict.")
-    turns = QueuedClassifier(server)
-    classifier = cast(UncertainClassifier, turns)
-    usual = classifier.task.text_columns
-    text = next((name for name in usual if name in known), None)
-    if text is None:
-        raise DataError(f"no column with texts: there are {', '.join(known)}; call one of them {usual[0]}.")
-    job = Job("-", "-", None, text, False, "", server.settings.characters)
-    while set(known) & {*job.added(classifier), *(job.prefix + name for name in LATER)}:
+        raise DataError("there are no texts: enter at least one.")
+    if len(rows) > MAX_ROWS:
+        raise DataError(f"there are more than {MAX_ROWS} rows: use the command alien predict for large files.")
+    queued = QueuedClassifier(server)
+    classifier = cast(UncertainClassifier, queued)
+    usual_names = queued.task.text_columns
+    text_column = next((name for name in usual_names if name in columns), None)
+    if text_column is None:
+        raise DataError(
+            f"no column with texts: the columns are {', '.join(columns)}; name one of them {usual_names[0]}."
+        )
+    job = PredictionJob("-", "-", None, text_column, False, "", server.settings.characters)
+    while not set(columns).isdisjoint(_added_names(job, classifier)):
         job = replace(job, prefix=job.prefix + PREFIX)
-    answers = answer_rows(classifier, job, rows)
-    done = [row.columns | answer for row, answer in zip(rows, answers, strict=True)]
-    return UploadedTable(classifier.task, done, known, job.added(classifier), text, turns.version)
+    predicted = [row.columns | values for row, values in zip(rows, predict_rows(classifier, job, rows), strict=True)]
+    added = job.added_columns(classifier)
+    return UploadedTable(queued.task, predicted, columns, added, job.prefix, text_column, queued.version)
+
+
+def _added_names(job: PredictionJob, classifier: UncertainClassifier) -> list[str]:
+    """Names of the columns that are added to a table now or later."""
+    return [*job.added_columns(classifier).names, *(job.prefix + name for name in RESERVED)]

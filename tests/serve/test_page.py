@@ -1,4 +1,4 @@
-"""The page at /ui: what it makes of rows, and what a visitor sees in a real browser."""
+"""Page at /ui: tables of predictions, and a visit with a real browser."""
 
 import csv
 import json
@@ -19,7 +19,7 @@ from aligned_entropy import DataError, FitConfig, UncertainClassifier
 from aligned_entropy.report.html import load_template
 from aligned_entropy.selective import Goal, Rule, Threshold
 from aligned_entropy.serve.app import create_app
-from aligned_entropy.serve.attribution import occlusion
+from aligned_entropy.serve.attribution import attributions, occlusion
 from aligned_entropy.serve.server import Server, Settings
 from aligned_entropy.serve.upload import read_file, read_lines
 from fixtures.multilabel_models import texts as multilabel_texts
@@ -31,7 +31,7 @@ HOSTILE = """<img src=x onerror="document.title='taken'"> ${1+1} {{7*7}}"""
 
 
 def up_to(value):
-    """A rule that accepts answers of at most this uncertainty."""
+    """Rule that accepts predictions of at most this uncertainty."""
     return Rule(Goal(coverage=0.5), {"": Threshold(value, 1, 1, 0, 1.0, 0.0, "")})
 
 
@@ -40,76 +40,75 @@ def server(served_classifier):
     return Server(served_classifier, None, Settings(characters=200, batch=4))
 
 
-# --- Rows.
+# --- Tables.
 
 
-def test_lines_are_answered_as_predict_does(server):
+def test_lines_get_the_predictions_of_predict(server):
     texts = named(10, 7)["text"]
-    sheet = read_lines(server, "\n\n".join(texts) + "\n   \n")
-    expected = server.served.classifier.predict(texts)
-    assert [row["predicted_label"] for row in sheet.rows] == expected.labels.tolist()
-    assert [row["uncertainty"] for row in sheet.rows] == pytest.approx(expected.uncertainty.tolist(), abs=1e-5)
-    assert [row["accepted"] for row in sheet.rows] == expected.accepted.tolist()
+    table = read_lines(server, "\n\n".join(texts) + "\n   \n")
+    expected = server.head.classifier.predict(texts)
+    assert [row["predicted_label"] for row in table.rows] == expected.labels.tolist()
+    assert [row["uncertainty"] for row in table.rows] == pytest.approx(expected.uncertainty.tolist(), abs=1e-5)
+    assert [row["accepted"] for row in table.rows] == expected.accepted.tolist()
 
 
-def test_a_rule_decides_anew_and_leaves_the_answers(server, tmp_path):
-    sheet = read_lines(server, "\n".join(named(20, 7)["text"]))
-    doubts = [row["uncertainty"] for row in sheet.rows]
-    middle = float(np.median(doubts))
-    decided = sheet.decided(up_to(middle))
-    assert [row["accepted"] for row in decided.rows] == [doubt <= middle for doubt in doubts]
-    assert [row["uncertainty"] for row in decided.rows] == doubts
-    assert decided.added == ["predicted_label", "uncertainty", "error_probability", "accepted", "error"]
-    rows, said = decided.look(5)
-    assert [row["doubt"] for row in rows] == sorted((row["error_probability"] for row in sheet.rows), reverse=True)[:5]
-    assert f"{sum(doubt <= middle for doubt in doubts)} of 20 answers are accepted" in said
-    assert sheet.most_doubtful(1) == [sheet.rows[int(np.argmax(doubts))]["text"]]
+def test_another_rule_changes_only_the_decisions(server, tmp_path):
+    table = read_lines(server, "\n".join(named(20, 7)["text"]))
+    uncertainty = [row["uncertainty"] for row in table.rows]
+    median = float(np.median(uncertainty))
+    decided = table.with_rule(up_to(median))
+    assert [row["accepted"] for row in decided.rows] == [value <= median for value in uncertainty]
+    assert [row["uncertainty"] for row in decided.rows] == uncertainty
+    assert decided.added.names == ("predicted_label", "uncertainty", "error_probability", "accepted", "error")
+    highest = sorted((row["error_probability"] for row in table.rows), reverse=True)[:5]
+    assert [row.uncertainty for row in decided.rows_to_show(5)] == highest
+    assert f"{sum(value <= median for value in uncertainty)} of 20 predictions are accepted" in decided.summary(5)
+    assert table.most_uncertain(1) == [table.rows[int(np.argmax(uncertainty))]["text"]]
 
 
-def test_rows_that_cannot_be_answered_keep_their_reason(server, tmp_path):
+def test_rows_without_a_prediction_keep_the_reason(server, tmp_path):
     (tmp_path / "a.csv").write_text(f'text,uncertainty\ngood film,mine\n"",mine\n{"x" * 300},mine\n')
-    sheet = read_file(server, str(tmp_path / "a.csv")).decided(up_to(1.0))
-    assert sheet.added[0] == "alien_predicted_label", "the file has an uncertainty of its own"
-    assert [row["uncertainty"] for row in sheet.rows] == ["mine"] * 3
-    assert [bool(row["alien_error"]) for row in sheet.rows] == [False, True, True]
-    assert [row["alien_accepted"] for row in sheet.rows] == [True, False, False]
-    looks, said = sheet.look(100)
-    assert "empty" in looks[1]["error"]
-    assert said.startswith("1 of 3 texts are answered; 1 of 1 ")
-    sheet.write(tmp_path / "b.csv")
+    table = read_file(server, str(tmp_path / "a.csv")).with_rule(up_to(1.0))
+    assert table.added.names[0] == "alien_predicted_label", "the file already has a column uncertainty"
+    assert [row["uncertainty"] for row in table.rows] == ["mine"] * 3
+    assert [bool(row["alien_error"]) for row in table.rows] == [False, True, True]
+    assert [row["alien_accepted"] for row in table.rows] == [True, False, False]
+    assert "empty" in table.rows_to_show(100)[1].error
+    assert table.summary(100).startswith("1 of 3 texts have a prediction; 1 of 1 ")
+    table.write(tmp_path / "b.csv")
     with open(tmp_path / "b.csv", newline="") as stream:
         assert [row["alien_accepted"] for row in csv.DictReader(stream)] == ["True", "False", "False"]
 
 
 @pytest.mark.parametrize("fitted", [True, False])
-def test_columns_of_a_visitor_are_neither_read_nor_written_as_ours(served_folder, tmp_path, fitted):
+def test_uploaded_columns_are_not_confused_with_added_ones(served_folder, tmp_path, fitted):
     head = served_folder / "other" if fitted else None  # neither has a threshold
     server = Server(UncertainClassifier.from_pretrained(served_folder / "model", head=head), head, Settings())
-    own = {"text": "good film", "accepted": "by Anna", "error_probability": "high", "alien_accepted": "no"}
-    (tmp_path / "a.csv").write_text(f"{','.join(own)}\n{','.join(own.values())}\n")
-    sheet = read_file(server, str(tmp_path / "a.csv"))
-    (row,), said = sheet.look(10)
-    assert (row["accepted"], said) == (None, "1 of 1 texts are answered.")
-    sheet.decided(up_to(1.0)).write(tmp_path / "b.csv")
+    uploaded = {"text": "good film", "accepted": "by Anna", "error_probability": "high", "alien_accepted": "no"}
+    (tmp_path / "a.csv").write_text(f"{','.join(uploaded)}\n{','.join(uploaded.values())}\n")
+    table = read_file(server, str(tmp_path / "a.csv"))
+    (row,) = table.rows_to_show(10)
+    assert (row.accepted, table.summary(10)) == (None, "1 of 1 texts have a prediction.")
+    table.with_rule(up_to(1.0)).write(tmp_path / "b.csv")
     with open(tmp_path / "b.csv", newline="") as stream:
         (written,) = csv.DictReader(stream)
-    assert own.items() <= written.items()
+    assert uploaded.items() <= written.items()
     assert written["alien_alien_accepted"] == "True"
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "message"),
     [
-        ("a.csv", "a,b\n1,2\n", "no column with texts: there are a, b"),
+        ("a.csv", "a,b\n1,2\n", "no column with texts: the columns are a, b; name one of them text"),
         ("a.txt", "", "there are no texts"),
-        ("a.pdf", "text", "known endings are"),
+        ("a.pdf", "text", "known ones are"),
         ("a.parquet", "nonsense", "not a Parquet file"),
         ("a.txt", "good\n" * 10_001, "more than 10000 rows"),
     ],
 )
-def test_files_that_are_refused(server, tmp_path, name, content, said):
+def test_files_that_are_refused(server, tmp_path, name, content, message):
     (tmp_path / name).write_text(content)
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         read_file(server, str(tmp_path / name))
 
 
@@ -119,73 +118,72 @@ def page_of():
 
     pages = []
 
-    def made(classifier, head):
+    def create(classifier, head):
         pages.append(Page(Server(classifier, head, Settings())))
         return pages[-1]
 
-    yield made
+    yield create
     for page in pages:
         page.folder.cleanup()
 
 
-def test_a_head_that_knows_its_doubt_of_some_labeled_answers_only(served_folder, page_of):
+def test_only_labeled_predictions_with_an_uncertainty_are_used(served_folder, page_of):
     classifier = UncertainClassifier.from_pretrained(served_folder / "model")
-    classifier.fit(named(400, 2), config=FitConfig.paper())  # it has seen most of them, and says nothing of those
-    known = int((~np.isnan(classifier.saved.selection_units.uncertainty)).sum())
-    assert 0 < known < 400
+    classifier.fit(named(400, 2), config=FitConfig.paper())  # most of them have no held-out uncertainty
+    count = int((~np.isnan(classifier.saved.selection_units.uncertainty)).sum())
+    assert 0 < count < 400
     page = page_of(classifier, served_folder / "other")
-    assert "labeled answers" in page.start()[3]
+    assert "labeled predictions" in page.start()[3]
     statement, figure, (rule, version) = page.choose(10.0)
-    assert f"f {known} labeled answers" in statement
-    assert (rule.goal.risk, version) == (0.1, page.server.served.version)
-    sheet = page.answer_lines("a great film\na dull one")
-    assert "texts are answered" in str(page.show(sheet, (rule, version))[0])
+    assert f"Of {count} labeled predictions," in statement
+    assert (rule.goal.risk, version) == (0.1, page.server.head.version)
+    table = page.predict_lines("a great film\na dull one")
+    assert "2 of 2 texts have a prediction" in str(page.show(table, (rule, version))[0])
 
 
-def test_a_rule_is_for_answers_of_its_own_head(served_folder, served_classifier, page_of):
+def test_a_rule_is_not_applied_to_predictions_of_another_head(served_folder, served_classifier, page_of):
     page = page_of(served_classifier, served_folder / "head")
-    sheet, (_, before) = page.answer_lines("\n".join(named(9, 7)["text"])), page.start()[-1]
+    table, (_, version) = page.predict_lines("\n".join(named(9, 7)["text"])), page.start()[-1]
     everything = up_to(1.0)
-    shown = str(page.show(sheet, (everything, before))[0])
-    assert ("9 of 9 answers are accepted" in shown, "exchanged" in shown) == (True, False)
-    page.server.served.load(served_folder / "other")
-    shown = str(page.show(page.answer_lines("fine"), (everything, before))[0])
+    shown = str(page.show(table, (everything, version))[0])
+    assert ("9 of 9 predictions are accepted" in shown, "exchanged" in shown) == (True, False)
+    page.server.head.replace(served_folder / "other")
+    shown = str(page.show(page.predict_lines("fine"), (everything, version))[0])
     assert "are accepted" not in shown
-    assert "The head has been exchanged since: read the page again." in shown
+    assert "The head was exchanged after the page was loaded: reload the page." in shown
 
 
-def test_entities_are_decided_one_by_one(token_model_folder):
-    tagger = UncertainClassifier.from_pretrained(token_model_folder)
-    server = Server(tagger, None, Settings())
-    lines = [" ".join(words) for words in sentences(tagger, 5, 6)["tokens"]]
-    sheet = read_lines(server, "\n".join(lines))
-    doubts = [own["uncertainty"] for row in sheet.rows for own in row["entities"]]
-    middle = float(np.median(doubts))
-    decided = sheet.decided(up_to(middle))
-    accepted = [own["accepted"] for row in decided.rows for own in row["entities"]]
-    assert accepted == [doubt <= middle for doubt in doubts]
-    assert f"{sum(accepted)} of {len(accepted)} entities are accepted" in decided.look(100)[1]
-    shown = str(load_template("ui.html.j2").module.answers(*decided.look(100), "P(wrong)"))
+def test_a_rule_selects_single_entities(token_model_folder):
+    classifier = UncertainClassifier.from_pretrained(token_model_folder)
+    server = Server(classifier, None, Settings())
+    lines = [" ".join(words) for words in sentences(classifier, 5, 6)["tokens"]]
+    table = read_lines(server, "\n".join(lines))
+    uncertainty = [entity["uncertainty"] for row in table.rows for entity in row["entities"]]
+    median = float(np.median(uncertainty))
+    decided = table.with_rule(up_to(median))
+    accepted = [entity["accepted"] for row in decided.rows for entity in row["entities"]]
+    assert accepted == [value <= median for value in uncertainty]
+    assert f"{sum(accepted)} of {len(accepted)} entities are accepted" in decided.summary(100)
+    templates = load_template("ui.html.j2").module
+    shown = str(templates.predictions(decided.rows_to_show(100), decided.summary(100), "P(wrong)"))
     assert shown.count('<span class="yes">accepted</span>') == sum(accepted)
     assert shown.count('<span class="no">deferred</span>') == len(accepted) - sum(accepted)
-    (row,) = tagger.predict([lines[0]])
-    pieces = occlusion(tagger, lines[0])
+    (row,) = classifier.predict([lines[0]])
+    pieces = attributions(classifier, lines[0])
     assert "".join(piece for piece, _ in pieces) == lines[0]
     assert [weight for _, weight in pieces] == row.words.uncertainty.tolist()
 
 
-def test_texts_of_many_labels(multilabel_model_folder):
+def test_predicted_labels_are_joined(multilabel_model_folder):
     server = Server(UncertainClassifier.from_pretrained(multilabel_model_folder), None, Settings())
-    sheet = read_lines(server, "\n".join(multilabel_texts(4, 5)["text"])).decided(up_to(1.0))
-    rows, said = sheet.look(100)
-    assert [row["answer"] for row in rows] == [", ".join(row["predicted_labels"]) or "none" for row in sheet.rows]
-    assert "4 of 4 answers are accepted" in said
+    table = read_lines(server, "\n".join(multilabel_texts(4, 5)["text"])).with_rule(up_to(1.0))
+    expected = [", ".join(row["predicted_labels"]) or "none" for row in table.rows]
+    assert [row.prediction for row in table.rows_to_show(100)] == expected
+    assert "4 of 4 predictions are accepted" in table.summary(100)
 
 
-def test_words_without_which_there_is_less_doubt():
+def test_words_that_raise_the_uncertainty_have_weight():
     class Counting:
-        task = "text-classification"
-
         def predict(self, texts):
             return [SimpleNamespace(uncertainty=0.1 * text.split().count("maybe")) for text in texts]
 
@@ -199,17 +197,17 @@ def test_words_without_which_there_is_less_doubt():
     assert math.isclose(long[-1][1], 0.1, abs_tol=1e-9)
 
 
-# --- The application, in a process of its own.
+# --- The application, in a separate process.
 
 
-def test_the_page_asks_for_the_key_and_forbids_what_is_elsewhere(served_folder, tmp_path, monkeypatch):
+def test_the_page_requires_the_key_and_forbids_other_servers(served_folder, tmp_path, monkeypatch):
     monkeypatch.setenv("ALIEN_API_KEY", "secret")
-    with serving(served_folder / "model", "--ui", log=tmp_path / "log") as (_, ask, address):
+    with serving(served_folder / "model", "--ui", log=tmp_path / "log") as (_, send, address):
         with urllib.request.urlopen(f"{address}/ui/") as page:
             assert "default-src 'self'" in page.headers["content-security-policy"]
-            assert "any user name; the password is" in page.read().decode().lower()
-        with urllib.request.urlopen(f"{address}/healthz") as other:
-            assert "content-security-policy" not in other.headers
+            assert "enter any user name; the password is" in page.read().decode().lower()
+        with urllib.request.urlopen(f"{address}/healthz") as response:
+            assert "content-security-policy" not in response.headers
 
         def log_in(password):
             visitor = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
@@ -218,13 +216,13 @@ def test_the_page_asks_for_the_key_and_forbids_what_is_elsewhere(served_folder, 
             return json.load(visitor.open(f"{address}/ui/gradio_api/info"))
 
         with pytest.raises(urllib.error.HTTPError, match="401"):
-            ask("/ui/gradio_api/info")
+            send("/ui/gradio_api/info")
         with pytest.raises(urllib.error.HTTPError, match="400"):
             log_in("guess")
-        assert log_in("secret")["named_endpoints"] == {}, "nothing for programs here"
+        assert log_in("secret")["named_endpoints"] == {}, "the page offers no endpoints to programs"
 
 
-def test_there_is_no_page_unless_asked_for(served_classifier):
+def test_there_is_no_page_by_default(served_classifier):
     with TestClient(create_app(served_classifier)) as client:
         assert client.get("/ui/").status_code == 404
 
@@ -234,7 +232,7 @@ def test_there_is_no_page_unless_asked_for(served_classifier):
 
 @pytest.fixture
 def browser(tmp_path):
-    """A headless Chromium that downloads into ``tmp_path / "got"``."""
+    """Headless Chromium that downloads into ``tmp_path / "downloads"``."""
     driver = shutil.which("chromedriver")
     if driver is None or not (shutil.which("chromium") or shutil.which("google-chrome")):
         pytest.skip("needs chromium and chromedriver on the path")
@@ -247,74 +245,75 @@ def browser(tmp_path):
         "disable-component-update", "disable-sync", "window-size=1200,1600", f"user-data-dir={tmp_path / 'profile'}",
     ):  # fmt: skip
         options.add_argument(f"--{name}")
-    options.add_experimental_option("prefs", {"download.default_directory": str(tmp_path / "got")})
+    options.add_experimental_option("prefs", {"download.default_directory": str(tmp_path / "downloads")})
     options.set_capability("goog:loggingPrefs", {"performance": "ALL"})
-    found = webdriver.Chrome(options=options, service=Service(driver))
-    yield found
-    found.quit()
+    chromium = webdriver.Chrome(options=options, service=Service(driver))
+    yield chromium
+    chromium.quit()
 
 
 @pytest.mark.browser
-def test_a_visitor_types_a_text_moves_the_slider_and_takes_a_file_home(served_folder, browser, tmp_path):
+def test_a_visitor_enters_texts_moves_the_slider_and_downloads_a_file(served_folder, browser, tmp_path):
     from selenium.webdriver.common.keys import Keys
     from selenium.webdriver.support.ui import WebDriverWait
 
-    def one(selector):
+    def element(selector):
         return browser.find_element("css selector", selector)
 
     def text_of(selector):
-        return one(selector).text
+        return element(selector).text
 
     wait = WebDriverWait(browser, 60, ignored_exceptions=[Exception])
     options = ["--head", served_folder / "head", "--ui"]
-    with serving(served_folder / "model", *options, log=tmp_path / "log") as (process, ask, address):
+    with serving(served_folder / "model", *options, log=tmp_path / "log") as (process, send, address):
         browser.get(f"{address}/ui")
-        wait.until(lambda _: one("#target input[type=range]").is_displayed())
+        wait.until(lambda _: element("#target input[type=range]").is_displayed())
         assert "70 % of the predictions accepted" in text_of("#statement")
 
         lines = [named(1, 7)["text"][0], HOSTILE]
-        one("#texts textarea").send_keys("\n".join(lines) + Keys.SHIFT + Keys.ENTER)
-        wait.until(lambda _: "2 of 2 texts are answered" in text_of("#answers"))
-        said = json.loads(ask("/v1/predict", {"texts": lines}))["predictions"]
-        rows = browser.find_elements("css selector", "#answers tbody tr")
-        for row, line, own in zip(rows, lines, said, strict=True):
-            verdict = "accepted" if own["accepted"] else "deferred"
+        element("#texts textarea").send_keys("\n".join(lines) + Keys.SHIFT + Keys.ENTER)
+        wait.until(lambda _: "2 of 2 texts have a prediction" in text_of("#predictions"))
+        predictions = json.loads(send("/v1/predict", {"texts": lines}))["predictions"]
+        rows = browser.find_elements("css selector", "#predictions tbody tr")
+        for row, line, prediction in zip(rows, lines, predictions, strict=True):
+            decision = "accepted" if prediction["accepted"] else "deferred"
             shown = row.text.replace("\n", " ")
-            assert shown == f"{line} {own['label']} {own['error_probability']:.3f} {verdict}"
-        wait.until(lambda _: "most doubtful" in text_of("#words"))
-        assert browser.title == "aligned-entropy", "what a text holds is shown, not run"
+            assert shown == f"{line} {prediction['label']} {prediction['error_probability']:.3f} {decision}"
+        wait.until(lambda _: "most uncertain" in text_of("#words"))
+        assert browser.title == "aligned-entropy", "HTML in a text is shown, not executed"
 
         texts = named(150, 8)["text"]
         (tmp_path / "in.csv").write_text("id,text\n" + "".join(f'{i},"{text}"\n' for i, text in enumerate(texts)))
-        one("input[type=file]").send_keys(str(tmp_path / "in.csv"))
-        wait.until(lambda _: "150 of 150 texts are answered" in text_of("#answers"))
-        before = text_of("#answers [role=status]")
-        one("#target input[type=range]").send_keys(Keys.HOME)
+        element("input[type=file]").send_keys(str(tmp_path / "in.csv"))
+        wait.until(lambda _: "150 of 150 texts have a prediction" in text_of("#predictions"))
+        before = text_of("#predictions [role=status]")
+        element("#target input[type=range]").send_keys(Keys.HOME)
         wait.until(lambda _: "at most 0.5 % errors" in text_of("#statement").lower())
-        wait.until(lambda _: text_of("#answers [role=status]") != before)
-        one("#target input[type=range]").send_keys(Keys.END)
+        wait.until(lambda _: text_of("#predictions [role=status]") != before)
+        element("#target input[type=range]").send_keys(Keys.END)
         wait.until(lambda _: "0.5 %" not in text_of("#statement"))
-        wait.until(lambda _: text_of("#answers [role=status]").startswith("150 of 150 texts are answered; "))
-        accepted = int(text_of("#answers [role=status]").split("; ")[1].split()[0])
+        wait.until(lambda _: text_of("#predictions [role=status]").startswith("150 of 150 texts have a prediction; "))
+        accepted = int(text_of("#predictions [role=status]").split("; ")[1].split()[0])
         assert accepted > 0
 
-        time.sleep(0.5)  # the link follows the table
-        one("#download").click()
-        wait.until(lambda _: (tmp_path / "got" / "answers.csv").exists())
-        with open(tmp_path / "got" / "answers.csv", newline="") as stream:
-            found = list(csv.DictReader(stream))
-        assert [row["text"] for row in found] == texts
-        assert sum(row["accepted"] == "True" for row in found) == accepted
+        time.sleep(0.5)  # the download is updated after the table
+        element("#download").click()
+        wait.until(lambda _: (tmp_path / "downloads" / "predictions.csv").exists())
+        with open(tmp_path / "downloads" / "predictions.csv", newline="") as stream:
+            downloaded = list(csv.DictReader(stream))
+        assert [row["text"] for row in downloaded] == texts
+        assert sum(row["accepted"] == "True" for row in downloaded) == accepted
 
         events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-        urls = [own["params"]["request"]["url"] for own in events if own["method"] == "Network.requestWillBeSent"]
-        ours = [url for url in urls if url.startswith(address)]
-        assert len(ours) > 20
-        assert [url for url in urls if url.startswith(("http", "ws")) and url not in ours] == []
+        requests = [event["params"]["request"] for event in events if event["method"] == "Network.requestWillBeSent"]
+        urls = [request["url"] for request in requests]
+        to_server = [url for url in urls if url.startswith(address)]
+        assert len(to_server) > 20
+        assert [url for url in urls if url.startswith(("http", "ws")) and url not in to_server] == []
 
         browser.set_window_size(390, 900)
-        wait.until(lambda _: one("#answers tbody td").size["width"] < 390)
+        wait.until(lambda _: element("#predictions tbody td").size["width"] < 390)
         assert browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
 
         process.send_signal(signal.SIGTERM)
-        process.wait(15)  # though the page is open
+        process.wait(15)  # the open page does not delay the shutdown

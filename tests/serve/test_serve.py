@@ -1,4 +1,4 @@
-"""The server: what it answers, what it refuses, and that neither crowds, crashes nor bad heads change an answer."""
+"""Server: predictions, refused requests, and correct predictions under load, after crashes and with damaged heads."""
 
 import asyncio
 import hashlib
@@ -26,7 +26,7 @@ from aligned_entropy import DataError, HeadMismatchError, UncertainClassifier
 from aligned_entropy.selective import Goal, SelectionUnits
 from aligned_entropy.serve.app import create_app
 from aligned_entropy.serve.feedback import Feedback, read_feedback
-from aligned_entropy.serve.heads import Served
+from aligned_entropy.serve.heads import ServedHead
 from aligned_entropy.serve.monitor import Monitor, drift
 from aligned_entropy.serve.server import Settings
 from fixtures import sentiment
@@ -51,104 +51,113 @@ ADMIN = {"Authorization": "Bearer root"}
 # --- Predictions.
 
 
-def test_answers_are_those_of_predict(client, served_classifier):
+def test_predictions_are_those_of_predict(client, served_classifier):
     texts = named(8, 7)["text"]
     response = client.post("/v1/predict", json={"texts": texts})
     assert response.status_code == 200
     expected = served_classifier.predict(texts)
-    for own, row in zip(response.json()["predictions"], expected, strict=True):
-        assert (own["label"], own["accepted"], own["error"]) == (row.label, row.accepted, None)
-        assert own["uncertainty"] == pytest.approx(row.uncertainty, abs=1e-6)
-        assert own["error_probability"] == pytest.approx(row.error_probability, abs=1e-6)
-        assert list(own["probabilities"]) == sentiment.NAMES
-        np.testing.assert_allclose(list(own["probabilities"].values()), row.probabilities, atol=1e-6)
+    for prediction, row in zip(response.json()["predictions"], expected, strict=True):
+        assert (prediction["label"], prediction["accepted"], prediction["error"]) == (row.label, row.accepted, None)
+        assert prediction["uncertainty"] == pytest.approx(row.uncertainty, abs=1e-6)
+        assert prediction["error_probability"] == pytest.approx(row.error_probability, abs=1e-6)
+        assert list(prediction["probabilities"]) == sentiment.NAMES
+        np.testing.assert_allclose(list(prediction["probabilities"].values()), row.probabilities, atol=1e-6)
     assert client.post("/v1/predict", json={"texts": []}).json() == {"predictions": []}
 
 
-def test_a_model_without_a_head_says_what_it_can(served_folder):
-    bare = UncertainClassifier.from_pretrained(served_folder / "model")
-    with TestClient(create_app(bare)) as client:
-        (own,) = client.post("/v1/predict", json={"texts": ["a great film"]}).json()["predictions"]
-        assert own["uncertainty"] == pytest.approx(bare.predict("a great film")[0].uncertainty, abs=1e-6)
-        assert (own["error_probability"], own["accepted"], own["head"]) == (None, None, "untrained")
+def test_a_model_without_a_head_has_no_error_probability(served_folder):
+    classifier = UncertainClassifier.from_pretrained(served_folder / "model")
+    with TestClient(create_app(classifier)) as client:
+        (prediction,) = client.post("/v1/predict", json={"texts": ["a great film"]}).json()["predictions"]
+        assert prediction["uncertainty"] == pytest.approx(classifier.predict("a great film")[0].uncertainty, abs=1e-6)
+        assert (prediction["error_probability"], prediction["accepted"], prediction["head"]) == (
+            None,
+            None,
+            "untrained",
+        )
         assert client.post("/v1/head", json={"folder": "x"}).status_code == 403
         assert client.post("/v1/feedback", json={"text": "a", "label": "positive"}).status_code == 404
 
 
-def test_words_and_their_entities_are_served(token_model_folder):
-    tagger = UncertainClassifier.from_pretrained(token_model_folder)
-    tagger.fit(sentences(tagger, 1), config=QUICK)
-    tagger.choose_threshold(sentences(tagger, 2), Goal(coverage=0.5))
+def test_entities_are_served(token_model_folder):
+    classifier = UncertainClassifier.from_pretrained(token_model_folder)
+    classifier.fit(sentences(classifier, 1), config=QUICK)
+    classifier.choose_threshold(sentences(classifier, 2), Goal(coverage=0.5))
     text = "the film is good and not bad"
-    with TestClient(create_app(tagger)) as client:
-        (own,) = client.post("/v1/predict", json={"texts": [text]}).json()["predictions"]
-    (row,) = tagger.predict(text)
-    assert [entity["word"] for entity in own["entities"]] == [entity.word for entity in row.entities]
-    assert [entity["accepted"] for entity in own["entities"]] == [entity.accepted for entity in row.entities]
-    assert own["accepted"] == all(entity.accepted for entity in row.entities)
-    assert (own["label"], own["labels"], own["probabilities"]) == (None, None, None)
+    with TestClient(create_app(classifier)) as client:
+        (prediction,) = client.post("/v1/predict", json={"texts": [text]}).json()["predictions"]
+    (row,) = classifier.predict(text)
+    assert [entity["word"] for entity in prediction["entities"]] == [entity.word for entity in row.entities]
+    assert [entity["accepted"] for entity in prediction["entities"]] == [entity.accepted for entity in row.entities]
+    assert prediction["accepted"] == all(entity.accepted for entity in row.entities)
+    assert (prediction["label"], prediction["labels"], prediction["probabilities"]) == (None, None, None)
 
 
-def test_tags_are_given_for_the_words_of_a_prediction(token_model_folder, tmp_path):
-    tagger, path = UncertainClassifier.from_pretrained(token_model_folder), tmp_path / "feedback#1.sqlite"
+def test_feedback_labels_the_words_of_a_prediction(token_model_folder, tmp_path):
+    classifier, path = UncertainClassifier.from_pretrained(token_model_folder), tmp_path / "feedback#1.sqlite"
     text, words, tags = "the film is good, not bad", ["the", "film", "is", "good", ",", "not", "bad"], ["O"] * 7
-    with TestClient(create_app(tagger, settings=Settings(feedback=path))) as client:
-        (own,) = client.post("/v1/predict", json={"texts": [text]}).json()["predictions"]
+    with TestClient(create_app(classifier, settings=Settings(feedback=path))) as client:
+        (prediction,) = client.post("/v1/predict", json={"texts": [text]}).json()["predictions"]
         for body, reason in (
-            ({"id": own["id"], "label": tags}, "tags need the words that they are of"),
-            ({"id": own["id"], "text": text, "label": tags}, "both only where that is the words"),
-            ({"id": own["id"], "text": [*words[:-1], "good"], "label": tags}, "these are not the words of the text"),
+            ({"id": prediction["id"], "label": tags}, "tags need the words that they label"),
+            ({"id": prediction["id"], "text": text, "label": tags}, "an id together with a list of words"),
+            (
+                {"id": prediction["id"], "text": [*words[:-1], "good"], "label": tags},
+                "these are not the words of the text",
+            ),
         ):
             refused = client.post("/v1/feedback", json=body)
             assert (refused.status_code, reason in refused.text) == (422, True), refused.text
-        assert client.post("/v1/feedback", json={"id": own["id"], "text": words, "label": tags}).status_code == 200
+        assert (
+            client.post("/v1/feedback", json={"id": prediction["id"], "text": words, "label": tags}).status_code == 200
+        )
     assert read_feedback(path) == {"text": [words], "label": [tags]}
-    assert not (tmp_path / "feedback").exists(), "a # in a name is part of it"
+    assert not (tmp_path / "feedback").exists(), "a # in a path is part of the name"
     with closing(sqlite3.connect(path)) as other:
         predicted, uncertainty = other.execute("SELECT predicted, uncertainty FROM feedback").fetchone()
-    assert (json.loads(predicted), uncertainty) == (own["entities"], own["uncertainty"])
+    assert (json.loads(predicted), uncertainty) == (prediction["entities"], prediction["uncertainty"])
 
 
-def test_drift_of_words_is_that_of_their_entities(token_model_folder):
-    tagger = UncertainClassifier.from_pretrained(token_model_folder)
-    tagger.fit(sentences(tagger, 1), config=QUICK)
-    tagger.choose_threshold(sentences(tagger, 2), Goal(coverage=0.5))
-    lines = [" ".join(words) for words in sentences(tagger, 2)["tokens"]]
-    app = create_app(tagger)
+def test_drift_of_token_classification_is_that_of_entities(token_model_folder):
+    classifier = UncertainClassifier.from_pretrained(token_model_folder)
+    classifier.fit(sentences(classifier, 1), config=QUICK)
+    classifier.choose_threshold(sentences(classifier, 2), Goal(coverage=0.5))
+    lines = [" ".join(words) for words in sentences(classifier, 2)["tokens"]]
+    app = create_app(classifier)
     with TestClient(app) as client:
-        said = [client.post("/v1/predict", json={"texts": [line]}).json()["predictions"][0] for line in lines]
+        predictions = [client.post("/v1/predict", json={"texts": [line]}).json()["predictions"][0] for line in lines]
         metrics = dict(line.split() for line in client.get("/metrics").text.splitlines() if "drift" in line[:12])
-    entities = [entity for own in said for entity in own["entities"]][-1000:]
-    kept = list(app.state.server.monitor.latest)
-    assert [accepted for _, accepted in kept] == [entity["accepted"] for entity in entities]
-    assert [value for value, _ in kept] == pytest.approx([entity["uncertainty"] for entity in entities])
+    entities = [entity for prediction in predictions for entity in prediction["entities"]][-1000:]
+    recorded = list(app.state.server.monitor.latest)
+    assert [accepted for _, accepted in recorded] == [entity["accepted"] for entity in entities]
+    assert [value for value, _ in recorded] == pytest.approx([entity["uncertainty"] for entity in entities])
     assert float(metrics["alien_drift_p_value"]) > 0.01, "the same texts have not drifted"
 
 
-def test_many_labels_are_served_and_corrected(multilabel_model_folder, tmp_path):
-    many = UncertainClassifier.from_pretrained(multilabel_model_folder)
+def test_label_lists_are_served_and_corrected(multilabel_model_folder, tmp_path):
+    classifier = UncertainClassifier.from_pretrained(multilabel_model_folder)
     text = multilabel_texts(1, 5)["text"][0]
     path = tmp_path / "feedback.sqlite"
-    with TestClient(create_app(many, settings=Settings(feedback=path))) as client:
-        (own,) = client.post("/v1/predict", json={"texts": [text]}).json()["predictions"]
-        assert own["labels"] == many.predict(text)[0].labels
-        names = many.label_names[:2]
-        assert client.post("/v1/feedback", json={"id": own["id"], "label": names}).json() == {"stored": 1}
-        refused = client.post("/v1/feedback", json={"id": own["id"], "label": names[0]})
+    with TestClient(create_app(classifier, settings=Settings(feedback=path))) as client:
+        (prediction,) = client.post("/v1/predict", json={"texts": [text]}).json()["predictions"]
+        assert prediction["labels"] == classifier.predict(text)[0].labels
+        names = classifier.label_names[:2]
+        assert client.post("/v1/feedback", json={"id": prediction["id"], "label": names}).json() == {"stored": 1}
+        refused = client.post("/v1/feedback", json={"id": prediction["id"], "label": names[0]})
         assert (refused.status_code, "is a list, not" in refused.text) == (422, True)
     assert read_feedback(path) == {"text": [text], "label": [names]}
 
 
-def test_an_answer_that_is_no_number_is_said_to_be_none(served_folder):
+def test_output_that_is_not_finite_is_an_error(served_folder):
     broken = UncertainClassifier.from_pretrained(served_folder / "model")
     broken.backbone.model.classifier.bias.data.fill_(float("nan"))
     with TestClient(create_app(broken)) as client:
-        (own,) = client.post("/v1/predict", json={"texts": ["fine"]}).json()["predictions"]
-    assert own["error"] == "the model's answer is not a finite number"
-    assert (own["label"], own["uncertainty"], own["probabilities"]) == (None, None, None)
+        (prediction,) = client.post("/v1/predict", json={"texts": ["fine"]}).json()["predictions"]
+    assert prediction["error"] == "the model's output is not a finite number"
+    assert (prediction["label"], prediction["uncertainty"], prediction["probabilities"]) == (None, None, None)
 
 
-# --- What is refused.
+# --- Refused requests.
 
 
 @pytest.mark.parametrize(
@@ -165,11 +174,11 @@ def test_an_answer_that_is_no_number_is_said_to_be_none(served_folder):
         (b'{"texts": ["a", " "]}', 422, "text 1 is empty."),
         (b'{"texts": ["\\ud800"]}', 422, "surrogate"),
         (json.dumps({"texts": ["x" * 201]}).encode(), 422, "text 0 has 201 characters, more than 200."),
-        (json.dumps({"texts": ["x"] * 9}).encode(), 422, "9 texts, at most 8 are answered in a request."),
+        (json.dumps({"texts": ["x"] * 9}).encode(), 422, "9 texts in a request, at most 8 are allowed."),
         (json.dumps({"texts": ["x" * 6000]}).encode(), 413, "Content Too Large"),
     ],
 )
-def test_what_is_not_as_documented_gets_a_reason(client, body, code, reason):
+def test_bodies_that_are_not_as_documented_get_a_reason(client, body, code, reason):
     response = client.post("/v1/predict", content=body, headers={"content-type": "application/json"})
     assert response.status_code == code
     assert reason in (response.json()["detail"] if code == 422 else response.text)
@@ -185,16 +194,16 @@ def test_what_is_not_as_documented_gets_a_reason(client, body, code, reason):
         ({"id": "1", "label": "positive"}, 404, "no prediction '1' is remembered"),
         ({"text": "a", "label": "good"}, 422, "no label 'good'; there are negative, positive"),
         ({"text": "a", "label": ["positive"]}, 422, "is one label, not"),
-        ({"text": ["a"], "label": "positive"}, 422, "lists of words are for models that label words"),
+        ({"text": ["a"], "label": "positive"}, 422, "lists of words are for token classification"),
         ({"text": " ", "label": "positive"}, 422, "text 0 is empty"),
     ],
 )
-def test_feedback_that_says_nothing_is_refused(client, body, code, reason):
+def test_incomplete_or_wrong_feedback_is_refused(client, body, code, reason):
     response = client.post("/v1/feedback", json=body)
     assert (response.status_code, reason in response.json()["detail"]) == (code, True)
 
 
-def test_a_key_is_asked_for_where_one_was_set(served_folder, served_classifier):
+def test_a_key_is_required_if_one_is_set(served_folder, served_classifier):
     with TestClient(create_app(served_classifier, settings=Settings(api_key="sesame"))) as client:
         body = {"texts": ["fine"]}
         assert client.post("/v1/predict", json=body).status_code == 401
@@ -208,26 +217,26 @@ def test_a_key_is_asked_for_where_one_was_set(served_folder, served_classifier):
         assert client.get("/healthz").text == "ok\n"
 
 
-def test_a_full_queue_and_a_slow_model_are_said_to_be_so(served_folder, served_classifier):
+def test_a_full_queue_and_a_slow_model_have_their_status_codes(served_folder, served_classifier):
     gate = threading.Event()
     app = create_app(served_classifier, settings=Settings(queue=2, batch=1, timeout=0.5))
     server = app.state.server
-    server.batcher.answer = lambda texts: (gate.wait(10), server.served.answer(texts))[1]
+    server.batcher.predict_batch = lambda texts: (gate.wait(10), server.head.predict(texts))[1]
     with TestClient(app) as client:
-        found = []
+        responses = []
 
-        def ask():
-            found.append(client.post("/v1/predict", json={"texts": ["fine"]}))
+        def send():
+            responses.append(client.post("/v1/predict", json={"texts": ["fine"]}))
 
-        threads = [threading.Thread(target=ask) for _ in range(8)]
+        threads = [threading.Thread(target=send) for _ in range(8)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        codes = sorted(response.status_code for response in found)
+        codes = sorted(response.status_code for response in responses)
         assert set(codes) == {429, 503}
-        assert codes.count(503) == 3  # one at work, two waiting
-        assert all(int(response.headers["Retry-After"]) >= 1 for response in found)
+        assert codes.count(503) == 3  # one is being predicted, two are waiting
+        assert all(int(response.headers["Retry-After"]) >= 1 for response in responses)
         gate.set()
         deadline = time.time() + 10
         while client.get("/readyz").status_code != 200 and time.time() < deadline:
@@ -235,16 +244,16 @@ def test_a_full_queue_and_a_slow_model_are_said_to_be_so(served_folder, served_c
         assert client.post("/v1/predict", json={"texts": ["fine"]}).status_code == 200
 
 
-def test_a_model_that_fails_is_a_short_answer_without_a_trace(served_folder, served_classifier, caplog):
+def test_an_error_of_the_model_reveals_no_text(served_folder, served_classifier, caplog):
     app = create_app(served_classifier)
-    own = app.state.server.served.answer
+    predict = app.state.server.head.predict
 
-    def answer(texts):
+    def predict_or_fail(texts):
         if any("secret" in text for text in texts):
             raise RuntimeError(f"cannot read {texts}")
-        return own(texts)
+        return predict(texts)
 
-    app.state.server.batcher.answer = answer
+    app.state.server.batcher.predict_batch = predict_or_fail
     with TestClient(app, raise_server_exceptions=False) as client, caplog.at_level(logging.INFO):
         response = client.post("/v1/predict", json={"texts": ["secret"]})
         assert (response.status_code, response.json()["detail"]) == (
@@ -258,29 +267,31 @@ def test_a_model_that_fails_is_a_short_answer_without_a_trace(served_folder, ser
 # --- Feedback.
 
 
-def test_feedback_is_on_disk_when_it_is_answered(client, tmp_path):
+def test_feedback_is_on_disk_when_it_is_acknowledged(client, tmp_path):
     texts = named(3, 8)["text"]
-    said = client.post("/v1/predict", json={"texts": texts}).json()["predictions"]
-    assert client.post("/v1/feedback", json={"id": said[1]["id"], "label": "negative"}).json() == {"stored": 1}
+    predictions = client.post("/v1/predict", json={"texts": texts}).json()["predictions"]
+    assert client.post("/v1/feedback", json={"id": predictions[1]["id"], "label": "negative"}).json() == {"stored": 1}
     assert client.post("/v1/feedback", json={"text": "fine film", "label": "positive"}).json() == {"stored": 2}
     path = tmp_path / "feedback.sqlite"
     assert read_feedback(path) == {"text": [texts[1], "fine film"], "label": ["negative", "positive"]}
     with sqlite3.connect(path) as other:
         row = other.execute("SELECT prediction, predicted, uncertainty, head FROM feedback").fetchone()
-    assert row == (said[1]["id"], json.dumps(said[1]["label"]), said[1]["uncertainty"], said[1]["head"])
+    prediction = predictions[1]
+    assert row == (prediction["id"], json.dumps(prediction["label"]), prediction["uncertainty"], prediction["head"])
     client.post("/v1/feedback", json={"text": "fine film", "label": "negative"})
-    assert read_feedback(path)["label"] == ["negative", "negative"], "the last word on a text counts"
+    assert read_feedback(path)["label"] == ["negative", "negative"], "the latest label of a text counts"
 
 
 def test_old_predictions_are_forgotten(served_folder, served_classifier, tmp_path):
     settings = Settings(feedback=tmp_path / "feedback.sqlite", remembered=2)
     with TestClient(create_app(served_classifier, settings=settings)) as client:
-        said = client.post("/v1/predict", json={"texts": ["fine", "great", "dull"]}).json()["predictions"]
-        codes = [client.post("/v1/feedback", json={"id": own["id"], "label": "positive"}).status_code for own in said]
+        predictions = client.post("/v1/predict", json={"texts": ["fine", "great", "dull"]}).json()["predictions"]
+        bodies = [{"id": prediction["id"], "label": "positive"} for prediction in predictions]
+        codes = [client.post("/v1/feedback", json=body).status_code for body in bodies]
         assert codes == [404, 200, 200]
 
 
-def test_files_that_hold_no_feedback_are_named(tmp_path):
+def test_files_without_feedback_are_named(tmp_path):
     with pytest.raises(DataError, match="there is no feedback"):
         read_feedback(tmp_path / "none.sqlite")
     (tmp_path / "text.sqlite").write_text("no database at all, but long enough to be looked at " * 40)
@@ -301,8 +312,8 @@ def test_a_head_is_swapped_and_rolled_back(client, served_folder):
     assert first["rule"]["goal"]["coverage"] == 0.7
     other = client.post("/v1/head", json={"folder": str(served_folder / "other")}, headers=ADMIN).json()
     assert (other["previous"], other["rule"]) == (first["head"], None)
-    (own,) = client.post("/v1/predict", json={"texts": ["fine"]}).json()["predictions"]
-    assert (own["head"], own["accepted"]) == (other["head"], None)
+    (prediction,) = client.post("/v1/predict", json={"texts": ["fine"]}).json()["predictions"]
+    assert (prediction["head"], prediction["accepted"]) == (other["head"], None)
     back = client.post("/v1/head/rollback", headers=ADMIN).json()
     assert (back["head"], back["previous"]) == (first["head"], other["head"])
     assert client.post("/v1/head/rollback").status_code == 401
@@ -324,7 +335,7 @@ def damage_numbers(folder):
         }
     )
     (folder / "head.safetensors").write_bytes(content)
-    config = json.loads((folder / "config.json").read_text())  # a sum that is right does not make the numbers so
+    config = json.loads((folder / "config.json").read_text())  # the checksum is correct, the numbers are not
     (folder / "config.json").write_text(json.dumps(config | {"sha256": hashlib.sha256(content).hexdigest()}))
 
 
@@ -332,11 +343,11 @@ def damage_config(folder):
     (folder / "config.json").write_text("{}")
 
 
-def take_away(folder):
+def delete(folder):
     shutil.rmtree(folder)
 
 
-def of_another_model(folder):
+def replace_by_head_of_another_model(folder):
     torch_model = sentiment.encoder()
     torch_model.classifier.weight.data.neg_()
     torch_model.save_pretrained(folder / "model")
@@ -346,8 +357,10 @@ def of_another_model(folder):
     other.save_pretrained(folder)
 
 
-@pytest.mark.parametrize("damage", [damage_weights, damage_numbers, damage_config, take_away, of_another_model])
-def test_a_head_that_is_not_sound_is_refused_and_nothing_changes(client, served_folder, tmp_path, damage):
+@pytest.mark.parametrize(
+    "damage", [damage_weights, damage_numbers, damage_config, delete, replace_by_head_of_another_model]
+)
+def test_a_damaged_head_is_refused_and_nothing_changes(client, served_folder, tmp_path, damage):
     shutil.copytree(served_folder / "other", tmp_path / "offered")
     damage(tmp_path / "offered")
     before = client.post("/v1/predict", json={"texts": ["fine"]}).json()["predictions"][0]
@@ -359,33 +372,34 @@ def test_a_head_that_is_not_sound_is_refused_and_nothing_changes(client, served_
     assert client.get("/v1/head").json()["previous"] is None
 
 
-def test_there_is_no_head_before_the_first(served_classifier, served_folder):
-    with pytest.raises(HeadMismatchError, match="no head before"):
-        Served(served_classifier, served_folder / "head").roll_back()
+def test_the_first_head_cannot_be_rolled_back(served_classifier, served_folder):
+    with pytest.raises(HeadMismatchError, match="no previous head"):
+        ServedHead(served_classifier, served_folder / "head").roll_back()
 
 
 # --- Monitoring.
 
 
-def test_metrics_count_what_happened(client):
+def test_metrics_count_requests_and_predictions(client):
     texts = named(8, 11)["text"]
-    said = client.post("/v1/predict", json={"texts": texts}).json()["predictions"]
+    predictions = client.post("/v1/predict", json={"texts": texts}).json()["predictions"]
     client.post("/v1/predict", json={"texts": [""]})
     client.get("/nowhere/at/all")
     lines = dict(line.rsplit(" ", 1) for line in client.get("/metrics").text.splitlines() if not line.startswith("#"))
     assert lines['alien_requests_total{path="/v1/predict",status="200"}'] == "1.0"
     assert lines['alien_requests_total{path="/v1/predict",status="422"}'] == "1.0"
     assert lines['alien_requests_total{path="other",status="404"}'] == "1.0"
-    accepted = sum(own["accepted"] for own in said)
+    accepted = sum(prediction["accepted"] for prediction in predictions)
     assert float(lines['alien_answers_total{accepted="yes"}']) == accepted
     assert float(lines["alien_accepted_share"]) == accepted / 8
     assert float(lines["alien_uncertainty_count"]) == 8
-    assert float(lines["alien_uncertainty_sum"]) == pytest.approx(sum(own["uncertainty"] for own in said))
+    total = sum(prediction["uncertainty"] for prediction in predictions)
+    assert float(lines["alien_uncertainty_sum"]) == pytest.approx(total)
     assert lines["alien_batch_texts_count"] == "1.0"
-    assert lines["alien_drift_statistic"] == "NaN", "eight answers say nothing yet"
+    assert lines["alien_drift_statistic"] == "NaN", "eight predictions are too few"
 
 
-def test_another_head_is_not_measured_by_the_answers_of_the_one_before(client, served_folder):
+def test_drift_of_another_head_starts_without_predictions(client, served_folder):
     client.post("/v1/predict", json={"texts": ["fine", "dull"]})
     latest = client.app.state.server.monitor.latest
     assert len(latest) == 2
@@ -395,35 +409,35 @@ def test_another_head_is_not_measured_by_the_answers_of_the_one_before(client, s
     assert len(latest) == 0
 
 
-def test_drift_is_seen_and_sameness_is_not_called_drift():
+def test_drift_is_detected_and_its_absence_is_not():
     rng = np.random.default_rng(0)
-    known = SelectionUnits(rng.random(900, dtype=np.float32), np.zeros(900), np.full(900, "x"))
+    calibration = SelectionUnits(rng.random(900, dtype=np.float32), np.zeros(900), np.full(900, "x"))
     monitor = Monitor()
     for value in rng.random(1200):
-        monitor.answered(float(value), value < 0.5)
-    same = drift([value for value, _ in monitor.latest], known)
+        monitor.record(float(value), value < 0.5)
+    same = drift([value for value, _ in monitor.latest], calibration)
     assert (same[0] < 0.08, same[1] > 0.01) == (True, True)
     for value in rng.random(1000) ** 2:
-        monitor.answered(float(value), True)
+        monitor.record(float(value), True)
     assert len(monitor.latest) == 1000
-    moved = drift([value for value, _ in monitor.latest], known)
+    moved = drift([value for value, _ in monitor.latest], calibration)
     assert (moved[0] > 0.2, moved[1] < 1e-6) == (True, True)
-    assert all(map(math.isnan, drift([0.5] * 10, known) + drift([0.5] * 100, None)))
+    assert all(map(math.isnan, drift([0.5] * 10, calibration) + drift([0.5] * 100, None)))
 
 
 def test_the_interface_is_documented(client):
-    described = client.get("/openapi.json").json()
-    assert set(described["paths"]) == {
+    schema = client.get("/openapi.json").json()
+    assert set(schema["paths"]) == {
         "/v1/predict", "/v1/feedback", "/v1/head", "/v1/head/rollback", "/healthz", "/readyz", "/metrics",
     }  # fmt: skip
-    assert all(what.get("description") for path in described["paths"].values() for what in path.values())
-    assert {"401", "413", "422", "429", "503"} <= set(described["paths"]["/v1/predict"]["post"]["responses"])
-    assert client.get("/docs").status_code == 404, "its scripts come from elsewhere"
+    assert all(operation.get("description") for path in schema["paths"].values() for operation in path.values())
+    assert {"401", "413", "422", "429", "503"} <= set(schema["paths"]["/v1/predict"]["post"]["responses"])
+    assert client.get("/docs").status_code == 404, "its scripts come from another server"
 
 
 @pytest.mark.parametrize("mode", list(schemathesis.GenerationMode))
 @pytest.mark.parametrize("path", ["/v1/predict", "/v1/feedback"])
-def test_random_bodies_get_an_answer_or_a_reason(client, path, mode):
+def test_random_bodies_get_a_prediction_or_a_reason(client, path, mode):
     operation = schemathesis.openapi.from_dict(client.app.openapi())[path]["POST"]
     statuses = set()
 
@@ -441,37 +455,37 @@ def test_random_bodies_get_an_answer_or_a_reason(client, path, mode):
     assert client.post("/v1/predict", json={"texts": ["still fine"]}).status_code == 200
 
 
-# --- A process of its own.
+# --- A separate process.
 
 
 @pytest.fixture
 def running(served_folder, tmp_path):
-    """A server: its process, a function that asks it, and the folder with its head and its feedback file."""
+    """Process of a server, a function that sends requests to it, and the folder with its head and feedback file."""
     shutil.copytree(served_folder / "head", tmp_path / "head")
     options = ["--head", tmp_path / "head", "--feedback", tmp_path / "feedback.sqlite"]
-    with serving(served_folder / "model", *options, log=tmp_path / "log") as (process, ask, _):
-        yield process, ask, tmp_path
+    with serving(served_folder / "model", *options, log=tmp_path / "log") as (process, send, _):
+        yield process, send, tmp_path
 
 
-def test_a_server_swaps_on_sighup_and_ends_on_sigterm_when_all_is_answered(running, served_folder):
-    process, ask, folder = running
-    first = json.loads(ask("/v1/head"))["head"]
+def test_a_server_reloads_on_sighup_and_completes_requests_on_sigterm(running, served_folder):
+    process, send, folder = running
+    first = json.loads(send("/v1/head"))["head"]
     shutil.copytree(served_folder / "other", folder / "head", dirs_exist_ok=True)
     process.send_signal(signal.SIGHUP)
     deadline = time.time() + 20
-    while json.loads(ask("/v1/head"))["head"] == first:
+    while json.loads(send("/v1/head"))["head"] == first:
         assert time.time() < deadline
         time.sleep(0.05)
     (folder / "head" / "config.json").write_text("spoilt")
     process.send_signal(signal.SIGHUP)  # refused, and logged
-    found = []
+    outcomes = []
     texts = named(60, 5)["text"]
 
     def work():
         try:
-            found.append(json.loads(ask("/v1/predict", {"texts": texts}))["predictions"])
+            outcomes.append(json.loads(send("/v1/predict", {"texts": texts}))["predictions"])
         except (urllib.error.URLError, ConnectionError) as error:
-            found.append(error)
+            outcomes.append(error)
 
     threads = [threading.Thread(target=work) for _ in range(6)]
     for thread in threads:
@@ -481,25 +495,25 @@ def test_a_server_swaps_on_sighup_and_ends_on_sigterm_when_all_is_answered(runni
     for thread in threads:
         thread.join()
     assert process.wait(30) == 0
-    answered = [own for own in found if isinstance(own, list)]
-    assert answered, found
-    assert all(len(own) == len(texts) and len({row["head"] for row in own}) == 1 for own in answered)
+    completed = [outcome for outcome in outcomes if isinstance(outcome, list)]
+    assert completed, outcomes
+    assert all(len(rows) == len(texts) and len({row["head"] for row in rows}) == 1 for rows in completed)
     records = [json.loads(line) for line in (folder / "log").read_text().splitlines()]
     assert [record["message"] for record in records if "head" in record["message"]] == ["head in use", "head refused"]
     assert not any(text in (folder / "log").read_text() for text in texts if " " in text)
     requests = [record for record in records if record["message"] == "request" and record["path"] == "/v1/predict"]
     assert {record["status"] for record in requests} == {200}
-    assert len(requests) == len(answered), "what was accepted was answered"
+    assert len(requests) == len(completed), "all accepted requests were completed"
 
 
 def test_a_kill_loses_no_feedback_that_was_acknowledged(running):
-    process, ask, folder = running
+    process, send, folder = running
     acknowledged = []
 
     def work(number):
         for step in range(10_000):
             try:
-                ask("/v1/feedback", {"text": f"text {number} {step}", "label": "positive"})
+                send("/v1/feedback", {"text": f"text {number} {step}", "label": "positive"})
             except (OSError, http.client.HTTPException):  # refused, reset, or cut off in the middle
                 return
             acknowledged.append(f"text {number} {step}")
@@ -512,24 +526,24 @@ def test_a_kill_loses_no_feedback_that_was_acknowledged(running):
     process.kill()
     for thread in threads:
         thread.join()
-    kept = read_feedback(folder / "feedback.sqlite")["text"]
-    assert set(acknowledged) <= set(kept)
-    assert len(kept) <= len(acknowledged) + 4
-    again = Feedback(folder / "feedback.sqlite")
-    assert again.add("more", "positive") == len(kept) + 1
-    again.close()
+    stored = read_feedback(folder / "feedback.sqlite")["text"]
+    assert set(acknowledged) <= set(stored)
+    assert len(stored) <= len(acknowledged) + 4
+    feedback = Feedback(folder / "feedback.sqlite")
+    assert feedback.add("more", "positive") == len(stored) + 1
+    feedback.close()
 
 
-def test_many_clients_get_their_own_answers_while_heads_are_swapped(served_folder, served_classifier):
+def test_many_clients_get_their_own_predictions_while_heads_are_exchanged(served_folder, served_classifier):
     other = UncertainClassifier.from_pretrained(served_folder / "model", head=served_folder / "other")
     app = create_app(served_classifier, served_folder / "head", Settings(batch=8))
     server = app.state.server
     texts = sorted(set(named(200, 13)["text"]))
     expected = {
-        version: dict(zip(texts, own.predict(texts), strict=True))
-        for version, own in (
-            (server.served.version, served_classifier),
-            (Served(other, served_folder / "other").version, other),
+        version: dict(zip(texts, classifier.predict(texts), strict=True))
+        for version, classifier in (
+            (server.head.version, served_classifier),
+            (ServedHead(other, served_folder / "other").version, other),
         )
     }
 
@@ -540,23 +554,23 @@ def test_many_clients_get_their_own_answers_while_heads_are_swapped(served_folde
         seen = set()
         async with AsyncClient(transport=ASGITransport(app), base_url="http://test") as client:
 
-            async def ask(number):
+            async def send(number):
                 for step in range(4):
-                    own = [texts[(7 * number + step + i) % len(texts)] for i in range(1 + number % 3)]
-                    found = (await client.post("/v1/predict", json={"texts": own})).json()["predictions"]
-                    assert len(found) == len(own)
-                    for text, said in zip(own, found, strict=True):
-                        row = expected[said["head"]][text]
-                        assert said["uncertainty"] == pytest.approx(row.uncertainty, abs=1e-5)
-                        assert (said["label"], said["accepted"]) == (row.label, row.accepted)
-                        seen.add(said["head"])
+                    sent = [texts[(7 * number + step + i) % len(texts)] for i in range(1 + number % 3)]
+                    predictions = (await client.post("/v1/predict", json={"texts": sent})).json()["predictions"]
+                    assert len(predictions) == len(sent)
+                    for text, prediction in zip(sent, predictions, strict=True):
+                        row = expected[prediction["head"]][text]
+                        assert prediction["uncertainty"] == pytest.approx(row.uncertainty, abs=1e-5)
+                        assert (prediction["label"], prediction["accepted"]) == (row.label, row.accepted)
+                        seen.add(prediction["head"])
 
             async def swap():
                 for name in ("other", "head") * 3:
                     await asyncio.sleep(0.02)
-                    await server.swap(partial(server.served.load, served_folder / name))
+                    await server.exchange_head(partial(server.head.replace, served_folder / name))
 
-            await asyncio.gather(swap(), *(ask(number) for number in range(40)))
+            await asyncio.gather(swap(), *(send(number) for number in range(40)))
         await server.batcher.close()
         return seen
 

@@ -1,0 +1,95 @@
+"""Checks of requests: API keys, texts, and the prediction that feedback names."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable
+from typing import TypedDict
+
+from fastapi import Request
+from pydantic import JsonValue
+from starlette.exceptions import HTTPException
+
+from .messages import FeedbackRequest, text_prediction
+from .server import Server, Settings
+
+
+class PredictionRecord(TypedDict, total=False):
+    """Fields of feedback that belong to a prediction; see :meth:`aligned_entropy.serve.feedback.Feedback.add`."""
+
+    prediction: str
+    predicted: JsonValue
+    uncertainty: float
+    head: str
+
+
+def api_key_check(api_key: str | None) -> Callable[[Request], None]:
+    """Dependency that refuses requests without the API key; it accepts all requests if ``api_key`` is None."""
+
+    def check(request: Request) -> None:
+        authorization = request.headers.get("authorization", "").encode("latin-1")  # the bytes as they were sent
+        if api_key is not None and not hmac.compare_digest(authorization, f"Bearer {api_key}".encode()):
+            reason = "the key is missing or wrong: send it as 'Authorization: Bearer …'."
+            raise HTTPException(401, reason, {"WWW-Authenticate": "Bearer"})
+
+    return check
+
+
+def admin_key_check(admin_key: str | None) -> Callable[[Request], None]:
+    """Dependency that refuses requests without the admin key; it refuses all requests if ``admin_key`` is None."""
+
+    def check(request: Request) -> None:
+        if admin_key is None:
+            reason = "the head cannot be exchanged over the network: start the server with ALIEN_ADMIN_KEY set."
+            raise HTTPException(403, reason)
+        api_key_check(admin_key)(request)
+
+    return check
+
+
+def check_texts(texts: list[str], settings: Settings) -> None:
+    """Check texts against the limits of the server.
+
+    Raises:
+        HTTPException: there are too many texts, or a text is empty, too long or not valid Unicode.
+    """
+    if len(texts) > settings.texts:
+        raise HTTPException(422, f"{len(texts)} texts in a request, at most {settings.texts} are allowed.")
+    for number, text in enumerate(texts):
+        if not text.strip():
+            raise HTTPException(422, f"text {number} is empty.")
+        if len(text) > settings.characters:
+            raise HTTPException(422, f"text {number} has {len(text)} characters, more than {settings.characters}.")
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            reason = f"text {number} holds half of a surrogate pair: send valid Unicode."
+            raise HTTPException(422, reason) from None
+
+
+def feedback_text(feedback: FeedbackRequest, server: Server) -> tuple[str | list[str], PredictionRecord]:
+    """Text (or words) that feedback labels, and the fields of the prediction that it names.
+
+    Raises:
+        HTTPException: the feedback names neither a text nor a recent prediction, or its words belong to another text.
+    """
+    words = feedback.text if isinstance(feedback.text, list) else None
+    if feedback.id is None and feedback.text is not None:
+        return feedback.text, {}
+    if feedback.id is None or (feedback.text is not None and words is None):
+        reason = "send either the id of a prediction, or a text; an id together with a list of words for tags."
+        raise HTTPException(422, reason)
+    if feedback.id not in server.recent:
+        raise HTTPException(404, f"no prediction {feedback.id[:40]!r} is remembered: send its text instead.")
+    text, prediction = server.recent[feedback.id]
+    if words is not None and "".join("".join(words).split()) != "".join(text.split()):
+        raise HTTPException(422, f"these are not the words of the text of prediction {feedback.id[:40]!r}.")
+    classifier = server.head.classifier
+    message = text_prediction(classifier.task, prediction, feedback.id, classifier.label_names).model_dump(mode="json")
+    record: PredictionRecord = {
+        "prediction": feedback.id,
+        "predicted": message[classifier.task.message_field],
+        "uncertainty": message["uncertainty"],
+        "head": prediction.head,
+    }
+    return text if words is None else words, record

@@ -1,0 +1,131 @@
+"""Routes of the HTTP interface.
+
+The names of the functions are part of the OpenAPI description (operation ids), and so are their docstrings.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import TypeVar
+
+from fastapi import Depends, FastAPI, Request, Response
+from fastapi.responses import PlainTextResponse
+from starlette.exceptions import HTTPException
+
+from .checks import admin_key_check, api_key_check, check_texts, feedback_text
+from .messages import (
+    FeedbackRequest,
+    FeedbackResponse,
+    HeadRequest,
+    HeadResponse,
+    PredictRequest,
+    PredictResponse,
+    text_prediction,
+    true_label,
+)
+from .server import Server
+
+Result = TypeVar("Result")
+
+
+def add_prediction_routes(app: FastAPI, server: Server) -> None:
+    """Add the routes for predictions and feedback."""
+    needs_api_key = [Depends(api_key_check(server.settings.api_key))]
+
+    @app.post("/v1/predict", dependencies=needs_api_key)
+    async def predict(body: PredictRequest, request: Request) -> PredictResponse:
+        """Predict texts, each with its uncertainty and the probability that the prediction is wrong."""
+        check_texts(body.texts, server.settings)
+        predictions = await _while_connected(request, server.predict(body.texts))
+        classifier = server.head.classifier
+        return PredictResponse(
+            predictions=[
+                text_prediction(classifier.task, prediction, server.remember(text, prediction), classifier.label_names)
+                for text, prediction in zip(body.texts, predictions, strict=True)
+            ]
+        )
+
+    @app.post("/v1/feedback", dependencies=needs_api_key)
+    async def feedback(body: FeedbackRequest) -> FeedbackResponse:
+        """Store the true label of a prediction or of a text; the response is sent when the label is on disk."""
+        file = server.feedback
+        if file is None:
+            raise HTTPException(404, "this server stores no feedback: start it with --feedback FILE.")
+        text, record = feedback_text(body, server)
+        check_texts([text if isinstance(text, str) else " ".join(text)], server.settings)
+        classifier = server.head.classifier
+        label = true_label(classifier.task, body, classifier.label_names)
+        stored = await asyncio.to_thread(lambda: file.add(text, label, **record))
+        server.monitor.feedback.inc()
+        return FeedbackResponse(stored=stored)
+
+
+def add_operation_routes(app: FastAPI, server: Server) -> None:
+    """Add the routes for the head in use, for health checks and for metrics."""
+    needs_admin_key = [Depends(admin_key_check(server.settings.admin_key))]
+
+    @app.get("/v1/head", dependencies=[Depends(api_key_check(server.settings.api_key))])
+    async def head() -> HeadResponse:
+        """Show the head in use."""
+        return _head_in_use(server)
+
+    @app.post("/v1/head", dependencies=needs_admin_key)
+    async def swap(body: HeadRequest) -> HeadResponse:
+        """Put another head in use; a head that is damaged or belongs to another model is refused."""
+        await server.exchange_head(lambda: server.head.replace(body.folder))
+        return _head_in_use(server)
+
+    @app.post("/v1/head/rollback", dependencies=needs_admin_key)
+    async def roll_back() -> HeadResponse:
+        """Put the previous head in use again."""
+        await server.exchange_head(server.head.roll_back)
+        return _head_in_use(server)
+
+    @app.get("/healthz", response_class=PlainTextResponse)
+    async def healthz() -> str:
+        """Show that the process is alive."""
+        return "ok\n"
+
+    @app.get("/readyz", response_class=PlainTextResponse)
+    async def readyz(response: Response) -> str:
+        """Show if the server accepts texts now."""
+        if server.batcher.closed or server.batcher.waiting >= server.settings.queue:
+            response.status_code = 503
+            return "going down\n" if server.batcher.closed else "the queue is full\n"
+        return "ready\n"
+
+    @app.get("/metrics", response_class=PlainTextResponse)
+    async def metrics() -> Response:
+        """Show the metrics in the text format of Prometheus."""
+        calibration = server.head.classifier.saved.selection_units
+        text = await asyncio.to_thread(server.monitor.exposition, server.batcher.waiting, calibration)
+        return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _head_in_use(server: Server) -> HeadResponse:
+    rule, previous = server.head.classifier.saved.rule, server.head.previous
+    return HeadResponse(
+        head=server.head.version,
+        previous=None if previous is None else previous.version,
+        rule=None if rule is None else rule.to_dict(),
+    )
+
+
+async def _while_connected(request: Request, work: Coroutine[None, None, Result]) -> Result:
+    """Await a result; the work is canceled if the client disconnects first."""
+    result = asyncio.ensure_future(work)
+    disconnect = asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait([result, disconnect], return_when=asyncio.FIRST_COMPLETED)
+        if not result.done():
+            raise HTTPException(499, "the client disconnected.")
+        return result.result()
+    finally:
+        result.cancel()
+        disconnect.cancel()
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
