@@ -43,7 +43,8 @@ def test_a_head_with_all_that_it_can_have(tmp_path):
     classifier.fit(named(400, 2), reference=named(300, 4), config=QUICK)
     classifier.choose_threshold(named(500, 3), Goal(coverage=0.7))
     classifier.save_pretrained(tmp_path / "head")
-    assert len(load_head(tmp_path / "head", classifier.backbone.classifier).head.error_model.references)
+    module = classifier.backbone.copy_classification_module()
+    assert len(load_head(tmp_path / "head", module).head.error_model.references)
     done = in_process("export", tmp_path / "model", "--head", tmp_path / "head", "-o", tmp_path / "graph")
     assert done.exit_code == 0, done.output
     texts = named(30, 9)["text"]

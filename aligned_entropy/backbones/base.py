@@ -176,7 +176,7 @@ class BaseBackbone(ABC):
 
         Args:
             part: module of the model, or the whole model.
-            description: what is read from the part, such as the path of the classification module.
+            description: name of the output that is read from the part, such as the path of the classification module.
         """
         sides = f"{self.tokenizer.truncation_side} {self.tokenizer.padding_side}"
         return fingerprint(

@@ -82,7 +82,7 @@ def load_tokenizer(name: str | Path) -> PreTrainedTokenizerBase:
 
 
 def trained_as(name: str | Path) -> set[str]:
-    """Read what a checkpoint was trained for: the class names and problem type of its configuration, an adapter's task.
+    """Read the purposes of a checkpoint: class names and problem type of its configuration, and the task of an adapter.
 
     Raises:
         UnsupportedModelError: there is no model of that name.

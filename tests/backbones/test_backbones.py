@@ -692,11 +692,11 @@ def test_a_classifier_without_its_last_layer_is_refused(module, tmp_path):
 )
 def test_a_token_classification_checkpoint_is_refused(kind, model_class, tmp_path):
     """That of ModernBERT has all weights of a sequence classifier, with the same names."""
-    model_class(tiny.config(kind)).save_pretrained(tmp_path / "tagger")
-    tiny.tokenizer().save_pretrained(tmp_path / "tagger")
-    AutoModelForSequenceClassification.from_pretrained(tmp_path / "tagger")  # transformers accepts it
+    model_class(tiny.config(kind)).save_pretrained(tmp_path / "token-classifier")
+    tiny.tokenizer().save_pretrained(tmp_path / "token-classifier")
+    AutoModelForSequenceClassification.from_pretrained(tmp_path / "token-classifier")  # transformers accepts it
     with pytest.raises(UnsupportedModelError, match=r"classifies the words of a text"):
-        Backbone.from_pretrained(tmp_path / "tagger")
+        Backbone.from_pretrained(tmp_path / "token-classifier")
 
 
 @pytest.mark.parametrize("kind", ["Bert", "Roberta", "DebertaV2", "MPNet", "Llama", "Qwen3"])

@@ -14,7 +14,7 @@ TOKENS = {"num_virtual_tokens": 3}
 
 
 def test_words_are_read_behind_a_learned_prompt():
-    model = get_peft_model(tiny.tagger("Bert"), PromptTuningConfig(task_type="TOKEN_CLS", **TOKENS)).eval()
+    model = get_peft_model(tiny.token_classifier("Bert"), PromptTuningConfig(task_type="TOKEN_CLS", **TOKENS)).eval()
     tokenizer, text = tiny.tokenizer(), ["the", "film", "is", "good"]
     with torch.no_grad():
         expected = model(**tokenizer([text], is_split_into_words=True, return_tensors="pt")).logits[0]

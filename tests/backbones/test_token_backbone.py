@@ -22,11 +22,11 @@ SENTENCES = [text.split() for text in tiny.TEXTS] + [[]]
 
 def token_backbone(kind="Bert", **options):
     tokenizer = tiny.tokenizer("decoder" if kind in tiny.DECODERS else "encoder")
-    return TokenBackbone(tiny.tagger(kind), tokenizer, **options)
+    return TokenBackbone(tiny.token_classifier(kind), tokenizer, **options)
 
 
 def by_bytes(max_length=16, **options):
-    model = tiny.tagger("Bert", vocab_size=300)
+    model = tiny.token_classifier("Bert", vocab_size=300)
     return TokenBackbone(model, tiny.byte_tokenizer(**options), max_length=max_length)
 
 
@@ -72,7 +72,7 @@ def test_features_are_stored_separately_for_the_same_words_in_other_sentences():
 @pytest.mark.parametrize("kind", ["Bert", "GPT2", "DebertaV2", "Llama"])
 def test_padding_on_the_left_moves_no_word(kind):
     frame = "decoder" if kind in tiny.DECODERS else "encoder"
-    backbone = TokenBackbone(tiny.tagger(kind), tiny.tokenizer(frame, padding_side="left"))
+    backbone = TokenBackbone(tiny.token_classifier(kind), tiny.tokenizer(frame, padding_side="left"))
     alone = np.concatenate([backbone.extract(Words([words]))[1] for words in SENTENCES if words])
     np.testing.assert_allclose(backbone.extract(Words(SENTENCES))[1], alone, atol=1e-4)
 
@@ -134,7 +134,9 @@ def test_a_word_without_tokens_is_read_as_unknown():
 def test_truncation_from_the_left_changes_nothing():
     words = Words([[tiny.WORDS[i % 20] for i in range(50)]])
     plain = token_backbone(max_length=12).extract(words)
-    left = TokenBackbone(tiny.tagger("Bert"), tiny.tokenizer(truncation_side="left"), max_length=12).extract(words)
+    left = TokenBackbone(tiny.token_classifier("Bert"), tiny.tokenizer(truncation_side="left"), max_length=12).extract(
+        words
+    )
     np.testing.assert_array_equal(plain[1], left[1])
 
 
@@ -156,13 +158,13 @@ def test_plain_texts_and_slow_tokenizers_are_refused():
         pad_token, pad_token_id, model_max_length = "[PAD]", tiny.PAD, 32
 
     with pytest.raises(UnsupportedModelError, match="a fast one is needed"):
-        TokenBackbone(tiny.tagger("Bert"), Slow())
+        TokenBackbone(tiny.token_classifier("Bert"), Slow())
 
 
 def test_a_sequence_classifier_is_no_token_classifier(tmp_path):
     tiny.model("Bert").save_pretrained(tmp_path / "texts")
     tiny.tokenizer().save_pretrained(tmp_path / "texts")
-    tiny.tagger("Bert").save_pretrained(tmp_path / "words")
+    tiny.token_classifier("Bert").save_pretrained(tmp_path / "words")
     tiny.tokenizer().save_pretrained(tmp_path / "words")
     with pytest.raises(UnsupportedModelError, match="classifies whole texts"):
         TokenBackbone.from_pretrained(tmp_path / "texts")

@@ -60,7 +60,7 @@ def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tasks")
     rng = np.random.default_rng(0)
     models = {
-        "tagger-0": (tiny.tagger("Bert"), tiny.tokenizer()),
+        "tagger-0": (tiny.token_classifier("Bert"), tiny.tokenizer()),
         "many-0": (tiny.model("Bert", problem_type="multi_label_classification"), tiny.tokenizer()),
         "lm": (tiny.language_model("Llama"), tiny.subwords()),
     }
