@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
@@ -51,6 +52,13 @@ class ModelWithHead:
             )
         self.backbone = backbone
         self._slot = HeadSlot(backbone, self.head_class, head)
+
+    def __copy__(self) -> Self:
+        """Copy the classifier with a slot of its own, so that a head placed in one does not change the other."""
+        twin = object.__new__(type(self))
+        vars(twin).update(vars(self))
+        twin._slot = copy.copy(self._slot)
+        return twin
 
     @classmethod
     def from_pretrained(

@@ -61,7 +61,7 @@ def test_before_a_fit_the_score_is_the_predictive_entropy(model_folder):
     np.testing.assert_allclose(predictions.uncertainty, -(p * np.log(p)).sum(1) / np.log(2), atol=1e-5)
     with pytest.raises(NotFittedError, match="fit"):
         _ = predictions.error_probability
-    with pytest.raises(NotFittedError, match="nothing to save"):
+    with pytest.raises(NotFittedError, match="untrained head cannot be saved"):
         classifier.save_pretrained("nowhere")
     assert not Path("nowhere").exists()
 
@@ -121,7 +121,7 @@ def test_a_classification_module_that_was_changed(fitted, labeled, change):
     else:
         backbone.model.classifier = torch.nn.Linear(backbone.width, 2)
     for use in (fitted.predict, lambda texts: fitted.evaluate(labeled), lambda texts: fitted.attach()):
-        with pytest.raises(HeadMismatchError, match="no longer those that the head was made for: make a new"):
+        with pytest.raises(HeadMismatchError, match="the head was made for another classification module 'classifier' or other adapters"):
             use(["a film"])
     said = untrained.predict(labeled["text"])
     entropy = log_entropy(torch.tensor(said.probabilities).log()).exp()
@@ -329,7 +329,7 @@ def test_a_head_of_another_architecture_is_refused_before_anything_of_it_is_used
     fitted.save_pretrained(tmp_path / "head")
     tiny.model("Llama").save_pretrained(tmp_path / "llama")
     tiny.tokenizer("decoder").save_pretrained(tmp_path / "llama")
-    message = r"fitted for a BertForSequenceClassification \(.*\), this model is a LlamaForSequenceClassification"
+    message = r"fitted for a BertForSequenceClassification \(.*\), but this model is a LlamaForSequenceClassification"
     with pytest.raises(HeadMismatchError, match=message):
         UncertainClassifier.from_pretrained(tmp_path / "llama", head=tmp_path / "head")
     with pytest.raises(HeadMismatchError, match=message):
@@ -352,7 +352,7 @@ def test_a_head_that_is_saved_over_another(fitted, labeled, model_folder, tmp_pa
     again = UncertainClassifier.from_pretrained(model_folder, head=tmp_path / "head")
     assert head_fingerprint(again.saved) == head_fingerprint(other.saved)
     (tmp_path / "head" / "config.json").write_text(config)
-    with pytest.raises(HeadMismatchError, match=r"is not what its config\.json is of"):
+    with pytest.raises(HeadMismatchError, match=r"does not belong to its config\.json"):
         UncertainClassifier.from_pretrained(model_folder, head=tmp_path / "head")
 
 
@@ -375,7 +375,7 @@ def test_an_answer_that_is_not_finite_has_no_uncertainty(fitted, model_folder, l
     if head == "fitted":
         assert np.flatnonzero(np.isnan(said.error_probability)).tolist() == [3, 5]
         assert np.flatnonzero(~said.accepted).tolist() == [3, 5]
-    with pytest.raises(DataError, match=r"not finite in 2 of \d+ rows \(3, 5\): leave these out"):
+    with pytest.raises(DataError, match=r"not finite in 2 of \d+ rows \(3, 5\): remove these rows"):
         own.evaluate_features(replace(features, logits=logits), resamples=10)
 
 
@@ -412,7 +412,7 @@ def test_a_head_never_overwrites_a_model(fitted, model_folder, tmp_path):
         place.mkdir()
         config = "config.json" if name == "model" else "adapter_config.json"
         (place / config).write_text('{"model_type": "bert"}')
-        with pytest.raises(DataError, match="a model is there, whose files would be overwritten; name another folder"):
+        with pytest.raises(DataError, match="holds a model, whose files would be overwritten: name another folder"):
             fitted.save_pretrained(place)
         assert [path.name for path in place.iterdir()] == [config]
 

@@ -1,4 +1,4 @@
-"""The command, in its own process: what it prints, what it writes, how it ends, and what a kill costs."""
+"""Run the command ``alien``: its output, files, exit codes and messages, and runs that are killed."""
 
 import csv
 import json
@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from aligned_entropy import UncertainClassifier
-from aligned_entropy.batch.answers import Job, run
+from aligned_entropy.batch.job import PredictionJob
+from aligned_entropy.batch.predict import predict_file
 from aligned_entropy.cli import main
 from aligned_entropy.data import load_outputs
 from aligned_entropy.errors import AlignedEntropyError
@@ -28,7 +29,7 @@ from fixtures import sentiment
 from fixtures.command_line import alien, in_process, write_outputs
 
 
-def test_help_names_every_command_and_bad_usage_is_2():
+def test_help_names_every_command_and_wrong_usage_exits_with_2():
     shown = alien("--help")
     assert shown.returncode == 0
     assert all(name in shown.stdout for name in ("train", "fit", "predict", "evaluate", "inspect", "demo"))
@@ -41,7 +42,7 @@ def test_help_loads_no_large_library():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 
 
-def test_the_whole_way_from_fit_to_inspect(workplace, tmp_path):
+def test_fit_evaluate_and_inspect(workplace, tmp_path):
     head, test = tmp_path / "head", workplace / "test.jsonl"
     fitted = alien(
         "fit",
@@ -68,7 +69,7 @@ def test_the_whole_way_from_fit_to_inspect(workplace, tmp_path):
     assert "yes" in facts["fits"]
 
 
-# What a score needs beyond a model, its training texts and labeled ones; the model has no dropout.
+# Scores that need more than a model, its training set and labeled texts; the model has no dropout.
 ABSENT = {name: "has no dropout" for name in SCORES if name.startswith("MC dropout")}
 ABSENT |= {name: "hold no members" for name in SCORES if name.startswith("deep ensemble")}
 ABSENT |= {"contextual calibration": "answers without label words"}
@@ -76,7 +77,7 @@ NOT_OUTPUTS = {name: "hold no" for name in [*ABSENT, "attention probe"]}
 
 
 def measured(workplace, *arguments, kind="model"):
-    """What ``alien evaluate`` says of the test texts, or of the outputs for them."""
+    """Result of ``alien evaluate`` on the test texts, or on the model outputs for them."""
     source = (
         ("--outputs", workplace / "test-outputs.parquet")
         if kind == "outputs"
@@ -91,20 +92,25 @@ def measured(workplace, *arguments, kind="model"):
     ("kind", "file", "absent"),
     [("model", "{}.jsonl", ABSENT), ("outputs", "{}-outputs.parquet", NOT_OUTPUTS)],
 )
-def test_evaluate_measures_every_score_that_there_is(workplace, kind, file, absent):
+def test_evaluate_measures_every_score(workplace, kind, file, absent):
     train, calibration = (workplace / file.format(name) for name in ("train", "calibration"))
-    found = measured(workplace, "--scores", "all", "--train", train, "--calibration", calibration, kind=kind)
-    assert found["examples"] == 300
-    assert set(found["scores"]) == set(SCORES) - set(absent)
-    assert set(found["skipped"]) == set(absent)
-    assert all(reason in found["skipped"][name] for name, reason in absent.items())
-    assert set(found["p_values_against_the_best"]) == set(found["scores"])
-    for name, row in found["scores"].items():
-        assert set(row) == {*RANKING, *(CALIBRATION if SCORES[name].is_probability else ()), "ece_platt", "ece_isotonic"}
+    result = measured(workplace, "--scores", "all", "--train", train, "--calibration", calibration, kind=kind)
+    assert result["examples"] == 300
+    assert set(result["scores"]) == set(SCORES) - set(absent)
+    assert set(result["skipped"]) == set(absent)
+    assert all(reason in result["skipped"][name] for name, reason in absent.items())
+    assert set(result["p_values_against_the_best"]) == set(result["scores"])
+    for name, row in result["scores"].items():
+        assert set(row) == {
+            *RANKING,
+            *(CALIBRATION if SCORES[name].is_probability else ()),
+            "ece_platt",
+            "ece_isotonic",
+        }
         assert None not in row["roc_auc"].values()
 
 
-def test_evaluate_measures_outputs_as_it_does_their_model(workplace):
+def test_evaluate_measures_the_same_on_outputs_and_on_their_model(workplace):
     scores = ("--scores", "entropy,Mahalanobis,linear probe")
     of_model = measured(
         workplace, *scores, "--train", workplace / "train.jsonl", "--calibration", workplace / "calibration.jsonl"
@@ -119,22 +125,24 @@ def test_evaluate_measures_outputs_as_it_does_their_model(workplace):
             assert of_outputs["scores"][name][measure] == pytest.approx(interval, abs=1e-4), (name, measure)
 
 
-def test_evaluate_measures_the_scores_that_are_asked_for(workplace):
-    found = measured(workplace, "--scores", " Energy ,ENTROPY")
-    assert set(found["scores"]) == {"energy", "entropy"}
-    assert found["skipped"] == {}
+def test_evaluate_measures_the_requested_scores(workplace):
+    result = measured(workplace, "--scores", " Energy ,ENTROPY")
+    assert set(result["scores"]) == {"energy", "entropy"}
+    assert result["skipped"] == {}
     with_head = measured(workplace, "--scores", "energy", "--head", workplace / "head")
     assert set(with_head["scores"]) == {"energy", "aligned entropy"}
 
 
 @pytest.mark.parametrize("kind", ["model", "outputs"])
-def test_evaluate_measures_the_simple_scores_unless_told_otherwise(workplace, kind):
-    simple = {"softmax response", "entropy", "margin"} | ({"aligned entropy"} if kind == "model" else set())
-    assert set(measured(workplace, kind=kind)["scores"]) == simple
+def test_evaluate_measures_the_baselines_by_default(workplace, kind):
+    without_calibration = {"softmax response", "entropy", "margin"} | (
+        {"aligned entropy"} if kind == "model" else set()
+    )
+    assert set(measured(workplace, kind=kind)["scores"]) == without_calibration
     calibration = workplace / ("calibration.jsonl" if kind == "model" else "calibration-outputs.parquet")
-    found = measured(workplace, "--calibration", calibration, kind=kind)
-    assert set(found["scores"]) == {*BASELINES, "aligned entropy"}
-    assert "ece_platt" in found["scores"]["entropy"]
+    result = measured(workplace, "--calibration", calibration, kind=kind)
+    assert set(result["scores"]) == {*BASELINES, "aligned entropy"}
+    assert "ece_platt" in result["scores"]["entropy"]
 
 
 def test_evaluate_of_outputs_without_hidden_vectors(workplace, tmp_path):
@@ -149,24 +157,24 @@ def test_evaluate_of_outputs_without_hidden_vectors(workplace, tmp_path):
     assert "entropy" in done.stdout
 
 
-def test_evaluate_writes_what_it_measured(workplace, tmp_path):
+def test_evaluate_writes_its_results(workplace, tmp_path):
     paths = {"--csv": tmp_path / "m.csv", "-o": tmp_path / "m.json", "--report": tmp_path / "m.html"}
     arguments = [argument for pair in paths.items() for argument in pair]
-    found = measured(workplace, "--scores", "entropy,energy", *arguments)
+    result = measured(workplace, "--scores", "entropy,energy", *arguments)
     with open(paths["--csv"], newline="") as file:
         lines = list(csv.DictReader(file))
     assert {(line["score"], line["measure"]) for line in lines} == {
-        (name, measure) for name, row in found["scores"].items() for measure in row
+        (name, measure) for name, row in result["scores"].items() for measure in row
     }
     for line in lines:
-        interval = found["scores"][line["score"]][line["measure"]]
+        interval = result["scores"][line["score"]][line["measure"]]
         assert {bound: float(line[bound]) for bound in interval} == pytest.approx(interval)
-    assert json.loads(paths["-o"].read_text()) == found
+    assert json.loads(paths["-o"].read_text()) == result
     assert "energy" in paths["--report"].read_text()
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ([], "give MODEL and DATA, or --outputs"),
         (["{model}"], "give MODEL and DATA, or --outputs"),
@@ -178,16 +186,16 @@ def test_evaluate_writes_what_it_measured(workplace, tmp_path):
         (["--outputs", "{outputs}", "--resamples", "1"], "--resamples"),
     ],
 )
-def test_evaluate_refuses_what_does_not_go_together(workplace, arguments, said):
-    places = {"model": "model", "head": "head", "test": "test.jsonl", "outputs": "test-outputs.parquet"}
-    paths = {name: workplace / place for name, place in places.items()}
+def test_evaluate_refuses_contradictory_arguments(workplace, arguments, message):
+    files = {"model": "model", "head": "head", "test": "test.jsonl", "outputs": "test-outputs.parquet"}
+    paths = {name: workplace / file for name, file in files.items()}
     done = in_process("evaluate", *(argument.format(**paths) for argument in arguments))
     assert done.exit_code == 2, done.output
-    assert said in " ".join(done.stderr.replace("│", " ").split())
+    assert message in " ".join(done.stderr.replace("│", " ").split())
 
 
 @pytest.mark.parametrize("kind", ["model", "outputs"])
-def test_evaluate_says_why_where_no_score_is_left(workplace, kind):
+def test_evaluate_names_the_reason_if_no_score_is_left(workplace, kind):
     source = ["--outputs", workplace / "test-outputs.parquet"]
     if kind == "model":
         source = [workplace / "model", workplace / "test.jsonl"]
@@ -196,20 +204,20 @@ def test_evaluate_says_why_where_no_score_is_left(workplace, kind):
 
 
 @pytest.mark.parametrize("errors", [0, 1, 3])
-def test_evaluate_takes_a_calibration_set_with_next_to_no_errors(workplace, tmp_path, errors):
-    """What cannot be fitted on it is skipped; the others are measured all the same."""
+def test_evaluate_takes_a_calibration_set_with_few_or_no_errors(workplace, tmp_path, errors):
+    """Scores that cannot be fitted on the calibration set are skipped; the others are measured."""
     features = load_outputs(workplace / "calibration-outputs.parquet")
-    kept = (features.errors == 0) | (features.errors.cumsum() <= errors)
-    write_outputs(features[kept], tmp_path / "few.parquet")
-    found = measured(workplace, "--scores", "all", "--calibration", tmp_path / "few.parquet", kind="outputs")
-    assert {"entropy", "temperature-scaled entropy"} <= set(found["scores"])
-    assert ("ece_platt" in found["scores"]["entropy"]) == (errors > 0)
+    selected = (features.errors == 0) | (features.errors.cumsum() <= errors)
+    write_outputs(features[selected], tmp_path / "few.parquet")
+    result = measured(workplace, "--scores", "all", "--calibration", tmp_path / "few.parquet", kind="outputs")
+    assert {"entropy", "temperature-scaled entropy"} <= set(result["scores"])
+    assert ("ece_platt" in result["scores"]["entropy"]) == (errors > 0)
     if not errors:
-        assert {"aligned entropy", "linear probe", "MLP probe"} <= set(found["skipped"])
+        assert {"aligned entropy", "linear probe", "MLP probe"} <= set(result["skipped"])
 
 
 def damaged(workplace, folder):
-    """Models and heads with something missing."""
+    """Write models and heads that are damaged or incomplete."""
     (folder / "empty").mkdir()
     for kind, file in (("model", "model.safetensors"), ("head", "head.safetensors")):
         cut = folder / ("cut" if kind == "model" else "cut-head")
@@ -226,8 +234,8 @@ def damaged(workplace, folder):
         (folder / name / "config.json").write_text(json.dumps(config))
 
 
-def test_work_that_fails_is_1_with_one_line(workplace, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # the command sets its own
+def test_failed_work_exits_with_1_and_one_line(workplace, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # the command sets another function
     damaged(workplace, tmp_path)
     for arguments in (
         ("fit", "nosuchmodel", workplace / "test.jsonl", "-o", tmp_path / "h"),
@@ -258,7 +266,7 @@ def test_work_that_fails_is_1_with_one_line(workplace, tmp_path, monkeypatch, ca
         assert printed[0].startswith("alien: ")
 
 
-def test_a_traceback_is_there_for_who_asks(workplace, monkeypatch):
+def test_a_traceback_is_shown_on_request(workplace, monkeypatch):
     arguments = ["predict", workplace / "model", workplace / "test.jsonl", "--device", "foo"]
     monkeypatch.setattr(sys, "argv", ["alien", *map(str, arguments)])
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
@@ -268,7 +276,7 @@ def test_a_traceback_is_there_for_who_asks(workplace, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["predict", "{model}", "{test}", "-o", "out.docx"], "out.docx"),
         (["predict", "{model}", "{test}", "-o", "out.txt"], "out.txt"),
@@ -282,26 +290,26 @@ def test_a_traceback_is_there_for_who_asks(workplace, monkeypatch):
         (["train", "{model}", "{test}", "-o", "trained", "--learning-rate", "-1"], "not a positive number"),
     ],
 )
-def test_bad_usage_is_2_before_any_work(workplace, tmp_path, monkeypatch, arguments, said):
+def test_wrong_usage_exits_with_2_before_any_work(workplace, tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
     paths = {"model": workplace / "model", "test": workplace / "test.jsonl"}
     done = in_process(*(argument.format(**paths) for argument in arguments))
     assert done.exit_code == 2, done.output
-    assert said in done.stderr
+    assert message in done.stderr
     assert [path.name for path in tmp_path.iterdir() if path.suffix or path.name == "head"] == []
 
 
 @pytest.mark.parametrize("command", [["fit", "{model}", "{test}"], ["export", "{model}"]])
-def test_an_output_that_is_the_models_own_folder_is_refused(workplace, command):
+def test_the_folder_of_the_model_is_refused_as_output(workplace, command):
     before = sorted((path.name, path.stat().st_mtime_ns) for path in (workplace / "model").iterdir())
     paths = {"model": workplace / "model", "test": workplace / "test.jsonl"}
     done = alien(*(argument.format(**paths) for argument in command), "-o", workplace / "model")
     assert done.returncode == 1
-    assert "a model is there, whose files would be overwritten" in done.stderr
+    assert "holds a model, whose files would be overwritten" in done.stderr
     assert sorted((path.name, path.stat().st_mtime_ns) for path in (workplace / "model").iterdir()) == before
 
 
-def test_the_version_is_said():
+def test_the_version_is_printed():
     done = in_process("--version")
     assert (done.exit_code, done.stdout) == (0, f"aligned-entropy {version('aligned-entropy')}\n")
 
@@ -330,7 +338,7 @@ BAD = [
 ]
 
 
-def test_predict_answers_stdin_row_by_row(workplace):
+def test_predict_reads_stdin_row_by_row(workplace):
     done = alien(
         "predict", workplace / "model", "--head", workplace / "head", "--max-characters", 100, stdin="\n".join(BAD)
     )
@@ -341,7 +349,7 @@ def test_predict_answers_stdin_row_by_row(workplace):
     assert reasons[0] is None
     assert reasons[-1] is None
     for row, words in zip(
-        rows[1:-1], ("empty", "no column", "not JSON", "a int", "object", "NoneType", "150 char"), strict=True
+        rows[1:-1], ("empty", "no column", "not JSON", "type int", "object", "NoneType", "150 char"), strict=True
     ):
         assert words in row["error"]
         assert row["predicted_label"] is None
@@ -375,20 +383,20 @@ def test_predict_from_every_format_to_every_format(workplace, tmp_path, kind, ta
     )
     assert done.exit_code == 0, done.output
     if target == "jsonl":
-        answers = [json.loads(line) for line in out.read_text().splitlines()]
+        predictions = [json.loads(line) for line in out.read_text().splitlines()]
     elif target == "parquet":
-        answers = pq.read_table(out).to_pylist()
+        predictions = pq.read_table(out).to_pylist()
     else:
         with open(out, newline="") as file:
-            answers = list(csv.DictReader(file))
-    assert [str(a["number"]) for a in answers] == [str(i) for i in range(40)]
-    assert [a["text"] or "" for a in answers] == texts
-    assert "empty" in answers[3]["error"]
+            predictions = list(csv.DictReader(file))
+    assert [str(row["number"]) for row in predictions] == [str(i) for i in range(40)]
+    assert [row["text"] or "" for row in predictions] == texts
+    assert "empty" in predictions[3]["error"]
     expected = UncertainClassifier.from_pretrained(workplace / "model", head=workplace / "head").predict(texts)
     for row in (0, 17, 39):
-        assert answers[row]["predicted_label"] == expected[row].label
-        assert float(answers[row]["error_probability"]) == pytest.approx(expected[row].error_probability, abs=1e-5)
-        assert float(answers[row]["probability_positive"]) == pytest.approx(
+        assert predictions[row]["predicted_label"] == expected[row].label
+        assert float(predictions[row]["error_probability"]) == pytest.approx(expected[row].error_probability, abs=1e-5)
+        assert float(predictions[row]["probability_positive"]) == pytest.approx(
             float(expected[row].probabilities[1]), abs=1e-5
         )
     assert sorted(p.name for p in tmp_path.iterdir() if p.name != "cache") == sorted({source.name, out.name})
@@ -401,7 +409,7 @@ def test_predict_plain_text_lines(workplace, tmp_path):
     with open(tmp_path / "out.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["predicted_label"] for row in rows] == ["positive", "", "negative"]
-    assert "error_probability" not in rows[0]  # no head, no probability of an error
+    assert "error_probability" not in rows[0]  # only a fitted head has one
 
 
 def test_predict_keeps_columns_of_the_same_name(workplace, tmp_path):
@@ -436,38 +444,40 @@ def many_rows(path, count):
             file.write(json.dumps({"id": row, "text": "" if row % 97 == 5 else texts[row % 500]}) + "\n")
 
 
-def test_a_stopped_run_goes_on_where_it_was(workplace, tmp_path, monkeypatch):
-    monkeypatch.setattr("aligned_entropy.batch.rows.BATCH", 64)
+def test_a_stopped_run_continues_where_it_stopped(workplace, tmp_path, monkeypatch):
+    monkeypatch.setattr("aligned_entropy.batch.rows.ROWS_PER_BATCH", 64)
     many_rows(tmp_path / "in.jsonl", 1000)
     classifier = UncertainClassifier.from_pretrained(workplace / "model", head=workplace / "head")
-    job = Job(str(tmp_path / "in.jsonl"), str(tmp_path / "out.jsonl"), None, "text", False, "", 1000)
-    whole = Job(str(tmp_path / "in.jsonl"), str(tmp_path / "whole.jsonl"), None, "text", False, "", 1000)
-    assert run(classifier, whole, lambda done: None) == (1000, 11)
+    job = PredictionJob(str(tmp_path / "in.jsonl"), str(tmp_path / "out.jsonl"), None, "text", False, "", 1000)
+    uninterrupted = PredictionJob(
+        str(tmp_path / "in.jsonl"), str(tmp_path / "uninterrupted.jsonl"), None, "text", False, "", 1000
+    )
+    assert predict_file(classifier, uninterrupted, lambda rows: None) == (1000, 11)
 
-    answered = []
-    real = UncertainClassifier.predict
+    batch_sizes = []
+    original = UncertainClassifier.predict
 
     def counted(self, texts, *rest):
-        answered.append(len(texts))
-        if len(answered) == 5:
+        batch_sizes.append(len(texts))
+        if len(batch_sizes) == 5:
             raise KeyboardInterrupt
-        return real(self, texts, *rest)
+        return original(self, texts, *rest)
 
     monkeypatch.setattr(UncertainClassifier, "predict", counted)
     with pytest.raises(KeyboardInterrupt):
-        run(classifier, job, lambda done: None)
+        predict_file(classifier, job, lambda rows: None)
     assert not (tmp_path / "out.jsonl").exists()
     journal = tmp_path / "out.jsonl.journal"
     with open(journal, "ab") as file:
         file.write(b'{"predicted_label": "posi')  # a line that a kill cut off
-    done = len(answered)
-    assert run(classifier, job, lambda done: None) == (1000, 11)
-    assert sum(answered[done:]) + sum(answered[:4]) == 989  # nothing was answered twice
-    assert (tmp_path / "out.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+    first_run = len(batch_sizes)
+    assert predict_file(classifier, job, lambda rows: None) == (1000, 11)
+    assert sum(batch_sizes[first_run:]) + sum(batch_sizes[:4]) == 989  # no text was predicted twice
+    assert (tmp_path / "out.jsonl").read_bytes() == (tmp_path / "uninterrupted.jsonl").read_bytes()
     assert not journal.exists()
 
 
-def test_a_journal_of_another_job_is_not_gone_on_with(workplace, tmp_path):
+def test_a_journal_of_another_job_is_not_continued(workplace, tmp_path):
     many_rows(tmp_path / "in.jsonl", 50)
     (tmp_path / "out.jsonl.journal").write_text('{"job": "another"}\n{"predicted_label": "wrong"}\n')
     done = in_process("predict", workplace / "model", tmp_path / "in.jsonl", "-o", tmp_path / "out.jsonl")
@@ -476,33 +486,33 @@ def test_a_journal_of_another_job_is_not_gone_on_with(workplace, tmp_path):
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 50
 
 
-def test_a_journal_with_another_threshold_is_not_gone_on_with(workplace, tmp_path, monkeypatch):
-    monkeypatch.setattr("aligned_entropy.batch.rows.BATCH", 64)
+def test_a_journal_with_another_threshold_is_not_continued(workplace, tmp_path, monkeypatch):
+    monkeypatch.setattr("aligned_entropy.batch.rows.ROWS_PER_BATCH", 64)
     many_rows(tmp_path / "in.jsonl", 300)
     classifier = UncertainClassifier.from_pretrained(workplace / "model", head=workplace / "head")
-    job = Job(str(tmp_path / "in.jsonl"), str(tmp_path / "out.jsonl"), None, "text", False, "", 1000)
-    real, calls = UncertainClassifier.predict, []
+    job = PredictionJob(str(tmp_path / "in.jsonl"), str(tmp_path / "out.jsonl"), None, "text", False, "", 1000)
+    original, calls = UncertainClassifier.predict, []
 
     def stopped(self, texts, *rest):
         calls.append(texts)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return real(self, texts, *rest)
+        return original(self, texts, *rest)
 
     classifier.choose_threshold(sentiment.named(500, 31), Goal(coverage=0.9))
     with monkeypatch.context() as patch:
         patch.setattr(UncertainClassifier, "predict", stopped)
         with pytest.raises(KeyboardInterrupt):
-            run(classifier, job, lambda done: None)
+            predict_file(classifier, job, lambda rows: None)
     rule = classifier.choose_threshold(sentiment.named(500, 31), Goal(coverage=0.2))
-    assert run(classifier, job, lambda done: None)[0] == 300
+    assert predict_file(classifier, job, lambda rows: None)[0] == 300
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     rows = [row for row in rows if row["error"] is None]
     expected = rule.accepts([row["uncertainty"] for row in rows], [row["predicted_label"] for row in rows])
     assert [row["accepted"] for row in rows] == expected.tolist()
 
 
-def test_a_killed_run_goes_on_where_it_was(workplace, tmp_path):
+def test_a_killed_run_continues_where_it_stopped(workplace, tmp_path):
     many_rows(tmp_path / "in.jsonl", 30_000)
     arguments = [
         "predict",
@@ -523,8 +533,8 @@ def test_a_killed_run_goes_on_where_it_was(workplace, tmp_path):
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert journal.exists(), "the run was over before it could be killed"
-    kept = journal.read_bytes().count(b"\n") - 1
-    assert kept > 0
+    rows_in_journal = journal.read_bytes().count(b"\n") - 1
+    assert rows_in_journal > 0
     assert alien(*arguments).returncode == 0
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert [row["id"] for row in rows] == list(range(30_000))
