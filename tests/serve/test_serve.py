@@ -435,6 +435,30 @@ def test_the_interface_is_documented(client):
     assert client.get("/docs").status_code == 404, "its scripts come from another server"
 
 
+def test_names_that_programs_read_do_not_change(client):
+    schema = client.get("/openapi.json").json()
+    operations = {operation["operationId"] for path in schema["paths"].values() for operation in path.values()}
+    assert operations == {
+        "predict_v1_predict_post", "feedback_v1_feedback_post", "head_v1_head_get", "swap_v1_head_post",
+        "roll_back_v1_head_rollback_post", "healthz_healthz_get", "readyz_readyz_get", "metrics_metrics_get",
+    }  # fmt: skip
+    fields = {name: set(schema["components"]["schemas"][name]["properties"]) for name in ("TextPrediction", "Entity")}
+    assert fields["TextPrediction"] == {
+        "id", "head", "label", "labels", "entities", "probabilities", "uncertainty", "error_probability", "accepted",
+        "error",
+    }  # fmt: skip
+    assert fields["Entity"] == {
+        "entity_group", "score", "word", "start", "end", "uncertainty", "error_probability", "accepted",
+    }  # fmt: skip
+    types = {line for line in client.get("/metrics").text.splitlines() if line.startswith("# TYPE")}
+    metrics = {line.split()[2] for line in types if not line.split()[2].endswith("_created")}
+    assert metrics == {
+        "alien_requests_total", "alien_request_seconds", "alien_batch_texts", "alien_queue_texts", "alien_uncertainty",
+        "alien_answers_total", "alien_accepted_share", "alien_drift_statistic", "alien_drift_p_value",
+        "alien_feedback_total", "alien_head_swaps_total",
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("mode", list(schemathesis.GenerationMode))
 @pytest.mark.parametrize("path", ["/v1/predict", "/v1/feedback"])
 def test_random_bodies_get_a_prediction_or_a_reason(client, path, mode):
