@@ -1,1 +1,1 @@
-"""Files of texts in, files with answers out: every row exactly once, in order."""
+"""Batch prediction: files of texts in, files of predictions out, every row exactly once and in order."""

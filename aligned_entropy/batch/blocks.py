@@ -1,6 +1,7 @@
-"""Many rows: Parquet in, Parquet out, in blocks, each of which is answered as a whole, wherever, and is there or not.
+"""Predictions for many rows: blocks of Parquet files in, one Parquet file for each block out, locally or on Ray.
 
-A block that is there is not answered again; a worker that dies leaves nothing half done, and loses or doubles no row.
+The file of a block appears when it is complete and is not computed again, so a worker that dies loses and repeats no
+row.
 """
 
 from __future__ import annotations
@@ -17,43 +18,53 @@ from typing import TYPE_CHECKING, Any
 from ..errors import DataError
 from ..execution import Engine, map_items
 from ..features.files import write_atomic
-from .answers import Job, answer_rows, settled
-from .rows import Row, Table, write_rows
+from .job import PredictionJob, RowCounts, Values, with_text_column
+from .predict import Progress, predict_rows
+from .rows import InputRow, InputTable
+from .writing import write_rows
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from ..classifier import UncertainClassifier
 
-ROWS = 10_000  # of a block
-JOB = "_job.json"  # in the output folder: what its parts are of; readers of Parquet folders pass it over
+ROWS_PER_BLOCK = 10_000
+JOB_FILE = "_job.json"  # describes the job of an output folder; readers of Parquet folders skip names with a _
 
 
 @dataclass(frozen=True)
 class Block:
-    """Rows of a Parquet file.
+    """Consecutive rows of a Parquet file.
 
     Attributes:
-        number: of all blocks.
-        path: the file.
-        group: its row group.
-        start: first row in there.
-        rows: their number.
+        number: number of the block among all blocks of the input.
+        path: path of the Parquet file.
+        row_group: number of the row group in the file.
+        start: first row in the row group.
+        rows: number of rows.
     """
 
     number: int
     path: str
-    group: int
+    row_group: int
     start: int
     rows: int
 
     @property
     def part(self) -> str:
-        """Name of the file with its answers."""
+        """Name of the file with the predictions for the block."""
         return f"part-{self.number:06}.parquet"
 
 
 @dataclass(frozen=True)
-class Done:
-    """What became of a block: rows that were answered, those that have an error, and why it could not be done."""
+class BlockResult:
+    """Result of a block.
+
+    Attributes:
+        rows: number of rows that were written.
+        failed: number of those with an error.
+        problem: reason why the block could not be written; None if it was.
+    """
 
     rows: int
     failed: int
@@ -61,10 +72,10 @@ class Done:
 
 
 def blocks_of(source: str | Path) -> list[Block]:
-    """Blocks of a Parquet file, or of those in a folder, in order.
+    """Blocks of a Parquet file, or of all Parquet files in a folder, in order.
 
     Raises:
-        DataError: there are none, one cannot be read, or one has other columns than the first.
+        DataError: there is no file, a file cannot be read, or two files have different columns.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -73,94 +84,106 @@ def blocks_of(source: str | Path) -> list[Block]:
     paths = sorted(source.rglob("*.parquet")) if source.is_dir() else [source]
     if not paths or not paths[0].is_file():
         raise DataError(f"input {source}: there is no Parquet file.")
-    found: list[Block] = []
+    blocks: list[Block] = []
     first = None
     for path in paths:
         try:
             with pq.ParquetFile(path) as file:
-                schema, facts = file.schema_arrow.remove_metadata(), file.metadata
+                schema, metadata = file.schema_arrow.remove_metadata(), file.metadata
         except (pa.ArrowException, OSError) as error:
             raise DataError(f"input {path} cannot be read: {error}") from error
         first = schema if first is None else first
         if schema != first:
-            raise DataError(f"input {path} has the columns {_columns(schema)}, {paths[0]} has {_columns(first)}.")
-        for group in range(facts.num_row_groups):
-            rows = facts.row_group(group).num_rows
-            for start in range(0, rows, ROWS):
-                found.append(Block(len(found), str(path), group, start, min(ROWS, rows - start)))
-    return found
+            raise DataError(
+                f"input {path} has the columns {_column_types(schema)}, but {paths[0]} has {_column_types(first)}: "
+                "all files need the same columns."
+            )
+        for row_group in range(metadata.num_row_groups):
+            rows = metadata.row_group(row_group).num_rows
+            for start in range(0, rows, ROWS_PER_BLOCK):
+                blocks.append(Block(len(blocks), str(path), row_group, start, min(ROWS_PER_BLOCK, rows - start)))
+    return blocks
 
 
-def _columns(schema: Any) -> str:
+def _column_types(schema: pa.Schema) -> str:
     return ", ".join(f"{field.name}: {field.type}" for field in schema)
 
 
-def answer_blocks(
-    job: Job,
+def predict_blocks(
+    job: PredictionJob,
     load: Callable[[], UncertainClassifier],
     made_of: Mapping[str, Any],
     *,
     engine: Engine = "local",
     workers: int = 1,
-    progress: Callable[[int], object] = lambda done: None,
-) -> tuple[int, int]:
-    """Answer the rows of Parquet files into a folder, a part a block; what is there is not done again.
+    progress: Progress = lambda rows: None,
+) -> RowCounts:
+    """Predict the rows of Parquet files into a folder, one file for each block; finished blocks are skipped.
 
     Args:
-        job: its source is a Parquet file or a folder of them, its output a folder.
-        load: loads the classifier, in every worker; pickled.
-        made_of: what decides the answers beside the job, for the record: names of model and head, options. Files and
-            folders among them are looked at.
-        engine: where.
-        workers: with Ray, that many actors.
-        progress: called with the number of rows of every part that is there.
+        job: job with a Parquet file or a folder of them as input, and a folder as output.
+        load: function that loads the classifier; every worker calls it, and it is pickled.
+        made_of: settings that decide the predictions in addition to the job (names of model and head, options), for
+            the record. Files and folders among them are recorded with size and time.
+        engine: ``local`` or ``ray``, see :func:`~aligned_entropy.execution.map_items`.
+        workers: number of Ray actors.
+        progress: function that is called with the number of rows of every finished block.
 
     Returns:
-        Rows that are answered now, and how many have an error of those answered in this run.
+        Number of rows in the folder, and number of rows with an error among those predicted in this run.
 
     Raises:
-        DataError: a file cannot be read, the folder holds answers of another job, or blocks could not be done; what is
-            finished stays.
+        DataError: a file cannot be read, the folder holds predictions of another job, or some blocks failed; finished
+            blocks stay.
     """
     folder = Path(job.output)
     if Path(job.source).resolve() in (folder.resolve(), *folder.resolve().parents):
-        raise DataError(f"output {folder} is inside of the input {job.source}: take a folder beside it.")
+        raise DataError(f"output {folder} is inside the input folder {job.source}: name a folder outside it.")
     blocks = blocks_of(job.source)
     folder.mkdir(parents=True, exist_ok=True)
-    _claim(folder, job, made_of, blocks)
-    for left in folder.glob("part-*.parquet.*"):
-        left.unlink()  # of a worker that died
+    _claim_folder(folder, job, made_of, blocks)
+    for unfinished in folder.glob("part-*.parquet.*"):
+        unfinished.unlink()  # a worker died while it wrote this file
     missing = [block for block in blocks if not (folder / block.part).exists()]
     rows = sum(block.rows for block in blocks) - sum(block.rows for block in missing)
     progress(rows)
     failed, problems = 0, list[str]()
-    for done in map_items(engine, workers, partial(BlockWorker, load, job), missing) if missing else ():
-        rows, failed = rows + done.rows, failed + done.failed
-        progress(done.rows)
-        problems += [done.problem] if done.problem else []
+    for result in map_items(engine, workers, partial(BlockWorker, load, job), missing) if missing else ():
+        rows, failed = rows + result.rows, failed + result.failed
+        progress(result.rows)
+        problems += [result.problem] if result.problem else []
     if problems:
         raise DataError(
-            f"{len(problems)} of {len(blocks)} blocks could not be done, the others are in {folder}; run again when "
-            f"the reason is gone. The first: {problems[0]}"
+            f"{len(problems)} of {len(blocks)} blocks failed; the others are in {folder}. Remove the cause and run the "
+            f"same command again. The first error: {problems[0]}"
         )
-    return rows, failed
+    return RowCounts(rows, failed)
 
 
-def _claim(folder: Path, job: Job, made_of: Mapping[str, Any], blocks: list[Block]) -> None:
-    """Note what the folder's parts are of; another job must not mix with them."""
-    seen = {name: _state(value) for name, value in made_of.items()}
-    sources = {path: _state(path) for path in dict.fromkeys(block.path for block in blocks)}
-    facts = {"job": asdict(replace(job, output="")), "made of": seen, "source": sources, "rows of a block": ROWS}
+def _claim_folder(folder: Path, job: PredictionJob, made_of: Mapping[str, Any], blocks: list[Block]) -> None:
+    """Record the job in its output folder, so that predictions of two jobs cannot mix.
+
+    Raises:
+        DataError: the folder holds predictions of another job.
+    """
+    facts = {
+        "job": asdict(replace(job, output="")),
+        "made of": {name: _state(value) for name, value in made_of.items()},
+        "source": {path: _state(path) for path in dict.fromkeys(block.path for block in blocks)},
+        "rows of a block": ROWS_PER_BLOCK,
+    }
     key = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
-    path = folder / JOB
+    path = folder / JOB_FILE
     if not path.exists():
         write_atomic(path, (json.dumps({"key": key} | facts, indent=2, default=str) + "\n").encode())
     elif json.loads(path.read_text())["key"] != key:
-        raise DataError(f"output {folder} holds answers of another job, see {path}: take another folder, or remove it.")
+        raise DataError(
+            f"output {folder} holds predictions of another job, described in {path}: name another folder or remove it."
+        )
 
 
 def _state(value: Any) -> Any:
-    """A setting; of a file or a folder what says that it has changed."""
+    """Value of a setting; for a file or a folder also size and time of all files, which show a change."""
     if not isinstance(value, str | Path) or not Path(value).exists():
         return value
     files = sorted(Path(value).rglob("*")) if Path(value).is_dir() else [Path(value)]
@@ -169,65 +192,69 @@ def _state(value: Any) -> Any:
 
 
 class BlockWorker:
-    """A classifier that answers blocks.
+    """Classifier that predicts blocks.
 
     Args:
-        load: loads the classifier.
-        job: what is asked.
+        load: function that loads the classifier.
+        job: job that the blocks belong to.
+
+    Raises:
+        DataError: the task of the classifier does not support an option of the job.
     """
 
-    def __init__(self, load: Callable[[], UncertainClassifier], job: Job) -> None:
+    def __init__(self, load: Callable[[], UncertainClassifier], job: PredictionJob) -> None:
         self.classifier, self.job = load(), job
-        job.check_task(self.classifier)
-        self.group: _RowGroup | None = None  # the last one read
+        self.columns = job.added_columns(self.classifier)
+        self._reader: _RowGroupReader | None = None  # reader of the row group that was read last
 
-    def __call__(self, block: Block) -> Done:
-        """Answer a block; its part appears when it is complete."""
+    def __call__(self, block: Block) -> BlockResult:
+        """Predict a block; its file appears when it is complete."""
         import pyarrow as pa
 
         try:
             read = self._read(block)
-            known = dict(zip(read.schema.names, read.schema.types, strict=True))
-            rows, added = [Row(columns) for columns in read.to_pylist()], self.job.added(self.classifier)
-            job = settled(self.job, self.classifier, Table(known, iter(rows)))
-            answers = list(answer_rows(self.classifier, job, rows))
+            input_columns = dict(zip(read.schema.names, read.schema.types, strict=True))
+            rows = [InputRow(columns) for columns in read.to_pylist()]
+            job = with_text_column(self.job, self.classifier, InputTable(input_columns, iter(rows)))
+            predicted = list(predict_rows(self.classifier, job, rows))
             path = Path(job.output) / f"{block.part}.{os.getpid()}"
-            write_rows(lambda: _joined(rows, answers), known, added, str(path), "parquet", job.accepted)
+            write_rows(lambda: _joined(rows, predicted), input_columns, self.columns.types, str(path), "parquet")
             path.replace(Path(job.output) / block.part)
         except (DataError, OSError, pa.ArrowException) as error:
-            return Done(0, 0, f"{block.path}, row group {block.group}, from row {block.start}: {error}")
-        return Done(len(rows), sum(answer[added[-1]] is not None for answer in answers))
+            return BlockResult(0, 0, f"{block.path}, row group {block.row_group}, from row {block.start}: {error}")
+        return BlockResult(len(rows), sum(values[self.columns.error] is not None for values in predicted))
 
-    def _read(self, block: Block) -> Any:
-        """Rows of a block. Blocks come in order, and a row group, however long, is read on where the last one ended."""
-        group, self.group = self.group, None  # not to be read on after a failure
-        if group is None or not group.leads_to(block):
-            group = _RowGroup(block)
-        rows = group.read(block)
-        self.group = group
+    def _read(self, block: Block) -> pa.RecordBatch:
+        """Read the rows of a block; blocks come in order, so an open row group is usually read on from its position."""
+        reader, self._reader = self._reader, None  # a reader is not used again after an error
+        if reader is None or not reader.can_reach(block):
+            reader = _RowGroupReader(block)
+        rows = reader.read(block)
+        self._reader = reader
         return rows
 
 
-class _RowGroup:
-    """A row group that is read from its start on, with the rows of one block in memory."""
+class _RowGroupReader:
+    """Reader of a row group from its start on; the rows of one block are in memory at a time."""
 
     def __init__(self, block: Block) -> None:
         import pyarrow.parquet as pq
 
-        self.place, self.next = (block.path, block.group), 0
-        self.batches = pq.ParquetFile(block.path).iter_batches(ROWS, row_groups=[block.group])
+        self.path, self.row_group, self.position = block.path, block.row_group, 0
+        self.batches = pq.ParquetFile(block.path).iter_batches(ROWS_PER_BLOCK, row_groups=[block.row_group])
 
-    def leads_to(self, block: Block) -> bool:
-        return self.place == (block.path, block.group) and self.next <= block.start
+    def can_reach(self, block: Block) -> bool:
+        same_row_group = (self.path, self.row_group) == (block.path, block.row_group)
+        return same_row_group and self.position <= block.start
 
-    def read(self, block: Block) -> Any:
-        for _ in range(self.next, block.start, ROWS):
+    def read(self, block: Block) -> pa.RecordBatch:
+        for _ in range(self.position, block.start, ROWS_PER_BLOCK):
             next(self.batches, None)
-        rows, self.next = next(self.batches, None), block.start + ROWS
+        rows, self.position = next(self.batches, None), block.start + ROWS_PER_BLOCK
         if rows is None or rows.num_rows != block.rows:
-            raise DataError("the file has other rows than when the run began; run again into another folder.")
+            raise DataError("the file has other rows than at the start of the run; run again into another folder.")
         return rows
 
 
-def _joined(rows: list[Row], answers: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    yield from (row.columns | answer for row, answer in zip(rows, answers, strict=True))
+def _joined(rows: list[InputRow], predicted: list[Values]) -> Iterator[dict[str, Any]]:
+    yield from (row.columns | values for row, values in zip(rows, predicted, strict=True))

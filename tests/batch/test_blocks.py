@@ -1,4 +1,4 @@
-"""Many rows in parts: each is there once or not at all, whatever dies in the meantime; here and on Ray."""
+"""Predict Parquet files block by block: the file of a block is complete or missing, even if a worker dies; with Ray."""
 
 import json
 import os
@@ -19,9 +19,10 @@ import pytest
 
 from aligned_entropy import DataError, MissingExtraError, UncertainClassifier
 from aligned_entropy.batch import blocks
-from aligned_entropy.batch.answers import Job
-from aligned_entropy.batch.blocks import Block, BlockWorker, answer_blocks, blocks_of
+from aligned_entropy.batch.blocks import Block, BlockWorker, blocks_of, predict_blocks
+from aligned_entropy.batch.job import PredictionJob
 from aligned_entropy.execution import map_items, task_pool
+from aligned_entropy.tasks import TASKS
 from fixtures.command_line import alien, in_process
 from fixtures.sentiment import named
 
@@ -30,8 +31,8 @@ needs_ray = pytest.mark.skipif(sys.modules.get("ray", 1) is None, reason="needs 
 
 @pytest.fixture
 def source(tmp_path, monkeypatch):
-    """Three Parquet files of 230 rows in all, in row groups of 50; some rows cannot be answered."""
-    monkeypatch.setattr(blocks, "ROWS", 20)
+    """Three Parquet files with 230 rows in total, in row groups of 50; some texts are empty."""
+    monkeypatch.setattr(blocks, "ROWS_PER_BLOCK", 20)
     texts = [text if i % 37 else "" for i, text in enumerate(named(230, 7)["text"])]
     (tmp_path / "in").mkdir()
     for number, rows in enumerate(np.array_split(np.arange(230), 3)):
@@ -41,37 +42,41 @@ def source(tmp_path, monkeypatch):
 
 
 def run(source, output, workplace, **options):
-    job = Job(str(source), str(output), None, None, False, "", 1000)
+    job = PredictionJob(str(source), str(output), None, None, False, "", 1000)
     load = partial(UncertainClassifier.from_pretrained, workplace / "model", head=workplace / "head")
-    return answer_blocks(job, load, {"model": str(workplace / "model")}, **options)
+    return predict_blocks(job, load, {"model": str(workplace / "model")}, **options)
 
 
 def test_blocks_cover_every_row_once(source):
-    found = blocks_of(source)
-    assert [block.number for block in found] == list(range(len(found)))
-    assert sum(block.rows for block in found) == 230
-    assert max(block.rows for block in found) == 20
-    places = [(block.path, block.group, row) for block in found for row in range(block.start, block.start + block.rows)]
-    assert len(set(places)) == 230
-    assert blocks_of(source / "0.parquet") == [block for block in found if block.path.endswith("0.parquet")]
+    all_blocks = blocks_of(source)
+    assert [block.number for block in all_blocks] == list(range(len(all_blocks)))
+    assert sum(block.rows for block in all_blocks) == 230
+    assert max(block.rows for block in all_blocks) == 20
+    rows = {
+        (block.path, block.row_group, row)
+        for block in all_blocks
+        for row in range(block.start, block.start + block.rows)
+    }
+    assert len(rows) == 230
+    assert blocks_of(source / "0.parquet") == [block for block in all_blocks if block.path.endswith("0.parquet")]
 
 
-def test_parts_hold_what_predict_says(source, workplace, tmp_path):
-    seen = []
-    assert run(source, tmp_path / "out", workplace, progress=seen.append) == (230, 7)
-    assert sum(seen) == 230
-    found = pd.read_parquet(tmp_path / "out")
-    assert found["id"].tolist() == list(range(230))
-    assert list(found.columns) == ["id", "text", "predicted_label", "uncertainty", "error_probability", "error"]
-    assert (found["error"].notna() == (found["text"] == "")).all()
-    answered = found[found["text"] != ""]
+def test_parts_hold_the_predictions_of_predict(source, workplace, tmp_path):
+    progress = []
+    assert run(source, tmp_path / "out", workplace, progress=progress.append) == (230, 7)
+    assert sum(progress) == 230
+    rows = pd.read_parquet(tmp_path / "out")
+    assert rows["id"].tolist() == list(range(230))
+    assert list(rows.columns) == ["id", "text", "predicted_label", "uncertainty", "error_probability", "error"]
+    assert (rows["error"].notna() == (rows["text"] == "")).all()
+    predicted = rows[rows["text"] != ""]
     classifier = UncertainClassifier.from_pretrained(workplace / "model", head=workplace / "head")
-    expected = classifier.predict(answered["text"].tolist())
-    assert answered["predicted_label"].tolist() == expected.labels.tolist()
-    np.testing.assert_allclose(answered["uncertainty"], expected.uncertainty, atol=1e-5)
+    expected = classifier.predict(predicted["text"].tolist())
+    assert predicted["predicted_label"].tolist() == expected.labels.tolist()
+    np.testing.assert_allclose(predicted["uncertainty"], expected.uncertainty, atol=1e-5)
 
 
-def test_what_is_there_is_not_done_again_and_other_jobs_are_refused(source, workplace, tmp_path):
+def test_finished_blocks_are_skipped_and_other_jobs_are_refused(source, workplace, tmp_path):
     output = tmp_path / "out"
     run(source, output, workplace)
     before = {path.name: path.stat().st_mtime_ns for path in output.iterdir()}
@@ -83,89 +88,89 @@ def test_what_is_there_is_not_done_again_and_other_jobs_are_refused(source, work
     assert changed == {"part-000003.parquet"}
     assert set(after) == set(before)
     pq.write_table(pa.table({"id": [1], "text": ["good"]}), source / "3.parquet")
-    with pytest.raises(DataError, match="holds answers of another job"):
+    with pytest.raises(DataError, match="holds predictions of another job"):
         run(source, output, workplace)
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("damage", "message"),
     [
         (lambda folder: (folder / "1.parquet").write_bytes(b"PAR1 nonsense"), r"1\.parquet cannot be read"),
         (lambda folder: pq.write_table(pa.table({"id": [1], "words": ["a"]}), folder / "1.parquet"), "has the columns"),
         (lambda folder: shutil.rmtree(folder), "there is no Parquet file"),
     ],
 )
-def test_files_that_do_not_fit_are_named_before_any_work(source, workplace, tmp_path, spoil, said):
-    spoil(source)
-    with pytest.raises(DataError, match=said):
+def test_unreadable_or_different_files_are_named_before_any_work(source, workplace, tmp_path, damage, message):
+    damage(source)
+    with pytest.raises(DataError, match=message):
         run(source, tmp_path / "out", workplace)
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").glob("part-*"))
 
 
 def test_a_block_that_fails_leaves_the_others(source, workplace, tmp_path, monkeypatch):
-    with open(source / "1.parquet", "r+b") as file:  # its footer is whole, a page of it is not
+    with open(source / "1.parquet", "r+b") as file:  # damages a page and leaves the footer intact
         file.seek(100)
         file.write(os.urandom(400))
-    with pytest.raises(DataError, match=r"of 15 blocks could not be done, the others are in .*1\.parquet, row group 0"):
+    with pytest.raises(DataError, match=r"of 15 blocks failed; the others are in .*1\.parquet, row group 0"):
         run(source, tmp_path / "out", workplace)
-    kept = pd.read_parquet(tmp_path / "out")["id"].tolist()
-    assert {*range(77), *range(154, 230)} <= set(kept)
-    assert len(kept) == len(set(kept)) < 230
+    ids = pd.read_parquet(tmp_path / "out")["id"].tolist()
+    assert {*range(77), *range(154, 230)} <= set(ids)
+    assert len(ids) == len(set(ids)) < 230
 
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(blocks, "write_rows", full)
-    done = BlockWorker(lambda: UncertainClassifier.from_pretrained(workplace / "model"), _job(source, tmp_path))(
+    result = BlockWorker(lambda: UncertainClassifier.from_pretrained(workplace / "model"), _job(source, tmp_path))(
         Block(0, str(source / "0.parquet"), 0, 0, 20)
     )
-    assert (done.rows, "No space left" in done.problem) == (0, True)
+    assert (result.rows, "No space left" in result.problem) == (0, True)
 
 
-def test_an_output_inside_of_the_input_is_refused(source, workplace):
-    for output in (source, source / "answers", source / "deep" / "answers"):
-        with pytest.raises(DataError, match=r"inside of the input .*: take a folder beside it"):
+def test_an_output_inside_the_input_is_refused(source, workplace):
+    for output in (source, source / "predictions", source / "deep" / "predictions"):
+        with pytest.raises(DataError, match=r"inside the input folder .*: name a folder outside it"):
             run(source, output, workplace)
-    assert run(source / "0.parquet", source / "answers", workplace)[0] == 77, "a file has nothing inside"
+    assert run(source / "0.parquet", source / "predictions", workplace)[0] == 77, "an input file is not a folder"
 
 
-def test_what_the_task_does_not_have_is_refused_before_any_block(source, workplace, tmp_path):
-    class Tagger:
-        task = "token-classification"
+def test_an_option_that_the_task_does_not_have_is_refused_before_any_block(source, workplace, tmp_path):
+    class TokenClassifier:
+        task, saved, label_names = TASKS["token-classification"], None, ("O", "B-PER")
 
-    job = Job(str(source), str(tmp_path / "out"), None, None, True, "", 1000)
-    with pytest.raises(DataError, match="words have a tag each"):
-        answer_blocks(job, Tagger, {})
+    job = PredictionJob(str(source), str(tmp_path / "out"), None, None, True, "", 1000)
+    with pytest.raises(DataError, match="token classification predicts a tag for every word"):
+        predict_blocks(job, TokenClassifier, {})
     assert not list((tmp_path / "out").glob("part-*"))
 
 
 def test_a_row_group_is_read_once_and_block_by_block(workplace, tmp_path, monkeypatch):
-    monkeypatch.setattr(blocks, "ROWS", 20)
+    monkeypatch.setattr(blocks, "ROWS_PER_BLOCK", 20)
     source, ids = tmp_path / "in.parquet", np.arange(230)
     names = pa.array([f"name {i % 90}" for i in ids]).dictionary_encode()
     pq.write_table(pa.table({"text": named(230, 7)["text"], "id": ids, "name": names}), source, row_group_size=150)
-    opened, original = [], blocks._RowGroup
-    monkeypatch.setattr(blocks, "_RowGroup", lambda block: opened.append(block.group) or original(block))
+    opened, original = [], blocks._RowGroupReader
+    monkeypatch.setattr(blocks, "_RowGroupReader", lambda block: opened.append(block.row_group) or original(block))
     worker = BlockWorker(lambda: UncertainClassifier.from_pretrained(workplace / "model"), _job(source, tmp_path))
-    found = blocks_of(source)
+    all_blocks = blocks_of(source)
     (tmp_path / "out").mkdir()
 
-    def ids_of(some):
-        assert all(worker(block).problem is None for block in some)
-        return pd.concat(pd.read_parquet(tmp_path / "out" / block.part) for block in some)["id"].tolist()
+    def ids_of(some_blocks):
+        assert all(worker(block).problem is None for block in some_blocks)
+        return pd.concat(pd.read_parquet(tmp_path / "out" / block.part) for block in some_blocks)["id"].tolist()
 
-    assert ids_of(found) == ids.tolist()
+    assert ids_of(all_blocks) == ids.tolist()
     assert opened == [0, 1]
-    assert ids_of(found[1:8:3]) == [*range(20, 40), *range(80, 100), *range(140, 150)]  # as where several workers share
-    assert ids_of(found[3:1:-1]) == [*range(60, 80), *range(40, 60)]
+    assert ids_of(all_blocks[1:8:3]) == [*range(20, 40), *range(80, 100), *range(140, 150)]  # one of several workers
+    assert ids_of(all_blocks[3:1:-1]) == [*range(60, 80), *range(40, 60)]
     assert opened == [0, 1, 0, 0, 0]
     pq.write_table(pa.table({"text": ["good"], "id": [1], "name": names[:1]}), source)
-    assert "the file has other rows than when the run began" in worker(found[0]).problem
-    assert "the file has other rows" in worker(found[5]).problem
+    assert "the file has other rows than at the start of the run" in worker(all_blocks[0]).problem
+    assert "the file has other rows" in worker(all_blocks[5]).problem
 
 
 def _job(source, tmp_path):
-    return Job(str(source), str(tmp_path / "out"), None, None, False, "", 1000)
+    return PredictionJob(str(source), str(tmp_path / "out"), None, None, False, "", 1000)
 
 
 def test_ten_kills_change_nothing(workplace, tmp_path):
@@ -173,7 +178,7 @@ def test_ten_kills_change_nothing(workplace, tmp_path):
     pq.write_table(pa.table({"text": texts}), tmp_path / "in.parquet", row_group_size=500)
     arguments = ["predict", workplace / "model", tmp_path / "in.parquet", "--head", workplace / "head", "-o"]
     command = [sys.executable, "-c", "from aligned_entropy.cli import main; main()", *map(str, arguments)]
-    assert alien(*arguments, tmp_path / "whole").returncode == 0
+    assert alien(*arguments, tmp_path / "uninterrupted").returncode == 0
     rng, killed = random.Random(0), 0
     for _ in range(10):
         process = subprocess.Popen([*command, str(tmp_path / "out")], stderr=subprocess.DEVNULL)
@@ -188,10 +193,10 @@ def test_ten_kills_change_nothing(workplace, tmp_path):
         process.wait()
     assert killed > 3
     assert alien(*arguments, tmp_path / "out").returncode == 0
-    for part in sorted((tmp_path / "whole").glob("part-*")):
+    for part in sorted((tmp_path / "uninterrupted").glob("part-*")):
         assert (tmp_path / "out" / part.name).read_bytes() == part.read_bytes()
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        path.name for path in (tmp_path / "whole").iterdir()
+        path.name for path in (tmp_path / "uninterrupted").iterdir()
     }
 
 
@@ -204,16 +209,16 @@ def test_a_worker_that_dies_loses_and_doubles_nothing(tmp_path):
 
     def make():
         def square(number):
-            if number == 7 and not os.path.exists(flag):  # the first to be asked for 7 dies
+            if number == 7 and not os.path.exists(flag):  # the first worker that gets 7 dies
                 open(flag, "w").close()
                 os.kill(os.getpid(), signal.SIGKILL)
             return number, number**2
 
         return square
 
-    found = list(map_items("ray", 2, make, range(12)))
+    results = list(map_items("ray", 2, make, range(12)))
     assert os.path.exists(flag)
-    assert sorted(found) == [(number, number**2) for number in range(12)]
+    assert sorted(results) == [(number, number**2) for number in range(12)]
 
 
 @needs_ray
@@ -229,30 +234,30 @@ def test_tasks_on_ray_are_futures():
 
 
 @needs_ray
-def test_where_ray_has_gpus_every_worker_has_its_own(monkeypatch):
-    monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # it listens on 127.0.0.1 alone
+def test_on_a_cluster_with_gpus_every_worker_has_its_own_gpu(monkeypatch):
+    monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # Ray then listens on 127.0.0.1 only
     import ray
 
     def make():
-        shown = os.environ["CUDA_VISIBLE_DEVICES"]
-        return lambda number: time.sleep(0.05) or (number, shown)
+        gpus = visible_gpus()
+        return lambda number: time.sleep(0.05) or (number, gpus)
 
-    def shown():
+    def visible_gpus():
         return os.environ["CUDA_VISIBLE_DEVICES"]
 
-    ray.init(num_cpus=4, num_gpus=2, include_dashboard=False, log_to_driver=False)  # none of them is looked for
+    ray.init(num_cpus=4, num_gpus=2, include_dashboard=False, log_to_driver=False)  # the GPUs need not exist
     try:
-        found = list(map_items("ray", 3, make, range(40)))  # a third worker would wait for a GPU for ever
+        results = list(map_items("ray", 3, make, range(40)))  # a third worker would wait for a GPU forever
         with task_pool("ray", 3) as submit:
-            assert submit(shown).result() in ("0", "1")
+            assert submit(visible_gpus).result() in ("0", "1")
     finally:
         ray.shutdown()
-    assert sorted(number for number, _ in found) == [*range(40)]
-    assert {gpu for _, gpu in found} == {"0", "1"}
+    assert sorted(number for number, _ in results) == [*range(40)]
+    assert {gpu for _, gpu in results} == {"0", "1"}
 
 
 @needs_ray
-def test_ray_answers_as_one_process_does(workplace, tmp_path):
+def test_ray_and_one_process_predict_the_same(workplace, tmp_path):
     texts = named(300, 7)["text"]
     pq.write_table(pa.table({"text": texts}), tmp_path / "in.parquet", row_group_size=50)
     arguments = ["predict", workplace / "model", tmp_path / "in.parquet", "--head", workplace / "head"]
@@ -264,13 +269,13 @@ def test_ray_answers_as_one_process_does(workplace, tmp_path):
     assert "made of" in json.loads((tmp_path / "ray" / "_job.json").read_text())
 
 
-def test_an_engine_that_is_not_there_is_named(workplace, tmp_path, monkeypatch):
+def test_a_missing_engine_is_named(workplace, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingExtraError, match=r"aligned-entropy\[ray\]"):
         list(map_items("ray", 1, lambda: abs, [1]))
     done = in_process("predict", workplace / "model", workplace / "test.jsonl", "-o", tmp_path / "out")
     assert done.exit_code == 2
-    assert "parts are of Parquet files" in re.sub(r"[\s│]+", " ", done.output)
+    assert "a folder is written for Parquet files only" in re.sub(r"[\s│]+", " ", done.output)
     done = in_process(
         "predict", workplace / "model", workplace / "test.jsonl", "--engine", "ray", "-o", tmp_path / "out.csv"
     )

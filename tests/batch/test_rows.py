@@ -1,4 +1,4 @@
-"""`alien predict` on files that are not as they should be: every row comes out once, with its reason if need be."""
+"""Predict files with damaged or unusual rows: every row is written once, with a reason if it has no prediction."""
 
 import csv
 import io
@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from aligned_entropy.batch.answers import Job, run
-from aligned_entropy.batch.rows import open_rows
+from aligned_entropy.batch.job import PredictionJob
+from aligned_entropy.batch.predict import predict_file
+from aligned_entropy.batch.reading import open_rows
 from aligned_entropy.errors import DataError
 from aligned_entropy.head.head import AlignedEntropyHead
 from aligned_entropy.predictions.texts import Prediction
@@ -22,7 +23,7 @@ from aligned_entropy.tasks import TextClassification
 
 
 class Stub:
-    """A classifier that answers by the length of a text, and not with a number where the text says so."""
+    """Classifier that predicts the length of a text; the texts "nan" and "inf" get such an uncertainty."""
 
     task = TextClassification()
     label_names = ("short", "long")
@@ -37,16 +38,16 @@ class Stub:
 
 
 def job(source, output, column=None, prefix=""):
-    return Job(str(source), str(output), None, column, False, prefix, 1000)
+    return PredictionJob(str(source), str(output), None, column, False, prefix, 1000)
 
 
 def strict(text):
-    """JSON without the NaN that only Python reads."""
+    """Parse JSON, and refuse the NaN that only Python accepts."""
     return json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
 
 
 def read(path):
-    """Rows of an output, empty fields of a CSV as None."""
+    """Read the rows of an output; empty fields of a CSV file become None."""
     if path.suffix == ".parquet":
         return pq.read_table(path).to_pylist()
     if path.suffix == ".jsonl":
@@ -58,16 +59,16 @@ def read(path):
         ]
 
 
-def answered(folder, name, content, target="jsonl", **options):
-    """The rows that come out for the content of a file."""
+def predicted(folder, name, content, target="jsonl", **options):
+    """Predict a file with the given content and read the rows that are written."""
     source, output = folder / name, folder / f"out.{target}"
     if isinstance(content, pa.Table):
         pq.write_table(content, source)
     else:
         source.write_bytes(content if isinstance(content, bytes) else content.encode())
-    done = run(Stub(), job(source, output, **options), lambda count: None)
+    counts = predict_file(Stub(), job(source, output, **options), lambda rows: None)
     rows = read(output)
-    assert done == (len(rows), sum(row["error"] is not None for row in rows))
+    assert counts == (len(rows), sum(row["error"] is not None for row in rows))
     assert list(folder.glob(f"{output.name}*")) == [output]
     return rows
 
@@ -81,9 +82,9 @@ TARGETS = pytest.mark.parametrize("target", ["jsonl", "csv", "tsv", "parquet"])
 
 @TARGETS
 @pytest.mark.parametrize("bad", [r'{"text": "bad \ud800"}', r'{"text": "a", "id": {"\uDfff": ["\ud800"]}}'])
-def test_half_a_surrogate_pair_costs_its_row_only(tmp_path, target, bad):
+def test_half_a_surrogate_pair_affects_only_its_row(tmp_path, target, bad):
     pair = r'{"text": "\ud83d\ude00"}'
-    rows = answered(tmp_path, "in.jsonl", f'{{"text": "fine"}}\n{bad}\n{pair}\n', target)
+    rows = predicted(tmp_path, "in.jsonl", f'{{"text": "fine"}}\n{bad}\n{pair}\n', target)
     assert [error is None for error in errors(rows)] == [True, False, True]
     assert "surrogate" in rows[1]["error"]
     assert r"\ud800" in json.dumps(rows[1]).replace("\\\\", "\\")
@@ -92,10 +93,10 @@ def test_half_a_surrogate_pair_costs_its_row_only(tmp_path, target, bad):
 
 @TARGETS
 @pytest.mark.parametrize("batch", [1, 2, 1024])
-def test_every_column_of_every_row_comes_out(tmp_path, monkeypatch, target, batch):
-    monkeypatch.setattr("aligned_entropy.batch.rows.BATCH", batch)
+def test_every_column_of_every_row_is_written(tmp_path, monkeypatch, target, batch):
+    monkeypatch.setattr("aligned_entropy.batch.rows.ROWS_PER_BATCH", batch)
     lines = ["no json", '{"text": "a", "id": 7}', '{"text": "b", "more": "x"}', '{"id": 8, "text": "c"}']
-    rows = answered(tmp_path, "in.jsonl", "\n".join(lines), target)
+    rows = predicted(tmp_path, "in.jsonl", "\n".join(lines), target)
     assert [row.get("raw") for row in rows] == ["no json", None, None, None]
     assert [row.get("id") and int(row["id"]) for row in rows] == [None, 7, None, 8]
     assert [row.get("more") for row in rows] == [None, None, "x", None]
@@ -105,7 +106,7 @@ def test_every_column_of_every_row_comes_out(tmp_path, monkeypatch, target, batc
 
 @pytest.mark.parametrize("batch", [1, 1024])
 @pytest.mark.parametrize(
-    ("values", "found"),
+    ("values", "expected"),
     [
         ('1|"a"|{"b": 1}', ["1", "a", '{"b": 1}']),
         ("1|2.5|null", [1.0, 2.5, None]),
@@ -114,25 +115,25 @@ def test_every_column_of_every_row_comes_out(tmp_path, monkeypatch, target, batc
         ('{"a": 1}|{"b": 2}|null', [{"a": 1, "b": None}, {"a": None, "b": 2}, None]),
     ],
 )
-def test_parquet_holds_values_of_several_types(tmp_path, monkeypatch, values, found, batch):
-    monkeypatch.setattr("aligned_entropy.batch.rows.BATCH", batch)
+def test_parquet_holds_values_of_several_types(tmp_path, monkeypatch, values, expected, batch):
+    monkeypatch.setattr("aligned_entropy.batch.rows.ROWS_PER_BATCH", batch)
     lines = "".join(f'{{"text": "a", "x": {value}}}\n' for value in values.split("|"))
-    assert [row["x"] for row in answered(tmp_path, "in.jsonl", lines, "parquet")] == found
+    assert [row["x"] for row in predicted(tmp_path, "in.jsonl", lines, "parquet")] == expected
 
 
 def test_parquet_keeps_its_types(tmp_path):
     schema = pa.schema({"text": pa.large_string(), "n": pa.int8(), "when": pa.timestamp("ms"), "none": pa.float32()})
     table = pa.Table.from_pylist([{"text": "a", "n": 3, "when": 10**12, "none": None}], schema)
     for rows in (table, table.slice(0, 0)):
-        answered(tmp_path, "in.parquet", rows, "parquet")
+        predicted(tmp_path, "in.parquet", rows, "parquet")
         assert pq.read_schema(tmp_path / "out.parquet").types[:4] == schema.types
     with pytest.raises(DataError, match="'text'"):
-        answered(tmp_path, "in.parquet", pa.table([["a"], ["b"]], ["text", "text"]))
+        predicted(tmp_path, "in.parquet", pa.table([["a"], ["b"]], ["text", "text"]))
 
 
 @TARGETS
 @pytest.mark.parametrize(
-    ("name", "content", "own"),
+    ("name", "content", "columns"),
     [
         ("in.jsonl", "", []),
         ("in.csv", "", []),
@@ -140,9 +141,9 @@ def test_parquet_keeps_its_types(tmp_path):
         ("in.parquet", pa.table({"id": [], "text": []}), ["id", "text"]),
     ],
 )
-def test_no_rows_in_no_rows_out(tmp_path, name, content, own, target):
-    assert answered(tmp_path, name, content, target) == []
-    header = [*own, "predicted_label", "uncertainty", "error"]
+def test_no_rows_in_no_rows_out(tmp_path, name, content, columns, target):
+    assert predicted(tmp_path, name, content, target) == []
+    header = [*columns, "predicted_label", "uncertainty", "error"]
     if target == "parquet":
         assert pq.read_schema(tmp_path / "out.parquet").names == header
     else:
@@ -168,40 +169,40 @@ def test_no_rows_in_no_rows_out(tmp_path, name, content, own, target):
 )
 @pytest.mark.parametrize("target", ["jsonl", "csv"])
 def test_csv_with_flaws(tmp_path, content, texts, reasons, target):
-    rows = answered(tmp_path, "in.csv", content, target)
+    rows = predicted(tmp_path, "in.csv", content, target)
     assert [row["text"] or None for row in rows] == texts
     for row, reason in zip(rows, reasons, strict=True):
         assert (row["error"] is None) if reason is None else (reason in row["error"])
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "message"),
     [
         ("in.csv", b"id,caf\xe9\n", r"header.*not UTF-8"),
         ("in.csv", b'id,"text\n1,a\n', r"header.*never closed"),
         ("in.csv", b"text,id,text\n1,a,b\n", "'text'"),
         ("in.csv", b"id,name\n1,a\n", "no text column.*id, name"),
         ("in.jsonl", b'{"name": 1}\n{"id": 2}\n', "no text column.*name, id"),
-        ("in.jsonl", b'{"text": "a", "error": "mine"}\n', "'error' of its own.*--prefix"),
-        ("in.csv", b"text,uncertainty\n", "'uncertainty' of its own.*--prefix"),
+        ("in.jsonl", b'{"text": "a", "error": "mine"}\n', "already has a column 'error'.*--prefix"),
+        ("in.csv", b"text,uncertainty\n", "already has a column 'uncertainty'.*--prefix"),
     ],
 )
-def test_an_input_that_cannot_be_meant_is_refused_up_front(tmp_path, name, content, said):
-    with pytest.raises(DataError, match=said):
-        answered(tmp_path, name, content)
+def test_an_unusable_input_is_refused_before_any_work(tmp_path, name, content, message):
+    with pytest.raises(DataError, match=message):
+        predicted(tmp_path, name, content)
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == [name]
 
 
 def test_text_columns_are_found_by_their_usual_names(tmp_path):
-    rows = answered(tmp_path, "in.jsonl", '{"x": 1}\n{"review": "long enough"}\n')
+    rows = predicted(tmp_path, "in.jsonl", '{"x": 1}\n{"review": "long enough"}\n')
     assert [row["predicted_label"] for row in rows] == [None, "long"]
-    assert errors(answered(tmp_path, "in.csv", "review,mine\na,b\n", column="mine")) == [None]
+    assert errors(predicted(tmp_path, "in.csv", "review,mine\na,b\n", column="mine")) == [None]
     with pytest.raises(DataError, match=r"no column 'x'; its columns are text"):
-        answered(tmp_path, "in.txt", "a\n", column="x")
+        predicted(tmp_path, "in.txt", "a\n", column="x")
 
 
 @TARGETS
-def test_rows_that_cannot_be_answered(tmp_path, target):
+def test_rows_that_cannot_be_predicted(tmp_path, target):
     lines = [
         '{"text": "a", "x": [NaN, 1e999]}',
         '{"text": "nan"}',
@@ -211,7 +212,7 @@ def test_rows_that_cannot_be_answered(tmp_path, target):
         '{"text": "a", "x": ' + "[" * 120 + "NaN" + "]" * 120 + "}",
         '{"text": "caf\udce9"}',
     ]
-    rows = answered(tmp_path, "in.jsonl", "\n".join(lines).encode("utf-8", "surrogateescape"), target)
+    rows = predicted(tmp_path, "in.jsonl", "\n".join(lines).encode("utf-8", "surrogateescape"), target)
     reasons = [
         None,
         "not a finite number",
@@ -231,7 +232,7 @@ def test_rows_that_cannot_be_answered(tmp_path, target):
 
 
 class Stream:
-    """A stand-in for stdin."""
+    """Stand-in for stdin."""
 
     def __init__(self, content):
         self.buffer = io.BytesIO(content)
@@ -241,7 +242,7 @@ def test_csv_goes_through_the_pipe_with_its_header(tmp_path, monkeypatch, capsys
     for content, rows in ((b"text\n", 0), (b'text\na\n"b\nc,d\n', 3)):
         monkeypatch.setattr(sys, "stdin", Stream(content))
         (tmp_path / "in.csv").write_bytes(content)
-        assert run(Stub(), job(tmp_path / "in.csv", "-"), lambda done: None)[0] == rows
+        assert predict_file(Stub(), job(tmp_path / "in.csv", "-"), lambda rows: None)[0] == rows
         lines = capsys.readouterr().out.splitlines()
         assert lines[0] == "text,predicted_label,uncertainty,error"
         assert len(lines) == rows + 1
@@ -250,7 +251,7 @@ def test_csv_goes_through_the_pipe_with_its_header(tmp_path, monkeypatch, capsys
 @TARGETS
 def test_stdin_into_every_format(tmp_path, monkeypatch, target):
     monkeypatch.setattr(sys, "stdin", Stream(b'no json\n{"text": "a", "x": NaN}\n'))
-    assert run(Stub(), job("-", tmp_path / f"out.{target}"), lambda done: None) == (2, 1)
+    assert predict_file(Stub(), job("-", tmp_path / f"out.{target}"), lambda rows: None) == (2, 1)
     rows = read(tmp_path / f"out.{target}")
     assert rows[0]["raw"] == "no json"
     assert rows[1]["predicted_label"] == "short"
@@ -258,11 +259,11 @@ def test_stdin_into_every_format(tmp_path, monkeypatch, target):
 
 def test_parquet_to_stdout_is_json_lines(tmp_path, capsys):
     pq.write_table(pa.table({"text": ["a"], "x": [float("nan")]}), tmp_path / "in.parquet")
-    assert run(Stub(), job(tmp_path / "in.parquet", "-"), lambda done: None) == (1, 0)
+    assert predict_file(Stub(), job(tmp_path / "in.parquet", "-"), lambda rows: None) == (1, 0)
     assert strict(capsys.readouterr().out)["x"] is None
 
 
-def test_a_byte_order_mark_is_no_part_of_the_first_text(tmp_path):
+def test_a_byte_order_mark_is_not_part_of_the_first_text(tmp_path):
     for name, content in (("a.txt", "one\n\ufefftwo\n"), ("a.jsonl", '{"text": "one"}\n'), ("a.csv", "text\none\n")):
         (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + content.encode())
         with open_rows(str(tmp_path / name), name[2:]) as table:
@@ -275,38 +276,37 @@ def broken_disk(*_):
 
 
 @pytest.mark.parametrize("damage", [b"garbage\n", b"5\n", b"{}\n", b"\xff\n", b'{"predicted_label": "sh'])
-def test_a_damaged_journal_is_gone_on_with_up_to_the_damage(tmp_path, monkeypatch, capsys, damage):
+def test_a_damaged_journal_is_continued_at_the_damage(tmp_path, monkeypatch, capsys, damage):
     source, output = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     source.write_text("".join(f'{{"text": "{"a" * n}", "id": {n}}}\n' for n in range(6)))
     with monkeypatch.context() as patch:
-        patch.setattr("aligned_entropy.batch.answers.write_rows", broken_disk)
+        patch.setattr("aligned_entropy.batch.predict.write_rows", broken_disk)
         with pytest.raises(OSError, match="full"):
-            run(Stub(), job(source, output), lambda done: None)
+            predict_file(Stub(), job(source, output), lambda rows: None)
     journal = tmp_path / "out.jsonl.journal"
     lines = journal.read_bytes().splitlines(keepends=True)
     journal.write_bytes(b"".join([*lines[:4], damage, *(lines[5:] if damage.endswith(b"\n") else [])]))
-    answers = []
-    monkeypatch.setattr(
-        Stub, "predict", lambda self, texts, real=Stub.predict: answers.extend(texts) or real(self, texts)
-    )
-    assert run(Stub(), job(source, output), lambda done: None) == (6, 1)
-    assert answers == ["aaa", "aaaa", "aaaaa"]
+    texts_predicted = []
+    original = Stub.predict
+    monkeypatch.setattr(Stub, "predict", lambda self, texts: texts_predicted.extend(texts) or original(self, texts))
+    assert predict_file(Stub(), job(source, output), lambda rows: None) == (6, 1)
+    assert texts_predicted == ["aaa", "aaaa", "aaaaa"]
     assert [row["id"] for row in read(output)] == list(range(6))
     assert ("damaged after 3 rows" in capsys.readouterr().err) == damage.endswith(b"\n")
     assert not journal.exists()
 
 
 @pytest.mark.parametrize(
-    ("source", "output", "said"),
+    ("source", "output", "message"),
     [
         ("in.jsonl", "out.txt", "output .*out.txt"),
         ("in.jsonl", "out.docx", "output .*out.docx"),
         ("in.docx", "out.csv", "input .*in.docx"),
-        ("in.jsonl", "gone/out.csv", "output .*no folder .*gone"),
+        ("in.jsonl", "gone/out.csv", "output .*there is no folder .*gone"),
         ("gone.jsonl", "out.csv", "input .*gone.jsonl"),
     ],
 )
-def test_what_cannot_work_is_said_before_the_work(tmp_path, source, output, said):
+def test_an_impossible_job_is_refused_before_any_work(tmp_path, source, output, message):
     (tmp_path / "in.jsonl").write_text('{"text": "a"}\n')
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         job(tmp_path / source, tmp_path / output).check()

@@ -1,0 +1,185 @@
+"""Predictions for the rows of a file: every row is written exactly once, in order.
+
+If input and output are files, predictions are stored in a journal next to the output, so that a killed run continues
+where it stopped. The journal and the rows are joined at the end.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ..data.columns import TOKEN_COLUMNS
+from .job import AddedColumns, PredictionJob, RowCounts, Values, with_text_column
+from .journal import Journal, job_key
+from .reading import open_rows
+from .rows import InputRow, InputTable, batched
+from .writing import write_rows
+
+if TYPE_CHECKING:
+    from ..classifier import UncertainClassifier
+    from ..predictions import Row
+
+Progress = Callable[[int], object]
+
+
+def predict_file(classifier: UncertainClassifier, job: PredictionJob, progress: Progress) -> RowCounts:
+    """Predict every row of a file and write the rows with the added columns.
+
+    Args:
+        classifier: classifier with its head.
+        job: input, output and options.
+        progress: function that is called with the number of rows that are finished since the last call.
+
+    Raises:
+        DataError: the input cannot be read, or the output cannot be written.
+    """
+    job.check()
+    job.added_columns(classifier)  # refuses options that the task does not have
+    with open_rows(job.source, job.source_format) as table:
+        job = with_text_column(job, classifier, table)
+        is_resumable = "-" not in (job.source, job.output) and Path(job.source).is_file()
+        return (_with_journal if is_resumable else _without_journal)(classifier, job, table, progress)
+
+
+def predict_rows(classifier: UncertainClassifier, job: PredictionJob, rows: list[InputRow]) -> Iterator[Values]:
+    """Yield the values of the added columns for every row; a row without a usable text gets an error."""
+    columns = job.added_columns(classifier)
+    problems = [_problem(row, job, columns, classifier.task.per_word) for row in rows]
+    text_column = str(job.text_column)
+    texts = [row.columns[text_column] for row, problem in zip(rows, problems, strict=True) if problem is None]
+    predictions: Iterator[Row] = iter(classifier.predict(texts))
+    for problem in problems:
+        if problem is not None:
+            yield columns.without_prediction(problem)
+            continue
+        prediction = next(predictions)
+        if prediction.is_finite:
+            yield job.added_values(classifier, prediction)
+        else:
+            yield columns.without_prediction("the model's output is not a finite number")
+
+
+class Difference(NamedTuple):
+    """Difference between the predictions of two classifiers.
+
+    Attributes:
+        texts: number of texts that both classifiers predicted.
+        changed: share of the texts with another prediction.
+        correlation: rank correlation of the uncertainty (Spearman).
+    """
+
+    texts: int
+    changed: float
+    correlation: float
+
+
+def compare_predictions(
+    first: UncertainClassifier, second: UncertainClassifier, job: PredictionJob, rows: int = 256
+) -> Difference:
+    """Compare two classifiers of one task on the first rows of a file."""
+    from scipy.stats import spearmanr
+
+    columns = job.added_columns(first)
+    with open_rows(job.source, job.source_format) as table:
+        job = with_text_column(job, first, table)
+        first_rows = list(islice(table.rows, rows))
+    predicted = [predict_rows(classifier, job, first_rows) for classifier in (first, second)]
+    pairs = [pair for pair in zip(*predicted, strict=True) if all(values[columns.error] is None for values in pair)]
+    labels = first.task.labels_only
+    changed = [labels(a[columns.prediction]) != labels(b[columns.prediction]) for a, b in pairs]
+    uncertainty = np.array([[values[columns.uncertainty] for values in pair] for pair in pairs]).reshape(-1, 2)
+    is_constant = len(np.unique(uncertainty[:, 0])) <= 1
+    correlation = float("nan") if is_constant else float(spearmanr(*uncertainty.T).statistic)
+    return Difference(len(pairs), float(np.mean(changed)) if changed else float("nan"), correlation)
+
+
+def _with_journal(
+    classifier: UncertainClassifier, job: PredictionJob, table: InputTable, progress: Progress
+) -> RowCounts:
+    """Predict from file to file, continuing an unfinished run of the same job."""
+    columns = job.added_columns(classifier)
+    journal = Journal(Path(f"{job.output}.journal"), job_key(classifier, job), columns)
+
+    def joined() -> Iterator[dict[str, Any]]:
+        with open_rows(job.source, job.source_format) as reread:
+            for row, values in zip(reread.rows, journal.rows(), strict=True):
+                yield row.columns | values
+
+    try:
+        progress(journal.counts.rows)
+        for batch in batched(islice(table.rows, journal.counts.rows, None)):
+            journal.append(list(predict_rows(classifier, job, batch)))
+            progress(len(batch))
+        write_rows(joined, table.columns, columns.types, job.output, job.output_format)
+        journal.remove()
+    finally:
+        journal.close()
+    return journal.counts
+
+
+def _without_journal(
+    classifier: UncertainClassifier, job: PredictionJob, table: InputTable, progress: Progress
+) -> RowCounts:
+    """Predict from stdin or to stdout, row by row."""
+    columns = job.added_columns(classifier)
+    rows = failed = 0
+
+    def predicted() -> Iterator[dict[str, Any]]:
+        nonlocal rows, failed
+        for batch in batched(table.rows):
+            for row, values in zip(batch, predict_rows(classifier, job, batch), strict=True):
+                rows += 1
+                failed += values[columns.error] is not None
+                progress(1)
+                yield row.columns | values
+
+    if job.output == "-":
+        write_rows(predicted, table.columns, columns.types, job.output, job.output_format)
+    else:
+        _write_spooled(predicted(), table, columns, job)
+    return RowCounts(rows, failed)
+
+
+def _write_spooled(
+    rows: Iterator[dict[str, Any]], table: InputTable, columns: AddedColumns, job: PredictionJob
+) -> None:
+    """Write rows that can be read only once to a file whose format may need them twice."""
+    with tempfile.TemporaryFile("w+") as spool:
+        spool.writelines(json.dumps(row) + "\n" for row in rows)
+
+        def reread() -> Iterator[dict[str, Any]]:
+            spool.seek(0)
+            yield from map(json.loads, spool)
+
+        write_rows(reread, table.columns, columns.types, job.output, job.output_format)
+
+
+def _problem(row: InputRow, job: PredictionJob, columns: AddedColumns, per_word: bool) -> str | None:
+    """Reason why a row cannot be predicted; None if it can."""
+    taken = {name: row.columns[name] for name in columns.names if name in row.columns}
+    if taken:
+        values = json.dumps(taken, ensure_ascii=False, default=str)
+        return f"the row already has values in the added columns, {values}: pass --prefix"
+    if row.problem is not None:
+        return row.problem
+    if job.text_column not in row.columns:
+        return f"no column {job.text_column!r}"
+    text = row.columns[job.text_column]
+    if per_word and isinstance(text, list) and all(isinstance(word, str) for word in text):
+        text = " ".join(text)
+    elif per_word and isinstance(text, str) and job.text_column in TOKEN_COLUMNS:
+        return f"the words are a string, not a list: {text!r:.80}"
+    if not isinstance(text, str):
+        return f"the text has type {type(text).__name__}, not string"
+    if not text.strip():
+        return "the text is empty"
+    if len(text) > job.max_characters:
+        return f"the text has {len(text)} characters, more than {job.max_characters}"
+    return None

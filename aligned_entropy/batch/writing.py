@@ -1,0 +1,133 @@
+"""Rows with predictions as files: JSON Lines, CSV, TSV and Parquet."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from ..errors import DataError
+from .rows import batched, map_json
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+OutputRow = Mapping[str, Any]
+
+
+def write_rows(
+    rows: Callable[[], Iterable[OutputRow]],
+    columns: Mapping[str, Any],
+    added: Mapping[str, type],
+    target: str,
+    file_format: str,
+) -> None:
+    """Write rows to a file, which appears when it is complete, or to stdout for ``-``.
+
+    Args:
+        rows: function that yields all rows from the first on, each with the added columns. Formats that need all
+            columns before the first row call it twice; CSV on stdout has only ``columns`` and the added columns.
+        columns: columns of the input that exist even without rows, as in
+            :class:`~aligned_entropy.batch.rows.InputTable`.
+        added: names of the added columns, which come last, with the type of their values.
+        target: path of the file, or ``-``.
+        file_format: format of the file.
+
+    Raises:
+        DataError: a column holds values that its type in the Parquet file cannot hold.
+    """
+    columns = {name: arrow_type for name, arrow_type in columns.items() if name not in added}
+    if target == "-":
+        _write_text(rows(), [*columns, *added], sys.stdout, file_format)
+        return
+    scratch = Path(f"{target}.writing")
+    try:
+        if file_format == "parquet":
+            _write_parquet(rows, columns, added, scratch)
+        else:
+            if file_format != "jsonl":
+                columns |= dict.fromkeys(name for row in rows() for name in row if name not in added)
+            with open(scratch, "w", encoding="utf-8", newline="") as stream:
+                _write_text(rows(), [*columns, *added], stream, file_format)
+        scratch.replace(target)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def _write_text(rows: Iterable[OutputRow], columns: list[str], stream: IO[str], file_format: str) -> None:
+    if file_format == "jsonl":
+        for row in rows:
+            stream.write(_json_line(row) + "\n")
+            stream.flush()
+        return
+    writer = csv.DictWriter(stream, columns, delimiter="\t" if file_format == "tsv" else ",")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({name: _text_if_nested(value) for name, value in row.items()})
+
+
+def _json_line(row: OutputRow) -> str:
+    """Row as strict JSON, in which NaN and the infinities are null."""
+    try:
+        return json.dumps(row, ensure_ascii=False, allow_nan=False, default=str)
+    except ValueError:
+        return json.dumps(map_json(row, _finite_or_none), ensure_ascii=False, allow_nan=False, default=str)
+
+
+def _finite_or_none(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _text_if_nested(value: Any) -> Any:
+    return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, (dict, list)) else value
+
+
+def _write_parquet(
+    rows: Callable[[], Iterable[OutputRow]], columns: Mapping[str, Any], added: Mapping[str, type], path: Path
+) -> None:
+    """Write rows in two passes; the first one determines the columns and a type that holds all values of each."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    arrow_types = {str: pa.string(), bool: pa.bool_(), float: pa.float64()}
+    added_types = {name: arrow_types[python_type] for name, python_type in added.items()}
+    declared = {name: arrow_type for name, arrow_type in columns.items() if arrow_type is not None}  # these stay
+    types = {name: declared.get(name, pa.null()) for name in columns}
+    for batch in batched(rows()):
+        for name in dict.fromkeys(name for row in batch for name in row):
+            if name not in declared and name not in added_types:
+                types[name] = _common_type(types.get(name, pa.null()), [row.get(name) for row in batch])
+    schema = pa.schema(types | added_types)
+    with pq.ParquetWriter(path, schema) as writer:
+        for batch in batched(rows()):
+            arrays = [_array([row.get(field.name) for row in batch], field) for field in schema]
+            writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
+
+
+def _common_type(seen: pa.DataType, values: list[Any]) -> pa.DataType:
+    """Arrow type for these values and those of a type that was seen before; text if no other type holds both."""
+    import pyarrow as pa
+
+    schemas = [pa.schema({"": seen})]
+    try:
+        schemas.append(pa.schema({"": pa.array(values).type}))
+        common = pa.unify_schemas(schemas, promote_options="permissive").field(0).type
+        pa.array(values, common)
+    except (pa.ArrowException, OverflowError):
+        return pa.string()
+    return pa.string() if "struct<>" in str(common) else common  # Parquet has no objects without a field
+
+
+def _array(values: list[Any], field: pa.Field) -> pa.Array:
+    import pyarrow as pa
+
+    if field.type == pa.string():
+        values = [v if v is None or isinstance(v, str) else json.dumps(v, ensure_ascii=False) for v in values]
+    try:
+        return pa.array(values, field.type)
+    except (pa.ArrowException, OverflowError) as error:
+        raise DataError(f"column {field.name!r} cannot be {field.type}: {error}; write .jsonl instead.") from error
