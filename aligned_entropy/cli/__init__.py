@@ -1,4 +1,4 @@
-"""The command ``alien``. Exit code 0 done, 1 the work failed (one line on stderr), 2 bad usage."""
+"""Command ``alien``: exit code 0 if the work is done, 1 if it failed (one line on stderr), 2 for wrong usage."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 
 def main() -> None:
-    """Run the command line; whatever goes wrong becomes one line on stderr, unless ``ALIEN_TRACEBACK=1``."""
+    """Run the command line and print every error as one line on stderr, unless ``ALIEN_TRACEBACK=1`` is set."""
     import warnings
 
     from ..errors import AlignedEntropyError
@@ -18,13 +18,13 @@ def main() -> None:
         app()
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:  # whoever reads the answers has seen enough
+    except BrokenPipeError:  # the reader of stdout has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the interpreter flushes stdout once more
         sys.exit(1)
     except Exception as error:
         if os.environ.get("ALIEN_TRACEBACK") == "1":
             raise
         message = " ".join(str(error).split())
-        known = isinstance(error, (AlignedEntropyError, OSError)) and message
-        print(f"alien: {message if known else f'{type(error).__name__}: {message}'}", file=sys.stderr)
+        stands_alone = isinstance(error, (AlignedEntropyError, OSError)) and message
+        print(f"alien: {message if stands_alone else f'{type(error).__name__}: {message}'}", file=sys.stderr)
         sys.exit(1)

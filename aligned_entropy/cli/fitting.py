@@ -1,60 +1,66 @@
-"""`alien train`, `fit` and `threshold`: what makes a classifier, a head, and a rule for what is accepted."""
+"""Commands ``alien train``, ``fit`` and ``threshold``: they make a classifier, a head and a threshold."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from .loading import features, load
 from .options import (
     AsJson,
+    ColumnOptions,
     Data,
-    Device,
-    Dtype,
     LabelColumn,
-    LabelMap,
-    MaxLength,
     Model,
-    Module,
-    Prompt,
+    ModelOptions,
+    OptionGroup,
+    Reference,
     Seed,
-    Task,
     TextColumn,
     check_folder,
-    features,
-    load,
     positive,
-    progress_bar,
-    quiet_libraries,
+    with_option_groups,
 )
+from .terminal import progress_bar, quiet_libraries
+
+if TYPE_CHECKING:
+    from ..selective import Goal
 
 
 def train(
     model: Annotated[str, typer.Argument(help="Pretrained model: path, hub id or embedded name (minilm, smollm2).")],
     data: Data,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the trained classifier.")],
-    lora: Annotated[bool, typer.Option("--lora", help="Train LoRA adapters, not the whole model.")] = False,
-    freeze: Annotated[bool, typer.Option("--freeze", help="Train only what comes after the encoder.")] = False,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the texts [3; 20 with --freeze].", min=1)] = None,
-    learning_rate: Annotated[
-        float | None, typer.Option(help="Peak [5e-5; LoRA 3e-4; --freeze 1e-3].", callback=positive)
+    lora: Annotated[bool, typer.Option("--lora", help="Train LoRA adapters instead of all weights.")] = False,
+    freeze: Annotated[bool, typer.Option("--freeze", help="Train only the layers after the encoder.")] = False,
+    epochs: Annotated[
+        int | None, typer.Option(help="Number of passes over the texts [3; 20 with --freeze].", min=1)
     ] = None,
-    batch_size: Annotated[int, typer.Option(help="Texts a step.", min=1)] = 32,
-    max_length: Annotated[int, typer.Option(help="Tokens a text at most.", min=2)] = 128,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(help="Peak learning rate [5e-5; LoRA 3e-4; --freeze 1e-3].", callback=positive),
+    ] = None,
+    batch_size: Annotated[int, typer.Option(help="Number of texts per step.", min=1)] = 32,
+    max_length: Annotated[int, typer.Option(help="Maximum number of tokens per text.", min=2)] = 128,
     text_column: TextColumn = None,
     label_column: LabelColumn = None,
     seed: Seed = 0,
 ) -> None:
-    """Train a classifier; words with tags make one of words. Leave the texts that the head is for out of DATA."""
+    """Train a text, multi-label or token classifier, by the type of the labels in DATA.
+
+    Keep the texts that the head is fitted on out of DATA.
+    """
     from ..data import load_data
     from ..finetune import TrainConfig, train_classifier
     from ..tasks import task_of_dataset
 
     if lora and freeze:
         raise typer.BadParameter("--lora and --freeze exclude each other.")
-    check_folder(output, replaced=True)
+    check_folder(output, may_hold_model=True)
     quiet_libraries()
     dataset = load_data(data)
     task = task_of_dataset(dataset, text_column, label_column)
@@ -66,21 +72,19 @@ def train(
     print(f"trained on {len(texts)} texts of {len(texts.label_names)} classes: {output}")
 
 
+@with_option_groups
 def fit(
     model: Model,
     data: Data,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the head.")],
-    reference: Annotated[str | None, typer.Option(help="The classifier's training set, as DATA; optional.")] = None,
-    preset: Annotated[Literal["default", "paper"], typer.Option(help="Best measured, or as published.")] = "default",
-    max_length: MaxLength = None,
-    device: Device = None,
-    dtype: Dtype = None,
-    classification_module: Module = None,
-    task: Task = None,
-    prompt: Prompt = None,
-    text_column: TextColumn = None,
-    label_column: LabelColumn = None,
-    label_map: LabelMap = None,
+    reference: Reference = None,
+    preset: Annotated[
+        Literal["default", "paper"],
+        typer.Option(help="Settings of the fit: those that measured best, or those of the paper."),
+    ] = "default",
+    *,
+    options: ModelOptions,
+    columns: ColumnOptions,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -88,17 +92,18 @@ def fit(
     from ..head.fit import FitConfig
 
     if preset == "paper" and reference is not None:
-        raise typer.BadParameter("--preset paper takes no --reference: the published recipe has none.")
+        raise typer.BadParameter("--preset paper cannot be combined with --reference: the paper uses none.")
     check_folder(output)
-    classifier = load(model, None, max_length, device, classification_module, task, prompt, dtype)
-    given = "--preset paper" if preset == "paper" else "--reference" if reference is not None else None
-    if given and classifier.config_class is not FitConfig:
-        raise typer.BadParameter(f"{given}: there is no such fit for {classifier.task}, leave it out.")
-    columns = {"text_column": text_column, "label_column": label_column, "label_map": label_map}
-    calibration = features(classifier, data, "calibration features", columns)
-    known = None if reference is None else features(classifier, reference, "reference features", columns)
+    classifier = load(model, options=options)
+    special = "--preset paper" if preset == "paper" else "--reference" if reference is not None else None
+    if special and classifier.config_class is not FitConfig:
+        raise typer.BadParameter(f"{special}: there is no such fit for {classifier.task}; leave it out.")
+    calibration = features(classifier, data, description="calibration features", columns=columns)
+    training = None
+    if reference is not None:
+        training = features(classifier, reference, description="reference features", columns=columns)
     config = classifier.config_class(seed=seed) if preset == "default" else FitConfig.paper(seed=seed)
-    result = classifier.fit_features(calibration, reference=known, config=config)
+    result = classifier.fit_features(calibration, reference=training, config=config)
     classifier.save_pretrained(output)
     if as_json:
         print(json.dumps(classifier.saved.fit))
@@ -107,53 +112,75 @@ def fit(
         print(f"saved: {output}")
 
 
+@dataclass(frozen=True)
+class GoalOptions(OptionGroup):
+    """Options that state the goal of a threshold."""
+
+    risk: Annotated[float | None, typer.Option(help="Maximum share of errors among the accepted predictions.")] = None
+    coverage: Annotated[float | None, typer.Option(help="Share of the predictions to accept.")] = None
+    error_cost: Annotated[float | None, typer.Option(help="Cost of an accepted prediction that is wrong.")] = None
+    deferral_cost: Annotated[float | None, typer.Option(help="Cost of a deferred prediction.")] = None
+    delta: Annotated[float, typer.Option(help="Probability that the bound on the risk does not hold.")] = 0.05
+    method: Annotated[
+        Literal["fixed-sequence", "sgr"],
+        typer.Option(help="Method that certifies a risk: fixed-sequence testing (Learn then Test) or SGR."),
+    ] = "fixed-sequence"
+    per_class: Annotated[bool, typer.Option("--per-class", help="Choose a threshold for every predicted class.")] = (
+        False
+    )
+
+    def goal(self) -> Goal:
+        """Goal of these options.
+
+        Raises:
+            BadParameter: a value is out of range, or the options do not state exactly one goal.
+        """
+        from ..selective import Goal
+
+        try:
+            return Goal(
+                self.risk,
+                self.coverage,
+                self.error_cost,
+                self.deferral_cost,
+                self.delta,
+                self.method,
+                self.per_class,
+            )
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from error
+
+
+@with_option_groups
 def threshold(
     model: Model,
     data: Data,
     head: Annotated[str, typer.Option(help="Folder of a fitted head; the threshold is saved there.")],
-    risk: Annotated[float | None, typer.Option(help="Errors among accepted answers, a share: at most.")] = None,
-    coverage: Annotated[float | None, typer.Option(help="Share of the answers to accept.")] = None,
-    error_cost: Annotated[float | None, typer.Option(help="Of a wrong answer that was accepted.")] = None,
-    deferral_cost: Annotated[float | None, typer.Option(help="Of an answer that was not accepted.")] = None,
-    delta: Annotated[float, typer.Option(help="Probability that a bound does not hold.")] = 0.05,
-    method: Annotated[
-        Literal["fixed-sequence", "sgr"], typer.Option(help="How a risk is certified: Learn then Test, or SGR.")
-    ] = "fixed-sequence",
-    per_class: Annotated[bool, typer.Option("--per-class", help="A threshold for every predicted class.")] = False,
+    *,
+    goal_options: GoalOptions,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Save the head with its threshold here instead.")
+        Path | None, typer.Option("--output", "-o", help="Folder for the head with its threshold, instead of --head.")
     ] = None,
-    max_length: MaxLength = None,
-    device: Device = None,
-    dtype: Dtype = None,
-    classification_module: Module = None,
-    task: Task = None,
-    prompt: Prompt = None,
-    text_column: TextColumn = None,
-    label_column: LabelColumn = None,
-    label_map: LabelMap = None,
+    options: ModelOptions,
+    columns: ColumnOptions,
     as_json: AsJson = False,
 ) -> None:
-    """Choose which answers are accepted, on labeled texts that neither the classifier nor the head was fitted on.
+    """Choose which predictions are accepted, on labeled texts that neither the classifier nor the head was fitted on.
 
-    Give one of --risk, --coverage, or both costs. From then on predictions say whether they are accepted. Of words,
-    entities are. If a risk cannot be certified the exit code is 1, and the head stays as it is.
+    Give --risk, --coverage, or both costs. Later predictions contain the decision to accept or defer them; token
+    classification accepts and defers entities. If the risk cannot be certified, the head stays as it is and the exit
+    code is 1. See docs/selective-prediction.md.
     """
-    from ..selective import Goal
-
-    try:
-        goal = Goal(risk, coverage, error_cost, deferral_cost, delta, method, per_class)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
+    goal = goal_options.goal()
     target = Path(head) if output is None else output
     if output is None and not target.is_dir():
-        raise typer.BadParameter(f"{head} is no folder: pass --output, to save the head with its threshold there.")
+        raise typer.BadParameter(f"{head} is not a folder: name a folder for the head and its threshold with --output.")
     check_folder(target)
-    classifier = load(model, head, max_length, device, classification_module, task, prompt, dtype)
-    columns = {"text_column": text_column, "label_column": label_column, "label_map": label_map}
-    rule = classifier.choose_threshold_features(features(classifier, data, "features", columns), goal)
+    classifier = load(model, head=head, options=options)
+    data_features = features(classifier, data, description="features", columns=columns)
+    rule = classifier.choose_threshold_features(data_features, goal)
     print(json.dumps(rule.to_dict()) if as_json else rule)
-    if not any(own.accepted for own in rule.thresholds.values()):
+    if not any(class_threshold.accepted for class_threshold in rule.thresholds.values()):
         typer.echo("alien: no threshold reaches this goal, the head stays as it is", err=True)
         raise typer.Exit(1)
     classifier.save_pretrained(target)

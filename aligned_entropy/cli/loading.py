@@ -1,0 +1,132 @@
+"""Models and features of labeled data, loaded as the options of a command say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import AlignedEntropyError, ArgumentError, DataError, UnsupportedModelError
+from .options import ColumnOptions, ModelOptions
+from .terminal import progress_bar, quiet_libraries
+
+if TYPE_CHECKING:
+    from ..classifier import UncertainClassifier
+    from ..features.arrays import Features
+
+
+def load(model: str, *, head: str | None = None, options: ModelOptions) -> UncertainClassifier:
+    """Load a classifier.
+
+    Args:
+        model: path or hub id of the model.
+        head: path or hub id of a fitted head; None for the untrained head.
+        options: options that decide how the model is loaded.
+
+    Raises:
+        AlignedEntropyError: the device does not exist, the model or the head cannot be loaded, they do not belong
+            together, or ``max_length`` is larger than the number of positions of the model.
+    """
+    import torch
+
+    from ..classifier import UncertainClassifier
+
+    quiet_libraries()
+    prompt = {} if options.prompt is None else _read_prompt(options.prompt)
+    try:
+        torch.empty(0, device=options.device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ArgumentError(f"there is no device {options.device!r} on this machine: {reason}") from error
+    try:
+        classifier = UncertainClassifier.from_pretrained(
+            model,
+            head=head,
+            task=options.task,
+            max_length=options.max_length,
+            device=options.device,
+            dtype=None if options.dtype is None else getattr(torch, options.dtype),
+            classification_module=options.classification_module,
+            **prompt,
+        )
+    except AlignedEntropyError:
+        raise
+    except Exception as error:  # transformers has many exception classes, and few messages name the model
+        raise UnsupportedModelError(f"{model} cannot be loaded: {error}") from error
+    if options.max_length:
+        _check_positions(classifier, model, options.max_length)
+    return classifier
+
+
+def _check_positions(classifier: UncertainClassifier, model: str, max_length: int) -> None:
+    """Check that the model has a position embedding for every token.
+
+    Raises:
+        ArgumentError: the model has fewer positions.
+    """
+    import torch
+
+    for name, module in classifier.backbone.model.named_modules():
+        if isinstance(module, torch.nn.Embedding) and name.endswith(("position_embeddings", "wpe")):
+            positions = module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+            if max_length > positions:
+                raise ArgumentError(f"--max-length {max_length}: {model} has only {positions} positions.")
+
+
+def _read_prompt(path: Path) -> dict[str, Any]:
+    """Read arguments of ``from_pretrained`` for a language model that predicts label words.
+
+    Raises:
+        DataError: the file is not JSON, lacks a key, has an unknown one, or a value has the wrong type.
+    """
+    try:
+        prompt = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_unique_names)
+    except ValueError as error:
+        raise DataError(f"{path} is not JSON: {error}") from error
+    names = ("labels", "template", "examples", "chat")
+    if not isinstance(prompt, dict) or not {"labels", "template"} <= set(prompt) <= set(names):
+        content = f"the keys {', '.join(prompt)}" if isinstance(prompt, dict) else f"a {type(prompt).__name__}"
+        raise DataError(
+            f"{path} holds {content}: write a JSON object with labels and template, and optionally examples and chat."
+        )
+    if not isinstance(prompt.get("chat", False), bool) or not isinstance(prompt.get("examples", []), list):
+        raise DataError(f"{path}: chat must be true or false, and examples a list of pairs of a text and its class.")
+    return prompt
+
+
+def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = [name for name, _ in pairs]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ValueError(f"the name {repeated[0]!r} occurs twice")
+    return dict(pairs)
+
+
+def features(
+    classifier: UncertainClassifier,
+    data: str,
+    *,
+    description: str,
+    columns: ColumnOptions,
+    extras: Collection[str] = (),
+) -> Features:
+    """Compute the features of labeled data, with a progress bar.
+
+    Args:
+        classifier: classifier whose features are computed.
+        data: name of the data.
+        description: text in front of the progress bar.
+        columns: options that decide how the data are read.
+        extras: names of additional arrays, see :func:`aligned_entropy.scores.arrays_of`.
+    """
+    from ..data.labels import parse_label_map
+
+    texts = classifier.read_labeled(
+        data,
+        text_column=columns.text_column,
+        label_column=columns.label_column,
+        label_map=parse_label_map(columns.label_map),
+    )
+    with progress_bar(description, len(texts.texts) * (1 + len(extras))) as progress:
+        return classifier.features(texts, progress, extras=extras)
