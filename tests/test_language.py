@@ -159,6 +159,40 @@ def test_the_top_level_can_be_taken_in() -> None:
     assert len(rooms()) <= MAX_ENTRIES
 
 
+def test_the_readme_shows_every_entry() -> None:
+    tree = re.search(r"```\naligned_entropy/\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
+    assert tree is not None
+    assert sorted(re.findall(r"^  (\S+?)/?\s", tree.group(1), re.MULTILINE)) == rooms()
+
+
+BANNED = re.compile(
+    r"\b(?:answers?|answered|answering|doubts?|doubtful|rivals?|taggers?|wholes|many labels|let through|relied on)\b",
+    re.IGNORECASE,
+)
+PROMPTS = re.compile(r"Answer:|Answer with one word\.")  # text that a guide gives to a language model
+
+
+def words_of_the_command() -> list[str]:
+    """Help texts and printed sentences of the command line."""
+    return [
+        f"{name}:{node.lineno}: {node.value}"
+        for name, tree, _ in trees("cli")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value
+    ]
+
+
+def test_pages_and_command_keep_to_the_glossary() -> None:
+    pages = [REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md"), *(PACKAGE / "assets").glob("*.j2")]
+    lines = [
+        f"{page.name}:{number}: {line}"
+        for page in pages
+        for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1)
+    ]
+    broken = [line for line in [*lines, *words_of_the_command()] if BANNED.search(PROMPTS.sub("", line))]
+    assert not broken, "\n".join(broken)
+
+
 if __name__ == "__main__":
     package = Path(sys.argv[1]) if len(sys.argv) > 1 else PACKAGE
     print(f"{len(rooms(package)):5} entries at the top level")
