@@ -194,7 +194,9 @@ def _score_names(text: str | None, available: list[str]) -> list[str] | None:
 
 def bench(
     config: Annotated[Path, typer.Argument(help="YAML file with models, datasets and grid; see docs/benchmark.md.")],
-    engine: Annotated[Engine, typer.Option(help="Execution backend for the cells.")] = "local",
+    engine: Annotated[
+        Engine, typer.Option(help="Execution backend for the cells; see docs/batch-prediction.md.")
+    ] = "local",
     workers: Annotated[
         int, typer.Option(help="Number of local processes, which share the cores of this machine.", min=1)
     ] = 1,

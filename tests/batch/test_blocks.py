@@ -92,6 +92,25 @@ def test_finished_blocks_are_skipped_and_other_jobs_are_refused(source, workplac
         run(source, output, workplace)
 
 
+def test_the_job_file_keeps_its_names(source, workplace, tmp_path):
+    """A run of another version continues a folder only if the names and values in its job file are the same."""
+    done = in_process("predict", workplace / "model", source / "0.parquet", "-o", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    facts = json.loads((tmp_path / "out" / "_job.json").read_text())
+    assert list(facts) == ["key", "job", "made of", "source", "rows of a block"]
+    assert facts["job"] == {
+        "source": str(source / "0.parquet"),
+        "output": "",
+        "input_format": None,
+        "text_column": None,
+        "probabilities": False,
+        "prefix": "",
+        "max_characters": 100_000,
+    }
+    assert set(facts["made of"]) == {"model", "head", "prompt", "task", "dtype", "length", "module"}
+    assert facts["rows of a block"] == 20
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
