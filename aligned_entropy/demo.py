@@ -1,4 +1,7 @@
-"""`alien demo`: the whole way on real texts, from a pretrained encoder to a report, with embedded names only."""
+"""Demo on real texts, from a pretrained encoder to a report: ``alien demo``.
+
+Model and data are embedded names, so the demo needs the package index and no other download.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,8 @@ import numpy as np
 
 from .classifier import UncertainClassifier
 from .data import LabeledTexts, labeled_texts, load_data
+from .evaluation.evaluation import Evaluation
+from .features.arrays import Features
 from .finetune import TrainConfig, train_classifier
 from .head.fit import FitConfig
 from .predictions.texts import Predictions
@@ -20,18 +25,19 @@ from .report import write_report
 from .selective import Goal
 
 ProgressBar = Callable[[str, int | None], AbstractContextManager[Callable[[int], object]]]
-SHOWN = 10
-RISK = 0.1  # errors among accepted answers, at most
+EXAMPLES = 10  # texts in each list of examples
+RISK = 0.1  # target of the threshold: largest error rate of accepted predictions
 
 
 def run_demo(folder: Path, texts: int, seed: int, progress_bar: ProgressBar) -> None:
-    """Train MiniLM's top layers on 20 Newsgroups, fit a head on held-out texts, and measure it on the test split.
+    """Train the top layers of MiniLM on 20 Newsgroups, fit a head on held-out texts, and measure it on the test split.
 
     Args:
-        folder: where classifier, head, predictions.csv, metrics.json and report.html go.
-        texts: how many in all: five eighths to train on, the rest for calibration and test in equal parts.
-        seed: of the subset, the training and the fit.
-        progress_bar: a context manager ``(what, total)`` that gives a function to call with what is done.
+        folder: folder for the classifier, the head, predictions.csv, metrics.json and report.html.
+        texts: number of texts: five eighths for the training, three sixteenths each for calibration and test.
+        seed: seed of the sample of texts, of the training and of the fit.
+        progress_bar: function of a description and a total that opens a progress bar; the value of the bar is a
+            function to call with the number of finished items.
     """
     start = time.monotonic()
     parts = {
@@ -52,33 +58,16 @@ def run_demo(folder: Path, texts: int, seed: int, progress_bar: ProgressBar) -> 
     classifier.save_pretrained(folder / "head")
     print(result.summary)
 
-    print("\n3. Evaluate on the test split, which nothing above has seen.")
+    print("\n3. Evaluate on the test split, which neither the classifier nor the head was fitted on.")
     with progress_bar("test texts", len(parts["test"])) as progress:
         test = classifier.features(parts["test"], progress)
     evaluation = classifier.evaluate_features(test)
+    assert isinstance(evaluation, Evaluation), "20 Newsgroups has one label per text"
     print(evaluation)
 
-    print("\n4. Choose what is let through, on half of the test texts, and see it on the other half.")
-    half = len(test) // 2
-    print(classifier.choose_threshold_features(test[:half], Goal(risk=RISK)))
+    print("\n4. Choose a threshold on one half of the test texts, and apply it to the other half.")
+    _choose_threshold(classifier, test)
     classifier.save_pretrained(folder / "head")
-    other = classifier.predict_features(test[half:])
-    accepted, errors = other.accepted, test[half:].errors
-    wrong = f", {errors[accepted].mean():.1%} of them wrong" if accepted.any() else ""
-    print(f"other half: {accepted.mean():.1%} accepted{wrong}; of all {errors.mean():.1%} are wrong")
-
-    predictions = classifier.predict_features(test)
-    examples = _examples(parts["test"], predictions)
-    for heading, rows in examples.items():
-        print(f"\n{heading}")
-        for row in rows:
-            print(f"  {row['uncertainty']:.3f}  {row['predicted']:24}  {row['true']:24}  {str(row['text'])[:60]}")
-
-    table = predictions.to_pandas()
-    table.insert(0, "text", list(parts["test"].texts))
-    table.insert(1, "true_label", [parts["test"].label_names[label] for label in parts["test"].labels])
-    table.to_csv(folder / "predictions.csv", index=False)
-    (folder / "metrics.json").write_text(json.dumps(evaluation.to_dict(), indent=2) + "\n")
     settings = {
         "model": "all-MiniLM-L6-v2, frozen, top layers trained",
         "data": ", ".join(f"{len(part)} {name}" for name, part in parts.items()) + " texts of 20 Newsgroups",
@@ -86,14 +75,42 @@ def run_demo(folder: Path, texts: int, seed: int, progress_bar: ProgressBar) -> 
         "seed": str(seed),
         **{name: version(name) for name in ("aligned-entropy", "torch", "transformers")},
     }
-    write_report(folder / "report.html", "20 Newsgroups with MiniLM", evaluation, settings, examples)
-    print(f"\nwritten to {folder}: classifier, head, predictions.csv, metrics.json, report.html")
+    predictions = classifier.predict_features(test)
+    assert isinstance(predictions, Predictions), "20 Newsgroups has one label per text"
+    _write_results(folder, parts["test"], predictions, evaluation, settings)
+    print(f"\nsaved to {folder}: classifier, head, predictions.csv, metrics.json, report.html")
     print(f"serve it, with a page at /ui: alien serve {folder}/classifier --head {folder}/head --ui")
     print(f"{time.monotonic() - start:.0f} s")
 
 
+def _choose_threshold(classifier: UncertainClassifier, test: Features) -> None:
+    """Choose a threshold on the first half of the test set, and print how it does on the second half."""
+    half = len(test) // 2
+    print(classifier.choose_threshold_features(test[:half], Goal(risk=RISK)))
+    accepted, errors = classifier.predict_features(test[half:]).accepted, test[half:].errors
+    risk = f", {errors[accepted].mean():.1%} of them wrong" if accepted.any() else ""
+    print(f"other half: {accepted.mean():.1%} accepted{risk}; {errors.mean():.1%} of all predictions are wrong")
+
+
+def _write_results(
+    folder: Path, test: LabeledTexts, predictions: Predictions, evaluation: Evaluation, settings: dict[str, str]
+) -> None:
+    """Print example predictions, and write predictions.csv, metrics.json and report.html."""
+    examples = _examples(test, predictions)
+    for heading, rows in examples.items():
+        print(f"\n{heading}")
+        for row in rows:
+            print(f"  {row['uncertainty']:.3f}  {row['predicted']:24}  {row['true']:24}  {str(row['text'])[:60]}")
+    table = predictions.to_pandas()
+    table.insert(0, "text", list(test.texts))
+    table.insert(1, "true_label", [test.label_names[label] for label in test.labels])
+    table.to_csv(folder / "predictions.csv", index=False)
+    (folder / "metrics.json").write_text(json.dumps(evaluation.to_dict(), indent=2) + "\n")
+    write_report(folder / "report.html", "20 Newsgroups with MiniLM", evaluation, settings, examples)
+
+
 def _subset(split: str, size: int, seed: int) -> LabeledTexts:
-    """A stratified subset of a split of 20 Newsgroups, the same for a seed."""
+    """Stratified sample of a split of 20 Newsgroups; equal seeds give equal samples."""
     from sklearn.model_selection import train_test_split
 
     data = labeled_texts(load_data("20newsgroups", split))
@@ -104,8 +121,9 @@ def _subset(split: str, size: int, seed: int) -> LabeledTexts:
 
 
 def _examples(data: LabeledTexts, predictions: Predictions) -> dict[str, list[dict[str, object]]]:
+    """Texts with the lowest and with the highest uncertainty, by heading."""
     order = np.argsort(predictions.uncertainty, kind="stable")
-    headings = {"Trusted most": order[:SHOWN], "Trusted least": order[::-1][:SHOWN]}
+    headings = {"Lowest uncertainty": order[:EXAMPLES], "Highest uncertainty": order[::-1][:EXAMPLES]}
     return {
         heading: [
             {

@@ -1,4 +1,4 @@
-"""A transformers pipeline whose answers carry their uncertainty: ``uncertain-text-classification``."""
+"""Pipeline of transformers whose predictions carry their uncertainty: ``uncertain-text-classification``."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from .saved.hub import resolve_head
 TASK = "uncertain-text-classification"
 
 
-class UncertainTextClassificationPipeline(TextClassificationPipeline):
-    """Text classification whose answers say ``uncertainty``; after a fit ``error_probability``, by a rule ``accepted``.
+class UncertainTextClassificationPipeline(TextClassificationPipeline):  # type: ignore[misc]
+    """Text classification with ``uncertainty``, after a fit ``error_probability``, and with a threshold ``accepted``.
 
-    Texts are cut where the head's calibration texts were, without a head at the model's own limit up to 512 tokens;
-    ``truncation`` and ``max_length`` at a call say otherwise.
+    Texts are cut at the same length as the calibration texts of the head; without a head at the model's limit, but at
+    most 512 tokens. ``truncation`` and ``max_length`` in a call override this.
 
     Args:
-        head: path or hub id of a fitted head, as :meth:`UncertainClassifier.save_pretrained` leaves it; the untrained
-            entropy when left out. One that does not fit the model is refused here, not at the first text.
-        args: of transformers' own pipeline.
-        kwargs: likewise.
+        head: path or hub id of a saved head, see :meth:`UncertainClassifier.save_pretrained`; the untrained entropy by
+            default. A head that does not fit the model is refused here, not at the first text.
+        args: positional arguments of the pipeline of transformers.
+        kwargs: keyword arguments of the pipeline of transformers.
 
     Attributes:
-        uncertain: the classifier with its head, attached to the pipeline's model.
+        uncertain: classifier with its head, attached to the model of the pipeline.
 
     Raises:
-        HeadMismatchError: the head is none, or was fitted for another model.
+        HeadMismatchError: ``head`` is not a path or hub id of a head, or the head was fitted for another model.
         UnsupportedModelError: there is no tokenizer, or the model is no classifier.
     """
 
@@ -46,39 +46,42 @@ class UncertainTextClassificationPipeline(TextClassificationPipeline):
         super().__init__(*args, **kwargs)
         if self.tokenizer is None:
             raise UnsupportedModelError("an uncertain-text-classification pipeline needs a tokenizer: pass tokenizer=…")
-        known = {} if head is None else read_config(resolve_head(head))["backbone"]
-        name, max_length = self.model.name_or_path, known.get("max_length")
+        facts = {} if head is None else read_config(resolve_head(head))["backbone"]
+        name, max_length = self.model.name_or_path, facts.get("max_length")
         self.uncertain = UncertainClassifier(Backbone(self.model, self.tokenizer, max_length=max_length, name=name))
         if head is not None:
             self.uncertain.load_head(head)
         self.uncertain.attach()
 
-    def preprocess(self, inputs: Any, **tokenizer_kwargs: Any) -> Any:
-        """Transformers' own, with the texts cut as the head's calibration texts were."""
+    def preprocess(self, inputs: Any, **tokenizer_kwargs: Any) -> dict[str, Any]:
+        """Tokenize a text; it is cut at the same length as the calibration texts of the head."""
         length = {"truncation": True, "max_length": self.uncertain.backbone.max_length}
-        return super().preprocess(inputs, **(length | tokenizer_kwargs))
+        batch: dict[str, Any] = super().preprocess(inputs, **(length | tokenizer_kwargs))
+        return batch
 
     def _forward(self, model_inputs: Any) -> dict[str, Any]:
         output = super()._forward(model_inputs)
         tensors = {"logits": output.logits, "uncertainty": output.uncertainty}
         if hasattr(output, "error_probability"):
             tensors["error_probability"] = output.error_probability
-        return tensors  # a plain dict: the pipeline takes it apart text by text, whatever the batch size
+        return tensors  # a plain dict, since the pipeline divides a batch into texts by the keys
 
-    def postprocess(self, model_outputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """Transformers' answer, with the uncertainty of the text."""
-        answer = super().postprocess(model_outputs, *args, **kwargs)
-        known = [name for name in ("uncertainty", "error_probability") if name in model_outputs]
-        extra: dict[str, Any] = {name: float(model_outputs[name].reshape(-1)[0]) for name in known}
+    def postprocess(
+        self, model_outputs: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> dict[str, Any] | list[dict[str, Any]]:
+        """Add the uncertainty of the text to each label that the pipeline of transformers returns."""
+        labels: dict[str, Any] | list[dict[str, Any]] = super().postprocess(model_outputs, *args, **kwargs)
+        names = [name for name in ("uncertainty", "error_probability") if name in model_outputs]
+        added: dict[str, Any] = {name: float(model_outputs[name].reshape(-1)[0]) for name in names}
         rule = self.uncertain.saved.rule
         if rule is not None:
-            label = self.uncertain.label_names[int(model_outputs["logits"].reshape(-1).argmax())]
-            extra["accepted"] = bool(rule.accepts([extra["uncertainty"]], [label])[0])
-        return answer | extra if isinstance(answer, dict) else [item | extra for item in answer]
+            predicted = self.uncertain.label_names[int(model_outputs["logits"].reshape(-1).argmax())]
+            added["accepted"] = bool(rule.accepts([added["uncertainty"]], [predicted])[0])
+        return labels | added if isinstance(labels, dict) else [label | added for label in labels]
 
 
 def register() -> None:
-    """Make the task known to ``transformers.pipeline``."""
+    """Register the task with ``transformers.pipeline``."""
     PIPELINE_REGISTRY.register_pipeline(
         TASK, pipeline_class=UncertainTextClassificationPipeline, pt_model=AutoModelForSequenceClassification
     )

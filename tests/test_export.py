@@ -1,4 +1,4 @@
-"""Model and head as one ONNX graph: the same answers in ONNX Runtime, of every kind of classifier."""
+"""Export of model and head as one ONNX graph: ONNX Runtime computes the same outputs, for every task."""
 
 import json
 import sys
@@ -27,18 +27,18 @@ onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra onnx")
 
 
 def run(folder, texts):
-    """What someone does who has the folder, ONNX Runtime and a tokenizer, and not this library."""
+    """Outputs of an exported graph by name, computed with ONNX Runtime and a tokenizer, without this library."""
     config = json.loads((folder / "config.json").read_text())
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    cut = {"truncation": True, "max_length": config["max_length"]}
-    batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="np", **cut)
+    truncation = {"truncation": True, "max_length": config["max_length"]}
+    batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="np", **truncation)
     session = onnxruntime.InferenceSession(folder / "model.onnx")
-    wanted = {own.name for own in session.get_inputs()}
-    given = {name: batch[name].astype(np.int64) for name in config["inputs"] if name in wanted}
-    return dict(zip(config["outputs"], session.run(config["outputs"], given), strict=True)), config
+    names = {node.name for node in session.get_inputs()}
+    inputs = {name: batch[name].astype(np.int64) for name in config["inputs"] if name in names}
+    return dict(zip(config["outputs"], session.run(config["outputs"], inputs), strict=True)), config
 
 
-def test_a_head_with_all_that_it_can_have(tmp_path):
+def test_a_head_with_reference_vectors_and_threshold(tmp_path):
     classifier = UncertainClassifier.from_pretrained(sentiment.save(tmp_path / "model"))
     classifier.fit(named(400, 2), reference=named(300, 4), config=QUICK)
     classifier.choose_threshold(named(500, 3), Goal(coverage=0.7))
@@ -48,53 +48,53 @@ def test_a_head_with_all_that_it_can_have(tmp_path):
     done = in_process("export", tmp_path / "model", "--head", tmp_path / "head", "-o", tmp_path / "graph")
     assert done.exit_code == 0, done.output
     texts = named(30, 9)["text"]
-    found, config = run(tmp_path / "graph", texts)
+    outputs, config = run(tmp_path / "graph", texts)
     expected = classifier.predict(texts)
-    assert np.array_equal(found["logits"].argmax(1), expected.classes)
-    np.testing.assert_allclose(found["uncertainty"], expected.uncertainty, atol=1e-5)
-    np.testing.assert_allclose(found["error_probability"], expected.error_probability, atol=1e-5)
+    assert np.array_equal(outputs["logits"].argmax(1), expected.classes)
+    np.testing.assert_allclose(outputs["uncertainty"], expected.uncertainty, atol=1e-5)
+    np.testing.assert_allclose(outputs["error_probability"], expected.error_probability, atol=1e-5)
     assert config["labels"] == sentiment.NAMES
-    assert Rule.from_dict(config["rule"]).accepts(found["uncertainty"], expected.labels).tolist() == (
+    assert Rule.from_dict(config["rule"]).accepts(outputs["uncertainty"], expected.labels).tolist() == (
         expected.accepted.tolist()
     )
 
 
-def test_a_decoder_that_names_no_padding_token(tmp_path):
+def test_a_decoder_without_a_padding_token(tmp_path):
     model = tiny.stir(tiny.model("Qwen3")).eval()
     model.config.pad_token_id = None
     classifier = UncertainClassifier(Backbone(model, tiny.tokenizer("decoder")))
-    done = export_onnx(classifier, tmp_path)
-    assert done.difference < 1e-4
+    exported = export_onnx(classifier, tmp_path)
+    assert exported.difference < 1e-4
     assert model.config.pad_token_id is None
-    found, _ = run(tmp_path, tiny.TEXTS)
-    np.testing.assert_allclose(found["uncertainty"], classifier.predict(tiny.TEXTS).uncertainty, atol=1e-5)
-    assert done.outputs == ["logits", "uncertainty"]
+    outputs, _ = run(tmp_path, tiny.TEXTS)
+    np.testing.assert_allclose(outputs["uncertainty"], classifier.predict(tiny.TEXTS).uncertainty, atol=1e-5)
+    assert exported.outputs == ["logits", "uncertainty"]
 
 
-def test_words(token_model_folder, tmp_path):
-    tagger = UncertainClassifier.from_pretrained(token_model_folder)
-    export_onnx(tagger, tmp_path / "words")
-    found, _ = run(tmp_path / "words", [tiny.TEXTS[0]])
-    words = tagger.predict([tiny.TEXTS[0]])[0].words
-    inside = found["uncertainty"][0, 1 : 1 + len(words)]
-    np.testing.assert_allclose(inside, words.uncertainty, atol=1e-5)
+def test_token_classification(token_model_folder, tmp_path):
+    classifier = UncertainClassifier.from_pretrained(token_model_folder)
+    export_onnx(classifier, tmp_path / "words")
+    outputs, _ = run(tmp_path / "words", [tiny.TEXTS[0]])
+    words = classifier.predict([tiny.TEXTS[0]])[0].words
+    word_uncertainty = outputs["uncertainty"][0, 1 : 1 + len(words)]  # every word is one token
+    np.testing.assert_allclose(word_uncertainty, words.uncertainty, atol=1e-5)
 
 
-def test_many_labels(tmp_path):
-    """A trained tiny model has a few vectors for all texts: which are nearest would be for rounding to say."""
-    named = {"problem_type": "multi_label_classification", "id2label": dict(enumerate(LABELS))}
-    many = UncertainMultiLabelClassifier(MultiLabelBackbone(tiny.model("Bert", **named), tiny.tokenizer()))
+def test_multi_label_classification(tmp_path):
+    """An untrained model: a trained tiny one has few distinct vectors, so rounding would choose the neighbors."""
+    options = {"problem_type": "multi_label_classification", "id2label": dict(enumerate(LABELS))}
+    classifier = UncertainMultiLabelClassifier(MultiLabelBackbone(tiny.model("Bert", **options), tiny.tokenizer()))
     with pytest.warns(UserWarning, match="less than by guessing"):
-        many.fit(multilabel_texts(300, 2))
-    assert len(many.head.error_model.references)
-    export_onnx(many, tmp_path / "labels")
+        classifier.fit(multilabel_texts(300, 2))
+    assert len(classifier.head.error_model.references)
+    export_onnx(classifier, tmp_path / "labels")
     texts = multilabel_texts(20, 5)["text"]
-    found, expected = run(tmp_path / "labels", texts)[0], many.predict(texts)
-    np.testing.assert_allclose(found["uncertainty"], expected.uncertainty, atol=1e-5)
-    np.testing.assert_allclose(found["label_uncertainty"], expected.label_uncertainty, atol=1e-5)
+    outputs, expected = run(tmp_path / "labels", texts)[0], classifier.predict(texts)
+    np.testing.assert_allclose(outputs["uncertainty"], expected.uncertainty, atol=1e-5)
+    np.testing.assert_allclose(outputs["label_uncertainty"], expected.label_uncertainty, atol=1e-5)
 
 
-def test_eight_bits_are_told_what_they_change(tmp_path, token_model_folder, monkeypatch):
+def test_the_effect_of_8_bit_quantization_is_measured(tmp_path, token_model_folder, monkeypatch):
     classifier = UncertainClassifier.from_pretrained(sentiment.save(tmp_path / "model"))
     classifier.fit(named(400, 2), config=QUICK)
     classifier.choose_threshold(named(500, 3), Goal(coverage=0.7))
@@ -104,35 +104,35 @@ def test_eight_bits_are_told_what_they_change(tmp_path, token_model_folder, monk
     arguments = ["export", tmp_path / "model", "--head", tmp_path / "head", "-o", tmp_path / "graph"]
     done = in_process(*arguments, "--int8", tmp_path / "texts.jsonl", "--json")
     assert done.exit_code == 0, done.output
-    said = json.loads(done.stdout)["int8"]
-    found, config = run(tmp_path / "graph", texts)
+    effect = json.loads(done.stdout)["int8"]
+    outputs, config = run(tmp_path / "graph", texts)
     expected = classifier.predict(texts)
-    apart = found["logits"] - classifier.backbone.extract(texts)[1]
-    assert 0 < np.abs(apart).max() < 1, "these are not the logits of float32, but near them"
-    assert said["answers"] == 200
-    # A batch has one scale for its activations, so that other batches give slightly other numbers.
-    assert said["changed"] == pytest.approx(np.mean(found["logits"].argmax(1) != expected.classes), abs=0.02)
-    assert said["correlation"] == pytest.approx(spearmanr(found["uncertainty"], expected.uncertainty)[0], abs=0.01)
+    difference = outputs["logits"] - classifier.backbone.extract(texts)[1]
+    assert 0 < np.abs(difference).max() < 1, "the logits must be close to those in float32, but not equal"
+    assert effect["answers"] == 200
+    # All activations of a batch share one scale, so numbers depend slightly on the batches.
+    assert effect["changed"] == pytest.approx(np.mean(outputs["logits"].argmax(1) != expected.classes), abs=0.02)
+    assert effect["correlation"] == pytest.approx(spearmanr(outputs["uncertainty"], expected.uncertainty)[0], abs=0.01)
     assert config["rule"] is None
     stored = {str(node.op_type) for node in onnx.load(tmp_path / "graph" / "model.onnx").graph.node}
     assert {"DynamicQuantizeLinear", "MatMulInteger"} <= stored
 
-    monkeypatch.setattr("aligned_entropy.export._bytes", lambda module: 2**31)  # weights in a file of their own
-    words = UncertainClassifier.from_pretrained(token_model_folder)
-    change = export_onnx(words, tmp_path / "words", tiny.TEXTS).int8
-    tokens = sum(len(ids) for ids in words.backbone.tokenizer(tiny.TEXTS)["input_ids"])
-    assert change.answers == tokens
+    monkeypatch.setattr("aligned_entropy.export._size_in_bytes", lambda module: 2**31)  # weights in a separate file
+    classifier = UncertainClassifier.from_pretrained(token_model_folder)
+    effect = export_onnx(classifier, tmp_path / "words", tiny.TEXTS).int8
+    tokens = sum(len(ids) for ids in classifier.backbone.tokenizer(tiny.TEXTS)["input_ids"])
+    assert effect.predictions == tokens
     assert (tmp_path / "words" / "model.onnx.data").is_file()
-    assert change.correlation > 0.9
+    assert effect.rank_correlation > 0.9
 
 
-def test_what_cannot_be_exported_is_said(tmp_path, monkeypatch):
+def test_a_model_that_cannot_be_exported_is_refused(tmp_path, monkeypatch):
     folder = sentiment.save(tmp_path / "model")
     half = UncertainClassifier.from_pretrained(folder, dtype=torch.bfloat16)
     with pytest.raises(UnsupportedModelError, match=r"in torch.bfloat16: load it with dtype=torch.float32"):
         export_onnx(half, tmp_path / "graph")
     monkeypatch.setattr("aligned_entropy.export.TOLERANCE", -1.0)
-    with pytest.raises(UnsupportedModelError, match="does not answer as the model does"):
+    with pytest.raises(UnsupportedModelError, match="outputs of the graph differ from those of the model"):
         export_onnx(UncertainClassifier.from_pretrained(folder), tmp_path / "graph")
     assert not (tmp_path / "graph" / "model.onnx").exists()
     monkeypatch.setitem(sys.modules, "onnxruntime", None)

@@ -1,10 +1,10 @@
-"""Training a classifier: what comes out loads again, whole, and is trained where it was said to be."""
+"""Training a classifier: saved models load completely, and only the intended parameters are trained."""
 
 import numpy as np
 import pytest
 import torch
 
-from aligned_entropy import UncertainClassifier
+from aligned_entropy import ArgumentError, UncertainClassifier
 from aligned_entropy.data import LabeledTexts
 from aligned_entropy.finetune import TrainConfig, train_classifier
 from fixtures import tiny
@@ -27,7 +27,7 @@ def pretrained(kind, folder):
 @pytest.mark.parametrize(
     "kind", ["Bert", "Roberta", "Electra", "DistilBert", "Albert", "DebertaV2", "ModernBert", "Llama", "Qwen3"]
 )
-def test_top_layers_learn_on_a_frozen_encoder(kind, tmp_path):
+def test_top_layers_are_trained_on_a_frozen_encoder(kind, tmp_path):
     source = pretrained(kind, tmp_path / "pretrained")
     progress = []
     train_classifier(
@@ -37,14 +37,14 @@ def test_top_layers_learn_on_a_frozen_encoder(kind, tmp_path):
     classifier = UncertainClassifier.from_pretrained(tmp_path / "out")
     assert classifier.label_names == NAMES
     features = classifier.features(texts())
-    assert 1 - features.errors.mean() > 0.5  # a third by chance; the encoder is random
+    assert 1 - features.errors.mean() > 0.5  # chance is a third, since the encoder is random
     before = tiny.model(kind).base_model.state_dict()
     after = classifier.backbone.inner.base_model.state_dict()
     assert all(torch.equal(after[name], value) for name, value in before.items() if "pooler" not in name)
 
 
 @pytest.mark.parametrize("kind", ["Bert", "DebertaV2", "ModernBert", "Llama"])
-def test_adapters_are_saved_with_everything_that_is_new(kind, tmp_path):
+def test_adapters_are_saved_with_all_new_modules(kind, tmp_path):
     source = pretrained(kind, tmp_path / "pretrained")
     train_classifier(source, texts(30), tmp_path / "out", TrainConfig("lora", epochs=1))
     classifier = UncertainClassifier.from_pretrained(tmp_path / "out")
@@ -52,12 +52,12 @@ def test_adapters_are_saved_with_everything_that_is_new(kind, tmp_path):
     assert classifier.predict(["good film"]).probabilities.shape == (1, 3)
 
 
-def test_features_of_the_training_texts_come_for_nothing(tmp_path, monkeypatch):
+def test_features_of_the_training_texts_are_stored(tmp_path, monkeypatch):
     source = pretrained("Bert", tmp_path / "pretrained")
     train_classifier(source, texts(), tmp_path / "out", TrainConfig("freeze", epochs=2))
     classifier = UncertainClassifier.from_pretrained(tmp_path / "out")
     computed = classifier.backbone.extract(texts().texts)
-    monkeypatch.setattr(classifier.backbone, "extract", lambda *_: pytest.fail("the model ran again"))
+    monkeypatch.setattr(classifier.backbone, "extract", lambda *_: pytest.fail("features were computed again"))
     stored = classifier.features(texts())
     np.testing.assert_allclose(stored.hidden, computed[0], atol=1e-5)
     np.testing.assert_allclose(stored.logits, computed[1], atol=1e-5)
@@ -65,19 +65,21 @@ def test_features_of_the_training_texts_come_for_nothing(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["epochs", "learning_rate", "batch_size", "max_length"])
 @pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf")])
-def test_numbers_that_train_nothing_are_refused(name, value):
-    with pytest.raises(ValueError, match=f"{name} {value} is not a positive number"):
+def test_numbers_that_are_not_positive_are_refused(name, value):
+    with pytest.raises(ArgumentError, match=f"{name}={value} is not a positive number"):
         TrainConfig(**{name: value})
 
 
-@pytest.mark.parametrize(("mode", "passes", "peak"), [("full", 3, 5e-5), ("lora", 3, 3e-4), ("freeze", 20, 1e-3)])
-def test_what_a_mode_trains_with_by_default(mode, passes, peak):
-    assert (TrainConfig(mode).passes, TrainConfig(mode).peak) == (passes, peak)
-    assert (TrainConfig(mode, epochs=1).passes, TrainConfig(mode, learning_rate=1e-6).peak) == (1, 1e-6)
+@pytest.mark.parametrize(("mode", "epochs", "peak"), [("full", 3, 5e-5), ("lora", 3, 3e-4), ("freeze", 20, 1e-3)])
+def test_each_mode_has_default_epochs_and_a_default_learning_rate(mode, epochs, peak):
+    config = TrainConfig(mode)
+    assert (config.total_epochs, config.peak_learning_rate) == (epochs, peak)
+    assert TrainConfig(mode, epochs=1).total_epochs == 1
+    assert TrainConfig(mode, learning_rate=1e-6).peak_learning_rate == 1e-6
 
 
 @pytest.mark.parametrize("mode", ["full", "lora", "freeze"])
-def test_a_decoder_without_a_padding_token_is_saved_with_the_one_that_it_was_trained_with(mode, tmp_path):
+def test_a_decoder_without_a_padding_token_is_saved_with_the_padding_token_of_its_training(mode, tmp_path):
     tiny.model("Llama", pad_token_id=None).save_pretrained(tmp_path / "pretrained")
     tiny.tokenizer("decoder", pad_token=None).save_pretrained(tmp_path / "pretrained")
     train_classifier(tmp_path / "pretrained", texts(30), tmp_path / "out", TrainConfig(mode, epochs=1))
@@ -85,7 +87,7 @@ def test_a_decoder_without_a_padding_token_is_saved_with_the_one_that_it_was_tra
     assert backbone.config.pad_token_id == backbone.tokenizer.pad_token_id == tiny.SEP
 
 
-def test_a_seed_decides(tmp_path):
+def test_the_seed_determines_the_trained_model(tmp_path):
     source = pretrained("Bert", tmp_path / "pretrained")
     logits = []
     for run, seed in enumerate((0, 0, 1)):

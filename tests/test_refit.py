@@ -1,4 +1,4 @@
-"""A new head from feedback takes the place of the current one only where it is better."""
+"""Refit: a new head is fitted on feedback, and saved only if it is better than the current one."""
 
 import json
 
@@ -24,10 +24,10 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def classifier(folder):
-    own = UncertainClassifier.from_pretrained(folder)
-    own.fit(named(400, 2), config=QUICK)
-    own.choose_threshold(named(500, 3), Goal(coverage=0.6))
-    return own
+    classifier = UncertainClassifier.from_pretrained(folder)
+    classifier.fit(named(400, 2), config=QUICK)
+    classifier.choose_threshold(named(500, 3), Goal(coverage=0.6))
+    return classifier
 
 
 def unseen(classifier, count, seed, **options):
@@ -36,60 +36,64 @@ def unseen(classifier, count, seed, **options):
     return features[np.flatnonzero(~np.isin(features.text_hashes, classifier.saved.text_hashes.numpy()))[:count]]
 
 
-def test_a_head_for_a_world_that_has_changed_is_better_than_the_old_one(classifier):
+def test_after_a_change_of_the_labels_the_new_head_is_better(classifier):
     before = classifier.saved
-    found = refit(classifier, unseen(classifier, 1200, 5, flipped=0.3))
-    assert found.comparison.better
-    assert found.comparison.brier[1] < found.comparison.brier[0]
-    assert found.comparison.brier_p < 0.01
-    assert found.comparison.answers == 600
+    result = refit(classifier, unseen(classifier, 1200, 5, flipped=0.3))
+    assert result.comparison.better
+    assert result.comparison.brier[1] < result.comparison.brier[0]
+    assert result.comparison.brier_p < 0.01
+    assert result.comparison.predictions == 600
     assert classifier.saved is before, "the current head stays as it is"
-    assert found.rule == found.classifier.saved.rule
-    assert found.rule.goal == Goal(coverage=0.6)
-    assert found.rule.held_out
+    assert result.rule == result.classifier.saved.rule
+    assert result.rule.goal == Goal(coverage=0.6)
+    assert result.rule.held_out
 
 
-def test_in_the_same_world_there_is_no_better_head(classifier):
-    better = [refit(classifier, classifier.features(named(600, seed)), seed=seed).comparison for seed in range(20, 26)]
-    assert sum(own.better for own in better) <= 1
-    assert all(0 < own.brier_p <= 1 and 0 < own.roc_auc_p <= 1 for own in better)
+def test_without_a_change_the_new_head_is_not_better(classifier):
+    comparisons = [
+        refit(classifier, classifier.features(named(600, seed)), seed=seed).comparison for seed in range(20, 26)
+    ]
+    assert sum(comparison.better for comparison in comparisons) <= 1
+    assert all(0 < comparison.brier_p <= 1 and 0 < comparison.roc_auc_p <= 1 for comparison in comparisons)
 
 
-def test_more_labeled_texts_may_be_fitted_on(classifier):
-    feedback, more = unseen(classifier, 400, 5), classifier.features(named(300, 6))
-    alone, together = (refit(classifier, feedback, calibration=known).classifier for known in (None, more))
-    assert (alone.saved.fit["examples"], together.saved.fit["examples"]) == (200, 500)
+def test_more_labeled_texts_can_be_given_for_the_fit(classifier):
+    feedback, calibration = unseen(classifier, 400, 5), classifier.features(named(300, 6))
+    without, with_calibration = (
+        refit(classifier, feedback, calibration=features).classifier for features in (None, calibration)
+    )
+    assert (without.saved.fit["examples"], with_calibration.saved.fit["examples"]) == (200, 500)
 
 
-def test_what_the_current_head_was_fitted_on_is_not_compared_again(classifier):
+def test_texts_that_the_current_head_was_fitted_on_are_not_compared(classifier):
     feedback = unseen(classifier, 1000, 5)
-    _, first = np.unique(feedback.text_hashes, return_index=True)
-    feedback = feedback[np.sort(first)[:600]]  # no text comes twice
+    _, first_rows = np.unique(feedback.text_hashes, return_index=True)
+    feedback = feedback[np.sort(first_rows)[:600]]  # without duplicates
     current = refit(classifier, feedback[:300]).classifier  # fitted on half of these
-    found = refit(current, feedback)
-    assert found.comparison.answers == 225, "half of what it has not seen"
-    assert found.classifier.saved.fit["examples"] == 375
-    assert found.rule.held_out, "the threshold is chosen on texts that neither head has seen"
+    result = refit(current, feedback)
+    assert result.comparison.predictions == 225, "half of the texts that the current head was not fitted on"
+    assert result.classifier.saved.fit["examples"] == 375
+    assert result.rule.held_out, "the threshold is chosen on texts that neither head was fitted on"
 
 
 def test_words_are_divided_by_sentence(token_model_folder):
-    tagger = UncertainClassifier.from_pretrained(token_model_folder)
-    tagger.fit(sentences(tagger, 1), config=QUICK)
-    features = tagger.features(sentences(tagger, 2))
-    more = tagger.features(sentences(tagger, 3))
-    found = refit(tagger, features, calibration=more)
+    classifier = UncertainClassifier.from_pretrained(token_model_folder)
+    classifier.fit(sentences(classifier, 1), config=QUICK)
+    features = classifier.features(sentences(classifier, 2))
+    calibration = classifier.features(sentences(classifier, 3))
+    result = refit(classifier, features, calibration=calibration)
     sizes = np.bincount(features.clusters)
-    assert found.comparison.answers in (sizes.sum() - found.classifier.saved.fit["examples"] + len(more),)
+    assert result.comparison.predictions == sizes.sum() - result.classifier.saved.fit["examples"] + len(calibration)
 
 
-def test_what_cannot_be_compared_says_so(classifier, folder):
+def test_without_a_head_or_enough_feedback_there_is_an_error(classifier, folder):
     with pytest.raises(NotFittedError, match="fit one first"):
         refit(UncertainClassifier.from_pretrained(folder), classifier.features(named(100, 5)))
     with pytest.raises(CalibrationError):
         refit(classifier, classifier.features(named(12, 5)))
 
 
-def test_the_command_saves_a_better_head_and_only_that(workplace, tmp_path):
+def test_the_command_saves_only_a_better_head(workplace, tmp_path):
     for name, flipped, better in (("same", 0.0, False), ("changed", 0.3, True)):
         feedback, output = Feedback(tmp_path / f"{name}.sqlite"), tmp_path / name
         rows = named(900, 8, flipped)
@@ -99,8 +103,9 @@ def test_the_command_saves_a_better_head_and_only_that(workplace, tmp_path):
         arguments = ["refit", workplace / "model", feedback.path, "--head", workplace / "head", "-o", output, "--json"]
         done = alien(*arguments)
         assert done.returncode == 0, done.stderr
-        said = json.loads(done.stdout)
-        assert (said["better"], said["saved"], output.exists()) == (better, str(output) if better else None, better)
+        facts = json.loads(done.stdout)
+        assert (facts["better"], facts["saved"], output.exists()) == (better, str(output) if better else None, better)
+        assert {"answers", "errors", "brier", "brier_p", "roc_auc", "roc_auc_p"} <= set(facts)
     assert alien("inspect", tmp_path / "changed", workplace / "model").returncode == 0
     shown = alien(*arguments[:-1])
     assert "Brier score" in shown.stdout
