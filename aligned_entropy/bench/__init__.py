@@ -1,1 +1,1 @@
-"""Grids of models, data sets, scores and seeds: `alien bench`."""
+"""Grids of models, data sets, scores and seeds, measured cell by cell: ``alien bench``."""

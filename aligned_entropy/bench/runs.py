@@ -1,4 +1,4 @@
-"""What a grid does once for a model, a data set and a seed: split, train, extract."""
+"""Runs of a grid: splits of a data set and the classifier that is trained on them, for one model, data set and seed."""
 
 from __future__ import annotations
 
@@ -10,33 +10,30 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ..data import (
-    LabeledTexts,
-    labeled_texts,
-    load_data,
-)
+from ..data import LabeledTexts, labeled_texts, load_data
 from ..errors import DataError
 from ..finetune import Mode, TrainConfig, train_classifier
 from ..tasks import task_of_dataset
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
-RECORD = "training.json"  # beside a trained classifier: its settings
+RECORD = "training.json"  # file beside a trained classifier with the settings of the training
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A model of a grid.
+    """Model of a grid.
 
     Attributes:
-        name: in results.
-        base: what is trained: a folder inside that of the runs, a hub id, an embedded name. With ``{dataset}`` and
-            ``{seed}`` in it, classifiers that are trained already.
-        mode: how it is trained, see :class:`aligned_entropy.finetune.TrainConfig`; ``prompt``: not at all, it is a
-            language model that answers by label words.
-        max_length: tokens a text at most.
-        learning_rate: peak; the mode's own by default.
+        name: name of the model in results.
+        base: model to train: a folder inside that of the runs, a hub id, or an embedded name. A base with ``{dataset}``
+            or ``{seed}`` in it names classifiers that are already trained.
+        mode: mode of training, see :class:`aligned_entropy.finetune.TrainConfig`; ``prompt`` for a language model that
+            is not trained and predicts label words.
+        max_length: maximum number of tokens of a text.
+        learning_rate: peak learning rate; the default of the mode by default.
     """
 
     name: str
@@ -48,17 +45,19 @@ class ModelSpec:
 
 @dataclass(frozen=True)
 class DataSpec:
-    """A data set of a grid.
+    """Data set of a grid.
 
     Attributes:
-        name: as :func:`aligned_entropy.data.load_data` takes it; with splits train, validation and test.
-        resplit: divide all texts anew for every seed, with the sizes of the splits as they are: for sets so small that
-            one division says little.
-        batch_size: texts a training step.
-        epochs: passes over the training texts; the mode's own number by default.
-        label_map: from labels of the data to classes of the model, where their names differ; texts of other labels
-            are left out. Of tagged words, from types of entities to those of the model, of which every tag needs one.
-        prompt: for models in mode ``prompt``: labels, template, and where wanted examples and chat.
+        name: name or path for :func:`aligned_entropy.data.load_data`; the data set has the splits train, validation and
+            test.
+        resplit: True to split all texts again for every seed, with the sizes of the existing splits; for sets so small
+            that one split is not representative.
+        batch_size: number of texts in a training step.
+        epochs: number of passes over the training texts; the default of the mode by default.
+        label_map: classes of the model by labels of the data, if their names differ; texts with other labels are left
+            out. For token classification, entity types of the model by entity types of the data, which must cover
+            every tag.
+        prompt: prompt for models in mode ``prompt``: labels, template, and optionally examples and chat.
     """
 
     name: str
@@ -69,83 +68,108 @@ class DataSpec:
     prompt: dict[str, Any] | None = field(default=None, hash=False)
 
     def facts(self) -> dict[str, Any]:
-        """The fields; a prompt only where there is one, so that results without one stay those of their cells."""
+        """Return all fields as JSON values, without a missing prompt: keys of older results were made without it."""
         return {name: value for name, value in asdict(self).items() if name != "prompt" or value is not None}
 
 
 def split_texts(data: DataSpec, seed: int, label_names: list[str] | None = None) -> dict[Split, Any]:
-    """The three splits of a data set, ``LabeledTexts`` or ``LabeledTokens``, divided anew by ``seed`` if it says so."""
+    """Read the three splits of a data set, ``LabeledTexts`` or ``LabeledTokens``, and split again if the spec says so.
+
+    Args:
+        data: data set of the grid.
+        seed: seed of the new split.
+        label_names: classes of the model; those of the data by default.
+
+    Raises:
+        DataError: the data cannot be read or cannot be split again, or the label map does not fit.
+    """
     datasets = {split: load_data(data.name, split) for split in SPLITS}
-    first = datasets["train"]
-    task = task_of_dataset(first)
+    task = task_of_dataset(datasets["train"])
     if not task.one_label:
         if data.resplit:
-            raise DataError(f"{data.name}: resplit divides texts of one label each.")
+            raise DataError(f"{data.name}: resplit needs texts with one label each: remove it.")
         return {split: task.read(dataset, label_names, label_map=data.label_map) for split, dataset in datasets.items()}
-    parts = {split: _texts(data, dataset, label_names) for split, dataset in datasets.items()}
+    parts = {split: _mapped_texts(data, dataset, label_names) for split, dataset in datasets.items()}
     if not data.resplit:
         return parts
     names = list(dict.fromkeys(name for part in parts.values() for name in part.label_names))
-    if any(part.label_names != names for part in parts.values()):  # a split without one of the classes
+    if any(part.label_names != names for part in parts.values()):  # some split does not contain all classes
         return split_texts(data, seed, names)
     texts = [text for part in parts.values() for text in part.texts]
     labels = np.concatenate([part.labels for part in parts.values()])
-    whole = LabeledTexts(texts, labels, parts["train"].label_names)
-    place = _stratified_order(labels, seed)
+    all_texts = LabeledTexts(texts, labels, parts["train"].label_names)
+    ranks = _stratified_ranks(labels, seed)
     ends = np.cumsum([len(part) for part in parts.values()])
     return {
-        split: whole.select(np.flatnonzero((end - len(part) <= place) & (place < end)))
+        split: all_texts.select(np.flatnonzero((end - len(part) <= ranks) & (ranks < end)))
         for (split, part), end in zip(parts.items(), ends, strict=True)
     }
 
 
-def _stratified_order(labels: np.ndarray, seed: int) -> np.ndarray:
-    """A random place ``[N]`` in 0 … N - 1 for every row, every class spread evenly over them."""
+def _stratified_ranks(labels: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+    """Random ranks ``[N]`` from 0 to N - 1, with the rows of every class spread evenly over them."""
     rng = np.random.default_rng(seed)
-    even = np.empty(len(labels))
-    for kind in np.unique(labels):
-        rows = np.flatnonzero(labels == kind)
-        even[rng.permutation(rows)] = (np.arange(len(rows)) + rng.random()) / len(rows)
-    return np.argsort(np.argsort(even, kind="stable"), kind="stable")
+    positions = np.empty(len(labels))
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        positions[rng.permutation(rows)] = (np.arange(len(rows)) + rng.random()) / len(rows)
+    return np.argsort(np.argsort(positions, kind="stable"), kind="stable")
 
 
-def _texts(data: DataSpec, dataset: Any, label_names: list[str] | None) -> LabeledTexts:
+def _mapped_texts(data: DataSpec, dataset: Any, label_names: list[str] | None) -> LabeledTexts:
+    """Read texts with one label each, with the label map applied.
+
+    Raises:
+        DataError: the label map names a label that the data do not have, or a class that the model does not have.
+    """
     if data.label_map is None:
         return labeled_texts(dataset, label_names)
-    own, label_map = labeled_texts(dataset), {str(label): str(kind) for label, kind in data.label_map.items()}
-    rows = np.flatnonzero(np.isin(own.labels, [i for i, name in enumerate(own.label_names) if name in label_map]))
-    if set(label_map) - set(own.label_names) or not len(rows):
+    unmapped = labeled_texts(dataset)
+    label_map = {str(label): str(class_name) for label, class_name in data.label_map.items()}
+    mapped_labels = [i for i, name in enumerate(unmapped.label_names) if name in label_map]
+    rows = np.flatnonzero(np.isin(unmapped.labels, mapped_labels))
+    if set(label_map) - set(unmapped.label_names) or not len(rows):
         raise DataError(
             f"{data.name}: the label map names {', '.join(label_map)}, the data's labels are "
-            f"{', '.join(own.label_names)}."
+            f"{', '.join(unmapped.label_names)}."
         )
-    mapped = [label_map[own.label_names[own.labels[row]]] for row in rows]
+    mapped = [label_map[unmapped.label_names[unmapped.labels[row]]] for row in rows]
     names = label_names or sorted(set(label_map.values()))
     if not set(mapped) <= set(names):
         raise DataError(
             f"{data.name}: the label map leads to {', '.join(dict.fromkeys(mapped))}, the model's classes are "
             f"{', '.join(names)}."
         )
-    return LabeledTexts([own.texts[int(row)] for row in rows], np.array([names.index(name) for name in mapped]), names)
+    texts = [unmapped.texts[int(row)] for row in rows]
+    return LabeledTexts(texts, np.array([names.index(name) for name in mapped]), names)
 
 
 def folder_name(*words: object) -> str:
-    """Words as the name of one folder, also where one of them is a path or a hub id."""
+    """Join words to the name of a single folder, even if one of them is a path or a hub id."""
     return re.sub(r"[^\w.-]+", "-", "-".join(map(str, words))).strip("-")
 
 
 def train_run(model: ModelSpec, data: DataSpec, seed: int, runs: Path) -> str:
-    """The trained classifier of a run: its folder, or its hub id; trained first if it is not there.
+    """Train the classifier of a run unless it is already there.
+
+    Args:
+        model: model of the grid.
+        data: data set of the grid.
+        seed: seed of the training and of the new split.
+        runs: folder of trained classifiers.
+
+    Returns:
+        Folder or hub id of the classifier.
 
     Raises:
-        DataError: it is there, but was trained with other settings.
+        DataError: the classifier is there, but was trained with other settings.
     """
     base = str(runs / model.base) if (runs / model.base).is_dir() else model.base
     if model.mode == "prompt":
         return base
     if "{" in base:
-        own = model.base.format(dataset=data.name, seed=seed)
-        return str(runs / own) if (runs / own).is_dir() else own
+        trained_name = model.base.format(dataset=data.name, seed=seed)
+        return str(runs / trained_name) if (runs / trained_name).is_dir() else trained_name
     folder = runs / folder_name(model.name, data.name, seed)
     config = TrainConfig(
         model.mode, data.epochs, model.learning_rate, data.batch_size, max_length=model.max_length, seed=seed
@@ -154,23 +178,32 @@ def train_run(model: ModelSpec, data: DataSpec, seed: int, runs: Path) -> str:
     settings = json.loads(json.dumps({"base": model.base, **asdict(config), **texts}))
     if not (folder / "config.json").exists():
         runs.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=runs) as scratch:  # a folder of that name is a whole classifier
+        with tempfile.TemporaryDirectory(dir=runs) as scratch:  # renamed when complete, so that folder is never partial
             trained = Path(scratch) / folder.name
             train_classifier(base, split_texts(data, seed)["train"], trained, config)
             (trained / RECORD).write_text(json.dumps(settings) + "\n", encoding="utf-8")
             try:
                 trained.rename(folder)
             except OSError:
-                if not (folder / "config.json").exists():  # another process was first, with the same
+                if not (folder / "config.json").exists():  # otherwise another process has just trained the same
                     raise
     elif (folder / RECORD).exists():
-        before = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        changed = [
-            f"{name} {before.get(name)}, now {value}" for name, value in settings.items() if before.get(name) != value
-        ]
-        if changed:
-            raise DataError(
-                f"{folder} was trained with other settings ({'; '.join(changed)}): remove it, or give the model "
-                "another name."
-            )
+        _check_settings(folder, settings)
     return str(folder)
+
+
+def _check_settings(folder: Path, settings: dict[str, Any]) -> None:
+    """Check that a classifier was trained with these settings.
+
+    Raises:
+        DataError: a setting differs.
+    """
+    before = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    changed = [
+        f"{name} {before.get(name)}, now {value}" for name, value in settings.items() if before.get(name) != value
+    ]
+    if changed:
+        raise DataError(
+            f"{folder} was trained with other settings ({'; '.join(changed)}): remove it, or give the model another "
+            "name."
+        )

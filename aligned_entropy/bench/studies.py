@@ -1,4 +1,4 @@
-"""What a grid can study beyond the registered scores: other ways to align, and what each part of the head is worth."""
+"""Studies of a grid: the scores to compare in each, and variants of the head for ablations."""
 
 from __future__ import annotations
 
@@ -21,19 +21,20 @@ from ..scores.mutual_information import AlignedMutualInformation
 from ..scores.sampling import DropoutBALD
 from ..scores.softmax import best_temperature
 
-Build = Callable[[nn.Module | None, int], Score]
+Build = Callable[[nn.Module | None, int], Score]  # makes a score from a classification module and a seed
 
 
 class Variant(Aligned):
-    """A head that is fitted in another way.
+    """Head with other settings, another initial module or other calibration data than the default.
 
     Args:
-        module: the classification module.
-        seed: of the fit.
-        config: how it is fitted, for a seed.
-        change: what makes the module that is copied of the classifier's own, given that and the calibration set.
-        permuted: give every calibration text the error of another one: no supervision is left.
-        reference: use the training features.
+        module: classification module.
+        seed: seed of the fit.
+        config: function that makes the settings of the fit from a seed.
+        change: function that makes the module to copy from the classification module, the calibration set and the seed;
+            None for the classification module itself.
+        permuted: True to permute the errors of the calibration set, so that no supervision is left.
+        reference: True to use the training features as reference.
     """
 
     name = "variant"
@@ -52,7 +53,7 @@ class Variant(Aligned):
         self.uses = ("train", "calibration") if reference else ("calibration",)
 
     def config(self) -> FitConfig:
-        """As given."""
+        """Return the settings of the fit."""
         return self._config(seed=self.seed)
 
     def _initial_module(self, calibration: Features) -> tuple[nn.Module, str]:
@@ -61,29 +62,29 @@ class Variant(Aligned):
 
     def _fit(self, train: Features | None, calibration: Features) -> None:
         if self._permuted:
-            wrong = np.random.default_rng(self.seed).permutation(calibration.errors) == 1
+            is_wrong = np.random.default_rng(self.seed).permutation(calibration.errors) == 1
             predicted = calibration.predictions
-            others = (predicted + 1) % calibration.logits.shape[1]
-            calibration = calibration.with_labels(np.where(wrong, others, predicted))
+            next_class = (predicted + 1) % calibration.logits.shape[1]
+            calibration = calibration.with_labels(np.where(is_wrong, next_class, predicted))
         super()._fit(train, calibration)
 
 
 def random_module(module: nn.Module, calibration: Features, seed: int) -> nn.Module:
-    """A module of the same shape with new weights."""
-    fresh = plain_copy(module)
+    """Copy a module and draw new random weights for the copy; the calibration set is not used."""
+    copied = plain_copy(module)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        for part in fresh.modules():
-            if part is not fresh or isinstance(part, nn.Linear):
+        for part in copied.modules():
+            if part is not copied or isinstance(part, nn.Linear):
                 getattr(part, "reset_parameters", lambda: None)()
-    return fresh.requires_grad_(False)
+    return copied.requires_grad_(False)
 
 
 def scaled_module(module: nn.Module, calibration: Features, seed: int) -> nn.Module:
-    """The module with its logits divided by the temperature that suits the calibration set."""
+    """Copy a module and divide its logits by the temperature that fits the calibration set best."""
     scaled = plain_copy(module)
-    last, temperature = final_linear(scaled), best_temperature(calibration)
-    for parameter in (last.weight, last.bias):
+    last_layer, temperature = final_linear(scaled), best_temperature(calibration)
+    for parameter in (last_layer.weight, last_layer.bias):
         if parameter is not None:
             parameter.data /= temperature
     return scaled
@@ -94,6 +95,7 @@ def _variant(config: Callable[..., FitConfig], **options: Any) -> Build:
 
 
 def _with(preset: Callable[..., FitConfig], **changes: Any) -> Callable[..., FitConfig]:
+    """Preset with other settings, as a function of the seed."""
     return lambda seed: preset(**changes, seed=seed)
 
 
@@ -120,7 +122,7 @@ ABLATION: dict[str, Build] = {
 OUTLOOK: dict[str, Build] = {
     "entropy": SCORES["entropy"],
     "entropy, aligned": _variant(_with(DEFAULT, bases=("entropy",))),
-    "smooth maximum": SCORES["softmax response"],  # the same order
+    "smooth maximum": SCORES["softmax response"],  # ranks texts in the same order
     "smooth maximum, aligned": _variant(_with(DEFAULT, bases=("smoothmax",))),
     "margin": SCORES["margin"],
     "margin, aligned": _variant(_with(DEFAULT, bases=("margin",))),
@@ -129,11 +131,12 @@ OUTLOOK: dict[str, Build] = {
     "mutual information": DropoutBALD,
     "mutual information, aligned": AlignedMutualInformation,
 }
-LABELS = (
+LABEL_EFFICIENCY = (
     "entropy", "softmax response", "temperature-scaled softmax response", "linear probe",
     "aligned entropy (paper)", "aligned entropy", "aligned entropy + reference",
 )  # fmt: skip
-WHOLES = ("entities", "sentences", "texts")  # of words, of words, of labels
+# Studies of groups of single predictions: entities and sentences group words, texts group labels.
+GROUPED_STUDIES = ("entities", "sentences", "texts")
 AGGREGATED: dict[str, Build] = {
     str(ScoreKey(name, aggregation)): score for name, score in SCORES.items() for aggregation in AGGREGATIONS
 }
@@ -141,8 +144,9 @@ STUDIES: dict[str, dict[str, Build]] = {
     "scores": dict(SCORES),
     "ablation": ABLATION,
     "outlook": OUTLOOK,
-    "label-efficiency": {name: SCORES[name] for name in LABELS},
-    **dict.fromkeys(WHOLES, AGGREGATED),
+    "label-efficiency": {name: SCORES[name] for name in LABEL_EFFICIENCY},
+    **dict.fromkeys(GROUPED_STUDIES, AGGREGATED),
     "transfer": {name: SCORES[name] for name in ("entropy", "softmax response", "aligned entropy")},
 }
+# Default sizes of the calibration set in the study of label efficiency; None for all texts.
 SIZES = (50, 100, 200, 400, 800, 1600, None)

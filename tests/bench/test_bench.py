@@ -1,4 +1,4 @@
-"""Grids: what a file may say, what is computed once and only once, and what becomes of cells that cannot be."""
+"""Grids: reading of files, computation of cells, results, and the commands bench and report."""
 
 import json
 import re
@@ -16,9 +16,10 @@ from typer.testing import CliRunner
 
 import aligned_entropy
 from aligned_entropy import FitConfig, UncertainClassifier
-from aligned_entropy.bench import cells, grid, runs
-from aligned_entropy.bench.cells import Cell, run_cell
+from aligned_entropy.bench import grid, measurements, runs
+from aligned_entropy.bench.cells import Cell
 from aligned_entropy.bench.grid import Grid
+from aligned_entropy.bench.measurements import run_cell
 from aligned_entropy.bench.runs import DataSpec, ModelSpec, split_texts, train_run
 from aligned_entropy.bench.studies import SIZES, STUDIES
 from aligned_entropy.cli import main
@@ -69,24 +70,24 @@ def write_split(path, texts, labels):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-def written(folder, text=GRID, **places):
-    """A grid in a folder of its own; trained classifiers and results may be elsewhere."""
+def write_grid(folder, text=GRID, **paths):
+    """Write a grid to a folder; paths of results and trained classifiers can be added."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "grid.yaml"
-    path.write_text(text + "".join(f"{name}: {place}\n" for name, place in places.items()))
+    path.write_text(text + "".join(f"{name}: {target}\n" for name, target in paths.items()))
     return path
 
 
-def small(study, score, **more):
-    """A grid of one entry, on what the large one has trained."""
-    head, tail = GRID.split("grid:")[0], ", ".join(f"{name}: {value}" for name, value in more.items())
+def one_entry(study, score, **settings):
+    """Text of a grid with one entry, which uses the classifiers of the large grid."""
+    head, tail = GRID.split("grid:")[0], ", ".join(f"{name}: {value}" for name, value in settings.items())
     entry = f"{{study: {study}, models: [tiny], datasets: {{films: 1}}, scores: [{score}]{tail and ', ' + tail}}}"
     return f"{head}grid:\n  - {entry}\n"
 
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory):
-    """Everything that a grid needs, and one grid, computed."""
+    """Folder with data and classifiers, and a grid with its results."""
     folder = tmp_path_factory.mktemp("bench")
     write_data(folder / "data" / "films", SPLITS, sentiment.NAMES, 1)
     write_data(folder / "data" / "few", SPLITS, sentiment.NAMES, 10)
@@ -95,35 +96,36 @@ def bench(tmp_path_factory):
     shutil.copytree(folder / "runs" / "tiny", folder / "runs" / "loose-films")
     config = folder / "runs" / "loose-films" / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"hidden_dropout_prob": 0.3}))
-    path = written(folder)
+    path = write_grid(folder)
     with pytest.MonkeyPatch.context() as patch:
-        settle(patch, folder)
-        read = Grid.read(path)
-        results = dict(read.run())
-    return SimpleNamespace(folder=folder, path=path, grid=read, results=results)
+        set_folders(patch, folder)
+        computed = Grid.read(path)
+        results = dict(computed.run())
+    return SimpleNamespace(folder=folder, path=path, grid=computed, results=results)
 
 
-def settle(patch, folder):
+def set_folders(patch, folder):
+    """Set the folders of data and caches, and few bootstrap samples."""
     patch.setenv("ALIEN_DATA", str(folder / "data"))
     patch.setenv("ALIEN_CACHE", str(folder / "cache"))
-    patch.setenv("HF_DATASETS_CACHE", str(folder / "datasets"))  # for other processes
+    patch.setenv("HF_DATASETS_CACHE", str(folder / "datasets"))  # read by other processes
     patch.setattr("datasets.config.HF_DATASETS_CACHE", str(folder / "datasets"))
-    patch.setattr(cells, "RESAMPLES", 10)
+    patch.setattr(measurements, "RESAMPLES", 10)
 
 
 @pytest.fixture
-def place(bench, own_caches, tmp_path, monkeypatch):
-    """A folder for another grid, which finds data, classifiers and features of the first."""
-    settle(monkeypatch, bench.folder)
+def workspace(bench, own_caches, tmp_path, monkeypatch):
+    """Folder for another grid, which uses data, classifiers and features of the first one."""
+    set_folders(monkeypatch, bench.folder)
     return tmp_path
 
 
-def one(bench, score, **wanted):
-    """The result of the first cell with these attributes."""
+def result_of(bench, score, **attributes):
+    """Result of the first cell of a score with these attributes."""
     return next(
         result
         for cell, result in bench.results.items()
-        if cell.score == score and all(getattr(cell, name) == value for name, value in wanted.items())
+        if cell.score == score and all(getattr(cell, name) == value for name, value in attributes.items())
     )
 
 
@@ -132,44 +134,44 @@ def one(bench, score, **wanted):
 
 def test_folders_are_relative_to_the_file(bench, tmp_path):
     assert bench.grid.results == bench.folder / "results"
-    path = written(tmp_path / "configs", GRID, results="../out", runs="deep/runs")
-    read = Grid.read(path)
-    assert (read.results, read.runs) == (tmp_path / "configs" / "../out", tmp_path / "configs" / "deep/runs")
+    path = write_grid(tmp_path / "configs", GRID, results="../out", runs="deep/runs")
+    moved = Grid.read(path)
+    assert (moved.results, moved.runs) == (tmp_path / "configs" / "../out", tmp_path / "configs" / "deep/runs")
 
 
-def test_a_grid_is_every_score_of_every_seed(bench):
-    cells_of = Counter(cell.study for cell in bench.grid.cells)
-    assert cells_of == {"scores": 6 * 4 + 2, "ablation": 2, "outlook": 2, "label-efficiency": 2 * 3, "transfer": 3 * 4}
+def test_a_grid_has_a_cell_for_every_score_and_seed(bench):
+    counts = Counter(cell.study for cell in bench.grid.cells)
+    assert counts == {"scores": 6 * 4 + 2, "ablation": 2, "outlook": 2, "label-efficiency": 2 * 3, "transfer": 3 * 4}
     assert len({cell.key for cell in bench.grid.cells}) == len({cell.path for cell in bench.grid.cells}) == 48
     assert {cell.seed for cell in bench.grid.cells if cell.data.name == "few"} == {0, 1}
 
 
-def test_all_scores_and_sizes_are_meant_unless_some_are_named(tmp_path):
+def test_scores_and_sizes_are_all_by_default(tmp_path):
     text = "models: {m: {base: b}}\ndatasets: {d: }\ngrid: [{study: %s, models: [m], datasets: {d: 1}}]"
-    for study, known in STUDIES.items():
-        found = Grid.read(written(tmp_path / study, text % study)).cells
-        assert list(dict.fromkeys(cell.score for cell in found)) == list(known)
+    for study, scores in STUDIES.items():
+        cells = Grid.read(write_grid(tmp_path / study, text % study)).cells
+        assert list(dict.fromkeys(cell.score for cell in cells)) == list(scores)
         expected = SIZES if study == "label-efficiency" else (None,)
-        sizes = [cell.size for cell in found if cell.score in ("entropy", "entropy, max")]
+        sizes = [cell.size for cell in cells if cell.score in ("entropy", "entropy, max")]
         assert sizes == list(expected) * (study != "ablation")
 
 
 def test_an_ensemble_has_the_classifiers_of_the_other_seeds(bench):
-    members = {(c.data.name, c.seed): c.members for c in bench.grid.cells if c.score == "deep ensemble BALD"}
+    ensembles = [cell for cell in bench.grid.cells if cell.score == "deep ensemble BALD"]
+    members = {(cell.data.name, cell.seed): cell.members for cell in ensembles}
     assert members == {("films", 0): (1,), ("films", 1): (0,), ("few", 0): (), ("few", 1): ()}
     assert not any(cell.members for cell in bench.grid.cells if cell.score != "deep ensemble BALD")
 
 
 def test_domains_are_paired(bench):
-    pairs = [
-        (c.calibration.name, c.test.name) for c in bench.grid.cells if c.study == "transfer" and c.score == "entropy"
-    ]
+    cells = [cell for cell in bench.grid.cells if cell.study == "transfer" and cell.score == "entropy"]
+    pairs = [(cell.calibration.name, cell.test.name) for cell in cells]
     assert pairs == [("films", "films"), ("films", "shops"), ("shops", "films"), ("shops", "shops")]
     assert not any(cell.calibration or cell.test for cell in bench.grid.cells if cell.study != "transfer")
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "message"),
     [
         (GRID, "", "the file: a mapping is needed, not None"),
         (GRID, "[1, 2]", "the file: a mapping is needed, not [1, 2]"),
@@ -199,16 +201,16 @@ def test_domains_are_paired(bench):
         ("study: outlook, ", "study: outlook, domains: [films], ", "study 'outlook': no setting domains"),
         ("[60, 500, null]", "[60, few]", "study 'label-efficiency': sizes are whole numbers"),
         ("domains: [films, shops]", "domains: [films, books]", "no data set 'books'"),
-        ("  few: {resplit: true", "  few: {name: films, resplit: true", "tiny-films would be of two"),
+        ("  few: {resplit: true", "  few: {name: films, resplit: true", "two settings share the path tiny-films"),
         ("epochs: 2", "epochs: 2026-01-01", "date is not JSON serializable"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_in_a_file_is_named(old, new, said, tmp_path):
+def test_a_wrong_setting_in_a_file_is_named(old, new, message, tmp_path):
     assert GRID.count(old) >= 1
-    path = written(tmp_path, GRID.replace(old, new, 1))
-    with pytest.raises(DataError, match=re.escape(said)) as raised:
+    path = write_grid(tmp_path, GRID.replace(old, new, 1))
+    with pytest.raises(DataError, match=re.escape(message)) as raised:
         Grid.read(path)
-    assert str(raised.value).startswith(f"{path} is no grid: ")
+    assert str(raised.value).startswith(f"{path} is not a grid: ")
     assert "\n" not in str(raised.value)
 
 
@@ -217,19 +219,19 @@ def test_a_missing_file_is_named(tmp_path):
         Grid.read(tmp_path / "gone.yaml")
 
 
-def documented():
+def documentation():
     return (ROOT / "docs" / "benchmark.md").read_text(encoding="utf-8")
 
 
 def test_the_documented_grid_can_be_read(tmp_path):
-    example = re.search(r"```yaml\n(.*?)```", documented(), re.DOTALL).group(1)
-    read = Grid.read(written(tmp_path, example))
-    assert {cell.study for cell in read.cells} == {"scores", "label-efficiency", "transfer"}
-    assert {cell.model.mode for cell in read.cells} == {"full", "freeze", "lora"}
+    example = re.search(r"```yaml\n(.*?)```", documentation(), re.DOTALL).group(1)
+    cells = Grid.read(write_grid(tmp_path, example)).cells
+    assert {cell.study for cell in cells} == {"scores", "label-efficiency", "transfer"}
+    assert {cell.model.mode for cell in cells} == {"full", "freeze", "lora"}
 
 
-def test_every_study_and_setting_is_documented():
-    named = set(re.findall(r"`([^`\n]+)`", documented()))
+def test_every_study_and_setting_is_documentation():
+    named = set(re.findall(r"`([^`\n]+)`", documentation()))
     assert set(STUDIES) <= named
     assert {field.name for kind in (ModelSpec, DataSpec) for field in fields(kind)} <= named
 
@@ -243,8 +245,8 @@ def test_the_grids_of_the_repository_can_be_read(path):
 
 
 def test_every_cell_has_one_file_of_valid_json(bench):
-    found = {path.relative_to(bench.grid.results) for path in bench.grid.results.rglob("*.*")}
-    assert found == {cell.path for cell in bench.grid.cells}
+    paths = {path.relative_to(bench.grid.results) for path in bench.grid.results.rglob("*.*")}
+    assert paths == {cell.path for cell in bench.grid.cells}
     for cell in bench.grid.cells:
         text = (bench.grid.results / cell.path).read_text()
         result = json.loads(text, parse_constant=pytest.fail)  # NaN and infinity
@@ -259,8 +261,13 @@ def test_a_result_holds_every_measure(bench):
     for cell, result in bench.results.items():
         if "skipped" in result:
             continue
-        unit = STUDIES[cell.study][cell.score](None, 0).is_probability
-        assert set(result["measures"]) == {*RANKING, *(CALIBRATION if unit else ()), "ece_platt", "ece_isotonic"}
+        is_probability = STUDIES[cell.study][cell.score](None, 0).is_probability
+        assert set(result["measures"]) == {
+            *RANKING,
+            *(CALIBRATION if is_probability else ()),
+            "ece_platt",
+            "ece_isotonic",
+        }
         coverage, risk = result["risk_coverage"]
         assert coverage[-1] == 1
         assert risk[-1] == pytest.approx(result["error_rate"]["test"], abs=1e-5)
@@ -268,91 +275,94 @@ def test_a_result_holds_every_measure(bench):
         for _, observed, counts in result["reliability"].values():
             assert sum(counts) == result["examples"]["test"]
             assert np.dot(observed, counts) / sum(counts) == pytest.approx(result["error_rate"]["test"], abs=1e-4)
-        assert ("raw" in result["reliability"]) == unit
+        assert ("raw" in result["reliability"]) == is_probability
 
 
-def test_a_result_is_what_the_library_measures(bench, place):
-    found = one(bench, "entropy", study="scores", seed=1)
+def test_a_result_equals_an_evaluation_of_the_classifier(bench, workspace):
+    result = result_of(bench, "entropy", study="scores", seed=1)
     classifier = UncertainClassifier.from_pretrained(bench.folder / "runs" / "tiny-films-1", max_length=32)
-    direct = classifier.evaluate("films:test", scores=["entropy"], resamples=10)
-    for measure, value in direct.to_dict()["scores"]["entropy"].items():
-        assert found["measures"][measure]["value"] == pytest.approx(value["value"], abs=1e-6)
-    assert found["examples"] == {"calibration": 120, "test": 100}
-    assert found["against"]["entropy"] == {"roc_auc": 0.0, "deviation": 0.0}
-    assert one(bench, "aligned entropy", study="scores")["chosen"] not in (None, "nothing yet")
+    evaluation = classifier.evaluate("films:test", scores=["entropy"], resamples=10)
+    for measure, value in evaluation.to_dict()["scores"]["entropy"].items():
+        assert result["measures"][measure]["value"] == pytest.approx(value["value"], abs=1e-6)
+    assert result["examples"] == {"calibration": 120, "test": 100}
+    assert result["against"]["entropy"] == {"roc_auc": 0.0, "deviation": 0.0}
+    assert result_of(bench, "aligned entropy", study="scores")["chosen"] not in (None, "nothing yet")
 
 
-def test_a_second_run_computes_nothing(bench, place, monkeypatch):
+def test_a_second_run_computes_nothing(bench, workspace, monkeypatch):
     monkeypatch.setattr(grid, "run_cell", lambda *_: pytest.fail("a cell was computed again"))
-    again = Grid.read(bench.path)
-    assert again.missing() == []
-    assert list(again.run()) == []
+    computed = Grid.read(bench.path)
+    assert computed.missing() == []
+    assert list(computed.run()) == []
 
 
 @pytest.mark.parametrize(
-    ("score", "reason", "wanted"),
+    ("score", "reason", "attributes"),
     [
         ("MC dropout BALD", "has no dropout", {"model": ModelSpec("tiny", "tiny", "freeze", 32)}),
         ("deep ensemble BALD", "no second classifier", {"data": DataSpec("few", True, epochs=2)}),
         ("entropy", "has 120 texts, not more than 500", {"size": 500}),
     ],
 )
-def test_a_score_that_does_not_apply_is_skipped_with_its_reason(bench, score, reason, wanted):
-    assert reason in one(bench, score, **wanted)["skipped"]
+def test_a_score_that_does_not_apply_is_skipped_with_its_reason(bench, score, reason, attributes):
+    assert reason in result_of(bench, score, **attributes)["skipped"]
 
 
-def test_scores_of_dropout_and_of_ensembles_are_measured_where_there_are_any(bench):
+def test_scores_of_dropout_and_of_ensembles_are_measured_if_they_apply(bench):
     loose = ModelSpec("loose", "loose-{dataset}", max_length=32)
-    for found in (one(bench, "MC dropout BALD", model=loose), one(bench, "deep ensemble BALD", members=(1,))):
-        assert 0 <= found["measures"]["roc_auc"]["value"] <= 1
+    for result in (
+        result_of(bench, "MC dropout BALD", model=loose),
+        result_of(bench, "deep ensemble BALD", members=(1,)),
+    ):
+        assert 0 <= result["measures"]["roc_auc"]["value"] <= 1
 
 
-def test_dropout_passes_come_last_and_on_a_sample(bench, place, monkeypatch):
-    monkeypatch.setattr(cells, "SAMPLED_ROWS", 50)
-    fresh = Grid(bench.grid.cells, place / "results", bench.grid.runs)
+def test_dropout_passes_come_last_and_on_a_sample(bench, workspace, monkeypatch):
+    monkeypatch.setattr(measurements, "SAMPLED_ROWS", 50)
+    missing = Grid(bench.grid.cells, workspace / "results", bench.grid.runs).missing()
     dropout = [cell for cell in bench.grid.cells if cell.score == "MC dropout BALD"]
-    assert fresh.missing()[-len(dropout) :] == dropout
+    assert missing[-len(dropout) :] == dropout
     result = run_cell(dropout[-1], bench.grid.runs)
     assert result["examples"] == {"calibration": 50, "test": 50}
 
 
-def test_a_cell_that_fails_is_noted_and_tried_again_and_the_rest_goes_on(bench, place):
-    text = small("scores", "entropy").replace("datasets: {films: 1}", "datasets: {late: 1, films: 1}")
-    path = written(place, text.replace("  films:\n", "  films:\n  late:\n"), runs=bench.grid.runs)
+def test_a_failed_cell_is_computed_again_and_does_not_stop_the_others(bench, workspace):
+    text = one_entry("scores", "entropy").replace("datasets: {films: 1}", "datasets: {late: 1, films: 1}")
+    path = write_grid(workspace, text.replace("  films:\n", "  films:\n  late:\n"), runs=bench.grid.runs)
     results = dict(Grid.read(path).run())
     late, films = Grid.read(path).cells
-    assert results[late]["error"].startswith("DataError: 'late' is no file or folder")
+    assert results[late]["error"].startswith("DataError: 'late' is not a file or folder")
     assert "measures" in results[films]
     assert Grid.read(path).missing() == [late]
     write_data(bench.folder / "data" / "late", SPLITS, sentiment.NAMES, 30)
-    again = dict(Grid.read(path).run())
-    assert list(again) == [late]
-    assert "measures" in again[late]
+    results = dict(Grid.read(path).run())
+    assert list(results) == [late]
+    assert "measures" in results[late]
     assert Grid.read(path).missing() == []
 
 
 @pytest.mark.parametrize("content", ["", '{"cell": ', "null"])
-def test_half_a_result_is_computed_again(bench, place, content):
-    read = Grid.read(written(place, small("scores", "entropy"), runs=bench.grid.runs))
-    path = read.results / read.cells[0].path
+def test_an_incomplete_result_is_computed_again(bench, workspace, content):
+    incomplete = Grid.read(write_grid(workspace, one_entry("scores", "entropy"), runs=bench.grid.runs))
+    path = incomplete.results / incomplete.cells[0].path
     path.parent.mkdir(parents=True)
     path.write_text(content)
-    assert len(list(read.run())) == 1
+    assert len(list(incomplete.run())) == 1
     assert "measures" in json.loads(path.read_text())
 
 
-def test_another_preset_takes_the_place_of_the_old_result(bench, place, monkeypatch):
-    path = written(place, small("scores", "aligned entropy, entropy"), runs=bench.grid.runs)
+def test_after_a_change_of_the_preset_the_new_result_replaces_the_old_one(bench, workspace, monkeypatch):
+    path = write_grid(workspace, one_entry("scores", "aligned entropy, entropy"), runs=bench.grid.runs)
     before = Grid.read(path)
     assert len(list(before.run())) == 2
-    old, other = (before.results / cell.path for cell in before.cells)
+    old, unchanged = (before.results / cell.path for cell in before.cells)
     monkeypatch.setattr(AlignedEntropy, "config", lambda self: FitConfig(folds=3, betas=(), seed=self.seed))
     after = Grid.read(path)
     assert [cell.score for cell in after.missing()] == ["aligned entropy"]
     assert len(list(after.run())) == 1
     new = after.results / after.cells[0].path
     assert new.name[:-13] == old.name[:-13] == "aligned-entropy-"
-    assert set(new.parent.iterdir()) == {new, other}
+    assert set(new.parent.iterdir()) == {new, unchanged}
 
 
 @pytest.mark.parametrize(
@@ -367,14 +377,14 @@ def test_another_preset_takes_the_place_of_the_old_result(bench, place, monkeypa
         {"data": DataSpec("films", label_map={"a": "b"})},
     ],
 )
-def test_a_key_is_of_everything_in_a_cell(change):
+def test_a_key_depends_on_all_fields_of_a_cell(change):
     cell = Cell("scores", "entropy", ModelSpec("tiny", "tiny"), DataSpec("films"), 0)
     assert replace(cell, **change).key != cell.key == replace(cell).key
     assert replace(cell, **change).path != cell.path
 
 
 @pytest.mark.parametrize("name", ["/there/are/films.csv", "../films", "maker/films"])
-def test_a_result_stays_in_its_folder_whatever_the_data_set_is_called(name):
+def test_a_result_stays_inside_the_folder_for_any_name_of_a_data_set(name):
     path = Cell("scores", "entropy", ModelSpec("maker/tiny", "tiny"), DataSpec(name), 0).path
     assert not path.is_absolute()
     assert len(path.parts) == 4
@@ -382,19 +392,19 @@ def test_a_result_stays_in_its_folder_whatever_the_data_set_is_called(name):
 
 
 @pytest.mark.parametrize("engine", ["local", "ray"])
-def test_more_workers_give_the_same_measures(bench, place, engine):
+def test_more_workers_give_the_same_measures(bench, workspace, engine):
     if engine == "ray":
         pytest.importorskip("ray", reason="needs the extra ray")
-    text = small("scores", "aligned entropy").replace("films: 1}", "films: 2, gone: 1}", 1)
-    path = written(place, text.replace("  films:\n", "  films:\n  gone:\n"), runs=bench.grid.runs)
+    text = one_entry("scores", "aligned entropy").replace("films: 1}", "films: 2, gone: 1}", 1)
+    path = write_grid(workspace, text.replace("  films:\n", "  films:\n  gone:\n"), runs=bench.grid.runs)
     results = dict(Grid.read(path).run(2, engine))
     assert len(results) == 3
     for cell, result in results.items():
-        assert json.loads((place / "results" / cell.path).read_text()) == json.loads(json.dumps(result))
+        assert json.loads((workspace / "results" / cell.path).read_text()) == json.loads(json.dumps(result))
         if cell.data.name == "gone":
-            assert "'gone' is no file or folder" in result["error"]
+            assert "'gone' is not a file or folder" in result["error"]
             continue
-        expected = one(bench, cell.score, study="scores", seed=cell.seed, data=cell.data)
+        expected = result_of(bench, cell.score, study="scores", seed=cell.seed, data=cell.data)
         for measure, interval in expected["measures"].items():
             assert result["measures"][measure]["value"] == pytest.approx(interval["value"], abs=1e-6)
         assert result["chosen"] == expected["chosen"]
@@ -405,28 +415,29 @@ def test_more_workers_give_the_same_measures(bench, place, engine):
 
 @pytest.mark.parametrize(("calibration", "labeled"), [("films", 120), ("shops", 70 + 60)])
 @pytest.mark.parametrize(("test", "tested"), [("films", 100), ("shops", 80)])
-def test_a_head_is_calibrated_on_all_of_another_domain_but_its_test_texts(bench, calibration, labeled, test, tested):
-    found = [
+def test_the_calibration_set_of_another_domain_excludes_only_its_test_texts(bench, calibration, labeled, test, tested):
+    results = [
         result
         for cell, result in bench.results.items()
         if cell.study == "transfer" and (cell.calibration.name, cell.test.name) == (calibration, test)
     ]
-    assert len(found) == 3
-    assert all(result["examples"] == {"calibration": labeled, "test": tested} for result in found)
+    assert len(results) == 3
+    assert all(result["examples"] == {"calibration": labeled, "test": tested} for result in results)
 
 
-def test_texts_of_another_domain_are_its_own(bench, place):
-    cell = next(
-        c for c in bench.grid.cells if c.calibration and (c.calibration.name, c.test.name) == ("shops", "films")
-    )
+def test_texts_of_another_domain_come_from_that_data_set(bench, workspace):
+    cells = (cell for cell in bench.grid.cells if cell.study == "transfer")
+    cell = next(cell for cell in cells if (cell.calibration.name, cell.test.name) == ("shops", "films"))
     parts = split_texts(cell.calibration, 0, sentiment.NAMES)
-    texts = cells._texts(cell, "calibration", sentiment.NAMES)
+    texts = measurements._texts(cell, "calibration", sentiment.NAMES)
     assert list(texts.texts) == [*parts["train"].texts, *parts["validation"].texts]
     assert texts.labels.tolist() == [*parts["train"].labels, *parts["validation"].labels]
-    assert list(cells._texts(cell, "test", sentiment.NAMES).texts) == list(split_texts(cell.data, 0)["test"].texts)
+    assert list(measurements._texts(cell, "test", sentiment.NAMES).texts) == list(
+        split_texts(cell.data, 0)["test"].texts
+    )
 
 
-def test_sizes_are_taken_of_the_calibration_set(bench):
+def test_sizes_are_those_of_the_calibration_set(bench):
     sizes = {
         cell.size: result["examples"]["calibration"]
         for cell, result in bench.results.items()
@@ -438,11 +449,11 @@ def test_sizes_are_taken_of_the_calibration_set(bench):
 # Splits and classifiers
 
 
-def kinds(folder, counts):
-    """Texts of three classes, each text naming its own; ``counts`` are rows of a class by split."""
+def write_three_classes(folder, counts):
+    """Write texts of three classes that contain the name of their class; ``counts`` are class sizes by split."""
     folder.mkdir()
-    for split, of_class in counts.items():
-        labels = [name for name, count in zip("abc", of_class, strict=True) for _ in range(count)]
+    for split, class_sizes in counts.items():
+        labels = [name for name, count in zip("abc", class_sizes, strict=True) for _ in range(count)]
         write_split(folder / f"{split}.jsonl", [f"{name} {split} {i}" for i, name in enumerate(labels)], labels)
     return str(folder)
 
@@ -450,9 +461,9 @@ def kinds(folder, counts):
 @pytest.mark.parametrize(
     "rare", [{"train": (60, 30, 9), "validation": (20, 9, 1)}, {"train": (60, 30, 0), "validation": (20, 9, 10)}]
 )
-def test_a_new_division_keeps_sizes_and_classes(rare, tmp_path):
+def test_a_new_split_preserves_sizes_and_class_shares(rare, tmp_path):
     counts = {**rare, "test": (27, 13, 0)}
-    name = kinds(tmp_path / "kinds", counts)
+    name = write_three_classes(tmp_path / "kinds", counts)
     parts = split_texts(DataSpec(name, resplit=True), 5)
     assert {split: len(part) for split, part in parts.items()} == {split: sum(n) for split, n in counts.items()}
     texts = [text for part in parts.values() for text in part.texts]
@@ -460,33 +471,33 @@ def test_a_new_division_keeps_sizes_and_classes(rare, tmp_path):
     assert len(set(texts)) == len(texts)
     for part in parts.values():
         assert [part.label_names[label] for label in part.labels] == [text[0] for text in part.texts]
-        for label, kind in enumerate(part.label_names):
-            everywhere = sum(text[0] == kind for text in texts) * len(part) / len(texts)
-            assert abs((part.labels == label).sum() - everywhere) <= 2
-    told = split_texts(DataSpec(name, resplit=True), 5, parts["train"].label_names)
-    assert [list(part.texts) for part in told.values()] == [list(part.texts) for part in parts.values()]
+        for label, label_name in enumerate(part.label_names):
+            expected = sum(text[0] == label_name for text in texts) * len(part) / len(texts)
+            assert abs((part.labels == label).sum() - expected) <= 2
+    with_names = split_texts(DataSpec(name, resplit=True), 5, parts["train"].label_names)
+    assert [list(part.texts) for part in with_names.values()] == [list(part.texts) for part in parts.values()]
     tests = {frozenset(split_texts(DataSpec(name, resplit=True), seed)["test"].texts) for seed in (5, 6, 7, 5)}
     assert len(tests) == 3
 
 
 def test_without_resplit_the_splits_are_those_of_the_files(tmp_path):
-    name = kinds(tmp_path / "kinds", {"train": (5, 4, 3), "validation": (2, 2, 2), "test": (1, 1, 1)})
+    name = write_three_classes(tmp_path / "kinds", {"train": (5, 4, 3), "validation": (2, 2, 2), "test": (1, 1, 1)})
     for seed in (0, 1):
         parts = split_texts(DataSpec(name), seed)
         assert all(text.split()[1] == split for split, part in parts.items() for text in part.texts)
 
 
-def test_a_label_map_maps_and_leaves_out_the_others(tmp_path):
-    name = kinds(tmp_path / "kinds", dict.fromkeys(SPLITS, (3, 2, 4)))
+def test_texts_without_a_mapped_label_are_left_out(tmp_path):
+    name = write_three_classes(tmp_path / "kinds", dict.fromkeys(SPLITS, (3, 2, 4)))
     parts = split_texts(DataSpec(name, label_map={"a": "yes", "c": "no"}), 0)
     assert parts["test"].label_names == ["no", "yes"]
     assert [text[0] for text in parts["test"].texts] == list("aaacccc")
     assert parts["test"].labels.tolist() == [1, 1, 1, 0, 0, 0, 0]
-    told = split_texts(DataSpec(name, label_map={"a": "yes", "c": "no"}), 0, ["maybe", "yes", "no"])
-    assert told["train"].labels.tolist() == [1, 1, 1, 2, 2, 2, 2]
+    with_names = split_texts(DataSpec(name, label_map={"a": "yes", "c": "no"}), 0, ["maybe", "yes", "no"])
+    assert with_names["train"].labels.tolist() == [1, 1, 1, 2, 2, 2, 2]
 
 
-def test_a_label_map_may_have_numbers(tmp_path):
+def test_a_label_map_can_map_numbers(tmp_path):
     (tmp_path / "numbers").mkdir()
     for split in SPLITS:
         write_split(tmp_path / "numbers" / f"{split}.jsonl", ["one", "two", "three"], [0, 1, 2])
@@ -496,27 +507,27 @@ def test_a_label_map_may_have_numbers(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("label_map", "said"),
+    ("label_map", "message"),
     [
         ({"d": "yes"}, "the label map names d, the data's labels are a, b, c"),
         ({"a": "yes", "d": "no"}, "the label map names a, d, the data's labels are a, b, c"),
         ({"a": "sure"}, "the label map leads to sure, the model's classes are yes, no"),
     ],
 )
-def test_a_wrong_label_map_is_an_error(label_map, said, tmp_path):
-    name = kinds(tmp_path / "kinds", dict.fromkeys(SPLITS, (3, 2, 4)))
-    with pytest.raises(DataError, match=said):
+def test_a_wrong_label_map_is_an_error(label_map, message, tmp_path):
+    name = write_three_classes(tmp_path / "kinds", dict.fromkeys(SPLITS, (3, 2, 4)))
+    with pytest.raises(DataError, match=message):
         split_texts(DataSpec(name, label_map=label_map), 0, ["yes", "no"])
 
 
-def test_a_classifier_is_trained_once(bench, place, monkeypatch):
-    monkeypatch.setattr(runs, "train_classifier", lambda *_: pytest.fail("it was trained again"))
+def test_a_classifier_is_trained_once(bench, workspace, monkeypatch):
+    monkeypatch.setattr(runs, "train_classifier", lambda *_: pytest.fail("the classifier was trained again"))
     model = ModelSpec("tiny", "tiny", "freeze", 32)
     assert train_run(model, DataSpec("films"), 0, bench.grid.runs) == str(bench.grid.runs / "tiny-films-0")
 
 
 @pytest.mark.parametrize(
-    ("model", "data", "said"),
+    ("model", "data", "message"),
     [
         ({"learning_rate": 0.01}, {}, "learning_rate None, now 0.01"),
         ({"mode": "full"}, {}, "mode freeze, now full"),
@@ -525,39 +536,39 @@ def test_a_classifier_is_trained_once(bench, place, monkeypatch):
         ({}, {"resplit": True, "batch_size": 9}, "batch_size 32, now 9; resplit False, now True"),
     ],
 )
-def test_a_classifier_that_was_trained_otherwise_is_not_taken(bench, model, data, said):
+def test_a_classifier_with_other_training_settings_is_refused(bench, model, data, message):
     options = {"base": "tiny", "mode": "freeze", "max_length": 32} | model
-    with pytest.raises(DataError, match=re.escape(said)):
+    with pytest.raises(DataError, match=re.escape(message)):
         train_run(ModelSpec("tiny", **options), DataSpec("films", **data), 0, bench.grid.runs)
 
 
-def test_a_training_that_was_cut_off_leaves_nothing(bench, place, monkeypatch):
-    def cut_off(base, texts, folder, config):
+def test_an_interrupted_training_leaves_no_files(bench, workspace, monkeypatch):
+    def interrupted(base, texts, folder, config):
         folder.mkdir()
         (folder / "config.json").write_text("{}")
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(runs, "train_classifier", cut_off)
+        patch.setattr(runs, "train_classifier", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            train_run(ModelSpec("cut", "tiny"), DataSpec("films"), 0, place / "runs")
-    assert list((place / "runs").iterdir()) == []
+            train_run(ModelSpec("cut", "tiny"), DataSpec("films"), 0, workspace / "runs")
+    assert list((workspace / "runs").iterdir()) == []
 
 
-def test_of_two_processes_that_train_the_same_the_first_is_taken(place, monkeypatch, tmp_path):
+def test_if_two_processes_train_the_same_classifier_the_first_one_is_used(workspace, monkeypatch, tmp_path):
     def train(base, texts, folder, config):
-        for where in (folder, tmp_path / "raced-films-0"):  # the other one has just finished
-            where.mkdir(parents=True)
-            (where / "config.json").write_text("{}")
+        for trained in (folder, tmp_path / "raced-films-0"):  # the second is that of another process
+            trained.mkdir(parents=True)
+            (trained / "config.json").write_text("{}")
 
     monkeypatch.setattr(runs, "train_classifier", train)
     assert train_run(ModelSpec("raced", "tiny"), DataSpec("films"), 0, tmp_path) == str(tmp_path / "raced-films-0")
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith("raced")] == ["raced-films-0"]
 
 
-def test_a_trained_classifier_is_used_as_it_is(bench, place):
-    ready = ModelSpec("ready", "tiny-{dataset}-{seed}")
-    assert train_run(ready, DataSpec("films"), 1, bench.grid.runs) == str(bench.grid.runs / "tiny-films-1")
+def test_a_base_with_placeholders_is_used_without_training(bench, workspace):
+    trained = ModelSpec("trained", "tiny-{dataset}-{seed}")
+    assert train_run(trained, DataSpec("films"), 1, bench.grid.runs) == str(bench.grid.runs / "tiny-films-1")
     assert train_run(ModelSpec("hub", "me/{dataset}"), DataSpec("films"), 1, bench.grid.runs) == "me/films"
 
 
@@ -568,51 +579,57 @@ def alien(*arguments):
     return CliRunner().invoke(app, list(map(str, arguments)))
 
 
-def test_the_command_says_what_is_missing_and_computes_it(bench, place, monkeypatch):
-    path = written(place, small("scores", "entropy, MC dropout BALD"), runs=bench.grid.runs)
+def test_the_command_lists_and_computes_missing_cells(bench, workspace, monkeypatch):
+    path = write_grid(workspace, one_entry("scores", "entropy, MC dropout BALD"), runs=bench.grid.runs)
     shown = alien("bench", path, "--dry-run")
     assert shown.exit_code == 0, shown.output
     first, *listed = shown.stdout.splitlines()
-    assert first == f"2 cells, 2 to compute, results in {place / 'results'}"
+    assert first == f"2 cells, 2 to compute, results in {workspace / 'results'}"
     assert listed == [str(cell.path) for cell in Grid.read(path).cells]
-    assert not (place / "results").exists()
+    assert not (workspace / "results").exists()
     done = alien("bench", path)
     assert done.exit_code == 0, done.output
     lines = [line.split("  ", 1) for line in done.stdout.splitlines()[-2:]]
     assert [name for name, _ in lines] == listed
     assert re.fullmatch(r"ROC-AUC 0\.\d{4}", lines[0][1])
     assert lines[1][1].startswith("skipped: ")
-    assert alien("bench", path).stdout.splitlines() == [f"2 cells, 0 to compute, results in {place / 'results'}"]
+    assert alien("bench", path).stdout.splitlines() == [f"2 cells, 0 to compute, results in {workspace / 'results'}"]
 
 
-def test_the_command_ends_with_1_where_a_cell_failed(bench, place):
-    text = small("scores", "entropy").replace("films", "nothing")
-    done = alien("bench", written(place, text, runs=bench.grid.runs))
+def test_the_command_exits_with_1_if_a_cell_failed(bench, workspace):
+    text = one_entry("scores", "entropy").replace("films", "nothing")
+    done = alien("bench", write_grid(workspace, text, runs=bench.grid.runs))
     assert done.exit_code == 1
-    assert "error: DataError: 'nothing' is no file or folder" in done.stdout
+    assert "error: DataError: 'nothing' is not a file or folder" in done.stdout
     assert "1 cells failed: run again to try them again" in done.stderr
 
 
-def test_a_model_without_an_error_is_measured_and_reported(bench, place):
-    """There is nothing to rank: ROC-AUC is not defined."""
-    shutil.copytree(bench.folder / "runs" / "tiny", place / "runs" / "sure-0")
-    classifier = UncertainClassifier.from_pretrained(place / "runs" / "sure-0")
-    (place / "sure").mkdir()
+def test_a_model_without_an_error_is_measured_and_reported(bench, workspace):
+    """Without errors ROC-AUC is not defined."""
+    shutil.copytree(bench.folder / "runs" / "tiny", workspace / "runs" / "sure-0")
+    classifier = UncertainClassifier.from_pretrained(workspace / "runs" / "sure-0")
+    (workspace / "sure").mkdir()
     for seed, split in enumerate(SPLITS):
         texts, _ = sentiment.texts(40, seed)
-        write_split(place / "sure" / f"{split}.jsonl", texts, classifier.predict(texts).labels)
-    text = small("scores", "entropy, energy, aligned entropy").replace("base: tiny,", 'base: "sure-{seed}",')
-    done = alien("bench", written(place, text.replace("  films:\n", f"  films: {{name: {place / 'sure'}}}\n")))
+        write_split(workspace / "sure" / f"{split}.jsonl", texts, classifier.predict(texts).labels)
+    text = one_entry("scores", "entropy, energy, aligned entropy").replace("base: tiny,", 'base: "sure-{seed}",')
+    done = alien(
+        "bench", write_grid(workspace, text.replace("  films:\n", f"  films: {{name: {workspace / 'sure'}}}\n"))
+    )
     assert done.exit_code == 0, done.output
     assert [line.split("  ")[1] for line in done.stdout.splitlines()[-3:]][:2] == ["ROC-AUC –"] * 2
     assert "skipped: the model is wrong on 0 of 40" in done.stdout
-    reported = alien("report", place / "results", "-o", place / "page.html")
+    reported = alien("report", workspace / "results", "-o", workspace / "page.html")
     assert reported.exit_code == 0, reported.output
-    assert "nan" not in (place / "page.html").read_text().partition("<body>")[2].lower()
+    assert "nan" not in (workspace / "page.html").read_text().partition("<body>")[2].lower()
 
 
-def test_the_results_make_a_page_and_tables(bench, place):
-    paths = {"-o": place / "new" / "page.html", "--markdown": place / "t" / "t.md", "--latex": place / "t" / "t.tex"}
+def test_results_are_written_as_a_page_and_tables(bench, workspace):
+    paths = {
+        "-o": workspace / "new" / "page.html",
+        "--markdown": workspace / "t" / "t.md",
+        "--latex": workspace / "t" / "t.tex",
+    }
     done = alien("report", bench.grid.results, *(part for pair in paths.items() for part in pair), "--title", "Tiny")
     assert done.exit_code == 0, done.output
     assert [line.removeprefix("saved: ") for line in done.stdout.splitlines()] == [
@@ -634,39 +651,42 @@ def test_the_results_make_a_page_and_tables(bench, place):
     assert latex.count(r"\begin{table}") == latex.count(r"\end{tabular}\end{table}") == markdown.count("|---|")
     body = re.search(r"### Scores, tiny: ROC-AUC\n.*?\n\n(.*?)\n\n", markdown + "\n", re.DOTALL).group(1).splitlines()
     assert body[0] == "| | few | films | mean rank |"
-    seeds = [one(bench, "entropy", study="scores", seed=seed, data=DataSpec("films")) for seed in (0, 1)]
+    seeds = [result_of(bench, "entropy", study="scores", seed=seed, data=DataSpec("films")) for seed in (0, 1)]
     mean = 100 * np.mean([result["measures"]["roc_auc"]["value"] for result in seeds])
     assert any(line.startswith("| entropy |") and f"{mean:.2f} ±" in line for line in body)
 
 
-def test_the_report_of_a_grid_holds_its_cells_alone(bench, place):
-    path = written(place, small("scores", "energy"), runs=bench.grid.runs, results=bench.grid.results)
-    done = alien("report", path, "-o", place / "page.html", "--markdown", place / "t.md")
+def test_the_report_of_a_grid_contains_only_its_cells(bench, workspace):
+    path = write_grid(workspace, one_entry("scores", "energy"), runs=bench.grid.runs, results=bench.grid.results)
+    done = alien("report", path, "-o", workspace / "page.html", "--markdown", workspace / "t.md")
     assert done.exit_code == 0, done.output
-    tables = (place / "t.md").read_text(encoding="utf-8")
+    tables = (workspace / "t.md").read_text(encoding="utf-8")
     assert "| energy |" in tables
     assert "entropy" not in tables
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["bench", "{folder}/gone.yaml"], "there is no file {folder}/gone.yaml."),
-        (["bench", "{folder}/bad.yaml"], "{folder}/bad.yaml is no grid: no study 'x'"),
+        (["bench", "{folder}/bad.yaml"], "{folder}/bad.yaml is not a grid: no study 'x'"),
         (["bench", "{folder}"], "Is a directory"),
         (["report", "{folder}/empty"], "{folder}/empty holds no result files: run alien bench first"),
         (["report", "{folder}/nowhere"], "{folder}/nowhere holds no result files: run alien bench first"),
-        (["report", "{folder}/new.yaml"], "none of the 1 cells of this grid has a result in {folder}/results."),
+        (
+            ["report", "{folder}/new.yaml"],
+            "none of the 1 cells of this grid has a result in {folder}/results: run alien bench first.",
+        ),
         (["report", "{folder}/half"], "{folder}/half/entropy.json is not a complete JSON file"),
     ],
 )
-def test_bad_input_is_1_with_one_line(arguments, said, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # the command sets its own
+def test_bad_input_is_1_with_one_line(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # the command replaces it
     for name in ("empty", "half"):
         (tmp_path / name).mkdir()
     (tmp_path / "half" / "entropy.json").write_text('{"cell": ')
     (tmp_path / "empty" / "other.json").write_text("[1]")
-    written(tmp_path, small("scores", "entropy")).rename(tmp_path / "new.yaml")
+    write_grid(tmp_path, one_entry("scores", "entropy")).rename(tmp_path / "new.yaml")
     (tmp_path / "bad.yaml").write_text("models: {}\ndatasets: {}\ngrid: [{study: x}]")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["alien", *(argument.format(folder=tmp_path) for argument in arguments)])
@@ -677,7 +697,7 @@ def test_bad_input_is_1_with_one_line(arguments, said, tmp_path, monkeypatch, ca
     assert printed.out == ""
     assert len(printed.err.splitlines()) == 1
     assert printed.err.startswith("alien: ")
-    assert said.format(folder=tmp_path) in printed.err
+    assert message.format(folder=tmp_path) in printed.err
     assert not (tmp_path / "report.html").exists()
 
 
@@ -690,6 +710,6 @@ def test_bad_usage_is_2(arguments):
 
 def test_every_registered_score_can_be_in_a_grid():
     assert list(STUDIES["scores"]) == list(SCORES)
-    for study, known in STUDIES.items():
-        for name, build in known.items():
+    for study, scores in STUDIES.items():
+        for name, build in scores.items():
             assert build(None, 3).seed == 3, (study, name)

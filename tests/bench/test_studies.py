@@ -1,4 +1,4 @@
-"""What a grid studies beyond the registered scores: every variant can be fitted, and is what its name says."""
+"""Studies of a grid: every variant of the head can be fitted and does what its name says."""
 
 from dataclasses import replace
 
@@ -31,7 +31,7 @@ from fixtures.scenarios import blind_spot, worn
 
 
 def features(scenario, noise=1.0):
-    """A scenario as features, with passes that scatter about its logits."""
+    """Features of a scenario, with noisy copies of its logits as dropout passes."""
     logits = scenario.logits.numpy()
     scatter = np.random.default_rng(0).normal(size=(len(logits), 8, logits.shape[1]))
     passes = (logits[:, None] + noise * scatter).astype(np.float32)
@@ -40,10 +40,10 @@ def features(scenario, noise=1.0):
 
 @pytest.fixture(scope="module")
 def sets():
-    """A worn classifier's module, and features of its training, calibration and test texts."""
+    """Module of a worn classifier, with features of its training, calibration and test texts."""
     scenario = worn(600)
-    whole = features(scenario)
-    return scenario.classifier, *(whole[np.arange(600) % 3 == part] for part in range(3))
+    all_features = features(scenario)
+    return scenario.classifier, *(all_features[np.arange(600) % 3 == part] for part in range(3))
 
 
 PERMUTED = "default: permuted errors"
@@ -59,7 +59,7 @@ def test_every_variant_is_fitted_and_finds_errors(study, name, sets):
     assert values.shape == (200,)
     assert np.isfinite(values).all()
     assert not fitted_score.score.is_probability or (values.min() >= 0 and values.max() <= 1)
-    if "permuted" not in name:  # these learn noise, and may turn the order round
+    if "permuted" not in name:  # these are fitted on noise and can reverse the order
         assert roc_auc(test.errors, values) > (0.5 if name in ("paper: random head", "linear probe") else 0.6)
     assert set(fitted_score.maps.probabilities(values)) == {"platt", "isotonic"}
     assert all(torch.equal(module.state_dict()[key], value) for key, value in before.items())
@@ -77,9 +77,11 @@ def test_a_variant_is_fitted_as_it_is_configured():
     assert configs["paper: BCE"] == FitConfig.paper(alphas=(0.0,), betas=(0.0,), seed=7)
     assert configs["default: without calibrated output"] == FitConfig(is_calibrated=False, seed=7)
     assert configs["smooth maximum, aligned"].bases == ("smoothmax",)
-    same = {"default", "default: permuted errors", "default + reference"}  # other data, not other settings
-    others = [config for name, config in configs.items() if name.startswith("default:") and name not in same]
-    assert len({*others, configs["default"]}) == len(others) + 1
+    with_default_settings = {"default", "default: permuted errors", "default + reference"}  # these change the data only
+    changed = [
+        config for name, config in configs.items() if name.startswith("default:") and name not in with_default_settings
+    ]
+    assert len({*changed, configs["default"]}) == len(changed) + 1
 
 
 @pytest.mark.parametrize("name", ["default", "default + reference"])
@@ -90,46 +92,46 @@ def test_the_default_variants_are_the_registered_scores(name, sets):
     np.testing.assert_array_equal(ABLATION[name](module, 3).fit(train, calibration).score(test), expected)
 
 
-def test_permuted_errors_keep_their_rate_and_say_nothing(monkeypatch):
-    whole = features(blind_spot(1600))
-    calibration, test = whole[np.arange(1600) % 2 == 0], whole[np.arange(1600) % 2 == 1]
-    module, seen = blind_spot(1600).classifier, []
+def test_permuted_errors_have_the_same_rate_and_no_information(monkeypatch):
+    all_features = features(blind_spot(1600))
+    calibration, test = all_features[np.arange(1600) % 2 == 0], all_features[np.arange(1600) % 2 == 1]
+    module, calls = blind_spot(1600).classifier, []
     fit_head = aligned.fit_head
-    monkeypatch.setattr(aligned, "fit_head", lambda *args, **options: seen.append(args) or fit_head(*args, **options))
-    found = {name: ABLATION[name](module, 0).fit(None, calibration).score(test) for name in ("default", PERMUTED)}
-    true, permuted = (calibration.with_labels(labels).errors for _, _, labels in seen)
+    monkeypatch.setattr(aligned, "fit_head", lambda *args, **options: calls.append(args) or fit_head(*args, **options))
+    scores = {name: ABLATION[name](module, 0).fit(None, calibration).score(test) for name in ("default", PERMUTED)}
+    true, permuted = (calibration.with_labels(labels).errors for _, _, labels in calls)
     np.testing.assert_array_equal(true, calibration.errors)
     assert permuted.sum() == true.sum()
     rate = true.mean()
     assert (permuted * true).mean() == pytest.approx(rate**2, abs=3 * rate * (1 - rate) / np.sqrt(len(true)))
-    auc = {name: roc_auc(test.errors, values) for name, values in found.items()}
+    auc = {name: roc_auc(test.errors, values) for name, values in scores.items()}
     untrained = roc_auc(test.errors, SCORES["entropy"]().score(test))
     assert auc["default"] > untrained + 0.1
     assert auc[PERMUTED] < untrained + 0.03
 
 
-def deep():
+def two_layer_module():
     torch.manual_seed(1)
     return nn.Sequential(nn.Linear(12, 6), nn.LayerNorm(6), nn.Tanh(), nn.Dropout(0.1), nn.Linear(6, 4))
 
 
-@pytest.mark.parametrize("module", [nn.Linear(12, 4), nn.Linear(12, 4, bias=False), deep()])
-def test_a_random_module_has_the_shape_and_none_of_the_weights(module, sets):
+@pytest.mark.parametrize("module", [nn.Linear(12, 4), nn.Linear(12, 4, bias=False), two_layer_module()])
+def test_a_random_module_has_the_same_shapes_and_other_weights(module, sets):
     before, state = {name: value.clone() for name, value in module.state_dict().items()}, torch.get_rng_state()
-    fresh = random_module(module, sets[1], 0)
-    again, other = random_module(module, sets[1], 0), random_module(module, sets[1], 1)
+    drawn = random_module(module, sets[1], 0)
+    same_seed, other_seed = random_module(module, sets[1], 0), random_module(module, sets[1], 1)
     assert torch.equal(torch.get_rng_state(), state)
-    for name, value in fresh.state_dict().items():
+    for name, value in drawn.state_dict().items():
         assert torch.equal(module.state_dict()[name], before[name])
-        assert torch.equal(value, again.state_dict()[name])
+        assert torch.equal(value, same_seed.state_dict()[name])
         assert value.shape == before[name].shape
-        if "1." not in name:  # but the normalization, which starts at one and zero
+        if "1." not in name:  # the normalization always starts at one and zero
             assert not torch.isclose(value, before[name]).any()
-            assert not torch.isclose(value, other.state_dict()[name]).any()
-    assert not any(parameter.requires_grad for parameter in fresh.parameters())
+            assert not torch.isclose(value, other_seed.state_dict()[name]).any()
+    assert not any(parameter.requires_grad for parameter in drawn.parameters())
 
 
-@pytest.mark.parametrize("module", [nn.Linear(12, 4), nn.Linear(12, 4, bias=False), deep()])
+@pytest.mark.parametrize("module", [nn.Linear(12, 4), nn.Linear(12, 4, bias=False), two_layer_module()])
 def test_a_scaled_module_divides_the_logits_by_the_temperature(module, sets):
     hidden = torch.tensor(sets[1].hidden)
     with torch.no_grad():
@@ -151,12 +153,12 @@ def test_aligned_mutual_information_starts_at_the_mutual_information(sets):
     score.map_ = np.zeros((5, 4))
     np.testing.assert_allclose(score.score(test), bald(test), atol=1e-6)
     constant = torch.tensor(np.repeat(test.logits[:, None], 8, axis=1))
-    assert mutual_information(constant, torch.zeros(5, 4)).abs().max() < 1e-6  # passes that agree share no information
+    assert mutual_information(constant, torch.zeros(5, 4)).abs().max() < 1e-6  # equal passes have no mutual information
 
 
 @pytest.mark.parametrize("noise", [0.0, 1.0, 30.0])
 def test_aligned_mutual_information_is_at_least_as_likely(noise):
-    """Fitted from the identity on: the best line through its logarithm is no worse than through that of BALD."""
+    """The fit starts at the identity, so a logistic regression on its logarithm fits at least as well as on BALD."""
     calibration = features(worn(400), noise)
     score = AlignedMutualInformation().fit(None, calibration)
     values = score.score(calibration)
