@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -116,7 +115,7 @@ def export(
     exported = export_onnx(load(model, head=head, options=options), output, texts)
     if as_json:
         facts = {"inputs": exported.inputs, "outputs": exported.outputs, "difference": exported.difference}
-        facts |= {} if exported.int8 is None else {"int8": asdict(exported.int8)}
+        facts |= {} if exported.int8 is None else {"int8": exported.int8.to_dict()}
         print(json.dumps(facts | {"saved": str(output)}))
     else:
         _print_export(exported)
@@ -127,11 +126,11 @@ def _print_export(exported: Export) -> None:
     print(f"inputs:  {', '.join(exported.inputs)}")
     print(f"outputs: {', '.join(exported.outputs)}")
     print(f"largest difference from the model on trial texts: {exported.difference:.1e}")
-    change = exported.int8
-    if change is not None:
+    effect = exported.int8
+    if effect is not None:
         print(
-            f"8 bits change {change.changed:.2%} of {change.answers} predictions; the rank correlation of the "
-            f"uncertainty is {change.correlation:.4f}."
+            f"8 bits change {effect.changed_share:.2%} of {effect.predictions} predictions; the rank correlation of "
+            f"the uncertainty is {effect.rank_correlation:.4f}."
         )
         print("The graph has no threshold, because the threshold was certified in float32.")
 
