@@ -30,11 +30,11 @@ class Sample:
     """Predictions in ascending order of uncertainty, with a weight for each.
 
     Attributes:
-        errors: ``[N]``, 1 where the model is wrong.
-        uncertainty: ``[N]``, ascending.
-        order: ``[N]``, index of each sorted row in the arrays that were given.
-        ends: ``[distinct scores]``, number of rows with this score or a lower one.
-        counts: ``[N]``, whole-number weights of the rows; all 1 without resampling.
+        errors: errors of the predictions, ``[N]``: 1 where the model is wrong.
+        uncertainty: uncertainty of the predictions, ``[N]``, ascending.
+        order: index of each sorted row in the original arrays, ``[N]``.
+        ends: number of rows with at most this score, ``[distinct scores]``.
+        counts: whole-number weights of the rows, ``[N]``; all 1 without resampling.
     """
 
     errors: Float
@@ -66,7 +66,7 @@ class Sample:
         return cls(e[order], ranked, order, ends, np.ones(len(u)))
 
     def weighted(self, counts: ArrayLike) -> Sample:
-        """Sample with other whole-number row weights ``[N]``, given in the original order of the rows."""
+        """Return a copy with other whole-number row weights ``[N]``, in the original order of the rows."""
         return replace(self, counts=np.asarray(counts, dtype=np.float64)[self.order])
 
     def cumulative(self, values: Float) -> Float:
@@ -76,12 +76,12 @@ class Sample:
 
     @cached_property
     def cumulative_count(self) -> Float:
-        """Number of rows up to each distinct score, ``[1 + distinct scores]``."""
+        """Total weight of the rows up to each distinct score, ``[1 + distinct scores]``."""
         return self.cumulative(np.ones(len(self.errors)))
 
     @cached_property
     def cumulative_errors(self) -> Float:
-        """Number of errors up to each distinct score, ``[1 + distinct scores]``."""
+        """Total weight of the errors up to each distinct score, ``[1 + distinct scores]``."""
         return self.cumulative(self.errors)
 
     @property
@@ -183,7 +183,10 @@ def aurc(sample: Sample) -> float:
 
 @Measure
 def e_aurc(sample: Sample) -> float:
-    """AURC minus that of an oracle that ranks every error last (lower is better). Source: as for :func:`aurc`."""
+    """Excess AURC: AURC minus the AURC of an oracle that ranks every error last (lower is better).
+
+    Source: Geifman, Uziel and El-Yaniv, ICLR 2019.
+    """
     return float((sample.risks - sample.oracle_risks).mean())
 
 
@@ -227,7 +230,7 @@ def risk_at_coverage(sample: Sample, coverage: float = 0.8) -> float:
 
 @Measure
 def coverage_at_risk(sample: Sample, risk: float = 0.05) -> float:
-    """Largest coverage, most certain predictions first, with at most this error rate; 0 if there is none."""
+    """Largest coverage by the most certain predictions with at most this error rate; 0 if there is none."""
     allowed = np.flatnonzero(sample.risks <= risk + 1e-12)
     return float((allowed[-1] + 1) / sample.size) if len(allowed) else 0.0
 

@@ -62,15 +62,15 @@ def bootstrap(
     seed: int = 0,
     clusters: NDArray[np.int64] | None = None,
 ) -> dict[str, Interval]:
-    """Compute measures with percentile bootstrap intervals (95 %), stratified by error; the rows are sorted once.
+    """Compute measures with percentile bootstrap intervals (95 %), see :func:`resampled_counts`.
 
     Args:
         measures: measures of :mod:`aligned_entropy.metrics` by name.
-        errors: ``[N]``, 0 or 1.
-        uncertainty: ``[N]``.
+        errors: errors of the predictions, ``[N]``, 0 or 1.
+        uncertainty: uncertainty of the predictions, ``[N]``.
         resamples: number of bootstrap samples.
         seed: seed of the samples; two scores measured with the same seed use the same rows.
-        clusters: cluster id of each row, ``[N]``; see :func:`resampled_counts`.
+        clusters: cluster id of each row, ``[N]``; bounds are NaN for a single cluster.
     """
     sample = Sample.from_arrays(errors, uncertainty)
     values = {name: measure.compute(sample) for name, measure in measures.items()}
@@ -157,13 +157,13 @@ def auc_interval(
 ) -> Interval:
     """Compute ROC-AUC with DeLong's 95 % interval, on the logit scale so that the bounds stay inside [0, 1].
 
-    Without errors, or with only errors, the value is NaN; with a single row of either class, the bounds are NaN. The
-    interval is reliable from about ten rows of either class on. A score that separates all rows has no measurable
-    variance, so its interval has no width.
+    Without errors, or with only errors, the value is NaN. With a single row of either class, or a single cluster, the
+    bounds are NaN. The interval is reliable from about ten rows of either class on. A score that separates all rows has
+    no measurable variance, so its interval has no width.
 
     Args:
-        errors: ``[N]``, 0 or 1.
-        scores: ``[N]``.
+        errors: errors of the predictions, ``[N]``, 0 or 1.
+        scores: scores of the predictions, ``[N]``.
         clusters: cluster id of each row, ``[N]``; rows of a cluster may depend on each other, clusters do not.
 
     Sources: DeLong, DeLong and Clarke-Pearson, Biometrics 44 (1988); with clusters Obuchowski, Biometrics 53 (1997).
@@ -190,14 +190,14 @@ def paired_auc(
     """Compute the ROC-AUC difference of two scores on the same rows, with its standard error (DeLong).
 
     Args:
-        errors: ``[N]``, 0 or 1.
+        errors: errors of the predictions, ``[N]``, 0 or 1.
         first: first score, ``[N]``.
         second: second score, ``[N]``, whose ROC-AUC is subtracted.
-        clusters: cluster id of each row, ``[N]``, as for :func:`auc_interval`.
+        clusters: cluster id of each row, ``[N]``; rows of a cluster may depend on each other, clusters do not.
 
     Returns:
         The difference, NaN without errors or with only errors; and its standard error, NaN with fewer than two rows of
-        either class.
+        either class or a single cluster.
     """
     if not 0 < errors.sum() < len(errors):
         return float("nan"), float("nan")
@@ -213,7 +213,7 @@ def _standard_error(
     errors: NDArray[np.float64],
     clusters: NDArray[np.int64] | None,
 ) -> float:
-    """Standard error of the mean placement of errors; NaN with fewer than two rows of either class."""
+    """Standard error of the mean placement; NaN with fewer than two rows of either class or a single cluster."""
     if min(len(wrong), len(right)) < 2:
         return float("nan")
     if clusters is not None:
@@ -255,7 +255,7 @@ def averaging_weights(log_likelihood: ArrayLike, seed: int = 0, draws: int = 100
 def two_sided_p(difference: float, standard_error: float) -> float:
     """Two-sided p-value of a normally distributed difference under the null hypothesis of no difference.
 
-    A difference of 0 with a standard error of 0 has p = 1, and so has an unknown standard error (NaN).
+    The p-value is 1 for a difference of 0 with a standard error of 0, and for an unknown standard error (NaN).
     """
     from scipy.stats import norm
 

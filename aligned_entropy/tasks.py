@@ -45,7 +45,7 @@ class Task(ABC):
         prediction_column: name of the column with the prediction in the output of ``alien predict``.
         message_field: name of the field with the prediction in a message of the server.
         label_dimensions: number of dimensions of the labels of a set: 2 if a text can have several.
-        one_label: True if a prediction, or a true label in feedback, is one label and no list.
+        one_label: True if a prediction, or a true label in feedback, is one label and not a list.
         per_word: True if words are labeled; a threshold then selects entities instead of texts.
     """
 
@@ -99,7 +99,7 @@ class Task(ABC):
         """Names of the columns of a predicted row, in order.
 
         Args:
-            saved: saved head; it decides whether an error probability and a threshold exist.
+            saved: head; ``error_probability`` is left out for an unfitted head, ``accepted`` without a threshold.
             label_names: class names to add a probability column for; none by default.
         """
         names = [self.prediction_column, "uncertainty"]
@@ -108,12 +108,12 @@ class Task(ABC):
         return names + [f"probability_{name}" for name in label_names]
 
     def labels_only(self, prediction: object) -> object:
-        """Value of the prediction column without its numbers, to compare the predictions of two models."""
+        """Labels in a value of the prediction column, without numbers, to compare the predictions of two models."""
         return prediction
 
 
 class TextClassification(Task):
-    """One label for each text."""
+    """Classification of texts with one label each."""
 
     name = "text-classification"
     prediction_column = "predicted_label"
@@ -133,16 +133,16 @@ class TextClassification(Task):
         return labeled_texts(dataset, label_names, **columns)
 
     def describes(self, dataset: Dataset, text_column: str | None = None, label_column: str | None = None) -> bool:
-        """True for any data set; the other tasks are asked first."""
+        """True for any data set; :func:`task_of_dataset` checks the other tasks first."""
         return True
 
     def describes_model(self, trained_as: Collection[str]) -> bool:
-        """True for any model; the other tasks are asked first."""
+        """True for any model; :func:`task_of_model` checks the other tasks first."""
         return True
 
 
 class MultiLabelClassification(Task):
-    """Any number of labels for each text; every label is a yes or no of its own."""
+    """Multi-label classification: a yes or no for every label of every text."""
 
     name = "multi-label-classification"
     prediction_column = "predicted_labels"
@@ -175,7 +175,7 @@ class MultiLabelClassification(Task):
 
 
 class TokenClassification(Task):
-    """One tag for each word; words with tags make up entities and sentences."""
+    """Token classification: one tag for each word; words make up entities and sentences."""
 
     name = "token-classification"
     prediction_column = "entities"
@@ -222,7 +222,7 @@ class TokenClassification(Task):
         """Names of the columns of a predicted row; ``accepted`` is a field of the entities.
 
         Raises:
-            DataError: probabilities were asked for; a text has no one distribution over the tags.
+            DataError: ``label_names`` are given, but a text has no single distribution over the tags.
         """
         if label_names:
             raise DataError(
@@ -233,19 +233,19 @@ class TokenClassification(Task):
         return [*names, "error_probability"] if "sentences" in saved.group_maps else names
 
     def labels_only(self, prediction: object) -> object:
-        """Type, start and end of each entity; other values as they are."""
+        """Type, start and end of each entity in a value of the prediction column; other values stay unchanged."""
         if isinstance(prediction, list):
             return [(entity["entity_group"], entity["start"], entity["end"]) for entity in prediction]
         return prediction
 
 
-# In the order in which they are asked whether they describe a model or a data set: the most general one comes last.
+# The order of the search for the task of a model or a data set: the most general task, which fits any, comes last.
 _TASKS = (TokenClassification(), MultiLabelClassification(), TextClassification())
 TASKS: Mapping[str, Task] = {task.name: task for task in reversed(_TASKS)}
 
 
 def task_by_name(name: str) -> Task:
-    """Task of a name.
+    """Look up a task by its name.
 
     Raises:
         ArgumentError: no task has this name.

@@ -32,21 +32,21 @@ class BaseBackbone(ABC):
     Args:
         model: transformers model, or a PEFT model around one. Its weights are never changed.
         tokenizer: tokenizer that the model was trained with.
-        capture: captures the hidden vectors.
+        capture: hooks that capture the hidden vectors.
         max_length: maximum number of tokens of an input; longer inputs are truncated.
         pad_token_id: token id that batches are padded with.
         name: path or hub id, recorded beside a head.
 
     Attributes:
         every_token: True if the classification module is applied to every token.
-        multi_label: True if a text may have any number of labels.
-        model: the model.
+        multi_label: True for multi-label classification.
+        model: transformers model or PEFT model, in evaluation mode.
         inner: the transformers model inside a PEFT wrapper, or the model itself.
         config: configuration of the transformers model.
-        tokenizer: the tokenizer.
+        tokenizer: tokenizer of the model.
         max_length: maximum number of tokens of an input.
         name: path or hub id.
-        capture: captures the hidden vectors; ``capture.name`` is the path of the classification module.
+        capture: hooks that capture the hidden vectors; ``capture.name`` is the path of the classification module.
         width: size D of a hidden vector.
         classes: number of classes C.
         pad_token_id: token id that batches are padded with.
@@ -121,7 +121,7 @@ class BaseBackbone(ABC):
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Description of the model that is saved beside a head, and with which the model can be loaded again."""
+        """Description of the model, saved beside a head, from which the model can be loaded again."""
         return {
             "name": self.name,
             "model class": type(self.inner).__name__,
@@ -132,7 +132,7 @@ class BaseBackbone(ABC):
         }
 
     def copy_classification_module(self) -> nn.Module:
-        """Return a float32 copy of the active classification module, free of hooks and adapters.
+        """Return a float32 copy of the active classification module, without hooks; active adapters are merged.
 
         The backbone stores the copy and returns it again until the module changes. The copy is shared: do not modify
         it, and do not move it to another device.
@@ -190,7 +190,12 @@ class BaseBackbone(ABC):
     def extract(
         self, texts: Sequence[str], progress: Callable[[int], object] = lambda done: None
     ) -> tuple[Array, Array]:
-        """Compute hidden vectors ``[N, D]`` and logits ``[N, C]`` of texts, in the order of the texts."""
+        """Compute hidden vectors ``[N, D]`` and logits ``[N, C]`` of texts, in the order of the texts.
+
+        Args:
+            texts: texts of the rows.
+            progress: function that is called with the number of texts of each finished batch.
+        """
         self.model.eval()  # the caller may have trained the model in the meantime
         hidden_ND = np.empty((len(texts), self.width), np.float32)
         logits_NC = np.empty((len(texts), self.classes), np.float32)
@@ -221,7 +226,7 @@ class BaseBackbone(ABC):
     def store(
         self, texts: Sequence[str], widths: dict[str, int], fingerprint: str = "", dtype: Any = np.float32
     ) -> FeatureStore:
-        """Open the store on disk for arrays that the model computes of texts; the store may be empty.
+        """Open the store on disk for arrays that the model computes for texts; the store may be empty.
 
         Args:
             texts: texts of the rows.

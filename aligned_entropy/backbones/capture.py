@@ -49,7 +49,7 @@ class Capture(Protocol):
     name: str
 
     def set_listener(self, listener: Callable[[Any], None]) -> None:
-        """Call ``listener(output)`` after every forward pass of the model's user."""
+        """Call ``listener(output)`` after every forward pass that the user of the model starts."""
 
     def remove_listener(self) -> None:
         """Stop calling the listener."""
@@ -71,7 +71,7 @@ def find_classification_module(
     Args:
         model: transformers model, or a PEFT model around one.
         name: dotted path of the module inside the transformers model; searched under the usual names by default.
-        multi_label: True if a text may have any number of labels.
+        multi_label: True if the model must be a multi-label classifier, False if it must predict one label a text.
 
     Raises:
         UnsupportedModelError: there is no such module, or the model is a classifier of another kind.
@@ -98,7 +98,8 @@ def find_classification_module(
     )
 
 
-_HOOKS = threading.Lock()  # held while hooks are registered or removed; global, since an instance's lock has no copy
+# The lock is held while hooks are registered or removed. It is global, since an object with a lock cannot be copied.
+_HOOKS = threading.Lock()
 
 
 class _Calls(threading.local):
@@ -117,7 +118,7 @@ class HiddenCapture:
     """Hooks that add the input of the classification module to the output of the model, as ``output.hidden``.
 
     The hooks are on the model inside :meth:`watching`, and between :meth:`set_listener` and :meth:`remove_listener`.
-    At other times the model has no hooks. Forward passes of other threads are ignored.
+    At other times the model has no hooks. :meth:`watching` ignores the forward passes of other threads.
 
     ``hidden`` is a plain attribute of the output and not one of its keys. Code that iterates over the keys, such as
     ``Trainer.predict``, is therefore unaffected. The state between the hooks is local to the calling thread, so that
@@ -126,12 +127,16 @@ class HiddenCapture:
     Args:
         model: transformers classifier, or a PEFT model around one.
         name: dotted path of the classification module, see :func:`find_classification_module`.
-        multi_label: True if a text may have any number of labels.
+        multi_label: True if the model must be a multi-label classifier, False if it must predict one label a text.
         every_token: True for a token classifier: ``hidden`` is then ``[N, T, D]``, one vector per token. Otherwise it
             is ``[N, D]``, one vector per text.
 
     Attributes:
         name: dotted path of the classification module.
+
+    Raises:
+        UnsupportedModelError: the model has no such module, or is a classifier of another kind. A forward pass raises
+            it if the output of the module is not the model's logits, or depends on several vectors of a text.
     """
 
     def __init__(
@@ -195,7 +200,7 @@ class HiddenCapture:
         return_dict = kwargs.get("return_dict")
         if not calls.watched and not (self._inner.config.return_dict if return_dict is None else return_dict):
             raise ArgumentError(
-                "return_dict=False: a tuple has no place for `.uncertainty`. Call the model with return_dict=True, or "
+                "return_dict=False: a tuple cannot carry `.uncertainty`. Call the model with return_dict=True, or "
                 "detach() the uncertainty first."
             )
         with _HOOKS:  # the module may have been replaced since the hooks were registered
@@ -228,13 +233,16 @@ class HiddenCapture:
         if not torch.allclose(expected, output.float(), rtol=tolerance, atol=tolerance, equal_nan=True):
             raise UnsupportedModelError(
                 f"{self.name!r} in {self._model_class} computes its logits from more than the first vector of a text, "
-                "so a head copied from it would be silently wrong; pass classification_module='path.to.module', the "
+                "so a head copied from it would be silently wrong: pass classification_module='path.to.module', the "
                 "module that maps one vector to the logits."
             )
         self._first_vector_checked = True
 
     def _last_token(self, hidden: Tensor) -> Tensor:
-        """Return the positions that transformers reads: the rightmost token of each row that is not padding."""
+        """Return the position that transformers reads in each row ``[N]``: its last token that is not padding.
+
+        Without token ids or without a padding token, it is the last position.
+        """
         input_ids = self._calls.input_ids
         pad = getattr(self._inner.config.get_text_config(), "pad_token_id", None)
         if input_ids is None or pad is None:
@@ -262,7 +270,7 @@ class HiddenCapture:
         ):
             raise UnsupportedModelError(
                 f"the output of {self.name!r} in {self._model_class} is not the model's logits, so a head copied from "
-                "it would be silently wrong; pass classification_module='path.to.module', the module whose output "
+                "it would be silently wrong: pass classification_module='path.to.module', the module whose output "
                 "is the logits."
             )
         output.hidden = hidden

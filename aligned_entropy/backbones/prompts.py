@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import DataError, UnsupportedModelError
 
 SLOT = "{text}"
-# The label words must have the same tokens after every text; this is checked on these texts.
+# The label words must have the same tokens after every text; the check uses these texts.
 TRIAL_TEXTS = ("", "a", "It is 1.", "two\n")
 
 Labels = Mapping[str, str | Sequence[str]]
@@ -24,11 +24,11 @@ class LabelPrompts:
 
     Args:
         tokenizer: tokenizer of the model. Special tokens before a text are kept, those behind it are left out.
-        labels: word or words for the name of every class, in the order of the logits.
+        labels: label word or words of every class by the name of the class, in the order of the logits.
         template: prompt with ``{text}`` once; everything else is literal.
         examples: pairs of a text and the name of its class, shown before every text in the same template.
         chat: True if the filled template is a user's turn in the tokenizer's chat template, and the label the reply;
-            examples are earlier turns. In a chat template with ``enable_thinking`` thinking is switched off.
+            examples are earlier turns. Thinking is switched off in a chat template with ``enable_thinking``.
         max_length: maximum number of tokens of a prompt; the text of a longer prompt is cut at its end.
 
     Attributes:
@@ -38,12 +38,12 @@ class LabelPrompts:
         max_length: maximum number of tokens of a prompt.
         names: names of the classes.
         examples: pairs of a text and the name of its class.
-        words: words of every class.
+        words: label words of every class.
         tokens: token ids of every class, each id once.
-        tail: token ids that all words begin with, at the end of every prompt.
+        tail: token ids that all label words begin with, appended to every prompt.
 
     Raises:
-        DataError: labels, template or examples have another form, or leave no room for a text.
+        DataError: labels, template or examples have a wrong form, or leave no room for a text.
         UnsupportedModelError: the tokenizer has no chat template, or its tokens do not distinguish the labels.
     """
 
@@ -90,7 +90,7 @@ class LabelPrompts:
             )
 
     def render(self, text: str) -> str:
-        """Make the prompt of a text, without truncation."""
+        """Make the prompt of a text as a string, without truncation and without the tail."""
         if not self.chat:
             return self._shots + self._filled(text)
         turns = [*self._turns, {"role": "user", "content": self._filled(text)}]
@@ -108,7 +108,7 @@ class LabelPrompts:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Arguments of the constructor that make the same prompts again; JSON can store them."""
+        """Arguments of the constructor besides tokenizer and ``max_length``, as values that JSON can store."""
         labels = dict(zip(self.names, self.words, strict=True))
         return {"labels": labels, "template": self.template, "examples": self.examples, "chat": self.chat}
 
@@ -118,7 +118,8 @@ class LabelPrompts:
         return json.dumps([list(self.settings.items()), self.tokens, self.tail, self.render("")])
 
     def _shortened(self, text: str) -> list[int]:
-        """Find by bisection the longest start of a text that fits, and return its prompt; a cut may change tokens."""
+        """Find by bisection the longest start of a text that fits, and return its prompt."""
+        # The tokens of the complete text cannot be cut instead: a shorter text may have other tokens.
         fits, too_long = 0, len(text)
         (longest,) = self._tokenize([""])
         while too_long - fits > 1:
@@ -156,27 +157,28 @@ class LabelPrompts:
         if name not in self.names:
             raise DataError(
                 f"the example {text!r:.80} is of the class {name!r}; there are {', '.join(self.names)}: name one of "
-                "these."
+                "these classes."
             )
         return text, name
 
     def _label_tokens(self) -> list[list[int]]:
         """Find the token ids of every class, and set the tail."""
-        flat = [(name, word) for name, words in zip(self.names, self.words, strict=True) for word in words]
-        first, *others = ([self._continuation(text, word) for _, word in flat] for text in TRIAL_TEXTS)
-        for text, continuations in zip(TRIAL_TEXTS[1:], others, strict=True):
-            for (_, word), ids, ids_after_text in zip(flat, first, continuations, strict=True):
+        named_words = [(name, word) for name, words in zip(self.names, self.words, strict=True) for word in words]
+        word_ids, *trial_ids = ([self._continuation(text, word) for _, word in named_words] for text in TRIAL_TEXTS)
+        for text, continuations in zip(TRIAL_TEXTS[1:], trial_ids, strict=True):
+            for (_, word), ids, ids_after_text in zip(named_words, word_ids, continuations, strict=True):
                 if ids != ids_after_text:
                     raise UnsupportedModelError(
                         f"the label word {word!r} is the tokens {self._names(ids)} after an empty text and "
-                        f"{self._names(ids_after_text)} after {text!r}: end the template in another character, as ':'."
+                        f"{self._names(ids_after_text)} after {text!r}: end the template in another character, "
+                        "such as ':'."
                     )
         shared = 0
-        while shared + 1 < min(map(len, first)) and len({ids[shared] for ids in first}) == 1:
+        while shared + 1 < min(map(len, word_ids)) and len({ids[shared] for ids in word_ids}) == 1:
             shared += 1
-        self.tail = first[0][:shared]
+        self.tail = word_ids[0][:shared]
         owners: dict[int, tuple[str, str]] = {}
-        for (name, word), ids in zip(flat, first, strict=True):
+        for (name, word), ids in zip(named_words, word_ids, strict=True):
             token = ids[shared]
             if token == self.tokenizer.unk_token_id:
                 raise UnsupportedModelError(
@@ -197,7 +199,7 @@ class LabelPrompts:
         if continued[: len(alone)] != alone or len(continued) == len(alone):
             raise UnsupportedModelError(
                 f"the label word {word!r} merges with the end of the prompt {prompt[-20:]!r} into other tokens: remove "
-                "whitespace at the template's end, or end it in another character, as ':'."
+                "whitespace at the template's end, or end it in another character, such as ':'."
             )
         return continued[len(alone) :]
 
@@ -212,7 +214,7 @@ def _words(labels: Labels) -> list[list[str]]:
             "word or words."
         )
     if len(labels) < 2:
-        raise DataError(f"labels names {len(labels)} class(es), {list(labels)}: at least two are needed.")
+        raise DataError(f"labels names {len(labels)} class(es), {list(labels)}: name at least two.")
     by_class: list[list[Any]] = [
         list(words) if isinstance(words, (list, tuple)) else [words] for words in labels.values()
     ]

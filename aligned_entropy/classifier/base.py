@@ -36,13 +36,13 @@ class UncertainClassifier(ModelWithHead):
     active, every method that needs the head raises ``HeadMismatchError``; an untrained head follows the model.
 
     Args:
-        backbone: the classifier, see :meth:`from_pretrained`.
+        backbone: backbone of the classifier, see :meth:`from_pretrained`.
         head: fitted head with everything that is saved beside it; an untrained head by default.
 
     Attributes:
         task: kind of prediction.
         config_class: class of the settings of a fit.
-        backbone: the classifier.
+        backbone: backbone of the classifier.
         saved: head in use with everything that is saved beside it.
     """
 
@@ -54,7 +54,7 @@ class UncertainClassifier(ModelWithHead):
         """Predict the labels of texts, with their uncertainty.
 
         Args:
-            texts: strings; one string is a list of one.
+            texts: list of strings; a single string stands for a list of one.
             progress: function that is called with the number of texts that have been processed.
 
         Returns:
@@ -67,7 +67,7 @@ class UncertainClassifier(ModelWithHead):
         texts = [texts] if isinstance(texts, str) else list(texts)
         for row, text in enumerate(texts):
             if not isinstance(text, str):
-                raise DataError(f"text {row} is a {type(text).__name__}, not a string: {text!r:.80}")
+                raise DataError(f"text {row} is a {type(text).__name__}, not a string: {text!r:.80}. Pass strings.")
         hidden, logits = self.backbone.extract(texts, progress)
         return self.predict_features(Features(hidden, logits))
 
@@ -116,7 +116,8 @@ class UncertainClassifier(ModelWithHead):
             config: settings of the fit; ``FitConfig()`` by default, ``MultiLabelConfig()`` for multi-label
                 classification.
             progress: function that is called with the number of texts whose features are ready.
-            columns: ``text_column``, ``label_column``, ``label_map``, see :func:`aligned_entropy.data.labeled_texts`.
+            columns: column names and label map: ``text_column``, ``label_column``, ``label_map``, see
+                :func:`aligned_entropy.data.labeled_texts`.
 
         Raises:
             CalibrationError: no head can be fitted on these texts; the message gives the reason.
@@ -134,7 +135,17 @@ class UncertainClassifier(ModelWithHead):
         reference: Features | None = None,
         config: FitConfig | MultiLabelConfig | None = None,
     ) -> FitResult | MultiLabelResult:
-        """Fit the head on features of labeled texts; arguments and errors as for :meth:`fit`."""
+        """Fit the head on features of labeled texts.
+
+        Args:
+            calibration: features of the calibration set, labeled.
+            reference: features of the classifier's training set, labeled; optional.
+            config: settings of the fit; ``FitConfig()`` by default.
+
+        Raises:
+            CalibrationError: no head can be fitted on these features; the message gives the reason.
+            NotApplicableError: the settings are not for this task.
+        """
         if config is not None and not isinstance(config, FitConfig):
             raise NotApplicableError(f"a {type(config).__name__} is not for {self.task}: use FitConfig.")
         result = fit_head(
@@ -177,22 +188,26 @@ class UncertainClassifier(ModelWithHead):
                 ``data``; for text classification only.
             resamples: number of bootstrap samples of every interval.
             progress: function that is called with the number of texts whose features are ready.
-            columns: ``text_column``, ``label_column``, ``label_map``, as for :meth:`fit`.
+            columns: column names and label map, as for :meth:`fit`.
 
         Returns:
             An evaluation; a grouped one for token and multi-label classification.
 
         Raises:
             HeadMismatchError: the head was fitted for another adapter or classification module than is active.
+            ArgumentError: a score is not in :data:`aligned_entropy.scores.SCORES`.
+            DataError: the data cannot be read, or their labels are not the model's.
             NotApplicableError: ``ood`` is not supported for the task.
         """
         extras = arrays_of(scores or ())
         features = self.features(data, progress, extras=extras, **columns)
-        held_out = None if calibration is None else self.features(calibration, progress, extras=extras, **columns)
-        training = None if train is None else self.features(train, progress, **columns)
-        outside = None if ood is None else self.plain_features(ood, progress, extras=extras)
+        calibration_set = (
+            None if calibration is None else self.features(calibration, progress, extras=extras, **columns)
+        )
+        train_set = None if train is None else self.features(train, progress, **columns)
+        ood_set = None if ood is None else self.plain_features(ood, progress, extras=extras)
         return self.evaluate_features(
-            features, scores=scores, train=training, calibration=held_out, ood=outside, resamples=resamples
+            features, scores=scores, train=train_set, calibration=calibration_set, ood=ood_set, resamples=resamples
         )
 
     def evaluate_features(
@@ -213,7 +228,7 @@ class UncertainClassifier(ModelWithHead):
         self, scores: Sequence[str] | None, train: Features | None, calibration: Features | None
     ) -> tuple[dict[str, FittedScore], dict[str, str]]:
         """Fitted scores by name, the head among them; and for each score that could not be fitted, the reason."""
-        arrays_of(scores or ())  # raises for unknown names
+        arrays_of(scores or ())  # raises an error for unknown names
         skipped: dict[str, str] = {}
         head = self._slot.head()
         is_fitted = head.error_model is not None
@@ -238,16 +253,17 @@ class UncertainClassifier(ModelWithHead):
                 reads.
             goal: ``Goal(risk=0.02)``, ``Goal(coverage=0.8)`` or ``Goal(error_cost=10, deferral_cost=1)``.
             progress: function that is called with the number of texts whose features are ready.
-            columns: ``text_column``, ``label_column``, ``label_map``, as for :meth:`fit`.
+            columns: column names and label map, as for :meth:`fit`.
 
         Raises:
             NotFittedError: the head is untrained.
-            CalibrationError: the head was fitted on these texts, so that it looks better on them than it is.
+            CalibrationError: the head was fitted on these texts and is too good on them, or no units are predicted.
+            HeadMismatchError: the head was fitted for another adapter or classification module than is active.
         """
         return self.choose_threshold_features(self.features(data, progress, **columns), goal)
 
     def choose_threshold_features(self, features: Features, goal: Goal) -> Rule:
-        """Choose which predictions are accepted, on features of labeled texts; as :meth:`choose_threshold`."""
+        """Choose which predictions are accepted on features of labeled texts; see :meth:`choose_threshold`."""
         self._slot.head()
         check_held_out(self.saved, features)
         units = self.labeled_selection_units(features)

@@ -53,8 +53,8 @@ def load_prompted(
         name: path or hub id.
         prompt: settings of the prompt, see :func:`prompt_settings`.
         facts: description of the model in a saved head; empty without a head.
-        task: must be None.
-        classification_module: must be None.
+        task: name of a task; must be None, since a prompt is for text classification.
+        classification_module: path of a classification module; must be None, since the label words determine it.
         max_length: maximum number of tokens of an input; that of the saved head by default.
         device: device to load to.
         dtype: precision.
@@ -86,7 +86,7 @@ def load_trained(
         name: path or hub id.
         task: task of the classifier.
         facts: description of the model in a saved head; empty without a head.
-        is_explicit: the user named the task, so that the configuration may lack it.
+        is_explicit: True if the user named the task; the configuration of the model may then lack it.
         classification_module: dotted path of the classification module; that of the saved head by default.
         max_length: maximum number of tokens of an input; that of the saved head by default.
         device: device to load to.

@@ -28,7 +28,7 @@ from ..selective import SelectionUnits
 from ..tasks import MultiLabelClassification, Task
 from .base import ROWS_PER_CHUNK, UncertainClassifier
 
-AGGREGATION = "product"  # from labels to a text, in printed tables
+AGGREGATION = "product"  # aggregation from labels to a text that tables show
 AGGREGATIONS = ("max", "mean", "product")
 
 
@@ -110,12 +110,15 @@ class UncertainMultiLabelClassifier(UncertainClassifier):
         ood: Features | None = None,
         resamples: int = 1000,
     ) -> GroupedEvaluation:
-        """Measure how well scores find wrong single predictions and wrong texts; arguments as for :meth:`evaluate`."""
+        """Measure how well scores find wrong single predictions and wrong texts.
+
+        The arguments are features of the sets of :meth:`evaluate`; ``ood`` is not used.
+        """
         rows = self.single_predictions(features)
         calibration_rows = None if calibration is None else self.single_predictions(calibration)
         train_rows = None if train is None else self.single_predictions(train)
         fitted_scores, skipped = self._fitted_scores(scores, train_rows, calibration_rows)
-        fitted_scores.pop(HEAD, None)  # its values are computed text by text
+        fitted_scores.pop(HEAD, None)  # the head computes its values text by text, below
         values, not_computed = score_values(fitted_scores, rows)
         label_uncertainty, text_uncertainty = self.label_and_text_uncertainty(features)
         if self.head.error_model is not None or scores is None:
@@ -144,7 +147,7 @@ class UncertainMultiLabelClassifier(UncertainClassifier):
 
     def groups(self, rows: Features) -> dict[str, Groups]:
         """Texts, as groups of the rows of :meth:`single_predictions`."""
-        assert rows.clusters is not None, "rows of single_predictions() know their texts"
+        assert rows.clusters is not None, "rows of single_predictions() have their texts as clusters"
         return {"texts": Groups.from_clusters(rows.clusters, rows.errors)}
 
     def selection_units(self, rows: Features, uncertainty: NDArray[np.floating]) -> SelectionUnits:

@@ -28,13 +28,13 @@ class ModelWithHead:
     """A model with an uncertainty head; the base of all classifiers.
 
     Args:
-        backbone: the model, see :meth:`from_pretrained`.
+        backbone: backbone of the model, see :meth:`from_pretrained`.
         head: fitted head with everything that is saved beside it; an untrained head by default.
 
     Attributes:
         task: kind of prediction.
         head_class: class of the head.
-        backbone: the model.
+        backbone: backbone of the model.
 
     Raises:
         UnsupportedModelError: the backbone is for another task.
@@ -83,13 +83,13 @@ class ModelWithHead:
             head: path or hub id of a head that was fitted for the model.
             task: ``text-classification``, ``multi-label-classification`` or ``token-classification``; by default the
                 task that the model was trained for.
-            labels: for a causal language model: its classes with their label word or words, such as ``{"negative":
-                "bad", "positive": "good"}``; needs ``template``. A saved head contains the prompt it was fitted with.
+            labels: label word or words of every class of a causal language model, such as ``{"negative": "bad",
+                "positive": "good"}``; needs ``template``. A saved head contains the prompt that it was fitted with.
             template: prompt with ``{text}`` in it.
             examples: texts with their labels that are shown in every prompt.
             chat: True to give the prompt to the model as a user's turn in a chat.
-            max_length: maximum number of tokens of a text; by default that of the head, otherwise the model's limit,
-                but at most 512.
+            max_length: maximum number of tokens of an input; by default that of the head, otherwise the model's limit,
+                but at most 512, or 2048 for a prompt.
             device: device to load to; ``cuda`` if available and ``cpu`` otherwise by default.
             dtype: precision; that of the checkpoint on a GPU and float32 on a CPU by default.
             classification_module: dotted path of the module whose output is the logits, if it is not found by name.
@@ -102,6 +102,8 @@ class ModelWithHead:
             UnsupportedModelError: the model is no trained classifier or has another task, or its classification module
                 was not found.
             HeadMismatchError: the head was fitted for another model, or the model has changed.
+            ArgumentError: there is no task of this name.
+            DataError: the prompt is incomplete or has a wrong form, or is combined with a task.
         """
         folder = None if head is None else resolve_head(head)
         facts = {} if folder is None else read_config(folder)["backbone"]
@@ -122,7 +124,7 @@ class ModelWithHead:
 
     @classmethod
     def _for(cls, task: Task) -> type[Self]:
-        """Class for a task: this class, or the one for the task if this is the general one."""
+        """Class of the classifier for a task: this class, or a subclass if this is the general class."""
         from . import CLASSIFIERS
 
         kind: Any = CLASSIFIERS[task.name]
@@ -154,7 +156,7 @@ class ModelWithHead:
         return self.backbone.label_names
 
     def load_head(self, folder: str | Path) -> Self:
-        """Use a saved head; returns the classifier.
+        """Use a saved head, and return the classifier.
 
         Args:
             folder: path or hub id of the head.
@@ -177,7 +179,7 @@ class ModelWithHead:
         save_head(self.saved, folder)
 
     def push_to_hub(self, repo_id: str, *, private: bool | None = None, token: str | None = None) -> str:
-        """Upload the fitted head to a model repository of the Hugging Face Hub; returns its address.
+        """Upload the fitted head to a model repository of the Hugging Face Hub, and return the repository's address.
 
         Raises:
             NotFittedError: the head is untrained.
@@ -189,23 +191,27 @@ class ModelWithHead:
             return push_head(folder, repo_id, private=private, token=token)
 
     def attach(self) -> Self:
-        """Let every output of ``backbone.model`` carry the uncertainty, until :meth:`detach`; returns the classifier.
+        """Add the uncertainty to every output of ``backbone.model`` until :meth:`detach`, and return the classifier.
 
         An output gets the attribute ``uncertainty`` and, after a fit, ``error_probability``: ``[N]``, ``[N, T]`` for
         the tokens of token classification, ``[N, L]`` for multi-label classification. Both are attributes and not keys
         of the output, so that code that iterates over its items (such as ``Trainer.predict``) is not affected. The
-        logits do not change. Concurrent calls are supported; ``return_dict=False`` is refused, since a tuple has no
-        attributes. The classifier is kept alive while it is attached.
+        logits do not change. Concurrent calls are supported. A call with ``return_dict=False`` raises
+        ``ArgumentError``, since a tuple has no attributes. The classifier is kept alive while it is attached.
 
         A call raises ``HeadMismatchError`` if another adapter or classification module is active than at the fit.
-        Weights that were changed in place are only checked by :meth:`predict`.
+        It does not notice weights that were changed in place; :meth:`predict` does.
+
+        Raises:
+            HeadMismatchError: the head was fitted for another adapter or classification module than is active.
+            NotApplicableError: the model is a language model that predicts label words.
         """
         self._slot.head()
         self.backbone.capture.set_listener(Attachment(self._slot))
         return self
 
     def detach(self) -> None:
-        """Remove what :meth:`attach` added; outputs no longer carry the uncertainty."""
+        """Undo :meth:`attach`; outputs no longer carry the uncertainty."""
         self.backbone.capture.remove_listener()
 
     def read_labeled(self, data: Any, **columns: Any) -> LabeledTexts | LabeledTokens:
@@ -228,8 +234,8 @@ class ModelWithHead:
             data: labeled data in any form that ``fit`` reads.
             progress: function that is called with the number of texts whose features are ready.
             extras: names of further arrays: ``passes`` (20 forward passes with dropout), ``states`` (last hidden states
-                of the tokens), ``content_free``. An array that the model does not have is left out, with the reason.
-            columns: ``text_column``, ``label_column``, ``label_map``, as for ``fit``.
+                of the tokens), ``content_free``. An array that the model cannot give is left out, with the reason.
+            columns: column names and label map: ``text_column``, ``label_column``, ``label_map``.
         """
         labeled = self.read_labeled(data, **columns)
         return self._extract(labeled.texts, progress, extras).with_labels(labeled.labels)

@@ -57,7 +57,7 @@ class HeadSlot:
         self.place(saved)
 
     def place(self, saved: SavedHead) -> None:
-        """Put a head into the slot; it belongs to the model as it is now."""
+        """Put a head into the slot; the head belongs to the current state of the model."""
         saved.head.to(self.backbone.device).eval()
         self.saved = saved
         self._active_parts = self.backbone.active_parts
@@ -77,10 +77,10 @@ class HeadSlot:
         Args:
             result: result of the fit.
             calibration: features of the calibration set.
-            rows: its single predictions, one a row.
+            rows: labeled single predictions of the calibration set, one a row.
             held_out: held-out uncertainty of the single predictions, ``[N]``.
             group_maps: calibration maps of groups, by kind.
-            units: its selection units, with held-out uncertainty.
+            units: selection units of the calibration set, with held-out uncertainty.
         """
         baselines, _ = fit_scores(BASELINES, None, None, rows)
         saved = SavedHead(
@@ -97,14 +97,17 @@ class HeadSlot:
         self.place(saved)
 
     def head(self, check_weights: bool = True) -> AlignedEntropyHead:
-        """Return the head for the model as it is now.
+        """Return the head, after a check that it belongs to the current state of the model.
+
+        An untrained head is updated instead if the classification module has changed.
 
         Args:
-            check_weights: compare the weights of the classification module, too, not only which parts are active.
+            check_weights: True to compare the weights of the classification module, too, and not only which parts are
+                active.
 
         Raises:
-            HeadMismatchError: another classification module, or other adapters, are active than those that the fitted
-                head was made for.
+            HeadMismatchError: the active classification module or adapters are not those that the fitted head was made
+                for.
         """
         active_parts = self.backbone.active_parts
         parts_changed = active_parts != self._active_parts
@@ -121,10 +124,13 @@ class HeadSlot:
         return self.saved.head
 
     def load(self, folder: str | Path) -> None:
-        """Put a saved head into the slot, if this model is the one that it was fitted for.
+        """Put a saved head into the slot, after a check that the head was fitted for this model.
+
+        Args:
+            folder: path or hub id of the head.
 
         Raises:
-            HeadMismatchError: the head is damaged, or was fitted for another model or prompt.
+            HeadMismatchError: the head is damaged, or was fitted for another model, task or prompt.
         """
         folder = resolve_head(folder)
         facts = read_config(folder)["backbone"]
@@ -139,7 +145,8 @@ class HeadSlot:
         if type(saved.head) is not type(self.saved.head):
             raise HeadMismatchError(
                 f"the head in {folder} is a {type(saved.head).__name__}, but this model needs a "
-                f"{type(self.saved.head).__name__}: its problem_type is {self.backbone.config.problem_type!r}."
+                f"{type(self.saved.head).__name__}, since its problem_type is {self.backbone.config.problem_type!r}: "
+                "load a head for this task."
             )
         check_probe(saved, self.backbone)
         stored_dtype, dtype = facts.get("dtype"), self.backbone.facts["dtype"]
@@ -172,7 +179,7 @@ def check_model_class(facts: dict[str, Any], model: nn.Module) -> None:
     """Check that a model is of the class that a head was fitted for.
 
     Args:
-        facts: description of the head's model, from its config.
+        facts: description of the model that the head was fitted for, from the config of the head.
         model: model that is to get the head.
 
     Raises:
@@ -187,7 +194,7 @@ def check_model_class(facts: dict[str, Any], model: nn.Module) -> None:
 
 
 def _differ(former: nn.Module, current: nn.Module) -> bool:
-    """True if weights differ by more than :data:`TOLERANCE`."""
+    """True if the shapes of two modules' weights differ, or the weights by more than :data:`TOLERANCE`."""
     before, after = former.state_dict(), current.state_dict()
     if {name: value.shape for name, value in before.items()} != {name: value.shape for name, value in after.items()}:
         return True

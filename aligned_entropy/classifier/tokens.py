@@ -26,7 +26,7 @@ from ..tasks import Task, TokenClassification
 from .base import UncertainClassifier
 from .pretrained import Progress
 
-# From words to each kind of group; ranked best on the validation split of CoNLL-2003, see benchmarks/LOG.md.
+# Aggregation from words to each kind of group: the best one on the validation split of CoNLL-2003, benchmarks/LOG.md.
 AGGREGATION = {"entities": "mean", "sentences": "product"}
 
 # Words much as in the usual corpora: abbreviations, numbers, addresses, names and hyphenated words are one word; 's and
@@ -44,7 +44,7 @@ WORD = regex.compile(
 class UncertainTokenClassifier(UncertainClassifier):
     """Token classifier with an uncertainty head; has the methods of :class:`UncertainClassifier`.
 
-    A score is a score of a word, and the head learns to find wrong tags. Entities and sentences have the aggregated
+    Scores are scores of words, and the head learns to find wrong tags. Entities and sentences have the aggregated
     uncertainty of their words and calibration maps of their own: an entity is wrong if its words or its type are wrong,
     a sentence is wrong if any of its tags is. A missed entity counts as an error of its words and of its sentence; it
     has no score as an entity, so evaluations count missed entities separately.
@@ -93,7 +93,10 @@ class UncertainTokenClassifier(UncertainClassifier):
         ood: Features | None = None,
         resamples: int = 1000,
     ) -> GroupedEvaluation:
-        """Measure how well scores find wrong words, entities and sentences; arguments as for :meth:`evaluate`."""
+        """Measure how well scores find wrong words, entities and sentences.
+
+        The arguments are features of the sets of :meth:`evaluate`; ``ood`` is not used.
+        """
         fitted_scores, skipped = self._fitted_scores(scores, train, calibration)
         values, not_computed = score_values(fitted_scores, features)
         words = compare(
@@ -120,7 +123,7 @@ class UncertainTokenClassifier(UncertainClassifier):
     def _entity_spans(self, features: Features) -> tuple[list[Span], list[Span]]:
         """Predicted and true entities of labeled words."""
         assert features.labels is not None, "words have their true tags"
-        assert features.clusters is not None, "words know their sentences"
+        assert features.clusters is not None, "words have their sentences as clusters"
         starts = [*np.flatnonzero(np.diff(features.clusters, prepend=-1)), len(features)]
         names = self.label_names
         predicted, true = (spans([names[i] for i in tags], starts) for tags in (features.predictions, features.labels))
@@ -128,7 +131,7 @@ class UncertainTokenClassifier(UncertainClassifier):
 
     def groups(self, rows: Features) -> dict[str, Groups]:
         """Predicted entities and sentences of labeled words."""
-        assert rows.clusters is not None, "words know their sentences"
+        assert rows.clusters is not None, "words have their sentences as clusters"
         return {
             "entities": Groups.from_entities(*self._entity_spans(rows)),
             "sentences": Groups.from_clusters(rows.clusters, rows.errors),

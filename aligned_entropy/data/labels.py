@@ -1,4 +1,4 @@
-"""Labeled texts: read them from a data set, with classes in the order of a model."""
+"""Labeled texts, read from a data set with the classes in the order of a model."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class LabeledTexts:
         return LabeledTexts([*self.texts, *other.texts], labels, self.label_names)
 
     def select(self, rows: NDArray[np.int64]) -> LabeledTexts:
-        """Select some rows."""
+        """Return the texts and labels of some rows."""
         return LabeledTexts([self.texts[int(row)] for row in rows], self.labels[rows], self.label_names)
 
 
@@ -86,7 +86,8 @@ def labeled_texts(
         label_map: class of the model for each label of the data that has another name.
 
     Raises:
-        DataError: a column is missing, a text is not a string, or a label is none of the model's classes.
+        DataError: there are no rows, a column is missing, a text is not a string, or a label is none of the model's
+            classes.
     """
     texts, column = _read_columns(dataset, text_column, label_column)
     _check_labels(column)
@@ -103,7 +104,7 @@ def multilabel_texts(
     label_column: str | None = None,
     label_map: Mapping[str, str] | None = None,
 ) -> LabeledTexts:
-    """Read texts with any number of labels each: ``labels`` is ``[N, L]``, 1 where a text has a label, else 0.
+    """Read multi-label texts: ``labels`` is ``[N, L]``, 1 where a text has a label, else 0.
 
     Args:
         dataset: data set with a column of texts and a column of lists of labels (names or numbers).
@@ -114,8 +115,8 @@ def multilabel_texts(
         label_map: label of the model for each label of the data that has another name.
 
     Raises:
-        DataError: a column is missing, a text is not a string, an entry of the label column is not a list, or a label
-            is none of the model's.
+        DataError: there are no rows, a column is missing, a text is not a string, an entry of the label column is not a
+            list of different labels, or a label is none of the model's.
     """
     texts, column = _read_columns(dataset, text_column, label_column)
     _check_label_lists(column)
@@ -136,7 +137,7 @@ def plain_texts(dataset: Dataset, text_column: str | None = None) -> Sequence[st
         text_column: column with the texts; found by its usual names by default.
 
     Raises:
-        DataError: the column is missing, or a text is not a string.
+        DataError: there are no rows, the column is missing, or a text is not a string.
     """
     return _read_texts(dataset, find_column(dataset, "text", text_column, TEXT_COLUMNS))
 
@@ -145,14 +146,14 @@ def has_label_lists(dataset: Dataset, label_column: str | None = None) -> bool:
     """True if the label column of a data set holds lists of labels.
 
     Args:
-        dataset: data set to look at.
+        dataset: data set with labels.
         label_column: column with the labels; found by its usual names by default.
     """
     return is_list_column(dataset, label_column or first_column(dataset, LABEL_COLUMNS))
 
 
 def parse_label_map(text: str | None) -> dict[str, str] | None:
-    """Parse a label map, as in ``"pos=POSITIVE,neg=NEGATIVE"``; None if there is none.
+    """Parse a label map such as ``"pos=POSITIVE,neg=NEGATIVE"``; None for an empty text.
 
     Raises:
         DataError: a part of the text has no ``=``.
@@ -191,14 +192,20 @@ def _check_labels(column: LabelColumn) -> None:
         if _is_missing(label):
             raise DataError(f"{column.row(row)} has no label: add one, or remove the row.")
         if isinstance(label, (list, dict)):
-            raise DataError(f"{column.row(row)} is a {type(label).__name__}, not one label: {label!r:.80}.")
+            raise DataError(
+                f"{column.row(row)} is a {type(label).__name__}, not one label: {label!r:.80}. Give one label a row, "
+                "or read multi-label data."
+            )
     _check_numbers(column, column.values)
 
 
 def _check_label_lists(column: LabelColumn) -> None:
     for row, labels in enumerate(column.values):
         if not isinstance(labels, list):
-            raise DataError(f"{column.row(row)} is a {type(labels).__name__}, not a list of labels: {labels!r:.80}.")
+            raise DataError(
+                f"{column.row(row)} is a {type(labels).__name__}, not a list of labels: {labels!r:.80}. Give a list of "
+                "labels in each row."
+            )
     for row, labels in enumerate(column.values):
         if any(_is_missing(label) or isinstance(label, (list, dict)) for label in labels):
             raise DataError(f"{column.row(row)} holds an entry that is not a label: {labels!r:.80}. Remove the entry.")

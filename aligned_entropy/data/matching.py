@@ -18,7 +18,7 @@ MAX_NAMES = 30  # class names in an error message
 def apply_label_map(
     labels: Iterable[Any], column: LabelColumn, label_map: Mapping[str, str] | None
 ) -> tuple[list[Any], list[str]]:
-    """Replace labels by the classes that a label map gives them.
+    """Replace labels by their classes in a label map.
 
     Args:
         labels: labels of the column.
@@ -41,7 +41,7 @@ def sorted_names(labels: Iterable[Any]) -> list[str]:
 def match_labels(
     labels: Sequence[Any], class_names: Sequence[str], model_names: Sequence[str], column: str
 ) -> NDArray[np.int64]:
-    """Class of each label in the order of the model, by the first of these rules that applies.
+    """Match each label with a class of the model, by the first of these rules that applies.
 
     ============================================  ==========================================================
     labels of the data                            class

@@ -1,4 +1,4 @@
-"""Sentences for token classification: read words and tags from a data set, with tags in the order of a model."""
+"""Labeled sentences for token classification, read from a data set with the tags in the order of a model."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Words(Sequence[str]):
             yield from (word for row, word in enumerate(words, first) if 0 <= row < len(self))
 
     def whole_sentences(self) -> Iterator[tuple[int, Sequence[str]]]:
-        """Yield every sentence with a word in this sequence, uncut, after the row of its first word.
+        """Yield the row of the first word, and all words, of every sentence with a word in this sequence.
 
         The row is negative if the sentence begins before the first word of this sequence.
         """
@@ -107,7 +107,7 @@ class LabeledTokens:
         return Words(self.sentences)
 
     def select(self, rows: NDArray[np.int64]) -> LabeledTokens:
-        """Select some sentences."""
+        """Return some sentences with their tags."""
         starts = self.texts.starts
         labels = [self.labels[starts[row] : starts[row + 1]] for row in rows]
         sentences = [self.sentences[int(row)] for row in rows]
@@ -118,7 +118,7 @@ def has_token_labels(dataset: Dataset, text_column: str | None = None, label_col
     """True if a data set has a column of lists of words and a column of lists of tags.
 
     Args:
-        dataset: data set to look at.
+        dataset: data set with labels.
         text_column: column with the words; found by its usual names by default.
         label_column: column with the tags; found by its usual names by default.
     """
@@ -146,8 +146,8 @@ def labeled_tokens(
             becomes ``B-PER``; a type that is mapped to ``O`` is dropped), or tag of the model for a tag of the data.
 
     Raises:
-        DataError: a column is missing, a sentence has not exactly one tag for each word, or a tag is none of the
-            model's.
+        DataError: there are no rows, a column is missing, a sentence does not have exactly one tag for each word, or a
+            tag is none of the model's.
     """
     text_column = find_list_column(dataset, "text", "words", text_column, TOKEN_COLUMNS)
     label_column = find_list_column(dataset, "label", "tags", label_column, TAG_COLUMNS)
@@ -165,7 +165,10 @@ def _check_sentences(sentences: Sequence[Any], text_column: str, column: LabelCo
         raise DataError("the data set is empty: it has no rows.")
     for row, (words, tags) in enumerate(zip(sentences, column.values, strict=True)):
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-            raise DataError(f"row {row} of column {text_column!r} is not a list of words (strings): {words!r:.80}.")
+            raise DataError(
+                f"row {row} of column {text_column!r} is not a list of words (strings): {words!r:.80}. Correct the "
+                "row, or name the column with the words."
+            )
         if not isinstance(tags, list) or len(tags) != len(words):
             count = f"{len(tags)} tags" if isinstance(tags, list) else f"a {type(tags).__name__}"
             raise DataError(
@@ -174,7 +177,7 @@ def _check_sentences(sentences: Sequence[Any], text_column: str, column: LabelCo
 
 
 def _named_tags(column: LabelColumn) -> list[str]:
-    """Tags of all words by name.
+    """Names of the tags of all words, in the order of the words.
 
     Raises:
         DataError: a tag is neither a string nor the number of a class name.
@@ -218,7 +221,7 @@ def _match_tags(
 
 
 def _mapped_tag(tag: str, label_map: Mapping[str, str]) -> str:
-    """Tag after a map of tags or entity types; a type that is mapped to ``O`` gives ``O``."""
+    """Tag after a label map of tags or entity types; a type that is mapped to ``O`` gives ``O``."""
     if tag in label_map:
         return label_map[tag]
     prefix, dash, entity_type = tag.partition("-")

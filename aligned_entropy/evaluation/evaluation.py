@@ -28,7 +28,7 @@ class Evaluation:
     Attributes:
         accuracy: accuracy of the model.
         table: interval of every measure of every score, ``table[score][measure]``; the best ROC-AUC comes first.
-        errors: ``[N]``, 1 where the model is wrong.
+        errors: errors of the predictions, ``[N]``: 1 where the model is wrong.
         scores: uncertainty ``[N]`` by name of the score.
         p_values: p-value of each score's ROC-AUC against the best one (DeLong, paired, Holm-adjusted); 1 for the best.
         skipped: reason for each score that was not measured.
@@ -51,7 +51,7 @@ class Evaluation:
 
     @property
     def single_predictions(self) -> Evaluation:
-        """Evaluation of single predictions: this one, as in :class:`.grouped.GroupedEvaluation`."""
+        """Evaluation itself; :class:`.grouped.GroupedEvaluation` has an attribute of this name, too."""
         return self
 
     @property
@@ -78,14 +78,18 @@ class Evaluation:
         write_csv(path, ["score", "measure", "value", "low", "high"], self.rows())
 
     def rows(self) -> Iterator[list[Any]]:
-        """Score, measure, value and bounds of every measure."""
+        """Yield a row for every score and measure: score, measure, value, low and high.
+
+        The measures of :attr:`ood` have the prefix ``ood_``.
+        """
         for name, row in self.table.items():
-            yield from ([name, measure, i.value, i.low, i.high] for measure, i in row.items())
+            for measure, interval in row.items():
+                yield [name, measure, interval.value, interval.low, interval.high]
         for name, measure, *values in () if self.ood is None else self.ood.rows():
             yield [name, f"ood_{measure}", *values]
 
     def with_aggregation(self, aggregation: str) -> Evaluation:
-        """Evaluation that is reduced to the scores with one aggregation, see :class:`.groups.ScoreKey`."""
+        """Return a copy whose table has only the scores with one aggregation, see :class:`.groups.ScoreKey`."""
         table = {name: row for name, row in self.table.items() if ScoreKey.parse(name).aggregation == aggregation}
         return replace(self, table=table)
 
@@ -156,7 +160,7 @@ def evaluate(
         ood: features of out-of-distribution texts, without labels.
 
     Raises:
-        DataError: a logit is not finite.
+        DataError: a logit is not finite, or the features have no labels.
     """
     values, not_computed = score_values(fitted_scores, features)
     options: dict[str, Any] = {"resamples": resamples, "seed": seed}
@@ -172,11 +176,11 @@ def evaluate(
         return evaluation
     ood_values, not_computed = score_values(fitted_scores, ood)
     joint_values = {
-        name: ScoreValues(np.concatenate([values[name].uncertainty, outside.uncertainty]), is_probability=False)
-        for name, outside in ood_values.items()
+        name: ScoreValues(np.concatenate([values[name].uncertainty, score.uncertainty]), is_probability=False)
+        for name, score in ood_values.items()
     }
-    is_outside = np.repeat([0.0, 1.0], [len(features), len(ood)])
-    separation = compare(is_outside, joint_values, skipped=not_computed, **options)
+    is_ood = np.repeat([0.0, 1.0], [len(features), len(ood)])
+    separation = compare(is_ood, joint_values, skipped=not_computed, **options)
     return replace(
         evaluation, ood=Separation(**{part.name: getattr(separation, part.name) for part in fields(separation)})
     )
@@ -195,8 +199,8 @@ def compare(
     """Evaluate values of scores on predictions.
 
     Args:
-        errors: ``[N]``, 1 where the prediction is wrong.
-        values: values of N predictions by name of the score.
+        errors: errors of N predictions, ``[N]``: 1 where the prediction is wrong.
+        values: values of the scores for the predictions, by name of the score.
         skipped: reasons for scores without values.
         resamples: number of bootstrap samples.
         seed: seed of the bootstrap.

@@ -6,8 +6,8 @@ the same prediction. The map is pulled gently towards the model's own error prob
 
 With references it starts from a mixture of the score and the features whose weights are fixed. A calibration set of a
 few hundred texts has a few dozen errors, which are too few to tell the useful features from the others, while the
-fixed mixture improved one data set after another. The calibration set determines the scale of the mixture, and moves
-a weight only as far as the errors justify.
+fixed mixture improved the results on one development data set after another. The calibration set determines the scale
+of the mixture, and moves a weight only as far as the errors justify.
 """
 
 from __future__ import annotations
@@ -47,10 +47,11 @@ def logit_feature_prior(classes: int) -> Tensor:
 
 
 class ErrorModel(nn.Module):
-    """``logit P(error) = c + a log u - b log(1 - u) + features @ weights + offset[predicted class]``.
+    """Model of the error probability.
 
-    Without references the model calibrates the score alone. With references ``a = b = 0``, and the score is the first
-    of the standardized features.
+    ``logit P(error) = c + a log u - b log(1 - u) + features @ weights + offset[predicted class]``. Without references
+    the model calibrates the score alone. With references ``a = b = 0``, and the score is the first of the standardized
+    features.
 
     Args:
         classes: number of classes C.
@@ -108,14 +109,17 @@ class ErrorModel(nn.Module):
         return self.combine(log_u_N, self.features(hidden_ND, logits_NC), logits_NC.argmax(-1))
 
     def combine(self, log_u_N: Tensor, features_NS: Tensor, predicted_N: Tensor) -> Tensor:
-        """Compute the logit ``[N]`` of the error probability from given features of :meth:`features`."""
+        """Compute the logit ``[N]`` of the error probability from the result of :meth:`features`."""
         if len(self.weights):
             standardized = self._standardized(log_u_N, features_NS)
             return self.line[0] + self.offsets[predicted_N] + standardized @ self.weights
         return _line_terms(log_u_N) @ self.line + self.offsets[predicted_N]
 
     def features(self, hidden_ND: Tensor, logits_NC: Tensor) -> Tensor:
-        """Compute the features ``[N, S]`` of the logits and of the neighbors in each reference; S = 0 without any."""
+        """Compute the features ``[N, S]`` of the logits and of the neighbors in each reference.
+
+        S is 0 without references.
+        """
         if not len(self.references):
             return logits_NC.new_zeros(*logits_NC.shape[:-1], 0)
         neighbor_features = (reference(hidden_ND, logits_NC.argmax(-1)) for reference in self.references)
@@ -128,14 +132,14 @@ class ErrorModel(nn.Module):
     def fit(
         self, log_u: Tensor, features: Tensor, logits: Tensor, errors: Tensor, penalty: float = 300.0
     ) -> ErrorModel:
-        """Fit on rows of a calibration set, given their features; returns itself.
+        """Fit the weights on rows of a calibration set, given their features, and return the model.
 
         Args:
             log_u: log of the score ``[N]``, from heads that were not trained on the row.
             features: features ``[N, S]`` of :meth:`features`, from references that do not hold the row.
             logits: the model's logits ``[N, C]``.
             errors: 1 where the model is wrong, ``[N]``.
-            penalty: penalty on the weights of features and classes, in examples.
+            penalty: penalty on the weights of features and classes, in examples; unused without features.
         """
         if features.shape[-1]:
             self._fit_mixture(log_u, features, logits.argmax(-1), errors.double(), penalty)
@@ -146,7 +150,15 @@ class ErrorModel(nn.Module):
     def fit_average(
         self, log_u: Tensor, features: Tensor, logits: Tensor, errors: Tensor, shares: Mapping[float, float]
     ) -> ErrorModel:
-        """Fit with several penalties and average the logits, weighted by ``shares[penalty]``; returns itself."""
+        """Fit with several penalties, average the logits weighted by ``shares[penalty]``, and return the model.
+
+        Args:
+            log_u: log of the score ``[N]``, from heads that were not trained on the row.
+            features: features ``[N, S]`` of :meth:`features`, from references that do not hold the row.
+            logits: the model's logits ``[N, C]``.
+            errors: 1 where the model is wrong, ``[N]``.
+            shares: weight of the fit with each penalty; the weights sum to 1.
+        """
         names = ("line", "weights", "offsets")
         average: dict[str, Tensor] = {}
         for penalty, share in shares.items():

@@ -1,4 +1,4 @@
-"""Fitting a head: by cross-validation (the default), or by the published recipe."""
+"""Fit of a head, by cross-validation (the default) or by the published recipe."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class FitConfig:
             recipe only.
         folds: number of folds of the cross-validation that compares the candidates.
         error_model: True to combine the score with features of the logits, the predicted class and the neighbors among
-            labeled texts, unless no gain is expected from that; False for beta calibration alone.
+            labeled texts, unless no gain is expected from that; False to calibrate the score alone (beta calibration).
         required_gain: number of standard errors by which another base score must be better to replace the first.
         gain_prior: prior on the gain of a trained candidate over the untrained score.
         schedule: schedule of the published mini-batch training; None for the cross-validated full-batch fit.
@@ -52,7 +52,7 @@ class FitConfig:
         seed: seed of folds, batches and the sample of reference vectors.
 
     Raises:
-        ArgumentError: a base score is unknown, or there are fewer than 3 folds.
+        ArgumentError: no base score is named, a base score is unknown, or there are fewer than 3 folds.
     """
 
     bases: tuple[str, ...] = ("smoothmax", "entropy", "margin")
@@ -132,14 +132,17 @@ def fit_head(
         logits: logits ``[N, C]`` of the model, which determine its predictions and errors; by default the logits of
             the module in float32.
         reference: hidden vectors ``[R, D]`` and labels ``[R]`` of the classifier's training set. The head then also
-            carries compact statistics of them (at most 10 000 vectors of 128 half floats, and C + 256 vectors of at
-            most D floats) and uses them where cross-validation shows that they help.
+            carries compact statistics of them (at most 10 000 vectors of 128 half floats, C + 257 vectors of 128 floats
+            and 128 vectors of D floats) and uses them if a gain is expected from them. The published recipe and
+            ``error_model=False`` make no use of a reference.
         clusters: cluster of each row, ``[N]`` int, such as the sentence of a word; cross-validation holds out a cluster
             as a unit.
         config: settings of the fit; ``FitConfig()`` by default.
 
     Raises:
-        CalibrationError: no head can be fitted on this calibration set; the message gives the reason.
+        CalibrationError: no head can be fitted on this calibration set, or the reference does not fit it; the message
+            gives the reason.
+        UnsupportedModelError: the module is no classification module.
     """
     config = config or FitConfig()
     head = AlignedEntropyHead(classifier)
@@ -189,9 +192,9 @@ def _fit_published(classifier: nn.Module, data: CalibrationSet, config: FitConfi
         head = AlignedEntropyHead(classifier, base)
         untrained.append(_validated(head, f"{base}, untrained", {}, data, validation))
         trained += _published_candidates(classifier, head, data, validation, config, schedule)
-    before, chosen = max(untrained, key=cross_validated_auc), max(trained, key=cross_validated_auc)
+    best_untrained, chosen = max(untrained, key=cross_validated_auc), max(trained, key=cross_validated_auc)
     count = int(validation.sum())
-    chosen.head.error_model = ErrorModel(chosen.head.classes).fit(  # on rows that the copy was not trained on
+    chosen.head.error_model = ErrorModel(chosen.head.classes).fit(  # uses only rows that the copy was not trained on
         chosen.log_u[validation],
         chosen.log_u.new_zeros(count, 0),
         data.logits[validation],
@@ -203,7 +206,7 @@ def _fit_published(classifier: nn.Module, data: CalibrationSet, config: FitConfi
         "recipe."
     )
     held_out = torch.where(validation, chosen.log_u.exp(), torch.nan)
-    return FitResult(chosen.head, summarize(data, untrained + trained, chosen, before, reason), held_out)
+    return FitResult(chosen.head, summarize(data, untrained + trained, chosen, best_untrained, reason), held_out)
 
 
 def _published_candidates(

@@ -36,7 +36,10 @@ class AlignedEntropyHead(nn.Module):
         base: name of the base score: ``entropy``, ``smoothmax`` (AdUE) or ``margin``.
 
     Attributes:
+        base: name of the base score.
         classifier: copy of the classification module.
+        width: size D of a hidden vector.
+        classes: number of classes C.
         error_model: model that calibrates the score to the error probability; None before a fit.
         is_calibrated: True if ``forward`` gives the calibrated probability (default fit), False if it gives the copy's
             score (untrained head and published recipe).
@@ -81,7 +84,7 @@ class AlignedEntropyHead(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Device of the copy; at first that of the original module."""
+        """Device of the copy, which starts on the device of the original module."""
         return next(self.classifier.parameters()).device
 
     def forward(self, hidden: Tensor, logits: Tensor | None = None) -> Tensor:
@@ -90,6 +93,10 @@ class AlignedEntropyHead(nn.Module):
         Args:
             hidden: input of the classification module, ``[N, D]``.
             logits: the model's logits ``[N, C]``; a calibrated head requires them, since it uses the prediction.
+
+        Raises:
+            NotFittedError: the head is calibrated but has no error model.
+            ArgumentError: the vectors have another shape, or a calibrated head gets no logits ``[N, C]``.
         """
         if self.is_calibrated:
             return self.error_probability(hidden, logits)

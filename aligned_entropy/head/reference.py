@@ -1,4 +1,4 @@
-"""References: compact statistics of labeled hidden vectors that give features of a new vector's uncertainty."""
+"""References: compact statistics of labeled hidden vectors, which give uncertainty features of a new vector."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ K_NEAR, K_WIDE = 20, 100  # neighborhood sizes
 ROWS_PER_CHUNK = 8192  # rows that are projected at once
 SEARCH_ROWS_PER_CHUNK = 512  # rows whose distances to all points are in memory at once
 
-STORED_NAMES = {"center": "centre"}  # name of the buffer in saved heads, which keep it
+STORED_NAMES = {"center": "centre"}  # saved heads keep this name of the buffer
 
 
 class Reference(nn.Module):
     """Statistics of labeled hidden vectors; for a new vector they give distances, neighbor labels and error rates.
 
     Vectors are scaled to length one and projected on their leading principal directions (at most 128). A reference
-    holds the class means, the shared and the global covariance in that space, and at most 10 000 of the vectors.
+    holds, in that space, the class means, the mean of all vectors, whitening factors for the covariance within classes
+    and for the global covariance, and at most 10 000 of the vectors.
 
     Args:
         state: buffers by name, from :meth:`fit` or a saved head.
@@ -119,7 +120,8 @@ class Reference(nn.Module):
         """Compute features ``[N, 7]``, or ``[N, 9]`` where the reference has errors; higher values mean less certainty.
 
         1. Mahalanobis distance to the predicted class;
-        2. its excess over the distance to the nearest other class, and 3. over the distance to all vectors together;
+        2. difference of the squared distances to the predicted and to the nearest other class, and 3. of those to the
+           predicted class and to the mean of all vectors, each as a signed square root;
         4. cosine distance to the nearest vector, and 5. mean cosine distance to the 20 nearest;
         6. share of the 20 nearest with another label than the predicted one, and 7. of the 100 nearest;
         8. error rate among the 20 nearest, and 9. among the 100 nearest.
@@ -192,7 +194,7 @@ class LabelReference(nn.Module):
         Args:
             hidden: hidden vectors ``[R, D]``.
             labels: true labels ``[R, L]``, 0 or 1.
-            classes: number of labels L.
+            classes: number of labels L; unused, since the labels show it.
             errors: 1 where the model's prediction of a label is wrong, ``[R, L]``.
             seed: seed of the sample of vectors, where there are more than 10 000.
             axes: directions to project on; :func:`principal_axes` of the vectors by default.
@@ -240,10 +242,10 @@ def principal_axes(hidden: Tensor) -> Tensor:
 def _by_chunks(
     features: Callable[[Tensor, Tensor], Tensor], hidden: Tensor, predicted: Tensor, device: torch.device
 ) -> Tensor:
-    """Compute features chunk by chunk; in one piece where a graph is traced, since a graph must not depend on N.
+    """Compute features chunk by chunk.
 
-    Each chunk is moved to the device and its features are moved back, because all rows together may exceed the
-    device's memory.
+    A traced graph computes all rows at once, since the graph must not depend on N. Otherwise each chunk is moved to the
+    device and its features are moved back, because all rows together may exceed the device's memory.
     """
     if torch.compiler.is_compiling():
         return features(hidden, predicted)

@@ -62,8 +62,8 @@ def entropy_and_response(logits: Tensor) -> tuple[Tensor, Tensor]:
 def log_smoothmax(logits: Tensor, sharpness: float = 100.0) -> Tensor:
     """``log u`` of AdUE's smooth softmax response, ``u = (1 - logsumexp(s p) / s) / (1 - 1/C)``.
 
-    Source: the first version of arXiv 2505.15443 (``s = 100``). Before training it ranks texts like ``1 - max p``. A
-    uniform ``p`` gives .97 to .99 instead of 1.
+    Source: the first version of arXiv 2505.15443 (``s = 100``). Before training it ranks texts nearly like
+    ``1 - max p``. A uniform ``p`` gives ``1 - (log C / s) / (1 - 1/C)`` instead of 1: .99 for 2 classes, .96 for 50.
     """
     logits = logits.float()
     _, is_top, log_odds_other = _top(logits)
@@ -71,7 +71,7 @@ def log_smoothmax(logits: Tensor, sharpness: float = 100.0) -> Tensor:
     p = torch.softmax(logits, -1)
     p_shifted = p - p.amax(-1, keepdim=True)
     correction = (sharpness * p_shifted).exp().masked_fill(is_top, 0.0).sum(-1).log1p() / sharpness
-    # Below exp(-30) the correction is negligible, exp(-sharpness) against exp(-30), and would be 0/0 in float32.
+    # Where 1 - max p is below exp(-30), the correction is negligible (about exp(-sharpness)), and 0/0 in float32.
     share = torch.where(log_rest > -30, correction / log_rest.clamp(min=-30).exp(), 0.0)
     return log_rest + torch.log1p(-share.clamp(max=1 - 1e-6)) - math.log1p(-1 / logits.shape[-1])
 
@@ -91,10 +91,10 @@ BASE_SCORES: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def score_and_slope(base: str, logits: Tensor) -> tuple[Tensor, Tensor]:
-    """``log u`` ``[...]`` of a base score and its gradient with respect to the logits ``[..., C]``, detached.
+    """``log u`` ``[...]`` of a base score and its gradient with respect to the logits ``[..., C]``.
 
-    For the entropy the gradient is ``w - p``, where w is the share of each class in the entropy. The other base scores
-    are differentiated by autograd.
+    Both are detached if the logits are. For the entropy the gradient is ``w - p``, where w is the share of each class
+    in the entropy. The other base scores are differentiated by autograd.
     """
     if base == "entropy":
         terms, log_p = _entropy_terms(*_top(logits.float()))
@@ -126,7 +126,7 @@ def alignment_loss(log_u: Tensor, log_u0: Tensor, errors: Tensor, alpha: float |
         log_u: log of the head's score u, ``[..., N]``.
         log_u0: log of the score before training, ``[..., N]``.
         errors: 1 where the model is wrong, ``[N]`` float.
-        alpha: weight of the squared distance, broadcast against the mean ``[...]``.
+        alpha: weight of the squared distance: a number, or a tensor that broadcasts against the mean ``[...]``.
 
     Returns:
         Mean loss ``[...]``, without the third term of the method (L2-SP): the caller adds it, since it depends on the

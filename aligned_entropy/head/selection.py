@@ -1,4 +1,4 @@
-"""Selection of a fit's candidate: the gain measured here, combined with a prior from other data sets."""
+"""Selection of a fit's candidate by its gain on the calibration set, combined with a prior from other data sets."""
 
 from __future__ import annotations
 
@@ -54,13 +54,19 @@ class GainPrior:
         return f"{self.mean:+.3f} ± {self.standard_deviation:.3f}"
 
 
-DEVELOPMENT_PRIOR = GainPrior(0.01, 0.01)  # on development splits, see benchmarks/LOG.md
+DEVELOPMENT_PRIOR = GainPrior(0.01, 0.01)  # measured on development splits, see benchmarks/LOG.md
 
 
 def choose_base_score(
     candidates: Sequence[ScoredCandidate], data: CalibrationSet, required_gain: float
 ) -> ScoredCandidate:
-    """Choose the first of several untrained candidates, or the best one if it is better by enough standard errors."""
+    """Choose the first of several untrained candidates, or the best one if it is clearly better.
+
+    Args:
+        candidates: untrained candidates, the preferred one first.
+        data: calibration set.
+        required_gain: number of standard errors by which the best candidate must be better than the first.
+    """
     best = max(candidates, key=cross_validated_auc)
     gain, standard_error = _measured_gain(best, candidates[0], data)
     return best if gain > required_gain * standard_error else candidates[0]
@@ -76,13 +82,13 @@ def choose_candidate(
     """Choose the candidate with the largest expected gain, or the untrained one if no gain is expected.
 
     Args:
-        candidates: candidates whose error models use the calibration texts.
-        untrained: untrained candidate, to which the others are compared.
+        candidates: trained candidates; the neighbors of their error models, if any, include calibration texts.
+        untrained: untrained candidate, with which the others are compared.
         data: calibration set.
         gain_prior: prior on the gain.
         fallbacks: candidates whose error models use the training texts alone. They are considered only where the
-            calibration texts are too few for the other candidates; on development data with a hundred texts they
-            gained.
+            calibration texts are too few for the other candidates. On development data with a hundred texts they raised
+            the ROC-AUC.
 
     Returns:
         Chosen candidate, and the reason in a sentence.
@@ -138,6 +144,6 @@ def _gain(candidate: ScoredCandidate, untrained: ScoredCandidate, data: Calibrat
 
 
 def _measured_gain(candidate: ScoredCandidate, baseline: ScoredCandidate, data: CalibrationSet) -> tuple[float, float]:
-    """Measure the gain in ROC-AUC of a candidate over another, and its standard error."""
+    """Measure the gain in ROC-AUC of a candidate over a baseline candidate, and the gain's standard error."""
     rankings = flat_array(candidate.ranking), flat_array(baseline.ranking)
     return paired_auc(flat_array(data.errors), *rankings, data.error_clusters)

@@ -15,12 +15,12 @@ from .texts import shared_columns, sliced
 
 @dataclass(frozen=True)
 class MultiLabelPrediction:
-    """Prediction of any number of L labels for one text.
+    """Multi-label prediction for one text: a yes or no for each of L labels.
 
     Attributes:
         labels: names of the predicted labels.
         probabilities: sigmoid of the model's logits, ``[L]`` float32.
-        uncertainty: uncertainty of the text, in [0, 1]: any of the L predictions may be wrong.
+        uncertainty: estimated probability that any of the L predictions is wrong, in [0, 1].
         error_probability: calibrated probability that any of the L predictions is wrong; None before a fit.
         label_uncertainty: uncertainty of every single prediction (the yes or no of a label), ``[L]`` float32.
         label_error_probability: calibrated probability that a single prediction is wrong, ``[L]``; None before a fit.
@@ -42,28 +42,32 @@ class MultiLabelPrediction:
 
     @property
     def is_finite(self) -> bool:
-        """True if the model's output and everything computed from it is finite."""
+        """True if the probabilities and the uncertainty of the text are finite."""
         return all_finite(self.uncertainty, self.error_probability, self.probabilities)
 
     @property
     def selection_units(self) -> list[tuple[float, bool | None]]:
-        """Uncertainty, and whether it is accepted, of each unit that a threshold selects: here the text."""
+        """Uncertainty and ``accepted`` of each selection unit, which is the text."""
         return [(self.uncertainty, self.accepted)]
 
     def columns(self, label_names: Sequence[str] = ()) -> dict[str, Any]:
-        """Values of the row by column name; with a probability of every named label."""
+        """Values of the row by column name.
+
+        Args:
+            label_names: names of all L labels, to add a column with the probability of each; none by default.
+        """
         return {"predicted_labels": self.labels, **shared_columns(self, label_names)}
 
 
 @dataclass(frozen=True)
 class MultiLabelPredictions(Table):
-    """Multi-label predictions for N texts as arrays; an index gives one row, a slice the same kind of predictions.
+    """Multi-label predictions for N texts as arrays; an index gives one row, a slice gives multi-label predictions.
 
     Attributes:
         indicators: True where a label is predicted for a text, ``[N, L]`` bool.
         label_names: names of the L labels.
         probabilities: sigmoid of the model's logits, ``[N, L]`` float32.
-        uncertainty: uncertainty of the text, ``[N]`` float32 in [0, 1]: any of its L predictions may be wrong.
+        uncertainty: estimated probability that any of the L predictions for the text is wrong, ``[N]`` float32.
         label_uncertainty: uncertainty of every single prediction, ``[N, L]`` float32; the normalized binary entropy
             before a fit.
         is_calibrated: True if both uncertainties are calibrated error probabilities.
@@ -145,9 +149,9 @@ class MultiLabelPredictions(Table):
         return (self[row] for row in range(len(self)))
 
     def to_dict(self) -> dict[str, Any]:
-        """Columns: labels, uncertainty, error_probability after a fit, accepted; two columns for every label.
+        """Columns by name: ``labels``, ``uncertainty``, ``error_probability`` after a fit, ``accepted`` if chosen.
 
-        These are ``probability_<name>`` and ``uncertainty_<name>``.
+        Every label has two more columns, ``probability_<name>`` and ``uncertainty_<name>``.
         """
         columns: dict[str, Any] = {"labels": self.labels, "uncertainty": self.uncertainty}
         if self.is_calibrated:

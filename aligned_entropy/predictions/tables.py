@@ -1,4 +1,4 @@
-"""Base class of all kinds of predictions, and the two errors that they share."""
+"""Base class of all kinds of predictions, and checks of values that only a fitted head or a threshold gives."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ class Table(ABC):
 
 
 def calibrated(error_probability: Value | None) -> Value:
-    """Return an error probability.
+    """Return error probabilities, after a check that they exist.
 
     Raises:
-        NotFittedError: the head is untrained and has none.
+        NotFittedError: the head is untrained and has no error probability.
     """
     if error_probability is None:
         raise NotFittedError(
@@ -51,7 +51,7 @@ def calibrated(error_probability: Value | None) -> Value:
 
 
 def selected(accepted: Value | None) -> Value:
-    """Return the accepted predictions.
+    """Return the array that is True where a prediction is accepted, after a check that it exists.
 
     Raises:
         NotFittedError: the head has no threshold.

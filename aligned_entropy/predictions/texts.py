@@ -37,21 +37,30 @@ class Prediction:
 
     @property
     def is_finite(self) -> bool:
-        """True if the model's output and everything computed from it is finite."""
+        """True if the probabilities and the uncertainty of the prediction are finite."""
         return all_finite(self.uncertainty, self.error_probability, self.probabilities)
 
     @property
     def selection_units(self) -> list[tuple[float, bool | None]]:
-        """Uncertainty, and whether it is accepted, of each unit that a threshold selects: here the text."""
+        """Uncertainty and ``accepted`` of each selection unit, which is the text."""
         return [(self.uncertainty, self.accepted)]
 
     def columns(self, label_names: Sequence[str] = ()) -> dict[str, Any]:
-        """Values of the row by column name; with a probability of every named class."""
+        """Values of the row by column name.
+
+        Args:
+            label_names: names of all C classes, to add a column with the probability of each; none by default.
+        """
         return {"predicted_label": self.label, **shared_columns(self, label_names)}
 
 
 def shared_columns(row: Any, label_names: Sequence[str] = ()) -> dict[str, Any]:
-    """Columns that rows with one or several labels share, as far as the head provides their values."""
+    """Columns that predictions of one and of several labels have in common; columns without a value are left out.
+
+    Args:
+        row: prediction for one text.
+        label_names: names of all classes, to add a column with the probability of each; none by default.
+    """
     columns = {name: getattr(row, name) for name in ("uncertainty", "error_probability", "accepted")}
     columns = {name: value for name, value in columns.items() if value is not None}
     probabilities = row.probabilities.tolist() if label_names else []
@@ -62,7 +71,7 @@ def shared_columns(row: Any, label_names: Sequence[str] = ()) -> dict[str, Any]:
 class Predictions(Table):
     """Predictions for N texts as arrays; an index gives one row, a slice gives predictions of the same kind.
 
-    Where the model's output is not finite (half precision can overflow), all values of the row are NaN.
+    Where a logit is not finite (half precision can overflow), uncertainty and error probability of the row are NaN.
 
     Attributes:
         classes: index of the predicted class, ``[N]`` int.
@@ -105,7 +114,7 @@ class Predictions(Table):
 
     @property
     def single_error_probabilities(self) -> NDArray[np.float32]:
-        """Error probability of every single prediction, ``[N]``: one for each text.
+        """Error probability of every single prediction, ``[N]``, one for each text.
 
         Raises:
             NotFittedError: the head is untrained.
@@ -136,7 +145,10 @@ class Predictions(Table):
         return (self[row] for row in range(len(self)))
 
     def to_dict(self) -> dict[str, Any]:
-        """Columns: label, uncertainty, error_probability after a fit, accepted, ``probability_<name>`` of a class."""
+        """Columns by name: ``label``, ``uncertainty``, ``error_probability`` after a fit, ``accepted`` if chosen.
+
+        Every class has one more column, ``probability_<name>``.
+        """
         columns: dict[str, Any] = {"label": self.labels, "uncertainty": self.uncertainty}
         if self.optional_error_probability is not None:
             columns["error_probability"] = self.optional_error_probability
@@ -146,6 +158,6 @@ class Predictions(Table):
 
 
 def sliced(predictions: Table, names: Sequence[str], rows: slice) -> dict[str, Any]:
-    """Arrays of some rows, by attribute name; None stays None."""
+    """Take some rows of the arrays of predictions, by attribute name; None stays None."""
     arrays = {name: getattr(predictions, name) for name in names}
     return {name: None if array is None else array[rows] for name, array in arrays.items()}

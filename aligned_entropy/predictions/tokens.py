@@ -28,13 +28,13 @@ class Entity:
 
     Attributes:
         entity_group: type of the entity.
-        score: mean probability of its words' tags, by the model.
-        word: its characters, from ``start`` to ``end - 1`` of the text.
-        start: offset of its first character in the text.
-        end: offset after its last character.
-        uncertainty: aggregated uncertainty of its words, in [0, 1].
-        error_probability: calibrated probability that its words or its type are wrong; None before a fit, and if the
-            calibration set had no wrong or no correct entity.
+        score: mean of the model's probabilities of the tags of the entity's words.
+        word: characters of the entity, from ``start`` to ``end - 1`` of the text.
+        start: offset of the entity's first character in the text.
+        end: offset after the entity's last character.
+        uncertainty: aggregated uncertainty of the entity's words, in [0, 1].
+        error_probability: calibrated probability that the words or the type of the entity are wrong; None before a fit,
+            and if the calibration set had fewer than ten wrong or ten correct entities.
         accepted: True if the threshold of the head accepts the entity; None without a threshold.
     """
 
@@ -57,12 +57,13 @@ class TokenPrediction:
     """Prediction for one text (a sentence) of W words.
 
     Attributes:
-        text: the text; a list of words is joined by spaces.
+        text: text as a string; a list of words is joined by spaces.
         entities: predicted entities in the order of the text.
         words: predictions for the words, as arrays.
         offsets: first character of each word in the text, and the one after its last, ``[W, 2]``.
         uncertainty: aggregated uncertainty of the words; 0 without words.
-        error_probability: calibrated probability that any tag is wrong; None as for an entity.
+        error_probability: calibrated probability that any tag is wrong; None before a fit, and if the calibration set
+            had fewer than ten wrong or ten correct sentences.
     """
 
     text: str
@@ -79,7 +80,7 @@ class TokenPrediction:
 
     @property
     def is_finite(self) -> bool:
-        """True if the model's output and everything computed from it is finite."""
+        """True if the probabilities of the words and the uncertainty of the text are finite."""
         return all_finite(self.uncertainty, self.error_probability, self.words.probabilities)
 
     @property
@@ -90,23 +91,27 @@ class TokenPrediction:
 
     @property
     def selection_units(self) -> list[tuple[float, bool | None]]:
-        """Uncertainty, and whether it is accepted, of each unit that a threshold selects: here every entity."""
+        """Uncertainty and ``accepted`` of each selection unit; the units are the entities."""
         return [(entity.uncertainty, entity.accepted) for entity in self.entities]
 
     def columns(self, label_names: Sequence[str] = ()) -> dict[str, Any]:
-        """Values of the row by column name; ``accepted`` is a field of the entities, probabilities do not exist."""
+        """Values of the row by column name; ``accepted`` is a field of the entities.
+
+        Args:
+            label_names: unused, since a text has no single distribution over the tags.
+        """
         columns = {"entities": self.predicted, "uncertainty": self.uncertainty}
         return columns if self.error_probability is None else columns | {"error_probability": self.error_probability}
 
 
 @dataclass(frozen=True)
 class TokenPredictions(Table):
-    """Predictions for S texts of W words; iterates text by text.
+    """Predictions for S texts of W words in total; an index gives one text, a slice gives a list of texts.
 
     Attributes:
-        texts: the texts; lists of words are joined by spaces.
+        texts: texts as strings; lists of words are joined by spaces.
         words: predictions for all words, as arrays.
-        starts: position of the first word of every text among all words, ``[S + 1]``; the last is W.
+        starts: position of the first word of every text among all words, ``[S + 1]``; the last entry is W.
         offsets: offsets of the words in their texts, ``[W, 2]``.
         aggregation: name of the aggregation from words to ``entities`` and to ``sentences``.
         maps: calibration maps of ``entities`` and ``sentences``, as far as the calibration set allowed to fit them.
@@ -200,7 +205,11 @@ class TokenPredictions(Table):
         return entities
 
     def to_dict(self) -> dict[str, Any]:
-        """One row for each entity: the number of its text in ``row``, and the fields of :class:`Entity`."""
+        """Columns by name, with one row for each entity.
+
+        The columns are ``row``, the number of the entity's text, and the fields of :class:`Entity`. The column
+        ``accepted`` exists only with a threshold.
+        """
         rows = [{"row": row} | entity.to_dict() for row, text in enumerate(self._entities) for entity in text]
         names = ["row", *Entity.__dataclass_fields__]
         names = names if self.rule is not None else names[:-1]

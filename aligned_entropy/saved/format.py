@@ -29,7 +29,7 @@ from .tensors import group_maps_from, map_tensors, maps_from, unit_names, unit_t
 
 FORMAT = 1
 REQUIRED_KEYS = ("library", "base", "calibrated", "classes", "backbone", "fit", "rivals", "sha256")  # of a config
-# Prefixes of tensor names, and one whole name.
+# Prefixes of tensor names; TEXT_HASHES is a complete name.
 CLASSIFIER, ERROR_MODEL, TEXT_MAP, PROBE, MAPS = "classifier.", "error_model.", "text_map.", "probe.", "maps."
 BASELINES, GROUPS, UNITS, TEXT_HASHES = "rivals.", "wholes.", "answers.", "seen"
 
@@ -39,9 +39,9 @@ class SavedHead:
     """A head with everything that is stored beside it.
 
     Attributes:
-        head: the head.
+        head: uncertainty head.
         baselines: scores of the logits, fitted on the calibration set of the head, to compare the head with.
-        maps: calibration maps of the head's score, fitted on the same set.
+        maps: calibration maps of the head's score, fitted on the calibration set.
         backbone: facts about the model: name, class, classification module, labels, max_length.
         fit: facts about the fit: number of examples and errors, the chosen candidate, the reason.
         probe: token ids ``[P, T]`` with the model's hidden vectors and logits for them.
@@ -66,8 +66,8 @@ class SavedHead:
 def save_head(saved: SavedHead, folder: str | Path) -> None:
     """Write a head into a folder, which is created if necessary; a head in the folder is replaced.
 
-    Every file is replaced atomically, and the config holds the checksum of the tensors: a process that reads meanwhile
-    gets the old head, the new one, or an error.
+    Every file is replaced atomically, and the config holds the checksum of the tensors. A process that reads the folder
+    at the same time therefore gets the old head, the new head, or an error.
 
     Raises:
         DataError: the folder holds a model, whose files would be overwritten.
@@ -97,7 +97,7 @@ def check_output_folder(folder: str | Path) -> None:
 
 
 def head_fingerprint(saved: SavedHead) -> str:
-    """SHA-256 of everything that is stored of a head, so that two heads with different predictions differ in it."""
+    """SHA-256 of everything that is stored of a head; it differs between heads with different predictions."""
     facts = {name: value for name, value in _config(saved).items() if name != "library"}
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
     for name, tensor in sorted(_tensors(saved).items()):
@@ -139,23 +139,30 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     """Read the ``config.json`` of a saved head.
 
     Raises:
-        HeadMismatchError: the folder holds no head, a damaged head, or one of a later format.
+        HeadMismatchError: the folder holds no head, or its config is damaged or has a later format.
     """
     path = Path(folder) / "config.json"
     if not path.is_file() or not (Path(folder) / "head.safetensors").is_file():
-        raise HeadMismatchError(f"{folder} holds no head: config.json and head.safetensors are needed.")
+        raise HeadMismatchError(f"{folder} holds no head: name a folder with config.json and head.safetensors.")
     try:
         config: dict[str, Any] = json.loads(path.read_text())
         is_readable = config["format"] <= FORMAT
     except (ValueError, KeyError, TypeError) as error:
-        raise HeadMismatchError(f"{path} is not the config of a head ({type(error).__name__}: {error}).") from error
+        raise HeadMismatchError(
+            f"{path} is not the config of a head ({type(error).__name__}: {error}): save the head again."
+        ) from error
     if not is_readable:
-        raise HeadMismatchError(f"{path} has format {config['format']}, this version reads up to {FORMAT}: update it.")
+        raise HeadMismatchError(
+            f"{path} has format {config['format']}, but this version reads formats up to {FORMAT}: update "
+            "aligned-entropy."
+        )
     missing = [name for name in REQUIRED_KEYS if name not in config]
     if missing:
         raise HeadMismatchError(f"{path} is not the config of a head: it has no {', '.join(missing)}; save it again.")
     if config["base"] not in BASE_SCORES:
-        raise HeadMismatchError(f"{path} names the base score {config['base']!r}; there are {', '.join(BASE_SCORES)}.")
+        raise HeadMismatchError(
+            f"{path} names the base score {config['base']!r}; there are {', '.join(BASE_SCORES)}: save the head again."
+        )
     return config
 
 
@@ -163,7 +170,7 @@ def load_head(folder: str | Path, classifier: nn.Module) -> SavedHead:
     """Read a head for a classification module; the head holds a copy of the module with other weights.
 
     Raises:
-        HeadMismatchError: the folder holds no head, a damaged head, or one for a module of another shape.
+        HeadMismatchError: the folder holds no head, a damaged head, or a head for a module of another shape.
     """
     from safetensors.torch import load
 
@@ -197,7 +204,7 @@ def _head(
     if stored != expected:
         raise HeadMismatchError(
             f"the head in {folder} is a copy of a module with {stored}, the model's classification module has "
-            f"{expected}: it was made for {config['backbone'].get('name') or 'another model'}."
+            f"{expected}: load the model that the head was made for ({config['backbone'].get('name') or 'unnamed'})."
         )
     state = {name: value for name, value in tensors.items() if name.startswith((CLASSIFIER, ERROR_MODEL, TEXT_MAP))}
     if is_multi_label:

@@ -27,7 +27,8 @@ def resolve_head(name: str | Path) -> Path:
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise HeadMismatchError(
-            f"no head {str(name)!r}: there is no such folder, and the hub says: {first_line}"
+            f"no head {str(name)!r}: name the folder or hub id of a saved head. There is no such folder, and the hub "
+            f"says: {first_line}"
         ) from error
 
 
@@ -36,6 +37,7 @@ def push_head(folder: str | Path, repo_id: str, *, private: bool | None = None, 
 
     Raises:
         DataError: the repository holds a model, whose files would be overwritten.
+        huggingface_hub.errors.HfHubHTTPError: the hub refused the upload, for example without a token.
     """
     from huggingface_hub import HfApi
 
@@ -51,7 +53,11 @@ def push_head(folder: str | Path, repo_id: str, *, private: bool | None = None, 
 
 
 def describe_head(folder: str | Path) -> dict[str, Any]:
-    """Describe a saved head for people: base score, size, backbone, fit, tensors."""
+    """Describe a saved head for people: format, base score, size, threshold, backbone and fit.
+
+    Raises:
+        HeadMismatchError: the folder holds no head, or a damaged head.
+    """
     from safetensors import SafetensorError, safe_open
 
     config = read_config(folder)

@@ -7,7 +7,11 @@ from typing import Any
 
 
 def model_card(config: dict[str, Any]) -> str:
-    """Markdown of the card, with the metadata block that the Hub reads."""
+    """Markdown of the model card of a head, with the metadata block that the Hub reads.
+
+    Args:
+        config: config of the saved head.
+    """
     backbone, fit = config["backbone"], config["fit"]
     name = backbone.get("name") or "path-of-the-model"
     rows = "".join(

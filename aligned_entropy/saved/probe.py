@@ -18,20 +18,20 @@ def make_probe(backbone: BaseBackbone) -> dict[str, Tensor]:
     special = set(backbone.tokenizer.all_special_ids)
     size = min(len(backbone.tokenizer), backbone.vocabulary)
     input_ids = probe_token_ids([token for token in range(size) if token not in special])
-    if backbone.config.is_encoder_decoder:  # these models search the end-of-text token
+    if backbone.config.is_encoder_decoder:  # these models look for the end-of-text token
         input_ids = F.pad(input_ids, (0, 1), value=backbone.config.eos_token_id)
     hidden, logits = _run(backbone, input_ids)
     return {"input_ids": input_ids, "hidden": hidden, "logits": logits}
 
 
 def probe_token_ids(ordinary: list[int]) -> Tensor:
-    """Choose token ids spread evenly over the ordinary ones of a vocabulary; the same at every call."""
+    """Choose 32 token ids, spread evenly over the ordinary token ids of a vocabulary, as rows ``[4, 8]``."""
     chosen = torch.linspace(0, len(ordinary) - 1, 32).long()
     return torch.tensor(ordinary)[chosen].reshape(8, 4).T.contiguous()
 
 
 def check_probe(saved: SavedHead, backbone: BaseBackbone) -> None:
-    """Compare the model's outputs for the stored probe with the stored ones.
+    """Check that the model's outputs for the stored probe are the stored outputs, up to rounding.
 
     Raises:
         HeadMismatchError: the encoder, or the classification module, is not the one that the head was fitted for.

@@ -20,7 +20,7 @@ from ..head.modules import plain_copy
 from ..head.ridge import stratified_folds
 
 Float = NDArray[np.float64]
-FOLDS = 5  # of the cross-fitting that gives a supervised score held-out values on its calibration set
+FOLDS = 5  # number of folds in which a supervised score gets held-out values on its calibration set
 ROWS_PER_CHUNK = 4096
 
 
@@ -35,7 +35,7 @@ class Score(ABC):
 
     Attributes:
         name: name in tables and in :data:`aligned_entropy.scores.SCORES`.
-        uses: sets that a fit needs, ``train`` or ``calibration``.
+        uses: names of the sets that a fit needs: ``train``, ``calibration``.
         needs: arrays of the features that the score reads in addition to the logits.
         is_probability: True if values are in [0, 1] and can be read as error probabilities.
         supervised: True if a fit uses the errors of the calibration set.
@@ -50,7 +50,7 @@ class Score(ABC):
     stored_names: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, module: nn.Module | None = None, seed: int = 0) -> None:
-        self.module = None if module is None else plain_copy(module).cpu()  # features are on the CPU, too
+        self.module = None if module is None else plain_copy(module).cpu()  # the CPU holds the features
         self.seed = seed
 
     def fit(self, train: Features | None = None, calibration: Features | None = None) -> Self:
@@ -61,7 +61,7 @@ class Score(ABC):
             calibration: features of labeled texts that the classifier was not trained on.
 
         Raises:
-            NotApplicableError: a set or an array that the score needs is missing; the message names it.
+            NotApplicableError: a labeled set or an array that the score needs is missing; the message names it.
         """
         sets = {"train": train, "calibration": calibration}
         for set_name in self.uses:
@@ -105,22 +105,27 @@ class Score(ABC):
         return result
 
     def vectors(self, features: Features, normalize: bool = False) -> Float:
-        """Input of the last linear layer of the classification module, ``[N, D']``; the hidden vectors without one.
+        """Input of the last linear layer of the classification module, ``[N, D']``, float64.
 
-        A linear module gives the hidden vector itself, RoBERTa's gives tanh(dense(CLS)), ELECTRA's gelu(dense(CLS)).
+        It is the hidden vector if there is no module, or if the module's logits are not the output of its last linear
+        layer. A linear module gives the hidden vector itself, RoBERTa's module gives tanh(dense(CLS)), ELECTRA's
+        module gives gelu(dense(CLS)).
 
         Args:
             features: features of N texts.
-            normalize: scale each vector to unit length.
+            normalize: True to scale each vector to unit length.
+
+        Raises:
+            NotApplicableError: the features have no hidden vectors.
         """
         hidden = features.require("hidden")
         values = np.asarray(hidden, dtype=np.float64)
         if self.module is not None:
             head = AlignedEntropyHead(self.module)
             chunks = torch.tensor(hidden).split(ROWS_PER_CHUNK)
-            parts = [last_linear(head.classifier, head.module_input(rows)) for rows in chunks]
-            if all(part is not None for part in parts):
-                values = torch.cat([part[1] for part in parts if part is not None]).double().flatten(1).numpy()
+            layers = [last_linear(head.classifier, head.module_input(rows)) for rows in chunks]
+            if all(layer is not None for layer in layers):
+                values = torch.cat([layer[1] for layer in layers if layer is not None]).double().flatten(1).numpy()
         return values / np.linalg.norm(values, axis=1, keepdims=True).clip(1e-12) if normalize else values
 
     @property

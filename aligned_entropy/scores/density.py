@@ -1,7 +1,8 @@
 """Density scores: distances of a text from the training texts, and densities of its hidden vector.
 
-They read the input vectors of the classifier's last linear layer, in float64. Covariances are divided by N; a singular
-covariance has a pseudo-inverse. The registry has a second version of each score on L2-normalized vectors.
+The scores read the input vectors of the classifier's last linear layer, in float64. Covariances are divided by N. A
+singular covariance is inverted by its pseudo-inverse; only DDU adds to its diagonal instead. The registry has a second
+version of each score on L2-normalized vectors.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from ..features.arrays import Features
 from .base import ROWS_PER_CHUNK, Float, Score
 
-COMPONENTS, SUBSAMPLE = 100, 5000  # of RDE's kernel PCA
+COMPONENTS, SUBSAMPLE = 100, 5000  # maximum numbers of components and of texts of RDE's kernel PCA
 
 
 class _Density(Score):
@@ -93,7 +94,10 @@ class MarginalMahalanobis(_Density):
 
 
 class RelativeMahalanobis(Mahalanobis):
-    """Distance to the nearest class mean minus that to the overall mean. Source: Ren et al., arXiv 2106.09022."""
+    """Squared distance to the nearest class mean minus that to the mean of all texts, each with its own covariance.
+
+    Source: Ren et al., arXiv 2106.09022.
+    """
 
     name = "relative Mahalanobis"
     mean_: Float
@@ -157,8 +161,9 @@ class RDE(_Density):
 
     Kernel PCA (rbf, gamma = 1 / (D · variance), 100 components) is fitted on a stratified sample of at most 5 000
     texts. Center and covariance of a class are its minimum covariance determinant estimate. A class with fewer than two
-    texts per component, or with a degenerate covariance, uses the shared covariance, scaled so that the median distance
-    of its texts is that of a chi-square distribution. Source: Yoo et al., ACL Findings 2022.
+    texts per component, or with a degenerate covariance, uses its mean and the shared covariance, scaled so that the
+    median squared distance of its texts is that of a chi-square distribution. For a predicted class without training
+    texts, the score is the largest distance to any class. Source: Yoo et al., ACL Findings 2022.
     """
 
     name = "RDE"

@@ -13,18 +13,27 @@ from .rules import ALL_CLASSES, Goal, Rule, SelectionUnits, Threshold
 
 
 def choose_threshold(units: SelectionUnits, goal: Goal) -> Rule:
-    """Choose the threshold with the highest coverage that reaches a goal.
+    """Choose the threshold that reaches a goal, or one threshold per class.
 
-    A *risk* is certified by exact binomial tests. ``fixed-sequence`` is Learn then Test with fixed-sequence testing.
-    It starts at all, a half, a quarter … of the predictions. From each start, it raises the threshold as long as a test
-    at level delta over the number of starts rejects the hypothesis that the risk is above the target. It assumes that
-    the risk, once above the target, stays above it when more predictions are accepted. ``sgr`` is selection with
-    guaranteed risk: a binary search over the thresholds, with level delta over the number of its steps.
+    For a *risk*, exact binomial tests certify thresholds, and the certified one with the highest coverage is chosen.
+    ``fixed-sequence`` is Learn then Test with fixed-sequence testing. Its sequences of tests start where all, a half,
+    a quarter … of the predictions are accepted. From each start, the threshold rises as long as a test at level delta
+    over the number of starts rejects the hypothesis that the risk is above the target. The method assumes that the
+    risk, once above the target, stays above it when more predictions are accepted. ``sgr`` is selection with guaranteed
+    risk: a binary search over the thresholds, with level delta over the number of its steps.
 
-    A *coverage* is reached on the labeled predictions themselves. For *costs*, the total cost on the labeled
-    predictions is lowest, and the risk bound holds for all thresholds at once.
+    For a *coverage*, the lowest threshold that accepts this share of the labeled predictions is chosen. For *costs*,
+    the threshold with the lowest total cost on the labeled predictions is chosen; its risk bound holds for all
+    thresholds at once.
 
     One threshold for all classes has the key ``""``. With one threshold per class, delta is divided among the classes.
+
+    Args:
+        units: labeled predictions.
+        goal: target of the threshold.
+
+    Returns:
+        Rule with the thresholds. If no threshold can be certified, the threshold accepts nothing and gives the reason.
 
     Raises:
         CalibrationError: there are no labeled predictions.
@@ -43,6 +52,11 @@ def choose_threshold(units: SelectionUnits, goal: Goal) -> Rule:
 def risk_bound(errors: ArrayLike, accepted: ArrayLike, delta: float) -> NDArray[np.float64]:
     """Upper bound of the risk given the errors among accepted predictions; it holds with probability 1 - delta.
 
+    Args:
+        errors: numbers of errors among the accepted predictions.
+        accepted: numbers of accepted predictions, in the shape of ``errors``.
+        delta: probability that the bound does not hold.
+
     Source: Clopper and Pearson, Biometrika 1934.
     """
     from scipy.stats import beta
@@ -56,9 +70,9 @@ class _Curve:
     """All distinct thresholds, from the lowest coverage to the highest.
 
     Attributes:
-        values: ``[J]``, the highest thresholds that accept no more than these predictions.
-        accepted: ``[J]``, number of accepted predictions.
-        errors: ``[J]``, number of errors among them.
+        values: thresholds, ``[J]``: each is the highest one that accepts the same predictions.
+        accepted: number of accepted predictions at each threshold, ``[J]``.
+        errors: number of errors among the accepted predictions, ``[J]``.
         total: number of labeled predictions, NaN uncertainties included.
     """
 
@@ -81,7 +95,7 @@ class _Curve:
         return cls(np.append(below, highest), last + 1, errors[last], len(units))
 
     def threshold(self, index: int | None, bound: float, delta: float, reason: str) -> Threshold:
-        """Threshold at an index of the curve; None gives a threshold that accepts nothing."""
+        """Make the threshold at an index of the curve; None makes a threshold that accepts nothing."""
         if index is None:
             return Threshold(-math.inf, self.total, 0, 0, 1.0, 0.0, reason)
         accepted, errors = int(self.accepted[index]), int(self.errors[index])
@@ -118,7 +132,7 @@ def _choose(units: SelectionUnits, goal: Goal, delta: float) -> Threshold:
 
 
 def _starts(total: int, risk: float, delta: float) -> list[int]:
-    """Numbers of accepted predictions at which sequences start: all, a half, a quarter …
+    """Numbers of accepted predictions at which sequences of tests start: all, a half, a quarter …
 
     The last start is the smallest one that could still be certified if it contained no error.
     """
@@ -169,8 +183,8 @@ def _advice(curve: _Curve, risk: float, delta: float) -> str:
         bound = risk_bound(expected_risk * accepted, accepted, delta / len(_starts(total, risk, delta)))
         if (bound <= risk).any():
             break
-    more = f"{float(f'{total - curve.total:.2g}'):,.0f}"
+    additional = f"{float(f'{total - curve.total:.2g}'):,.0f}"
     return (
-        f"No threshold could be certified with {curve.total} labeled predictions; about {more} more from the same "
-        "distribution would be enough."
+        f"No threshold could be certified with {curve.total} labeled predictions; about {additional} more from the "
+        "same distribution would be enough."
     )

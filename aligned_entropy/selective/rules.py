@@ -19,14 +19,14 @@ JSON_KEYS = {"units": "answers"}  # fields of a threshold whose stored name diff
 
 @dataclass(frozen=True)
 class Goal:
-    """Target of a threshold: one of ``risk``, ``coverage``, or both costs.
+    """Target of a threshold: a ``risk``, a ``coverage``, or both costs.
 
     Attributes:
         risk: highest allowed error rate among accepted predictions.
         coverage: share of predictions to accept.
         error_cost: cost of an accepted error, in any unit.
         deferral_cost: cost of a deferred prediction, in the same unit.
-        delta: probability, over the labeled predictions, that a bound does not hold.
+        delta: probability, over the draw of the labeled predictions, that a bound does not hold.
         method: certification method for a risk, see :func:`choose_threshold`.
         per_class: True for one threshold per predicted class; the bounds then hold for all classes at once.
 
@@ -74,10 +74,11 @@ class SelectionUnits:
     """Labeled predictions for choosing a threshold; a unit is a text or an entity.
 
     Attributes:
-        uncertainty: ``[N]``; a unit with NaN is never accepted.
-        errors: ``[N]``, 1 where the prediction is wrong.
-        labels: ``[N]``, names of the predicted classes.
-        held_out: True if the score was not fitted on these units. If it was, by cross-validation, bounds are estimates.
+        uncertainty: uncertainty of the units, ``[N]``; a unit with NaN is never accepted.
+        errors: errors of the units, ``[N]``: 1 where the prediction is wrong.
+        labels: names of the predicted classes, ``[N]``; empty names if a unit has no single class.
+        held_out: True if the score was not fitted on these units. If it was fitted on them, by cross-validation, bounds
+            are estimates.
     """
 
     uncertainty: NDArray[np.float32]
@@ -99,9 +100,9 @@ class Threshold:
     Attributes:
         value: highest accepted uncertainty; ``-inf`` accepts nothing.
         units: number of labeled predictions that the threshold was chosen on.
-        accepted: number of these that it accepts.
-        errors: number of errors among the accepted.
-        risk_bound: upper bound of the risk among accepted predictions; 1 if none is available.
+        accepted: number of labeled predictions that the threshold accepts.
+        errors: number of errors among the accepted labeled predictions.
+        risk_bound: upper bound of the risk among accepted predictions; 1 if no prediction is accepted.
         coverage_low: lower bound of the coverage; both bounds hold with probability 1 - delta each.
         reason: explanation of the choice; if no threshold could be certified, advice on how to reach one.
     """
@@ -116,7 +117,7 @@ class Threshold:
 
     @property
     def risk(self) -> float:
-        """Expected risk: error rate among the accepted, NaN if nothing is accepted."""
+        """Expected risk: error rate among the accepted labeled predictions, NaN if nothing is accepted."""
         return self.errors / self.accepted if self.accepted else math.nan
 
     @property
@@ -125,14 +126,14 @@ class Threshold:
         return self.accepted / self.units if self.units else math.nan
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: an infinite threshold is null, and ``accepts`` is ``all`` or ``none``."""
+        """Plain values for JSON; ``accepts`` is ``some``, or ``all`` or ``none`` for an infinite threshold (null)."""
         accepts = "some" if math.isfinite(self.value) else "all" if self.value > 0 else "none"
         facts = {JSON_KEYS.get(name, name): value for name, value in asdict(self).items()}
         return facts | {"value": self.value if accepts == "some" else None, "accepts": accepts}
 
     @classmethod
     def from_dict(cls, facts: Mapping[str, Any]) -> Threshold:
-        """Threshold from the result of :meth:`to_dict`."""
+        """Restore a threshold from the result of :meth:`to_dict`."""
         values = {part.name: facts[JSON_KEYS.get(part.name, part.name)] for part in fields(cls)}
         return cls(**values | {"value": {"all": math.inf, "none": -math.inf}.get(facts["accepts"], facts["value"])})
 
@@ -155,8 +156,8 @@ class Rule:
         """True where a prediction is accepted, ``[N]``; never for NaN or for a class without a threshold.
 
         Args:
-            uncertainty: ``[N]``.
-            labels: ``[N]``, names of the predicted classes.
+            uncertainty: uncertainty of the predictions, ``[N]``.
+            labels: names of the predicted classes, ``[N]``.
         """
         values = np.asarray(uncertainty, dtype=np.float32)
         limits = {name: threshold.value for name, threshold in self.thresholds.items()}
@@ -170,7 +171,7 @@ class Rule:
 
     @classmethod
     def from_dict(cls, facts: Mapping[str, Any]) -> Rule:
-        """Rule from the result of :meth:`to_dict`."""
+        """Restore a rule from the result of :meth:`to_dict`."""
         thresholds = {name: Threshold.from_dict(row) for name, row in facts["thresholds"].items()}
         return cls(Goal(**facts["goal"]), thresholds, facts["fresh"])
 

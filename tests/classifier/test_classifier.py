@@ -538,7 +538,7 @@ def test_attached_a_tuple_is_refused_with_the_reason(fitted):
     model, inputs = fitted.backbone.model, batch(fitted, ["a film"])
     assert isinstance(model(**inputs, return_dict=False), tuple)
     fitted.attach()
-    with pytest.raises(ValueError, match=r"return_dict=False.*no place"):
+    with pytest.raises(ValueError, match=r"return_dict=False.*cannot carry"):
         model(**inputs, return_dict=False)
     fitted.detach()
 
