@@ -121,7 +121,10 @@ def test_a_classification_module_that_was_changed(fitted, labeled, change):
     else:
         backbone.model.classifier = torch.nn.Linear(backbone.width, 2)
     for use in (fitted.predict, lambda texts: fitted.evaluate(labeled), lambda texts: fitted.attach()):
-        with pytest.raises(HeadMismatchError, match="the head was made for another classification module 'classifier' or other adapters"):
+        with pytest.raises(
+            HeadMismatchError,
+            match="the head was made for another classification module 'classifier' or other adapters",
+        ):
             use(["a film"])
     said = untrained.predict(labeled["text"])
     entropy = log_entropy(torch.tensor(said.probabilities).log()).exp()

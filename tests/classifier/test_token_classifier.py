@@ -214,7 +214,9 @@ def test_groups_that_no_fold_can_split_are_refused(tagger):
     with pytest.raises(DataError, match="does not have: B-Y"):
         tagger.fit({"tokens": [["a"]], "tags": [["B-Y"]]})
     long = {name: [[item for part in rows * 9 for item in part]] for name, rows in data.items()}
-    with pytest.raises(CalibrationError, match="1 clusters, such as sentences, contain an error; 5 folds need at least 10"):
+    with pytest.raises(
+        CalibrationError, match="1 clusters, such as sentences, contain an error; 5 folds need at least 10"
+    ):
         UncertainTokenClassifier(tagger.backbone).fit(long)
 
 
