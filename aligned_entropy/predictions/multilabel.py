@@ -2,61 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, overload
+from typing import Any, ClassVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .tables import Table, all_finite, calibrated, selected
-from .texts import shared_columns, sliced
+from .tables import Table, calibrated, selected
+from .texts import TextRow, sliced
 
 
-@dataclass(frozen=True)
-class MultiLabelPrediction:
-    """Multi-label prediction for one text: a yes or no for each of L labels.
+@dataclass(frozen=True, kw_only=True)
+class MultiLabelPrediction(TextRow):
+    """Prediction of any number of L labels for a text; the probabilities are the sigmoid of the model's logits.
+
+    The text is wrong if any of the L single predictions (the yes or no of a label) is.
 
     Attributes:
         labels: names of the predicted labels.
-        probabilities: sigmoid of the model's logits, ``[L]`` float32.
-        uncertainty: estimated probability that any of the L predictions is wrong, in [0, 1].
-        error_probability: calibrated probability that any of the L predictions is wrong; None before a fit.
-        label_uncertainty: uncertainty of every single prediction (the yes or no of a label), ``[L]`` float32.
+        label_uncertainty: uncertainty of every single prediction, ``[L]`` float32.
         label_error_probability: calibrated probability that a single prediction is wrong, ``[L]``; None before a fit.
-        accepted: True if the threshold of the head accepts the text; None without a threshold.
     """
 
+    prediction_column: ClassVar[str] = "predicted_labels"
+
     labels: list[str]
-    probabilities: NDArray[np.float32]
-    uncertainty: float
-    error_probability: float | None
     label_uncertainty: NDArray[np.float32]
     label_error_probability: NDArray[np.float32] | None
-    accepted: bool | None = None
 
     @property
     def predicted(self) -> list[str]:
         """Predicted labels as a JSON value."""
         return self.labels
-
-    @property
-    def is_finite(self) -> bool:
-        """True if the probabilities and the uncertainty of the text are finite."""
-        return all_finite(self.uncertainty, self.error_probability, self.probabilities)
-
-    @property
-    def selection_units(self) -> list[tuple[float, bool | None]]:
-        """Uncertainty and ``accepted`` of each selection unit, which is the text."""
-        return [(self.uncertainty, self.accepted)]
-
-    def columns(self, label_names: Sequence[str] = ()) -> dict[str, Any]:
-        """Values of the row by column name.
-
-        Args:
-            label_names: names of all L labels, to add a column with the probability of each; none by default.
-        """
-        return {"predicted_labels": self.labels, **shared_columns(self, label_names)}
 
 
 @dataclass(frozen=True)
@@ -136,13 +114,13 @@ class MultiLabelPredictions(Table):
             return replace(self, **sliced(self, names, row))
         uncertainty, label_uncertainty = float(self.uncertainty[row]), self.label_uncertainty[row]
         return MultiLabelPrediction(
-            [self.label_names[i] for i in np.flatnonzero(self.indicators[row])],
-            self.probabilities[row],
-            uncertainty,
-            uncertainty if self.is_calibrated else None,
-            label_uncertainty,
-            label_uncertainty if self.is_calibrated else None,
-            None if self.optional_accepted is None else bool(self.optional_accepted[row]),
+            labels=[self.label_names[i] for i in np.flatnonzero(self.indicators[row])],
+            probabilities=self.probabilities[row],
+            uncertainty=uncertainty,
+            error_probability=uncertainty if self.is_calibrated else None,
+            label_uncertainty=label_uncertainty,
+            label_error_probability=label_uncertainty if self.is_calibrated else None,
+            accepted=None if self.optional_accepted is None else bool(self.optional_accepted[row]),
         )
 
     def __iter__(self) -> Iterator[MultiLabelPrediction]:

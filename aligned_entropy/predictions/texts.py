@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, overload
+from typing import Any, ClassVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,28 +13,29 @@ from numpy.typing import NDArray
 from .tables import Table, all_finite, calibrated, selected
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """Prediction for one text.
+@dataclass(frozen=True, kw_only=True)
+class TextRow(ABC):
+    """Prediction for one text as a whole, of one label or of several.
 
     Attributes:
-        label: name of the predicted class.
-        probabilities: softmax of the model's logits, ``[C]`` float32.
+        prediction_column: name of the column with the prediction.
+        probabilities: the model's probability of every class, ``[C]`` float32.
         uncertainty: uncertainty by the head, in [0, 1].
         error_probability: calibrated probability that the prediction is wrong; None before a fit.
-        accepted: True if the threshold of the head accepts the prediction; None without a threshold.
+        accepted: True if the threshold of the head accepts the text; None without a threshold.
     """
 
-    label: str
+    prediction_column: ClassVar[str]
+
     probabilities: NDArray[np.float32]
     uncertainty: float
     error_probability: float | None
     accepted: bool | None = None
 
     @property
-    def predicted(self) -> str:
-        """Predicted label as a JSON value."""
-        return self.label
+    @abstractmethod
+    def predicted(self) -> str | list[str]:
+        """Predicted label or labels as a JSON value."""
 
     @property
     def is_finite(self) -> bool:
@@ -46,25 +48,34 @@ class Prediction:
         return [(self.uncertainty, self.accepted)]
 
     def columns(self, label_names: Sequence[str] = ()) -> dict[str, Any]:
-        """Values of the row by column name.
+        """Values of the row by column name; columns without a value are left out.
 
         Args:
             label_names: names of all C classes, to add a column with the probability of each; none by default.
         """
-        return {"predicted_label": self.label, **shared_columns(self, label_names)}
+        values = {name: getattr(self, name) for name in ("uncertainty", "error_probability", "accepted")}
+        columns: dict[str, Any] = {self.prediction_column: self.predicted}
+        columns |= {name: value for name, value in values.items() if value is not None}
+        probabilities = self.probabilities.tolist() if label_names else []
+        return columns | {f"probability_{name}": p for name, p in zip(label_names, probabilities, strict=True)}
 
 
-def shared_columns(row: Any, label_names: Sequence[str] = ()) -> dict[str, Any]:
-    """Columns that predictions of one and of several labels have in common; columns without a value are left out.
+@dataclass(frozen=True, kw_only=True)
+class Prediction(TextRow):
+    """Prediction of one label for a text; the probabilities are the softmax of the model's logits.
 
-    Args:
-        row: prediction for one text.
-        label_names: names of all classes, to add a column with the probability of each; none by default.
+    Attributes:
+        label: name of the predicted class.
     """
-    columns = {name: getattr(row, name) for name in ("uncertainty", "error_probability", "accepted")}
-    columns = {name: value for name, value in columns.items() if value is not None}
-    probabilities = row.probabilities.tolist() if label_names else []
-    return columns | {f"probability_{name}": p for name, p in zip(label_names, probabilities, strict=True)}
+
+    prediction_column: ClassVar[str] = "predicted_label"
+
+    label: str
+
+    @property
+    def predicted(self) -> str:
+        """Predicted label as a JSON value."""
+        return self.label
 
 
 @dataclass(frozen=True)
@@ -134,11 +145,11 @@ class Predictions(Table):
             return replace(self, **sliced(self, names, row))
         probability, accepted = self.optional_error_probability, self.optional_accepted
         return Prediction(
-            str(self.label_names[self.classes[row]]),
-            self.probabilities[row],
-            float(self.uncertainty[row]),
-            None if probability is None else float(probability[row]),
-            None if accepted is None else bool(accepted[row]),
+            label=str(self.label_names[self.classes[row]]),
+            probabilities=self.probabilities[row],
+            uncertainty=float(self.uncertainty[row]),
+            error_probability=None if probability is None else float(probability[row]),
+            accepted=None if accepted is None else bool(accepted[row]),
         )
 
     def __iter__(self) -> Iterator[Prediction]:

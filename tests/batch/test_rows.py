@@ -34,7 +34,12 @@ class Stub:
     def predict(self, texts):
         for text in texts:
             uncertainty = float(text) if text in ("nan", "inf") else len(text) / 100
-            yield Prediction(self.label_names[len(text) > 5], np.array([0.5, 0.5], np.float32), uncertainty, None)
+            yield Prediction(
+                label=self.label_names[len(text) > 5],
+                probabilities=np.array([0.5, 0.5], np.float32),
+                uncertainty=uncertainty,
+                error_probability=None,
+            )
 
 
 def job(source, output, column=None, prefix=""):
