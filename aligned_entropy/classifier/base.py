@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ..errors import DataError, NotApplicableError
 from ..evaluation.calibration_maps import CalibrationMaps
@@ -19,14 +20,11 @@ from ..evaluation.groups import Groups
 from ..features.arrays import Features
 from ..head.fit import FitConfig, FitResult, fit_head
 from ..head.fit_multilabel import MultiLabelConfig, MultiLabelResult
-from ..head.modules import in_float32
 from ..predictions import MultiLabelPredictions, Predictions, TokenPredictions
 from ..scores import HEAD, FittedHead, arrays_of
 from ..selective import Goal, Rule, SelectionUnits, choose_threshold
 from .pretrained import ModelWithHead, Progress
 from .thresholds import check_held_out
-
-ROWS_PER_CHUNK = 4096  # rows that a head computes at once
 
 
 class UncertainClassifier(ModelWithHead):
@@ -77,20 +75,20 @@ class UncertainClassifier(ModelWithHead):
 
     def _predictions(self, features: Features) -> Predictions:
         head = self._slot.head()
-        uncertainty, probability = [torch.zeros(0)], [torch.zeros(0)]
-        with torch.inference_mode(), in_float32(head.device):
-            for start in range(0, len(features), ROWS_PER_CHUNK):
-                chunk = features[slice(start, start + ROWS_PER_CHUNK)]
-                hidden, logits = (torch.tensor(rows, device=head.device) for rows in (chunk.hidden, chunk.logits))
-                if head.error_model is not None:
-                    probability.append(head.error_probability(hidden, logits).cpu())
-                uncertainty.append(probability[-1] if head.is_calibrated else head(hidden, logits).cpu())
+
+        def values(hidden: Tensor, logits: Tensor) -> tuple[Tensor, ...]:
+            if head.error_model is None:
+                return (head(hidden, logits),)
+            probability = head.error_probability(hidden, logits)
+            return probability if head.is_calibrated else head(hidden, logits), probability
+
+        uncertainty, *probability = head.compute(features, values)
         predictions = Predictions(
             features.predictions,
             self.label_names,
             torch.tensor(features.logits).softmax(-1).numpy(),
-            torch.cat(uncertainty).numpy(),
-            None if head.error_model is None else torch.cat(probability).numpy(),
+            uncertainty,
+            probability[0] if probability else None,
         )
         rule = self.saved.rule
         if rule is None:

@@ -20,13 +20,12 @@ from ..features.arrays import Features
 from ..head.fit import FitConfig
 from ..head.fit_multilabel import MultiLabelConfig, MultiLabelResult, fit_multilabel, pairs
 from ..head.head import AlignedEntropyHead
-from ..head.modules import in_float32
 from ..head.multilabel_head import MultiLabelHead
 from ..predictions import MultiLabelPredictions
 from ..scores import HEAD
 from ..selective import SelectionUnits
 from ..tasks import MultiLabelClassification, Task
-from .base import ROWS_PER_CHUNK, UncertainClassifier
+from .base import UncertainClassifier
 
 AGGREGATION = "product"  # aggregation from labels to a text that tables show
 AGGREGATIONS = ("max", "mean", "product")
@@ -61,15 +60,8 @@ class UncertainMultiLabelClassifier(UncertainClassifier):
         """Uncertainty of every label ``[N, L]`` and of every text ``[N]``."""
         head = self._slot.head()
         assert isinstance(head, MultiLabelHead)
-        labels, texts = [torch.zeros(0, head.classes)], [torch.zeros(0)]
-        with torch.inference_mode(), in_float32(head.device):
-            for start in range(0, len(features), ROWS_PER_CHUNK):
-                chunk = features[slice(start, start + ROWS_PER_CHUNK)]
-                hidden, logits = (torch.tensor(rows, device=head.device) for rows in (chunk.hidden, chunk.logits))
-                label_uncertainty, text_uncertainty = head.label_and_text_uncertainty(hidden, logits)
-                labels.append(label_uncertainty.cpu())
-                texts.append(text_uncertainty.cpu())
-        return torch.cat(labels).numpy(), torch.cat(texts).numpy()
+        labels, texts = head.compute(features, head.label_and_text_uncertainty)
+        return labels, texts
 
     def fit_features(
         self,

@@ -10,16 +10,22 @@ entropy itself would round to zero.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..errors import ArgumentError, NotFittedError
+from ..features.arrays import Features
 from .error_model import ErrorModel
-from .modules import module_shape, plain_copy
+from .modules import in_float32, module_shape, plain_copy
 from .reference import LabelReference, Reference
 from .scoring import BASE_SCORES
+
+ROWS_PER_CHUNK = 4096  # rows that are computed at once
 
 
 class AlignedEntropyHead(nn.Module):
@@ -102,6 +108,30 @@ class AlignedEntropyHead(nn.Module):
             return self.error_probability(hidden, logits)
         score = self.log_uncertainty(hidden).exp().clamp(0.0, 1.0)
         return score if logits is None else score.masked_fill(self.not_finite(logits), torch.nan)
+
+    def compute(
+        self, features: Features, function: Callable[[Tensor, Tensor], tuple[Tensor, ...]]
+    ) -> tuple[NDArray[Any], ...]:
+        """Apply a function of hidden vectors and logits to features, chunk by chunk, on the device of the copy.
+
+        Arrays may be memory maps that do not fit into memory. The function runs without gradient and in float32.
+
+        Args:
+            features: features of N rows.
+            function: maps hidden vectors ``[n, D]`` and logits ``[n, C]`` to one or several tensors ``[n, …]``.
+
+        Returns:
+            Arrays ``[N, …]``, one for each tensor.
+        """
+        chunks = []
+        with torch.inference_mode(), in_float32(self.device):
+            for start in range(0, max(1, len(features)), ROWS_PER_CHUNK):  # no rows are one chunk, to know the shapes
+                rows = slice(start, start + ROWS_PER_CHUNK)
+                hidden, logits = (
+                    torch.tensor(values[rows], device=self.device) for values in (features.hidden, features.logits)
+                )
+                chunks.append([tensor.cpu().numpy() for tensor in function(hidden, logits)])
+        return tuple(np.concatenate(parts) for parts in zip(*chunks, strict=True))
 
     def log_uncertainty(self, hidden: Tensor) -> Tensor:
         """Compute the log of the copy's score ``[N]``, before calibration."""

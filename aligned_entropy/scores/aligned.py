@@ -15,7 +15,6 @@ from ..features.arrays import Features
 from ..head.error_model import ErrorModel
 from ..head.fit import FitConfig, FitResult, fit_head
 from ..head.head import AlignedEntropyHead
-from ..head.modules import in_float32
 from .base import ROWS_PER_CHUNK, Float, Score
 
 HEAD = "aligned entropy"  # name of the default head, in tables and results
@@ -187,12 +186,5 @@ class FittedHead(Score):
         self.head = head
 
     def _score(self, features: Features) -> Float:
-        device, uncertainty = self.head.device, np.empty(len(features))
-        with torch.inference_mode(), in_float32(device):
-            for start in range(0, len(features), ROWS_PER_CHUNK):  # a memory map may be larger than the memory
-                rows = slice(start, start + ROWS_PER_CHUNK)
-                hidden, logits = (
-                    torch.tensor(values[rows], device=device) for values in (features.hidden, features.logits)
-                )
-                uncertainty[rows] = self.head(hidden, logits).cpu().numpy()
+        (uncertainty,) = self.head.compute(features, lambda hidden, logits: (self.head(hidden, logits),))
         return uncertainty
