@@ -60,8 +60,8 @@ def main() -> None:
         print(f"{data_name}: done", file=sys.stderr)
 
     names = [name for name in names if len(errors[name]) == len(DATA)]
-    columns = " | ".join(f"{data_name}: others" for data_name in DATA)
-    print(f"| ROC-AUC × 100 | errors | {columns} | others, mean | lowest of 12 |")
+    columns = " | ".join(f"{data_name}: OOD" for data_name in DATA)
+    print(f"| ROC-AUC × 100 | errors | {columns} | OOD, mean | lowest of 12 |")
     print(f"|---|{'---:|' * (len(DATA) + 3)}")
     for name in sorted(names, key=lambda name: -np.mean(separation[name])):
         groups = 100 * np.array(separation[name]).reshape(len(DATA), -1)
