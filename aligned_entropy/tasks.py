@@ -21,8 +21,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from .errors import ArgumentError, DataError, NotApplicableError
 
 if TYPE_CHECKING:
-    from datasets import Dataset
-
     from .backbones import Backbone, LabelWordBackbone
     from .data import LabeledTexts, LabeledTokens
     from .saved.format import SavedHead
@@ -68,13 +66,11 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def read(
-        self, dataset: Dataset, label_names: Sequence[str] | None = None, **columns: Any
-    ) -> LabeledTexts | LabeledTokens:
+    def read(self, data: Any, label_names: Sequence[str] | None = None, **columns: Any) -> LabeledTexts | LabeledTokens:
         """Read labeled data of this task; arguments and errors as for :func:`aligned_entropy.data.labeled_texts`."""
 
     @abstractmethod
-    def describes(self, dataset: Dataset, text_column: str | None = None, label_column: str | None = None) -> bool:
+    def describes(self, data: Any, text_column: str | None = None, label_column: str | None = None) -> bool:
         """True if the columns of a data set hold labels of this task."""
 
     @abstractmethod
@@ -126,13 +122,13 @@ class TextClassification(Task):
 
         return LabelWordBackbone if form is Input.PROMPT else Backbone
 
-    def read(self, dataset: Dataset, label_names: Sequence[str] | None = None, **columns: Any) -> LabeledTexts:
+    def read(self, data: Any, label_names: Sequence[str] | None = None, **columns: Any) -> LabeledTexts:
         """Read texts with one label each."""
         from .data import labeled_texts
 
-        return labeled_texts(dataset, label_names, **columns)
+        return labeled_texts(data, label_names, **columns)
 
-    def describes(self, dataset: Dataset, text_column: str | None = None, label_column: str | None = None) -> bool:
+    def describes(self, data: Any, text_column: str | None = None, label_column: str | None = None) -> bool:
         """True for any data set; :func:`task_of_dataset` checks the other tasks first."""
         return True
 
@@ -155,17 +151,17 @@ class MultiLabelClassification(Task):
 
         return _without_prompt(self, form, MultiLabelBackbone)
 
-    def read(self, dataset: Dataset, label_names: Sequence[str] | None = None, **columns: Any) -> LabeledTexts:
+    def read(self, data: Any, label_names: Sequence[str] | None = None, **columns: Any) -> LabeledTexts:
         """Read texts with a list of labels each."""
         from .data import multilabel_texts
 
-        return multilabel_texts(dataset, label_names, **columns)
+        return multilabel_texts(data, label_names, **columns)
 
-    def describes(self, dataset: Dataset, text_column: str | None = None, label_column: str | None = None) -> bool:
+    def describes(self, data: Any, text_column: str | None = None, label_column: str | None = None) -> bool:
         """True if the label column holds lists."""
         from .data import has_label_lists
 
-        return has_label_lists(dataset, label_column)
+        return has_label_lists(data, label_column)
 
     def describes_model(self, trained_as: Collection[str]) -> bool:
         """True if the problem type of the model is multi-label classification."""
@@ -188,17 +184,17 @@ class TokenClassification(Task):
 
         return _without_prompt(self, form, TokenBackbone)
 
-    def read(self, dataset: Dataset, label_names: Sequence[str] | None = None, **columns: Any) -> LabeledTokens:
+    def read(self, data: Any, label_names: Sequence[str] | None = None, **columns: Any) -> LabeledTokens:
         """Read sentences with a tag for each word."""
         from .data import labeled_tokens
 
-        return labeled_tokens(dataset, label_names, **columns)
+        return labeled_tokens(data, label_names, **columns)
 
-    def describes(self, dataset: Dataset, text_column: str | None = None, label_column: str | None = None) -> bool:
+    def describes(self, data: Any, text_column: str | None = None, label_column: str | None = None) -> bool:
         """True if there are a column of word lists and a column of tag lists."""
         from .data import has_token_labels
 
-        return has_token_labels(dataset, text_column, label_column)
+        return has_token_labels(data, text_column, label_column)
 
     def describes_model(self, trained_as: Collection[str]) -> bool:
         """True if the architecture, or the task type of the adapter, is token classification."""
@@ -263,15 +259,15 @@ def task_of_model(model: str | Path) -> Task:
     return next(task for task in _TASKS if task.describes_model(names))
 
 
-def task_of_dataset(dataset: Dataset, text_column: str | None = None, label_column: str | None = None) -> Task:
+def task_of_dataset(data: Any, text_column: str | None = None, label_column: str | None = None) -> Task:
     """Task that a data set is labeled for, by the type of its columns.
 
     Args:
-        dataset: data set with texts and labels.
+        data: table with texts and labels.
         text_column: column with the texts or words; found by its usual names by default.
         label_column: column with the labels or tags; found by its usual names by default.
     """
-    return next(task for task in _TASKS if task.describes(dataset, text_column, label_column))
+    return next(task for task in _TASKS if task.describes(data, text_column, label_column))
 
 
 def task_of_labels(data: LabeledTexts | LabeledTokens) -> Task:

@@ -3,11 +3,13 @@
 from .labels import LabeledTexts, checked_names, has_label_lists, labeled_texts, multilabel_texts, plain_texts
 from .outputs import load_outputs
 from .registry import data_folder, load_data
+from .table import Table
 from .tokens import LabeledTokens, Words, has_token_labels, labeled_tokens
 
 __all__ = [
     "LabeledTexts",
     "LabeledTokens",
+    "Table",
     "Words",
     "checked_names",
     "data_folder",

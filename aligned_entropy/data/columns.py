@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import DataError
-
-if TYPE_CHECKING:
-    from datasets import Dataset
+from .table import Table
 
 # Usual names, in the order in which they are looked for.
 TEXT_COLUMNS = ("text", "sentence", "content", "review", "document", "tweet", "comment", "question")
@@ -33,11 +31,9 @@ class LabelColumn:
     class_names: list[str]
 
     @classmethod
-    def read(cls, dataset: Dataset, name: str) -> LabelColumn:
+    def read(cls, table: Table, name: str) -> LabelColumn:
         """Read a column of a data set into memory."""
-        feature = dataset.features[name]
-        class_names = getattr(feature, "names", None) or getattr(getattr(feature, "feature", None), "names", None)
-        return cls(name, list(dataset[name][:]), list(class_names or []))
+        return cls(name, list(table[name]), table.class_names.get(name, []))
 
     def named(self, labels: Iterable[Any]) -> list[Any]:
         """Replace the numbers of a ``ClassLabel`` by its class names; labels of another column stay as they are."""
@@ -48,11 +44,11 @@ class LabelColumn:
         return f"row {number} of column {self.name!r}"
 
 
-def find_column(dataset: Dataset, kind: str, column: str | None, usual_names: Sequence[str]) -> str:
+def find_column(table: Table, kind: str, column: str | None, usual_names: Sequence[str]) -> str:
     """Name of a column: the given one if it exists, else the first usual name that the data set has.
 
     Args:
-        dataset: data set to search.
+        table: table to search.
         kind: kind of the column (``text``, ``label``), as in the option ``--text-column``.
         column: name that the user gave, or None.
         usual_names: names to look for if the user gave none.
@@ -60,20 +56,20 @@ def find_column(dataset: Dataset, kind: str, column: str | None, usual_names: Se
     Raises:
         DataError: the given column does not exist, or no column has a usual name.
     """
-    columns = dataset.column_names
+    columns = table.column_names
     if column is not None and column not in columns:
         raise DataError(f"there is no column {column!r}; the columns are {', '.join(columns)}.")
-    name = column or first_column(dataset, usual_names)
+    name = column or first_column(table, usual_names)
     if name is None:
         raise DataError(_no_column(kind, f"no {kind} column", columns, usual_names))
     return name
 
 
-def find_list_column(dataset: Dataset, kind: str, content: str, column: str | None, usual_names: Sequence[str]) -> str:
+def find_list_column(table: Table, kind: str, content: str, column: str | None, usual_names: Sequence[str]) -> str:
     """Name of a column of lists: the given one if it exists, else the first usual name of a column of lists.
 
     Args:
-        dataset: data set to search.
+        table: table to search.
         kind: kind of the column (``text``, ``label``), as in the option ``--text-column``.
         content: items of the lists (``words``, ``tags``), for the error message.
         column: name that the user gave, or None.
@@ -82,8 +78,8 @@ def find_list_column(dataset: Dataset, kind: str, content: str, column: str | No
     Raises:
         DataError: the given column does not exist, or no column of lists has a usual name.
     """
-    columns = dataset.column_names
-    name = column or first_list_column(dataset, usual_names)
+    columns = table.column_names
+    name = column or first_list_column(table, usual_names)
     if name is None:
         raise DataError(_no_column(kind, f"no column of lists with {content}", columns, usual_names))
     if name not in columns:
@@ -91,21 +87,19 @@ def find_list_column(dataset: Dataset, kind: str, content: str, column: str | No
     return name
 
 
-def first_column(dataset: Dataset, names: Sequence[str]) -> str | None:
+def first_column(table: Table, names: Sequence[str]) -> str | None:
     """First of some names that is a column of the data set, or None."""
-    return next((name for name in names if name in dataset.column_names), None)
+    return next((name for name in names if name in table.column_names), None)
 
 
-def first_list_column(dataset: Dataset, names: Sequence[str]) -> str | None:
+def first_list_column(table: Table, names: Sequence[str]) -> str | None:
     """First of some names that is a column of lists, or None."""
-    return next((name for name in names if is_list_column(dataset, name)), None)
+    return next((name for name in names if is_list_column(table, name)), None)
 
 
-def is_list_column(dataset: Dataset, column: str | None) -> bool:
+def is_list_column(table: Table, column: str | None) -> bool:
     """True if a column exists and each of its entries is a list."""
-    from datasets import LargeList, List
-
-    return isinstance(dataset.features.get(column), (List, LargeList))
+    return table.has_lists(column)
 
 
 def _no_column(kind: str, missing: str, columns: Sequence[str], usual_names: Sequence[str]) -> str:

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from ..errors import DataError
 from .columns import LABEL_COLUMNS, TEXT_COLUMNS, LabelColumn, find_column, first_column, is_list_column
 from .matching import MAX_NAMES, apply_label_map, match_labels, sorted_names
+from .objects import as_table
+from .table import Table
 
 if TYPE_CHECKING:
-    from datasets import Dataset
-
     from .tokens import LabeledTokens
 
 Labeled = TypeVar("Labeled", bound="LabeledTexts | LabeledTokens")
@@ -68,7 +68,7 @@ def checked_names(data: Labeled, label_names: Sequence[str], dimensions: int = 1
 
 
 def labeled_texts(
-    dataset: Dataset,
+    data: Any,
     label_names: Sequence[str] | None = None,
     *,
     text_column: str | None = None,
@@ -78,7 +78,7 @@ def labeled_texts(
     """Read texts with one class each; the classes are in the order of ``label_names``.
 
     Args:
-        dataset: data set with a column of texts and a column of labels (names or numbers).
+        data: table with a column of texts and a column of labels (names or numbers).
         label_names: class names of the model. By default the classes of the data: the names that the data set stores,
             or the sorted labels.
         text_column: column with the texts; found by its usual names by default.
@@ -89,7 +89,8 @@ def labeled_texts(
         DataError: there are no rows, a column is missing, a text is not a string, or a label is none of the model's
             classes.
     """
-    texts, column = _read_columns(dataset, text_column, label_column)
+    table = as_table(data)
+    texts, column = _read_columns(table, text_column, label_column)
     _check_labels(column)
     labels, class_names = apply_label_map(column.values, column, label_map)
     names = list(label_names or class_names or sorted_names(labels))
@@ -97,7 +98,7 @@ def labeled_texts(
 
 
 def multilabel_texts(
-    dataset: Dataset,
+    data: Any,
     label_names: Sequence[str] | None = None,
     *,
     text_column: str | None = None,
@@ -107,7 +108,7 @@ def multilabel_texts(
     """Read multi-label texts: ``labels`` is ``[N, L]``, 1 where a text has a label, else 0.
 
     Args:
-        dataset: data set with a column of texts and a column of lists of labels (names or numbers).
+        data: table with a column of texts and a column of lists of labels (names or numbers).
         label_names: label names of the model. By default the labels of the data: the names that the data set stores,
             or the sorted labels.
         text_column: column with the texts; found by its usual names by default.
@@ -118,7 +119,8 @@ def multilabel_texts(
         DataError: there are no rows, a column is missing, a text is not a string, an entry of the label column is not a
             list of different labels, or a label is none of the model's.
     """
-    texts, column = _read_columns(dataset, text_column, label_column)
+    table = as_table(data)
+    texts, column = _read_columns(table, text_column, label_column)
     _check_label_lists(column)
     flat = [label for labels in column.values for label in labels]
     labels, class_names = apply_label_map(flat, column, label_map)
@@ -129,27 +131,29 @@ def multilabel_texts(
     return LabeledTexts(texts, matrix, names)
 
 
-def plain_texts(dataset: Dataset, text_column: str | None = None) -> Sequence[str]:
+def plain_texts(data: Any, text_column: str | None = None) -> Sequence[str]:
     """Read the texts of a data set, which needs no labels.
 
     Args:
-        dataset: data set with a column of texts.
+        data: table with a column of texts.
         text_column: column with the texts; found by its usual names by default.
 
     Raises:
         DataError: there are no rows, the column is missing, or a text is not a string.
     """
-    return _read_texts(dataset, find_column(dataset, "text", text_column, TEXT_COLUMNS))
+    table = as_table(data)
+    return _read_texts(table, find_column(table, "text", text_column, TEXT_COLUMNS))
 
 
-def has_label_lists(dataset: Dataset, label_column: str | None = None) -> bool:
+def has_label_lists(data: Any, label_column: str | None = None) -> bool:
     """True if the label column of a data set holds lists of labels.
 
     Args:
-        dataset: data set with labels.
+        data: table with labels.
         label_column: column with the labels; found by its usual names by default.
     """
-    return is_list_column(dataset, label_column or first_column(dataset, LABEL_COLUMNS))
+    table = as_table(data)
+    return is_list_column(table, label_column or first_column(table, LABEL_COLUMNS))
 
 
 def parse_label_map(text: str | None) -> dict[str, str] | None:
@@ -166,16 +170,14 @@ def parse_label_map(text: str | None) -> dict[str, str] | None:
     return {source.strip(): target.strip() for source, target in pairs}
 
 
-def _read_columns(
-    dataset: Dataset, text_column: str | None, label_column: str | None
-) -> tuple[Sequence[str], LabelColumn]:
-    text_column = find_column(dataset, "text", text_column, TEXT_COLUMNS)
-    label_column = find_column(dataset, "label", label_column, LABEL_COLUMNS)
-    return _read_texts(dataset, text_column), LabelColumn.read(dataset, label_column)
+def _read_columns(table: Table, text_column: str | None, label_column: str | None) -> tuple[Sequence[str], LabelColumn]:
+    text_column = find_column(table, "text", text_column, TEXT_COLUMNS)
+    label_column = find_column(table, "label", label_column, LABEL_COLUMNS)
+    return _read_texts(table, text_column), LabelColumn.read(table, label_column)
 
 
-def _read_texts(dataset: Dataset, column: str) -> Sequence[str]:
-    texts: Sequence[str] = dataset[column]
+def _read_texts(table: Table, column: str) -> Sequence[str]:
+    texts: Sequence[str] = table[column]
     if not len(texts):
         raise DataError("the data set is empty: it has no rows.")
     for row, text in enumerate(texts):

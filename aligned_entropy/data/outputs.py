@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +12,7 @@ from ..errors import DataError
 from ..features.arrays import Features
 from .columns import LABEL_COLUMNS, first_column
 from .registry import load_data
-
-if TYPE_CHECKING:
-    from datasets import Dataset
+from .table import Table
 
 SMALLEST_PROBABILITY = 1e-30  # the logarithm of zero is infinite
 
@@ -52,7 +50,7 @@ def load_outputs(path: str | Path, labeled: bool = True) -> Features:
     )
 
 
-def _logits_of_probabilities(data: Dataset) -> NDArray[np.float32]:
+def _logits_of_probabilities(data: Table) -> NDArray[np.float32]:
     p = _matrix(data, "probabilities")
     wrong = np.flatnonzero((p < 0).any(1) | (np.abs(p.sum(1) - 1) > 1e-2))
     if len(wrong):
@@ -64,7 +62,7 @@ def _logits_of_probabilities(data: Dataset) -> NDArray[np.float32]:
     return logits
 
 
-def _matrix(data: Dataset, column: str) -> NDArray[np.float32]:
+def _matrix(data: Table, column: str) -> NDArray[np.float32]:
     """Column of lists of numbers as an array, ``[N, width]``; every row must have the width of the first one."""
     rows = data[column][:]
     width = len(rows[0]) if rows and isinstance(rows[0], list) else 0
@@ -87,7 +85,7 @@ def _matrix(data: Dataset, column: str) -> NDArray[np.float32]:
     return matrix
 
 
-def _labels(values: list[object], column: str, classes: int) -> NDArray[np.int64]:
+def _labels(values: Sequence[object], column: str, classes: int) -> NDArray[np.int64]:
     for number, value in enumerate(values):
         if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or not 0 <= value < classes:
             raise DataError(

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import DataError
+from .objects import as_table
 from .sources import READERS, read_embedded, read_file, read_folder, read_hub
+from .table import Table
 from .wheels import EMBEDDED_DATA
-
-if TYPE_CHECKING:
-    from datasets import Dataset
 
 
 def data_folder() -> Path | None:
@@ -20,7 +19,7 @@ def data_folder() -> Path | None:
     return folder if folder.is_dir() else None
 
 
-def load_data(source: Any, split: str | None = None) -> Dataset:
+def load_data(source: Any, split: str | None = None) -> Table:
     """Load a data set by its name, or convert data in memory.
 
     Args:
@@ -32,7 +31,7 @@ def load_data(source: Any, split: str | None = None) -> Dataset:
             * a folder in ``ALIEN_DATA``;
             * a data set of the Hugging Face Hub.
 
-            ``name:split`` names a split, too. Data are a ``datasets.Dataset``, which is returned unchanged, a dict of
+            ``name:split`` names a split, too. Data are a ``datasets.Dataset``, a :class:`Table`, a dict of
             columns, a list of dicts, or (text, label) pairs.
         split: split of the data set, if it is not part of the name.
 
@@ -41,7 +40,7 @@ def load_data(source: Any, split: str | None = None) -> Dataset:
             hold labeled data.
     """
     if not isinstance(source, (str, Path)):
-        return _as_dataset(source)
+        return as_table(source)
     name = str(source)
     if split is None and not Path(name).exists() and ":" in name:
         name, split = name.rsplit(":", 1)
@@ -60,28 +59,3 @@ def load_data(source: Any, split: str | None = None) -> Dataset:
     if path.suffix in READERS:
         raise DataError(f"there is no file {name}: check the path, which is relative to {Path.cwd()}.")
     return read_hub(name, split)
-
-
-def _as_dataset(source: Any) -> Dataset:
-    from datasets import Dataset, DatasetDict
-
-    if isinstance(source, Dataset):
-        return source
-    if isinstance(source, DatasetDict):
-        raise DataError(f"a DatasetDict holds several splits ({', '.join(source)}): pass one of them, data['test'].")
-    try:
-        if isinstance(source, dict):
-            return Dataset.from_dict(source)
-        return Dataset.from_list([row if isinstance(row, dict) else _row_of_pair(row) for row in source])
-    except (TypeError, KeyError, ValueError) as error:
-        raise DataError(
-            f"a {type(source).__name__} cannot be read as labeled data ({error}): pass a datasets.Dataset, a dict of "
-            "columns, a list of dicts, (text, label) pairs, or the name of a data set."
-        ) from error
-
-
-def _row_of_pair(pair: Any) -> dict[str, Any]:
-    if isinstance(pair, str):
-        raise TypeError(f"the text {pair!r:.40} has no label")
-    text, label = pair
-    return {"text": text, "label": label}

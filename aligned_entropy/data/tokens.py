@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, overload
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +13,7 @@ from numpy.typing import NDArray
 from ..errors import ArgumentError, DataError
 from .columns import TAG_COLUMNS, TOKEN_COLUMNS, LabelColumn, find_list_column, first_list_column
 from .matching import MAX_NAMES
-
-if TYPE_CHECKING:
-    from datasets import Dataset
+from .objects import as_table
 
 OUTSIDE = "O"  # tag of a word that belongs to no entity
 
@@ -114,20 +112,21 @@ class LabeledTokens:
         return LabeledTokens(sentences, np.concatenate([*labels, np.zeros(0, np.int64)]), self.label_names)
 
 
-def has_token_labels(dataset: Dataset, text_column: str | None = None, label_column: str | None = None) -> bool:
+def has_token_labels(data: Any, text_column: str | None = None, label_column: str | None = None) -> bool:
     """True if a data set has a column of lists of words and a column of lists of tags.
 
     Args:
-        dataset: data set with labels.
+        data: table with labels.
         text_column: column with the words; found by its usual names by default.
         label_column: column with the tags; found by its usual names by default.
     """
+    table = as_table(data)
     columns = ((text_column, TOKEN_COLUMNS), (label_column, TAG_COLUMNS))
-    return all(first_list_column(dataset, (name,) if name else usual) is not None for name, usual in columns)
+    return all(first_list_column(table, (name,) if name else usual) is not None for name, usual in columns)
 
 
 def labeled_tokens(
-    dataset: Dataset,
+    data: Any,
     label_names: Sequence[str] | None = None,
     *,
     text_column: str | None = None,
@@ -137,7 +136,7 @@ def labeled_tokens(
     """Read sentences with one tag for each word; the tags are in the order of ``label_names``.
 
     Args:
-        dataset: data set with a column of lists of words and a column of lists of tags, equally long.
+        data: table with a column of lists of words and a column of lists of tags, equally long.
         label_names: tags of the model. By default the tags of the data: the names that the data set stores, or the
             sorted tags with ``O`` first.
         text_column: column with the words; found by its usual names by default.
@@ -149,9 +148,10 @@ def labeled_tokens(
         DataError: there are no rows, a column is missing, a sentence does not have exactly one tag for each word, or a
             tag is none of the model's.
     """
-    text_column = find_list_column(dataset, "text", "words", text_column, TOKEN_COLUMNS)
-    label_column = find_list_column(dataset, "label", "tags", label_column, TAG_COLUMNS)
-    sentences, column = dataset[text_column], LabelColumn.read(dataset, label_column)
+    table = as_table(data)
+    text_column = find_list_column(table, "text", "words", text_column, TOKEN_COLUMNS)
+    label_column = find_list_column(table, "label", "tags", label_column, TAG_COLUMNS)
+    sentences, column = table[text_column], LabelColumn.read(table, label_column)
     _check_sentences(sentences, text_column, column)
     tags = _named_tags(column)
     tag_names = dict.fromkeys(column.class_names or sorted(set(tags), key=lambda tag: (tag != OUTSIDE, tag)))
