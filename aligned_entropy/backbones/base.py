@@ -15,7 +15,7 @@ from ..features.arrays import Array, Features
 from ..features.files import cache_folder
 from ..features.store import FeatureStore, texts_key
 from ..head.modules import active_module, in_float32
-from .batching import CPU_PADDING, GPU_PADDING, length_sorted_batches, require_texts
+from .batching import CPU_PADDING, GPU_PADDING, Encoded, length_sorted_batches, require_texts
 from .capture import Capture, base_model
 from .fingerprint import adapter_state, fingerprint
 
@@ -89,8 +89,8 @@ class BaseBackbone(ABC):
         """Compute hidden vectors ``[N, D]`` and logits ``[N, C]``, both float32, of a tokenized batch."""
 
     @abstractmethod
-    def tokenize(self, texts: Sequence[str]) -> dict[str, list[list[int]]]:
-        """Return token ids and further model inputs of texts, truncated but not padded."""
+    def encode(self, texts: Sequence[str]) -> Encoded:
+        """Tokenize texts, and report which of them were truncated."""
 
     @abstractmethod
     def pad(self, encoded: dict[str, list[list[int]]]) -> dict[str, Tensor]:
@@ -187,6 +187,14 @@ class BaseBackbone(ABC):
             settings=f"{self.max_length} {description} {self.pad_token_id} {sides}",
         )
 
+    def tokenize(self, texts: Sequence[str]) -> dict[str, list[list[int]]]:
+        """Return token ids and further model inputs of texts, truncated but not padded."""
+        return self.encode(texts).inputs
+
+    def count_truncated(self, texts: Sequence[str]) -> int:
+        """Count the texts that are longer than ``max_length`` tokens; the model is not run."""
+        return int(self.encode(texts).truncated.sum())
+
     def extract(
         self, texts: Sequence[str], progress: Callable[[int], object] = lambda done: None
     ) -> tuple[Array, Array]:
@@ -196,17 +204,23 @@ class BaseBackbone(ABC):
             texts: texts of the rows.
             progress: function that is called with the number of texts of each finished batch.
         """
+        return self.extract_encoded(self.encode(texts), progress)
+
+    def extract_encoded(
+        self, encoded: Encoded, progress: Callable[[int], object] = lambda done: None
+    ) -> tuple[Array, Array]:
+        """Compute hidden vectors ``[N, D]`` and logits ``[N, C]`` of tokenized texts; see :meth:`extract`."""
         self.model.eval()  # the caller may have trained the model in the meantime
-        hidden_ND = np.empty((len(texts), self.width), np.float32)
-        logits_NC = np.empty((len(texts), self.classes), np.float32)
-        for rows, hidden, logits in self._outputs(texts):
+        hidden_ND = np.empty((len(encoded), self.width), np.float32)
+        logits_NC = np.empty((len(encoded), self.classes), np.float32)
+        for rows, hidden, logits in self._outputs(encoded):
             hidden_ND[rows], logits_NC[rows] = hidden.cpu().numpy(), logits.cpu().numpy()
             progress(len(rows))
         return hidden_ND, logits_NC
 
-    def _outputs(self, texts: Sequence[str]) -> Iterator[tuple[list[int], Tensor, Tensor]]:
+    def _outputs(self, encoded: Encoded) -> Iterator[tuple[list[int], Tensor, Tensor]]:
         """Compute the rows, hidden vectors and logits of each batch."""
-        for rows, inputs in self.batches(texts):
+        for rows, inputs in self.encoded_batches(encoded):
             yield rows, *self.forward(**inputs)
 
     def features(self, texts: Sequence[str], progress: Callable[[int], object] = lambda done: None) -> Features:
@@ -245,8 +259,11 @@ class BaseBackbone(ABC):
 
     def batches(self, texts: Sequence[str]) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
         """Tokenize texts and divide them into padded batches of similar length; yield the rows and each batch."""
-        if len(texts):
-            yield from self.batched(self.tokenize(texts))
+        yield from self.encoded_batches(self.encode(texts))
+
+    def encoded_batches(self, encoded: Encoded) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
+        """Divide tokenized texts into padded batches of similar length; yield the rows and each batch."""
+        yield from self.batched(encoded.inputs)
 
     def batched(self, encoded: dict[str, list[list[int]]]) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
         """Divide tokenized texts into padded batches of similar length; yield the rows and each batch."""

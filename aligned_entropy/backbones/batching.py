@@ -3,11 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import DataError
 
 BATCH_ROWS, BATCH_TOKENS = 64, 8192  # largest number of rows and of tokens in a batch, padding included
 GPU_PADDING, CPU_PADDING = 4096, 128  # padding tokens above which another batch is faster
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Tokenized texts, truncated but not padded.
+
+    Attributes:
+        inputs: token ids and further inputs of the model, by name.
+        truncated: True where the model does not read the end, or the start, of a row's text, ``[N]`` bool.
+    """
+
+    inputs: dict[str, list[list[int]]]
+    truncated: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.truncated)
 
 
 def require_texts(texts: Sequence[str]) -> None:

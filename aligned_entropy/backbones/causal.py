@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..errors import UnsupportedModelError
 from ..head.modules import module_shape
 from .base import BaseBackbone, vocabulary_size
+from .batching import Encoded
 from .capture import base_model
 from .loading import load_language_model, load_tokenizer
 from .output_embedding import LabelWords, OutputEmbedding, by_label, differ, final_scaling
@@ -144,10 +145,10 @@ class LabelWordBackbone(BaseBackbone):
         ids = inputs["input_ids"]
         return self._label_logits(ids, inputs.get("attention_mask", torch.ones_like(ids)))
 
-    def tokenize(self, texts: Sequence[str]) -> dict[str, list[list[int]]]:
-        """Return token ids of the prompts of texts, cut to the maximum length but not padded."""
-        prompts = self.prompts.encode(texts)
-        return {"input_ids": prompts, "attention_mask": [[1] * len(ids) for ids in prompts]}
+    def encode(self, texts: Sequence[str]) -> Encoded:
+        """Tokenize the prompts of texts, and report which texts were cut to the maximum length of a prompt."""
+        prompts, truncated = self.prompts.encode_with_truncated(texts)
+        return Encoded({"input_ids": prompts, "attention_mask": [[1] * len(ids) for ids in prompts]}, truncated)
 
     def pad(self, encoded: dict[str, list[list[int]]]) -> dict[str, Tensor]:
         """Make one batch of tokenized texts, padded on the right, which a causal model does not read."""
@@ -168,10 +169,9 @@ class LabelWordBackbone(BaseBackbone):
         plain = self.cap is None and max(counts) == 1
         return (linear if plain else LabelWords(linear, counts, self.cap)).eval().requires_grad_(False)
 
-    def _outputs(self, texts: Sequence[str]) -> Iterator[tuple[list[int], Tensor, Tensor]]:
-        encoded = self.tokenize(texts)
-        shared, cache = self._shared_start(encoded["input_ids"])
-        for rows, inputs in self.batched(encoded):
+    def _outputs(self, encoded: Encoded) -> Iterator[tuple[list[int], Tensor, Tensor]]:
+        shared, cache = self._shared_start(encoded.inputs["input_ids"])
+        for rows, inputs in self.encoded_batches(encoded):
             ids, mask = inputs["input_ids"][:, shared:], inputs["attention_mask"]
             yield rows, *self._label_logits(ids, mask, None if cache is None else _expanded(cache, len(rows)))
 

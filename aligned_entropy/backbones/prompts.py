@@ -6,6 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..errors import DataError, UnsupportedModelError
 
 SLOT = "{text}"
@@ -100,11 +103,15 @@ class LabelPrompts:
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the token ids of the prompts of texts, at most ``max_length`` per prompt."""
+        return self.encode_with_truncated(texts)[0]
+
+    def encode_with_truncated(self, texts: Sequence[str]) -> tuple[list[list[int]], NDArray[np.bool_]]:
+        """Return the token ids of :meth:`encode`, and an array ``[N]`` that is True where a text was cut."""
         prompts = self._tokenize(texts)
-        for row, ids in enumerate(prompts):
-            if len(ids) > self.max_length:
-                prompts[row] = self._shortened(texts[row])
-        return prompts
+        truncated = np.array([len(ids) > self.max_length for ids in prompts], bool)
+        for row in np.flatnonzero(truncated).tolist():
+            prompts[row] = self._shortened(texts[row])
+        return prompts, truncated
 
     @property
     def settings(self) -> dict[str, Any]:

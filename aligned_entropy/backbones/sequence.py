@@ -7,18 +7,21 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..head.modules import active_module, module_shape, plain_copy
 from .base import BaseBackbone, vocabulary_size
+from .batching import Encoded
 from .capture import CapturedOutput, HiddenCapture, base_model
 from .loading import load_model, load_tokenizer
 from .module_state import module_state
 from .padding import configured_padding, default_max_length, lent_padding, with_padding
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 
 class Backbone(BaseBackbone):
@@ -106,19 +109,33 @@ class Backbone(BaseBackbone):
             output: CapturedOutput = self.model(**inputs, return_dict=True)
         return output
 
-    def tokenize(self, texts: Sequence[str]) -> dict[str, list[list[int]]]:
-        """Return token ids and further model inputs of texts, truncated but not padded.
+    def encode(self, texts: Sequence[str]) -> Encoded:
+        """Tokenize texts, and report which of them were truncated.
 
         A text without tokens becomes one special token, since models cannot read an empty row.
         """
-        encoded = dict(self.tokenizer(list(texts), truncation=True, max_length=self.max_length))
+        if not len(texts):
+            return Encoded({"input_ids": []}, np.zeros(0, bool))
+        output = self.tokenizer(list(texts), truncation=True, max_length=self.max_length)
+        encoded, truncated = dict(output), self._truncated(texts, output)
         special = (self.tokenizer.bos_token_id, self.tokenizer.eos_token_id, self.pad_token_id)
         empty = {"input_ids": next(token for token in special if token is not None), "attention_mask": 1}
         for row, ids in enumerate(encoded["input_ids"]):
             if not len(ids):
                 for name, values in encoded.items():
                     values[row] = [empty.get(name, 0)]
-        return encoded
+        return Encoded(encoded, truncated)
+
+    def _truncated(self, texts: Sequence[str], output: BatchEncoding) -> NDArray[np.bool_]:
+        """True where the tokenizer truncated a text, ``[N]``."""
+        truncated = np.array([len(ids) >= self.max_length for ids in output["input_ids"]])
+        full = np.flatnonzero(truncated).tolist()
+        if output.encodings is not None:  # a fast tokenizer keeps the rest of a text
+            truncated[full] = [bool(output.encodings[row].overflowing) for row in full]
+        elif full:
+            whole = self.tokenizer([texts[row] for row in full], truncation=False, verbose=False)["input_ids"]
+            truncated[full] = [len(ids) > self.max_length for ids in whole]
+        return truncated
 
     def pad(self, encoded: dict[str, list[list[int]]]) -> dict[str, Tensor]:
         """Make one padded batch of tokenized texts.

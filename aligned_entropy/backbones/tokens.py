@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -15,6 +16,7 @@ from ..data import Words
 from ..errors import ArgumentTypeError, UnsupportedModelError
 from ..features.arrays import Features
 from ..features.store import FeatureStore
+from .batching import Encoded
 from .sequence import Backbone
 
 if TYPE_CHECKING:
@@ -30,6 +32,17 @@ class _Place(NamedTuple):
     margin: int  # number of sub-words of context on the shorter side
     window: int
     position: int
+
+
+@dataclass(frozen=True)
+class EncodedWords(Encoded):
+    """Windows of tokenized sentences.
+
+    Attributes:
+        places: row and position of each word that is taken from a window, for every window.
+    """
+
+    places: list[list[tuple[int, int]]]
 
 
 class TokenBackbone(Backbone):
@@ -95,10 +108,16 @@ class TokenBackbone(Backbone):
         starts = hashlib.sha256(_words(texts).starts.tobytes()).hexdigest()
         return super().store(texts, widths, f"{fingerprint or self.model_fingerprint} {starts}", *rest)
 
-    def batches(self, texts: Sequence[str]) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
-        """Divide the sentences of words into padded batches of windows; yield the rows of the words and each batch."""
-        encoded, words = self.windows(_words(texts))
-        for windows, inputs in self.batched(encoded):
+    def encode(self, texts: Sequence[str]) -> EncodedWords:
+        """Tokenize the sentences of words into windows; no word is truncated."""
+        inputs, places = self.windows(_words(texts))
+        return EncodedWords(inputs, np.zeros(len(texts), bool), places)
+
+    def encoded_batches(self, encoded: Encoded) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
+        """Divide windows into padded batches; yield the rows of the words and each batch."""
+        assert isinstance(encoded, EncodedWords), "the places of the words are known from encode()"
+        words = encoded.places
+        for windows, inputs in self.batched(encoded.inputs):
             rows = [row for window in windows for row, _ in words[window]]
             places = [(k, position) for k, window in enumerate(windows) for _, position in words[window]]
             if rows:

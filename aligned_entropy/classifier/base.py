@@ -66,8 +66,9 @@ class UncertainClassifier(ModelWithHead):
         for row, text in enumerate(texts):
             if not isinstance(text, str):
                 raise DataError(f"text {row} is a {type(text).__name__}, not a string: {text!r:.80}. Pass strings.")
-        hidden, logits = self.backbone.extract(texts, progress)
-        return self.predict_features(Features(hidden, logits))
+        encoded = self.backbone.encode(texts)
+        hidden, logits = self.backbone.extract_encoded(encoded, progress)
+        return replace(self.predict_features(Features(hidden, logits)), truncated=encoded.truncated)
 
     def predict_features(self, features: Features) -> Predictions | MultiLabelPredictions:
         """Predict the labels of texts, or the tags of words, from their features, with their uncertainty."""

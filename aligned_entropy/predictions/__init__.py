@@ -1,7 +1,7 @@
 """Results of `predict`, one kind for each task: arrays, and rows with the same attributes for every kind.
 
 A row of any kind has ``predicted``, ``uncertainty``, ``error_probability``, ``accepted``, ``is_finite``,
-``selection_units`` and ``columns()``.
+``selection_units``, ``truncated`` and ``columns()``.
 """
 
 from .multilabel import MultiLabelPrediction, MultiLabelPredictions

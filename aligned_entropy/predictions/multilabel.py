@@ -50,6 +50,8 @@ class MultiLabelPredictions(Table):
             before a fit.
         is_calibrated: True if both uncertainties are calibrated error probabilities.
         optional_accepted: array behind :attr:`accepted`, ``[N]`` bool; None without a threshold.
+        truncated: True where a text is longer than the model's maximum length, so that the model did not read all of
+            it, ``[N]`` bool; None for predictions from features.
     """
 
     indicators: NDArray[np.bool_]
@@ -59,6 +61,7 @@ class MultiLabelPredictions(Table):
     label_uncertainty: NDArray[np.float32]
     is_calibrated: bool
     optional_accepted: NDArray[np.bool_] | None = None
+    truncated: NDArray[np.bool_] | None = None
 
     @property
     def labels(self) -> list[list[str]]:
@@ -111,7 +114,7 @@ class MultiLabelPredictions(Table):
     def __getitem__(self, row: int | slice) -> MultiLabelPrediction | MultiLabelPredictions:
         if isinstance(row, slice):
             names = ("indicators", "probabilities", "uncertainty", "label_uncertainty", "optional_accepted")
-            return replace(self, **sliced(self, names, row))
+            return replace(self, **sliced(self, (*names, "truncated"), row))
         uncertainty, label_uncertainty = float(self.uncertainty[row]), self.label_uncertainty[row]
         return MultiLabelPrediction(
             labels=[self.label_names[i] for i in np.flatnonzero(self.indicators[row])],
@@ -121,6 +124,7 @@ class MultiLabelPredictions(Table):
             label_uncertainty=label_uncertainty,
             label_error_probability=label_uncertainty if self.is_calibrated else None,
             accepted=None if self.optional_accepted is None else bool(self.optional_accepted[row]),
+            truncated=None if self.truncated is None else bool(self.truncated[row]),
         )
 
     def __iter__(self) -> Iterator[MultiLabelPrediction]:

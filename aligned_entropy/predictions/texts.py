@@ -23,6 +23,8 @@ class TextRow(ABC):
         uncertainty: uncertainty by the head, in [0, 1].
         error_probability: calibrated probability that the prediction is wrong; None before a fit.
         accepted: True if the threshold of the head accepts the text; None without a threshold.
+        truncated: True if the text is longer than the model's maximum length, so that the model did not read all of it;
+            None for a prediction from features.
     """
 
     prediction_column: ClassVar[str]
@@ -31,6 +33,7 @@ class TextRow(ABC):
     uncertainty: float
     error_probability: float | None
     accepted: bool | None = None
+    truncated: bool | None = None
 
     @property
     @abstractmethod
@@ -91,6 +94,8 @@ class Predictions(Table):
         uncertainty: uncertainty by the head, ``[N]`` float32 in [0, 1]; the predictive entropy before a fit.
         optional_error_probability: array behind :attr:`error_probability`, ``[N]`` float32; None before a fit.
         optional_accepted: array behind :attr:`accepted`, ``[N]`` bool; None without a threshold.
+        truncated: True where a text is longer than the model's maximum length, so that the model did not read all of
+            it, ``[N]`` bool; None for predictions from features.
     """
 
     classes: NDArray[np.int64]
@@ -99,6 +104,7 @@ class Predictions(Table):
     uncertainty: NDArray[np.float32]
     optional_error_probability: NDArray[np.float32] | None
     optional_accepted: NDArray[np.bool_] | None = None
+    truncated: NDArray[np.bool_] | None = None
 
     @property
     def labels(self) -> NDArray[np.str_]:
@@ -142,7 +148,7 @@ class Predictions(Table):
     def __getitem__(self, row: int | slice) -> Prediction | Predictions:
         if isinstance(row, slice):
             names = ("classes", "probabilities", "uncertainty", "optional_error_probability", "optional_accepted")
-            return replace(self, **sliced(self, names, row))
+            return replace(self, **sliced(self, (*names, "truncated"), row))
         probability, accepted = self.optional_error_probability, self.optional_accepted
         return Prediction(
             label=str(self.label_names[self.classes[row]]),
@@ -150,6 +156,7 @@ class Predictions(Table):
             uncertainty=float(self.uncertainty[row]),
             error_probability=None if probability is None else float(probability[row]),
             accepted=None if accepted is None else bool(accepted[row]),
+            truncated=None if self.truncated is None else bool(self.truncated[row]),
         )
 
     def __iter__(self) -> Iterator[Prediction]:

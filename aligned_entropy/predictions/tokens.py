@@ -84,6 +84,11 @@ class TokenPrediction:
         return all_finite(self.uncertainty, self.error_probability, self.words.probabilities)
 
     @property
+    def truncated(self) -> bool:
+        """False: long texts are read in overlapping windows, so that no word is left out."""
+        return False
+
+    @property
     def accepted(self) -> bool | None:
         """True if all entities are accepted; None without entities or without a threshold."""
         accepted = [entity.accepted for entity in self.entities]
@@ -149,6 +154,11 @@ class TokenPredictions(Table):
 
     def __iter__(self) -> Iterator[TokenPrediction]:
         return (self[row] for row in range(len(self)))
+
+    @property
+    def truncated(self) -> NDArray[np.bool_]:
+        """False for every text, ``[S]``: long texts are read in overlapping windows, so that no word is left out."""
+        return np.zeros(len(self), bool)
 
     @cached_property
     def uncertainty(self) -> NDArray[np.float64]:
