@@ -3,8 +3,8 @@
     python benchmarks/speed/memory.py [--rows 10000 100000 1000000]
 
 The cases are Parquet to a folder of parts, Parquet with one row group (as pandas writes a million rows) to a folder of
-parts, Parquet to one file, and JSON Lines to one file. Each runs in a process of its own. Prints a table and one JSON
-line.
+parts, Parquet to one file, and JSON Lines and CSV to one file. Each runs in a process of its own. Prints a table and
+one JSON line.
 """
 
 from __future__ import annotations
@@ -50,12 +50,18 @@ def tiny_model(folder: Path) -> None:
 def write_rows(folder: Path, rows: int) -> None:
     rng = np.random.default_rng(0)
     schema = pa.schema({"id": pa.int64(), "text": pa.string()})
-    with pq.ParquetWriter(folder / "in.parquet", schema) as writer, open(folder / "in.jsonl", "w") as lines:
+    with (
+        pq.ParquetWriter(folder / "in.parquet", schema) as writer,
+        open(folder / "in.jsonl", "w") as lines,
+        open(folder / "in.csv", "w") as table,
+    ):
+        table.write("id,text\n")
         for start in range(0, rows, ROWS_PER_CHUNK):
             ids = list(range(start, min(start + ROWS_PER_CHUNK, rows)))
             texts = [" ".join(rng.choice(WORDS, 12)) for _ in ids]
             writer.write_table(pa.table({"id": ids, "text": texts}, schema))
             lines.writelines(json.dumps({"id": i, "text": text}) + "\n" for i, text in zip(ids, texts, strict=True))
+            table.writelines(f"{i},{text}\n" for i, text in zip(ids, texts, strict=True))
     pq.write_table(pq.read_table(folder / "in.parquet"), folder / "one.parquet", row_group_size=rows)
 
 
@@ -75,6 +81,7 @@ def main() -> None:
                 ("Parquet, one row group, parts", "one.parquet", "more-parts"),
                 ("Parquet, one file", "in.parquet", "out.parquet"),
                 ("JSON Lines, one file", "in.jsonl", "out.jsonl"),
+                ("CSV, one file", "in.csv", "out.csv"),
             ):
                 command = [sys.executable, "-c", "from aligned_entropy.cli import main; main()", "predict", "model"]
                 began = time.perf_counter()
