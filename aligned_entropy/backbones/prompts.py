@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError, UnsupportedModelError
+from .chat import ChatTemplate
 
 SLOT = "{text}"
 # The label words must have the same tokens after every text; the check uses these texts.
@@ -47,7 +48,9 @@ class LabelPrompts:
 
     Raises:
         DataError: labels, template or examples have a wrong form, or leave no room for a text.
-        UnsupportedModelError: the tokenizer has no chat template, or its tokens do not distinguish the labels.
+        UnsupportedModelError: the chat template cannot be used, see
+            :class:`~aligned_entropy.backbones.chat.ChatTemplate`, or the tokens of the tokenizer do not
+            distinguish the labels.
     """
 
     def __init__(
@@ -67,15 +70,16 @@ class LabelPrompts:
                 f"the template {template!r} holds {SLOT} {template.count(SLOT)} times: write it once, where the text "
                 "belongs."
             )
-        if chat and not tokenizer.chat_template:
-            raise UnsupportedModelError("the tokenizer has no chat template: leave out chat, or set its chat_template.")
         self.examples = [self._example(example) for example in examples]
         shots = [(self._filled(text), self.words[self.names.index(name)][0]) for text, name in self.examples]
-        self._turns = [
+        turns = [
             {"role": role, "content": content}
             for shot in shots
             for role, content in zip(("user", "assistant"), shot, strict=True)
         ]
+        replies = [word for words in self.words for word in words]
+        self._chat = ChatTemplate(tokenizer, turns, replies) if chat else None
+        self._spaces = self._joined_spaces()
         self._shots = "" if chat else "".join(f"{shot}{self._joint(shot, word)}{word}\n\n" for shot, word in shots)
         if self.render("\0").endswith("\0"):
             raise DataError(
@@ -94,12 +98,9 @@ class LabelPrompts:
 
     def render(self, text: str) -> str:
         """Make the prompt of a text as a string, without truncation and without the tail."""
-        if not self.chat:
+        if self._chat is None:
             return self._shots + self._filled(text)
-        turns = [*self._turns, {"role": "user", "content": self._filled(text)}]
-        return str(
-            self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True, enable_thinking=False)
-        )
+        return self._chat.render(self._filled(text)).removesuffix(self._spaces)
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the token ids of the prompts of texts, at most ``max_length`` per prompt."""
@@ -154,7 +155,19 @@ class LabelPrompts:
 
     def _joint(self, prompt: str, word: str) -> str:
         """Return the separator between a prompt and a label word."""
-        return "" if self.chat or prompt[-1:].isspace() or word[:1].isspace() else " "
+        if self.chat:
+            return self._spaces
+        return "" if prompt[-1:].isspace() or word[:1].isspace() else " "
+
+    def _joined_spaces(self) -> str:
+        """Return the spaces at the end of a chat that the tokenizer joins with the word behind them."""
+        if self._chat is None:
+            return ""
+        prompt = self._chat.render(self._filled(""))
+        words = [word for words in self.words for word in words]
+        alone, *continued = self._plain([prompt, *(prompt + word for word in words)])
+        is_joined = any(ids[: len(alone)] != alone for ids in continued)
+        return prompt[len(prompt.rstrip(" ")) :] if is_joined else ""
 
     def _example(self, example: tuple[str, str]) -> tuple[str, str]:
         pair = isinstance(example, (list, tuple)) and len(example) == 2

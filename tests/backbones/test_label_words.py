@@ -28,7 +28,8 @@ SEVERAL = {"negative": ["bad", "dull", "cold"], "neutral": "fine", "positive": [
 TEMPLATE = "review: {text} sentiment:"
 EXAMPLES = [("a dull plot", "negative"), ("the film is warm", "positive")]
 CHAT = (
-    "{% for m in messages %}[CLS]{{ m['role'] }}: {{ m['content'] | trim }}[SEP]{% endfor %}"
+    "{% for m in messages %}[CLS]{{ m['role'] }}:{{ ' now\n' if m['role'] == 'assistant' and loop.last else ' ' }}"
+    "{{ m['content'] | trim }}[SEP]{% endfor %}"
     "{% if add_generation_prompt %}[CLS]assistant:{% if enable_thinking is false %} now{% endif %}{{ '\n' }}{% endif %}"
 )
 TEXTS = [*tiny.TEXTS, "", "the film is good and the plot is fine"]
@@ -475,8 +476,6 @@ def test_a_chat():
     assert label_prompts.tokens[1] == tokenizer("good", add_special_tokens=False)["input_ids"][:1]
     with pytest.raises(UnsupportedModelError, match="the tokenizer has no chat template: leave out chat, or set"):
         prompts(chat=True)
-    with pytest.raises(DataError, match="ends in"):
-        prompts(tiny.subwords(chat_template="{{ messages[-1]['content'] }}"), template="{text}", chat=True)
 
 
 def test_a_chat_gives_logits():
