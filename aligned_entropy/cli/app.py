@@ -13,7 +13,7 @@ from .loading import load
 from .measuring import bench, evaluate, report
 from .options import AsJson, Device, ModelOptions, Seed
 from .predicting import predict
-from .serving import export, refit, serve
+from .serving import ENVIRONMENT_PREFIX, export, refit, serve
 from .terminal import progress_bar, quiet_libraries
 
 app = typer.Typer(
@@ -77,4 +77,5 @@ def global_options(
 
 
 for command in (train, fit, threshold, predict, serve, refit, export, evaluate, inspect, bench, report, demo):
-    app.command()(command)
+    # Only the server reads its options from the environment: it often runs where nobody types a command.
+    app.command(context_settings={"auto_envvar_prefix": ENVIRONMENT_PREFIX} if command is serve else None)(command)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
+from dataclasses import dataclass
 from importlib.util import find_spec
+from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,6 +23,7 @@ from .options import (
     Model,
     ModelOptions,
     Module,
+    OptionGroup,
     Reference,
     Seed,
     Task,
@@ -33,34 +37,111 @@ if TYPE_CHECKING:
     from ..export import Export
 
 
+ENVIRONMENT_PREFIX = "ALIEN"  # alien serve reads every option from the variable with this prefix, such as ALIEN_PORT
+
+
+def _root_path(value: str) -> str:
+    if value.strip("/") and not value.startswith("/"):
+        raise typer.BadParameter(f"{value} does not begin with a slash: write /{value}.")
+    return value.rstrip("/")
+
+
+def _proxies(value: str) -> str:
+    for address in value.split(","):
+        try:
+            if address.strip() != "*":
+                ip_network(address.strip())
+        except ValueError:
+            raise typer.BadParameter(f"{address.strip()!r} is neither an IP address nor a network nor *.") from None
+    return value
+
+
+def _origins(values: list[str] | None) -> list[str] | None:
+    for value in values or []:
+        if value != "*" and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s]+", value):
+            raise typer.BadParameter(f"{value!r} is no origin: write https://example.org, without a path, or *.")
+    return values
+
+
+@dataclass(frozen=True)
+class NetworkOptions(OptionGroup):
+    """Options of the connections to clients and proxies."""
+
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1"
+    port: Annotated[int, typer.Option(help="Port to listen on.", min=0, max=65535)] = 8000
+    keep_alive: Annotated[
+        float, typer.Option(help="Seconds until an idle connection is closed; more than the proxy's.", min=0.1)
+    ] = 75.0
+    root_path: Annotated[
+        str, typer.Option(help="Path under which a proxy offers the server, such as /alien.", callback=_root_path)
+    ] = ""
+    forwarded_allow_ips: Annotated[
+        str,
+        typer.Option(
+            help="Addresses of the proxies whose X-Forwarded-For and X-Forwarded-Proto are believed, separated by "
+            "commas; * for all.",
+            callback=_proxies,
+        ),
+    ] = "127.0.0.1"
+    cors_origin: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Origin whose pages may send requests from a browser, or *; repeatable, in the variable separated by "
+            "spaces.",
+            callback=_origins,
+        ),
+    ] = None
+
+
+@dataclass(frozen=True)
+class LimitOptions(OptionGroup):
+    """Options that limit requests and their batches."""
+
+    batch: Annotated[int, typer.Option(help="Maximum number of texts per batch.", min=1)] = 32
+    wait: Annotated[float, typer.Option(help="Milliseconds to wait until a batch is full.", min=0)] = 2.0
+    queue: Annotated[int, typer.Option(help="Maximum number of waiting texts; more are refused.", min=1)] = 1024
+    max_texts: Annotated[int, typer.Option(help="Maximum number of texts per request.", min=1)] = 64
+    max_characters: Annotated[int, typer.Option(help="Maximum number of characters per text.", min=1)] = 100_000
+    max_body: Annotated[
+        int, typer.Option(help="Maximum size of a request in bytes, also when it is decompressed.", min=1)
+    ] = 4_000_000
+    timeout: Annotated[float, typer.Option(help="Seconds until a request is aborted.", min=0.1)] = 30.0
+
+
 @with_option_groups
 def serve(
-    model: Model,
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="Trained text or token classifier: path or hub id, PEFT adapters included.",
+            envvar=f"{ENVIRONMENT_PREFIX}_MODEL",
+            show_envvar=True,
+        ),
+    ],
     head: Head = None,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on.", min=0, max=65535)] = 8000,
     feedback: Annotated[
         Path | None, typer.Option(help="SQLite file for true labels; without it the server accepts no feedback.")
     ] = None,
-    batch: Annotated[int, typer.Option(help="Maximum number of texts per batch.", min=1)] = 32,
-    wait: Annotated[float, typer.Option(help="Milliseconds to wait until a batch is full.", min=0)] = 2.0,
-    queue: Annotated[int, typer.Option(help="Maximum number of waiting texts; more are refused.", min=1)] = 1024,
-    max_texts: Annotated[int, typer.Option(help="Maximum number of texts per request.", min=1)] = 64,
-    max_characters: Annotated[int, typer.Option(help="Maximum number of characters per text.", min=1)] = 100_000,
-    max_body: Annotated[int, typer.Option(help="Maximum size of a request in bytes.", min=1)] = 4_000_000,
-    timeout: Annotated[float, typer.Option(help="Seconds until a request is aborted.", min=0.1)] = 30.0,
     ui: Annotated[bool, typer.Option("--ui", help="Serve a page for people at /ui.")] = False,
+    api_key: Annotated[
+        str | None, typer.Option(help="Key that requests must send; the variable hides it from other users.")
+    ] = None,
+    admin_key: Annotated[
+        str | None, typer.Option(help="Key for exchanging the head; the variable hides it from other users.")
+    ] = None,
     *,
+    network: NetworkOptions,
+    limits: LimitOptions,
     options: ModelOptions,
 ) -> None:
-    """Serve a model with its head: POST /v1/predict, /v1/feedback; GET /healthz, /readyz, /metrics, /openapi.json.
+    """Serve a model with its head: POST /v1/predict, /v1/feedback; GET /docs, /healthz, /readyz, /metrics.
 
-    If ALIEN_API_KEY is set, requests must send it as "Authorization: Bearer …"; ALIEN_ADMIN_KEY is the key for
-    replacing the head. The signal SIGHUP reloads the folder of the head. On SIGTERM the server finishes all accepted
-    requests and exits.
+    Every option can also be set by an environment variable: ALIEN_PORT for --port, for example. Requests must send the
+    API key as "Authorization: Bearer …". The signal SIGHUP reloads the folder of the head. On SIGTERM the server
+    finishes all accepted requests and exits.
     """
     try:
-        from ..serve.run import run
+        from ..serve.run import listen, run
         from ..serve.server import Settings
     except ImportError as error:
         raise MissingExtraError(
@@ -68,21 +149,33 @@ def serve(
         ) from error
     if ui and find_spec("gradio") is None:
         raise MissingExtraError("the page needs an optional dependency: pip install 'aligned-entropy[ui]'")
-    classifier = load(model, head=head, options=options)
+    _check_keys({"API_KEY": api_key, "ADMIN_KEY": admin_key})
+    sockets = listen(network.host, network.port)  # a port in use is an error before the model is loaded
     settings = Settings(
-        batch=batch,
-        wait=wait / 1000,
-        queue=queue,
-        texts=min(max_texts, queue),
-        characters=max_characters,
-        body=max_body,
-        timeout=timeout,
-        api_key=os.environ.get("ALIEN_API_KEY"),
-        admin_key=os.environ.get("ALIEN_ADMIN_KEY"),
+        batch=limits.batch,
+        wait=limits.wait / 1000,
+        queue=limits.queue,
+        texts=min(limits.max_texts, limits.queue),
+        characters=limits.max_characters,
+        body=limits.max_body,
+        timeout=limits.timeout,
+        api_key=api_key,
+        admin_key=admin_key,
         feedback=feedback,
         page=ui,
+        root_path=network.root_path,
+        cors_origins=tuple(network.cors_origin or ()),
     )
-    run(classifier, head, settings, host, port)
+    classifier = load(model, head=head, options=options)
+    run(classifier, head, settings, sockets, network.keep_alive, network.forwarded_allow_ips)
+
+
+def _check_keys(keys: dict[str, str | None]) -> None:
+    """Refuse keys that are empty, because a server without a key is open to all."""
+    for name, key in keys.items():
+        variable = f"{ENVIRONMENT_PREFIX}_{name}"
+        if key == "" or (key is None and variable in os.environ):
+            raise typer.BadParameter(f"the key {variable} is empty: set a key, or remove the variable.")
 
 
 def export(

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 from pathlib import Path
 
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.gzip import GZipMiddleware
 
 from ..classifier import UncertainClassifier
-from .middleware import RequestLog
+from ..errors import ArgumentError
+from .bodies import BodyLimits, JsonRoute
+from .middleware import RequestLog, UniformRequests
 from .problems import PROBLEM_RESPONSES, add_problem_handlers
-from .routes import add_operation_routes, add_prediction_routes
+from .routes import add_entrance_routes, add_operation_routes, add_prediction_routes
 from .server import Server, Settings
 
 
@@ -38,20 +43,43 @@ def create_app(
 
     app = FastAPI(
         title="aligned-entropy",
+        version=version("aligned-entropy"),
         summary="Predictions of a classifier, each with the probability that it is wrong.",
         lifespan=lifespan,
-        max_body_size=settings.body,
+        root_path=settings.root_path,
         docs_url=None,  # these pages load scripts from other servers
         redoc_url=None,
         responses=PROBLEM_RESPONSES,
     )
+    app.router.route_class = JsonRoute
     app.state.server = server
     add_prediction_routes(app, server)
     add_operation_routes(app, server)
+    add_entrance_routes(app, server)
     add_problem_handlers(app)
     if settings.page:
         from .page import mount_page
 
         mount_page(app, server)
-    app.add_middleware(RequestLog, server=server)
+    _add_middleware(app, server)
+    beginnings = {getattr(route, "path", "").split("/")[1] for route in app.routes}
+    if settings.root_path and settings.root_path.split("/")[1] in beginnings:
+        raise ArgumentError(f"root path {settings.root_path}: the server has routes of this name; choose another one.")
     return app
+
+
+def _add_middleware(app: FastAPI, server: Server) -> None:
+    """Add the middleware, from the innermost to the outermost."""
+    settings = server.settings
+    app.add_middleware(BodyLimits, limit=settings.body, seconds=settings.timeout)
+    app.add_middleware(UniformRequests)
+    app.add_middleware(GZipMiddleware, compresslevel=5)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type", "Content-Encoding"],
+            expose_headers=["Retry-After"],
+        )
+    app.add_middleware(RequestLog, server=server)

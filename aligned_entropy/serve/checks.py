@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable
-from typing import TypedDict
+from typing import Any, TypedDict
 
-from fastapi import Request
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPBearer
 from pydantic import JsonValue
 from starlette.exceptions import HTTPException
 
@@ -23,26 +24,30 @@ class PredictionRecord(TypedDict, total=False):
     head: str
 
 
-def api_key_check(api_key: str | None) -> Callable[[Request], None]:
-    """Dependency that refuses requests without the API key; it accepts all requests if ``api_key`` is None."""
+def api_key_checks(settings: Settings) -> list[Any]:
+    """Dependencies that refuse requests without the API key; empty if the server has none."""
+    if settings.api_key is None:
+        return []
+    scheme = HTTPBearer(scheme_name="ApiKey", description="API key of the server.", auto_error=False)
+    return [Depends(_key_check(settings.api_key)), Security(scheme)]
 
+
+def admin_key_checks(settings: Settings) -> list[Any]:
+    """Dependencies that refuse requests without the admin key; they refuse all requests if the server has none."""
+    scheme = HTTPBearer(scheme_name="AdminKey", description="Key for exchanging the head.", auto_error=False)
+    return [Depends(_key_check(settings.admin_key)), Security(scheme)]
+
+
+def _key_check(key: str | None) -> Callable[[Request], None]:
     def check(request: Request) -> None:
-        authorization = request.headers.get("authorization", "").encode("latin-1")  # the bytes as they were sent
-        if api_key is not None and not hmac.compare_digest(authorization, f"Bearer {api_key}".encode()):
-            reason = "the key is missing or wrong: send it as 'Authorization: Bearer …'."
-            raise HTTPException(401, reason, {"WWW-Authenticate": "Bearer"})
-
-    return check
-
-
-def admin_key_check(admin_key: str | None) -> Callable[[Request], None]:
-    """Dependency that refuses requests without the admin key; it refuses all requests if ``admin_key`` is None."""
-
-    def check(request: Request) -> None:
-        if admin_key is None:
+        if key is None:
             reason = "the head cannot be exchanged over the network: start the server with ALIEN_ADMIN_KEY set."
             raise HTTPException(403, reason)
-        api_key_check(admin_key)(request)
+        authorization = request.headers.get("authorization", "").encode("latin-1")  # the bytes as they were sent
+        scheme, _, sent = authorization.partition(b" ")
+        if scheme.lower() != b"bearer" or not hmac.compare_digest(sent, key.encode()):
+            reason = "the key is missing or wrong: send it as 'Authorization: Bearer …'."
+            raise HTTPException(401, reason, {"WWW-Authenticate": "Bearer"})
 
     return check
 

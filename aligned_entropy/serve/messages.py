@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..errors import DataError
@@ -25,6 +27,9 @@ class PredictRequest(Message):
     """Texts to predict."""
 
     texts: list[str] = Field(description="Texts; none may be blank.", examples=[["a fine film", "not my cup of tea"]])
+    probabilities: bool = Field(
+        default=True, description="False if the response need not contain the probabilities of the classes."
+    )
 
 
 class TextPrediction(Message):
@@ -35,7 +40,9 @@ class TextPrediction(Message):
     label: str | None = Field(default=None, description="Predicted label, for text classification.")
     labels: list[str] | None = Field(default=None, description="Predicted labels, for multi-label classification.")
     entities: list[Entity] | None = Field(default=None, description="Predicted entities, for token classification.")
-    probabilities: dict[str, float] | None = Field(default=None, description="Probabilities of the model by class.")
+    probabilities: dict[str, float] | None = Field(
+        default=None, description="Probabilities of the model by class; null if the request declines them."
+    )
     uncertainty: float | None = Field(
         description="Uncertainty in [0, 1]; null if the output of the model is not finite."
     )
@@ -44,6 +51,9 @@ class TextPrediction(Message):
     )
     accepted: bool | None = Field(
         description="True if the threshold accepts the prediction, false if it defers it; null without a threshold."
+    )
+    truncated: bool | None = Field(
+        default=None, description="True if the model did not read all of the text, because it is too long."
     )
     error: str | None = Field(default=None, description="Reason why there is no prediction.")
 
@@ -92,15 +102,20 @@ class Problem(Message):
 
 
 def text_prediction(
-    task: Task, prediction: VersionedPrediction, prediction_id: str, label_names: list[str]
+    task: Task,
+    prediction: VersionedPrediction,
+    prediction_id: str,
+    label_names: list[str],
+    with_probabilities: bool = True,
 ) -> TextPrediction:
-    """Convert a predicted row of any task into a message.
+    """Convert a predicted row of any task into a message; its numbers have the digits of single precision.
 
     Args:
         task: task of the classifier.
         prediction: predicted row with the version of its head.
         prediction_id: id of the prediction.
         label_names: class names of the classifier.
+        with_probabilities: True if the message contains the probabilities of the classes.
     """
     row = prediction.row
     if not row.is_finite:
@@ -110,18 +125,37 @@ def text_prediction(
             uncertainty=None,
             error_probability=None,
             accepted=None,
+            truncated=row.truncated,
             error=NOT_FINITE,
         )
     predicted: dict[str, Any] = {task.message_field: row.predicted}
-    if not isinstance(row, TokenPrediction):
-        predicted["probabilities"] = dict(zip(label_names, row.probabilities.tolist(), strict=True))
+    if isinstance(row, TokenPrediction):
+        predicted[task.message_field] = [_rounded_entity(entity) for entity in row.entities]
+    elif with_probabilities:
+        probabilities = [_rounded(value) for value in row.probabilities]
+        predicted["probabilities"] = dict(zip(label_names, probabilities, strict=True))
     return TextPrediction(
         id=prediction_id,
         head=prediction.head,
-        uncertainty=row.uncertainty,
-        error_probability=row.error_probability,
+        uncertainty=_rounded(row.uncertainty),
+        error_probability=None if row.error_probability is None else _rounded(row.error_probability),
         accepted=row.accepted,
+        truncated=row.truncated,
         **predicted,
+    )
+
+
+def _rounded(value: float) -> float:
+    """Number with the fewest digits that give the same value in single precision, in which the model computes."""
+    return float(str(np.float32(value)))
+
+
+def _rounded_entity(entity: Entity) -> Entity:
+    return replace(
+        entity,
+        score=_rounded(entity.score),
+        uncertainty=_rounded(entity.uncertainty),
+        error_probability=None if entity.error_probability is None else _rounded(entity.error_probability),
     )
 
 

@@ -1,12 +1,13 @@
-"""Middleware of the application: request log and metrics, and the content security policy of the page."""
+"""Middleware of the application: request log and metrics, HEAD and path prefix, and the policy of the page."""
 
 from __future__ import annotations
 
 import time
 
+from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .server import LOG, Server
+from .server import LOG, PAGE_PATH, Server
 
 # With this policy, a browser loads nothing from other servers, even if a library of the page requests it.
 POLICY = (
@@ -14,9 +15,17 @@ POLICY = (
     "img-src 'self' data: blob:; font-src 'self' data:; worker-src 'self' blob:; object-src 'none'; base-uri 'self'"
 )
 
+MANIFEST = b'href="/manifest.json" />'
+LINKS = (
+    b'href="manifest.json" /><link rel="icon" href="data:image/svg+xml,'
+    b"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 9 9'><circle r='9' fill='%230072b2'/></svg>\" />"
+)
+
 
 class RequestLog:
     """Count and log every request by its route; texts and labels are not logged.
+
+    A view of the page counts once: its scripts, styles and events are neither counted nor logged, unless they fail.
 
     Args:
         app: application that handles the requests.
@@ -32,6 +41,7 @@ class RequestLog:
             await self.app(scope, receive, send)
             return
         start, status = time.perf_counter(), 500
+        is_logged = not self.server.settings.page or not _is_part_of_page(scope)
 
         async def send_and_note_status(message: Message) -> None:
             nonlocal status
@@ -43,22 +53,90 @@ class RequestLog:
             await self.app(scope, receive, send_and_note_status)
         finally:
             path, seconds = getattr(scope.get("route"), "path", "other"), time.perf_counter() - start
-            self.server.monitor.requests.labels(path, str(status)).inc()
-            self.server.monitor.seconds.labels(path).observe(seconds)
-            facts = {"method": scope["method"], "path": path, "status": status, "ms": round(1000 * seconds, 1)}
-            LOG.info("request", extra={"facts": facts})
+            if is_logged:
+                self.server.monitor.requests.labels(path, str(status)).inc()
+                self.server.monitor.seconds.labels(path).observe(seconds)
+            if is_logged or status >= 500:
+                client = (scope.get("client") or ("unknown",))[0]
+                facts = {"method": scope["method"], "path": path, "status": status, "ms": round(1000 * seconds, 1)}
+                LOG.info("request", extra={"facts": facts | {"client": client}})
 
 
-class ContentSecurityPolicy:
-    """Send responses below a path with a policy against content from other servers.
+class UniformRequests:
+    """Give the application requests of one form: HEAD as a GET without a body, and paths with the root path.
+
+    A proxy may send the path with the root path or without it.
 
     Args:
         app: application that handles the requests.
-        path: beginning of the paths that get the policy.
     """
 
-    def __init__(self, app: ASGIApp, path: str) -> None:
-        self.app, self.path = app, path
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request; the response to HEAD has no body."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        path = _route_path(scope)
+        scope["path"] = scope.get("root_path", "") + path
+        if scope["method"] != "HEAD" or path.startswith(PAGE_PATH):  # some responses of the page to GET have no end
+            await self.app(scope, receive, send)
+            return
+
+        async def send_without_body(message: Message) -> None:
+            await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+        request = dict(scope) | {"method": "GET"}  # the server must still see HEAD, or it would wait for a body
+        try:
+            await self.app(request, receive, send_without_body)
+        finally:
+            scope["route"] = request.get("route")
+
+
+class PageLinks:
+    """Let gradio's page find its manifest under any root path, and its icon without a request.
+
+    Args:
+        app: application of gradio.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request; in the page, the links are replaced."""
+        if scope["type"] != "http" or not scope["path"].endswith(f"{PAGE_PATH}/"):
+            await self.app(scope, receive, send)
+            return
+        start: Message = {}
+
+        async def send_with_links(message: Message) -> None:
+            nonlocal start
+            if message["type"] == "http.response.start":
+                start = message  # sent with the length of the changed body
+                return
+            if start:
+                message = {**message, "body": message.get("body", b"").replace(MANIFEST, LINKS)}
+                if not message.get("more_body", False):
+                    MutableHeaders(raw=start["headers"])["content-length"] = str(len(message["body"]))
+                await send(start)
+                start = {}
+            await send(message)
+
+        await self.app(scope, receive, send_with_links)
+
+
+class ContentSecurityPolicy:
+    """Send the responses of the page with a policy against content from other servers.
+
+    Args:
+        app: application that handles the requests.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request; its response gets the policy as a header."""
@@ -68,5 +146,16 @@ class ContentSecurityPolicy:
                 message["headers"] = [*message["headers"], (b"content-security-policy", POLICY.encode())]
             await send(message)
 
-        has_policy = scope["type"] == "http" and scope["path"].startswith(self.path)
+        has_policy = scope["type"] == "http" and _route_path(scope).startswith(PAGE_PATH)
         await self.app(scope, receive, send_with_policy if has_policy else send)
+
+
+def _route_path(scope: Scope) -> str:
+    """Path of a request, without the root path."""
+    path, root = scope["path"], scope.get("root_path", "")
+    return str(path[len(root) :] if f"{path}/".startswith(f"{root}/") else path)
+
+
+def _is_part_of_page(scope: Scope) -> bool:
+    path = _route_path(scope)
+    return path.startswith(f"{PAGE_PATH}/") and path != f"{PAGE_PATH}/"

@@ -11,18 +11,20 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import gradio as gr
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.middleware import Middleware
 
 from ..errors import AlignedEntropyError
 from ..report.html import load_template
 from ..selective import Rule, SelectionUnits, choose_threshold
 from . import trade_off
 from .attribution import Weights, attributions
-from .middleware import ContentSecurityPolicy
-from .server import Server
+from .middleware import ContentSecurityPolicy, PageLinks
+from .server import PAGE_PATH, Server
 from .upload import QueuedClassifier, UploadedTable, read_file, read_lines
 
-PATH = "/ui"
 STORAGE_SECONDS = 3600  # texts and files of a visitor are deleted after this time
 MAX_SHOWN_ROWS = 100
 MIN_FULL_WEIGHT = 0.02  # only a word of at least this weight gets the darkest shade
@@ -48,9 +50,9 @@ def mount_page(app: FastAPI, server: Server) -> None:
     gr.mount_gradio_app(
         app,
         blocks,
-        PATH,
+        PAGE_PATH,
         auth=None if settings.api_key is None else _password_check(settings.api_key),
-        auth_message="Enter any user name; the password is the API key of the server.",
+        auth_message="Enter any user name, but not an empty one; the password is the API key of the server.",
         footer_links=[],
         run_history=False,
         max_file_size=settings.body,
@@ -60,7 +62,16 @@ def mount_page(app: FastAPI, server: Server) -> None:
     )
     mounted: Any = app.routes[-1]
     server.on_shutdown.append(mounted.app.stop_event.set)  # otherwise, open pages would delay the shutdown
-    app.add_middleware(ContentSecurityPolicy, path=PATH)
+    mounted.app.user_middleware.append(Middleware(PageLinks))  # the innermost, because gradio compresses its responses
+    mounted.app.add_exception_handler(RequestValidationError, _refuse_empty_field)
+    app.add_middleware(ContentSecurityPolicy)
+
+
+async def _refuse_empty_field(request: Request, error: Exception) -> JSONResponse:
+    """Refuse a login without a user name or password with 400: gradio ignores its usual 422 without a word."""
+    is_login = request.url.path.endswith("/login")
+    reason = "enter a user name and a password; neither may be empty." if is_login else "the request is not valid."
+    return JSONResponse({"detail": reason}, 400 if is_login else 422)
 
 
 def _password_check(api_key: str) -> Callable[[str, str], bool]:
@@ -148,7 +159,7 @@ class Page:
         started = [page.heading, page.curve_panel, page.target, *trade_off_parts]
         blocks.load(self.start, None, started, **options)
         for event, handler, source in (
-            (page.predict.click, self.predict_lines, page.lines),
+            (page.predict.click, self.predict, [page.lines, page.file]),
             (page.lines.submit, self.predict_lines, page.lines),
             (page.file.upload, self.predict_file, page.file),
         ):
@@ -184,6 +195,10 @@ class Page:
 
     def _trade_off(self, units: SelectionUnits, rule: Rule) -> tuple[str, Any]:
         return self.templates.statement(trade_off.describe(units, rule)), trade_off.curve(units, rule)
+
+    def predict(self, lines: str, path: str | None) -> UploadedTable:
+        """Predict the entered texts or, if there are none, the rows of the uploaded file."""
+        return self.predict_lines(lines) if path is None or (lines or "").strip() else self.predict_file(path)
 
     def predict_lines(self, lines: str) -> UploadedTable:
         """Predict the entered texts."""

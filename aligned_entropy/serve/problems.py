@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from ..errors import DataError, HeadMismatchError
 from .batcher import ClosedError, OverloadedError
@@ -16,13 +17,23 @@ from .messages import Problem
 _DESCRIPTIONS = {
     400: "The body cannot be read.",
     401: "The API key is missing or wrong.",
+    408: "The body did not arrive in time.",
+    413: "The body is too large.",
+    415: "The body is not JSON, or has a Content-Encoding other than gzip.",
     422: "The body is not as documented, or exceeds a limit.",
     429: "Too many texts are waiting; Retry-After tells when to try again.",
     503: "The request took too long, or the server is shutting down; Retry-After tells when to try again.",
 }
 PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
-    413: {"description": "The body is too large.", "content": {"text/plain": {}}},
-    **{code: {"model": Problem, "description": description} for code, description in _DESCRIPTIONS.items()},
+    code: {"model": Problem, "description": description} for code, description in _DESCRIPTIONS.items()
+}
+_JSON_TYPES = {
+    str: "a string",
+    bool: "a boolean",
+    int: "a number",
+    float: "a number",
+    list: "an array",
+    dict: "an object",
 }
 
 
@@ -32,12 +43,33 @@ def add_problem_handlers(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]  # its input is left out: texts do not belong in error responses or logs
-        location = ".".join(str(part) for part in first["loc"])
-        return _problem(422, f"{location}: {first['msg']}")
+        location, reason = (
+            ".".join(str(part) for part in first["loc"]),
+            first["msg"].replace(" or object to extract fields from", ""),
+        )
+        if reason.startswith("Input should be"):
+            reason += f", not {_JSON_TYPES.get(type(first['input']), 'null')}"
+        return _problem(422, f"{location}: {reason}")
 
     @app.exception_handler(HTTPException)
-    async def refused(request: Request, error: HTTPException) -> JSONResponse:
+    async def refused(request: Request, error: HTTPException) -> Response:
         return _problem(error.status_code, str(error.detail), **(error.headers or {}))
+
+    @app.exception_handler(404)
+    async def missing(request: Request, error: HTTPException) -> Response:
+        if "endpoint" in request.scope:  # a route raised the error, and its reason stands in the exception
+            return _problem(404, str(error.detail))
+        return _problem(
+            404, f"there is no {request.url.path[:80]}: GET {request.scope['root_path']}/docs lists all routes."
+        )
+
+    @app.exception_handler(405)
+    async def not_allowed(request: Request, error: HTTPException) -> Response:
+        methods = ", ".join(_methods(app, request))
+        if request.method == "OPTIONS":
+            return Response(status_code=204, headers={"Allow": methods})
+        reason = f"{request.method[:20]} {request.url.path[:80]} is not possible: use {methods}."
+        return _problem(405, reason, Allow=methods)
 
     @app.exception_handler(OverloadedError)
     async def overloaded(request: Request, error: OverloadedError) -> JSONResponse:
@@ -58,3 +90,10 @@ def add_problem_handlers(app: FastAPI) -> None:
 
 def _problem(code: int, detail: str, **headers: str) -> JSONResponse:
     return JSONResponse({"detail": detail}, code, headers)
+
+
+def _methods(app: FastAPI, request: Request) -> list[str]:
+    """Methods that the path of a request has, on all of its routes."""
+    routes = [route for route in app.routes if route.matches(request.scope)[0] != Match.NONE]
+    methods = {method for route in routes for method in getattr(route, "methods", None) or ()}
+    return sorted(methods | {"OPTIONS"} | ({"HEAD"} if "GET" in methods else set()))

@@ -9,11 +9,12 @@ import asyncio
 from collections.abc import Coroutine
 from typing import TypeVar
 
-from fastapi import Depends, FastAPI, Request, Response
-from fastapi.responses import PlainTextResponse
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse
 from starlette.exceptions import HTTPException
 
-from .checks import admin_key_check, api_key_check, check_texts, feedback_text
+from ..report.html import load_template
+from .checks import admin_key_checks, api_key_checks, check_texts, feedback_text
 from .messages import (
     FeedbackRequest,
     FeedbackResponse,
@@ -24,24 +25,24 @@ from .messages import (
     text_prediction,
     true_label,
 )
-from .server import Server
+from .server import PAGE_PATH, Server
 
 Result = TypeVar("Result")
 
 
 def add_prediction_routes(app: FastAPI, server: Server) -> None:
     """Add the routes for predictions and feedback."""
-    needs_api_key = [Depends(api_key_check(server.settings.api_key))]
+    needs_api_key = api_key_checks(server.settings)
 
     @app.post("/v1/predict", dependencies=needs_api_key)
     async def predict(body: PredictRequest, request: Request) -> PredictResponse:
         """Predict texts, each with its uncertainty and the probability that the prediction is wrong."""
         check_texts(body.texts, server.settings)
         predictions = await _while_connected(request, server.predict(body.texts))
-        classifier = server.head.classifier
+        task, names = server.head.classifier.task, server.head.classifier.label_names
         return PredictResponse(
             predictions=[
-                text_prediction(classifier.task, prediction, server.remember(text, prediction), classifier.label_names)
+                text_prediction(task, prediction, server.remember(text, prediction), names, body.probabilities)
                 for text, prediction in zip(body.texts, predictions, strict=True)
             ]
         )
@@ -63,9 +64,9 @@ def add_prediction_routes(app: FastAPI, server: Server) -> None:
 
 def add_operation_routes(app: FastAPI, server: Server) -> None:
     """Add the routes for the head in use, for health checks and for metrics."""
-    needs_admin_key = [Depends(admin_key_check(server.settings.admin_key))]
+    needs_admin_key = admin_key_checks(server.settings)
 
-    @app.get("/v1/head", dependencies=[Depends(api_key_check(server.settings.api_key))])
+    @app.get("/v1/head", dependencies=api_key_checks(server.settings))
     async def head() -> HeadResponse:
         """Show the head in use."""
         return _head_in_use(server)
@@ -101,6 +102,24 @@ def add_operation_routes(app: FastAPI, server: Server) -> None:
         calibration = server.head.classifier.saved.selection_units
         text = await asyncio.to_thread(server.monitor.exposition, server.batcher.waiting, calibration)
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def add_entrance_routes(app: FastAPI, server: Server) -> None:
+    """Add the routes that lead to the others: ``/`` and ``/docs``."""
+
+    @app.get("/", include_in_schema=False)
+    async def entrance(request: Request) -> Response:
+        root = request.scope["root_path"]
+        if server.settings.page:
+            return RedirectResponse(f"{root}{PAGE_PATH}/")
+        paths = ("docs", "openapi.json", "healthz", "readyz", "metrics")
+        links = {"predict": f"{root}/v1/predict"} | {path.removesuffix(".json"): f"{root}/{path}" for path in paths}
+        return JSONResponse({"name": app.title, "version": app.version, "head": server.head.version, "links": links})
+
+    @app.get("/docs", include_in_schema=False)
+    async def documentation(request: Request) -> HTMLResponse:
+        page = load_template("docs.html.j2").render(schema=app.openapi(), root=request.scope["root_path"])
+        return HTMLResponse(page, headers={"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"})
 
 
 def _head_in_use(server: Server) -> HeadResponse:

@@ -6,30 +6,64 @@ import asyncio
 import json
 import logging
 import signal
+import socket
 from pathlib import Path
 from types import FrameType
 
 import uvicorn
 
 from ..classifier import UncertainClassifier
+from ..errors import ArgumentError
 from .app import create_app
 from .server import LOG, Server, Settings
 
+BACKLOG = 2048  # connections that may wait to be accepted
 SHUTDOWN_SECONDS = 30  # time limit for accepted requests after a signal to shut down
 
 
-def run(classifier: UncertainClassifier, head: str | Path | None, settings: Settings, host: str, port: int) -> None:
+def listen(host: str, port: int) -> list[socket.socket]:
+    """Bind the sockets of an address and port; connections are refused until :func:`run` starts the server.
+
+    Raises:
+        ArgumentError: the server cannot listen on this address and port.
+    """
+    sockets: list[socket.socket] = []
+    try:
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, kind, protocol, _, address in dict.fromkeys(addresses):
+            sockets.append(socket.socket(family, kind, protocol))
+            sockets[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                sockets[-1].setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sockets[-1].bind(address)
+    except OSError as error:
+        for opened in sockets:
+            opened.close()
+        raise _cannot_listen(host, port, error) from error
+    return sockets
+
+
+def run(
+    classifier: UncertainClassifier,
+    head: str | Path | None,
+    settings: Settings,
+    sockets: list[socket.socket],
+    keep_alive: float = 75.0,
+    trusted_proxies: str = "127.0.0.1",
+) -> None:
     """Serve until SIGTERM or SIGINT; SIGHUP loads the head again from its folder.
 
     Args:
         classifier: classifier with its head.
         head: path or hub id that the head was loaded from; None if the head is untrained.
         settings: limits and keys.
-        host: address to listen on.
-        port: port to listen on.
+        sockets: sockets from :func:`listen`.
+        keep_alive: seconds until an idle connection is closed.
+        trusted_proxies: addresses of proxies whose headers ``X-Forwarded-For`` and ``X-Forwarded-Proto`` are believed,
+            separated by commas; ``*`` stands for all.
 
     Raises:
-        SystemExit: the server cannot listen on this address and port.
+        ArgumentError: another process listens on the address and port by now.
     """
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter())
@@ -37,23 +71,41 @@ def run(classifier: UncertainClassifier, head: str | Path | None, settings: Sett
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False
         logger.setLevel(logging.INFO)
+    for bound in sockets:
+        try:
+            bound.listen(BACKLOG)
+        except OSError as error:
+            host, port = bound.getsockname()[:2]
+            raise _cannot_listen(host, port, error) from error
     app = create_app(classifier, head, settings)
     config = uvicorn.Config(
         app,
-        host,
-        port,
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+        timeout_keep_alive=keep_alive,  # type: ignore[arg-type]  # any number of seconds
+        forwarded_allow_ips=trusted_proxies,
         server_header=False,
     )
-    asyncio.run(_serve(config, app.state.server))
+    asyncio.run(_serve(config, app.state.server, sockets))
 
 
-async def _serve(config: uvicorn.Config, server: Server) -> None:
+def _cannot_listen(host: str, port: int, error: OSError) -> ArgumentError:
+    reason = error.strerror or str(error)
+    return ArgumentError(f"cannot listen on {host}, port {port}: {reason}. Name another --host or --port.")
+
+
+async def _serve(config: uvicorn.Config, server: Server, sockets: list[socket.socket]) -> None:
     loop, reloads = asyncio.get_running_loop(), set[asyncio.Task[None]]()
 
     class UvicornServer(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            for listening in sockets or []:
+                host, port = listening.getsockname()[:2]
+                facts = {"host": host, "port": port, "head": server.head.version}
+                LOG.info("listening", extra={"facts": facts | {"api_key": server.settings.api_key is not None}})
+
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
             for function in server.on_shutdown:
                 loop.call_soon_threadsafe(function)
@@ -66,7 +118,7 @@ async def _serve(config: uvicorn.Config, server: Server) -> None:
 
     loop.add_signal_handler(signal.SIGHUP, reload_head)
     signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises the signal again after the shutdown
-    await UvicornServer(config).serve()
+    await UvicornServer(config).serve(sockets)
 
 
 class JsonFormatter(logging.Formatter):

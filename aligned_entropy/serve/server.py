@@ -20,6 +20,7 @@ from .heads import ServedHead, VersionedPrediction
 from .monitor import Monitor
 
 LOG = logging.getLogger("aligned_entropy.serve")
+PAGE_PATH = "/ui"
 
 
 @dataclass(frozen=True)
@@ -32,13 +33,15 @@ class Settings:
         queue: maximum number of waiting texts; requests beyond it get 429.
         texts: maximum number of texts in a request.
         characters: maximum number of characters in a text.
-        body: maximum number of bytes in a request.
-        timeout: seconds until a request fails with 503.
+        body: maximum number of bytes in a request, before and after its decompression.
+        timeout: seconds until a request fails with 503, and until a body that is not complete fails with 408.
         api_key: key that requests must send as ``Authorization: Bearer …``; None if no key is needed.
         admin_key: key for exchanging the head; without one, the head cannot be exchanged over the network.
         feedback: SQLite file for true labels; None if the server accepts no feedback.
         remembered: maximum number of recent predictions that feedback may name by id.
         page: True if there is a page at ``/ui``.
+        root_path: path under which a proxy offers the server, such as ``/alien``; empty for none.
+        cors_origins: origins whose pages may send requests from a browser; ``*`` stands for all.
     """
 
     batch: int = 32
@@ -53,6 +56,8 @@ class Settings:
     feedback: Path | None = None
     remembered: int = 10_000
     page: bool = False
+    root_path: str = ""
+    cors_origins: tuple[str, ...] = ()
 
 
 class Server:
@@ -148,6 +153,8 @@ class Server:
             self.recent[prediction_id] = (text, prediction)
             while len(self.recent) > self.settings.remembered:
                 self.recent.popitem(last=False)
+            if prediction.row.truncated:
+                self.monitor.truncated.inc()
             for uncertainty, accepted in prediction.row.selection_units:
                 self.monitor.record(uncertainty, accepted)
         return prediction_id

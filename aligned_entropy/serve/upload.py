@@ -237,7 +237,7 @@ def read_file(server: Server, path: str) -> UploadedTable:
 
 def _predicted(server: Server, rows: list[InputRow], columns: list[str]) -> UploadedTable:
     if not rows:
-        raise DataError("there are no texts: enter at least one.")
+        raise DataError("there are no texts: enter at least one, or upload a file.")
     if len(rows) > MAX_ROWS:
         raise DataError(f"there are more than {MAX_ROWS} rows: use the command alien predict for large files.")
     queued = QueuedClassifier(server)

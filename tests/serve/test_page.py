@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import re
 import shutil
 import signal
 import time
@@ -11,6 +12,7 @@ import urllib.parse
 import urllib.request
 from types import SimpleNamespace
 
+import gradio
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
@@ -205,13 +207,13 @@ def test_the_page_requires_the_key_and_forbids_other_servers(served_folder, tmp_
     with serving(served_folder / "model", "--ui", log=tmp_path / "log") as (_, send, address):
         with urllib.request.urlopen(f"{address}/ui/") as page:
             assert "default-src 'self'" in page.headers["content-security-policy"]
-            assert "enter any user name; the password is" in page.read().decode().lower()
+            assert "Enter any user name, but not an empty one; the password is" in page.read().decode()
         with urllib.request.urlopen(f"{address}/healthz") as response:
             assert "content-security-policy" not in response.headers
 
-        def log_in(password):
+        def log_in(password, name="me"):
             visitor = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
-            form = urllib.parse.urlencode({"username": "me", "password": password}).encode()
+            form = urllib.parse.urlencode({"username": name, "password": password}).encode()
             visitor.open(f"{address}/ui/login", form).close()
             return json.load(visitor.open(f"{address}/ui/gradio_api/info"))
 
@@ -219,7 +221,44 @@ def test_the_page_requires_the_key_and_forbids_other_servers(served_folder, tmp_
             send("/ui/gradio_api/info")
         with pytest.raises(urllib.error.HTTPError, match="400"):
             log_in("guess")
+        with pytest.raises(urllib.error.HTTPError, match="400") as refused:  # gradio shows nothing after another code
+            log_in("secret", name="")
+        assert json.load(refused.value)["detail"] == "enter a user name and a password; neither may be empty."
         assert log_in("secret")["named_endpoints"] == {}, "the page offers no endpoints to programs"
+
+
+def test_the_parts_of_the_page_exist_and_are_neither_logged_nor_measured(served_folder, tmp_path):
+    with serving(served_folder / "model", "--ui", log=tmp_path / "log") as (_, send, address):
+        with urllib.request.urlopen(address) as page:
+            base, content = page.url, page.read().decode()
+        assert base == f"{address}/ui/", "the root leads to the page"
+        links = re.findall(r'(?:src|href)="(?!http|data:)([^"]+)"', content)
+        parts = {link: urllib.request.urlopen(urllib.parse.urljoin(base, link)).read() for link in links}
+        icon = json.loads(parts["manifest.json"])["icons"][0]["src"]
+        assert urllib.request.urlopen(urllib.parse.urljoin(base, icon)).read()
+        assert content.count('<link rel="icon" href="data:') == 1, "so that the browser requests no favicon.ico"
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            send("/ui/gradio_api/nothing")
+        config = json.loads(send("/ui/config"))
+        ids = {part["props"].get("elem_id") or part["type"]: part["id"] for part in config["components"]}
+        clicks = [event for event in config["dependencies"] if [ids["predict"], "click"] in event["targets"]]
+        assert [event["inputs"] for event in clicks] == [[ids["texts"], ids["file"]]]
+        metrics = send("/metrics").decode()
+    records = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    requests = [record for record in records if record.get("path") != "/readyz" and record["message"] == "request"]
+    assert [record["status"] for record in requests] == [307, 200, 200], "the root, the page and the metrics"
+    counts = re.findall(r'alien_request_seconds_count{path="(.*?)"} (.*)', metrics)
+    assert {path: float(count) for path, count in counts if path != "/readyz"} == {"/": 1, "other": 1}
+
+
+def test_the_button_predicts_the_uploaded_file(served_classifier, page_of, tmp_path):
+    (tmp_path / "a.csv").write_text("text\na great film\na dull one\n")
+    page = page_of(served_classifier, None)
+    table = page.predict("", str(tmp_path / "a.csv"))
+    assert [row["text"] for row in table.rows] == ["a great film", "a dull one"]
+    assert [row["text"] for row in page.predict("a line", str(tmp_path / "a.csv")).rows] == ["a line"]
+    with pytest.raises(gradio.Error, match="there are no texts: enter at least one, or upload a file"):
+        page.predict(" \n", None)
 
 
 def test_there_is_no_page_by_default(served_classifier):

@@ -1,0 +1,146 @@
+"""Predictions and feedback over HTTP."""
+
+import json
+import sqlite3
+from contextlib import closing
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+
+from aligned_entropy import DataError, UncertainClassifier
+from aligned_entropy.selective import Goal
+from aligned_entropy.serve.app import create_app
+from aligned_entropy.serve.feedback import Feedback, read_feedback
+from aligned_entropy.serve.server import Settings
+from fixtures import sentiment
+from fixtures.multilabel_models import texts as multilabel_texts
+from fixtures.sentiment import named
+from fixtures.serving import QUICK
+from fixtures.token_models import sentences
+
+
+def test_predictions_are_those_of_predict(client, served_classifier):
+    texts = named(8, 7)["text"]
+    response = client.post("/v1/predict", json={"texts": texts})
+    assert response.status_code == 200
+    expected = served_classifier.predict(texts)
+    for prediction, row in zip(response.json()["predictions"], expected, strict=True):
+        assert (prediction["label"], prediction["accepted"], prediction["error"]) == (row.label, row.accepted, None)
+        assert prediction["uncertainty"] == pytest.approx(row.uncertainty, abs=1e-6)
+        assert prediction["error_probability"] == pytest.approx(row.error_probability, abs=1e-6)
+        assert list(prediction["probabilities"]) == sentiment.NAMES
+        np.testing.assert_allclose(list(prediction["probabilities"].values()), row.probabilities, atol=1e-6)
+    assert client.post("/v1/predict", json={"texts": []}).json() == {"predictions": []}
+
+
+def test_a_model_without_a_head_has_no_error_probability(served_folder):
+    classifier = UncertainClassifier.from_pretrained(served_folder / "model")
+    with TestClient(create_app(classifier)) as client:
+        (prediction,) = client.post("/v1/predict", json={"texts": ["a great film"]}).json()["predictions"]
+        assert prediction["uncertainty"] == pytest.approx(classifier.predict("a great film")[0].uncertainty, abs=1e-6)
+        assert (prediction["error_probability"], prediction["accepted"], prediction["head"]) == (
+            None,
+            None,
+            "untrained",
+        )
+        assert client.post("/v1/head", json={"folder": "x"}).status_code == 403
+        assert client.post("/v1/feedback", json={"text": "a", "label": "positive"}).status_code == 404
+
+
+def test_entities_are_served(token_model_folder):
+    classifier = UncertainClassifier.from_pretrained(token_model_folder)
+    classifier.fit(sentences(classifier, 1), config=QUICK)
+    classifier.choose_threshold(sentences(classifier, 2), Goal(coverage=0.5))
+    text = "the film is good and not bad"
+    with TestClient(create_app(classifier)) as client:
+        (prediction,) = client.post("/v1/predict", json={"texts": [text]}).json()["predictions"]
+    (row,) = classifier.predict(text)
+    assert [entity["word"] for entity in prediction["entities"]] == [entity.word for entity in row.entities]
+    assert [entity["accepted"] for entity in prediction["entities"]] == [entity.accepted for entity in row.entities]
+    assert prediction["accepted"] == all(entity.accepted for entity in row.entities)
+    assert (prediction["label"], prediction["labels"], prediction["probabilities"]) == (None, None, None)
+
+
+def test_feedback_labels_the_words_of_a_prediction(token_model_folder, tmp_path):
+    classifier, path = UncertainClassifier.from_pretrained(token_model_folder), tmp_path / "feedback#1.sqlite"
+    text, words, tags = "the film is good, not bad", ["the", "film", "is", "good", ",", "not", "bad"], ["O"] * 7
+    with TestClient(create_app(classifier, settings=Settings(feedback=path))) as client:
+        (prediction,) = client.post("/v1/predict", json={"texts": [text]}).json()["predictions"]
+        for body, reason in (
+            ({"id": prediction["id"], "label": tags}, "tags need the words that they label"),
+            ({"id": prediction["id"], "text": text, "label": tags}, "an id together with a list of words"),
+            (
+                {"id": prediction["id"], "text": [*words[:-1], "good"], "label": tags},
+                "these are not the words of the text",
+            ),
+        ):
+            refused = client.post("/v1/feedback", json=body)
+            assert (refused.status_code, reason in refused.text) == (422, True), refused.text
+        assert (
+            client.post("/v1/feedback", json={"id": prediction["id"], "text": words, "label": tags}).status_code == 200
+        )
+    assert read_feedback(path) == {"text": [words], "label": [tags]}
+    assert not (tmp_path / "feedback").exists(), "a # in a path is part of the name"
+    with closing(sqlite3.connect(path)) as other:
+        predicted, uncertainty = other.execute("SELECT predicted, uncertainty FROM feedback").fetchone()
+    assert (json.loads(predicted), uncertainty) == (prediction["entities"], prediction["uncertainty"])
+
+
+def test_label_lists_are_served_and_corrected(multilabel_model_folder, tmp_path):
+    classifier = UncertainClassifier.from_pretrained(multilabel_model_folder)
+    text = multilabel_texts(1, 5)["text"][0]
+    path = tmp_path / "feedback.sqlite"
+    with TestClient(create_app(classifier, settings=Settings(feedback=path))) as client:
+        (prediction,) = client.post("/v1/predict", json={"texts": [text]}).json()["predictions"]
+        assert prediction["labels"] == classifier.predict(text)[0].labels
+        names = classifier.label_names[:2]
+        assert client.post("/v1/feedback", json={"id": prediction["id"], "label": names}).json() == {"stored": 1}
+        refused = client.post("/v1/feedback", json={"id": prediction["id"], "label": names[0]})
+        assert (refused.status_code, "is a list, not" in refused.text) == (422, True)
+    assert read_feedback(path) == {"text": [text], "label": [names]}
+
+
+def test_output_that_is_not_finite_is_an_error(served_folder):
+    broken = UncertainClassifier.from_pretrained(served_folder / "model")
+    broken.backbone.model.classifier.bias.data.fill_(float("nan"))
+    with TestClient(create_app(broken)) as client:
+        (prediction,) = client.post("/v1/predict", json={"texts": ["fine"]}).json()["predictions"]
+    assert prediction["error"] == "the model's output is not a finite number"
+    assert (prediction["label"], prediction["uncertainty"], prediction["probabilities"]) == (None, None, None)
+
+
+def test_feedback_is_on_disk_when_it_is_acknowledged(client, tmp_path):
+    texts = named(3, 8)["text"]
+    predictions = client.post("/v1/predict", json={"texts": texts}).json()["predictions"]
+    assert client.post("/v1/feedback", json={"id": predictions[1]["id"], "label": "negative"}).json() == {"stored": 1}
+    assert client.post("/v1/feedback", json={"text": "fine film", "label": "positive"}).json() == {"stored": 2}
+    path = tmp_path / "feedback.sqlite"
+    assert read_feedback(path) == {"text": [texts[1], "fine film"], "label": ["negative", "positive"]}
+    with sqlite3.connect(path) as other:
+        row = other.execute("SELECT prediction, predicted, uncertainty, head FROM feedback").fetchone()
+    prediction = predictions[1]
+    assert row == (prediction["id"], json.dumps(prediction["label"]), prediction["uncertainty"], prediction["head"])
+    client.post("/v1/feedback", json={"text": "fine film", "label": "negative"})
+    assert read_feedback(path)["label"] == ["negative", "negative"], "the latest label of a text counts"
+
+
+def test_old_predictions_are_forgotten(served_folder, served_classifier, tmp_path):
+    settings = Settings(feedback=tmp_path / "feedback.sqlite", remembered=2)
+    with TestClient(create_app(served_classifier, settings=settings)) as client:
+        predictions = client.post("/v1/predict", json={"texts": ["fine", "great", "dull"]}).json()["predictions"]
+        bodies = [{"id": prediction["id"], "label": "positive"} for prediction in predictions]
+        codes = [client.post("/v1/feedback", json=body).status_code for body in bodies]
+        assert codes == [404, 200, 200]
+
+
+def test_files_without_feedback_are_named(tmp_path):
+    with pytest.raises(DataError, match="there is no feedback"):
+        read_feedback(tmp_path / "none.sqlite")
+    (tmp_path / "text.sqlite").write_text("no database at all, but long enough to be looked at " * 40)
+    for call in (Feedback, read_feedback):
+        with pytest.raises(DataError, match=r"text\.sqlite"):
+            call(tmp_path / "text.sqlite")
+    Feedback(tmp_path / "empty.sqlite").close()
+    with pytest.raises(DataError, match="no feedback yet"):
+        read_feedback(tmp_path / "empty.sqlite")
