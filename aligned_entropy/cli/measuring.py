@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..batch.rows import check_output
+from ..batch.writing import check_output
 from .loading import features, load
 from .options import (
     DATA_HELP,

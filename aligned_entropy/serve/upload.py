@@ -12,10 +12,10 @@ from typing import Any, cast
 
 from ..batch.job import AddedColumns, PredictionJob
 from ..batch.predict import predict_rows
-from ..batch.reading import open_rows
-from ..batch.rows import InputRow, format_of
 from ..batch.writing import write_rows
 from ..classifier import UncertainClassifier
+from ..data.reading import open_rows
+from ..data.rows import InputRow, format_of
 from ..errors import DataError
 from ..predictions import Row as PredictedRow
 from ..selective import Rule
@@ -79,7 +79,6 @@ class UploadedTable:
         rows: values of every row by column name, added columns included.
         columns: names of the uploaded columns, in order.
         added: names of the added columns.
-        prefix: prefix of the added columns.
         text_column: column with the texts.
         head: version of the head that made the predictions.
     """
@@ -88,14 +87,8 @@ class UploadedTable:
     rows: list[dict[str, Any]]
     columns: list[str]
     added: AddedColumns
-    prefix: str
     text_column: str
     head: str
-
-    @property
-    def error_probability_column(self) -> str:
-        """Name of the column with the error probability; one of ``added.names`` only if the head is fitted."""
-        return self.prefix + "error_probability"
 
     def with_rule(self, rule: Rule | None) -> UploadedTable:
         """Apply a rule that accepts or defers: a table with its decisions; the table itself if the rule is None."""
@@ -109,8 +102,8 @@ class UploadedTable:
         values = [row[added.uncertainty] for row in self.rows]
         accepted = rule.accepts([math.nan if value is None else value for value in values], labels).tolist()
         rows = [row | {added.accepted: decision} for row, decision in zip(self.rows, accepted, strict=True)]
-        names = [name for name in added.names if name not in (added.accepted, added.error)]
-        return replace(self, rows=rows, added=replace(added, names=(*names, added.accepted, added.error)))
+        names = [name for name in added.names if name not in (added.accepted, added.row_error)]
+        return replace(self, rows=rows, added=replace(added, names=(*names, added.accepted, added.row_error)))
 
     def _entities_with_rule(self, row: dict[str, Any], rule: Rule) -> dict[str, Any]:
         entities = row[self.added.prediction]
@@ -147,10 +140,11 @@ class UploadedTable:
         return [self._shown(row) for row in self.rows]
 
     def _shown(self, row: dict[str, Any]) -> ShownRow:
-        text, prediction, error = _plain(row.get(self.text_column)), row[self.added.prediction], row[self.added.error]
+        text, prediction = _plain(row.get(self.text_column)), row[self.added.prediction]
+        error = row[self.added.row_error]
         if error is not None:
             return ShownRow(text, error)
-        uncertainty = _shown_uncertainty(row.get(self.added.uncertainty), row.get(self.error_probability_column))
+        uncertainty = _shown_uncertainty(row.get(self.added.uncertainty), row.get(self.added.error_probability))
         accepted = row.get(self.added.accepted)
         if self.task.per_word:
             return ShownRow(text, None, "", [_shown_entity(entity) for entity in prediction], uncertainty, accepted)
@@ -159,13 +153,13 @@ class UploadedTable:
 
     def most_uncertain(self, count: int) -> list[str]:
         """Texts with the most uncertain predictions, in decreasing order."""
-        rows = [row for row in self.rows if row[self.added.error] is None]
+        rows = [row for row in self.rows if row[self.added.row_error] is None]
         rows.sort(key=lambda row: row[self.added.uncertainty], reverse=True)
         return [_plain(row[self.text_column]) for row in rows[:count]]
 
     def write(self, path: str | Path) -> None:
-        """Write all rows as CSV."""
-        write_rows(lambda: self.rows, dict.fromkeys(self.columns), self.added.types, str(path), "csv")
+        """Write all rows as CSV, in which no spreadsheet takes a text for a formula."""
+        write_rows(lambda: self.rows, dict.fromkeys(self.columns), self.added.types, str(path), "csv", safe=True)
 
 
 def _plain(text: Any) -> str:
@@ -251,9 +245,9 @@ def _predicted(server: Server, rows: list[InputRow], columns: list[str]) -> Uplo
     job = PredictionJob("-", "-", None, text_column, False, "", server.settings.characters)
     while not set(columns).isdisjoint(_added_names(job, classifier)):
         job = replace(job, prefix=job.prefix + PREFIX)
-    predicted = [row.columns | values for row, values in zip(rows, predict_rows(classifier, job, rows), strict=True)]
     added = job.added_columns(classifier)
-    return UploadedTable(queued.task, predicted, columns, added, job.prefix, text_column, queued.version)
+    predicted = list(map(added.joined, rows, predict_rows(classifier, job, rows)))
+    return UploadedTable(queued.task, predicted, columns, added, text_column, queued.version)
 
 
 def _added_names(job: PredictionJob, classifier: UncertainClassifier) -> list[str]:

@@ -14,7 +14,7 @@ import torch
 
 from aligned_entropy.batch.job import PredictionJob
 from aligned_entropy.batch.predict import predict_file
-from aligned_entropy.batch.reading import open_rows
+from aligned_entropy.data.reading import open_rows
 from aligned_entropy.errors import DataError
 from aligned_entropy.head.head import AlignedEntropyHead
 from aligned_entropy.predictions.texts import Prediction
@@ -73,13 +73,13 @@ def predicted(folder, name, content, target="jsonl", **options):
         source.write_bytes(content if isinstance(content, bytes) else content.encode())
     counts = predict_file(Stub(), job(source, output, **options), lambda rows: None)
     rows = read(output)
-    assert counts == (len(rows), sum(row["error"] is not None for row in rows))
+    assert (counts.rows, counts.unreadable) == (len(rows), sum(row["row_error"] is not None for row in rows))
     assert list(folder.glob(f"{output.name}*")) == [output]
     return rows
 
 
 def errors(rows):
-    return [row["error"] for row in rows]
+    return [row["row_error"] for row in rows]
 
 
 TARGETS = pytest.mark.parametrize("target", ["jsonl", "csv", "tsv", "parquet"])
@@ -91,7 +91,7 @@ def test_half_a_surrogate_pair_affects_only_its_row(tmp_path, target, bad):
     pair = r'{"text": "\ud83d\ude00"}'
     rows = predicted(tmp_path, "in.jsonl", f'{{"text": "fine"}}\n{bad}\n{pair}\n', target)
     assert [error is None for error in errors(rows)] == [True, False, True]
-    assert "surrogate" in rows[1]["error"]
+    assert "surrogate" in rows[1]["row_error"]
     assert r"\ud800" in json.dumps(rows[1]).replace("\\\\", "\\")
     assert rows[2]["text"] == "\U0001f600"
 
@@ -99,14 +99,14 @@ def test_half_a_surrogate_pair_affects_only_its_row(tmp_path, target, bad):
 @TARGETS
 @pytest.mark.parametrize("batch", [1, 2, 1024])
 def test_every_column_of_every_row_is_written(tmp_path, monkeypatch, target, batch):
-    monkeypatch.setattr("aligned_entropy.batch.rows.ROWS_PER_BATCH", batch)
+    monkeypatch.setattr("aligned_entropy.data.rows.ROWS_PER_BATCH", batch)
     lines = ["no json", '{"text": "a", "id": 7}', '{"text": "b", "more": "x"}', '{"id": 8, "text": "c"}']
     rows = predicted(tmp_path, "in.jsonl", "\n".join(lines), target)
     assert [row.get("raw") for row in rows] == ["no json", None, None, None]
     assert [row.get("id") and int(row["id"]) for row in rows] == [None, 7, None, 8]
     assert [row.get("more") for row in rows] == [None, None, "x", None]
     assert [row["predicted_label"] for row in rows] == [None, "short", "short", "short"]
-    assert list(rows[-1])[-3:] == ["predicted_label", "uncertainty", "error"]
+    assert list(rows[-1])[-3:] == ["predicted_label", "uncertainty", "row_error"]
 
 
 @pytest.mark.parametrize("batch", [1, 1024])
@@ -121,7 +121,7 @@ def test_every_column_of_every_row_is_written(tmp_path, monkeypatch, target, bat
     ],
 )
 def test_parquet_holds_values_of_several_types(tmp_path, monkeypatch, values, expected, batch):
-    monkeypatch.setattr("aligned_entropy.batch.rows.ROWS_PER_BATCH", batch)
+    monkeypatch.setattr("aligned_entropy.data.rows.ROWS_PER_BATCH", batch)
     lines = "".join(f'{{"text": "a", "x": {value}}}\n' for value in values.split("|"))
     assert [row["x"] for row in predicted(tmp_path, "in.jsonl", lines, "parquet")] == expected
 
@@ -148,7 +148,7 @@ def test_parquet_keeps_its_types(tmp_path):
 )
 def test_no_rows_in_no_rows_out(tmp_path, name, content, columns, target):
     assert predicted(tmp_path, name, content, target) == []
-    header = [*columns, "predicted_label", "uncertainty", "error"]
+    header = [*columns, "predicted_label", "uncertainty", "row_error"]
     if target == "parquet":
         assert pq.read_schema(tmp_path / "out.parquet").names == header
     else:
@@ -177,7 +177,7 @@ def test_csv_with_flaws(tmp_path, content, texts, reasons, target):
     rows = predicted(tmp_path, "in.csv", content, target)
     assert [row["text"] or None for row in rows] == texts
     for row, reason in zip(rows, reasons, strict=True):
-        assert (row["error"] is None) if reason is None else (reason in row["error"])
+        assert (row["row_error"] is None) if reason is None else (reason in row["row_error"])
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_csv_with_flaws(tmp_path, content, texts, reasons, target):
         ("in.csv", b"text,id,text\n1,a,b\n", "'text'"),
         ("in.csv", b"id,name\n1,a\n", "no text column.*id, name"),
         ("in.jsonl", b'{"name": 1}\n{"id": 2}\n', "no text column.*name, id"),
-        ("in.jsonl", b'{"text": "a", "error": "mine"}\n', "already has a column 'error'.*--prefix"),
+        ("in.jsonl", b'{"text": "a", "row_error": "mine"}\n', "already has a column 'row_error'.*--prefix"),
         ("in.csv", b"text,uncertainty\n", "already has a column 'uncertainty'.*--prefix"),
     ],
 )
@@ -212,7 +212,7 @@ def test_rows_that_cannot_be_predicted(tmp_path, target):
         '{"text": "a", "x": [NaN, 1e999]}',
         '{"text": "nan"}',
         '{"text": "inf"}',
-        '{"text": "b", "error": "mine"}',
+        '{"text": "b", "row_error": "mine"}',
         "[" * 100_000,
         '{"text": "a", "x": ' + "[" * 120 + "NaN" + "]" * 120 + "}",
         '{"text": "caf\udce9"}',
@@ -247,16 +247,17 @@ def test_csv_goes_through_the_pipe_with_its_header(tmp_path, monkeypatch, capsys
     for content, rows in ((b"text\n", 0), (b'text\na\n"b\nc,d\n', 3)):
         monkeypatch.setattr(sys, "stdin", Stream(content))
         (tmp_path / "in.csv").write_bytes(content)
-        assert predict_file(Stub(), job(tmp_path / "in.csv", "-"), lambda rows: None)[0] == rows
+        assert predict_file(Stub(), job(tmp_path / "in.csv", "-"), lambda rows: None).rows == rows
         lines = capsys.readouterr().out.splitlines()
-        assert lines[0] == "text,predicted_label,uncertainty,error"
+        assert lines[0] == "text,predicted_label,uncertainty,row_error"
         assert len(lines) == rows + 1
 
 
 @TARGETS
 def test_stdin_into_every_format(tmp_path, monkeypatch, target):
     monkeypatch.setattr(sys, "stdin", Stream(b'no json\n{"text": "a", "x": NaN}\n'))
-    assert predict_file(Stub(), job("-", tmp_path / f"out.{target}"), lambda rows: None) == (2, 1)
+    counts = predict_file(Stub(), job("-", tmp_path / f"out.{target}"), lambda rows: None)
+    assert (counts.rows, counts.unreadable) == (2, 1)
     rows = read(tmp_path / f"out.{target}")
     assert rows[0]["raw"] == "no json"
     assert rows[1]["predicted_label"] == "short"
@@ -264,7 +265,7 @@ def test_stdin_into_every_format(tmp_path, monkeypatch, target):
 
 def test_parquet_to_stdout_is_json_lines(tmp_path, capsys):
     pq.write_table(pa.table({"text": ["a"], "x": [float("nan")]}), tmp_path / "in.parquet")
-    assert predict_file(Stub(), job(tmp_path / "in.parquet", "-"), lambda rows: None) == (1, 0)
+    assert predict_file(Stub(), job(tmp_path / "in.parquet", "-"), lambda rows: None).predicted == 1
     assert strict(capsys.readouterr().out)["x"] is None
 
 
@@ -276,7 +277,7 @@ def test_a_byte_order_mark_is_not_part_of_the_first_text(tmp_path):
         assert texts == ["one", "\ufefftwo"][: len(texts)]
 
 
-def broken_disk(*_):
+def broken_disk(*_, **__):
     raise OSError("full")
 
 
@@ -294,7 +295,8 @@ def test_a_damaged_journal_is_continued_at_the_damage(tmp_path, monkeypatch, cap
     texts_predicted = []
     original = Stub.predict
     monkeypatch.setattr(Stub, "predict", lambda self, texts: texts_predicted.extend(texts) or original(self, texts))
-    assert predict_file(Stub(), job(source, output), lambda rows: None) == (6, 1)
+    counts = predict_file(Stub(), job(source, output), lambda rows: None)
+    assert (counts.rows, counts.unreadable) == (6, 1)
     assert texts_predicted == ["aaa", "aaaa", "aaaaa"]
     assert [row["id"] for row in read(output)] == list(range(6))
     assert ("damaged after 3 rows" in capsys.readouterr().err) == damage.endswith(b"\n")

@@ -345,20 +345,20 @@ def test_predict_reads_stdin_row_by_row(workplace):
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(rows) == len(BAD)
-    reasons = [row["error"] for row in rows]
+    reasons = [row["row_error"] for row in rows]
     assert reasons[0] is None
     assert reasons[-1] is None
     for row, words in zip(
         rows[1:-1], ("empty", "no column", "not JSON", "type int", "object", "NoneType", "150 char"), strict=True
     ):
-        assert words in row["error"]
+        assert words in row["row_error"]
         assert row["predicted_label"] is None
         assert row["error_probability"] is None
     assert rows[0]["id"] == 1
     assert rows[2]["id"] == 3
     assert rows[3]["raw"] == "not json"
     assert rows[0]["predicted_label"] == "positive"
-    assert "9 rows, 7 of them with an error" in done.stderr
+    assert "2 of 9 rows predicted; 7 unreadable, see the column row_error" in done.stderr
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "tsv", "parquet"])
@@ -391,7 +391,7 @@ def test_predict_from_every_format_to_every_format(workplace, tmp_path, kind, ta
             predictions = list(csv.DictReader(file))
     assert [str(row["number"]) for row in predictions] == [str(i) for i in range(40)]
     assert [row["text"] or "" for row in predictions] == texts
-    assert "empty" in predictions[3]["error"]
+    assert "empty" in predictions[3]["row_error"]
     expected = UncertainClassifier.from_pretrained(workplace / "model", head=workplace / "head").predict(texts)
     for row in (0, 17, 39):
         assert predictions[row]["predicted_label"] == expected[row].label
@@ -413,7 +413,7 @@ def test_predict_plain_text_lines(workplace, tmp_path):
 
 
 def test_predict_keeps_columns_of_the_same_name(workplace, tmp_path):
-    (tmp_path / "in.jsonl").write_text('{"text": "a film", "error": "mine"}\n')
+    (tmp_path / "in.jsonl").write_text('{"text": "a film", "row_error": "mine"}\n')
     refused = in_process("predict", workplace / "model", tmp_path / "in.jsonl", "-o", tmp_path / "out.jsonl")
     assert refused.exit_code == 1
     assert "--prefix" in str(refused.exception)
@@ -422,8 +422,8 @@ def test_predict_keeps_columns_of_the_same_name(workplace, tmp_path):
     )
     assert done.exit_code == 0, done.output
     row = json.loads((tmp_path / "out.jsonl").read_text())
-    assert row["error"] == "mine"
-    assert row["m_error"] is None
+    assert row["row_error"] == "mine"
+    assert row["m_row_error"] is None
 
 
 def test_predict_csv_rows_of_the_wrong_length(workplace, tmp_path):
@@ -432,8 +432,8 @@ def test_predict_csv_rows_of_the_wrong_length(workplace, tmp_path):
     assert done.exit_code == 0, done.output
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert [row["id"] for row in rows] == ["1", "2", "3", "4"]
-    assert [row["error"] is None for row in rows] == [True, False, False, True]
-    assert "1 fields" in rows[1]["error"]
+    assert [row["row_error"] is None for row in rows] == [True, False, False, True]
+    assert "1 fields" in rows[1]["row_error"]
     assert rows[3]["text"] == 'a "fine" film, very'
 
 
@@ -445,14 +445,15 @@ def many_rows(path, count):
 
 
 def test_a_stopped_run_continues_where_it_stopped(workplace, tmp_path, monkeypatch):
-    monkeypatch.setattr("aligned_entropy.batch.rows.ROWS_PER_BATCH", 64)
+    monkeypatch.setattr("aligned_entropy.data.rows.ROWS_PER_BATCH", 64)
     many_rows(tmp_path / "in.jsonl", 1000)
     classifier = UncertainClassifier.from_pretrained(workplace / "model", head=workplace / "head")
     job = PredictionJob(str(tmp_path / "in.jsonl"), str(tmp_path / "out.jsonl"), None, "text", False, "", 1000)
     uninterrupted = PredictionJob(
         str(tmp_path / "in.jsonl"), str(tmp_path / "uninterrupted.jsonl"), None, "text", False, "", 1000
     )
-    assert predict_file(classifier, uninterrupted, lambda rows: None) == (1000, 11)
+    counts = predict_file(classifier, uninterrupted, lambda rows: None)
+    assert (counts.rows, counts.unreadable) == (1000, 11)
 
     batch_sizes = []
     original = UncertainClassifier.predict
@@ -471,7 +472,7 @@ def test_a_stopped_run_continues_where_it_stopped(workplace, tmp_path, monkeypat
     with open(journal, "ab") as file:
         file.write(b'{"predicted_label": "posi')  # a line that a kill cut off
     first_run = len(batch_sizes)
-    assert predict_file(classifier, job, lambda rows: None) == (1000, 11)
+    assert predict_file(classifier, job, lambda rows: None) == counts
     assert sum(batch_sizes[first_run:]) + sum(batch_sizes[:4]) == 989  # no text was predicted twice
     assert (tmp_path / "out.jsonl").read_bytes() == (tmp_path / "uninterrupted.jsonl").read_bytes()
     assert not journal.exists()
@@ -479,7 +480,7 @@ def test_a_stopped_run_continues_where_it_stopped(workplace, tmp_path, monkeypat
 
 def test_a_journal_of_another_job_is_not_continued(workplace, tmp_path):
     many_rows(tmp_path / "in.jsonl", 50)
-    (tmp_path / "out.jsonl.journal").write_text('{"job": "another"}\n{"predicted_label": "wrong"}\n')
+    (tmp_path / "out.jsonl.journal").write_text('{"format": 2, "job": "another"}\n{"predicted_label": "wrong"}\n')
     done = in_process("predict", workplace / "model", tmp_path / "in.jsonl", "-o", tmp_path / "out.jsonl")
     assert done.exit_code == 0, done.output
     assert "wrong" not in (tmp_path / "out.jsonl").read_text()
@@ -487,7 +488,7 @@ def test_a_journal_of_another_job_is_not_continued(workplace, tmp_path):
 
 
 def test_a_journal_with_another_threshold_is_not_continued(workplace, tmp_path, monkeypatch):
-    monkeypatch.setattr("aligned_entropy.batch.rows.ROWS_PER_BATCH", 64)
+    monkeypatch.setattr("aligned_entropy.data.rows.ROWS_PER_BATCH", 64)
     many_rows(tmp_path / "in.jsonl", 300)
     classifier = UncertainClassifier.from_pretrained(workplace / "model", head=workplace / "head")
     job = PredictionJob(str(tmp_path / "in.jsonl"), str(tmp_path / "out.jsonl"), None, "text", False, "", 1000)
@@ -505,9 +506,9 @@ def test_a_journal_with_another_threshold_is_not_continued(workplace, tmp_path, 
         with pytest.raises(KeyboardInterrupt):
             predict_file(classifier, job, lambda rows: None)
     rule = classifier.choose_threshold(sentiment.named(500, 31), Goal(coverage=0.2))
-    assert predict_file(classifier, job, lambda rows: None)[0] == 300
+    assert predict_file(classifier, job, lambda rows: None).rows == 300
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
-    rows = [row for row in rows if row["error"] is None]
+    rows = [row for row in rows if row["row_error"] is None]
     expected = rule.accepts([row["uncertainty"] for row in rows], [row["predicted_label"] for row in rows])
     assert [row["accepted"] for row in rows] == expected.tolist()
 
@@ -538,7 +539,7 @@ def test_a_killed_run_continues_where_it_stopped(workplace, tmp_path):
     assert alien(*arguments).returncode == 0
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert [row["id"] for row in rows] == list(range(30_000))
-    assert all((row["error"] is None) == (row["id"] % 97 != 5) for row in rows)
+    assert all((row["row_error"] is None) == (row["id"] % 97 != 5) for row in rows)
 
 
 def test_train_freezes_and_fine_tunes(workplace, tmp_path):

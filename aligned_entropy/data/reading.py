@@ -26,7 +26,7 @@ def open_rows(source: str, file_format: str) -> Iterator[InputTable]:
 
     Args:
         source: path of the file, or ``-``.
-        file_format: format of the file, as given by :func:`~aligned_entropy.batch.rows.format_of`.
+        file_format: format of the file, as given by :func:`~aligned_entropy.data.rows.format_of`.
 
     Raises:
         DataError: the header names a column twice or is damaged, or the file is not a Parquet file.

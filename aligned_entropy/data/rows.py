@@ -62,18 +62,6 @@ def format_of(name: str, file_format: str | None, role: str) -> str:
     return chosen
 
 
-def check_output(path: str | Path) -> None:
-    """Check that a file can be written to a path.
-
-    Raises:
-        DataError: the path is a folder, or its parent folder does not exist.
-    """
-    if Path(path).is_dir():
-        raise DataError(f"output {path}: this is a folder; name a file.")
-    if not Path(path).parent.is_dir():
-        raise DataError(f"output {path}: there is no folder {Path(path).parent}; make it first.")
-
-
 def batched(rows: Iterable[Item]) -> Iterator[list[Item]]:
     """Yield lists of at most ``ROWS_PER_BATCH`` rows."""
     iterator = iter(rows)
