@@ -18,7 +18,7 @@ PACKAGE = "aligned_entropy"
 # A module imports from ranks before its own, or from its own package.
 RANKS = (
     ("errors",),
-    ("metrics", "execution"),
+    ("metrics", "execution", "text_tables"),
     ("stats", "selective", "features"),
     ("head", "data"),
     ("scores", "backbones"),
@@ -44,7 +44,7 @@ HOMES = {
     "plotly": {"report"},
     "jinja2": {"report"},
     "typer": {"cli"},
-    "rich": {"cli"},
+    "rich": {"cli", "text_tables"},
     "fastapi": {"serve"},
     "uvicorn": {"serve"},
     "prometheus_client": {"serve"},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,11 +14,22 @@ from numpy.typing import NDArray
 from ..features.arrays import Features
 from ..metrics import LOWER_IS_BETTER
 from ..stats import Interval, holm, paired_auc, share_of_rows, two_sided_p
+from ..text_tables import text_table, wrapped
 from .calibration_maps import MAPS
 from .fitted_scores import FittedScore, ScoreValues, score_values
 from .groups import ScoreKey
 
 SIGNIFICANT = 0.05
+MEASURE_HEADINGS = {
+    "roc_auc": "ROC-AUC",
+    "pr_auc": "PR-AUC",
+    "aurc": "AURC",
+    "fpr_at_95_tpr": "FPR at 95 % TPR",
+    "ece": "ECE",
+    "brier": "Brier",
+    "ece_platt": "Platt",
+    "ece_isotonic": "isotonic",
+}
 
 
 @dataclass(frozen=True)
@@ -48,6 +59,11 @@ class Evaluation:
     shown: ClassVar[tuple[str, ...]] = (
         "roc_auc", "pr_auc", "aurc", "ece", "brier", "ece_platt", "ece_isotonic",
     )  # fmt: skip
+
+    printed: ClassVar[tuple[tuple[str, ...], ...]] = (
+        ("roc_auc", "pr_auc", "aurc"),
+        ("ece", "brier", "ece_platt", "ece_isotonic"),
+    )
 
     @property
     def single_predictions(self) -> Evaluation:
@@ -102,24 +118,35 @@ class Evaluation:
         )
 
     def __str__(self) -> str:
-        measures = [name for name in self.shown if any(name in row for row in self.table.values())]
-        names = {name: f"{name} *" if self.p_values[name] < SIGNIFICANT else name for name in self.table}
-        width = max(map(len, names.values()), default=0)
-        lines = [self.headline, ""]
-        lines.append(f"{'':{width}}  " + "  ".join(f"{measure:>23}" for measure in measures))
-        for name, row in self.table.items():
-            cells = "  ".join(f"{row[measure]!s:>23}" if measure in row else f"{'–':>23}" for measure in measures)
-            lines.append(f"{names[name]:{width}}  {cells}")
+        lines = [self.headline]
+        for measures in self.printed:
+            present = [name for name in measures if any(name in row for row in self.table.values())]
+            if present:
+                lines += ["", self._text_table(present)]
         if any(p < SIGNIFICANT for p in self.p_values.values()):
             lines += ["", "* ROC-AUC differs from the best (DeLong, paired; Holm; p < .05)"]
-        lines += [f"skipped: {name}. {reason}" for name, reason in self.skipped.items()]
+        if self.skipped:
+            lines += ["", *(wrapped(f"skipped: {name}. {reason}") for name, reason in self.skipped.items())]
         return "\n".join(lines if self.ood is None else [*lines, "", str(self.ood)])
+
+    def _text_table(self, measures: Sequence[str]) -> str:
+        """Table of a few measures of every score; the first measure has its interval."""
+        first, *others = measures
+        header = ["score", f"{MEASURE_HEADINGS[first]} [95 % interval]", *(MEASURE_HEADINGS[name] for name in others)]
+        rows = []
+        for name, row in self.table.items():
+            if not row.keys().isdisjoint(measures):
+                mark = " *" if self.p_values[name] < SIGNIFICANT else ""
+                values = [f"{row[measure].value:.4f}" if measure in row else "–" for measure in others]
+                rows.append([name + mark, str(row.get(first, "–")), *values])
+        return text_table(header, rows)
 
 
 class Separation(Evaluation):
     """Measures of how well scores separate out-of-distribution texts from test texts; the former count as errors."""
 
     shown = ("roc_auc", "pr_auc", "fpr_at_95_tpr")
+    printed = (shown,)
 
     @property
     def facts(self) -> dict[str, Any]:

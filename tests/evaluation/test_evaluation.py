@@ -231,13 +231,16 @@ def test_the_best_by_a_measure_is_the_lowest_or_the_highest(evaluation, measure)
 
 def test_the_text_marks_what_differs_and_tells_what_is_skipped(evaluation):
     lines = str(evaluation).splitlines()
-    shown = {line.split("  ")[0].rstrip(): line for line in lines}
+    assert max(map(len, lines)) <= 80
+    rankings = lines[2 : lines.index("", 2)]
+    shown = {line.split("  ")[0].rstrip(): line for line in rankings}
     assert lines[0].startswith(f"accuracy {evaluation.accuracy}, {int(evaluation.errors.sum())} errors in 600 texts")
     for name, p in evaluation.p_values.items():
         line = shown[f"{name} *" if p < 0.05 else name]
         assert str(evaluation.table[name]["roc_auc"]) in line
     assert "linear probe" in shown
-    assert "–" in shown["Mahalanobis *"]
+    calibration = {line.split("  ")[0].rstrip(): line for line in lines[lines.index("", 2) :]}
+    assert "–" in calibration["Mahalanobis *"]
     assert "* ROC-AUC differs from the best (DeLong, paired; Holm; p < .05)" in lines
     assert lines[-1] == "skipped: DDU. it was too slow."
 

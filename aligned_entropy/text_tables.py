@@ -1,0 +1,40 @@
+"""Tables of plain text that fit a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+WIDTH = 80  # columns of a terminal
+
+
+def text_table(header: Sequence[str], rows: Iterable[Sequence[object]], width: int = WIDTH) -> str:
+    """Format a table; its first column is for names, which are wrapped where the table would be too wide.
+
+    Args:
+        header: headings of the columns; the cells of the columns after the first are aligned to the right.
+        rows: cells of every row, as many as there are headings.
+        width: maximum number of columns of the terminal.
+    """
+    from io import StringIO
+
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_edge=False)
+    names, *values = header
+    table.add_column(Text(names), overflow="fold")
+    for heading in values:
+        table.add_column(Text(heading, justify="right"), justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(*(Text(str(cell)) for cell in row))  # Text, because names may contain square brackets
+    page = StringIO()
+    Console(file=page, width=width, color_system=None, force_terminal=False, force_jupyter=False).print(table)
+    return "\n".join(line.rstrip() for line in page.getvalue().splitlines())
+
+
+def wrapped(text: str, width: int = WIDTH) -> str:
+    """Break the lines of a text between words."""
+    from textwrap import fill
+
+    return "\n".join(fill(line, width, break_long_words=False, break_on_hyphens=False) for line in text.split("\n"))
