@@ -6,21 +6,20 @@ row.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..data.rows import InputRow, InputTable
 from ..errors import DataError
 from ..execution import Engine, map_items
-from ..features.files import write_atomic
-from .job import PredictionJob, RowCounts, Values, with_text_column
+from .counts import RowCounts
+from .folders import as_metadata, claim_folder, open_folder, stored_counts
+from .job import PredictionJob, with_text_column
 from .predict import Progress, predict_rows
-from .rows import InputRow, InputTable
 from .writing import write_rows
 
 if TYPE_CHECKING:
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from ..classifier import UncertainClassifier
 
 ROWS_PER_BLOCK = 10_000
-JOB_FILE = "_job.json"  # describes the job of an output folder; readers of Parquet folders skip names with a _
 
 
 @dataclass(frozen=True)
@@ -61,13 +59,11 @@ class BlockResult:
     """Result of a block.
 
     Attributes:
-        rows: number of rows that were written.
-        failed: number of those with an error.
+        counts: counts of the rows that were written.
         problem: reason why the block could not be written; None if it was.
     """
 
-    rows: int
-    failed: int
+    counts: RowCounts
     problem: str | None = None
 
 
@@ -130,56 +126,39 @@ def predict_blocks(
         progress: function that is called with the number of rows of every finished block.
 
     Returns:
-        Number of rows in the folder, and number of rows with an error among those predicted in this run.
+        Counts of all rows in the folder, those of earlier runs included.
 
     Raises:
-        DataError: a file cannot be read, the folder holds predictions of another job, or some blocks failed; finished
-            blocks stay.
+        DataError: a file cannot be read, another run is writing the folder, it holds predictions of another job or
+            version, or some blocks failed; finished blocks stay.
     """
-    folder = Path(job.output)
-    if Path(job.source).resolve() in (folder.resolve(), *folder.resolve().parents):
+    folder = job.output_path
+    if Path(job.source).resolve() in (folder, *folder.parents):
         raise DataError(f"output {folder} is inside the input folder {job.source}: name a folder outside it.")
     blocks = blocks_of(job.source)
-    folder.mkdir(parents=True, exist_ok=True)
-    _claim_folder(folder, job, made_of, blocks)
-    for unfinished in folder.glob("part-*.parquet.*"):
-        unfinished.unlink()  # a worker died while it wrote this file
-    missing = [block for block in blocks if not (folder / block.part).exists()]
-    rows = sum(block.rows for block in blocks) - sum(block.rows for block in missing)
-    progress(rows)
-    failed, problems = 0, list[str]()
-    for result in map_items(engine, workers, partial(BlockWorker, load, job), missing) if missing else ():
-        rows, failed = rows + result.rows, failed + result.failed
-        progress(result.rows)
-        problems += [result.problem] if result.problem else []
+    with open_folder(folder):
+        facts = {
+            "job": job.facts | {"output": ""},
+            "made of": {name: _state(value) for name, value in made_of.items()},
+            "source": {path: _state(path) for path in dict.fromkeys(block.path for block in blocks)},
+            "rows of a block": ROWS_PER_BLOCK,
+        }
+        claim_folder(folder, facts)
+        finished = {block.part: stored_counts(folder / block.part) for block in blocks}
+        missing = [block for block in blocks if finished[block.part] is None]
+        counts = sum((part for part in finished.values() if part is not None), RowCounts())
+        progress(counts.rows)
+        problems: list[str] = []
+        for result in map_items(engine, workers, partial(BlockWorker, load, job), missing) if missing else ():
+            counts += result.counts
+            progress(result.counts.rows)
+            problems += [result.problem] if result.problem else []
     if problems:
         raise DataError(
             f"{len(problems)} of {len(blocks)} blocks failed; the others are in {folder}. Remove the cause and run the "
             f"same command again. The first error: {problems[0]}"
         )
-    return RowCounts(rows, failed)
-
-
-def _claim_folder(folder: Path, job: PredictionJob, made_of: Mapping[str, Any], blocks: list[Block]) -> None:
-    """Record the job in its output folder, so that predictions of two jobs cannot mix.
-
-    Raises:
-        DataError: the folder holds predictions of another job.
-    """
-    facts = {
-        "job": asdict(replace(job, output="")),
-        "made of": {name: _state(value) for name, value in made_of.items()},
-        "source": {path: _state(path) for path in dict.fromkeys(block.path for block in blocks)},
-        "rows of a block": ROWS_PER_BLOCK,
-    }
-    key = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
-    path = folder / JOB_FILE
-    if not path.exists():
-        write_atomic(path, (json.dumps({"key": key} | facts, indent=2, default=str) + "\n").encode())
-    elif json.loads(path.read_text())["key"] != key:
-        raise DataError(
-            f"output {folder} holds predictions of another job, described in {path}: name another folder or remove it."
-        )
+    return counts
 
 
 def _state(value: Any) -> Any:
@@ -217,12 +196,21 @@ class BlockWorker:
             rows = [InputRow(columns) for columns in read.to_pylist()]
             job = with_text_column(self.job, self.classifier, InputTable(input_columns, iter(rows)))
             predicted = list(predict_rows(self.classifier, job, rows))
-            path = Path(job.output) / f"{block.part}.{os.getpid()}"
-            write_rows(lambda: _joined(rows, predicted), input_columns, self.columns.types, str(path), "parquet")
-            path.replace(Path(job.output) / block.part)
+            counts = sum((RowCounts.of_row(values, self.columns) for values in predicted), RowCounts())
+            path = job.output_path / f"{block.part}.{os.getpid()}"
+            write_rows(
+                lambda: map(self.columns.joined, rows, predicted),
+                input_columns,
+                self.columns.types,
+                str(path),
+                "parquet",
+                metadata=as_metadata(counts),
+            )
+            path.replace(job.output_path / block.part)
         except (DataError, OSError, pa.ArrowException) as error:
-            return BlockResult(0, 0, f"{block.path}, row group {block.row_group}, from row {block.start}: {error}")
-        return BlockResult(len(rows), sum(values[self.columns.error] is not None for values in predicted))
+            problem = f"{block.path}, row group {block.row_group}, from row {block.start}: {error}"
+            return BlockResult(RowCounts(), problem)
+        return BlockResult(counts)
 
     def _read(self, block: Block) -> pa.RecordBatch:
         """Read the rows of a block; blocks come in order, so an open row group is usually read on from its position."""
@@ -254,7 +242,3 @@ class _RowGroupReader:
         if rows is None or rows.num_rows != block.rows:
             raise DataError("the file has other rows than at the start of the run; run again into another folder.")
         return rows
-
-
-def _joined(rows: list[InputRow], predicted: list[Values]) -> Iterator[dict[str, Any]]:
-    yield from (row.columns | values for row, values in zip(rows, predicted, strict=True))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from ..data import Table
+from ..data.rows import InputRow, InputTable, batched, format_of
 from ..errors import DataError
-from .rows import InputRow, InputTable, batched, check_output, format_of
+from .locking import check_unlocked
+from .writing import check_output
 
 if TYPE_CHECKING:
     from ..classifier import UncertainClassifier
@@ -19,11 +23,8 @@ Values = dict[str, Any]
 """Values of the added columns of one row, by column name."""
 
 
-class RowCounts(NamedTuple):
-    """Number of rows of a finished job, and number of those with an error."""
-
-    rows: int
-    failed: int
+STORED_FORMAT = 2
+"""Version of journals and of output folders; it changes with the added columns, so that versions cannot mix."""
 
 
 @dataclass(frozen=True)
@@ -31,47 +32,47 @@ class AddedColumns:
     """Names of the columns that are added to a row.
 
     Attributes:
-        names: names of all added columns, in order; the last one is ``error``.
+        names: names of the columns that are written, in order; the last one is ``row_error``.
+        stored: names of all values of a row; ``truncated`` is among them even if it is not written.
         prediction: column with the prediction.
         uncertainty: column with the uncertainty.
+        error_probability: column with the error probability; one of ``names`` only for a fitted head.
         accepted: column with the decision of the threshold; one of ``names`` only if the head has a threshold.
-        error: column with the reason why a row has no prediction.
+        truncated: column that is True where the model did not read all of the text.
+        row_error: column with the reason why a row has no prediction.
+        per_word: True for token classification, where the prediction is a list of entities.
     """
 
     names: tuple[str, ...]
+    stored: tuple[str, ...]
     prediction: str
     uncertainty: str
+    error_probability: str
     accepted: str
-    error: str
-
-    @classmethod
-    def with_prefix(cls, prefix: str, names: Sequence[str], prediction: str) -> AddedColumns:
-        """Columns of a prediction and of its error, with a prefix.
-
-        Args:
-            prefix: prefix of every name.
-            names: names of the columns of a prediction.
-            prediction: name of the one that holds the prediction itself.
-        """
-        uncertainty, accepted, error = (prefix + name for name in ("uncertainty", "accepted", "error"))
-        return cls((*(prefix + name for name in names), error), prefix + prediction, uncertainty, accepted, error)
+    truncated: str
+    row_error: str
+    per_word: bool
 
     @property
     def types(self) -> dict[str, type]:
-        """Type of the values of every column, by name."""
-        special = {self.prediction: str, self.accepted: bool, self.error: str}
+        """Type of the values of every column that is written, by name."""
+        special = {self.prediction: str, self.accepted: bool, self.truncated: bool, self.row_error: str}
         return {name: special.get(name, float) for name in self.names}
 
     def without_prediction(self, reason: str) -> Values:
         """Values of a row that has no prediction, for the given reason."""
-        return dict.fromkeys(self.names) | {self.error: reason}
+        return dict.fromkeys(self.stored) | {self.row_error: reason}
+
+    def joined(self, row: InputRow, values: Values) -> Values:
+        """Columns of an input row, followed by the added columns that are written."""
+        return row.columns | {name: values[name] for name in self.names}
 
 
 @dataclass(frozen=True)
 class PredictionJob:
     """Input and output of ``alien predict``, and the options that decide what is added to a row.
 
-    The fields and their values identify an unfinished run, so a renamed field makes such a run start again.
+    An unfinished run is identified by these fields, so a renamed field makes such a run start again; see :attr:`facts`.
 
     Attributes:
         source: input file, folder of Parquet files, or ``-`` for stdin.
@@ -81,6 +82,8 @@ class PredictionJob:
         probabilities: True to add a column for every class.
         prefix: prefix for the added columns.
         max_characters: longest text that is predicted; a longer one gets an error.
+        truncated: True to add a column that says where the model did not read all of a text.
+        safe_csv: True to write CSV and TSV files in which no spreadsheet takes a text for a formula.
     """
 
     source: str
@@ -90,6 +93,14 @@ class PredictionJob:
     probabilities: bool
     prefix: str
     max_characters: int
+    truncated: bool = False
+    safe_csv: bool = False
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Fields that identify an unfinished run: all without a default, and the others if they differ from it."""
+        values = asdict(self)
+        return {field.name: values[field.name] for field in fields(self) if values[field.name] != field.default}
 
     @property
     def source_format(self) -> str:
@@ -102,15 +113,28 @@ class PredictionJob:
         for_stdout = self.source_format if self.source_format in ("csv", "tsv") else "jsonl"
         return format_of(self.output, for_stdout if self.output == "-" else None, "output")
 
+    @property
+    def output_path(self) -> Path:
+        """Path of the output file or folder; a link is followed, so that it is not replaced."""
+        return Path(os.path.realpath(self.output))
+
+    @property
+    def lock_path(self) -> Path:
+        """Path of the lock file of an output file."""
+        return Path(f"{self.output_path}.lock")
+
     def check(self) -> None:
         """Check the input and the output before any work is done.
 
         Raises:
-            DataError: the input does not exist, or the output cannot be written.
+            DataError: the input does not exist, the output cannot be written, or another run is writing it.
         """
         _ = self.output_format
         if self.output != "-":
             check_output(self.output)
+            if self.output_path.exists() and not self.output_path.is_file():
+                raise DataError(f"output {self.output}: this is a device or a pipe; name a file, or - for stdout.")
+            check_unlocked(self.lock_path, self.output)
         if self.source != "-" and (not Path(self.source).exists() or Path(self.source).is_dir()):
             raise DataError(f"input {self.source}: there is no such file.")
 
@@ -120,13 +144,26 @@ class PredictionJob:
         Raises:
             DataError: the task of the classifier has no probability columns.
         """
-        task = classifier.task
+        task, prefix = classifier.task, self.prefix
         names = task.prediction_columns(classifier.saved, self._classes_with_column(classifier))
-        return AddedColumns.with_prefix(self.prefix, names, task.prediction_column)
+        predicted = [prefix + name for name in names]
+        truncated, row_error = f"{prefix}truncated", f"{prefix}row_error"
+        return AddedColumns(
+            names=(*predicted, *([truncated] if self.truncated else []), row_error),
+            stored=(*predicted, truncated, row_error),
+            prediction=prefix + task.prediction_column,
+            uncertainty=f"{prefix}uncertainty",
+            error_probability=f"{prefix}error_probability",
+            accepted=f"{prefix}accepted",
+            truncated=truncated,
+            row_error=row_error,
+            per_word=task.per_word,
+        )
 
     def added_values(self, classifier: UncertainClassifier, row: Row) -> Values:
-        """Values of the added columns for a predicted row, without an error."""
-        columns = row.columns(self._classes_with_column(classifier)) | {"error": None}
+        """Values of a predicted row, without an error."""
+        columns = row.columns(self._classes_with_column(classifier))
+        columns |= {"truncated": bool(row.truncated), "row_error": None}
         return {self.prefix + name: value for name, value in columns.items()}
 
     def _classes_with_column(self, classifier: UncertainClassifier) -> list[str]:
@@ -135,12 +172,13 @@ class PredictionJob:
 
 
 def with_text_column(job: PredictionJob, classifier: UncertainClassifier, table: InputTable) -> PredictionJob:
-    """Find the text column of an input: the named one, or the first with a usual name.
+    """Find the text column of an input: the named one, or the only one with a usual name.
 
     The function reads rows ahead until one has such a column; ``table.rows`` still yields all rows afterwards.
 
     Raises:
-        DataError: no row has a text column, or the input already has a column with the name of an added one.
+        DataError: no row has a text column, several columns may be meant, or the input already has a column with the
+            name of an added one.
     """
     candidates = classifier.task.text_columns if job.text_column is None else (job.text_column,)
     columns, rows_read = dict.fromkeys(table.columns), list[InputRow]()
@@ -151,14 +189,11 @@ def with_text_column(job: PredictionJob, classifier: UncertainClassifier, table:
             break
     table.rows = chain(rows_read, table.rows)
     _check_names_are_free(job.added_columns(classifier).names, table.columns, rows_read)
-    text_column = next((name for name in candidates if name in columns), None)
-    if text_column is None and columns:
-        usual = f"text column (looked for {', '.join(candidates)})"
-        missing = usual if job.text_column is None else f"column {job.text_column!r}"
-        raise DataError(
-            f"the input has no {missing}; its columns are {', '.join(columns)}: name one of them with --text-column."
-        )
-    return replace(job, text_column=text_column or candidates[0])
+    if not columns:
+        return replace(job, text_column=candidates[0])
+    readable = [row.columns for row in rows_read if row.problem is None]
+    first_rows = Table({name: [row.get(name) for row in readable] for name in columns})
+    return replace(job, text_column=classifier.task.text_column(first_rows, job.text_column))
 
 
 def _check_names_are_free(names: Sequence[str], columns: Mapping[str, Any], rows: Sequence[InputRow]) -> None:

@@ -7,11 +7,12 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .job import AddedColumns, PredictionJob, RowCounts, Values
+from ..errors import DataError
+from .counts import RowCounts
+from .job import STORED_FORMAT, AddedColumns, PredictionJob, Values
 
 if TYPE_CHECKING:
     from ..classifier import UncertainClassifier
@@ -23,12 +24,12 @@ def job_key(classifier: UncertainClassifier, job: PredictionJob) -> str:
 
     stat = os.stat(job.source)
     fingerprints = [classifier.backbone.model_fingerprint, head_fingerprint(classifier.saved)]
-    facts = [*fingerprints, classifier.label_names, asdict(job), stat.st_size, stat.st_mtime_ns]
+    facts = [*fingerprints, classifier.label_names, job.facts, stat.st_size, stat.st_mtime_ns]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
 class Journal:
-    """Predictions of one job as JSON Lines, after a first line with the key of the job.
+    """Predictions of one job as JSON Lines, after a first line with the version and the key of the job.
 
     A journal of another job is overwritten; a damaged one is cut off at the damage.
 
@@ -38,12 +39,15 @@ class Journal:
         columns: added columns, which every line holds.
 
     Attributes:
-        counts: number of rows in the journal, and number of those with an error.
+        counts: counts of the rows in the journal.
+
+    Raises:
+        DataError: another version has written the journal.
     """
 
     def __init__(self, path: Path, key: str, columns: AddedColumns) -> None:
-        self.path, self.columns, self.counts = path, columns, RowCounts(0, 0)
-        self._head = json.dumps({"job": key}).encode() + b"\n"
+        self.path, self.columns, self.counts = path, columns, RowCounts()
+        self._head = json.dumps({"format": STORED_FORMAT, "job": key}).encode() + b"\n"
         size = self._valid_size()
         self._file = open(path, "r+b" if size else "wb")  # noqa: SIM115
         if size:
@@ -57,23 +61,32 @@ class Journal:
         if not self.path.exists():
             return 0
         with open(self.path, "rb") as file:
-            if file.readline() != self._head:
+            head = file.readline()
+            self._check_version(head)
+            if head != self._head:
                 return 0
             size = len(self._head)
             for line in file:
                 if not line.endswith(b"\n"):
                     break
                 values = _parsed(line)
-                if values is None or tuple(values) != self.columns.names:
+                if values is None or tuple(values) != self.columns.stored:
                     print(f"{self.path} is damaged after {self.counts.rows} rows: continuing there", file=sys.stderr)
                     break
                 size += len(line)
                 self._count([values])
         return size
 
+    def _check_version(self, head: bytes) -> None:
+        facts = _parsed(head) or {}
+        if "job" in facts and facts.get("format") != STORED_FORMAT:
+            raise DataError(
+                f"{self.path} is the journal of an unfinished run of another version of this program, whose columns "
+                "differ: finish the run with that version, or delete the file to start again."
+            )
+
     def _count(self, rows: list[Values]) -> None:
-        failed = sum(values[self.columns.error] is not None for values in rows)
-        self.counts = RowCounts(self.counts.rows + len(rows), self.counts.failed + failed)
+        self.counts = sum((RowCounts.of_row(values, self.columns) for values in rows), self.counts)
 
     def append(self, rows: list[Values]) -> None:
         """Add rows; they are on disk when the method returns."""
@@ -90,13 +103,15 @@ class Journal:
             yield from map(json.loads, file)
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file; it is deleted if it holds no rows."""
         self._file.close()
+        if not self.counts.rows:
+            self.path.unlink(missing_ok=True)
 
     def remove(self) -> None:
         """Delete the file after the job is finished."""
         self.close()
-        self.path.unlink()
+        self.path.unlink(missing_ok=True)
 
 
 def _parsed(line: bytes) -> Values | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,10 +17,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..data.columns import TOKEN_COLUMNS
-from .job import AddedColumns, PredictionJob, RowCounts, Values, with_text_column
+from ..data.reading import open_rows
+from ..data.rows import InputRow, InputTable, batched
+from .counts import RowCounts
+from .job import AddedColumns, PredictionJob, Values, with_text_column
 from .journal import Journal, job_key
-from .reading import open_rows
-from .rows import InputRow, InputTable, batched
+from .locking import locked
 from .writing import write_rows
 
 if TYPE_CHECKING:
@@ -38,11 +41,12 @@ def predict_file(classifier: UncertainClassifier, job: PredictionJob, progress: 
         progress: function that is called with the number of rows that are finished since the last call.
 
     Raises:
-        DataError: the input cannot be read, or the output cannot be written.
+        DataError: the input cannot be read, the output cannot be written, or another run is writing it.
     """
     job.check()
     job.added_columns(classifier)  # refuses options that the task does not have
-    with open_rows(job.source, job.source_format) as table:
+    lock = nullcontext() if job.output == "-" else locked(job.lock_path, job.output)
+    with lock, open_rows(job.source, job.source_format) as table:
         job = with_text_column(job, classifier, table)
         is_resumable = "-" not in (job.source, job.output) and Path(job.source).is_file()
         return (_with_journal if is_resumable else _without_journal)(classifier, job, table, progress)
@@ -91,7 +95,7 @@ def compare_predictions(
         job = with_text_column(job, first, table)
         first_rows = list(islice(table.rows, rows))
     predicted = [predict_rows(classifier, job, first_rows) for classifier in (first, second)]
-    pairs = [pair for pair in zip(*predicted, strict=True) if all(values[columns.error] is None for values in pair)]
+    pairs = [pair for pair in zip(*predicted, strict=True) if all(values[columns.row_error] is None for values in pair)]
     labels = first.task.labels_only
     changed = [labels(a[columns.prediction]) != labels(b[columns.prediction]) for a, b in pairs]
     uncertainty = np.array([[values[columns.uncertainty] for values in pair] for pair in pairs]).reshape(-1, 2)
@@ -105,19 +109,19 @@ def _with_journal(
 ) -> RowCounts:
     """Predict from file to file, continuing an unfinished run of the same job."""
     columns = job.added_columns(classifier)
-    journal = Journal(Path(f"{job.output}.journal"), job_key(classifier, job), columns)
+    journal = Journal(Path(f"{job.output_path}.journal"), job_key(classifier, job), columns)
 
     def joined() -> Iterator[dict[str, Any]]:
         with open_rows(job.source, job.source_format) as reread:
             for row, values in zip(reread.rows, journal.rows(), strict=True):
-                yield row.columns | values
+                yield columns.joined(row, values)
 
     try:
         progress(journal.counts.rows)
         for batch in batched(islice(table.rows, journal.counts.rows, None)):
             journal.append(list(predict_rows(classifier, job, batch)))
             progress(len(batch))
-        write_rows(joined, table.columns, columns.types, job.output, job.output_format)
+        _write(joined, table, columns, job)
         journal.remove()
     finally:
         journal.close()
@@ -129,22 +133,28 @@ def _without_journal(
 ) -> RowCounts:
     """Predict from stdin or to stdout, row by row."""
     columns = job.added_columns(classifier)
-    rows = failed = 0
+    counts = RowCounts()
 
     def predicted() -> Iterator[dict[str, Any]]:
-        nonlocal rows, failed
+        nonlocal counts
         for batch in batched(table.rows):
             for row, values in zip(batch, predict_rows(classifier, job, batch), strict=True):
-                rows += 1
-                failed += values[columns.error] is not None
+                counts += RowCounts.of_row(values, columns)
                 progress(1)
-                yield row.columns | values
+                yield columns.joined(row, values)
 
     if job.output == "-":
-        write_rows(predicted, table.columns, columns.types, job.output, job.output_format)
+        _write(predicted, table, columns, job)
     else:
         _write_spooled(predicted(), table, columns, job)
-    return RowCounts(rows, failed)
+    return counts
+
+
+def _write(
+    rows: Callable[[], Iterator[dict[str, Any]]], table: InputTable, columns: AddedColumns, job: PredictionJob
+) -> None:
+    target = "-" if job.output == "-" else str(job.output_path)
+    write_rows(rows, table.columns, columns.types, target, job.output_format, safe=job.safe_csv)
 
 
 def _write_spooled(
@@ -158,7 +168,7 @@ def _write_spooled(
             spool.seek(0)
             yield from map(json.loads, spool)
 
-        write_rows(reread, table.columns, columns.types, job.output, job.output_format)
+        _write(reread, table, columns, job)
 
 
 def _problem(row: InputRow, job: PredictionJob, columns: AddedColumns, per_word: bool) -> str | None:

@@ -3,20 +3,40 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 import math
+import os
+import re
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from ..data.rows import COMPRESSED, batched, map_json
 from ..errors import DataError
-from .rows import batched, map_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 OutputRow = Mapping[str, Any]
+
+FORMULA_STARTS = tuple("=+-@\t\r\n'＝＋－＠")
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+
+
+def check_output(path: str | Path) -> None:
+    """Check that a file can be written to a path.
+
+    Raises:
+        DataError: the path is a folder, or its parent folder does not exist.
+    """
+    target = Path(os.path.realpath(path))  # a link is followed, so that it is not replaced
+    if target.is_dir():
+        raise DataError(f"output {path}: this is a folder; name a file.")
+    if not target.parent.is_dir():
+        raise DataError(f"output {path}: there is no folder {target.parent}; make it first.")
 
 
 def write_rows(
@@ -25,6 +45,9 @@ def write_rows(
     added: Mapping[str, type],
     target: str,
     file_format: str,
+    *,
+    safe: bool = False,
+    metadata: Mapping[str, str] | None = None,
 ) -> None:
     """Write rows to a file, which appears when it is complete, or to stdout for ``-``.
 
@@ -32,42 +55,62 @@ def write_rows(
         rows: function that yields all rows from the first on, each with the added columns. Formats that need all
             columns before the first row call it twice; CSV on stdout has only ``columns`` and the added columns.
         columns: columns of the input that exist even without rows, as in
-            :class:`~aligned_entropy.batch.rows.InputTable`.
+            :class:`~aligned_entropy.data.rows.InputTable`.
         added: names of the added columns, which come last, with the type of their values.
         target: path of the file, or ``-``.
         file_format: format of the file.
+        safe: True to mark the texts of a CSV or TSV file that a spreadsheet would run; see :func:`safe_cell`.
+        metadata: names and values to store in a Parquet file beside the rows.
 
     Raises:
         DataError: a column holds values that its type in the Parquet file cannot hold.
     """
     columns = {name: arrow_type for name, arrow_type in columns.items() if name not in added}
     if target == "-":
-        _write_text(rows(), [*columns, *added], sys.stdout, file_format)
+        _write_text(rows(), [*columns, *added], sys.stdout, file_format, safe)
         return
     scratch = Path(f"{target}.writing")
     try:
         if file_format == "parquet":
-            _write_parquet(rows, columns, added, scratch)
+            _write_parquet(rows, columns, added, scratch, metadata or {})
         else:
             if file_format != "jsonl":
                 columns |= dict.fromkeys(name for row in rows() for name in row if name not in added)
-            with open(scratch, "w", encoding="utf-8", newline="") as stream:
-                _write_text(rows(), [*columns, *added], stream, file_format)
+            open_text = gzip.open if target.endswith(COMPRESSED) else open
+            with open_text(scratch, "wt", encoding="utf-8", newline="") as stream:
+                _write_text(rows(), [*columns, *added], stream, file_format, safe)
+        if Path(target).exists():
+            shutil.copymode(target, scratch)
         scratch.replace(target)
     finally:
         scratch.unlink(missing_ok=True)
 
 
-def _write_text(rows: Iterable[OutputRow], columns: list[str], stream: IO[str], file_format: str) -> None:
+def _write_text(rows: Iterable[OutputRow], columns: list[str], stream: IO[str], file_format: str, safe: bool) -> None:
     if file_format == "jsonl":
         for row in rows:
             stream.write(_json_line(row) + "\n")
             stream.flush()
         return
-    writer = csv.DictWriter(stream, columns, delimiter="\t" if file_format == "tsv" else ",")
-    writer.writeheader()
+    mark = safe_cell if safe else _unchanged
+    writer = csv.writer(stream, delimiter="\t" if file_format == "tsv" else ",")
+    writer.writerow([mark(name) for name in columns])
     for row in rows:
-        writer.writerow({name: _text_if_nested(value) for name, value in row.items()})
+        writer.writerow([mark(_text_if_nested(row.get(name))) for name in columns])
+
+
+def safe_cell(value: Any) -> Any:
+    """Put an apostrophe before a text that a spreadsheet would take for a formula; numbers stay as they are.
+
+    A text that begins with an apostrophe gets one more. The text is therefore restored by removing one leading
+    apostrophe, if there is one.
+    """
+    is_formula = isinstance(value, str) and value.startswith(FORMULA_STARTS) and not NUMBER.fullmatch(value)
+    return f"'{value}" if is_formula else value
+
+
+def _unchanged(value: Any) -> Any:
+    return value
 
 
 def _json_line(row: OutputRow) -> str:
@@ -87,7 +130,11 @@ def _text_if_nested(value: Any) -> Any:
 
 
 def _write_parquet(
-    rows: Callable[[], Iterable[OutputRow]], columns: Mapping[str, Any], added: Mapping[str, type], path: Path
+    rows: Callable[[], Iterable[OutputRow]],
+    columns: Mapping[str, Any],
+    added: Mapping[str, type],
+    path: Path,
+    metadata: Mapping[str, str],
 ) -> None:
     """Write rows in two passes; the first one determines the columns and a type that holds all values of each."""
     import pyarrow as pa
@@ -101,7 +148,7 @@ def _write_parquet(
         for name in dict.fromkeys(name for row in batch for name in row):
             if name not in declared and name not in added_types:
                 types[name] = _common_type(types.get(name, pa.null()), [row.get(name) for row in batch])
-    schema = pa.schema(types | added_types)
+    schema = pa.schema(types | added_types, metadata=dict(metadata))
     with pq.ParquetWriter(path, schema) as writer:
         for batch in batched(rows()):
             arrays = [_array([row.get(field.name) for row in batch], field) for field in schema]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -11,11 +13,37 @@ import typer
 
 from ..errors import DataError
 from .loading import load
-from .options import Engine, Head, Model, ModelOptions, TextColumn, with_option_groups
+from .options import Engine, Head, Model, ModelOptions, OptionGroup, TextColumn, with_option_groups
 from .terminal import progress_bar
 
 if TYPE_CHECKING:
+    from ..batch.counts import RowCounts
     from ..batch.job import PredictionJob
+
+
+@dataclass(frozen=True)
+class RowOptions(OptionGroup):
+    """Options that decide how rows are read and written; the fields are those of ``PredictionJob``."""
+
+    input_format: Annotated[
+        Literal["jsonl", "csv", "tsv", "parquet", "txt"] | None,
+        typer.Option(help="Format of the input, if its file ending does not name it."),
+    ] = None
+    text_column: TextColumn = None
+    probabilities: Annotated[bool, typer.Option("--probabilities", help="Add a column for every class.")] = False
+    prefix: Annotated[str, typer.Option(help="Prefix for the added columns.")] = ""
+    max_characters: Annotated[
+        int, typer.Option(help="Maximum number of characters per text; a longer text has no prediction.", min=1)
+    ] = 100_000
+    truncated: Annotated[
+        bool, typer.Option("--truncated", help="Add a column that is true where the model did not read all of a text.")
+    ] = False
+    safe_csv: Annotated[
+        bool,
+        typer.Option(
+            "--safe-csv", help="Put an apostrophe before texts that a spreadsheet would run as formulas (CSV and TSV)."
+        ),
+    ] = False
 
 
 @with_option_groups
@@ -38,43 +66,70 @@ def predict(
         Engine, typer.Option(help="Execution backend for folder output; see docs/batch-prediction.md.")
     ] = "local",
     workers: Annotated[int, typer.Option(help="Number of Ray actors; each loads the model.", min=1)] = 1,
-    input_format: Annotated[
-        Literal["jsonl", "csv", "tsv", "parquet", "txt"] | None,
-        typer.Option(help="Format of the input, if its file ending does not name it."),
-    ] = None,
-    text_column: TextColumn = None,
-    probabilities: Annotated[bool, typer.Option("--probabilities", help="Add a column for every class.")] = False,
-    prefix: Annotated[str, typer.Option(help="Prefix for the added columns.")] = "",
-    max_characters: Annotated[
-        int, typer.Option(help="Maximum number of characters per text; a longer text gets an error.", min=1)
-    ] = 100_000,
     *,
+    rows: RowOptions,
     options: ModelOptions,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the counts as JSON; on stderr if the predictions go to stdout.")
+    ] = False,
 ) -> None:
     """Predict every row of a file, with the probability that the prediction is wrong.
 
     Rows keep their order and their columns. The added columns are the prediction (predicted_label; predicted_labels
     for multi-label models; entities for token classification), uncertainty, error_probability (with a fitted head),
-    accepted (with a threshold) and error, the reason why a row has no prediction. A killed run continues where it
+    accepted (with a threshold) and row_error, the reason why a row has no prediction. A killed run continues where it
     stopped. Blank lines are skipped in JSON Lines and in CSV files of several columns; NaN becomes null in JSON. For an
-    input file, another --dtype is compared with float32 on the first rows, and the result is printed on stderr.
+    input file, another --dtype is compared with float32 on the first rows, and the result is printed on stderr. The
+    exit code is 1 if no row has a prediction.
     """
     from ..batch.job import PredictionJob
 
     if engine == "local" and workers != 1:
         raise typer.BadParameter(f"--workers {workers} is for --engine ray; the local engine uses all cores.")
-    job = PredictionJob(source, output, input_format, text_column, probabilities, prefix, max_characters)
+    job = PredictionJob(source, output, **vars(rows))
     if output != "-" and (Path(output).is_dir() or not Path(output).suffix):
-        _predict_folder(job, model, head, options, engine, workers)
+        counts = _predict_folder(job, model, head, options, engine, workers)
     elif engine != "local":
         raise typer.BadParameter(f"--engine {engine} writes a folder of Parquet files: name a folder with --output.")
     else:
-        _predict_file(job, model, head, options)
+        counts = _predict_file(job, model, head, options)
+    if as_json:
+        typer.echo(json.dumps(counts.to_dict()), err=output == "-")
+    else:
+        typer.echo("\n".join([*_summary(counts), *_next_step(counts, model, head)]), err=True)
+    if counts.rows and not counts.predicted:
+        raise DataError(f"none of the {counts.rows} rows has a prediction; the first reason: {counts.first_reason}")
+
+
+def _summary(counts: RowCounts) -> Iterator[str]:
+    """Sentences about the rows of a finished job."""
+    unreadable = f"; {counts.unreadable} unreadable, see the column row_error" if counts.unreadable else ""
+    yield f"{counts.predicted} of {counts.rows} rows predicted{unreadable}"
+    if counts.has_threshold:
+        unit = "predictions" if counts.entities is None else "entities"
+        yield f"{counts.accepted} {unit} accepted, {counts.deferred} for review"
+    if counts.expected_error_rate is not None:
+        is_per_word = counts.entities is not None
+        wrong = "texts are expected to have a wrong tag" if is_per_word else "predictions are expected to be wrong"
+        yield f"{100 * counts.expected_error_rate:.1f} % of the {wrong}"
+    if counts.truncated:
+        yield f"{counts.truncated} texts are longer than the model can read, and were truncated"
+
+
+def _next_step(counts: RowCounts, model: str, head: str | None) -> Iterator[str]:
+    """Command that adds a column that the predictions lack, if there is one."""
+    if head is None:
+        yield f"next, for the probability that a prediction is wrong: alien fit {model} LABELED_TEXTS -o HEAD"
+    elif counts.undecided:
+        yield (
+            "next, to choose which predictions are accepted: "
+            f"alien threshold {model} LABELED_TEXTS --head {head} --risk 0.05"
+        )
 
 
 def _predict_folder(
     job: PredictionJob, model: str, head: str | None, options: ModelOptions, engine: Engine, workers: int
-) -> None:
+) -> RowCounts:
     """Predict Parquet files into a folder."""
     from ..batch.blocks import predict_blocks
 
@@ -95,11 +150,10 @@ def _predict_folder(
     }
     loading = partial(load, model, head=head, options=options)
     with progress_bar("rows", None) as progress:
-        counts = predict_blocks(job, loading, made_of, engine=engine, workers=workers, progress=progress)
-    typer.echo(f"{counts.rows} rows; {counts.failed} of those predicted in this run with an error", err=True)
+        return predict_blocks(job, loading, made_of, engine=engine, workers=workers, progress=progress)
 
 
-def _predict_file(job: PredictionJob, model: str, head: str | None, options: ModelOptions) -> None:
+def _predict_file(job: PredictionJob, model: str, head: str | None, options: ModelOptions) -> RowCounts:
     """Predict a file, or stdin, into a file or to stdout."""
     from ..batch.predict import compare_predictions, predict_file
 
@@ -118,5 +172,4 @@ def _predict_file(job: PredictionJob, model: str, head: str | None, options: Mod
             err=True,
         )
     with progress_bar("rows", None) as progress:
-        counts = predict_file(classifier, job, progress)
-    typer.echo(f"{counts.rows} rows, {counts.failed} of them with an error", err=True)
+        return predict_file(classifier, job, progress)

@@ -224,7 +224,7 @@ class Page:
             summary_end = " The head was exchanged after the page was loaded: reload the page."
         path = Path(self.folder.name) / "predictions.csv"  # only one visitor at a time; gradio sends a copy
         table.write(path)
-        measure = "P(wrong)" if table.error_probability_column in table.added.names else "Uncertainty"
+        measure = "P(wrong)" if table.added.error_probability in table.added.names else "Uncertainty"
         rows, summary = table.rows_to_show(MAX_SHOWN_ROWS), table.summary(MAX_SHOWN_ROWS) + summary_end
         return self.templates.predictions(rows, summary, measure), gr.DownloadButton(value=str(path), visible=True)
 

@@ -14,6 +14,7 @@ from ..batch.job import AddedColumns, PredictionJob
 from ..batch.predict import predict_rows
 from ..batch.writing import write_rows
 from ..classifier import UncertainClassifier
+from ..data import Table
 from ..data.reading import open_rows
 from ..data.rows import InputRow, format_of
 from ..errors import DataError
@@ -236,12 +237,14 @@ def _predicted(server: Server, rows: list[InputRow], columns: list[str]) -> Uplo
         raise DataError(f"there are more than {MAX_ROWS} rows: use the command alien predict for large files.")
     queued = QueuedClassifier(server)
     classifier = cast(UncertainClassifier, queued)
-    usual_names = queued.task.text_columns
-    text_column = next((name for name in usual_names if name in columns), None)
-    if text_column is None:
+    table = Table({name: [row.columns.get(name) for row in rows] for name in columns})
+    try:
+        text_column = queued.task.text_column(table)
+    except DataError as error:
         raise DataError(
-            f"no column with texts: the columns are {', '.join(columns)}; name one of them {usual_names[0]}."
-        )
+            f"no single column with texts: the columns are {', '.join(columns)}; name one of them "
+            f"{queued.task.text_columns[0]}, and leave out other columns with texts."
+        ) from error
     job = PredictionJob("-", "-", None, text_column, False, "", server.settings.characters)
     while not set(columns).isdisjoint(_added_names(job, classifier)):
         job = replace(job, prefix=job.prefix + PREFIX)

@@ -63,12 +63,13 @@ def test_blocks_cover_every_row_once(source):
 
 def test_parts_hold_the_predictions_of_predict(source, workplace, tmp_path):
     progress = []
-    assert run(source, tmp_path / "out", workplace, progress=progress.append) == (230, 7)
+    counts = run(source, tmp_path / "out", workplace, progress=progress.append)
+    assert (counts.rows, counts.unreadable) == (230, 7)
     assert sum(progress) == 230
     rows = pd.read_parquet(tmp_path / "out")
     assert rows["id"].tolist() == list(range(230))
-    assert list(rows.columns) == ["id", "text", "predicted_label", "uncertainty", "error_probability", "error"]
-    assert (rows["error"].notna() == (rows["text"] == "")).all()
+    assert list(rows.columns) == ["id", "text", "predicted_label", "uncertainty", "error_probability", "row_error"]
+    assert (rows["row_error"].notna() == (rows["text"] == "")).all()
     predicted = rows[rows["text"] != ""]
     classifier = UncertainClassifier.from_pretrained(workplace / "model", head=workplace / "head")
     expected = classifier.predict(predicted["text"].tolist())
@@ -82,7 +83,7 @@ def test_finished_blocks_are_skipped_and_other_jobs_are_refused(source, workplac
     before = {path.name: path.stat().st_mtime_ns for path in output.iterdir()}
     (output / "part-000003.parquet").unlink()
     (output / "part-000003.parquet.77.writing").write_text("half")
-    assert run(source, output, workplace)[0] == 230
+    assert run(source, output, workplace).rows == 230
     after = {path.name: path.stat().st_mtime_ns for path in output.iterdir()}
     changed = {name for name in after if after[name] != before.get(name)}
     assert changed == {"part-000003.parquet"}
@@ -97,7 +98,7 @@ def test_the_job_file_keeps_its_names(source, workplace, tmp_path):
     done = in_process("predict", workplace / "model", source / "0.parquet", "-o", tmp_path / "out")
     assert done.exit_code == 0, done.output
     facts = json.loads((tmp_path / "out" / "_job.json").read_text())
-    assert list(facts) == ["key", "job", "made of", "source", "rows of a block"]
+    assert list(facts) == ["key", "format", "job", "made of", "source", "rows of a block"]
     assert facts["job"] == {
         "source": str(source / "0.parquet"),
         "output": "",
@@ -143,14 +144,14 @@ def test_a_block_that_fails_leaves_the_others(source, workplace, tmp_path, monke
     result = BlockWorker(lambda: UncertainClassifier.from_pretrained(workplace / "model"), _job(source, tmp_path))(
         Block(0, str(source / "0.parquet"), 0, 0, 20)
     )
-    assert (result.rows, "No space left" in result.problem) == (0, True)
+    assert (result.counts.rows, "No space left" in result.problem) == (0, True)
 
 
 def test_an_output_inside_the_input_is_refused(source, workplace):
     for output in (source, source / "predictions", source / "deep" / "predictions"):
         with pytest.raises(DataError, match=r"inside the input folder .*: name a folder outside it"):
             run(source, output, workplace)
-    assert run(source / "0.parquet", source / "predictions", workplace)[0] == 77, "an input file is not a folder"
+    assert run(source / "0.parquet", source / "predictions", workplace).rows == 77, "an input file is not a folder"
 
 
 def test_an_option_that_the_task_does_not_have_is_refused_before_any_block(source, workplace, tmp_path):
@@ -282,7 +283,7 @@ def test_ray_and_one_process_predict_the_same(workplace, tmp_path):
     arguments = ["predict", workplace / "model", tmp_path / "in.parquet", "--head", workplace / "head"]
     done = alien(*arguments, "-o", tmp_path / "ray", "--engine", "ray", "--workers", "2")
     assert done.returncode == 0, done.stderr
-    assert "300 rows" in done.stderr
+    assert "300 of 300 rows predicted" in done.stderr
     assert alien(*arguments, "-o", tmp_path / "local").returncode == 0
     assert pd.read_parquet(tmp_path / "ray").equals(pd.read_parquet(tmp_path / "local"))
     assert "made of" in json.loads((tmp_path / "ray" / "_job.json").read_text())

@@ -225,7 +225,7 @@ def test_rows_that_cannot_be_predicted(tmp_path, target):
         '"mine"}: pass --prefix',
         "nested",
         "nested",
-        "utf-8",
+        "not UTF-8",
     ]
     assert all(
         (r is None) == (e is None) and (r or "") in (e or "") for e, r in zip(errors(rows), reasons, strict=True)

@@ -240,7 +240,7 @@ def test_from_the_command_line(tagger, token_model_folder, tmp_path):
     assert done.exit_code == 0, done.output
     answers = [json.loads(line) for line in out.read_text().splitlines()]
     assert len(answers) == 150
-    assert list(answers[0]) == ["tokens", "tags", "entities", "uncertainty", "error_probability", "error"]
+    assert list(answers[0]) == ["tokens", "tags", "entities", "uncertainty", "error_probability", "row_error"]
     assert all(entity["entity_group"] == "X" for answer in answers for entity in answer["entities"])
     (tmp_path / "odd.csv").write_text('id,tokens\n1,"[""a"", ""film""]"\n')
     run("predict", token_model_folder, tmp_path / "odd.csv", "-o", tmp_path / "odd.jsonl")
@@ -250,6 +250,6 @@ def test_from_the_command_line(tagger, token_model_folder, tmp_path):
     with open(tmp_path / "o.csv", newline="") as file:
         first, second = csv.DictReader(file)
     assert isinstance(json.loads(first["entities"]), list)
-    assert second["error"] == "the text is empty"
+    assert second["row_error"] == "the text is empty"
     done = run("predict", token_model_folder, tmp_path / "in.csv", "-o", tmp_path / "o.parquet", "--probabilities")
     assert "predicts a tag for every word" in str(done.exception)

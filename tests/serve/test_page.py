@@ -61,7 +61,7 @@ def test_another_rule_changes_only_the_decisions(server, tmp_path):
     decided = table.with_rule(up_to(median))
     assert [row["accepted"] for row in decided.rows] == [value <= median for value in uncertainty]
     assert [row["uncertainty"] for row in decided.rows] == uncertainty
-    assert decided.added.names == ("predicted_label", "uncertainty", "error_probability", "accepted", "error")
+    assert decided.added.names == ("predicted_label", "uncertainty", "error_probability", "accepted", "row_error")
     highest = sorted((row["error_probability"] for row in table.rows), reverse=True)[:5]
     assert [row.uncertainty for row in decided.rows_to_show(5)] == highest
     assert f"{sum(value <= median for value in uncertainty)} of 20 predictions are accepted" in decided.summary(5)
@@ -73,7 +73,7 @@ def test_rows_without_a_prediction_keep_the_reason(server, tmp_path):
     table = read_file(server, str(tmp_path / "a.csv")).with_rule(up_to(1.0))
     assert table.added.names[0] == "alien_predicted_label", "the file already has a column uncertainty"
     assert [row["uncertainty"] for row in table.rows] == ["mine"] * 3
-    assert [bool(row["alien_error"]) for row in table.rows] == [False, True, True]
+    assert [bool(row["alien_row_error"]) for row in table.rows] == [False, True, True]
     assert [row["alien_accepted"] for row in table.rows] == [True, False, False]
     assert "empty" in table.rows_to_show(100)[1].error
     assert table.summary(100).startswith("1 of 3 texts have a prediction; 1 of 1 ")
@@ -101,7 +101,7 @@ def test_uploaded_columns_are_not_confused_with_added_ones(served_folder, tmp_pa
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.csv", "a,b\n1,2\n", "no column with texts: the columns are a, b; name one of them text"),
+        ("a.csv", "a,b\n1,2\n", "no single column with texts: the columns are a, b; name one of them text"),
         ("a.txt", "", "there are no texts"),
         ("a.pdf", "text", "known ones are"),
         ("a.parquet", "nonsense", "not a Parquet file"),
