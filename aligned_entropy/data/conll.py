@@ -6,23 +6,27 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import DataError
+from .text_files import read_lines
 
 COMMENTS = ("# id", "# sent_id", "# text", "# newdoc", "# newpar", "# global.")  # of CoNLL-U and similar formats
 
 
-def read_conll(path: Path) -> dict[str, list[list[str]]]:
+def read_conll(path: Path, encoding: str | None = None) -> dict[str, list[list[str]]]:
     """Read the columns ``tokens`` and ``tags`` of a CoNLL file, one list for each sentence.
 
     The tag of a word is the last column of its line. ``-DOCSTART-`` lines and comments are skipped.
 
+    Args:
+        path: path of the file.
+        encoding: encoding of the file; None to find it out.
+
     Raises:
-        DataError: a line has a word without a tag, or the first column holds word numbers.
+        DataError: the file is not in its encoding, a line has a word without a tag, or the first column holds word
+            numbers.
     """
     columns: dict[str, list[list[str]]] = {"tokens": [], "tags": []}
     words, tags = list[str](), list[str]()
-    # str.splitlines would also split at characters such as U+2028, which a word may hold.
-    lines = path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    for number, line in enumerate([*lines, ""], 1):
+    for number, line in enumerate([*read_lines(path, encoding), ""], 1):
         parts = line.split("\t") if "\t" in line else line.split()
         if not line.strip() or parts[0] == "-DOCSTART-":
             if words:

@@ -1,169 +1,191 @@
-"""Rows of input files, one by one.
-
-A line that cannot be read still makes a row, with the reason in it, so that no row is lost. Blank lines between JSON
-records, and between the records of a CSV file of several columns, are not rows.
-"""
+"""Reader of the rows of files, for all commands: one by one, or as a table."""
 
 from __future__ import annotations
 
-import codecs
-import csv
-import io
 import json
-import sys
-from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from typing import IO, Any
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ..errors import DataError
-from .rows import MAX_NESTING, ROWS_PER_BATCH, InputRow, InputTable, map_json
+from .conll import read_conll
+from .csv_rows import csv_table
+from .json_rows import json_rows
+from .rows import ROWS_PER_BATCH, InputRow, InputTable, format_of
+from .table import Table, check_unique
+from .text_files import is_damaged, open_text, readable
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
 
 @contextmanager
-def open_rows(source: str, file_format: str) -> Iterator[InputTable]:
+def open_rows(
+    source: str | Path, file_format: str, *, delimiter: str | None = None, encoding: str | None = None
+) -> Iterator[InputTable]:
     """Open a file, or stdin for ``-``, and read its rows.
+
+    A line that cannot be read still makes a row, with the reason in it, so that no row is lost. Blank lines between
+    JSON records, and between the records of a CSV file of several columns, are not rows. Values of CSV, TSV, CoNLL and
+    text files are strings; those of JSON and Parquet files have the types of the file.
 
     Args:
         source: path of the file, or ``-``.
         file_format: format of the file, as given by :func:`~aligned_entropy.data.rows.format_of`.
+        delimiter: delimiter of a CSV or TSV file; None to find it out, see
+            :func:`~aligned_entropy.data.csv_rows.csv_table`.
+        encoding: encoding of a text file; None to find it out, see :func:`~aligned_entropy.data.text_files.open_text`.
 
     Raises:
-        DataError: the header names a column twice or is damaged, or the file is not a Parquet file.
+        DataError: the header is damaged, or names a column twice; the file does not have the format; an option is not
+            for this format.
     """
+    source = str(source)
+    _check_options(source, file_format, delimiter, encoding)
     if file_format == "parquet":
-        with _open_parquet(source) as table:
-            yield table
-        return
-    with nullcontext(sys.stdin.buffer) if source == "-" else open(source, "rb") as stream:
-        if file_format == "jsonl":
-            yield InputTable({}, (_json_row(line) for line in stream if line.strip()))
-        elif file_format == "txt":
-            rows = (_text_row(line, is_first=not number) for number, line in enumerate(stream))
-            yield InputTable({"text": None}, rows)
-        else:
-            yield _csv_table(stream, "\t" if file_format == "tsv" else ",")
+        with _parquet_file(source) as file:
+            schema = file.schema_arrow
+            rows = (InputRow(row) for batch in _batches(file, source) for row in batch.to_pylist())
+            yield InputTable(dict(zip(schema.names, schema.types, strict=True)), rows, _class_names(schema))
+    elif file_format == "conll":
+        columns = read_conll(Path(source), encoding)
+        sentences = zip(*columns.values(), strict=True)
+        yield InputTable(dict.fromkeys(columns), (InputRow(dict(zip(columns, row, strict=True))) for row in sentences))
+    else:
+        is_csv = file_format in ("csv", "tsv")
+        with open_text(source, encoding, newline="" if is_csv else None) as text:
+            if is_csv:
+                delimiter = "\t" if delimiter == "\\t" else delimiter
+                yield csv_table(text, delimiter, is_tsv=file_format == "tsv")
+            elif file_format == "jsonl":
+                yield InputTable({}, json_rows(text))
+            else:
+                problem = text.encoding_problem
+                lines = enumerate(text.lines(), 1)
+                yield InputTable({"text": None}, (_text_row(line, number, problem) for number, line in lines))
 
 
-def _text_row(line: bytes, is_first: bool) -> InputRow:
-    line = line.removeprefix(codecs.BOM_UTF8) if is_first else line
-    try:
-        return InputRow({"text": line.decode("utf-8").rstrip("\r\n")})
-    except UnicodeDecodeError as error:
-        return InputRow({"text": _decoded(line)}, f"not UTF-8: {error}")
+def read_table(
+    path: str | Path, file_format: str | None = None, *, delimiter: str | None = None, encoding: str | None = None
+) -> Table:
+    """Read all rows of a file as a table, with the same values as :func:`open_rows`; no row may be damaged.
 
+    Args:
+        path: path of the file.
+        file_format: format of the file; None to use its ending.
+        delimiter: delimiter of a CSV or TSV file; None to find it out.
+        encoding: encoding of a text file; None to find it out.
 
-def _json_row(line: bytes) -> InputRow:
-    try:
-        value = json.loads(line)
-        # Half a surrogate pair can only come from an escape sequence, and no file can hold it as a character.
-        suspicious = b"\\ud" in line.lower() or line.count(b"[") + line.count(b"{") > MAX_NESTING
-        plain = map_json(value, _without_surrogates) if suspicious else value
-    except (ValueError, RecursionError) as error:
-        too_deep = isinstance(error, RecursionError)
-        reason = f"nested too deeply, in more than {MAX_NESTING} levels" if too_deep else f"not JSON: {error}"
-        return InputRow({"raw": _decoded(line)}, reason)
-    if not isinstance(plain, dict):
-        return InputRow({"raw": plain}, f"not a JSON object but a {type(plain).__name__}")
-    return InputRow(
-        plain, None if plain == value else "not valid Unicode: half a surrogate pair, written as its escape sequence"
-    )
-
-
-def _decoded(line: bytes) -> str:
-    """Line without its end; bytes that are not UTF-8 become escape sequences."""
-    return line.decode("utf-8", "backslashreplace").rstrip("\r\n")
-
-
-def _without_surrogates(value: Any) -> Any:
-    return value.encode("utf-8", "backslashreplace").decode("utf-8") if isinstance(value, str) else value
-
-
-def _csv_table(stream: IO[bytes], delimiter: str) -> InputTable:
-    csv.field_size_limit(sys.maxsize)
-    records = _records(_lines(stream), delimiter)
-    header, problem = next(((values, problem) for values, problem in records if values or problem), ([], None))
-    if problem is None and any(_readable(name) != name for name in header):
-        problem = "not UTF-8: save the file as UTF-8"
-    if problem is not None:
-        raise DataError(f"the header is {_readable(problem)}.")
-    _check_unique(header, "the header")
-    has_one_column = len(header) == 1  # a blank line is then a row with an empty text
-    rows = (_csv_row(header, values, problem) for values, problem in records if values or problem or has_one_column)
-    return InputTable(dict.fromkeys(header), rows)
-
-
-def _check_unique(names: list[str], owner: str) -> None:
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise DataError(f"{owner} names a column twice: {', '.join(map(repr, repeated))}; rename one of them.")
-
-
-def _lines(stream: IO[bytes]) -> Iterator[str]:
-    """Lines with their ends, which may be a bare carriage return; bytes that are not UTF-8 become surrogates."""
-    encoding = "utf-8-sig"
-    for line in stream:
-        yield from io.StringIO(line.decode(encoding, "surrogateescape"), newline="")
-        encoding = "utf-8"
-
-
-def _records(lines: Iterator[str], delimiter: str) -> Iterator[tuple[list[str], str | None]]:
-    """Fields of every CSV record, or no fields and the reason why the record cannot be read.
-
-    If a quote is not closed, or is not followed by a delimiter, only the first line of the record is lost: the lines
-    that the quote has swallowed after it are read again.
+    Raises:
+        DataError: the file cannot be read, a row is damaged, or there are no rows.
     """
-    waiting: deque[str] = deque()
-    record: list[str] = []
-
-    def feed() -> Iterator[str]:
-        while (line := waiting.popleft() if waiting else next(lines, None)) is not None:
-            record.append(line)
-            yield line
-
-    while True:
-        try:
-            for values in csv.reader(feed(), delimiter=delimiter, strict=True):
-                record.clear()
-                yield values, None
-            return
-        except csv.Error as error:
-            reason = "a quote that is never closed" if "end of data" in str(error) else str(error)
-            broken = record[0].rstrip("\r\n")
-            waiting.extendleft(reversed(record[1:]))
-            record.clear()
-        yield [], f"not valid CSV ({reason}): {broken}"
+    file_format = format_of(str(path), file_format, "file")
+    if file_format == "parquet":
+        _check_options(str(path), file_format, delimiter, encoding)
+        with _parquet_file(str(path)) as file:
+            with _readable_parquet(str(path)):
+                table = Table.from_arrow(file.read())
+            table = replace(table, class_names=_class_names(file.schema_arrow))
+    else:
+        with open_rows(path, file_format, delimiter=delimiter, encoding=encoding) as rows:
+            table = _collected(rows, str(path))
+    if not len(table):
+        raise DataError(f"{path} is empty: it has no rows.")
+    return table
 
 
-def _csv_row(header: list[str], values: list[str], problem: str | None) -> InputRow:
-    if problem is None and values and len(values) != len(header):
-        problem = f"{len(values)} fields, but the header has {len(header)}"
-        beyond = values[len(header) :]
-        problem += f"; beyond it: {json.dumps(beyond, ensure_ascii=False)}" if beyond else ""
-    columns = dict(zip(header, values + [""] * len(header), strict=False))
-    readable = {name: _readable(value) for name, value in columns.items()}
-    if problem is None and readable != columns:
-        problem = "not UTF-8: bytes that cannot be read are written as \\x and their number"
-    return InputRow(readable, None if problem is None else _readable(problem))
+def check_delimiter(delimiter: str) -> None:
+    """Check that a delimiter is one character, or ``\\t`` for a tab.
+
+    Raises:
+        DataError: it is not.
+    """
+    if delimiter != "\\t" and (len(delimiter) != 1 or delimiter in '"\r\n'):
+        raise DataError(f"the delimiter {delimiter!r} is not one character: name one such as ';', or '\\t' for a tab.")
 
 
-def _readable(text: str) -> str:
-    """Text in which bytes that are not UTF-8 are written as ``\\xe9``."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+def _check_options(source: str, file_format: str, delimiter: str | None, encoding: str | None) -> None:
+    if delimiter is not None:
+        check_delimiter(delimiter)
+        if file_format not in ("csv", "tsv"):
+            raise DataError(f"{source}: a delimiter is for CSV and TSV files, not for the format {file_format}.")
+    if encoding is not None and file_format == "parquet":
+        raise DataError(f"{source}: an encoding is for text files; Parquet files need none.")
+
+
+def _text_row(line: str, number: int, problem: str) -> InputRow:
+    if is_damaged(line):
+        return InputRow({"text": readable(line).rstrip("\r\n")}, problem, number)
+    return InputRow({"text": line.rstrip("\r\n")}, None, number)
+
+
+def _collected(rows: InputTable, path: str) -> Table:
+    """Columns of all rows; a column that a row lacks is None there.
+
+    Raises:
+        DataError: a row is damaged.
+    """
+    columns: dict[str, list[Any]] = {name: [] for name in rows.columns}
+    for number, row in enumerate(rows.rows):
+        if row.problem is not None:
+            place = f"row {number}" if row.line is None else f"line {row.line}"
+            raise DataError(f"{path}, {place}: {row.problem}.")
+        if row.columns.keys() != columns.keys():
+            columns |= {name: [None] * number for name in row.columns if name not in columns}
+        for name, values in columns.items():
+            values.append(row.columns.get(name))
+    return Table(columns, rows.class_names)
 
 
 @contextmanager
-def _open_parquet(source: str) -> Iterator[InputTable]:
+def _parquet_file(source: str) -> Iterator[pq.ParquetFile]:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
+    if not Path(source).stat().st_size:
+        raise DataError(f"{source} is empty: it has no rows.")
+    with pa.OSFile(source) as stream:  # the path alone would be taken as an address if it looks like one
+        with _readable_parquet(source):
+            file = pq.ParquetFile(stream)
+        check_unique(file.schema_arrow.names, source)
+        yield file
+
+
+@contextmanager
+def _readable_parquet(source: str) -> Iterator[None]:
+    """Raise errors of ``pyarrow`` as errors that name the file.
+
+    Raises:
+        DataError: an error was raised.
+    """
+    import pyarrow as pa
+
     try:
-        file = pq.ParquetFile(source)
-    except Exception as error:  # pyarrow has exception classes of many kinds
-        if isinstance(error, OSError):
-            raise
-        raise DataError(f"{source} is not a Parquet file: {error}") from error
-    with file:
-        schema = file.schema_arrow
-        _check_unique(schema.names, source)
-        rows = (InputRow(columns) for batch in file.iter_batches(ROWS_PER_BATCH) for columns in batch.to_pylist())
-        yield InputTable(dict(zip(schema.names, schema.types, strict=True)), rows)
+        yield
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise DataError(f"{source} is not a Parquet file, or is damaged: {error}") from error
+
+
+def _batches(file: pq.ParquetFile, source: str) -> Iterator[pa.RecordBatch]:
+    with _readable_parquet(source):
+        yield from file.iter_batches(ROWS_PER_BATCH)
+
+
+def _class_names(schema: pa.Schema) -> Mapping[str, list[str]]:
+    """Names of the classes of columns of integers, as the library ``datasets`` stores them in a Parquet file."""
+    import pyarrow as pa
+
+    stored = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+    class_names = {}
+    for name, feature in stored.get("info", {}).get("features", {}).items():
+        if name not in schema.names:
+            continue
+        feature = feature[0] if isinstance(feature, list) else feature.get("feature", feature)
+        arrow_type = schema.field(name).type
+        arrow_type = getattr(arrow_type, "value_type", arrow_type)
+        if isinstance(feature, dict) and isinstance(feature.get("names"), list) and pa.types.is_integer(arrow_type):
+            class_names[name] = [str(class_name) for class_name in feature["names"]]
+    return class_names

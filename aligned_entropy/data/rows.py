@@ -1,8 +1,8 @@
-"""Rows of tables, and the formats of their files: JSON Lines, CSV, TSV, Parquet and plain text."""
+"""Rows of tables, and the formats of their files: JSON Lines, CSV, TSV, Parquet, CoNLL and plain text."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -12,17 +12,28 @@ from ..errors import DataError
 
 Item = TypeVar("Item")
 
-FORMATS = ("jsonl", "csv", "tsv", "parquet", "txt")
+FORMATS = ("jsonl", "csv", "tsv", "parquet", "txt", "conll")
+ENDINGS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".parquet": "parquet"}
+ENDINGS |= dict.fromkeys((".conll", ".iob", ".iob2", ".bio"), "conll") | {".txt": "txt"}
+READ_ONLY = ("txt", "conll")  # these formats have no room for the columns of a prediction
+COMPRESSED = ".gz"  # a second ending, for every format of text
 ROWS_PER_BATCH = 1024
 MAX_NESTING = 40  # levels of lists and objects; Parquet files with more levels cannot be read
 
 
-@dataclass
+@dataclass(slots=True)
 class InputRow:
-    """Columns of one row, and the reason why the row cannot be predicted as it was read."""
+    """Row of a file.
+
+    Attributes:
+        columns: values of the row by column name.
+        problem: reason why the row could not be read as it was meant; None if it could.
+        line: number of its first line in the file, from 1; None for a row that is not from a file of lines.
+    """
 
     columns: dict[str, Any] = field(default_factory=dict)
     problem: str | None = None
+    line: int | None = None
 
 
 @dataclass
@@ -33,10 +44,20 @@ class InputTable:
         columns: columns that are declared before the first row (CSV header, Parquet schema), each with its Arrow type
             or None.
         rows: iterator over the rows.
+        class_names: names of the classes 0, 1, … of columns whose file stores such names.
     """
 
     columns: dict[str, Any]
     rows: Iterator[InputRow]
+    class_names: Mapping[str, list[str]] = field(default_factory=dict)
+
+
+def ending_format(name: str | Path) -> str | None:
+    """Format of a file by its ending, a second ending ``.gz`` left out; None for an unknown ending."""
+    path = Path(name)
+    is_compressed = path.suffix.lower() == COMPRESSED
+    file_format = ENDINGS.get(Path(path.stem).suffix.lower() if is_compressed else path.suffix.lower())
+    return None if is_compressed and file_format == "parquet" else file_format
 
 
 def format_of(name: str, file_format: str | None, role: str) -> str:
@@ -50,15 +71,19 @@ def format_of(name: str, file_format: str | None, role: str) -> str:
     Raises:
         DataError: the ending is unknown, or the format cannot be read or written there.
     """
-    endings = {".json": "jsonl", ".ndjson": "jsonl"} | {f".{name}": name for name in FORMATS}
-    chosen = file_format or ("jsonl" if name == "-" else endings.get(Path(name).suffix.lower()))
+    if role == "output" and name.lower().endswith(COMPRESSED):
+        raise DataError(f"output {name}: files are written without compression; leave out the ending {COMPRESSED}.")
+    chosen = file_format or ("jsonl" if name == "-" else ending_format(name))
     if chosen is None:
-        remedy = "; name the format with --input-format if it has another" if role == "input" else ""
-        raise DataError(f"{role} {name}: the file ending is unknown; known ones are {', '.join(endings)}{remedy}.")
-    if chosen == "parquet" and name == "-":
-        raise DataError("Parquet cannot be read from stdin: name a file.")
-    if chosen == "txt" and role == "output":
-        raise DataError(f"output {name}: text files have no columns; write .jsonl, .csv, .tsv or .parquet.")
+        remedy = ", or name its format with --input-format" if role == "input" else ""
+        raise DataError(
+            f"{role} {name}: the file ending {Path(name).suffix!r} is unknown; convert the file to one of "
+            f"{', '.join(ENDINGS)}{remedy}."
+        )
+    if chosen in ("parquet", "conll") and name == "-":
+        raise DataError(f"the format {chosen} cannot be read from stdin: name a file.")
+    if chosen in READ_ONLY and role == "output":
+        raise DataError(f"output {name}: {chosen} files have no columns; write .jsonl, .csv, .tsv or .parquet.")
     return chosen
 
 
