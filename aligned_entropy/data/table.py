@@ -2,14 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DataError
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from datasets import Dataset
+
+
+class ArrowColumn(Sequence[Any]):
+    """Column of an Arrow table, whose values become Python values when they are read.
+
+    Args:
+        values: values of the column.
+    """
+
+    def __init__(self, values: pa.ChunkedArray) -> None:
+        self._values = values
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __getitem__(self, row: Any) -> Any:
+        if not isinstance(row, slice):
+            return self._values[row].as_py()
+        start, stop, step = row.indices(len(self))
+        if step < 0:
+            return list(self)[row]
+        return self._values.slice(start, max(stop - start, 0)).to_pylist()[::step]
+
+    def __iter__(self) -> Iterator[Any]:
+        for chunk in self._values.iterchunks():
+            yield from chunk.to_pylist()
 
 
 @dataclass(frozen=True)
@@ -17,7 +45,8 @@ class Table:
     """N rows as columns of Python values; no value is converted to the type of another.
 
     Attributes:
-        columns: values of each column by its name, ``[N]``; lists, or lazy columns of a ``datasets.Dataset``.
+        columns: values of each column by its name, ``[N]``; lists, or columns that stay in Arrow's form until they are
+            read.
         class_names: names of the classes 0, 1, … for columns whose labels are stored as numbers with names.
 
     Raises:
@@ -36,9 +65,21 @@ class Table:
     @classmethod
     def from_dataset(cls, dataset: Dataset) -> Table:
         """Read a ``datasets.Dataset``; its columns stay on disk until they are read."""
+        dataset = dataset.with_format(None)  # another format would give tensors
         features = {name: getattr(feature, "feature", feature) for name, feature in dataset.features.items()}
         class_names = {name: feature.names for name, feature in features.items() if hasattr(feature, "names")}
         return cls({name: dataset[name] for name in dataset.column_names}, class_names)
+
+    @classmethod
+    def from_arrow(cls, table: pa.Table) -> Table:
+        """Read a ``pyarrow.Table``; the index of a pandas DataFrame in it is left out.
+
+        Raises:
+            DataError: two columns have one name.
+        """
+        names = [name for name in table.column_names if not re.fullmatch(r"__index_level_\d+__", name)]
+        check_unique(names)
+        return cls({name: ArrowColumn(table.column(name)) for name in names})
 
     @property
     def column_names(self) -> list[str]:
@@ -51,11 +92,30 @@ class Table:
     def __getitem__(self, name: str) -> Sequence[Any]:
         return self.columns[name]
 
+    def first_value(self, name: str) -> Any:
+        """First value of a column that is not missing; None if there is none, or no such column."""
+        return next((value for value in self.columns.get(name, ()) if value is not None), None)
+
     def has_lists(self, name: str | None) -> bool:
         """True if a column exists and its first value that is not missing is a list."""
-        values = self.columns.get(name or "", ())
-        return isinstance(next((value for value in values if value is not None), None), list)
+        return name is not None and isinstance(self.first_value(name), list)
 
     def with_class_names(self, column: str, names: list[str]) -> Table:
         """Return the table with names for the classes 0, 1, … of a column."""
         return replace(self, class_names={**self.class_names, column: names})
+
+
+def check_unique(names: Sequence[str], source: str = "") -> None:
+    """Check that no two columns have one name.
+
+    Args:
+        names: names of the columns.
+        source: name of the file, for the error message.
+
+    Raises:
+        DataError: two columns have one name.
+    """
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        place = f"{source}: " if source else ""
+        raise DataError(f"{place}two columns are named {', '.join(map(repr, repeated))}: rename one of them.")
