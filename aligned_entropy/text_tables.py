@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 WIDTH = 80  # columns of a terminal
 
@@ -33,8 +34,9 @@ def text_table(header: Sequence[str], rows: Iterable[Sequence[object]], width: i
     return "\n".join(line.rstrip() for line in page.getvalue().splitlines())
 
 
-def wrapped(text: str, width: int = WIDTH) -> str:
-    """Break the lines of a text between words."""
+def wrapped(text: str, indent: str = "", width: int = WIDTH) -> str:
+    """Break the lines of a text between words; each continuation begins with an indent."""
     from textwrap import fill
 
-    return "\n".join(fill(line, width, break_long_words=False, break_on_hyphens=False) for line in text.split("\n"))
+    options: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False, "subsequent_indent": indent}
+    return "\n".join(fill(line, width, **options) for line in text.split("\n"))

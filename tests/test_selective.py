@@ -8,7 +8,16 @@ import pytest
 from scipy.stats import binom
 
 from aligned_entropy.errors import ArgumentError, CalibrationError
-from aligned_entropy.selective import ALL_CLASSES, Goal, Rule, SelectionUnits, choose_threshold, risk_bound
+from aligned_entropy.selective import (
+    ALL_CLASSES,
+    Goal,
+    Rule,
+    SelectionUnits,
+    choose_threshold,
+    reachable_risks,
+    reachable_table,
+    risk_bound,
+)
 
 DRAWS = 250
 ATOMS = np.array([0.1, 0.2, 0.3, 0.4], dtype=np.float32)
@@ -200,6 +209,54 @@ def test_where_nothing_is_certified_it_says_how_many_more_labels_would_do():
     assert choose_threshold(enlarged, Goal(risk=0.04)).thresholds[ALL_CLASSES].accepted
     hopeless = choose_threshold(units(np.arange(200), np.ones(200)), Goal(risk=0.1)).thresholds[ALL_CLASSES]
     assert "would not help" in hopeless.reason
+
+
+def test_all_reachable_risks_hold_at_once_as_often_as_promised():
+    goal, broken, reached = Goal(risk=0.001, delta=0.1), 0, 0
+    for seed in range(DRAWS):
+        rules = reachable_risks(drawn(seed, 400), goal)
+        true_risks = [min(rule.thresholds[ALL_CLASSES].value, 1.0) ** 2 / 6 for rule in rules]
+        broken += any(risk > rule.goal.risk for risk, rule in zip(true_risks, rules, strict=True))
+        reached += bool(rules)
+    assert broken <= binom.ppf(0.999, DRAWS, goal.delta)
+    assert reached > 0.9 * DRAWS
+
+
+def test_a_reachable_risk_is_the_rule_for_its_goal():
+    labeled, tried = drawn(5, 500), Goal(risk=0.001, method="sgr")
+    rules = reachable_risks(labeled, tried, (0.2, 0.01, 0.1))
+    assert [rule.goal.risk for rule in rules] == sorted(rule.goal.risk for rule in rules)
+    for rule in rules:
+        assert rule.goal == Goal(risk=rule.goal.risk, delta=0.016, method="sgr")  # .05 / 3, rounded down
+        assert rule == choose_threshold(labeled, rule.goal)
+        assert rule.accepted
+    left_out = {0.2, 0.01, 0.1} - {rule.goal.risk for rule in rules}
+    assert not any(choose_threshold(labeled, Goal(risk=risk, delta=0.016, method="sgr")).accepted for risk in left_out)
+    with pytest.raises(ArgumentError, match="no risks are given"):
+        reachable_risks(labeled, tried, ())
+
+
+def test_the_table_of_reachable_risks_ends_at_the_first_that_accepts_all():
+    rules = reachable_risks(units(np.linspace(0, 1, 300), np.zeros(300)), Goal(risk=0.001))
+    lines = reachable_table(rules).splitlines()
+    assert lines[1].split() == ["2", "%", "100.0%", "0.0%"]
+    assert lines[2] == ""
+    assert "certified with delta 0.005" in " ".join(lines)
+    assert "No risk can be certified" in reachable_table(reachable_risks(units([0.1], [1]), Goal(risk=0.001)))
+
+
+def test_a_printed_rule_has_80_columns_and_calls_the_risk_an_average():
+    rng = np.random.default_rng(0)
+    labels = np.where(rng.random(600) < 0.5, "a class with a name of many [bold] words " * 2, "b")
+    u = rng.random(600)
+    labeled = units(u, rng.random(600) < 0.3 * u, labels)
+    text = str(choose_threshold(labeled, Goal(risk=0.2, per_class=True)))
+    assert max(map(len, text.splitlines())) <= 80
+    assert "[bold]" in text
+    assert "The risk is an average" in text
+    nothing = str(choose_threshold(labeled, Goal(risk=0.0001)))
+    assert "average" not in nothing
+    assert "nan" not in nothing
 
 
 def test_a_rule_survives_json():

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import ArgumentError
+from ..text_tables import text_table, wrapped
 
 Method = Literal["fixed-sequence", "sgr"]
 ALL_CLASSES = ""  # key of a threshold that applies to every predicted class
@@ -175,21 +176,42 @@ class Rule:
         thresholds = {name: Threshold.from_dict(row) for name, row in facts["thresholds"].items()}
         return cls(Goal(**facts["goal"]), thresholds, facts["fresh"])
 
+    @property
+    def accepted(self) -> int:
+        """Number of labeled predictions that the rule accepts."""
+        return sum(threshold.accepted for threshold in self.thresholds.values())
+
+    @property
+    def coverage(self) -> float:
+        """Share of the labeled predictions that the rule accepts; NaN without predictions."""
+        units = sum(threshold.units for threshold in self.thresholds.values())
+        return self.accepted / units if units else math.nan
+
+    @property
+    def risk(self) -> float:
+        """Error rate among the accepted labeled predictions; NaN if nothing is accepted."""
+        errors = sum(threshold.errors for threshold in self.thresholds.values())
+        return errors / self.accepted if self.accepted else math.nan
+
     def __str__(self) -> str:
-        width = max(len("together"), *(len(name) for name in self.thresholds))
-        lines = [str(self.goal), ""]
-        lines.append(
-            f"{'class':{width}}  {'threshold':>9}  {'coverage':>8}  {'risk':>6}  {'bound':>6}  {'accepted':>8}  "
-            f"{'labeled':>7}"
-        )
-        for name, row in self.thresholds.items():
-            shares = f"{row.coverage:8.4f}  {row.risk:6.4f}  {row.risk_bound:6.4f}"
-            lines.append(f"{name or 'all':{width}}  {row.value:9.4g}  {shares}  {row.accepted:8}  {row.units:7}")
-        if len(self.thresholds) > 1:
-            counts = [(row.accepted, row.errors, row.units) for row in self.thresholds.values()]
-            accepted, errors, units = (sum(column) for column in zip(*counts, strict=True))
-            shares = f"{accepted / units:8.4f}  {errors / accepted if accepted else math.nan:6.4f}  {'':6}"
-            lines.append(f"{'together':{width}}  {'':9}  {shares}  {accepted:8}  {units:7}")
-        reasons = {row.reason: None for row in self.thresholds.values()}
-        notes = [] if self.held_out else ["The score was fitted on these predictions: no bound is guaranteed."]
-        return "\n".join([*lines, "", *reasons, *notes])
+        rows = [
+            [name or "all", f"{row.value:.4g}", *_shares(row), f"{row.risk_bound:.4f}", row.accepted, row.units]
+            for name, row in self.thresholds.items()
+        ]
+        if len(rows) > 1:
+            units = sum(row.units for row in self.thresholds.values())
+            rows.append(["together", "", *_shares(self), "", self.accepted, units])
+        header = ["class", "threshold", "coverage", "risk", "bound", "accepted", "labeled"]
+        notes = list({row.reason: None for row in self.thresholds.values()})
+        if self.accepted:
+            notes.append(
+                "The risk is an average over all accepted predictions: those just below the threshold are wrong more "
+                "often."
+            )
+        if not self.held_out:
+            notes.append("The score was fitted on these predictions: no bound is guaranteed.")
+        return "\n".join([wrapped(str(self.goal)), "", text_table(header, rows), "", *map(wrapped, notes)])
+
+
+def _shares(row: Threshold | Rule) -> tuple[str, str]:
+    return f"{row.coverage:.4f}", f"{row.risk:.4f}" if row.accepted else "–"

@@ -1,0 +1,59 @@
+"""Risks that a set of labeled predictions can certify, with the coverage of each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ..errors import ArgumentError
+from ..text_tables import text_table, wrapped
+from .choose import choose_threshold
+from .rules import Goal, Rule, SelectionUnits
+
+RISKS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3)
+
+
+def reachable_risks(units: SelectionUnits, goal: Goal, risks: Sequence[float] = RISKS) -> list[Rule]:
+    """Certify several risks at once, and return a rule for each that can be certified.
+
+    To read such a list and choose a risk from it is a selection on the labeled predictions. Therefore every risk is
+    certified at level delta divided by the number of risks (Bonferroni): the bounds of all returned rules hold at
+    once with probability 1 - delta, whichever of them is chosen. The risks must not depend on the predictions.
+
+    Args:
+        units: labeled predictions.
+        goal: settings of the certification: ``delta``, ``method`` and ``per_class``; its risk is not used.
+        risks: risks to certify.
+
+    Returns:
+        Rules that accept some predictions, the lowest risk first. Each is the rule that :func:`choose_threshold` makes
+        for ``rule.goal``, whose delta is the divided one.
+
+    Raises:
+        ArgumentError: no risks are given, or one is not between 0 and 1.
+        CalibrationError: there are no labeled predictions.
+    """
+    if not risks:
+        raise ArgumentError("no risks are given: name at least one between 0 and 1.")
+    digits = math.floor(math.log10(goal.delta / len(risks))) - 1
+    level = math.floor(goal.delta / len(risks) * 10**-digits) / 10**-digits  # two digits, so that it can be typed
+    options = {"coverage": None, "error_cost": None, "deferral_cost": None, "delta": level}
+    rules = [choose_threshold(units, replace(goal, risk=risk, **options)) for risk in sorted(risks)]
+    return [rule for rule in rules if rule.accepted]
+
+
+def reachable_table(rules: Sequence[Rule]) -> str:
+    """Format rules of :func:`reachable_risks` as a table; rules after the first that accepts all are left out."""
+    if not rules:
+        return "No risk can be certified on these labeled predictions: give more of them."
+    complete = next((index for index, rule in enumerate(rules) if rule.coverage == 1), len(rules))
+    rows = [
+        [f"{100 * float(rule.goal.risk or 0):.4g} %", f"{rule.coverage:.1%}", f"{rule.risk:.1%}"]
+        for rule in rules[: complete + 1]
+    ]
+    note = (
+        f"All of these bounds hold at once: each risk was certified with delta {rules[0].goal.delta:g}. Use one of "
+        "them with this delta, because choosing from the table is a selection."
+    )
+    return f"{text_table(['certified risk', 'coverage', 'observed risk'], rows)}\n\n{wrapped(note)}"
