@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..errors import ArgumentError, CalibrationError
 from ..features.arrays import Features
 from ..stats import Interval, auc_interval
+from ..text_tables import wrapped
 from .calibration_set import (
     CPU,
     LOGIT_ROWS_PER_CHUNK,
@@ -78,6 +79,8 @@ class MultiLabelSummary(FitSummary):
     text_before: Interval
     text_roc_auc: Interval
 
+    unit: ClassVar[str] = "(text, label) pairs"
+
     def facts(self) -> dict[str, Any]:
         """Return the summary for a saved head: numbers and sentences, no arrays."""
         counts = {"texts": self.texts, "wrong texts": self.wrong_texts}
@@ -85,9 +88,9 @@ class MultiLabelSummary(FitSummary):
         return counts | auc | super().facts()
 
     def __str__(self) -> str:
-        pairs = super().__str__().replace("examples", "(text, label) pairs", 1)
         wrong = f"{self.wrong_texts} with a wrong prediction ({self.wrong_texts / self.texts:.1%})"
-        return f"{pairs}\n{self.texts} texts, {wrong}: ROC-AUC {self.text_roc_auc}, untrained {self.text_before}"
+        texts = f"{self.texts} texts, {wrong}: ROC-AUC {self.text_roc_auc}, untrained {self.text_before}"
+        return f"{super().__str__()}\n{wrapped(texts)}"
 
 
 @dataclass(frozen=True)

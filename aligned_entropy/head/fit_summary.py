@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from ..stats import Interval
+from ..text_tables import text_table, wrapped
+
+# Terms in the names of candidates, in the order in which they are explained.
+TERMS = {
+    "smoothmax": "smooth form of 1 − p, where p is the highest class probability",
+    "entropy": "entropy of the class probabilities, divided by its maximum",
+    "margin": "1 minus the difference between the two highest class probabilities",
+    "untrained": "this score of the unchanged model, only calibrated",
+    "aligned": "this score of a copy of the model's last layer that was trained to find the errors",
+    "beta": "penalty on changes of the copy; a high value keeps it close to the model",
+    "average": "average of these copies, weighted by how well they predict the errors",
+    "neighbors": "error model that also reads how the model does on the most similar calibration texts",
+    "reference": "error model that also reads the most similar training texts",
+    "ROC-AUC": "probability that an error gets a higher uncertainty than a correct prediction",
+    "ECE": "mean difference between the predicted and the observed error rate",
+}
 
 
 @dataclass(frozen=True)
@@ -51,6 +68,8 @@ class FitSummary:
     before: Candidate
     reason: str
 
+    unit: ClassVar[str] = "examples"
+
     def facts(self) -> dict[str, Any]:
         """Return the summary for a saved head: numbers and sentences, no arrays."""
         return {
@@ -59,17 +78,29 @@ class FitSummary:
             "before": f"{self.before.name}, ROC-AUC {self.before.roc_auc}",
             "chosen": f"{self.chosen.name}, ROC-AUC {self.chosen.roc_auc}",
             "reason": self.reason,
-            "candidates": str(self).splitlines()[1:-1],
+            "candidates": self.table().splitlines(),
         }
 
-    def __str__(self) -> str:
-        width = max(len(candidate.name) for candidate in self.candidates)
-        lines = [
-            f"{self.examples} examples, {self.errors} errors ({self.errors / self.examples:.1%})",
-            f"  {'candidate':{width}}  ROC-AUC [95 % interval]     ECE",
-        ]
+    def table(self) -> str:
+        """Table of the candidates as text; an asterisk marks the chosen one."""
+        rows = []
         for candidate in self.candidates:
-            mark = "*" if candidate == self.chosen else " "
-            calibration = "" if np.isnan(candidate.ece) else f"  {candidate.ece:.3f}"
-            lines.append(f"{mark} {candidate.name:{width}}  {candidate.roc_auc}{calibration}")
-        return "\n".join([*lines, f"chosen: {self.chosen.name}. {self.reason}"])
+            mark = " *" if candidate == self.chosen else ""
+            calibration = "–" if np.isnan(candidate.ece) else f"{candidate.ece:.3f}"
+            rows.append([candidate.name + mark, candidate.roc_auc, calibration])
+        return text_table(["candidate", "ROC-AUC [95 % interval]", "ECE"], rows)
+
+    def terms(self) -> list[str]:
+        """Explanations of the terms in the names of the candidates."""
+        names = ", ".join(["ROC-AUC, ECE", *(candidate.name for candidate in self.candidates)])
+        return [f"{term}: {meaning}" for term, meaning in TERMS.items() if re.search(rf"\b{term}\b", names)]
+
+    def __str__(self) -> str:
+        rate = self.errors / self.examples
+        count = (
+            f"{self.examples} {self.unit}, {self.errors} errors of the model ({rate:.1%}). This is also the error rate "
+            "to expect on similar texts, because a head does not change predictions."
+        )
+        choice = f"chosen (*): {self.chosen.name}. {self.reason}"
+        terms = [wrapped(f"  {term}", "    ") for term in self.terms()]
+        return "\n".join([wrapped(count), "", self.table(), "", wrapped(choice), *terms])

@@ -38,6 +38,14 @@ class GainPrior:
         prior_precision, precision = self.standard_deviation**-2, standard_error**-2
         return (prior_precision * self.mean + precision * gain) / (prior_precision + precision)
 
+    def posterior_deviation(self, standard_error: float) -> float:
+        """Compute the standard deviation of the expected gain after a measurement.
+
+        Args:
+            standard_error: standard error of the measured gain.
+        """
+        return 0.0 if standard_error == 0 else (self.standard_deviation**-2 + standard_error**-2) ** -0.5
+
     def minimum(self, standard_error: float) -> float:
         """Compute the measured gain below which a candidate is rejected, whatever the prior says.
 
@@ -51,7 +59,7 @@ class GainPrior:
         return standard_error if standard_error > 2 * self.standard_deviation else -standard_error
 
     def __str__(self) -> str:
-        return f"{self.mean:+.3f} ± {self.standard_deviation:.3f}"
+        return f"{100 * self.mean:+.1f} ± {100 * self.standard_deviation:.1f}"
 
 
 DEVELOPMENT_PRIOR = GainPrior(0.01, 0.01)  # measured on development splits, see benchmarks/LOG.md
@@ -115,6 +123,9 @@ def choose_candidate(
     return untrained, f"{problem} ({name}): the untrained score is kept and calibrated. {best.evidence}."
 
 
+NORMAL_95 = 1.96  # half the width of a 95 % interval, in standard deviations
+
+
 class _Gain(NamedTuple):
     """ROC-AUC gain of a candidate over the untrained one: measured, and expected after the prior is considered."""
 
@@ -136,9 +147,12 @@ def _largest_expected_gain(
 def _gain(candidate: ScoredCandidate, untrained: ScoredCandidate, data: CalibrationSet, gain_prior: GainPrior) -> _Gain:
     measured, standard_error = _measured_gain(candidate, untrained, data)
     expected = gain_prior.posterior_mean(measured, standard_error)
+    margin = NORMAL_95 * gain_prior.posterior_deviation(standard_error)
+    low, high = 100 * (expected - margin), 100 * (expected + margin)
     evidence = (
-        f"Cross-validated gain in ROC-AUC over {untrained.candidate.name}: {measured:+.4f} ± {standard_error:.4f}; "
-        f"expected gain with the prior {gain_prior} from other data sets: {expected:+.4f}"
+        f"Expected gain on new texts over {untrained.candidate.name}: {100 * expected:+.1f} points of ROC-AUC "
+        f"(95 % interval {low:+.1f} to {high:+.1f}). It combines the gain {100 * measured:+.1f} ± "
+        f"{100 * standard_error:.1f}, measured by cross-validation, with the prior {gain_prior} from other data sets"
     )
     return _Gain(candidate, measured, standard_error, expected, evidence)
 

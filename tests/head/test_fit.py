@@ -194,7 +194,9 @@ def test_a_narrow_gain_prior_decides(mean, trained):
     config = FitConfig(**FAST, gain_prior=GainPrior(mean, 1e-6))
     summary = fit_head(scenario.classifier, scenario.hidden, scenario.labels, config=config).summary
     assert summary.chosen.trained is trained
-    assert f"prior {mean:+.3f} ± 0.000 from other data sets" in summary.reason
+    assert f"prior {100 * mean:+.1f} ± 0.0 from other data sets" in summary.reason
+    expected = f"{100 * mean:+.1f} points of ROC-AUC (95 % interval {100 * mean:+.1f} to {100 * mean:+.1f})"
+    assert f"Expected gain on new texts over {summary.before.name}: {expected}" in summary.reason
 
 
 def test_summary_names_every_candidate_and_the_reason():
@@ -207,7 +209,10 @@ def test_summary_names_every_candidate_and_the_reason():
     assert summary.before in summary.candidates
     text = str(summary)
     assert all(candidate.name in text for candidate in summary.candidates)
-    assert summary.reason in text
+    assert summary.reason in " ".join(text.split())
+    assert max(map(len, text.splitlines())) <= 80
+    assert {"smoothmax:", "beta:", "neighbors:", "ROC-AUC:"} <= set(text.split())  # terms are explained
+    assert "reference:" not in text
     for candidate in summary.candidates:
         assert candidate.roc_auc.low <= candidate.roc_auc.value <= candidate.roc_auc.high
 
@@ -303,7 +308,7 @@ def test_the_reason_for_the_untrained_score_is_no_expected_gain_or_a_measured_ga
         before = untrained_candidate(scenario.classifier, "entropy", data)
     noise = torch.randn(len(data.errors), generator=torch.Generator().manual_seed(0))
     worse = replace(before, ranking=before.ranking + 3 * noise)
-    ending = "(entropy, untrained): the untrained score is kept and calibrated. Cross-validated gain in ROC-AUC over"
+    ending = "(entropy, untrained): the untrained score is kept and calibrated. Expected gain on new texts over"
     for mean, problem in (
         (-1.0, "No gain is expected from the best other candidate"),
         (1.0, "The measured gain of the best other candidate is too small"),
