@@ -102,7 +102,8 @@ def test_the_command_saves_only_a_better_head(workplace, tmp_path):
         feedback.close()
         arguments = ["refit", workplace / "model", feedback.path, "--head", workplace / "head", "-o", output, "--json"]
         done = alien(*arguments)
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == (0 if better else 1), done.stderr
+        assert ("nothing was saved" in done.stderr) == (not better)
         facts = json.loads(done.stdout)
         assert (facts["better"], facts["saved"], output.exists()) == (better, str(output) if better else None, better)
         assert {"answers", "errors", "brier", "brier_p", "roc_auc", "roc_auc_p"} <= set(facts)

@@ -250,8 +250,8 @@ def refit(
     """Fit a new head on feedback, and save it if it is better than the current one on held-out feedback.
 
     Better means a lower Brier score of the error probability (one-sided p < .05) and no worse ranking. The new head
-    gets a threshold for the goal of the current one. Feedback that was given only for uncertain predictions describes
-    only those.
+    gets a threshold for the goal of the current one. If it is not better, nothing is saved and the exit code is 1.
+    Feedback that was given only for uncertain predictions describes only those.
     """
     from ..refit import refit as fit_again
     from ..serve.feedback import read_feedback
@@ -274,8 +274,12 @@ def refit(
     if as_json:
         facts = {"saved": str(output) if better else None, "rule": None if rule is None else rule.to_dict()}
         print(json.dumps(result.comparison.to_dict() | facts))
-        return
-    print(result.comparison)
-    print(f"saved: {output}" if better else "the new head is not better: nothing was saved")
-    if better and rule is not None:
-        print(f"\n{rule}")
+    else:
+        print(result.comparison)
+    if not better:
+        typer.echo("alien: the new head is not better, nothing was saved", err=True)
+        raise typer.Exit(1)
+    if not as_json:
+        print(f"saved: {output}")
+        if rule is not None:
+            print(f"\n{rule}")
