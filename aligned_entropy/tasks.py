@@ -22,7 +22,7 @@ from .errors import ArgumentError, DataError, NotApplicableError
 
 if TYPE_CHECKING:
     from .backbones import Backbone, LabelWordBackbone
-    from .data import LabeledTexts, LabeledTokens
+    from .data import LabeledTexts, LabeledTokens, Table
     from .saved.format import SavedHead
 
 
@@ -86,10 +86,24 @@ class Task(ABC):
 
     @property
     def text_columns(self) -> tuple[str, ...]:
-        """Usual names of the column with the texts, in the order in which they are looked for."""
+        """Usual names of the column with the texts."""
         from .data.columns import TEXT_COLUMNS
 
         return TEXT_COLUMNS
+
+    def text_column(self, table: Table, column: str | None = None) -> str:
+        """Name of the column with the texts to predict.
+
+        Args:
+            table: rows to predict; the first ones are enough.
+            column: name that the user gave, or None to look for the usual names.
+
+        Raises:
+            DataError: the column does not exist, or none or several may be meant.
+        """
+        from .data.columns import find_text_column
+
+        return find_text_column(table, column)
 
     def prediction_columns(self, saved: SavedHead, label_names: Sequence[str] = ()) -> list[str]:
         """Names of the columns of a predicted row, in order.
@@ -209,10 +223,19 @@ class TokenClassification(Task):
 
     @property
     def text_columns(self) -> tuple[str, ...]:
-        """Usual names of the column with the texts or word lists, in the order in which they are looked for."""
+        """Usual names of the column with the texts or word lists."""
         from .data.columns import TOKEN_COLUMNS
 
         return (*super().text_columns, *TOKEN_COLUMNS)
+
+    def text_column(self, table: Table, column: str | None = None) -> str:
+        """Name of the column with the texts to predict; a column of word lists comes before a column of texts."""
+        from .data.columns import TOKEN_COLUMNS, find_column, first_column
+
+        has_words = any(map(table.has_lists, TOKEN_COLUMNS)) or first_column(table, super().text_columns) is None
+        if column is None and has_words:
+            return find_column(table, "text", None, TOKEN_COLUMNS, self.text_columns)
+        return super().text_column(table, column)
 
     def prediction_columns(self, saved: SavedHead, label_names: Sequence[str] = ()) -> list[str]:
         """Names of the columns of a predicted row; ``accepted`` is a field of the entities.

@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..errors import DataError, NotApplicableError
+from ..data.objects import as_texts
+from ..errors import ArgumentTypeError, DataError, NotApplicableError
 from ..evaluation.calibration_maps import CalibrationMaps
 from ..evaluation.evaluation import Evaluation, evaluate
 from ..evaluation.fitted_scores import FittedScore, default_scores, fit_scores
@@ -47,22 +48,26 @@ class UncertainClassifier(ModelWithHead):
     config_class: ClassVar[type[FitConfig] | type[MultiLabelConfig]] = FitConfig
 
     def predict(
-        self, texts: Any, progress: Progress = lambda done: None
+        self, texts: Any, progress: Progress = lambda done: None, *, text_column: str | None = None
     ) -> Predictions | MultiLabelPredictions | TokenPredictions:
         """Predict the labels of texts, with their uncertainty.
 
         Args:
-            texts: list of strings; a single string stands for a list of one.
+            texts: string, or list, array, Series or iterator of strings; or a table with a column of texts: DataFrame,
+                ``datasets.Dataset``, dict of columns, list of dicts.
             progress: function that is called with the number of texts that have been processed.
+            text_column: column of a table with the texts; found by its usual names by default.
 
         Returns:
             :class:`aligned_entropy.Predictions`; the other tasks have their own kinds of predictions.
 
         Raises:
-            DataError: an element of ``texts`` is not a string.
+            ArgumentTypeError: an object of this type holds no texts.
+            DataError: a text is not a string or is blank, it is not clear which column holds the texts, or there are
+                pairs of texts.
             HeadMismatchError: the head was fitted for another adapter or classification module than is active.
         """
-        texts = [texts] if isinstance(texts, str) else list(texts)
+        texts = as_texts(texts, self.task.text_column, text_column)
         for row, text in enumerate(texts):
             if not isinstance(text, str):
                 raise DataError(f"text {row} is a {type(text).__name__}, not a string: {text!r:.80}. Pass strings.")
@@ -259,6 +264,8 @@ class UncertainClassifier(ModelWithHead):
             CalibrationError: the head was fitted on these texts and is too good on them, or no units are predicted.
             HeadMismatchError: the head was fitted for another adapter or classification module than is active.
         """
+        if not isinstance(goal, Goal):
+            raise ArgumentTypeError(f"goal is a {type(goal).__name__}: pass a Goal, such as Goal(risk=0.02).")
         return self.choose_threshold_features(self.features(data, progress, **columns), goal)
 
     def choose_threshold_features(self, features: Features, goal: Goal) -> Rule:

@@ -11,6 +11,7 @@ import regex
 from numpy.typing import NDArray
 
 from ..data import Words
+from ..data.objects import as_texts
 from ..errors import DataError
 from ..evaluation.calibration_maps import CalibrationMaps
 from ..evaluation.entities import EntityCounts, Span, spans
@@ -52,19 +53,24 @@ class UncertainTokenClassifier(UncertainClassifier):
 
     task: ClassVar[Task] = TokenClassification()
 
-    def predict(self, texts: Any, progress: Progress = lambda done: None) -> TokenPredictions:
+    def predict(
+        self, texts: Any, progress: Progress = lambda done: None, *, text_column: str | None = None
+    ) -> TokenPredictions:
         """Predict the entities of texts, with the uncertainty of every entity and every word.
 
         Args:
             texts: strings, or lists of words; one string is a list of one. Offsets refer to the string, or to the words
                 joined by spaces. Strings are split into words and punctuation marks, much as in the usual corpora.
             progress: function that is called with the number of words that have been processed.
+            text_column: column of a table with the texts or words; found by its usual names by default.
 
         Raises:
-            DataError: an element of ``texts`` is neither a string nor a list of words.
+            ArgumentTypeError: an object of this type holds no texts.
+            DataError: a text is neither a string nor a list of words, or is blank, or it is not clear which column
+                holds the texts.
             HeadMismatchError: the head was fitted for another adapter or classification module than is active.
         """
-        texts = [texts] if isinstance(texts, str) else list(texts)
+        texts = as_texts(texts, self.task.text_column, text_column, per_word=True)
         offsets = [_offsets(text, row) for row, text in enumerate(texts)]
         joined = [text if isinstance(text, str) else " ".join(text) for text in texts]
         words = Words([[text[start:end] for start, end in pairs] for text, pairs in zip(joined, offsets, strict=True)])

@@ -120,7 +120,7 @@ def features(
         columns: options that decide how the data are read.
         extras: names of additional arrays, see :func:`aligned_entropy.scores.arrays_of`.
     """
-    from ..data.labels import parse_label_map
+    from ..data.label_maps import parse_label_map
 
     texts = classifier.read_labeled(
         data,

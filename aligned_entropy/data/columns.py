@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
+from math import inf
+from numbers import Real
 from typing import Any
 
 from ..errors import DataError
 from .table import Table
 
-# Usual names, in the order in which they are looked for.
-TEXT_COLUMNS = ("text", "sentence", "content", "review", "document", "tweet", "comment", "question")
+# Usual names; a data set may have one of each kind, otherwise the column has to be named.
+TEXT_COLUMNS = (
+    "text", "sentence", "content", "review", "document", "tweet", "comment", "question", "comment_text",
+)  # fmt: skip
 TOKEN_COLUMNS = ("tokens", "words")
 LABEL_COLUMNS = ("label", "labels", "target", "class", "category", "intent", "sentiment", "topic")
 TAG_COLUMNS = ("tags", "ner_tags", "ner", "labels")
+
+# Usual names of two columns that hold pairs of texts.
+PAIR_COLUMNS = (
+    ("text", "text_pair"), ("text1", "text2"), ("text_1", "text_2"), ("text_a", "text_b"),
+    ("sentence1", "sentence2"), ("sentence_1", "sentence_2"), ("sentence_a", "sentence_b"),
+    ("sentence_A", "sentence_B"), ("premise", "hypothesis"), ("question1", "question2"), ("question", "sentence"),
+    ("question", "answer"), ("question", "context"), ("question", "passage"), ("question", "text"),
+    ("query", "passage"), ("query", "document"), ("query", "text"), ("prompt", "response"),
+)  # fmt: skip
+INFINITE = (inf, -inf)
+PAIRS = "pairs of texts are not supported yet"
 
 
 @dataclass(frozen=True)
@@ -36,37 +53,100 @@ class LabelColumn:
         return cls(name, list(table[name]), table.class_names.get(name, []))
 
     def named(self, labels: Iterable[Any]) -> list[Any]:
-        """Replace the numbers of a ``ClassLabel`` by its class names; labels of another column stay as they are."""
-        return [self.class_names[int(label)] for label in labels] if self.class_names else list(labels)
+        """Replace the numbers of a ``ClassLabel`` by its class names; labels of another column stay as they are.
+
+        Raises:
+            DataError: a label is neither the number nor the name of a class.
+        """
+        labels = list(labels)
+        if not self.class_names:
+            return labels
+        self._check_digits({label for label in labels if isinstance(label, str)})
+        return [label if label in self.class_names else self.class_names[self._number(label)] for label in labels]
+
+    def _check_digits(self, labels: set[str]) -> None:
+        """Check that strings are not the names of some classes and the numbers of others."""
+        both = {label: number for label in labels if (number := label_number(label)) in range(len(self.class_names))}
+        differs = any(self.class_names[number] != label for label, number in both.items() if number is not None)
+        if differs and len(both) == len(labels) and labels <= set(self.class_names):
+            raise DataError(
+                f"column {self.name!r} holds the string {min(labels)!r}, which is the name of one class and the number "
+                f"of another ({', '.join(self.class_names[:30])}): store numbers in a Parquet or JSON file, or rename "
+                "the classes."
+            )
+
+    def _number(self, label: Any) -> int:
+        number = label_number(label)
+        if number == -1:
+            raise DataError(f"column {self.name!r} holds the label -1: this split has no labels; use another split.")
+        if number is None or not 0 <= number < len(self.class_names):
+            raise DataError(
+                f"column {self.name!r} holds [{label!r:.40}], but the data set names only the classes 0 to "
+                f"{len(self.class_names) - 1} ({', '.join(self.class_names[:30])}): correct the labels or the class "
+                "names."
+            )
+        return number
 
     def row(self, number: int) -> str:
         """Position of a row, for error messages."""
         return f"row {number} of column {self.name!r}"
 
 
-def find_column(table: Table, kind: str, column: str | None, usual_names: Sequence[str]) -> str:
-    """Name of a column: the given one if it exists, else the first usual name that the data set has.
+def label_number(label: Any) -> int | None:
+    """Whole number that a label is, or spells without a sign for plus or leading zeros; None if it is none."""
+    if isinstance(label, str):
+        return int(label) if re.fullmatch(r"0|-?[1-9][0-9]*", label) else None
+    is_whole = isinstance(label, (Real, Decimal)) and label == label and label not in INFINITE and label == int(label)
+    return int(label) if is_whole else None
+
+
+def find_text_column(table: Table, column: str | None = None, label_column: str | None = None) -> str:
+    """Name of the column with the texts: the given one if it exists, else the only one with a usual name.
+
+    If several columns have a usual name, the only one of them with strings is taken.
+
+    Args:
+        table: table to search.
+        column: name that the user gave, or None.
+        label_column: column with the labels if the user named it; it is not a column with texts.
+
+    Raises:
+        DataError: the given column does not exist, no column has a usual name, several have, or two columns hold pairs
+            of texts.
+    """
+    if column is None:
+        pair = next((pair for pair in PAIR_COLUMNS if set(pair) <= set(table.columns) - {label_column}), None)
+        if pair is not None:
+            raise DataError(
+                f"the columns {' and '.join(map(repr, pair))} hold pairs of texts, and {PAIRS}: if the model reads one "
+                f"of them alone, name it with text_column={pair[0]!r} or --text-column {pair[0]}."
+            )
+    candidates = [name for name in TEXT_COLUMNS if name != label_column]
+    of_strings = [name for name in candidates if isinstance(table.first_value(name), str)]
+    return find_column(table, "text", column, of_strings if len(of_strings) == 1 else candidates, TEXT_COLUMNS)
+
+
+def find_column(
+    table: Table, kind: str, column: str | None, usual_names: Sequence[str], listed: Sequence[str] | None = None
+) -> str:
+    """Name of a column: the given one if it exists, else the only one with a usual name.
 
     Args:
         table: table to search.
         kind: kind of the column (``text``, ``label``), as in the option ``--text-column``.
         column: name that the user gave, or None.
         usual_names: names to look for if the user gave none.
+        listed: usual names for the error message; ``usual_names`` by default.
 
     Raises:
-        DataError: the given column does not exist, or no column has a usual name.
+        DataError: the given column does not exist, no column has a usual name, or several have.
     """
-    columns = table.column_names
-    if column is not None and column not in columns:
-        raise DataError(f"there is no column {column!r}; the columns are {', '.join(columns)}.")
-    name = column or first_column(table, usual_names)
-    if name is None:
-        raise DataError(_no_column(kind, f"no {kind} column", columns, usual_names))
-    return name
+    candidates = [name for name in usual_names if name in table.columns]
+    return _only_column(table, kind, f"no {kind} column", column, candidates, listed or usual_names)
 
 
 def find_list_column(table: Table, kind: str, content: str, column: str | None, usual_names: Sequence[str]) -> str:
-    """Name of a column of lists: the given one if it exists, else the first usual name of a column of lists.
+    """Name of a column of lists: the given one if it exists, else the only column of lists with a usual name.
 
     Args:
         table: table to search.
@@ -76,15 +156,29 @@ def find_list_column(table: Table, kind: str, content: str, column: str | None, 
         usual_names: names to look for if the user gave none.
 
     Raises:
-        DataError: the given column does not exist, or no column of lists has a usual name.
+        DataError: the given column does not exist, no column of lists has a usual name, or several have.
     """
-    columns = table.column_names
-    name = column or first_list_column(table, usual_names)
-    if name is None:
-        raise DataError(_no_column(kind, f"no column of lists with {content}", columns, usual_names))
-    if name not in columns:
-        raise DataError(f"there is no column {name!r}; the columns are {', '.join(columns)}.")
-    return name
+    candidates = [name for name in usual_names if table.has_lists(name)]
+    return _only_column(table, kind, f"no column of lists with {content}", column, candidates, usual_names)
+
+
+def _only_column(
+    table: Table, kind: str, missing: str, column: str | None, candidates: Sequence[str], usual_names: Sequence[str]
+) -> str:
+    columns = ", ".join(table.columns)
+    remedy = f"{kind}_column='…' or --{kind}-column"
+    if column is not None:
+        if column not in table.columns:
+            raise DataError(f"there is no column {column!r}; the columns are {columns}.")
+        return column
+    if len(candidates) > 1:
+        raise DataError(
+            f"{len(candidates)} columns may be the {kind} column: {', '.join(candidates)}. Name the right one with "
+            f"{remedy}."
+        )
+    if not candidates:
+        raise DataError(f"{missing} among {columns} (looked for {', '.join(usual_names)}): name it with {remedy}.")
+    return candidates[0]
 
 
 def first_column(table: Table, names: Sequence[str]) -> str | None:
@@ -94,16 +188,4 @@ def first_column(table: Table, names: Sequence[str]) -> str | None:
 
 def first_list_column(table: Table, names: Sequence[str]) -> str | None:
     """First of some names that is a column of lists, or None."""
-    return next((name for name in names if is_list_column(table, name)), None)
-
-
-def is_list_column(table: Table, column: str | None) -> bool:
-    """True if a column exists and each of its entries is a list."""
-    return table.has_lists(column)
-
-
-def _no_column(kind: str, missing: str, columns: Sequence[str], usual_names: Sequence[str]) -> str:
-    return (
-        f"{missing} among {', '.join(columns)} (looked for {', '.join(usual_names)}): name it with "
-        f"{kind}_column='…' or --{kind}-column."
-    )
+    return next((name for name in names if table.has_lists(name)), None)

@@ -2,40 +2,74 @@
 
 from __future__ import annotations
 
+import difflib
+import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from .columns import LabelColumn
+from .columns import label_number
 
 MAX_NAMES = 30  # class names in an error message
 
 
-def apply_label_map(
-    labels: Iterable[Any], column: LabelColumn, label_map: Mapping[str, str] | None
-) -> tuple[list[Any], list[str]]:
-    """Replace labels by their classes in a label map.
+class NameIndex:
+    """Positions of names, looked up by the labels of a data set.
+
+    A label is a name if both are the same characters after Unicode normalization (NFC). A label that is no name in this
+    sense may differ from one in case and surrounding space, unless that fits several names. A number also fits a name
+    that spells it: ``1`` and ``1.0`` fit ``1``, and ``True`` fits ``true`` or else ``1``.
 
     Args:
-        labels: labels of the column.
-        column: column that the labels are from; its class names replace numbers.
-        label_map: class of the model for each label of the data that has another name.
+        names: names, all different after normalization.
+        owner: owner of the names, for the error message.
 
-    Returns:
-        The labels, and the class names of the column, both after the map.
+    Raises:
+        DataError: two names are equal.
     """
-    label_map = label_map or {}
-    mapped = [label_map.get(str(label), label) for label in column.named(labels)]
-    return mapped, list(dict.fromkeys(label_map.get(name, name) for name in column.class_names))
+
+    def __init__(self, names: Iterable[str], owner: str = "the model") -> None:
+        self._exact: dict[str, int] = {}
+        self._folded: dict[str, int | None] = {}
+        for position, name in enumerate(names):
+            text = _normalized(name)
+            if text in self._exact:
+                raise DataError(
+                    f"{owner} has two classes of one name, {name!r}, at the positions {self._exact[text]} and "
+                    f"{position}: give every class a name that no other class has."
+                )
+            self._exact[text] = position
+            folded = _folded(name)
+            self._folded[folded] = None if folded in self._folded else position
+
+    def find(self, label: Any) -> int | None:
+        """Position of the name that a label fits; None if it fits none, or several."""
+        spellings = [str(label)]
+        number = None if isinstance(label, str) else label_number(label)
+        spellings += [] if number is None else [str(number)]
+        for text in spellings:
+            position = self._exact.get(_normalized(text))
+            position = self._folded.get(_folded(text)) if position is None else position
+            if position is not None:
+                return position
+        return None
 
 
 def sorted_names(labels: Iterable[Any]) -> list[str]:
-    """Class names of labels without given names: numbers in numerical order, then strings in alphabetical order."""
-    return [str(label) for label in sorted(set(labels), key=lambda label: (isinstance(label, str), label))]
+    """Class names of labels without given names: numbers in numerical order, then strings in alphabetical order.
+
+    Strings that all spell numbers are in numerical order, too, since a CSV file has no numbers.
+    """
+    names = dict.fromkeys(label if isinstance(label, str) else str(label) for label in _sorted(set(labels)))
+    unique = list(dict.fromkeys(_normalized(name) for name in names))
+    if all(re.fullmatch(r"[+-]?\d+(\.\d+)?", name) for name in unique):
+        return sorted(unique, key=lambda name: (float(name), name))
+    return unique
 
 
 def match_labels(
@@ -43,15 +77,19 @@ def match_labels(
 ) -> NDArray[np.int64]:
     """Match each label with a class of the model, by the first of these rules that applies.
 
-    ============================================  ==========================================================
-    labels of the data                            class
-    ============================================  ==========================================================
-    names, and the model has ``LABEL_0`` … alone  position of the name in ``class_names``, if there are C
-    names                                         class of that name; case and punctuation are ignored, unless
-                                                  names of the model differ in nothing else
-    integers, each of them the name of a class    class of that name (five stars are class ``5``)
-    integers                                      class of that number, 0 to C - 1
-    ============================================  ==========================================================
+    =======================================================  ======================================================
+    labels of the data                                       class
+    =======================================================  ======================================================
+    C names that the data set stores in order, and the       position of the name in ``class_names``
+    model has only ``LABEL_0``, ``LABEL_1``, …
+    each label is the name of a class, see                   class of that name (five stars are class ``5``, true is
+    :class:`NameIndex`                                       ``true`` or else ``1``)
+    numbers, and the model has only ``LABEL_0``, …           class of that number, 0 to C - 1
+    anything else                                            refused; a label map gives the classes
+    =======================================================  ======================================================
+
+    Strings that spell a whole number (``0``, ``12``) count as numbers, since a CSV file has no others. A number is
+    never the position of a class that has a name: rating 1 is not the second class of "1 star", "2 stars", "3 stars".
 
     Args:
         labels: labels of the data: class names, or numbers if the data set stores no class names.
@@ -63,60 +101,95 @@ def match_labels(
         Indices into ``model_names``, ``[N]``.
 
     Raises:
-        DataError: a label is none of the model's classes.
+        DataError: a label is none of the model's classes, or two classes have one name.
     """
-    if (
-        all(re.fullmatch(r"LABEL_\d+", name) for name in model_names)
-        and len(class_names) == len(model_names)
-        and set(class_names).isdisjoint(model_names)
-    ):
+    has_names = list(model_names) != [f"LABEL_{number}" for number in range(len(model_names))]
+    if not has_names and len(class_names) == len(model_names) and set(class_names).isdisjoint(model_names):
         model_names = class_names
-    classes, key = _classes_by_name(model_names)
-    numbers = not class_names and all(isinstance(label, (int, np.integer)) for label in labels)
-    if numbers and not all(key(label) in classes for label in set(labels)):
-        return _by_number(labels, model_names, column)
-    return _by_name(labels, model_names, classes, key)
+    index = NameIndex(model_names)
+    distinct = {(type(label), label): label for label in labels}
+    classes = {key: index.find(label) for key, label in distinct.items()}
+    if None in classes.values():
+        numbers = {key: label_number(label) for key, label in distinct.items()}
+        if class_names or None in numbers.values():
+            unmatched = [str(label) for key, label in distinct.items() if classes[key] is None]
+            raise DataError(_unknown_names(list(map(str, distinct.values())), unmatched, model_names))
+        values = sorted({number for number in numbers.values() if number is not None})
+        if has_names:
+            raise DataError(_numbers_of_names(values, model_names, column))
+        _check_range(values, model_names, column)
+        classes = numbers
+    return np.asarray([classes[type(label), label] for label in labels], dtype=np.int64)
 
 
-def _classes_by_name(model_names: Sequence[str]) -> tuple[dict[str, int], Callable[[Any], str]]:
-    """Class of each name, and the function that turns a label into a key of this table."""
-    classes = {_normalized(name): index for index, name in enumerate(model_names)}
-    if len(classes) == len(set(model_names)):
-        return classes, _normalized
-    return {name: index for index, name in enumerate(model_names)}, str  # "c" and "c++" differ in punctuation alone
+def label_map_example(classes: Mapping[str, str]) -> str:
+    """Label map as an option of a command; as the content of a JSON file if a label holds a comma or ``=``."""
+    if any(character in label for pair in classes.items() for label in pair for character in ",="):
+        return f"--label-map FILE.json with {json.dumps(classes, ensure_ascii=False)}"
+    return f'--label-map "{",".join(f"{label}={name}" for label, name in classes.items())}"'
 
 
-def _normalized(label: Any) -> str:
-    text = str(label)
-    if re.fullmatch(r"[+-]?[\d.,]+", text):  # -1 is not 1
-        return text
-    return re.sub(r"[\W_]+", " ", text).strip().casefold() or text
-
-
-def _by_name(
-    labels: Sequence[Any], model_names: Sequence[str], classes: Mapping[str, int], key: Callable[[Any], str]
-) -> NDArray[np.int64]:
-    unknown = sorted({str(label) for label in labels if key(label) not in classes})
-    if unknown:
-        names = sorted({str(label) for label in labels})
-        raise DataError(
-            f"the labels of the data are not those of the model: data {_listed(names)}; model {_listed(model_names)}. "
-            f"No class for {_listed(unknown, 10)}: give a label map, label_map={{'label of the data': 'class of the "
-            "model'} or --label-map DATA=MODEL,…"
-        )
-    return np.asarray([classes[key(label)] for label in labels], dtype=np.int64)
-
-
-def _by_number(labels: Sequence[Any], model_names: Sequence[str], column: str) -> NDArray[np.int64]:
-    outside = sorted({int(label) for label in labels if not 0 <= label < len(model_names)})
+def _check_range(numbers: Sequence[int], model_names: Sequence[str], column: str) -> None:
+    outside = [number for number in numbers if not 0 <= number < len(model_names)]
     if outside:
         raise DataError(
             f"column {column!r} holds {outside[:5]}, but the model's classes are 0 to {len(model_names) - 1} "
             f"({_listed(model_names)}): correct the labels, or give a label map, label_map={{'number of the data': "
             "'class of the model'} or --label-map DATA=MODEL,…"
         )
-    return np.asarray(labels, dtype=np.int64)
+
+
+def _numbers_of_names(numbers: Sequence[int], model_names: Sequence[str], column: str) -> str:
+    """Message for numbers as labels of classes that have names, with a label map if one is likely."""
+    order = _listed([f"{position} = {name}" for position, name in enumerate(model_names)])
+    with_digit = {number: _names_with_number(number, model_names) for number in numbers}
+    if all(len(names) == 1 for names in with_digit.values()):
+        remedy = label_map_example({str(number): names[0] for number, names in with_digit.items()})
+        condition = "if the numbers are those in the names"
+    elif all(0 <= number < len(model_names) for number in numbers):
+        remedy = label_map_example({str(number): name for number, name in enumerate(model_names[:MAX_NAMES])})
+        condition = "if the numbers follow this order"
+    else:
+        remedy, condition = "--label-map NUMBER=NAME,…", "with a class for each number"
+    return (
+        f"column {column!r} holds the numbers {_listed(list(map(str, numbers)), 10)}, but the classes of the model "
+        f"have names, in this order: {order}. Write names, or give a label map (label_map={{…}} in Python): {remedy}, "
+        f"{condition}."
+    )
+
+
+def _names_with_number(number: int, model_names: Sequence[str]) -> list[str]:
+    return [name for name in model_names if re.findall(r"\d+", name) == [str(number)]]
+
+
+def _unknown_names(labels: Sequence[str], unmatched: Sequence[str], model_names: Sequence[str]) -> str:
+    likely = {label: name for label in sorted(set(unmatched)) if (name := _closest(label, model_names))}
+    remedy = label_map_example(likely) if likely else "--label-map DATA=MODEL,…"
+    return (
+        f"the labels of the data are not those of the model: data {_listed(sorted(set(labels)))}; model "
+        f"{_listed(model_names)}. No class for {_listed(sorted(set(unmatched)), 10)}: give a label map, "
+        f"label_map={{'label of the data': 'class of the model'}} or {remedy}"
+    )
+
+
+def _closest(label: str, model_names: Sequence[str]) -> str | None:
+    """Class whose name is most like a label; None if none is."""
+    letters = {re.sub(r"[\W_]+", " ", name).strip().lower(): name for name in model_names}
+    close = difflib.get_close_matches(re.sub(r"[\W_]+", " ", label).strip().lower(), letters, 1, 0.8)
+    return letters[close[0]] if close else None
+
+
+def _sorted(labels: Iterable[Any]) -> list[Any]:
+    return sorted(labels, key=lambda label: (isinstance(label, str), label))
+
+
+def _normalized(name: Any) -> str:
+    return unicodedata.normalize("NFC", str(name))
+
+
+def _folded(name: Any) -> str:
+    return _normalized(_normalized(name).strip().lower())
 
 
 def _listed(names: Sequence[str], limit: int = MAX_NAMES) -> str:
-    return ", ".join(names[:limit])
+    return ", ".join(names[:limit]) + (", …" if len(names) > limit else "")

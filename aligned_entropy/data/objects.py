@@ -1,44 +1,226 @@
-"""Labeled data in memory, in the forms in which libraries hold them, read as a table."""
+"""Data in memory, in the forms in which libraries hold them: read as a table, or as the texts to predict."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
-from ..errors import DataError
-from .table import Table
+from ..errors import ArgumentTypeError, DataError
+from .columns import PAIRS
+from .table import Table, check_unique
+
+LABELED_FORMS = (
+    "a datasets.Dataset, a DataFrame, a pyarrow.Table, a dict of columns, a list of dicts, (texts, labels), "
+    "(text, label) pairs, or the name of a data set"
+)
+TEXT_FORMS = "a string, a list of strings, or a table with a column of texts"
 
 
 def as_table(source: Any) -> Table:
-    """Read an object in memory as a table.
+    """Read labeled data in memory as a table.
 
     Args:
-        source: :class:`Table`, ``datasets.Dataset``, dict of columns, list of dicts, or (text, label) pairs.
+        source: labeled data in one of these forms; iterators are read once:
+
+            * :class:`Table`, ``datasets.Dataset``, or a streamed ``datasets.IterableDataset``;
+            * DataFrame of pandas or polars, ``pyarrow.Table``, or another table with Arrow's stream interface;
+            * dict of columns, which are lists, arrays or Series; a dict whose values are strings and numbers is one
+              row;
+            * list of dicts;
+            * tuple of two sequences, the texts and their labels;
+            * list of (text, label) pairs.
 
     Raises:
-        DataError: the object does not hold labeled data.
+        ArgumentTypeError: an object of this type does not hold labeled data.
+        DataError: the object cannot be read as labeled data.
     """
-    from datasets import Dataset, DatasetDict
+    table = _named_columns(source)
+    if table is not None:
+        return table
+    if isinstance(source, tuple) and len(source) == 2 and all(map(_is_sequence, source)):
+        return _labeled(*map(_column, source))
+    _check_iterable(source, f"cannot be read as labeled data: pass {LABELED_FORMS}")
+    rows = _column(source)
+    if all(isinstance(row, dict) for row in rows) and rows:
+        return _of_rows(rows)
+    for number, row in enumerate(rows):
+        if not isinstance(row, list) or len(row) != 2 or not isinstance(row[0], (str, list)):
+            detail = f"the text {row!r:.40} has no label" if isinstance(row, str) else f"row {number} is {row!r:.80}"
+            raise DataError(
+                f"a {type(source).__name__} cannot be read as labeled data ({detail}): pass {LABELED_FORMS}."
+            )
+    return _labeled([row[0] for row in rows], [row[1] for row in rows])
 
+
+def as_texts(
+    source: Any,
+    find_text_column: Callable[[Table, str | None], str],
+    text_column: str | None = None,
+    per_word: bool = False,
+) -> list[Any]:
+    """Read the texts to predict from an object in memory.
+
+    Args:
+        source: string; list, array, Series or iterator of strings (or, for token classification, of lists of words);
+            or a table in any form that :func:`as_table` reads, except for a tuple and pairs.
+        find_text_column: function that gives the name of the column with the texts of a table.
+        text_column: name of this column that the user gave, or None.
+        per_word: True for token classification, where a list of strings is a sentence.
+
+    Returns:
+        The texts; the caller checks their types.
+
+    Raises:
+        ArgumentTypeError: an object of this type does not hold texts.
+        DataError: a text is blank, the object holds texts with labels, or pairs of texts; or its text column is not
+            clear.
+    """
+    if isinstance(source, str):
+        texts: list[Any] = [source]
+    elif (table := _named_columns(source)) is not None:
+        texts = list(table[find_text_column(table, text_column)])
+    else:
+        _check_iterable(source, f"holds no texts: pass {TEXT_FORMS}")
+        texts = _column(source)
+        if texts and all(isinstance(row, dict) for row in texts):
+            table = _of_rows(texts)
+            texts = list(table[find_text_column(table, text_column)])
+        elif not per_word:
+            _check_no_pairs(texts, is_tuple=isinstance(source, tuple))
+    for row, text in enumerate(texts):
+        is_words = isinstance(text, list) and all(isinstance(word, str) for word in text)
+        if (is_words and not "".join(text).strip()) or (isinstance(text, str) and not text.strip()):
+            raise DataError(f"text {row} is empty: leave it out, since there is nothing to predict.")
+    return texts
+
+
+def _check_no_pairs(texts: Sequence[Any], is_tuple: bool) -> None:
+    """Check that texts are neither pairs of texts nor lists of texts and labels.
+
+    Raises:
+        DataError: they are.
+    """
+    if is_tuple and len(texts) == 2 and all(isinstance(part, list) for part in texts):
+        raise DataError("the tuple holds two lists, as texts with their labels: pass the texts alone to predict them.")
+    for number, text in enumerate(texts):
+        if isinstance(text, list) and len(text) == 2 and all(isinstance(part, str) for part in text):
+            raise DataError(f"text {number} is a pair of texts, and {PAIRS}: pass one string for each text.")
+
+
+def _named_columns(source: Any) -> Table | None:
+    """Table of an object whose columns have names; None if it has another form."""
     if isinstance(source, Table):
         return source
-    if isinstance(source, Dataset):
-        return Table.from_dataset(source)
-    if isinstance(source, DatasetDict):
-        raise DataError(f"a DatasetDict holds several splits ({', '.join(source)}): pass one of them, data['test'].")
+    if type(source).__module__.partition(".")[0] == "datasets":
+        return _of_datasets(source)
+    if hasattr(source, "collect_schema") and hasattr(source, "collect"):
+        raise ArgumentTypeError(
+            f"a {type(source).__name__} has no rows yet: call its method collect() and pass the result."
+        )
+    has_columns = any(hasattr(source, name) for name in ("columns", "column_names", "schema"))
+    if has_columns and any(hasattr(source, name) for name in ("__arrow_c_stream__", "__dataframe__")):
+        return _of_arrow(source)
+    return _of_mapping(source) if isinstance(source, Mapping) else None
+
+
+def _of_datasets(source: Any) -> Table | None:
+    from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict
+
+    if isinstance(source, (DatasetDict, IterableDatasetDict)):
+        name = type(source).__name__
+        raise DataError(f"a {name} holds several splits ({', '.join(source)}): pass one of them, such as data['test'].")
+    if isinstance(source, IterableDataset):
+        features = source.features
+        source = Dataset.from_list(list(source), features=features)
+    return Table.from_dataset(source) if isinstance(source, Dataset) else None
+
+
+def _of_arrow(source: Any) -> Table:
+    import pyarrow as pa
+    from pyarrow import interchange
+
     try:
-        if isinstance(source, dict):
-            return Table.from_dataset(Dataset.from_dict(source))
-        rows = [row if isinstance(row, dict) else _row_of_pair(row) for row in source]
-        return Table.from_dataset(Dataset.from_list(rows))
-    except (TypeError, KeyError, ValueError) as error:
+        is_arrow = hasattr(source, "__arrow_c_stream__")
+        return Table.from_arrow(pa.table(source) if is_arrow else interchange.from_dataframe(source))
+    except (pa.ArrowException, ValueError, TypeError) as error:
+        if isinstance(error, DataError):
+            raise
         raise DataError(
-            f"a {type(source).__name__} cannot be read as labeled data ({error}): pass a datasets.Dataset, a dict of "
-            "columns, a list of dicts, (text, label) pairs, or the name of a data set."
+            f"a {type(source).__name__} cannot be read ({' '.join(map(str, error.args))}): pass the columns with the "
+            "texts and the labels alone, data[['text', 'label']], each with values of one type."
         ) from error
 
 
-def _row_of_pair(pair: Any) -> dict[str, Any]:
-    if isinstance(pair, str):
-        raise TypeError(f"the text {pair!r:.40} has no label")
-    text, label = pair
-    return {"text": text, "label": label}
+def _of_mapping(source: Mapping[Any, Any]) -> Table:
+    wrong = [name for name in source if not isinstance(name, str)]
+    if wrong:
+        raise DataError(f"a dict needs the names of columns as keys, not {wrong[0]!r:.40}: pass {LABELED_FORMS}.")
+    is_row = any(isinstance(value, str) for value in source.values())
+    if is_row or not any(isinstance(value, Iterable) for value in source.values()):
+        return Table({name: [_plain(value)] for name, value in source.items()})
+    for name, value in source.items():
+        if not isinstance(value, Iterable) or isinstance(value, (bytes, bytearray, Mapping)):
+            raise DataError(
+                f"column {name!r} is a {type(value).__name__}, not a list with one value for each row: {value!r:.40}."
+            )
+    return Table({name: _column(values) for name, values in source.items()})
+
+
+def _of_rows(rows: Sequence[dict[Any, Any]]) -> Table:
+    names = dict.fromkeys(name for row in rows for name in row)
+    check_unique([str(name) for name in names])
+    return Table({str(name): [_plain(row.get(name)) for row in rows] for name in names})
+
+
+def _labeled(texts: list[Any], labels: list[Any]) -> Table:
+    per_word = bool(texts) and isinstance(texts[0], list)
+    names = ("tokens", "tags") if per_word else ("text", "label")
+    return Table(dict(zip(names, (texts, labels), strict=True)))
+
+
+def _is_sequence(value: Any) -> bool:
+    return (
+        hasattr(value, "__len__") and isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping, Set))
+    )
+
+
+def _check_iterable(source: Any, problem: str) -> None:
+    """Check that an object has rows in an order.
+
+    Raises:
+        ArgumentTypeError: it has none, or it is a number, bytes, a set, or a path.
+    """
+    if isinstance(source, (bytes, bytearray, memoryview, Set, os.PathLike)) or not isinstance(
+        source, (Iterable, Iterator)
+    ):
+        value = "None" if source is None else f"{source!r:.40}, a {type(source).__name__},"
+        raise ArgumentTypeError(f"{value} {problem}.")
+
+
+def _column(values: Any) -> list[Any]:
+    """Values of a column or of another iterable, as Python values."""
+    if isinstance(values, list):
+        return [_plain(value) for value in values]
+    if hasattr(values, "__arrow_c_stream__"):
+        import pyarrow as pa
+
+        try:
+            listed: list[Any] = pa.chunked_array(values).to_pylist()
+            return listed
+        except (pa.ArrowException, TypeError, ValueError):  # a Series with values of several types
+            values = values.to_list()
+    elif hasattr(values, "tolist"):  # array, tensor
+        values = values.tolist()
+    return [_plain(value) for value in ([values] if isinstance(values, str) else values)]
+
+
+def _plain(value: Any) -> Any:
+    """Python value of a cell: arrays, tensors, tuples and sets become lists, a missing value of pandas becomes None."""
+    if value is None or isinstance(value, (str, bool, int, float, dict)):
+        return value
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_plain(item) for item in value]
+    return None if type(value).__name__ in ("NAType", "NaTType") else value

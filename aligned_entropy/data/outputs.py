@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..errors import DataError
 from ..features.arrays import Features
-from .columns import LABEL_COLUMNS, first_column
+from .columns import LABEL_COLUMNS, find_column, first_column
 from .registry import load_data
 from .table import Table
 
@@ -35,7 +35,7 @@ def load_outputs(path: str | Path, labeled: bool = True) -> Features:
     """
     data = load_data(path)
     columns = data.column_names
-    label_column = first_column(data, LABEL_COLUMNS)
+    label_column = first_column(data, LABEL_COLUMNS) and find_column(data, "label", None, LABEL_COLUMNS)
     if (labeled and label_column is None) or not {"logits", "probabilities"} & set(columns):
         raise DataError(
             f"{path} has the columns {', '.join(columns)}; needed are 'logits' or 'probabilities' (a list of numbers "

@@ -12,27 +12,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
+from datasets import Dataset
 
 from aligned_entropy import DataError
-from aligned_entropy.data import checked_names, data_folder, labeled_texts, load_data, multilabel_texts, wheels
-from aligned_entropy.data.labels import parse_label_map
+from aligned_entropy.data import data_folder, labeled_texts, load_data, wheels
 from aligned_entropy.data.wheels import EMBEDDED_DATA, EMBEDDED_MODELS, Wheel, embedded_folder
 
 TEXTS = ["good", "null", "NA", "", "nan", 'a "quoted", text', "two\nlines", "naïve ☕\u2028 text", "N/A"]
 LABELS = [1, 0, 1, 0, 1, 0, 1, 0, 0]
 NAMES = ["negative", "positive"]
-
-
-def classed(labels, names):
-    """Data set with a ``ClassLabel``."""
-    features = Features({"text": Value("string"), "label": ClassLabel(names=names)})
-    return Dataset.from_dict({"text": [f"text {i}" for i in range(len(labels))], "label": labels}, features=features)
-
-
-def plain(labels):
-    """Data set without class names."""
-    return Dataset.from_dict({"text": [f"text {i}" for i in range(len(labels))], "label": labels})
 
 
 # Files
@@ -76,19 +64,6 @@ def test_an_empty_label_is_not_a_class(tmp_path):
     (tmp_path / "a.csv").write_text('text,label\nhello,1\n"quoted, with comma",0\nunlabeled,\n')
     with pytest.raises(DataError, match="row 2 of column 'label' has no label"):
         labeled_texts(load_data(tmp_path / "a.csv"))
-    with pytest.raises(DataError, match="row 0 of column 'labels' holds an entry that is not a label"):
-        multilabel_texts(Dataset.from_dict({"text": ["a"], "labels": [["joy", ""]]}))
-
-
-def test_a_zero_or_one_for_every_label_is_not_read_as_numbers_of_labels():
-    numbers = {"text": ["a", "b"], "labels": [[1, 3], [0]]}
-    assert multilabel_texts(Dataset.from_dict(numbers), ["w", "x", "y", "z"]).labels.tolist() == [
-        [0, 1, 0, 1],
-        [1, 0, 0, 0],
-    ]
-    zero_or_one = {"text": ["a", "b"], "labels": [[0, 1, 0, 1], [1, 0, 0, 0]]}
-    with pytest.raises(DataError, match=r"row 0 of column 'labels' names a label twice.*not a 1 \(yes\) or 0 \(no\)"):
-        multilabel_texts(Dataset.from_dict(zero_or_one), ["w", "x", "y", "z"])
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "a.json", "a.parquet", "A.CSV", "a.Tsv"])
@@ -175,7 +150,7 @@ def test_labels_json_of_lists_of_labels(folder):
     (folder / "tags.jsonl").write_text("\n".join(map(json.dumps, rows)))
     (folder / "labels.json").write_text(json.dumps(NAMES))
     dataset = load_data(folder, "tags")
-    assert dataset.features["labels"].feature.names == NAMES
+    assert dataset.class_names == {"labels": NAMES}
     with pytest.raises(DataError, match="is a list, not one label"):
         labeled_texts(dataset)
 
@@ -232,226 +207,6 @@ def test_an_unknown_name_fails_offline_and_lists_the_embedded_names(name):
 def test_an_embedded_data_set_without_a_split_lists_its_splits():
     with pytest.raises(DataError, match="rotten-tomatoes: no split was named; its splits are train, validation, test"):
         load_data("rotten-tomatoes")
-
-
-# Objects in memory
-
-
-def test_objects_in_memory():
-    dataset = plain([0, 1])
-    assert load_data(dataset) is dataset
-    columns = {"text": ["a", "b"], "label": [0, 1]}
-    pairs = [("a", 0), ("b", 1)]
-    rows = [{"text": "a", "label": 0}, {"text": "b", "label": 1}]
-    for source in (columns, pairs, zip(*columns.values(), strict=True), [list(pair) for pair in pairs], rows):
-        data = labeled_texts(load_data(source))
-        assert (list(data.texts), data.labels.tolist()) == (["a", "b"], [0, 1])
-
-
-@pytest.mark.parametrize("source", [5, ["ab", "cd"], [("a", 0, "more")], {"text": ["a"], "label": [0, 1]}, [3, 4]])
-def test_objects_that_cannot_be_read_as_labeled_data(source):
-    with pytest.raises(DataError, match="cannot be read as labeled data"):
-        load_data(source)
-
-
-def test_a_dict_of_splits_is_refused():
-    with pytest.raises(DataError, match=r"several splits \(train, test\)"):
-        load_data(DatasetDict(train=plain([0]), test=plain([1])))
-
-
-# Columns
-
-
-@pytest.mark.parametrize(("text", "label"), [("sentence", "label"), ("content", "target"), ("review", "sentiment")])
-def test_usual_columns_are_found(text, label):
-    data = labeled_texts(Dataset.from_dict({"idx": [9, 8], text: ["a", "b"], label: [1, 0]}))
-    assert list(data.texts) == ["a", "b"]
-    assert data.labels.tolist() == [1, 0]
-
-
-def test_named_columns_come_first():
-    dataset = Dataset.from_dict({"text": ["a"], "title": ["b"], "label": ["x"], "tone": ["y"]})
-    data = labeled_texts(dataset, text_column="title", label_column="tone")
-    assert (list(data.texts), data.label_names) == (["b"], ["y"])
-
-
-def test_missing_columns_are_refused():
-    dataset = Dataset.from_dict({"title": ["a"], "tone": ["y"]})
-    with pytest.raises(DataError, match=r"no text column among title, tone .*text_column=.*--text-column"):
-        labeled_texts(dataset)
-    with pytest.raises(DataError, match=r"no label column among title, tone .*--label-column"):
-        labeled_texts(dataset, text_column="title")
-    with pytest.raises(DataError, match="no column 'body'; the columns are title, tone"):
-        labeled_texts(dataset, text_column="body")
-
-
-@pytest.mark.parametrize(("texts", "type_name"), [([None, "a"], "NoneType"), ([1, 2], "int"), ([["a"], ["b"]], "list")])
-def test_texts_must_be_strings(texts, type_name):
-    with pytest.raises(DataError, match=f"row 0 of column 'text' is a {type_name}, not a string"):
-        labeled_texts(Dataset.from_dict({"text": texts, "label": [0, 1]}))
-
-
-def test_texts_stay_on_disk_and_can_be_selected():
-    data = labeled_texts(plain([1, 0, 1, 0]))
-    assert not isinstance(data.texts, list)
-    assert data.texts[1:3] == ["text 1", "text 2"]
-    selected = data.select(np.array([3, 0]))
-    assert (selected.texts, selected.labels.tolist(), selected.label_names) == (
-        ["text 3", "text 0"],
-        [0, 1],
-        data.label_names,
-    )
-    assert len(selected) == 2
-
-
-# Labels
-
-
-@pytest.mark.parametrize(
-    "model_names",
-    [["positive", "negative"], ["POSITIVE", "NEGATIVE"], [" Positive!", "negative."], ["__positive__", "-negative-"]],
-)
-@pytest.mark.parametrize("labels_as", ["classes", "strings"])
-def test_names_match_in_any_order_casing_and_punctuation(model_names, labels_as):
-    dataset = classed([0, 1, 1], NAMES) if labels_as == "classes" else plain(["negative", "Positive", "POSITIVE "])
-    data = labeled_texts(dataset, model_names)
-    assert data.labels.tolist() == [1, 0, 0]
-    assert data.label_names == model_names
-
-
-def test_punctuation_counts_if_names_differ_in_it_alone():
-    names = ["c", "c++", "c#"]
-    assert labeled_texts(plain(["c#", "c", "c++"]), names).labels.tolist() == [2, 0, 1]
-    with pytest.raises(DataError, match=r"No class for C\+\+"):
-        labeled_texts(plain(["C++"]), names)
-    assert labeled_texts(plain(["-", "+"]), ["+", "-"]).labels.tolist() == [1, 0]
-
-
-def test_names_of_several_words():
-    names = ["comp.sys.ibm_pc", "talk politics"]
-    assert labeled_texts(plain(["talk.politics", "Comp Sys IBM-PC"]), names).labels.tolist() == [1, 0]
-
-
-def test_numbers_are_class_numbers_if_the_names_are_not_numbers():
-    assert labeled_texts(plain([1, 0, 1]), ["positive", "negative"]).labels.tolist() == [1, 0, 1]
-    assert labeled_texts(plain([True, False]), NAMES).labels.tolist() == [1, 0]
-
-
-def test_numbers_that_are_names():
-    stars = ["1", "2", "3", "4", "5"]
-    assert labeled_texts(plain([5, 1, 3]), stars).labels.tolist() == [4, 0, 2]
-    assert labeled_texts(plain(["5", "1"]), stars).labels.tolist() == [4, 0]
-    assert labeled_texts(plain([0, 4]), stars).labels.tolist() == [0, 4]
-    assert labeled_texts(plain([7, 30, 7])).label_names == ["7", "30"]
-
-
-@pytest.mark.parametrize(("labels", "outside"), [([0, 2], "2"), ([1, 2, 3], "2, 3"), ([-1, 0, 1], "-1")])
-@pytest.mark.parametrize("names", [NAMES, ["0", "1"], ["LABEL_0", "LABEL_1"]])
-def test_numbers_out_of_range_show_both_sides(labels, outside, names):
-    with pytest.raises(
-        DataError, match=rf"holds \[{outside}\], but the model's classes are 0 to 1 \({', '.join(names)}\)"
-    ):
-        labeled_texts(plain(labels), names)
-
-
-def test_a_split_without_labels():
-    with pytest.raises(DataError, match="holds the label -1: this split has no labels"):
-        labeled_texts(classed([-1, -1], NAMES))
-
-
-@pytest.mark.parametrize(("labels", "outside"), [([0, 2], "2"), ([-2, 0, 1], "-2")])
-def test_numbers_without_a_class_name_of_the_data_are_refused(labels, outside):
-    with pytest.raises(
-        DataError, match=rf"holds \[{outside}\], but the data set names only the classes 0 to 1 \(negative, positive\)"
-    ):
-        labeled_texts(plain(labels).cast_column("label", ClassLabel(names=NAMES)))
-
-
-@pytest.mark.parametrize("labels", [[None, 1], ["a", None], [float("nan"), 1.0]])
-def test_a_missing_label_is_refused(labels):
-    with pytest.raises(DataError, match=r"row [01] of column 'label' has no label"):
-        labeled_texts(plain(labels))
-
-
-def test_labels_that_do_not_match_show_both_sides():
-    with pytest.raises(
-        DataError,
-        match=r"data negative, neutral, positive; model bad, positive\. No class for negative, neutral: .*--label-map",
-    ):
-        labeled_texts(plain(["positive", "negative", "neutral"]), ["bad", "positive"])
-    with pytest.raises(DataError, match="data negative, positive; model bad, good"):
-        labeled_texts(classed([0, 1], NAMES), ["bad", "good"])
-
-
-def test_errors_in_lists_of_labels_name_the_row():
-    def refused(labels, message):
-        with pytest.raises(DataError, match=message):
-            multilabel_texts(Dataset.from_dict({"text": ["a", "b"], "labels": labels}))
-
-    refused([["joy", "fear"], [" "]], "row 1 of column 'labels' holds an entry that is not a label")
-    refused([[1.0, 2.0], [float("nan")]], "row 1 of column 'labels' holds an entry that is not a label")
-    refused(["joy", "fear"], "row 0 of column 'labels' is a str, not a list of labels: 'joy'")
-
-
-def test_labeled_data_of_another_model_are_refused():
-    data = labeled_texts(plain(["bad", "good"]))
-    assert checked_names(data, ["bad", "good"]) is data
-    with pytest.raises(DataError, match=r"labels bad, good of 1 dimension.* are not the model's, good, bad of 1"):
-        checked_names(data, ["good", "bad"])
-    with pytest.raises(DataError, match=r"read the data with label_names="):
-        checked_names(data, ["bad", "good"], dimensions=2)
-
-
-def test_classes_of_the_model_may_be_absent_from_the_data():
-    assert labeled_texts(classed([0, 1], NAMES), ["neutral", "positive", "negative"]).labels.tolist() == [2, 1]
-    assert labeled_texts(classed([1, 1], ["unused", "positive"]), NAMES).labels.tolist() == [1, 1]
-
-
-def test_a_model_without_class_names_uses_the_order_of_the_data():
-    generic = ["LABEL_0", "LABEL_1"]
-    data = labeled_texts(classed([0, 1, 1], ["zebra", "ape"]), generic)
-    assert (data.labels.tolist(), data.label_names) == ([0, 1, 1], generic)
-    assert labeled_texts(plain(["LABEL_1", "LABEL_0"]), generic).labels.tolist() == [1, 0]
-    assert labeled_texts(classed([0, 1], ["LABEL_1", "LABEL_0"]), generic).labels.tolist() == [1, 0]
-    for unclear in (plain(["ape", "zebra"]), classed([0, 1], ["zebra", "ape", "cat"])):  # no order is given
-        with pytest.raises(DataError, match="model LABEL_0, LABEL_1"):
-            labeled_texts(unclear, generic)
-
-
-@pytest.mark.parametrize("labels_as", ["classes", "strings", "numbers"])
-def test_a_label_map(labels_as):
-    by_name = {"negative": "bad", "positive": "good"}
-    dataset, label_map = {
-        "classes": (classed([0, 1, 1], NAMES), by_name),
-        "strings": (plain(["negative", "positive", "positive"]), by_name),
-        "numbers": (plain([0, 1, 1]), {"0": "bad", "1": "good"}),
-    }[labels_as]
-    assert labeled_texts(dataset, ["good", "bad"], label_map=label_map).labels.tolist() == [1, 0, 0]
-
-
-def test_a_label_map_that_joins_classes():
-    stars = classed([0, 1, 2, 3, 4], ["1", "2", "3", "4", "5"])
-    sides = {"1": "bad", "2": "bad", "3": "so-so", "4": "good", "5": "good"}
-    assert labeled_texts(stars, ["good", "bad", "so-so"], label_map=sides).labels.tolist() == [1, 1, 2, 0, 0]
-    data = labeled_texts(stars, label_map=sides)
-    assert (data.labels.tolist(), data.label_names) == ([0, 0, 1, 2, 2], ["bad", "so-so", "good"])
-
-
-def test_a_label_map_to_an_unknown_class_is_refused():
-    with pytest.raises(DataError, match="No class for great"):
-        labeled_texts(plain(["positive"]), NAMES, label_map={"positive": "great"})
-
-
-def test_a_label_map_as_text():
-    assert parse_label_map("pos=POSITIVE, neg = NEG=ATIVE") == {"pos": "POSITIVE", "neg": "NEG=ATIVE"}
-    assert parse_label_map("") is parse_label_map(None) is None
-    with pytest.raises(DataError, match=r"a label map has the form DATA=MODEL,.* not 'pos'"):
-        parse_label_map("pos")
-
-
-def test_default_names_are_sorted_strings_or_the_classes_of_the_data():
-    assert labeled_texts(plain(["b", "a", "b"])).label_names == ["a", "b"]
-    assert labeled_texts(classed([1, 0], ["z", "a"])).label_names == ["z", "a"]
 
 
 # Wheels
@@ -589,7 +344,10 @@ def test_embedded_data_is_read_and_split_without_overlap(name, file, content, tm
     assert len(seen) == len(set(seen)) == (40 if name == "20newsgroups" else 20)
     assert len(parts["validation"]) == 4
     if name == "twitter-ner":
-        assert parts["train"][0] == {"tokens": ["text", "0"], "tags": ["O", "B-person"]}
+        assert {name: values[0] for name, values in parts["train"].columns.items()} == {
+            "tokens": ["text", "0"],
+            "tags": ["O", "B-person"],
+        }
     else:
         assert len({tuple(labeled_texts(part).label_names) for part in parts.values()}) == 1
         with pytest.raises(DataError, match="there is no split 'dev'"):

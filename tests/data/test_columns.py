@@ -1,0 +1,136 @@
+"""Columns are found by their usual names; where several may be meant, they are named and none is guessed."""
+
+import pandas as pd
+import pytest
+from datasets import Dataset
+
+from aligned_entropy import DataError
+from aligned_entropy.data import labeled_texts, labeled_tokens, load_data, load_outputs
+from aligned_entropy.data.columns import PAIR_COLUMNS
+from aligned_entropy.tasks import TASKS
+
+
+def table(*names, rows=2):
+    """Table of strings with columns of the given names."""
+    return {name: [f"{name} {row}" for row in range(rows)] for name in names}
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [("sentence", "label"), ("content", "target"), ("review", "sentiment"), ("comment_text", "class")],
+)
+def test_usual_columns_are_found(text, label):
+    data = labeled_texts(Dataset.from_dict({"idx": [9, 8], text: ["a", "b"], label: ["y", "x"]}))
+    assert list(data.texts) == ["a", "b"]
+    assert data.labels.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("text", "label", "label_text"),  # SetFit
+        ("title", "content", "label"),  # reviews of a shop
+        ("idx", "sentence", "label"),  # GLUE
+        ("id", "text", "author", "date", "label"),
+        ("text", "label_coarse", "label"),
+    ],
+)
+def test_other_columns_do_no_harm(names):
+    data = labeled_texts(table(*names))
+    text = "content" if "content" in names else "sentence" if "sentence" in names else "text"
+    assert list(data.texts) == [f"{text} 0", f"{text} 1"]
+    assert data.label_names == ["label 0", "label 1"]
+
+
+def test_named_columns_come_first():
+    dataset = Dataset.from_dict({"text": ["a"], "title": ["b"], "label": ["x"], "tone": ["y"]})
+    data = labeled_texts(dataset, text_column="title", label_column="tone")
+    assert (list(data.texts), data.label_names) == (["b"], ["y"])
+
+
+def test_missing_columns_are_refused():
+    dataset = Dataset.from_dict({"title": ["a"], "tone": ["y"]})
+    with pytest.raises(DataError, match=r"no text column among title, tone .*text_column=.*--text-column"):
+        labeled_texts(dataset)
+    with pytest.raises(DataError, match=r"no label column among title, tone .*--label-column"):
+        labeled_texts(dataset, text_column="title")
+    with pytest.raises(DataError, match="no column 'body'; the columns are title, tone"):
+        labeled_texts(dataset, text_column="body")
+
+
+@pytest.mark.parametrize(("texts", "type_name"), [([None, "a"], "NoneType"), ([1, 2], "int"), ([["a"], ["b"]], "list")])
+def test_texts_must_be_strings(texts, type_name):
+    with pytest.raises(DataError, match=f"row 0 of column 'text' is a {type_name}, not a string"):
+        labeled_texts({"text": texts, "label": [0, 1]})
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("names", [("text", "review"), ("tweet", "sentence", "title"), ("comment", "content")])
+def test_several_columns_of_texts_are_named_and_none_is_guessed(names, task):
+    usual = sorted(set(names) - {"title"})
+    data = table(*names, "label")
+    for find in (lambda: labeled_texts(data), lambda: TASKS[task].text_column(load_data(data))):
+        with pytest.raises(DataError, match=r"2 columns may be the text column: .*--text-column") as error:
+            find()
+        assert all(name in str(error.value) for name in usual)
+    assert list(labeled_texts(data, text_column=usual[0]).texts) == data[usual[0]]
+    assert TASKS[task].text_column(load_data(data), usual[0]) == usual[0]
+
+
+@pytest.mark.parametrize(
+    "names", [("target", "class"), ("label", "topic"), ("label", "labels"), ("intent", "category")]
+)
+def test_several_columns_of_labels_are_named_and_none_is_guessed(names):
+    data = table("text", *names)
+    with pytest.raises(DataError, match=r"2 columns may be the label column: .*--label-column") as error:
+        labeled_texts(data)
+    assert all(name in str(error.value) for name in names)
+    assert labeled_texts(data, label_column=names[1]).label_names == sorted(data[names[1]])
+
+
+def test_a_column_without_strings_is_no_column_of_texts():
+    data = table("text", "label") | {"document": [17, 18], "comment": [None, None]}
+    assert list(labeled_texts(data).texts) == ["text 0", "text 1"]
+
+
+def test_the_named_label_column_is_no_column_of_texts():
+    data = table("text", "review")
+    assert list(labeled_texts(data, label_column="review").texts) == ["text 0", "text 1"]
+
+
+@pytest.mark.parametrize("pair", PAIR_COLUMNS)
+@pytest.mark.parametrize("form", [dict, pd.DataFrame, Dataset.from_dict])
+def test_pairs_of_texts_are_refused_by_that_name(pair, form):
+    data = form(table(*pair, "label"))
+    for find in (lambda: labeled_texts(data), lambda: TASKS["text-classification"].text_column(load_data(data))):
+        with pytest.raises(
+            DataError, match=rf"the columns '{pair[0]}' and '{pair[1]}' hold pairs of texts, and .*not supported yet"
+        ):
+            find()
+    assert list(labeled_texts(data, text_column=pair[1]).texts) == [f"{pair[1]} 0", f"{pair[1]} 1"]
+
+
+def test_several_columns_of_words_or_tags_are_refused():
+    words, tags = [["a", "b"]], [["O", "B-X"]]
+    with pytest.raises(DataError, match="2 columns may be the text column: tokens, words"):
+        labeled_tokens({"tokens": words, "words": words, "tags": tags})
+    with pytest.raises(DataError, match="2 columns may be the label column: tags, ner_tags"):
+        labeled_tokens({"tokens": words, "tags": tags, "ner_tags": tags})
+    plain = {"tokens": words, "text": ["a b"], "pos_tags": tags, "ner_tags": tags, "label": ["x"]}
+    assert labeled_tokens(plain).labels.tolist() == [0, 1]
+
+
+def test_words_come_before_the_text_they_are_from():
+    task = TASKS["token-classification"]
+    both = load_data({"text": ["a b"], "tokens": [["a", "b"]]})
+    assert task.text_column(both) == "tokens"
+    assert task.text_column(both, "text") == "text"
+    assert task.text_column(load_data({"text": ["a b"], "tokens": ["['a', 'b']"]})) == "text"
+    with pytest.raises(DataError, match=r"no text column among body \(looked for text, .*tokens, words\)"):
+        task.text_column(load_data({"body": ["a b"]}))
+
+
+def test_outputs_with_two_label_columns_are_refused():
+    outputs = {"logits": [[1.0, 2.0], [2.0, 1.0]], "label": [0, 1], "target": [1, 0]}
+    with pytest.raises(DataError, match="2 columns may be the label column: label, target"):
+        load_outputs(outputs)
