@@ -136,6 +136,8 @@ def predict_blocks(
     if Path(job.source).resolve() in (folder, *folder.parents):
         raise DataError(f"output {folder} is inside the input folder {job.source}: name a folder outside it.")
     blocks = blocks_of(job.source)
+    if not blocks:
+        raise DataError(f"input {job.source} is empty: it has no rows.")
     with open_folder(folder):
         facts = {
             "job": job.facts | {"output": ""},

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..data import Table
+from ..data.reading import open_rows
 from ..data.rows import InputRow, InputTable, batched, format_of
 from ..errors import DataError
 from .locking import check_unlocked
@@ -82,6 +84,8 @@ class PredictionJob:
         probabilities: True to add a column for every class.
         prefix: prefix for the added columns.
         max_characters: longest text that is predicted; a longer one gets an error.
+        delimiter: delimiter of a CSV or TSV input; None to find it out.
+        encoding: encoding of a text input; None to find it out.
         truncated: True to add a column that says where the model did not read all of a text.
         safe_csv: True to write CSV and TSV files in which no spreadsheet takes a text for a formula.
     """
@@ -93,6 +97,8 @@ class PredictionJob:
     probabilities: bool
     prefix: str
     max_characters: int
+    delimiter: str | None = None
+    encoding: str | None = None
     truncated: bool = False
     safe_csv: bool = False
 
@@ -106,6 +112,10 @@ class PredictionJob:
     def source_format(self) -> str:
         """Format of the input."""
         return format_of(self.source, self.input_format, "input")
+
+    def open_source(self) -> AbstractContextManager[InputTable]:
+        """Open the input; see :func:`~aligned_entropy.data.reading.open_rows`."""
+        return open_rows(self.source, self.source_format, delimiter=self.delimiter, encoding=self.encoding)
 
     @property
     def output_format(self) -> str:
@@ -177,8 +187,8 @@ def with_text_column(job: PredictionJob, classifier: UncertainClassifier, table:
     The function reads rows ahead until one has such a column; ``table.rows`` still yields all rows afterwards.
 
     Raises:
-        DataError: no row has a text column, several columns may be meant, or the input already has a column with the
-            name of an added one.
+        DataError: there are no rows, no row has a text column, several columns may be meant, or the input already has
+            a column with the name of an added one.
     """
     candidates = classifier.task.text_columns if job.text_column is None else (job.text_column,)
     columns, rows_read = dict.fromkeys(table.columns), list[InputRow]()
@@ -187,6 +197,8 @@ def with_text_column(job: PredictionJob, classifier: UncertainClassifier, table:
         columns |= dict.fromkeys(name for row in batch if row.problem is None for name in row.columns)
         if any(name in columns for name in candidates):
             break
+    if not rows_read:
+        raise DataError(f"input {job.source} is empty: it has no rows.")
     table.rows = chain(rows_read, table.rows)
     _check_names_are_free(job.added_columns(classifier).names, table.columns, rows_read)
     if not columns:

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..data.columns import TOKEN_COLUMNS
-from ..data.reading import open_rows
 from ..data.rows import InputRow, InputTable, batched
 from .counts import RowCounts
 from .job import AddedColumns, PredictionJob, Values, with_text_column
@@ -46,7 +45,7 @@ def predict_file(classifier: UncertainClassifier, job: PredictionJob, progress: 
     job.check()
     job.added_columns(classifier)  # refuses options that the task does not have
     lock = nullcontext() if job.output == "-" else locked(job.lock_path, job.output)
-    with lock, open_rows(job.source, job.source_format) as table:
+    with lock, job.open_source() as table:
         job = with_text_column(job, classifier, table)
         is_resumable = "-" not in (job.source, job.output) and Path(job.source).is_file()
         return (_with_journal if is_resumable else _without_journal)(classifier, job, table, progress)
@@ -91,7 +90,7 @@ def compare_predictions(
     from scipy.stats import spearmanr
 
     columns = job.added_columns(first)
-    with open_rows(job.source, job.source_format) as table:
+    with job.open_source() as table:
         job = with_text_column(job, first, table)
         first_rows = list(islice(table.rows, rows))
     predicted = [predict_rows(classifier, job, first_rows) for classifier in (first, second)]
@@ -112,7 +111,7 @@ def _with_journal(
     journal = Journal(Path(f"{job.output_path}.journal"), job_key(classifier, job), columns)
 
     def joined() -> Iterator[dict[str, Any]]:
-        with open_rows(job.source, job.source_format) as reread:
+        with job.open_source() as reread:
             for row, values in zip(reread.rows, journal.rows(), strict=True):
                 yield columns.joined(row, values)
 

@@ -1,6 +1,6 @@
 """Command ``alien``: exit code 0 if the work is done, 1 if it failed (one line on stderr), 2 for wrong usage.
 
-Work has failed, too, if the requested result was not written: a head that is not better, a threshold that does not exist.
+Work has also failed if the requested result was not written: a head that is not better, a threshold that does not exist.
 """
 
 from __future__ import annotations

@@ -29,6 +29,14 @@ Head = Annotated[str | None, typer.Option(help="Path or hub id of a fitted head.
 Reference = Annotated[str | None, typer.Option(help="Training set of the classifier; optional.")]
 TextColumn = Annotated[str | None, typer.Option(help="Column with the texts; found by its usual names by default.")]
 LabelColumn = Annotated[str | None, typer.Option(help="Column with the labels; found by its usual names by default.")]
+Delimiter = Annotated[
+    str | None,
+    typer.Option(help="Delimiter of a CSV or TSV file, \\t for a tab; found out from its header by default."),
+]
+Encoding = Annotated[
+    str | None,
+    typer.Option(help="Encoding of a text file; by default UTF-8, or UTF-16 or UTF-32 as its first bytes show."),
+]
 MaxLength = Annotated[
     int | None, typer.Option(help="Maximum number of tokens per text; longer texts are truncated.", min=2)
 ]

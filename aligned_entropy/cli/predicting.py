@@ -13,7 +13,7 @@ import typer
 
 from ..errors import DataError
 from .loading import load
-from .options import Engine, Head, Model, ModelOptions, OptionGroup, TextColumn, with_option_groups
+from .options import Delimiter, Encoding, Engine, Head, Model, ModelOptions, OptionGroup, TextColumn, with_option_groups
 from .terminal import progress_bar
 
 if TYPE_CHECKING:
@@ -26,10 +26,12 @@ class RowOptions(OptionGroup):
     """Options that decide how rows are read and written; the fields are those of ``PredictionJob``."""
 
     input_format: Annotated[
-        Literal["jsonl", "csv", "tsv", "parquet", "txt"] | None,
+        Literal["jsonl", "csv", "tsv", "parquet", "txt", "conll"] | None,
         typer.Option(help="Format of the input, if its file ending does not name it."),
     ] = None
     text_column: TextColumn = None
+    delimiter: Delimiter = None
+    encoding: Encoding = None
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Add a column for every class.")] = False
     prefix: Annotated[str, typer.Option(help="Prefix for the added columns.")] = ""
     max_characters: Annotated[
@@ -50,7 +52,10 @@ class RowOptions(OptionGroup):
 def predict(
     model: Model,
     source: Annotated[
-        str, typer.Argument(help="JSON Lines, CSV, TSV, Parquet or .txt file; folder of Parquet files; - for stdin.")
+        str,
+        typer.Argument(
+            help="JSON, JSON Lines, CSV, TSV, Parquet, CoNLL or .txt file; folder of Parquet files; - for stdin."
+        ),
     ] = "-",
     head: Head = None,
     output: Annotated[
@@ -58,8 +63,8 @@ def predict(
         typer.Option(
             "--output",
             "-o",
-            help="Output file, in the format of its ending; - for stdout, as CSV, TSV (like the input) or JSON Lines; "
-            "or a folder, for predictions as several Parquet files.",
+            help="Output file, in the format of its ending (.jsonl, .csv, .tsv, also with .gz, or .parquet); - for "
+            "stdout, as CSV, TSV (like the input) or JSON Lines; or a folder, for predictions as Parquet files.",
         ),
     ] = "-",
     engine: Annotated[

@@ -1,15 +1,67 @@
-"""Output on the terminal: progress bars, and libraries that must not print."""
+"""Output on the terminal: progress and notes on stderr, which keep stdout free for results, and the next command."""
 
 from __future__ import annotations
 
 import os
+import shlex
+import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import MISSING, dataclass, fields
+from enum import IntEnum
+from threading import Event, Thread
+from typing import Any
+
+FIRST_LINE = 5.0  # seconds until the first line of progress where stderr is no terminal
+LINE_INTERVAL = 10.0  # seconds between later lines
+
+
+class Verbosity(IntEnum):
+    """Amount of output besides results and errors."""
+
+    QUIET = 0
+    NORMAL = 1
+    VERBOSE = 2
+
+
+@dataclass
+class Settings:
+    """Settings of the output of a command."""
+
+    verbosity: Verbosity = Verbosity.NORMAL
+
+
+settings = Settings()
+
+
+def note(text: str) -> None:
+    """Print a line on stderr, unless the output is quiet."""
+    if settings.verbosity > Verbosity.QUIET:
+        print(text, file=sys.stderr, flush=True)
+
+
+def next_step(*words: object) -> None:
+    """Print the command to run next, quoted for a shell."""
+    note(f"next: {shlex.join(['alien', *map(str, words)])}")
+
+
+def option_words(*groups: Any) -> list[str]:
+    """Options of a command line that give the values of option groups; defaults are left out."""
+    words: list[str] = []
+    for group in groups:
+        for option in fields(group):
+            value = getattr(group, option.name)
+            if value == option.default and option.default is not MISSING:
+                continue
+            words.append(f"--{option.name.replace('_', '-')}")
+            words += [] if value is True else [str(value)]
+    return words
 
 
 @contextmanager
 def progress_bar(description: str, total: int | None) -> Iterator[Callable[[int], object]]:
-    """Show a progress bar on stderr if that is a terminal, and nothing in a pipe.
+    """Show on stderr how many items are finished: a bar on a terminal, elsewhere a line from time to time.
 
     Args:
         description: text in front of the bar.
@@ -18,21 +70,103 @@ def progress_bar(description: str, total: int | None) -> Iterator[Callable[[int]
     Yields:
         Function to call with the number of items that are finished since the last call.
     """
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    with _shown(description, total, has_items=True) as advance:
+        yield advance
 
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+
+@contextmanager
+def stage(description: str) -> Iterator[None]:
+    """Show on stderr that a step without countable items is running, and for how long."""
+    with _shown(description, None, has_items=False):
+        yield
+
+
+@contextmanager
+def _shown(description: str, total: int | None, has_items: bool) -> Iterator[Callable[[int], object]]:
+    start, done = time.monotonic(), 0
+
+    def line() -> str:
+        items = f" {done:,}" if total is None else f" {done:,} of {total:,}"
+        return f"{description}:{items if has_items else ''} ({time.monotonic() - start:.0f} s)"
+
+    def count(items: int) -> None:
+        nonlocal done
+        done += items
+
+    if settings.verbosity == Verbosity.QUIET:
+        yield count
+    elif sys.stderr.isatty():
+        with _bar(description, total, has_items) as advance:
+            yield lambda items: (count(items), advance(items))
+    else:
+        with _lines(line):
+            yield count
+    if settings.verbosity == Verbosity.VERBOSE:
+        note(line())
+
+
+@contextmanager
+def _bar(description: str, total: int | None, has_items: bool) -> Iterator[Callable[[int], object]]:
+    """Show a bar, or for a step without items a spinner, until the block ends."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        SpinnerColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    text = TextColumn("{task.description}", markup=False)
+    columns: tuple[ProgressColumn, ...] = (SpinnerColumn(), text, TimeElapsedColumn())
+    if has_items:
+        columns = (text, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    shown = Progress(
+        *columns,
+        console=Console(stderr=True),
+        transient=True,
+        redirect_stdout=sys.stdout.isatty(),  # otherwise results would be printed on stderr
+    )
+    with shown as bar:
         task = bar.add_task(description, total=total)
-        yield lambda done: bar.advance(task, done)
+        yield lambda items: bar.advance(task, items)
+
+
+@contextmanager
+def _lines(line: Callable[[], str]) -> Iterator[None]:
+    """Print a line from time to time until the block ends."""
+    ended = Event()
+
+    def run() -> None:
+        delay = FIRST_LINE
+        while not ended.wait(delay):
+            note(line())
+            delay = LINE_INTERVAL
+
+    thread = Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    """Print a warning as one line on stderr; those for developers only if the output is verbose."""
+    if issubclass(category, UserWarning) or settings.verbosity == Verbosity.VERBOSE:
+        print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 def quiet_libraries() -> None:
-    """Keep progress bars and reports of transformers and datasets out of the output.
+    """Keep progress bars of other libraries out of the output, and their reports unless the output is verbose.
 
     Call it before these libraries are imported, because they read the settings on import.
     """
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    if settings.verbosity < Verbosity.VERBOSE:
+        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

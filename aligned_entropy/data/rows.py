@@ -71,8 +71,6 @@ def format_of(name: str, file_format: str | None, role: str) -> str:
     Raises:
         DataError: the ending is unknown, or the format cannot be read or written there.
     """
-    if role == "output" and name.lower().endswith(COMPRESSED):
-        raise DataError(f"output {name}: files are written without compression; leave out the ending {COMPRESSED}.")
     chosen = file_format or ("jsonl" if name == "-" else ending_format(name))
     if chosen is None:
         remedy = ", or name its format with --input-format" if role == "input" else ""
