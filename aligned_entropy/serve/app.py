@@ -14,7 +14,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from ..classifier import UncertainClassifier
 from ..errors import ArgumentError
 from .bodies import BodyLimits, JsonRoute
-from .middleware import RequestLog, UniformRequests
+from .middleware import HeadRequests, RequestLog, RootPath
 from .problems import PROBLEM_RESPONSES, add_problem_handlers
 from .routes import add_entrance_routes, add_operation_routes, add_prediction_routes
 from .server import Server, Settings
@@ -46,7 +46,6 @@ def create_app(
         version=version("aligned-entropy"),
         summary="Predictions of a classifier, each with the probability that it is wrong.",
         lifespan=lifespan,
-        root_path=settings.root_path,
         docs_url=None,  # these pages load scripts from other servers
         redoc_url=None,
         responses=PROBLEM_RESPONSES,
@@ -72,7 +71,7 @@ def _add_middleware(app: FastAPI, server: Server) -> None:
     """Add the middleware, from the innermost to the outermost."""
     settings = server.settings
     app.add_middleware(BodyLimits, limit=settings.body, seconds=settings.timeout)
-    app.add_middleware(UniformRequests)
+    app.add_middleware(HeadRequests)
     app.add_middleware(GZipMiddleware, compresslevel=5)
     if settings.cors_origins:
         app.add_middleware(
@@ -83,3 +82,4 @@ def _add_middleware(app: FastAPI, server: Server) -> None:
             expose_headers=["Retry-After"],
         )
     app.add_middleware(RequestLog, server=server)
+    app.add_middleware(RootPath, root_path=settings.root_path)

@@ -10,6 +10,7 @@ from typing import Any
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -36,12 +37,15 @@ class BodyLimits:
             await self.app(scope, receive, send)
             return
         deadline = asyncio.get_running_loop().time() + self.seconds
+        length = Headers(scope=scope).get("content-length", "")
         size, complete = 0, False
 
         async def receive_within_limits() -> Message:
             nonlocal size, complete
             if complete:  # the application waits for the client to disconnect
                 return await receive()
+            if length.isdecimal() and int(length) > self.limit:  # before the server asks the client for the body
+                raise HTTPException(413, _too_large(self.limit))
             try:
                 async with asyncio.timeout_at(deadline):
                     message = await receive()

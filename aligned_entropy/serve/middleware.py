@@ -1,4 +1,4 @@
-"""Middleware of the application: request log and metrics, HEAD and path prefix, and the policy of the page."""
+"""Middleware of the application: request log and metrics, root path, HEAD, and the links and policy of the page."""
 
 from __future__ import annotations
 
@@ -62,10 +62,27 @@ class RequestLog:
                 LOG.info("request", extra={"facts": facts | {"client": client}})
 
 
-class UniformRequests:
-    """Give the application requests of one form: HEAD as a GET without a body, and paths with the root path.
+class RootPath:
+    """Give the application paths with the root path; a proxy may have removed it or not.
 
-    A proxy may send the path with the root path or without it.
+    Args:
+        app: application that handles the requests.
+        root_path: path under which a proxy offers the server, without a slash at its end.
+    """
+
+    def __init__(self, app: ASGIApp, root_path: str) -> None:
+        self.app, self.root_path = app, root_path
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if "path" in scope:
+            scope["root_path"] = self.root_path
+            scope["path"] = self.root_path + _route_path(scope)
+        await self.app(scope, receive, send)
+
+
+class HeadRequests:
+    """Answer HEAD as GET without a body, on all routes but those of the page, some of which have no end.
 
     Args:
         app: application that handles the requests.
@@ -76,12 +93,7 @@ class UniformRequests:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request; the response to HEAD has no body."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        path = _route_path(scope)
-        scope["path"] = scope.get("root_path", "") + path
-        if scope["method"] != "HEAD" or path.startswith(PAGE_PATH):  # some responses of the page to GET have no end
+        if scope["type"] != "http" or scope["method"] != "HEAD" or _route_path(scope).startswith(PAGE_PATH):
             await self.app(scope, receive, send)
             return
 
