@@ -34,6 +34,59 @@ def test_predictions_are_those_of_predict(client, served_classifier):
     assert client.post("/v1/predict", json={"texts": []}).json() == {"predictions": []}
 
 
+def numbers(value):
+    """All numbers in a JSON value."""
+    if isinstance(value, dict | list):
+        return [number for part in (value.values() if isinstance(value, dict) else value) for number in numbers(part)]
+    return [value] if isinstance(value, float) else []
+
+
+def test_numbers_have_the_digits_of_single_precision(client, served_classifier):
+    texts = named(8, 7)["text"]
+    predictions = client.post("/v1/predict", json={"texts": texts}).json()["predictions"]
+    values = numbers(predictions)
+    assert len(values) == 8 * 4
+    assert all(value == float(str(np.float32(value))) for value in values)
+    for prediction, row in zip(predictions, served_classifier.predict(texts), strict=True):
+        sent = np.array(list(prediction["probabilities"].values()), dtype=np.float32)
+        np.testing.assert_allclose(sent, row.probabilities, rtol=1e-5)  # small probabilities keep their digits
+
+
+def test_small_probabilities_are_not_rounded_to_zero(served_folder):
+    classifier = UncertainClassifier.from_pretrained(served_folder / "model")
+    classifier.backbone.model.classifier.bias.data[0] -= 20
+    with TestClient(create_app(classifier)) as client:
+        (prediction,) = client.post("/v1/predict", json={"texts": ["a great film"]}).json()["predictions"]
+    (row,) = classifier.predict("a great film")
+    least = min(prediction["probabilities"].values())
+    assert 0 < least < 1e-6
+    assert np.float32(least) == pytest.approx(min(row.probabilities), rel=1e-4)
+
+
+def test_a_request_may_decline_the_probabilities(client):
+    texts = ["a great film"]
+    full = client.post("/v1/predict", json={"texts": texts, "probabilities": True}).json()["predictions"]
+    short = client.post("/v1/predict", json={"texts": texts, "probabilities": False}).json()["predictions"]
+    default = client.post("/v1/predict", json={"texts": texts}).json()["predictions"]
+    without_ids = [{name: value for name, value in rows[0].items() if name != "id"} for rows in (full, short, default)]
+    assert without_ids[1] == without_ids[0] | {"probabilities": None}
+    assert without_ids[2] == without_ids[0]
+    refused = client.post("/v1/predict", json={"texts": texts, "probabilities": "maybe"})
+    assert refused.json()["detail"].startswith("body.probabilities: Input should be a valid boolean")
+    fields = client.get("/openapi.json").json()["components"]["schemas"]["PredictRequest"]["properties"]
+    assert (fields["probabilities"]["type"], fields["probabilities"]["default"]) == ("boolean", True)
+
+
+def test_truncated_texts_are_reported_and_counted(served_folder):
+    classifier = UncertainClassifier.from_pretrained(served_folder / "model", max_length=8)
+    texts = ["good", "good " * 50, "not good " * 50]
+    with TestClient(create_app(classifier)) as client:
+        predictions = client.post("/v1/predict", json={"texts": texts}).json()["predictions"]
+        metrics = client.get("/metrics").text
+    assert [prediction["truncated"] for prediction in predictions] == [False, True, True]
+    assert "alien_truncated_texts_total 2.0" in metrics
+
+
 def test_a_model_without_a_head_has_no_error_probability(served_folder):
     classifier = UncertainClassifier.from_pretrained(served_folder / "model")
     with TestClient(create_app(classifier)) as client:
