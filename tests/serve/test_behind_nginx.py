@@ -18,44 +18,36 @@ import pytest
 
 from fixtures.serving import serving
 
+GUIDE = (Path(__file__).parents[2] / "docs" / "serving.md").read_text(encoding="utf-8")
+UPSTREAM, LOCATION = re.search(r"```nginx\n(upstream .*?\n}\n)(location .*?)```", GUIDE, re.DOTALL).groups()
 CONFIG = """
 daemon off;
-pid {folder}/pid;
-error_log {folder}/error.log;
-events {{}}
-http {{
+pid FOLDER/pid;
+events {}
+http {
     access_log off;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
+    client_body_temp_path FOLDER/body;
+    proxy_temp_path FOLDER/proxy;
+    fastcgi_temp_path FOLDER/fastcgi;
+    uwsgi_temp_path FOLDER/uwsgi;
+    scgi_temp_path FOLDER/scgi;
     proxy_max_temp_file_size 0;          # the workers may not write into the folder
     client_body_buffer_size 1m;
     gzip on;
     gzip_proxied any;
     gzip_types application/json;
-    upstream alien {{
-        server 127.0.0.1:{upstream};
-        keepalive 4;
-    }}
-    proxy_http_version 1.1;
-    proxy_set_header Connection "";
-    proxy_set_header Host $http_host;
-    proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
-    proxy_set_header X-Forwarded-Proto $scheme;
-    server {{
-        listen 127.0.0.1:{port};
-        location /alien/ {{ proxy_pass http://alien/; }}      # removes the prefix
-    }}
-    server {{
-        listen 127.0.0.1:{port_of_whole_paths};
+    UPSTREAM
+    server {
+        listen 127.0.0.1:FIRST_PORT;
+        LOCATION
+    }
+    server {
+        listen 127.0.0.1:SECOND_PORT;
         proxy_set_header X-Forwarded-Host $http_host;         # as many gateways do
-        proxy_set_header Host $http_host;
-        proxy_set_header Connection "";
-        location /alien/ {{ proxy_pass http://alien; }}       # keeps the prefix
-    }}
-}}
+        proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+        location /alien/ { proxy_pass http://alien/; }        # removes the prefix
+    }
+}
 """
 
 pytestmark = [
@@ -72,11 +64,17 @@ def free_port():
 
 @contextlib.contextmanager
 def nginx(folder, upstream):
-    """Start nginx in front of a server; yield the ports that remove the prefix /alien, and keep it."""
+    """Start nginx in front of a server; yield the ports that keep the prefix /alien, as in the guide, and remove it."""
     ports = free_port(), free_port()
-    (folder / "nginx.conf").write_text(
-        CONFIG.format(folder=folder, upstream=upstream, port=ports[0], port_of_whole_paths=ports[1])
-    )
+    values = {
+        "FOLDER": folder,
+        "UPSTREAM": UPSTREAM.replace("8000", str(upstream)),
+        "LOCATION": LOCATION,
+        "FIRST_PORT": ports[0],
+        "SECOND_PORT": ports[1],
+    }
+    config = re.sub("|".join(values), lambda name: str(values[name[0]]), CONFIG)
+    (folder / "nginx.conf").write_text(config)
     process = subprocess.Popen(["nginx", "-p", folder, "-c", folder / "nginx.conf", "-e", folder / "error.log"])
     try:
         deadline = time.time() + 30
@@ -190,5 +188,5 @@ def test_the_address_in_a_header_is_not_believed_without_a_trusted_proxy(served_
         serving(served_folder / "model", *options, log=tmp_path / "log") as (_, _, address),
         nginx(tmp_path, int(address.rsplit(":", 1)[1])) as ports,
     ):
-        request(f"http://127.0.0.1:{ports[0]}/alien/v1/predict", BODY, X_Forwarded_For="203.0.113.7")
+        request(f"http://127.0.0.1:{ports[1]}/alien/v1/predict", BODY, X_Forwarded_For="203.0.113.7")
     assert [record["client"] for record in logged_requests(tmp_path / "log")] == ["127.0.0.1"]
