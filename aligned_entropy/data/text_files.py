@@ -82,8 +82,8 @@ class TextFile:
     def encoding_problem(self) -> str:
         """Reason why a line with a byte that its encoding does not have cannot be read."""
         return (
-            f"not {self.encoding.upper()}: bytes that cannot be read are written as \\x and their number; name another "
-            "encoding of the file with --encoding or encoding=…, such as cp1252"
+            f"not {self.encoding.upper()}: save the file as UTF-8, or name its encoding, such as --encoding cp1252 or "
+            "encoding='cp1252'"
         )
 
     def _guarded(self, items: Iterable[Item]) -> Iterator[Item]:

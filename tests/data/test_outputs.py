@@ -127,10 +127,10 @@ def test_a_missing_file_is_named(tmp_path):
         load_outputs(tmp_path / "nowhere.jsonl")
 
 
-@pytest.mark.parametrize("name", ["broken.jsonl", "broken.parquet"])
-def test_an_unreadable_file_is_named(tmp_path, name):
+@pytest.mark.parametrize(("name", "reason"), [("broken.jsonl", ", line 1: not JSON"), ("broken.parquet", " is not a")])
+def test_an_unreadable_file_is_named(tmp_path, name, reason):
     (tmp_path / name).write_text('{"logits": [1, \n')
-    with pytest.raises(DataError, match=f"{name} could not be read"):
+    with pytest.raises(DataError, match=f"{name}{reason}"):
         load_outputs(tmp_path / name)
 
 

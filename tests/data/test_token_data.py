@@ -103,7 +103,7 @@ def test_a_conll_file_with_tabs_keeps_unusual_words_and_a_missing_tag_is_named(t
     with pytest.raises(DataError, match=r"words\.conll, line 2: there is no tag after the word: 'rejects'"):
         load_data(path)
     path.write_bytes(b"caf\xe9 O\n")
-    with pytest.raises(DataError, match="could not be read as conll"):
+    with pytest.raises(DataError, match=r"words\.conll, line 1: not UTF-8"):
         load_data(path)
 
 
