@@ -6,7 +6,8 @@ import torch
 
 from aligned_entropy import ArgumentError, UncertainClassifier
 from aligned_entropy.data import LabeledTexts
-from aligned_entropy.finetune import TrainConfig, train_classifier
+from aligned_entropy.finetune import Epoch, TrainConfig, train_classifier
+from aligned_entropy.finetune.measures import TrainingMeter
 from fixtures import tiny
 
 NAMES = ["bad", "fine", "good"]
@@ -41,6 +42,34 @@ def test_top_layers_are_trained_on_a_frozen_encoder(kind, tmp_path):
     before = tiny.model(kind).base_model.state_dict()
     after = classifier.backbone.inner.base_model.state_dict()
     assert all(torch.equal(after[name], value) for name, value in before.items() if "pooler" not in name)
+
+
+@pytest.mark.parametrize("mode", ["freeze", "full", "lora"])
+def test_an_epoch_reports_loss_and_accuracy_on_the_training_set(mode, tmp_path):
+    """With a learning rate of almost zero the model hardly changes, so its own predictions give the values."""
+    source = pretrained("Bert", tmp_path / "pretrained")
+    reports, progress = [], []
+    config = TrainConfig(mode, epochs=2, learning_rate=1e-12, batch_size=25)
+    train_classifier(source, texts(), tmp_path / "out", config, progress.append, reports.append)
+    features = UncertainClassifier.from_pretrained(tmp_path / "out").features(texts())
+    loss = torch.nn.functional.cross_entropy(torch.tensor(features.logits), torch.tensor(features.labels)).item()
+    assert [(epoch.number, epoch.total) for epoch in reports] == [(1, 2), (2, 2)]
+    for epoch in reports:
+        assert epoch.accuracy == pytest.approx(1 - features.errors.mean())
+        assert epoch.loss == pytest.approx(loss, rel=1e-4)
+    assert sum(progress) == (90 if mode == "freeze" else 180)
+    assert str(Epoch(2, 3, 0.51234, 0.8)) == "epoch 2 of 3: loss 0.5123, training accuracy 80.0%"
+
+
+def test_the_accuracy_of_an_epoch_counts_words_and_pairs():
+    reports = []
+    meter = TrainingMeter(2, reports.append)
+    tags = torch.tensor([[0, 1, -100], [1, -100, -100]])
+    meter.add(torch.tensor(1.0), torch.nn.functional.one_hot(torch.tensor([[0, 0, 0], [1, 1, 1]]), 2).float(), tags)
+    meter.end_epoch()
+    meter.add(torch.tensor(3.0), torch.tensor([[1.0, -1.0], [1.0, 1.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
+    meter.end_epoch()
+    assert [(epoch.loss, epoch.accuracy) for epoch in reports] == [(1.0, 2 / 3), (3.0, 3 / 4)]
 
 
 @pytest.mark.parametrize("kind", ["Bert", "DebertaV2", "ModernBert", "Llama"])

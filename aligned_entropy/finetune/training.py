@@ -1,0 +1,177 @@
+"""Train a classifier to put a head on: full fine-tuning, LoRA, or a frozen encoder with trained top layers.
+
+Nothing in this module takes a calibration set, not even to choose a checkpoint: a head must be fitted on texts that the
+classifier has not seen.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..backbones import MULTI_LABEL, Backbone, TokenBackbone
+from ..backbones.loading import load_for_training, load_tokenizer, resolve
+from ..data import LabeledTexts, LabeledTokens
+from ..errors import MissingExtraError, UnsupportedModelError
+from ..tasks import task_of_labels
+from .config import TrainConfig
+from .measures import IGNORED, Epoch, TrainingMeter
+from .top_layers import targets, train_top_layers
+
+# Names of the attention projections in the architectures that LoRA can be used with.
+ATTENTION_PROJECTIONS = (
+    ("q_proj", "k_proj", "v_proj"), ("query", "key", "value"), ("q_lin", "k_lin", "v_lin"), ("Wqkv",),
+    ("query_proj", "key_proj", "value_proj"),
+)  # fmt: skip
+
+
+def train_classifier(
+    name: str | Path,
+    data: LabeledTexts | LabeledTokens,
+    folder: str | Path,
+    config: TrainConfig | None = None,
+    progress: Callable[[int], object] = lambda done: None,
+    report: Callable[[Epoch], object] = lambda epoch: None,
+) -> None:
+    """Train a classifier and save it with its tokenizer, so that ``from_pretrained`` can load it.
+
+    Args:
+        name: path, hub id or embedded name of the pretrained model.
+        data: training set; its labels determine the task: one label per text, a list of labels per text, or a tag per
+            word.
+        folder: folder for the classifier.
+        config: settings of the training; ``TrainConfig()`` by default.
+        progress: function that is called with the number of texts whose vectors are ready in mode ``freeze``, and with
+            the number of texts (windows of texts for token classification) of every step in the other modes.
+        report: function that is called with the measures of every epoch.
+
+    Raises:
+        UnsupportedModelError: the model or the task cannot be trained in this mode.
+    """
+    config = config or TrainConfig()
+    if isinstance(data, LabeledTokens) and config.mode == "freeze":
+        raise UnsupportedModelError("a token classifier is trained in mode 'full' or 'lora', not 'freeze'.")
+    backbone_class = task_of_labels(data).backbone()
+    assert issubclass(backbone_class, Backbone), "only prompts have another kind of backbone"
+    problem_type = MULTI_LABEL if backbone_class.multi_label else None
+    model: Any = load_for_training(name, backbone_class.auto_class, data.label_names, config.seed, problem_type)
+    tokenizer = load_tokenizer(name)
+    tokenizer.model_max_length = config.max_length  # saved with the tokenizer, so that later inputs are cut the same
+    backbone = backbone_class(model, tokenizer, name=resolve(name))
+    backbone.config.get_text_config().pad_token_id = backbone.pad_token_id  # training needs batches; saved as well
+    if config.mode == "freeze" and isinstance(data, LabeledTexts):
+        train_top_layers(backbone, data, config, progress, TrainingMeter(config.total_epochs, report))
+    else:
+        model = _train_all_layers(backbone, data, config, progress, TrainingMeter(config.total_epochs, report))
+    model.save_pretrained(folder)
+    backbone.inner.config.save_pretrained(folder)  # the folder of an adapter needs the labels, too
+    backbone.tokenizer.save_pretrained(folder)
+
+
+def _train_all_layers(
+    backbone: Backbone,
+    data: LabeledTexts | LabeledTokens,
+    config: TrainConfig,
+    progress: Callable[[int], object],
+    meter: TrainingMeter,
+) -> nn.Module:
+    """Train a model with the Trainer of transformers, by full fine-tuning or with LoRA."""
+    import transformers
+
+    class MeteredTrainer(transformers.Trainer):
+        def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **options: Any) -> Any:
+            loss, outputs = super().compute_loss(model, inputs, return_outputs=True, **options)
+            meter.add(loss, outputs.logits, inputs["labels"])
+            progress(len(inputs["labels"]))
+            return (loss, outputs) if return_outputs else loss
+
+    class EpochCallback(transformers.TrainerCallback):
+        def on_epoch_end(self, *_: Any, **__: Any) -> None:
+            meter.end_epoch()
+
+    model = _with_lora(backbone) if config.mode == "lora" else backbone.model
+    rows = _training_rows(backbone, data)
+    per_word = isinstance(data, LabeledTokens)
+    collator = transformers.DataCollatorForTokenClassification if per_word else transformers.DataCollatorWithPadding
+    with tempfile.TemporaryDirectory() as scratch:
+        arguments = transformers.TrainingArguments(
+            output_dir=scratch,
+            num_train_epochs=config.total_epochs,
+            learning_rate=config.peak_learning_rate,
+            per_device_train_batch_size=config.batch_size,
+            warmup_steps=0.1,
+            weight_decay=0.01,
+            train_sampling_strategy="group_by_length",
+            save_strategy="no",
+            report_to=[],
+            seed=config.seed,
+            disable_tqdm=True,
+            dataloader_pin_memory=torch.cuda.is_available(),
+        )
+        trainer = MeteredTrainer(
+            model,
+            arguments,
+            train_dataset=rows,
+            data_collator=collator(backbone.tokenizer),
+            callbacks=[EpochCallback()],
+        )
+        trainer.remove_callback(transformers.PrinterCallback)  # it would print into the output of the command
+        trainer.train()
+    return model.cpu().eval()
+
+
+def _training_rows(backbone: Backbone, data: LabeledTexts | LabeledTokens) -> list[dict[str, Any]]:
+    """Tokenized texts with their labels, as the Trainer reads them.
+
+    For token classification a row is a window, and the tag of a word is the label of its first sub-word in one window.
+    """
+    labels: list[Any]
+    if isinstance(data, LabeledTokens) and isinstance(backbone, TokenBackbone):
+        encoded, words_of_windows = backbone.windows(data.texts)
+        labels = [[IGNORED] * len(ids) for ids in encoded["input_ids"]]
+        for window_labels, words in zip(labels, words_of_windows, strict=True):
+            for row, position in words:
+                window_labels[position] = int(data.labels[row])
+    else:
+        encoded, labels = backbone.tokenize(list(data.texts)), targets(data.labels).tolist()
+    return [
+        {name: values[row] for name, values in encoded.items()} | {"labels": label} for row, label in enumerate(labels)
+    ]
+
+
+def _with_lora(backbone: Backbone) -> nn.Module:
+    """Wrap a model with LoRA adapters on its attention projections.
+
+    Raises:
+        MissingExtraError: peft is not installed.
+        UnsupportedModelError: the names of the attention projections are unknown.
+    """
+    try:
+        from peft import LoraConfig, TaskType, get_peft_model
+    except ImportError as error:
+        raise MissingExtraError("LoRA needs an optional dependency: pip install 'aligned-entropy[peft]'") from error
+    names = {name.rsplit(".", 1)[-1] for name, part in backbone.inner.named_modules() if isinstance(part, nn.Linear)}
+    targets = next((list(group) for group in ATTENTION_PROJECTIONS if set(group) <= names), None)
+    if targets is None:
+        raise UnsupportedModelError(
+            f"{type(backbone.inner).__name__} has no attention projections of a known name, only "
+            f"{', '.join(sorted(names))}: train it in mode 'full'."
+        )
+    encoder_name, children = backbone.inner.base_model_prefix, backbone.inner.named_children()
+    # All modules after the encoder (poolers, pre-classifiers) are new and must be saved with the adapters.
+    new_modules = [name for name, part in children if name != encoder_name and any(True for _ in part.parameters())]
+    lora = LoraConfig(
+        task_type=TaskType.TOKEN_CLS if backbone.every_token else TaskType.SEQ_CLS,
+        r=8,
+        lora_alpha=16,
+        lora_dropout=0.05,
+        target_modules=targets,
+        modules_to_save=new_modules,
+    )
+    model: nn.Module = get_peft_model(backbone.model, lora)
+    return model
