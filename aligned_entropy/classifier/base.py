@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..data.objects import as_texts
-from ..errors import ArgumentTypeError, DataError, NotApplicableError
+from ..errors import ArgumentTypeError, NotApplicableError
 from ..evaluation.calibration_maps import CalibrationMaps
 from ..evaluation.evaluation import Evaluation, evaluate
 from ..evaluation.fitted_scores import FittedScore, default_scores, fit_scores
@@ -63,15 +63,10 @@ class UncertainClassifier(ModelWithHead):
 
         Raises:
             ArgumentTypeError: an object of this type holds no texts.
-            DataError: a text is not a string or is blank, it is not clear which column holds the texts, or there are
-                pairs of texts.
+            DataError: a text is not a string or is blank, the text column is not clear, or there are pairs of texts.
             HeadMismatchError: the head was fitted for another adapter or classification module than is active.
         """
-        texts = as_texts(texts, self.task.text_column, text_column)
-        for row, text in enumerate(texts):
-            if not isinstance(text, str):
-                raise DataError(f"text {row} is a {type(text).__name__}, not a string: {text!r:.80}. Pass strings.")
-        encoded = self.backbone.encode(texts)
+        encoded = self.backbone.encode(as_texts(texts, self.task.text_column, text_column))
         hidden, logits = self.backbone.extract_encoded(encoded, progress)
         return replace(self.predict_features(Features(hidden, logits)), truncated=encoded.truncated)
 
@@ -205,13 +200,11 @@ class UncertainClassifier(ModelWithHead):
         """
         extras = arrays_of(scores or ())
         features = self.features(data, progress, extras=extras, **columns)
-        calibration_set = (
-            None if calibration is None else self.features(calibration, progress, extras=extras, **columns)
-        )
+        fitting_set = None if calibration is None else self.features(calibration, progress, extras=extras, **columns)
         train_set = None if train is None else self.features(train, progress, **columns)
         ood_set = None if ood is None else self.plain_features(ood, progress, extras=extras)
         return self.evaluate_features(
-            features, scores=scores, train=train_set, calibration=calibration_set, ood=ood_set, resamples=resamples
+            features, scores=scores, train=train_set, calibration=fitting_set, ood=ood_set, resamples=resamples
         )
 
     def evaluate_features(

@@ -11,7 +11,8 @@ from typing import Any, ClassVar, Self
 
 from ..backbones import EXTRAS, BaseBackbone
 from ..data import LabeledTexts, LabeledTokens, checked_names, load_data, plain_texts
-from ..errors import NotApplicableError, NotFittedError, UnsupportedModelError
+from ..errors import ArgumentError, NotApplicableError, NotFittedError, UnsupportedModelError
+from ..evaluation.label_order import warn_of_label_order
 from ..features.arrays import Features
 from ..head.head import AlignedEntropyHead
 from ..saved.format import SavedHead, read_config, save_head
@@ -217,6 +218,12 @@ class ModelWithHead:
     def read_labeled(self, data: Any, **columns: Any) -> LabeledTexts | LabeledTokens:
         """Read labeled data with the labels of the model; arguments and errors as for ``fit``."""
         if isinstance(data, self.task.labeled_class):
+            given = [name for name, value in columns.items() if value]
+            if given:
+                raise ArgumentError(
+                    f"{', '.join(given)}: a {type(data).__name__} has been read and has no columns; pass the data that "
+                    "it was read from."
+                )
             return checked_names(data, self.label_names, dimensions=self.task.label_dimensions)
         return self.task.read(load_data(data), self.label_names, **columns)
 
@@ -236,9 +243,14 @@ class ModelWithHead:
             extras: names of further arrays: ``passes`` (20 forward passes with dropout), ``states`` (last hidden states
                 of the tokens), ``content_free``. An array that the model cannot give is left out, with the reason.
             columns: column names and label map: ``text_column``, ``label_column``, ``label_map``.
+
+        Warns:
+            UserWarning: another order of the labels would make the model far better.
         """
         labeled = self.read_labeled(data, **columns)
-        return self._extract(labeled.texts, progress, extras).with_labels(labeled.labels)
+        features = self._extract(labeled.texts, progress, extras).with_labels(labeled.labels)
+        warn_of_label_order(features, self.label_names)
+        return features
 
     def plain_features(
         self,

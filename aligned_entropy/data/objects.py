@@ -68,13 +68,10 @@ def as_texts(
         text_column: name of this column that the user gave, or None.
         per_word: True for token classification, where a list of strings is a sentence.
 
-    Returns:
-        The texts; the caller checks their types.
-
     Raises:
         ArgumentTypeError: an object of this type does not hold texts.
-        DataError: a text is blank, the object holds texts with labels, or pairs of texts; or its text column is not
-            clear.
+        DataError: a text is blank or not a string (or, for token classification, a list of words), the object holds
+            texts with labels, or pairs of texts; or its text column is not clear.
     """
     if isinstance(source, str):
         texts: list[Any] = [source]
@@ -89,8 +86,11 @@ def as_texts(
         elif not per_word:
             _check_no_pairs(texts, is_tuple=isinstance(source, tuple))
     for row, text in enumerate(texts):
-        is_words = isinstance(text, list) and all(isinstance(word, str) for word in text)
-        if (is_words and not "".join(text).strip()) or (isinstance(text, str) and not text.strip()):
+        is_words = per_word and isinstance(text, list) and all(isinstance(word, str) for word in text)
+        if not isinstance(text, str) and not is_words:
+            expected = "a string or a list of words" if per_word else "a string"
+            raise DataError(f"text {row} is a {type(text).__name__}, not {expected}: {text!r:.80}. Pass strings.")
+        if not "".join(text).strip():
             raise DataError(f"text {row} is empty: leave it out, since there is nothing to predict.")
     return texts
 

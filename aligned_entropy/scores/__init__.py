@@ -6,7 +6,7 @@ to the list below.
 
 from collections.abc import Collection
 
-from ..errors import ArgumentError
+from ..errors import ArgumentError, ArgumentTypeError
 from .aligned import HEAD, AdUE, AlignedEntropy, AlignedEntropyPaper, AlignedEntropyReference, FittedHead
 from .base import Score
 from .contextual import ContextualCalibration
@@ -75,7 +75,10 @@ def arrays_of(names: Collection[str]) -> set[str]:
 
     Raises:
         ArgumentError: a name is not in :data:`SCORES`.
+        ArgumentTypeError: the names are one string.
     """
+    if isinstance(names, str):
+        raise ArgumentTypeError(f"scores is the string {names!r}: pass a list of names, [{names!r}].")
     unknown = [name for name in names if name not in SCORES]
     if unknown:
         raise ArgumentError(f"there is no score {', '.join(map(repr, unknown))}; there are {', '.join(SCORES)}.")
