@@ -10,7 +10,9 @@ from transformers.pipelines import PIPELINE_REGISTRY
 
 from .backbones import Backbone
 from .classifier import UncertainClassifier
-from .errors import HeadMismatchError, UnsupportedModelError
+from .data.columns import PAIRS
+from .data.objects import as_texts
+from .errors import DataError, HeadMismatchError, UnsupportedModelError
 from .saved.format import read_config
 from .saved.hub import resolve_head
 
@@ -54,9 +56,20 @@ class UncertainTextClassificationPipeline(TextClassificationPipeline):  # type: 
         self.uncertain.attach()
 
     def preprocess(self, inputs: Any, **tokenizer_kwargs: Any) -> dict[str, Any]:
-        """Tokenize a text; it is cut at the same length as the calibration texts of the head."""
+        """Tokenize a text, or a dict with a text; it is cut at the same length as the calibration texts of the head.
+
+        Raises:
+            ArgumentTypeError: an object of this type holds no text.
+            DataError: the text is blank, or there are several, such as a pair of texts.
+        """
+        texts = as_texts(inputs, self.uncertain.task.text_column)
+        if len(texts) != 1:
+            raise DataError(
+                f"an input of the pipeline is one text, not {len(texts)}, and {PAIRS}: pass a list with one string for "
+                "each text."
+            )
         length = {"truncation": True, "max_length": self.uncertain.backbone.max_length}
-        batch: dict[str, Any] = super().preprocess(inputs, **(length | tokenizer_kwargs))
+        batch: dict[str, Any] = super().preprocess(texts[0], **(length | tokenizer_kwargs))
         return batch
 
     def _forward(self, model_inputs: Any) -> dict[str, Any]:

@@ -14,14 +14,12 @@ import torch
 from transformers import AutoModelForSequenceClassification, Trainer, TrainingArguments, pipeline
 
 from aligned_entropy import (
-    AlignedEntropyError,
     DataError,
     FitConfig,
     HeadMismatchError,
     NotFittedError,
     UncertainClassifier,
     UnsupportedModelError,
-    register_pipeline,
 )
 from aligned_entropy.backbones import Backbone
 from aligned_entropy.backbones.extras import dropout_passes, token_states
@@ -56,7 +54,7 @@ def fitted(model_folder, labeled):
 
 def test_before_a_fit_the_score_is_the_predictive_entropy(model_folder):
     classifier = UncertainClassifier.from_pretrained(model_folder)
-    predictions = classifier.predict(["a great film", "it was dull and cold", ""])
+    predictions = classifier.predict(["a great film", "it was dull and cold", "?"])
     p = predictions.probabilities
     np.testing.assert_allclose(predictions.uncertainty, -(p * np.log(p)).sum(1) / np.log(2), atol=1e-5)
     with pytest.raises(NotFittedError, match="fit"):
@@ -148,8 +146,7 @@ def aucs(evaluation):
 
 
 def test_evaluate_compares_with_the_untrained_scores(fitted):
-    texts, labels = sentiment.texts(500, 3)
-    evaluation = fitted.evaluate({"text": texts, "label": labels.tolist()}, resamples=50)
+    evaluation = fitted.evaluate(named(500, 3), resamples=50)
     assert set(evaluation.table) == UNTRAINED | SCALED | {"aligned entropy"}
     assert aucs(evaluation) == sorted(aucs(evaluation), reverse=True)
     assert evaluation.p_values[next(iter(evaluation.table))] == 1
@@ -159,7 +156,7 @@ def test_evaluate_compares_with_the_untrained_scores(fitted):
     assert evaluation.table["aligned entropy"]["roc_auc"].value > 0.6
     assert json.loads(json.dumps(evaluation.to_dict()))["examples"] == 500
     assert "aligned entropy" in str(evaluation)
-    untrained = UncertainClassifier(fitted.backbone).evaluate({"text": texts, "label": labels.tolist()}, resamples=50)
+    untrained = UncertainClassifier(fitted.backbone).evaluate(named(500, 3), resamples=50)
     assert set(untrained.table) == UNTRAINED | {"aligned entropy"}
     assert not any(MAPPED & set(row) for row in untrained.table.values())  # no calibration set, no maps
     assert untrained.table["aligned entropy"]["roc_auc"] == untrained.table["entropy"]["roc_auc"]
@@ -291,8 +288,7 @@ def test_a_head_without_rivals_and_maps_is_saved_and_evaluated_too(fitted, model
 @pytest.mark.parametrize("reference", [False, True])
 def test_a_saved_head_says_the_same(model_folder, labeled, tmp_path, config, reference):
     classifier = UncertainClassifier.from_pretrained(model_folder)
-    texts, labels = sentiment.texts(600, 1)
-    known = {"text": texts, "label": labels.tolist()} if reference else None
+    known = named(600, 1) if reference else None
     classifier.fit(labeled, config=config, reference=known)
     classifier.save_pretrained(tmp_path / "head")
     assert {p.name for p in (tmp_path / "head").iterdir()} == {"config.json", "head.safetensors", "README.md"}
@@ -596,56 +592,6 @@ def test_attached_a_plain_pipeline_answers_as_before(fitted, batch_size):
     fitted.attach()
     assert pipe(texts, batch_size=batch_size) == plain
     fitted.detach()
-
-
-@pytest.mark.parametrize("batch_size", [1, 4])
-def test_registered_pipeline_carries_the_uncertainty(fitted, model_folder, tmp_path, batch_size):
-    register_pipeline()
-    fitted.save_pretrained(tmp_path / "head")
-    texts, _ = sentiment.texts(10, 6)
-    pipe = pipeline("uncertain-text-classification", model=str(model_folder), head=str(tmp_path / "head"))
-    answers = pipe(texts, batch_size=batch_size)
-    expected = fitted.predict(texts)
-    assert [answer["label"] for answer in answers] == expected.labels.tolist()
-    np.testing.assert_allclose([a["uncertainty"] for a in answers], expected.uncertainty, atol=1e-5)
-    np.testing.assert_allclose([a["error_probability"] for a in answers], expected.error_probability, atol=1e-5)
-    both = pipe(texts[0], top_k=None)
-    assert len(both) == 2
-    assert all("uncertainty" in answer for answer in both)
-    untrained = pipeline("uncertain-text-classification", model=str(model_folder))
-    assert "error_probability" not in untrained(texts[0])[0]
-
-
-def test_registered_pipeline_refuses_a_wrong_head_when_it_is_built(fitted, tmp_path):
-    register_pipeline()
-    fitted.save_pretrained(tmp_path / "head")
-    other = sentiment.encoder()
-    with pytest.raises(AlignedEntropyError, match="not the one that this head was fitted for"):
-        pipeline(
-            "uncertain-text-classification", model=other, tokenizer=sentiment.tokenizer(), head=str(tmp_path / "head")
-        )
-
-
-@pytest.mark.parametrize("length", [None, 4])
-def test_registered_pipeline_cuts_texts_as_predict_does(model_folder, labeled, tmp_path, length):
-    register_pipeline()
-    classifier = UncertainClassifier.from_pretrained(model_folder, max_length=length)
-    classifier.fit(labeled, config=QUICK)
-    classifier.save_pretrained(tmp_path / "head")
-    pipe = pipeline("uncertain-text-classification", model=str(model_folder), head=tmp_path / "head")
-    text = "a great film " + "but it was dull and cold " * 40
-    expected = classifier.predict(text)[0]
-    assert pipe(text)[0]["score"] == pytest.approx(expected.probabilities.max(), abs=1e-5)
-    assert pipe(text)[0]["error_probability"] == pytest.approx(expected.error_probability, abs=1e-5)
-    shorter = pipe(text, max_length=3)[0]
-    assert shorter["score"] == pytest.approx(pipe("a")[0]["score"], abs=1e-5)
-
-
-def test_registered_pipeline_says_what_it_takes_for_a_head(fitted, model_folder):
-    register_pipeline()
-    for head in (fitted.saved, fitted):
-        with pytest.raises(HeadMismatchError, match=rf"head is a {type(head).__name__}, a path or hub id is needed"):
-            pipeline("uncertain-text-classification", model=str(model_folder), head=head)
 
 
 def test_features_are_reused(model_folder, labeled, monkeypatch):
