@@ -18,9 +18,9 @@ def texts(count=90):
     return LabeledTexts([f"{row} {tiny.WORDS[i % 20]}" for i, row in enumerate(rows)], np.arange(count) % 3, NAMES)
 
 
-def pretrained(kind, folder):
+def pretrained(kind, folder, **config):
     tokenizer = tiny.tokenizer("encoder" if kind in tiny.ENCODERS else "decoder")
-    tiny.model(kind).save_pretrained(folder)
+    tiny.model(kind, **config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 
@@ -47,7 +47,8 @@ def test_top_layers_are_trained_on_a_frozen_encoder(kind, tmp_path):
 @pytest.mark.parametrize("mode", ["freeze", "full", "lora"])
 def test_an_epoch_reports_loss_and_accuracy_on_the_training_set(mode, tmp_path):
     """With a learning rate of almost zero the model hardly changes, so its own predictions give the values."""
-    source = pretrained("Bert", tmp_path / "pretrained")
+    no_dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    source = pretrained("Bert", tmp_path / "pretrained", **no_dropout)
     reports, progress = [], []
     config = TrainConfig(mode, epochs=2, learning_rate=1e-12, batch_size=25)
     train_classifier(source, texts(), tmp_path / "out", config, progress.append, reports.append)
