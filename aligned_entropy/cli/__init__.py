@@ -1,6 +1,6 @@
 """Command ``alien``: exit code 0 if the work is done, 1 if it failed (one line on stderr), 2 for wrong usage.
 
-Work has also failed if the requested result was not written: a head that is not better, a threshold that does not exist.
+Work has also failed if the requested result was not written, for instance a refitted head that is not better.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ def main() -> None:
 
     from ..errors import AlignedEntropyError
     from .app import app
+    from .terminal import show_warning
 
-    warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
+    warnings.showwarning = show_warning
     try:
         app()
     except KeyboardInterrupt:

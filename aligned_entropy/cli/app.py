@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from inspect import getdoc
 from pathlib import Path
 from typing import Annotated
 
@@ -14,20 +16,19 @@ from .measuring import bench, evaluate, report
 from .options import AsJson, Device, ModelOptions, Seed
 from .predicting import predict
 from .serving import ENVIRONMENT_PREFIX, export, refit, serve
-from .terminal import progress_bar, quiet_libraries
+from .terminal import Verbosity, progress_bar, quiet_libraries, settings
 
 app = typer.Typer(
     help="Know when a Hugging Face classifier is wrong. ALIEN_TRACEBACK=1 shows the traceback of an error.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
 def inspect(
-    head: Annotated[str, typer.Argument(help="Path or hub id of a head.")],
-    model: Annotated[str | None, typer.Argument(help="Model to check the head against.")] = None,
+    head: Annotated[str, typer.Argument(metavar="HEAD", help="Path or hub id of a head.")],
+    model: Annotated[str | None, typer.Argument(metavar="MODEL", help="Model to check the head against.")] = None,
     device: Device = None,
     as_json: AsJson = False,
 ) -> None:
@@ -48,13 +49,12 @@ def inspect(
 
 def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for all files of the demo.")] = Path("demo"),
-    texts: Annotated[int, typer.Option(help="Number of texts of 20 Newsgroups.", min=400)] = 8000,
+    texts: Annotated[int, typer.Option(metavar="N", help="Number of texts of 20 Newsgroups.", min=400)] = 8000,
     seed: Seed = 0,
 ) -> None:
     """Train a classifier, fit a head, evaluate and report: 20 Newsgroups, MiniLM, about four minutes on two cores."""
     from ..demo import run_demo
 
-    quiet_libraries()
     run_demo(output, texts, seed, progress_bar)
 
 
@@ -69,13 +69,56 @@ def show_version(requested: bool) -> None:
 
 @app.callback()
 def global_options(
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Also print finished stages with times, and warnings of libraries.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only results and errors.")] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     """Take the options that stand before a command."""
+    if verbose and quiet:
+        raise typer.BadParameter("--verbose and --quiet exclude each other.")
+    settings.verbosity = Verbosity.VERBOSE if verbose else Verbosity.QUIET if quiet else Verbosity.NORMAL
+    quiet_libraries()
 
 
-for command in (train, fit, threshold, predict, serve, refit, export, evaluate, inspect, bench, report, demo):
-    # Only the server reads its options from the environment: it often runs where nobody types a command.
-    app.command(context_settings={"auto_envvar_prefix": ENVIRONMENT_PREFIX} if command is serve else None)(command)
+# Commands by the heading of their group in the help, each with an example.
+COMMANDS: dict[str, dict[Callable[..., None], str]] = {
+    "Make a classifier, a head and a threshold": {
+        train: "alien train minilm train.csv -o classifier --freeze",
+        fit: "alien fit classifier held-out.csv -o head",
+        threshold: "alien threshold classifier more-held-out.csv --head head --risk .1",
+    },
+    "Use them": {
+        predict: "alien predict classifier new.jsonl --head head -o predictions.jsonl",
+        serve: "alien serve classifier --head head --ui --feedback feedback.sqlite",
+        export: "alien export classifier --head head -o graph",
+        refit: "alien refit classifier feedback.sqlite --head head -o new-head",
+    },
+    "Measure": {
+        evaluate: "alien evaluate classifier test.csv --head head --report report.html",
+        inspect: "alien inspect head classifier",
+        bench: "alien bench benchmarks/configs/core.yaml --dry-run",
+        report: "alien report benchmarks/configs/core.yaml -o report.html",
+    },
+    "Try": {demo: "alien demo -o demo"},
+}
+
+
+def help_text(command: Callable[..., None]) -> str:
+    """Docstring of a command with every paragraph on one line, because the help breaks lines itself."""
+    paragraphs = getdoc(command) or ""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs.split("\n\n"))
+
+
+for group, examples in COMMANDS.items():
+    for command, example in examples.items():
+        app.command(
+            help=help_text(command),
+            epilog=f"Example: {example}",
+            rich_help_panel=group,
+            # Only the server reads its options from the environment: it often runs where nobody types a command.
+            context_settings={"auto_envvar_prefix": ENVIRONMENT_PREFIX} if command is serve else None,
+        )(command)

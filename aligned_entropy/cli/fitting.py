@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import typer
 
@@ -22,13 +23,20 @@ from .options import (
     Seed,
     TextColumn,
     check_folder,
+    of_head,
     positive,
     with_option_groups,
 )
-from .terminal import progress_bar, quiet_libraries
+from .terminal import next_step, note, option_words, progress_bar, stage
 
 if TYPE_CHECKING:
-    from ..selective import Goal
+    from ..selective import Goal, SelectionUnits
+
+EQUAL_COLUMNS = (
+    "After this fit, uncertainty and error_probability of a text are the same number.\n"
+    "They are two columns because they differ for entities, for sentences and for\n"
+    "--preset paper, and because only a fitted head gives an error probability."
+)
 
 
 def train(
@@ -38,14 +46,14 @@ def train(
     lora: Annotated[bool, typer.Option("--lora", help="Train LoRA adapters instead of all weights.")] = False,
     freeze: Annotated[bool, typer.Option("--freeze", help="Train only the layers after the encoder.")] = False,
     epochs: Annotated[
-        int | None, typer.Option(help="Number of passes over the texts [3; 20 with --freeze].", min=1)
+        int | None, typer.Option(metavar="N", help="Number of passes over the texts [3; 20 with --freeze].", min=1)
     ] = None,
     learning_rate: Annotated[
         float | None,
-        typer.Option(help="Peak learning rate [5e-5; LoRA 3e-4; --freeze 1e-3].", callback=positive),
+        typer.Option(metavar="X", help="Peak learning rate [5e-5; LoRA 3e-4; --freeze 1e-3].", callback=positive),
     ] = None,
-    batch_size: Annotated[int, typer.Option(help="Number of texts per step.", min=1)] = 32,
-    max_length: Annotated[int, typer.Option(help="Maximum number of tokens per text.", min=2)] = 128,
+    batch_size: Annotated[int, typer.Option(metavar="N", help="Number of texts per step.", min=1)] = 32,
+    max_length: Annotated[int, typer.Option(metavar="N", help="Maximum number of tokens per text.", min=2)] = 128,
     text_column: TextColumn = None,
     label_column: LabelColumn = None,
     seed: Seed = 0,
@@ -55,21 +63,30 @@ def train(
     Keep the texts that the head is fitted on out of DATA.
     """
     from ..data import load_data
-    from ..finetune import TrainConfig, train_classifier
+    from ..finetune import Epoch, TrainConfig, train_classifier
     from ..tasks import task_of_dataset
 
     if lora and freeze:
         raise typer.BadParameter("--lora and --freeze exclude each other.")
     check_folder(output, may_hold_model=True)
-    quiet_libraries()
     dataset = load_data(data)
     task = task_of_dataset(dataset, text_column, label_column)
     texts = task.read(dataset, text_column=text_column, label_column=label_column)
     mode: Literal["full", "lora", "freeze"] = "lora" if lora else "freeze" if freeze else "full"
     config = TrainConfig(mode, epochs, learning_rate, batch_size, max_length, seed)
-    with progress_bar("features", len(texts) if freeze else None) as progress:
-        train_classifier(model, texts, output, config, progress)
-    print(f"trained on {len(texts)} texts of {len(texts.label_names)} classes: {output}")
+    epochs_done: list[Epoch] = []
+
+    def report(epoch: Epoch) -> None:
+        epochs_done.append(epoch)
+        note(str(epoch))
+
+    description, total = ("features", len(texts)) if freeze else ("training", len(texts) * config.total_epochs)
+    with progress_bar(description, total) as progress:
+        train_classifier(model, texts, output, config, progress, report)
+    print(f"trained on {len(texts)} texts of {len(texts.label_names)} classes; {epochs_done[-1]}")
+    print(f"saved: {output}")
+    columns = ColumnOptions(text_column=text_column, label_column=label_column)
+    next_step("fit", output, "HELD-OUT.csv", "-o", f"{output}-head", *option_words(columns))
 
 
 @with_option_groups
@@ -80,7 +97,7 @@ def fit(
     reference: Reference = None,
     preset: Annotated[
         Literal["default", "paper"],
-        typer.Option(help="Settings of the fit: those that measured best, or those of the paper."),
+        typer.Option(metavar="PRESET", help="Settings of the fit: default (measured best) or paper (as published)."),
     ] = "default",
     *,
     options: ModelOptions,
@@ -103,27 +120,39 @@ def fit(
     if reference is not None:
         training = features(classifier, reference, description="reference features", columns=columns)
     config = classifier.config_class(seed=seed) if preset == "default" else FitConfig.paper(seed=seed)
-    result = classifier.fit_features(calibration, reference=training, config=config)
+    with stage("fitting the head"):
+        result = classifier.fit_features(calibration, reference=training, config=config)
     classifier.save_pretrained(output)
     if as_json:
         print(json.dumps(classifier.saved.fit))
-    else:
-        print(result.summary)
-        print(f"saved: {output}")
+        return
+    print(result.summary)
+    if classifier.task.one_label and classifier.head.is_calibrated:
+        print(EQUAL_COLUMNS)
+    print(f"saved: {output}")
+    next_step("evaluate", model, "TEST.csv", "--head", output, *option_words(of_head(options), columns))
 
 
 @dataclass(frozen=True)
 class GoalOptions(OptionGroup):
     """Options that state the goal of a threshold."""
 
-    risk: Annotated[float | None, typer.Option(help="Maximum share of errors among the accepted predictions.")] = None
-    coverage: Annotated[float | None, typer.Option(help="Share of the predictions to accept.")] = None
-    error_cost: Annotated[float | None, typer.Option(help="Cost of an accepted prediction that is wrong.")] = None
-    deferral_cost: Annotated[float | None, typer.Option(help="Cost of a deferred prediction.")] = None
-    delta: Annotated[float, typer.Option(help="Probability that the bound on the risk does not hold.")] = 0.05
+    panel: ClassVar[str] = "Goal"
+
+    risk: Annotated[
+        float | None, typer.Option(metavar="X", help="Maximum share of errors among the accepted predictions.")
+    ] = None
+    coverage: Annotated[float | None, typer.Option(metavar="X", help="Share of the predictions to accept.")] = None
+    error_cost: Annotated[
+        float | None, typer.Option(metavar="X", help="Cost of an accepted prediction that is wrong.")
+    ] = None
+    deferral_cost: Annotated[float | None, typer.Option(metavar="X", help="Cost of a deferred prediction.")] = None
+    delta: Annotated[float, typer.Option(metavar="X", help="Probability that the bound on the risk does not hold.")] = (
+        0.05
+    )
     method: Annotated[
         Literal["fixed-sequence", "sgr"],
-        typer.Option(help="Method that certifies a risk: fixed-sequence testing (Learn then Test) or SGR."),
+        typer.Option(metavar="METHOD", help="Method that certifies a risk: fixed-sequence (Learn then Test) or sgr."),
     ] = "fixed-sequence"
     per_class: Annotated[bool, typer.Option("--per-class", help="Choose a threshold for every predicted class.")] = (
         False
@@ -178,11 +207,40 @@ def threshold(
     check_folder(target)
     classifier = load(model, head=head, options=options)
     data_features = features(classifier, data, description="features", columns=columns)
-    rule = classifier.choose_threshold_features(data_features, goal)
+    with stage("choosing the threshold"):
+        rule = classifier.choose_threshold_features(data_features, goal)
     print(json.dumps(rule.to_dict()) if as_json else rule)
-    if not any(class_threshold.accepted for class_threshold in rule.thresholds.values()):
+    words = option_words(of_head(options), columns)
+    if not rule.accepted:
         typer.echo("alien: no threshold reaches this goal, the head stays as it is", err=True)
+        if goal.risk is not None and classifier.saved.selection_units is not None:
+            command = ["threshold", model, data, "--head", head, *words]
+            command += [] if output is None else ["--output", output]
+            _show_reachable(classifier.saved.selection_units, goal, command)
         raise typer.Exit(1)
     classifier.save_pretrained(target)
     if not as_json:
         print(f"saved: {target}")
+        next_step(
+            "predict", model, "NEW.csv", "--head", target, "-o", "predictions.csv", *option_words(of_head(options))
+        )
+
+
+def _show_reachable(units: SelectionUnits, goal: Goal, command: Sequence[object]) -> None:
+    """Print the risks above that of a goal that can be certified, and the command that chooses the lowest of them.
+
+    Args:
+        units: labeled predictions.
+        goal: goal whose risk cannot be certified.
+        command: words of the command without the options of the goal.
+    """
+    from ..selective import RISKS, reachable_risks, reachable_table
+
+    risks = [risk for risk in RISKS if risk > float(goal.risk or 0)]
+    if not risks:
+        return
+    rules = reachable_risks(units, goal, risks)
+    typer.echo(f"\n{reachable_table(rules)}", err=True)
+    if rules:
+        reached = rules[0].goal
+        next_step(*command, *option_words(GoalOptions(**{name: getattr(reached, name) for name in vars(reached)})))

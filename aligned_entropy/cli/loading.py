@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import AlignedEntropyError, ArgumentError, DataError, UnsupportedModelError
 from .options import ColumnOptions, ModelOptions
-from .terminal import progress_bar, quiet_libraries
+from .terminal import progress_bar, stage
 
 if TYPE_CHECKING:
     from ..classifier import UncertainClassifier
@@ -28,11 +28,15 @@ def load(model: str, *, head: str | None = None, options: ModelOptions) -> Uncer
         AlignedEntropyError: the device does not exist, the model or the head cannot be loaded, they do not belong
             together, or ``max_length`` is larger than the number of positions of the model.
     """
+    with stage("loading the model"):
+        return _load(model, head, options)
+
+
+def _load(model: str, head: str | None, options: ModelOptions) -> UncertainClassifier:
     import torch
 
     from ..classifier import UncertainClassifier
 
-    quiet_libraries()
     prompt = {} if options.prompt is None else _read_prompt(options.prompt)
     try:
         torch.empty(0, device=options.device)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 class MoreData(OptionGroup):
     """Data that an evaluation uses in addition to the test data: names of data, or files of outputs."""
 
+    panel: ClassVar[str] = "More data"
+
     train: Annotated[
         str | None, typer.Option(help="Training set of the classifier, for scores that are fitted on it.")
     ] = None
@@ -50,6 +52,8 @@ class MoreData(OptionGroup):
 @dataclass(frozen=True)
 class ResultFiles(OptionGroup):
     """Files that an evaluation is written to."""
+
+    panel: ClassVar[str] = "Result files"
 
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write metrics to this JSON file.")] = None
     csv: Annotated[Path | None, typer.Option(help="Write metrics to this CSV file.")] = None
@@ -87,8 +91,8 @@ class ResultFiles(OptionGroup):
 
 @with_option_groups
 def evaluate(
-    model: Annotated[str | None, typer.Argument(help="Trained classifier, as for fit.")] = None,
-    data: Annotated[str | None, typer.Argument(help=f"Labeled data. {DATA_HELP}")] = None,
+    model: Annotated[str | None, typer.Argument(metavar="MODEL", help="Trained classifier, as for fit.")] = None,
+    data: Annotated[str | None, typer.Argument(metavar="DATA", help=f"Labeled data. {DATA_HELP}")] = None,
     outputs: Annotated[
         str | None,
         typer.Option(
@@ -102,7 +106,9 @@ def evaluate(
     ] = None,
     *,
     more_data: MoreData,
-    resamples: Annotated[int, typer.Option(help="Number of bootstrap samples per interval.", min=10)] = 1000,
+    resamples: Annotated[
+        int, typer.Option(metavar="N", help="Number of bootstrap samples per interval.", min=10)
+    ] = 1000,
     files: ResultFiles,
     options: ModelOptions,
     columns: ColumnOptions,
@@ -193,12 +199,17 @@ def _score_names(text: str | None, available: list[str]) -> list[str] | None:
 
 
 def bench(
-    config: Annotated[Path, typer.Argument(help="YAML file with models, datasets and grid; see docs/benchmark.md.")],
+    config: Annotated[
+        Path, typer.Argument(metavar="CONFIG", help="YAML file with models, datasets and grid; see docs/benchmark.md.")
+    ],
     engine: Annotated[
-        Engine, typer.Option(help="Execution backend for the cells; see docs/batch-prediction.md.")
+        Engine,
+        typer.Option(
+            metavar="ENGINE", help="Execution backend for the cells: local or ray; see docs/batch-prediction.md."
+        ),
     ] = "local",
     workers: Annotated[
-        int, typer.Option(help="Number of local processes, which share the cores of this machine.", min=1)
+        int, typer.Option(metavar="N", help="Number of local processes, which share the cores of this machine.", min=1)
     ] = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the missing cells.")] = False,
 ) -> None:
@@ -239,7 +250,11 @@ def _cell_summary(result: Mapping[str, Any]) -> str:
 
 def report(
     results: Annotated[
-        Path, typer.Argument(help="Folder with result files of alien bench, or the YAML file of a grid, for its cells.")
+        Path,
+        typer.Argument(
+            metavar="RESULTS",
+            help="Folder with result files of alien bench, or the YAML file of a grid, for its cells.",
+        ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="HTML file for the page.")] = Path("report.html"),
     markdown: Annotated[Path | None, typer.Option(help="Write the tables to this Markdown file.")] = None,

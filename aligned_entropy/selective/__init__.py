@@ -6,10 +6,10 @@ on the labeled ones.
 """
 
 from .choose import choose_threshold, risk_bound
-from .reachable import reachable_risks, reachable_table
+from .reachable import RISKS, reachable_risks, reachable_table
 from .rules import ALL_CLASSES, Goal, Method, Rule, SelectionUnits, Threshold
 
 __all__ = [
-    "ALL_CLASSES", "Goal", "Method", "Rule", "SelectionUnits", "Threshold", "choose_threshold", "reachable_risks",
-    "reachable_table", "risk_bound",
+    "ALL_CLASSES", "RISKS", "Goal", "Method", "Rule", "SelectionUnits", "Threshold", "choose_threshold",
+    "reachable_risks", "reachable_table", "risk_bound",
 ]  # fmt: skip
