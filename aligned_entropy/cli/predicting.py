@@ -35,7 +35,10 @@ class RowOptions(OptionGroup):
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Add a column for every class.")] = False
     prefix: Annotated[str, typer.Option(help="Prefix for the added columns.")] = ""
     max_characters: Annotated[
-        int, typer.Option(help="Maximum number of characters per text; a longer text has no prediction.", min=1)
+        int,
+        typer.Option(
+            metavar="N", help="Maximum number of characters per text; a longer text has no prediction.", min=1
+        ),
     ] = 100_000
     truncated: Annotated[
         bool, typer.Option("--truncated", help="Add a column that is true where the model did not read all of a text.")
@@ -70,7 +73,7 @@ def predict(
     engine: Annotated[
         Engine, typer.Option(help="Execution backend for folder output; see docs/batch-prediction.md.")
     ] = "local",
-    workers: Annotated[int, typer.Option(help="Number of Ray actors; each loads the model.", min=1)] = 1,
+    workers: Annotated[int, typer.Option(metavar="N", help="Number of Ray actors; each loads the model.", min=1)] = 1,
     *,
     rows: RowOptions,
     options: ModelOptions,
@@ -101,14 +104,14 @@ def predict(
     if as_json:
         typer.echo(json.dumps(counts.to_dict()), err=output == "-")
     else:
-        typer.echo("\n".join([*_summary(counts), *_next_step(counts, model, head)]), err=True)
+        typer.echo("\n".join([*_summary(counts, rows.prefix), *_next_step(counts, model, head)]), err=True)
     if counts.rows and not counts.predicted:
         raise DataError(f"none of the {counts.rows} rows has a prediction; the first reason: {counts.first_reason}")
 
 
-def _summary(counts: RowCounts) -> Iterator[str]:
+def _summary(counts: RowCounts, prefix: str) -> Iterator[str]:
     """Sentences about the rows of a finished job."""
-    unreadable = f"; {counts.unreadable} unreadable, see the column row_error" if counts.unreadable else ""
+    unreadable = f"; {counts.unreadable} unreadable, see the column {prefix}row_error" if counts.unreadable else ""
     yield f"{counts.predicted} of {counts.rows} rows predicted{unreadable}"
     if counts.has_threshold:
         unit = "predictions" if counts.entities is None else "entities"
@@ -118,7 +121,7 @@ def _summary(counts: RowCounts) -> Iterator[str]:
         wrong = "texts are expected to have a wrong tag" if is_per_word else "predictions are expected to be wrong"
         yield f"{100 * counts.expected_error_rate:.1f} % of the {wrong}"
     if counts.truncated:
-        yield f"{counts.truncated} texts are longer than the model can read, and were truncated"
+        yield f"truncated texts, of which the model did not read all: {counts.truncated}"
 
 
 def _next_step(counts: RowCounts, model: str, head: str | None) -> Iterator[str]:
@@ -144,6 +147,8 @@ def _predict_folder(
         raise typer.BadParameter(
             f"output {job.output}: a folder is written for Parquet files only; for {source} name an output file."
         )
+    if job.safe_csv:
+        raise typer.BadParameter(f"--safe-csv is for CSV and TSV files, not for the folder {job.output}: leave it out.")
     made_of = {  # the names of these settings are stored in the output folder
         "model": model,
         "head": head,
@@ -163,10 +168,15 @@ def _predict_file(job: PredictionJob, model: str, head: str | None, options: Mod
     from ..batch.predict import compare_predictions, predict_file
 
     try:
-        _ = job.source_format, job.output_format
+        _, output_format = job.source_format, job.output_format
     except DataError as error:  # a wrong name is wrong usage, unlike wrong content of a file
         raise typer.BadParameter(str(error)) from error
+    if job.safe_csv and output_format not in ("csv", "tsv"):
+        raise typer.BadParameter(f"--safe-csv is for CSV and TSV files, not for {job.output}: leave it out.")
     job.check()
+    if job.source != "-":
+        with job.open_source():  # raises if the file or its header cannot be read, before a model is loaded
+            pass
     classifier = load(model, head=head, options=options)
     if options.dtype not in (None, "float32") and job.source != "-":
         float32 = load(model, head=head, options=replace(options, dtype="float32"))
