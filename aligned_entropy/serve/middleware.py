@@ -41,7 +41,8 @@ class RequestLog:
             await self.app(scope, receive, send)
             return
         start, status = time.perf_counter(), 500
-        is_logged = not self.server.settings.page or not _is_part_of_page(scope)
+        is_page = self.server.settings.page and f"{_route_path(scope)}/".startswith(f"{PAGE_PATH}/")
+        is_logged = not is_page or _route_path(scope) in (PAGE_PATH, f"{PAGE_PATH}/")
 
         async def send_and_note_status(message: Message) -> None:
             nonlocal status
@@ -52,7 +53,8 @@ class RequestLog:
         try:
             await self.app(scope, receive, send_and_note_status)
         finally:
-            path, seconds = getattr(scope.get("route"), "path", "other"), time.perf_counter() - start
+            seconds = time.perf_counter() - start
+            path = PAGE_PATH if is_page else getattr(scope.get("route"), "path", "other")
             if is_logged:
                 self.server.monitor.requests.labels(path, str(status)).inc()
                 self.server.monitor.seconds.labels(path).observe(seconds)
@@ -166,8 +168,3 @@ def _route_path(scope: Scope) -> str:
     """Path of a request, without the root path."""
     path, root = scope["path"], scope.get("root_path", "")
     return str(path[len(root) :] if f"{path}/".startswith(f"{root}/") else path)
-
-
-def _is_part_of_page(scope: Scope) -> bool:
-    path = _route_path(scope)
-    return path.startswith(f"{PAGE_PATH}/") and path != f"{PAGE_PATH}/"

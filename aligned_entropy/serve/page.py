@@ -16,6 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.middleware import Middleware
 
+from ..data.rows import ENDINGS
 from ..errors import AlignedEntropyError
 from ..report.html import load_template
 from ..selective import Rule, SelectionUnits, choose_threshold
@@ -31,7 +32,6 @@ MIN_FULL_WEIGHT = 0.02  # only a word of at least this weight gets the darkest s
 SYSTEM_FONTS = ["system-ui", "sans-serif"]  # the default fonts of gradio are loaded from another server
 MAX_CONCURRENT_VISITORS = 4  # their texts are predicted in turn, a batch each
 EXPLAINED_TEXTS = 3
-FILE_ENDINGS = [".csv", ".tsv", ".jsonl", ".parquet", ".txt"]
 STYLE = Path(__file__).parents[1] / "assets" / "ui.css"
 
 ChosenRule = tuple[Rule | None, str]
@@ -104,7 +104,8 @@ def _components() -> Components:
         lines = gr.Textbox(
             label="Texts, one per line (Shift+Enter to predict)", lines=6, max_lines=12, elem_id="texts", scale=3
         )
-        file = gr.File(label=f"or a file: {', '.join(FILE_ENDINGS)}", file_types=FILE_ENDINGS, height=180, scale=2)
+        endings = list(ENDINGS)
+        file = gr.File(label=f"or a file: {', '.join(endings)}", file_types=endings, height=180, scale=2)
     predict = gr.Button("Predict", variant="primary", elem_id="predict")
     target = gr.Slider(
         label="Maximum error rate among accepted predictions, in %",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -16,7 +17,7 @@ from ..batch.writing import write_rows
 from ..classifier import UncertainClassifier
 from ..data import Table
 from ..data.reading import open_rows
-from ..data.rows import InputRow, format_of
+from ..data.rows import COMPRESSED, InputRow, format_of
 from ..errors import DataError
 from ..predictions import Row as PredictedRow
 from ..selective import Rule
@@ -24,6 +25,7 @@ from ..tasks import Task
 from .server import Server
 
 MAX_ROWS = 10_000
+LINE_END = re.compile(r"\r\n|\r|\n")  # str.splitlines would also divide a text at a line separator inside it
 PREFIX = "alien_"  # prefix of added columns if the file has columns with their names
 RESERVED = ("error_probability", "accepted")  # read or added later, so a file's columns may not have these names
 
@@ -56,6 +58,7 @@ class ShownRow:
         entities: predicted entities; None for other tasks.
         uncertainty: error probability, or the uncertainty if there is none; NaN without a prediction.
         accepted: True if the threshold accepts the prediction; None without a threshold.
+        truncated: True if the model did not read all of the text.
     """
 
     text: str
@@ -64,6 +67,7 @@ class ShownRow:
     entities: list[ShownEntity] | None = None
     uncertainty: float = math.nan
     accepted: bool | None = None
+    truncated: bool = False
 
     @property
     def decisions(self) -> list[bool | None]:
@@ -146,11 +150,12 @@ class UploadedTable:
         if error is not None:
             return ShownRow(text, error)
         uncertainty = _shown_uncertainty(row.get(self.added.uncertainty), row.get(self.added.error_probability))
-        accepted = row.get(self.added.accepted)
+        accepted, truncated = row.get(self.added.accepted), bool(row[self.added.truncated])
         if self.task.per_word:
-            return ShownRow(text, None, "", [_shown_entity(entity) for entity in prediction], uncertainty, accepted)
+            entities = [_shown_entity(entity) for entity in prediction]
+            return ShownRow(text, None, "", entities, uncertainty, accepted, truncated)
         labels = prediction if isinstance(prediction, str) else ", ".join(prediction) or "none"
-        return ShownRow(text, None, labels, None, uncertainty, accepted)
+        return ShownRow(text, None, labels, None, uncertainty, accepted, truncated)
 
     def most_uncertain(self, count: int) -> list[str]:
         """Texts with the most uncertain predictions, in decreasing order."""
@@ -213,7 +218,7 @@ def read_lines(server: Server, lines: str) -> UploadedTable:
     Raises:
         DataError: there are no lines, or too many.
     """
-    rows = [InputRow({"text": line}) for line in lines.splitlines() if line.strip()]
+    rows = [InputRow({"text": line}) for line in LINE_END.split(lines) if line.strip()]
     return _predicted(server, rows, ["text"])
 
 
@@ -221,8 +226,11 @@ def read_file(server: Server, path: str) -> UploadedTable:
     """Predict the rows of a file.
 
     Raises:
-        DataError: the file cannot be read, has no column with texts, or too many rows.
+        DataError: the file cannot be read, has no column with texts, or too many rows, or is compressed: its size would
+            not be limited.
     """
+    if Path(path).suffix.lower() == COMPRESSED:
+        raise DataError(f"file {path} is compressed: upload the decompressed file.")
     with open_rows(path, format_of(path, None, "file")) as table:
         rows = list(islice(table.rows, MAX_ROWS + 1))
         declared = list(table.columns)
@@ -245,7 +253,7 @@ def _predicted(server: Server, rows: list[InputRow], columns: list[str]) -> Uplo
             f"no single column with texts: the columns are {', '.join(columns)}; name one of them "
             f"{queued.task.text_columns[0]}, and leave out other columns with texts."
         ) from error
-    job = PredictionJob("-", "-", None, text_column, False, "", server.settings.characters)
+    job = PredictionJob("-", "-", None, text_column, False, "", server.settings.characters, truncated=True)
     while not set(columns).isdisjoint(_added_names(job, classifier)):
         job = replace(job, prefix=job.prefix + PREFIX)
     added = job.added_columns(classifier)

@@ -54,6 +54,19 @@ def test_lines_get_the_predictions_of_predict(server):
     assert [row["accepted"] for row in table.rows] == expected.accepted.tolist()
 
 
+def test_a_line_ends_only_where_the_field_for_texts_breaks_it(server):
+    table = read_lines(server, "a great\u2028film\r\na dull\x85one\n\n")
+    assert [row["text"] for row in table.rows] == ["a great\u2028film", "a dull\x85one"]
+
+
+def test_texts_that_were_truncated_are_marked(served_folder):
+    server = Server(UncertainClassifier.from_pretrained(served_folder / "model", max_length=8), None, Settings())
+    table = read_lines(server, "good\n" + "good " * 50)
+    assert [row["truncated"] for row in table.rows] == [False, True]
+    shown = str(load_template("ui.html.j2").module.predictions(table.rows_to_show(9), table.summary(9), "Uncertainty"))
+    assert shown.count("the model did not read all of it") == 1
+
+
 def test_another_rule_changes_only_the_decisions(server, tmp_path):
     table = read_lines(server, "\n".join(named(20, 7)["text"]))
     uncertainty = [row["uncertainty"] for row in table.rows]
@@ -61,7 +74,9 @@ def test_another_rule_changes_only_the_decisions(server, tmp_path):
     decided = table.with_rule(up_to(median))
     assert [row["accepted"] for row in decided.rows] == [value <= median for value in uncertainty]
     assert [row["uncertainty"] for row in decided.rows] == uncertainty
-    assert decided.added.names == ("predicted_label", "uncertainty", "error_probability", "accepted", "row_error")
+    assert decided.added.names == (
+        "predicted_label", "uncertainty", "error_probability", "truncated", "accepted", "row_error",
+    )  # fmt: skip
     highest = sorted((row["error_probability"] for row in table.rows), reverse=True)[:5]
     assert [row.uncertainty for row in decided.rows_to_show(5)] == highest
     assert f"{sum(value <= median for value in uncertainty)} of 20 predictions are accepted" in decided.summary(5)
@@ -103,7 +118,8 @@ def test_uploaded_columns_are_not_confused_with_added_ones(served_folder, tmp_pa
     [
         ("a.csv", "a,b\n1,2\n", "no single column with texts: the columns are a, b; name one of them text"),
         ("a.txt", "", "there are no texts"),
-        ("a.pdf", "text", "known ones are"),
+        ("a.csv.gz", "text", "a.csv.gz is compressed: upload the decompressed file"),
+        ("a.pdf", "text", "convert the file to one of .csv"),
         ("a.parquet", "nonsense", "not a Parquet file"),
         ("a.txt", "good\n" * 10_001, "more than 10000 rows"),
     ],
@@ -232,7 +248,7 @@ def test_the_parts_of_the_page_exist_and_are_neither_logged_nor_measured(served_
         with urllib.request.urlopen(address) as page:
             base, content = page.url, page.read().decode()
         assert base == f"{address}/ui/", "the root leads to the page"
-        links = re.findall(r'(?:src|href)="(?!http|data:)([^"]+)"', content)
+        links = re.findall(r'(?:src|href)="(?!http|data:|\./")([^"]+)"', content)
         parts = {link: urllib.request.urlopen(urllib.parse.urljoin(base, link)).read() for link in links}
         icon = json.loads(parts["manifest.json"])["icons"][0]["src"]
         assert urllib.request.urlopen(urllib.parse.urljoin(base, icon)).read()
@@ -248,7 +264,7 @@ def test_the_parts_of_the_page_exist_and_are_neither_logged_nor_measured(served_
     requests = [record for record in records if record.get("path") != "/readyz" and record["message"] == "request"]
     assert [record["status"] for record in requests] == [307, 200, 200], "the root, the page and the metrics"
     counts = re.findall(r'alien_request_seconds_count{path="(.*?)"} (.*)', metrics)
-    assert {path: float(count) for path, count in counts if path != "/readyz"} == {"/": 1, "other": 1}
+    assert {path: float(count) for path, count in counts if path != "/readyz"} == {"/": 1, "/ui": 1}
 
 
 def test_the_button_predicts_the_uploaded_file(served_classifier, page_of, tmp_path):
@@ -355,4 +371,4 @@ def test_a_visitor_enters_texts_moves_the_slider_and_downloads_a_file(served_fol
         assert browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
 
         process.send_signal(signal.SIGTERM)
-        process.wait(15)  # the open page does not delay the shutdown
+        process.wait(60)  # the open page does not delay the shutdown
