@@ -21,8 +21,10 @@ def warn_of_label_order(features: Features, label_names: Sequence[str]) -> None:
     """Warn if another order of the labels would make the model far better.
 
     The other order is the permutation of the labels with the most correct predictions. Only the labels that it moves
-    count. The warning is given if it at least halves the errors in them, and the gain is significant at the level .001:
-    by a sign test between the two orders, with Bonferroni's correction for all permutations that move as many labels.
+    count. The warning is given if it at least halves the errors in them, and two tests are significant at the level
+    .001, with Bonferroni's correction for all permutations that move as many labels: a sign test between the two
+    orders, and a binomial test against the agreement that labels and predictions have by chance, so that a model that
+    always predicts one class is not taken for one in another order.
 
     Args:
         features: labeled features.
@@ -44,27 +46,28 @@ def warn_of_label_order(features: Features, label_names: Sequence[str]) -> None:
 def _accuracies(features: Features, classes: int) -> tuple[float, float, NDArray[np.int64]]:
     """Accuracy in the order of the model and in the best order, and this order if it is far better."""
     truth, predicted = features.require("labels"), features.predictions
+    rows, same = len(truth), np.arange(classes)
     if truth.ndim == 1:
         agreement = np.zeros((classes, classes), np.int64)
         np.add.at(agreement, (truth, predicted), 1)
         decisions = np.bincount(truth, minlength=classes)
+        chance = np.outer(decisions, np.bincount(predicted, minlength=classes)) / rows
     else:  # decisions of a text about each of its labels
         yes = (features.logits > 0).astype(np.int64)
         agreement = truth.T @ yes + (1 - truth).T @ (1 - yes)
-        decisions = np.full(classes, len(truth))
-    same = np.arange(classes)
+        decisions = np.full(classes, rows)
+        chance = (np.outer(truth.sum(0), yes.sum(0)) + np.outer((1 - truth).sum(0), (1 - yes).sum(0))) / rows
     weights = agreement + np.eye(classes) / (2 * classes)  # among equal orders the one that moves fewer labels
     _, order = linear_sum_assignment(weights, maximize=True)
     moved = order != same
     before, after = int(agreement[same, same][moved].sum()), int(agreement[same, order][moved].sum())
     total = int(decisions[moved].sum())
-    if not moved.any() or total - after > (total - before) / 2 or not _is_significant(before, after, moved, classes):
+    if not moved.any() or total - after > (total - before) / 2:
         return 0.0, 0.0, same
-    rows, unmoved = int(decisions.sum()), int(agreement[same, same][~moved].sum())
-    return (unmoved + before) / rows, (unmoved + after) / rows, order
-
-
-def _is_significant(before: int, after: int, moved: NDArray[np.bool_], classes: int) -> bool:
-    """True if the gain of an order is too large for the best one of its permutations to have it by chance."""
-    permutations = gammaln(classes + 1) - gammaln(classes - int(moved.sum()) + 1)
-    return bool(binom.logsf(after - 1, before + after, 0.5) + permutations < np.log(SIGNIFICANCE))
+    share = chance[same, order][moved].sum() / decisions.sum()
+    tests = binom.logsf(after - 1, before + after, 0.5), binom.logsf(after - 1, int(decisions.sum()), share)
+    permutations = gammaln(classes + 1) - gammaln(classes - int(moved.sum()) + 1)  # logarithm of their number
+    if max(tests) + permutations >= np.log(SIGNIFICANCE):
+        return 0.0, 0.0, same
+    unmoved = int(agreement[same, same][~moved].sum())
+    return (unmoved + before) / decisions.sum(), (unmoved + after) / decisions.sum(), order

@@ -1,0 +1,87 @@
+"""A warning where another order of the labels would be far better, and no warning where it would not be."""
+
+import warnings
+from itertools import permutations
+
+import numpy as np
+import pytest
+
+from aligned_entropy.evaluation.label_order import warn_of_label_order
+from aligned_entropy.features.arrays import Features
+
+
+def features(truth, predicted, classes):
+    return Features(np.zeros((len(truth), 1), np.float32), np.eye(classes, dtype=np.float32)[predicted], truth)
+
+
+def predicted_with(truth, accuracy, classes, seed=0):
+    rng = np.random.default_rng(seed)
+    return np.where(rng.random(len(truth)) < accuracy, truth, rng.integers(0, classes, len(truth)))
+
+
+def warns(rows, names):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warn_of_label_order(rows, names)
+    return [str(warning.message) for warning in caught]
+
+
+def test_two_classes_in_the_other_order():
+    truth = np.arange(160) % 2
+    rows = features(1 - predicted_with(truth, 0.5, 2), truth, 2)
+    correct = (rows.labels == rows.predictions).mean()
+    (message,) = warns(rows, ["negative", "positive"])
+    assert f"the accuracy is {correct:.1%}, but {1 - correct:.1%} if the labels were in another order" in message
+    assert "(negative → positive, positive → negative)" in message
+
+
+@pytest.mark.parametrize("order", [order for order in permutations(range(4)) if order != (0, 1, 2, 3)])
+def test_the_order_that_is_named_is_the_right_one(order):
+    """Rows whose class ``order[i]`` is stored as ``i``."""
+    predicted = np.arange(400) % 4
+    truth = np.argsort(order)[predicted_with(predicted, 0.7, 4)]
+    (message,) = warns(features(truth, predicted, 4), list("abcd"))
+    moved = [f"{'abcd'[i]} → {'abcd'[j]}" for i, j in enumerate(order) if i != j]
+    assert f"({', '.join(moved)})" in message
+    best = max((np.array(p)[truth] == predicted).mean() for p in permutations(range(4)))
+    assert f"but {best:.1%} if" in message
+
+
+def test_two_exchanged_classes_among_many():
+    truth = np.arange(77 * 30) % 77
+    predicted = predicted_with(truth, 0.9, 77)
+    names = [f"class {number}" for number in range(77)]
+    assert warns(features(truth, predicted, 77), names) == []
+    exchanged = np.where(truth == 5, 9, np.where(truth == 9, 5, truth))
+    (message,) = warns(features(exchanged, predicted, 77), names)
+    assert "(class 5 → class 9, class 9 → class 5)" in message
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize(("classes", "rows"), [(2, 10), (2, 200), (5, 50), (20, 400)])
+def test_a_model_that_guesses_is_not_in_another_order(classes, rows, seed):
+    truth = np.random.default_rng(seed).integers(0, classes, rows)
+    predicted = np.random.default_rng(seed + 1000).integers(0, classes, rows)
+    assert warns(features(truth, predicted, classes), [str(number) for number in range(classes)]) == []
+
+
+@pytest.mark.parametrize("scale", [1, 100])
+def test_a_model_that_predicts_one_class_is_not_in_another_order(scale):
+    truth = np.repeat([0, 1, 2], [50 * scale, 30 * scale, 20 * scale])
+    assert warns(features(truth, np.full(100 * scale, 2), 3), list("abc")) == []
+    assert warns(features(np.zeros(100 * scale, int), np.full(100 * scale, 2), 3), list("abc")) == []
+
+
+def test_few_rows_show_no_order():
+    assert warns(features(np.array([0, 1, 0, 1]), np.array([1, 0, 1, 0]), 2), ["a", "b"]) == []
+
+
+def test_several_labels_in_another_order():
+    rng = np.random.default_rng(0)
+    truth = (rng.random((300, 4)) < [0.5, 0.4, 0.3, 0.2]).astype(np.int64)
+    noisy = np.where(rng.random(truth.shape) < 0.1, 1 - truth, truth)
+    logits = (2 * noisy - 1).astype(np.float32)
+    hidden = np.zeros((300, 1), np.float32)
+    assert warns(Features(hidden, logits, truth), list("abcd")) == []
+    (message,) = warns(Features(hidden, logits, truth[:, [1, 2, 0, 3]]), list("abcd"))
+    assert "(a → b, b → c, c → a)" in message
