@@ -6,8 +6,8 @@ import sys
 import numpy as np
 import pytest
 import torch
+from peft import PromptTuningConfig, get_peft_model
 from scipy.stats import spearmanr
-from transformers import AutoTokenizer
 
 from aligned_entropy import FitConfig, MissingExtraError, UncertainClassifier, UnsupportedModelError
 from aligned_entropy.backbones import Backbone, MultiLabelBackbone
@@ -19,6 +19,7 @@ from fixtures import sentiment, tiny
 from fixtures.command_line import in_process
 from fixtures.multilabel_models import NAMES as LABELS
 from fixtures.multilabel_models import texts as multilabel_texts
+from fixtures.onnx_consumer import consumer
 from fixtures.sentiment import named
 
 QUICK = FitConfig(folds=3, betas=())
@@ -27,15 +28,9 @@ onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra onnx")
 
 
 def run(folder, texts):
-    """Outputs of an exported graph by name, computed with ONNX Runtime and a tokenizer, without this library."""
-    config = json.loads((folder / "config.json").read_text())
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    truncation = {"truncation": True, "max_length": config["max_length"]}
-    batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="np", **truncation)
-    session = onnxruntime.InferenceSession(folder / "model.onnx")
-    names = {node.name for node in session.get_inputs()}
-    inputs = {name: batch[name].astype(np.int64) for name in config["inputs"] if name in names}
-    return dict(zip(config["outputs"], session.run(config["outputs"], inputs), strict=True)), config
+    """Outputs of an exported graph by name, from the code of the guide, and the settings of the folder."""
+    functions = consumer(folder)
+    return functions["predict"](texts), functions["config"]
 
 
 def test_a_head_with_reference_vectors_and_threshold(tmp_path):
@@ -69,15 +64,6 @@ def test_a_decoder_without_a_padding_token(tmp_path):
     outputs, _ = run(tmp_path, tiny.TEXTS)
     np.testing.assert_allclose(outputs["uncertainty"], classifier.predict(tiny.TEXTS).uncertainty, atol=1e-5)
     assert exported.outputs == ["logits", "uncertainty"]
-
-
-def test_token_classification(token_model_folder, tmp_path):
-    classifier = UncertainClassifier.from_pretrained(token_model_folder)
-    export_onnx(classifier, tmp_path / "words")
-    outputs, _ = run(tmp_path / "words", [tiny.TEXTS[0]])
-    words = classifier.predict([tiny.TEXTS[0]])[0].words
-    word_uncertainty = outputs["uncertainty"][0, 1 : 1 + len(words)]  # every word is one token
-    np.testing.assert_allclose(word_uncertainty, words.uncertainty, atol=1e-5)
 
 
 def test_multi_label_classification(tmp_path):
@@ -117,7 +103,7 @@ def test_the_effect_of_8_bit_quantization_is_measured(tmp_path, token_model_fold
     stored = {str(node.op_type) for node in onnx.load(tmp_path / "graph" / "model.onnx").graph.node}
     assert {"DynamicQuantizeLinear", "MatMulInteger"} <= stored
 
-    monkeypatch.setattr("aligned_entropy.export._size_in_bytes", lambda module: 2**31)  # weights in a separate file
+    monkeypatch.setattr("aligned_entropy.export.graph.MAX_BYTES", 0)  # weights in a separate file
     classifier = UncertainClassifier.from_pretrained(token_model_folder)
     effect = export_onnx(classifier, tmp_path / "words", tiny.TEXTS).int8
     tokens = sum(len(ids) for ids in classifier.backbone.tokenizer(tiny.TEXTS)["input_ids"])
@@ -127,14 +113,33 @@ def test_the_effect_of_8_bit_quantization_is_measured(tmp_path, token_model_fold
 
 
 def test_a_model_that_cannot_be_exported_is_refused(tmp_path, monkeypatch):
+    """Nothing is written, and no graph is made."""
     folder = sentiment.save(tmp_path / "model")
     half = UncertainClassifier.from_pretrained(folder, dtype=torch.bfloat16)
-    with pytest.raises(UnsupportedModelError, match=r"in torch.bfloat16: load it with dtype=torch.float32"):
-        export_onnx(half, tmp_path / "graph")
-    monkeypatch.setattr("aligned_entropy.export.TOLERANCE", -1.0)
-    with pytest.raises(UnsupportedModelError, match="outputs of the graph differ from those of the model"):
-        export_onnx(UncertainClassifier.from_pretrained(folder), tmp_path / "graph")
-    assert not (tmp_path / "graph" / "model.onnx").exists()
+    refused = {"in torch.bfloat16 .*: load it with dtype=torch.float32": half}
+    mixed = UncertainClassifier.from_pretrained(folder)
+    mixed.backbone.inner.classifier.to(torch.float16)
+    refused["in torch.float16 .classifier.weight.: load it with"] = mixed
+    quantized = UncertainClassifier.from_pretrained(folder)
+    quantized.backbone.config.quantization_config = {"quant_method": "bitsandbytes"}
+    refused["a quantized model cannot be exported: load the original weights"] = quantized
+    model = get_peft_model(tiny.model("Bert"), PromptTuningConfig(task_type="SEQ_CLS", num_virtual_tokens=2))
+    refused["learned prompt .adapter 'default', PROMPT_TUNING. cannot"] = UncertainClassifier(
+        Backbone(model, tiny.tokenizer(), max_length=20)
+    )
+    for message, classifier in refused.items():
+        with pytest.raises(UnsupportedModelError, match=message):
+            export_onnx(classifier, tmp_path / "graph")
+    assert not (tmp_path / "graph").exists()
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(MissingExtraError, match=r"aligned-entropy\[onnx\]"):
         export_onnx(half, tmp_path / "graph")
+
+
+def test_a_graph_that_differs_is_not_written(tmp_path, monkeypatch):
+    monkeypatch.setattr("aligned_entropy.export.export.TOLERANCE", -1.0)
+    monkeypatch.setattr("aligned_entropy.export.graph.MAX_BYTES", 0)  # weights in a file of their own
+    (tmp_path / "note.txt").write_text("stays")
+    with pytest.raises(UnsupportedModelError, match="outputs of the graph differ from those of the model"):
+        export_onnx(UncertainClassifier(Backbone(tiny.model("Bert"), tiny.tokenizer())), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["note.txt"]

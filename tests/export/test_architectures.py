@@ -1,0 +1,65 @@
+"""Every supported architecture and task: the code of the guide gives the outputs of the classifier."""
+
+import numpy as np
+import pytest
+
+from aligned_entropy import UncertainClassifier
+from aligned_entropy.backbones import Backbone, MultiLabelBackbone, TokenBackbone
+from aligned_entropy.classifier import UncertainMultiLabelClassifier, UncertainTokenClassifier
+from aligned_entropy.data import Words
+from aligned_entropy.export import export_onnx
+from aligned_entropy.features.arrays import Features
+from fixtures import tiny
+from fixtures.onnx_consumer import consumer
+
+pytest.importorskip("onnxruntime", reason="needs the extra onnx")
+pytest.importorskip("onnxscript", reason="needs the extra onnx")
+
+LONG = " ".join(tiny.WORDS * 3)  # three times the limit of 32 tokens
+TEXTS = ["the film is good", "", "bad 😀 film \u00ad", LONG, "   ", "not bad"]
+SENTENCES = [text.split() for text in TEXTS if text.split()]
+# One layer halves the time of an export; the layers of these two differ.
+LAYERS = {kind: {} if tiny.family(kind) == "ModernBert" else {"num_hidden_layers": 1} for kind in tiny.ARCHITECTURES}
+
+
+def tokenizer(kind):
+    return tiny.tokenizer("encoder" if kind in tiny.ENCODERS else "decoder")
+
+
+def check_texts(classifier, folder):
+    """Compare the outputs of the exported graph with those of a classifier, for texts in a batch and alone."""
+    exported = export_onnx(classifier, folder)
+    assert exported.difference < 1e-4
+    predict = consumer(folder)["predict"]
+    logits = classifier.backbone.extract(TEXTS)[1]
+    expected = classifier.predict_features(Features(*classifier.backbone.extract(TEXTS)))
+    alone = [predict([text]) for text in TEXTS]
+    for outputs in (predict(TEXTS), {name: np.concatenate([row[name] for row in alone]) for name in alone[0]}):
+        np.testing.assert_allclose(outputs["logits"], logits, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(outputs["uncertainty"], expected.uncertainty, atol=1e-5)
+        if "label_uncertainty" in outputs:
+            np.testing.assert_allclose(outputs["label_uncertainty"], expected.label_uncertainty, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", tiny.ARCHITECTURES)
+def test_texts(kind, tmp_path):
+    check_texts(UncertainClassifier(Backbone(tiny.model(kind, **LAYERS[kind]), tokenizer(kind))), tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["Bert", "Qwen3"])
+def test_multi_label(kind, tmp_path):
+    model = tiny.model(kind, problem_type="multi_label_classification", **LAYERS[kind])
+    check_texts(UncertainMultiLabelClassifier(MultiLabelBackbone(model, tokenizer(kind))), tmp_path)
+
+
+@pytest.mark.parametrize("kind", tiny.ARCHITECTURES)
+def test_words(kind, tmp_path):
+    """Outputs of real tokens alone are compared, for sentences in one window and in several."""
+    model = tiny.token_classifier(kind, **LAYERS[kind])
+    classifier = UncertainTokenClassifier(TokenBackbone(model, tokenizer(kind)))
+    assert export_onnx(classifier, tmp_path).difference < 1e-4
+    outputs = consumer(tmp_path)["predict_words"](SENTENCES)
+    hidden, logits = classifier.backbone.extract(Words(SENTENCES))
+    uncertainty = classifier.predict_features(Features(hidden, logits)).uncertainty
+    np.testing.assert_allclose(np.concatenate([row["logits"] for row in outputs]), logits, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(np.concatenate([row["uncertainty"] for row in outputs]), uncertainty, atol=1e-5)
