@@ -137,7 +137,7 @@ def predict_blocks(
         raise DataError(f"output {folder} is inside the input folder {job.source}: name a folder outside it.")
     blocks = blocks_of(job.source)
     if not blocks:
-        raise DataError(f"input {job.source} is empty: it has no rows.")
+        raise DataError(f"{job.source} is empty: it has no rows.")
     with open_folder(folder):
         facts = {
             "job": job.facts | {"output": ""},

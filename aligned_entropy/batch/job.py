@@ -198,7 +198,7 @@ def with_text_column(job: PredictionJob, classifier: UncertainClassifier, table:
         if any(name in columns for name in candidates):
             break
     if not rows_read:
-        raise DataError(f"input {job.source} is empty: it has no rows.")
+        raise DataError(f"{job.source} is empty: it has no rows.")
     table.rows = chain(rows_read, table.rows)
     _check_names_are_free(job.added_columns(classifier).names, table.columns, rows_read)
     if not columns:

@@ -99,7 +99,7 @@ def _write_text(rows: Iterable[OutputRow], columns: list[str], stream: IO[str], 
         writer.writerow([mark(_text_if_nested(row.get(name))) for name in columns])
 
 
-def safe_cell(value: Any) -> Any:
+def safe_cell(value: object) -> object:
     """Put an apostrophe before a text that a spreadsheet would take for a formula; numbers stay as they are.
 
     A text that begins with an apostrophe gets one more. The text is therefore restored by removing one leading
@@ -109,7 +109,7 @@ def safe_cell(value: Any) -> Any:
     return f"'{value}" if is_formula else value
 
 
-def _unchanged(value: Any) -> Any:
+def _unchanged(value: object) -> object:
     return value
 
 
