@@ -96,6 +96,6 @@ def test_predictions_from_features_do_not_know_their_texts(kind: str) -> None:
 
 
 def test_predictions_of_tokens_are_never_truncated() -> None:
-    predictions = UncertainClassifier.from_pretrained(STORED / "tokens" / "model", max_length=8).predict([*TEXTS, ""])
+    predictions = UncertainClassifier.from_pretrained(STORED / "tokens" / "model", max_length=8).predict([*TEXTS, "?"])
     assert predictions.truncated.tolist() == [False] * 6
     assert [row.truncated for row in predictions] == [False] * 6
