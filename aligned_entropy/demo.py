@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .batch.writing import safe_cell
 from .classifier import UncertainClassifier
 from .data import LabeledTexts, labeled_texts, load_data
 from .evaluation.evaluation import Evaluation
@@ -104,7 +105,7 @@ def _write_results(
     table = predictions.to_pandas()
     table.insert(0, "text", list(test.texts))
     table.insert(1, "true_label", [test.label_names[label] for label in test.labels])
-    table.to_csv(folder / "predictions.csv", index=False)
+    table.map(safe_cell).to_csv(folder / "predictions.csv", index=False)
     (folder / "metrics.json").write_text(json.dumps(evaluation.to_dict(), indent=2) + "\n")
     write_report(folder / "report.html", "20 Newsgroups with MiniLM", evaluation, settings, examples)
 

@@ -14,10 +14,17 @@ def cache_folder() -> Path:
 
 
 def write_atomic(path: Path, content: bytes) -> None:
-    """Write a file atomically (temporary file, then rename); readers of the old file keep it."""
-    temporary = temporary_path(path)
-    temporary.write_bytes(content)
-    temporary.replace(path)
+    """Write a file atomically (temporary file, then rename); readers of the old file keep it.
+
+    A link is followed, not replaced. The temporary file is removed if it cannot be completed.
+    """
+    target = Path(os.path.realpath(path))
+    temporary = temporary_path(target)
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def temporary_path(path: Path) -> Path:
