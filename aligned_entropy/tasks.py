@@ -86,24 +86,16 @@ class Task(ABC):
 
     @property
     def text_columns(self) -> tuple[str, ...]:
-        """Usual names of the column with the texts."""
-        from .data.columns import TEXT_COLUMNS
+        """Usual names of the column with the texts or word lists."""
+        from .data.columns import TEXT_COLUMNS, TOKEN_COLUMNS
 
-        return TEXT_COLUMNS
+        return (*TEXT_COLUMNS, *TOKEN_COLUMNS) if self.per_word else TEXT_COLUMNS
 
     def text_column(self, table: Table, column: str | None = None) -> str:
-        """Name of the column with the texts to predict.
+        """Name of the column with the texts to predict; see :func:`aligned_entropy.data.columns.find_input_column`."""
+        from .data.columns import find_input_column
 
-        Args:
-            table: rows to predict; the first ones are enough.
-            column: name that the user gave, or None to look for the usual names.
-
-        Raises:
-            DataError: the column does not exist, or none or several may be meant.
-        """
-        from .data.columns import find_text_column
-
-        return find_text_column(table, column)
+        return find_input_column(table, column, self.per_word)
 
     def prediction_columns(self, saved: SavedHead, label_names: Sequence[str] = ()) -> list[str]:
         """Names of the columns of a predicted row, in order.
@@ -221,22 +213,6 @@ class TokenClassification(Task):
 
         return LabeledTokens
 
-    @property
-    def text_columns(self) -> tuple[str, ...]:
-        """Usual names of the column with the texts or word lists."""
-        from .data.columns import TOKEN_COLUMNS
-
-        return (*super().text_columns, *TOKEN_COLUMNS)
-
-    def text_column(self, table: Table, column: str | None = None) -> str:
-        """Name of the column with the texts to predict; a column of word lists comes before a column of texts."""
-        from .data.columns import TOKEN_COLUMNS, find_column, first_column
-
-        has_words = any(map(table.has_lists, TOKEN_COLUMNS)) or first_column(table, super().text_columns) is None
-        if column is None and has_words:
-            return find_column(table, "text", None, TOKEN_COLUMNS, self.text_columns)
-        return super().text_column(table, column)
-
     def prediction_columns(self, saved: SavedHead, label_names: Sequence[str] = ()) -> list[str]:
         """Names of the columns of a predicted row; ``accepted`` is a field of the entities.
 
@@ -291,6 +267,16 @@ def task_of_dataset(data: Any, text_column: str | None = None, label_column: str
         label_column: column with the labels or tags; found by its usual names by default.
     """
     return next(task for task in _TASKS if task.describes(data, text_column, label_column))
+
+
+def labeled_data(data: Any) -> LabeledTexts | LabeledTokens:
+    """Read labeled data for the task that their columns show; data that have been read stay as they are."""
+    from .data import LabeledTexts, LabeledTokens, load_data
+
+    if isinstance(data, (LabeledTexts, LabeledTokens)):
+        return data
+    table = load_data(data)
+    return task_of_dataset(table).read(table)
 
 
 def task_of_labels(data: LabeledTexts | LabeledTokens) -> Task:

@@ -4,13 +4,14 @@ import ast
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import aligned_entropy
 from aligned_entropy import ArgumentError, DataError, NotApplicableError
 from aligned_entropy.classifier import CLASSIFIERS
 from aligned_entropy.data import LabeledTexts, LabeledTokens, load_data
-from aligned_entropy.tasks import TASKS, Input, task_by_name, task_of_dataset, task_of_labels
+from aligned_entropy.tasks import TASKS, Input, labeled_data, task_by_name, task_of_dataset, task_of_labels
 
 STORED = Path(__file__).parent / "fixtures" / "stored"
 PACKAGE = Path(aligned_entropy.__file__).parent
@@ -47,6 +48,21 @@ def test_a_data_set_is_read_for_the_task_of_its_columns(columns: dict[str, list[
     assert isinstance(data, found.labeled_class)
     assert data.labels.ndim == found.label_dimensions
     assert task_of_labels(data) is found
+
+
+@pytest.mark.parametrize(
+    ("columns", "task"),
+    [
+        ({"text": ["a", "b"], "label": ["x", "y"]}, "text-classification"),
+        ({"text": ["a", "b"], "labels": ["['x', 'y']", "[]"]}, "multi-label-classification"),
+        ({"text": ["a", "b"], "x": [1, 0], "y": [1, 1]}, "multi-label-classification"),
+        ({"tokens": [["a", "b"]], "tags": [["O", "B-X"]]}, "token-classification"),
+    ],
+)
+def test_labeled_data_are_read_for_the_task_that_they_show(columns: dict[str, list[object]], task: str) -> None:
+    data = labeled_data(pd.DataFrame(columns))
+    assert task_of_labels(data).name == task
+    assert labeled_data(data) is data
 
 
 def test_labels_alone_tell_their_task() -> None:

@@ -126,6 +126,23 @@ def find_text_column(table: Table, column: str | None = None, label_column: str 
     return find_column(table, "text", column, of_strings if len(of_strings) == 1 else candidates, TEXT_COLUMNS)
 
 
+def find_input_column(table: Table, column: str | None = None, per_word: bool = False) -> str:
+    """Name of the column with the texts to predict.
+
+    Args:
+        table: rows to predict; the first ones are enough.
+        column: name that the user gave, or None to look for the usual names.
+        per_word: True for token classification, where a column of word lists comes before a column of texts.
+
+    Raises:
+        DataError: the column does not exist, none or several may be meant, or two columns hold pairs of texts.
+    """
+    has_words = any(map(table.has_lists, TOKEN_COLUMNS)) or first_column(table, TEXT_COLUMNS) is None
+    if per_word and column is None and has_words:
+        return find_column(table, "text", None, TOKEN_COLUMNS, (*TEXT_COLUMNS, *TOKEN_COLUMNS))
+    return find_text_column(table, column)
+
+
 def find_column(
     table: Table, kind: str, column: str | None, usual_names: Sequence[str], listed: Sequence[str] | None = None
 ) -> str:

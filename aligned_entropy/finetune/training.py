@@ -18,7 +18,7 @@ from ..backbones import MULTI_LABEL, Backbone, TokenBackbone
 from ..backbones.loading import load_for_training, load_tokenizer, resolve
 from ..data import LabeledTexts, LabeledTokens
 from ..errors import MissingExtraError, UnsupportedModelError
-from ..tasks import task_of_labels
+from ..tasks import labeled_data, task_of_labels
 from .config import TrainConfig
 from .measures import IGNORED, Epoch, TrainingMeter
 from .top_layers import targets, train_top_layers
@@ -32,7 +32,7 @@ ATTENTION_PROJECTIONS = (
 
 def train_classifier(
     name: str | Path,
-    data: LabeledTexts | LabeledTokens,
+    data: Any,
     folder: str | Path,
     config: TrainConfig | None = None,
     progress: Callable[[int], object] = lambda done: None,
@@ -42,8 +42,8 @@ def train_classifier(
 
     Args:
         name: path, hub id or embedded name of the pretrained model.
-        data: training set; its labels determine the task: one label per text, a list of labels per text, or a tag per
-            word.
+        data: training set in any form that :func:`aligned_entropy.data.load_data` reads, ``LabeledTexts`` or
+            ``LabeledTokens``; its labels determine the task: one label per text, several per text, or a tag per word.
         folder: folder for the classifier.
         config: settings of the training; ``TrainConfig()`` by default.
         progress: function that is called with the number of texts whose vectors are ready in mode ``freeze``, and with
@@ -51,9 +51,11 @@ def train_classifier(
         report: function that is called with the measures of every epoch.
 
     Raises:
+        ArgumentTypeError: an object of this type holds no labeled data.
+        DataError: the data cannot be read.
         UnsupportedModelError: the model or the task cannot be trained in this mode.
     """
-    config = config or TrainConfig()
+    config, data = config or TrainConfig(), labeled_data(data)
     if isinstance(data, LabeledTokens) and config.mode == "freeze":
         raise UnsupportedModelError("a token classifier is trained in mode 'full' or 'lora', not 'freeze'.")
     backbone_class = task_of_labels(data).backbone()
