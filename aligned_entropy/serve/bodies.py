@@ -10,6 +10,7 @@ from typing import Any
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
+from pydantic import JsonValue
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -82,7 +83,7 @@ class JsonRequest(Request):
             self._plain_body = body
         return self._plain_body
 
-    async def json(self) -> Any:
+    async def json(self) -> JsonValue:
         """Return the value of the body.
 
         Raises:
@@ -104,7 +105,7 @@ class JsonRoute(APIRoute):
         return handle
 
 
-def parse_json(body: bytes) -> Any:
+def parse_json(body: bytes) -> JsonValue:
     """Parse JSON in UTF-8; a byte order mark before it is ignored.
 
     Python's parser also accepts other encodings, NaN and repeated fields, of which it would drop all but the last one.
@@ -115,7 +116,9 @@ def parse_json(body: bytes) -> Any:
     try:
         if b"\0" in body[:4]:
             raise HTTPException(400, "the body is in UTF-16 or UTF-32: send JSON in UTF-8.")
-        return json.loads(body.decode("utf-8-sig"), parse_constant=_refuse_constant, object_pairs_hook=_fields)
+        text = body.decode("utf-8-sig")
+        value: JsonValue = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_fields)
+        return value
     except UnicodeDecodeError as error:
         reason = f"the body is not valid UTF-8 (byte {error.start}): send JSON in UTF-8."
         raise HTTPException(400, reason) from None
