@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,10 +13,9 @@ from numpy.typing import NDArray
 
 from ..errors import ArgumentError, DataError
 from .columns import TAG_COLUMNS, TOKEN_COLUMNS, LabelColumn, find_list_column, first_list_column
-from .matching import MAX_NAMES
 from .objects import as_table
-
-OUTSIDE = "O"  # tag of a word that belongs to no entity
+from .tag_matching import has_tag_names, mapped_names, match_positions, match_tags
+from .tags import TagParts, TagSet
 
 
 class Words(Sequence[str]):
@@ -135,10 +135,13 @@ def labeled_tokens(
 ) -> LabeledTokens:
     """Read sentences with one tag for each word; the tags are in the order of ``label_names``.
 
+    If the data are written in another tag scheme than that of ``label_names``, their entities are written in the
+    latter, see :class:`~aligned_entropy.data.tags.Scheme`.
+
     Args:
         data: table with a column of lists of words and a column of lists of tags, equally long.
         label_names: tags of the model. By default the tags of the data: the names that the data set stores, or the
-            sorted tags with ``O`` first.
+            sorted tags with that of words outside of entities first.
         text_column: column with the words; found by its usual names by default.
         label_column: column with the tags; found by its usual names by default.
         label_map: entity type of the model for an entity type of the data (with ``person`` to ``PER``, ``B-person``
@@ -146,18 +149,28 @@ def labeled_tokens(
 
     Raises:
         DataError: there are no rows, a column is missing, a sentence does not have exactly one tag for each word, or a
-            tag is none of the model's.
+            tag or type is none of the model's.
     """
     table = as_table(data)
     text_column = find_list_column(table, "text", "words", text_column, TOKEN_COLUMNS)
     label_column = find_list_column(table, "label", "tags", label_column, TAG_COLUMNS)
     sentences, column = table[text_column], LabelColumn.read(table, label_column)
     _check_sentences(sentences, text_column, column)
+    if label_names is not None and not has_tag_names(label_names):
+        tags = _named_tags(column, may_be_numbers=True)
+        return LabeledTokens(sentences, match_positions(tags, column, label_names, label_map), list(label_names))
     tags = _named_tags(column)
-    tag_names = dict.fromkeys(column.class_names or sorted(set(tags), key=lambda tag: (tag != OUTSIDE, tag)))
-    mapped = {tag: _mapped_tag(tag, label_map or {}) for tag in tag_names}
-    names = list(label_names or dict.fromkeys(mapped.values()))
-    return LabeledTokens(sentences, _match_tags(tags, mapped, names, column.name), names)
+    data_names = list(dict.fromkeys(map(_normalized, column.class_names))) or sorted(set(tags))
+    if label_names is not None:
+        starts = Words(sentences).starts
+        labels = match_tags(tags, starts, data_names, label_names, label_map, column.name)
+        return LabeledTokens(sentences, labels, list(label_names))
+    mapped = mapped_names(data_names, label_map, column.name)
+    if not column.class_names:
+        outside = TagSet(data_names).tags.get(TagParts("", ""))
+        mapped = {outside: mapped[outside]} | mapped if outside is not None else mapped
+    names = {name: number for number, name in enumerate(dict.fromkeys(mapped.values()))}
+    return LabeledTokens(sentences, np.array([names[mapped[tag]] for tag in tags], dtype=np.int64), list(names))
 
 
 def _check_sentences(sentences: Sequence[Any], text_column: str, column: LabelColumn) -> None:
@@ -176,55 +189,29 @@ def _check_sentences(sentences: Sequence[Any], text_column: str, column: LabelCo
             )
 
 
-def _named_tags(column: LabelColumn) -> list[str]:
+def _named_tags(column: LabelColumn, may_be_numbers: bool = False) -> list[Any]:
     """Names of the tags of all words, in the order of the words.
+
+    Args:
+        column: column with the tags.
+        may_be_numbers: True if numbers without a name are tags, too.
 
     Raises:
         DataError: a tag is neither a string nor the number of a class name.
     """
     tags = [tag for row in column.values for tag in row]
     numbers = range(len(column.class_names))
-    outside = sorted({repr(tag) for tag in tags if not isinstance(tag, str) and tag not in numbers})
-    if outside:
+    unnamed = {repr(tag): tag for tag in tags if not isinstance(tag, str) and tag not in numbers}
+    if unnamed and not (
+        may_be_numbers and not column.class_names and all(isinstance(tag, int) for tag in unnamed.values())
+    ):
         raise DataError(
-            f"column {column.name!r} holds {', '.join(outside[:5])}, but the data set names "
-            f"{len(column.class_names) or 'no'} tags: give strings such as B-PER, or numbers of a ClassLabel."
+            f"column {column.name!r} holds {', '.join(sorted(unnamed)[:5])}, but the data set names "
+            f"{len(column.class_names) or 'no'} tags: give strings such as B-PER, numbers of a ClassLabel, or the "
+            "names in labels.json beside the file."
         )
-    return column.named(tags)
+    return [_normalized(tag) if isinstance(tag, str) else tag for tag in column.named(tags)]
 
 
-def _match_tags(
-    tags: Sequence[str], mapped: Mapping[str, str], model_names: Sequence[str], column: str
-) -> NDArray[np.int64]:
-    """Index of each tag among the tags of the model, ``[W]``.
-
-    Args:
-        tags: tags of the data, one for each word.
-        mapped: tag after the label map, for each tag of the data.
-        model_names: tags of the model.
-        column: name of the column, for error messages.
-
-    Raises:
-        DataError: a tag is none of the model's.
-    """
-    classes = {name: index for index, name in enumerate(model_names)}
-    unknown = sorted(
-        f"{tag} (as {mapped[tag]})" if mapped[tag] != tag else tag for tag in set(tags) if mapped[tag] not in classes
-    )
-    if unknown:
-        raise DataError(
-            f"column {column!r} holds tags that the model does not have: {', '.join(unknown[:10])}; the model has "
-            f"{', '.join(model_names[:MAX_NAMES])}. Give a label map of entity types (to O for a type that the model "
-            "does not have), label_map={'person': 'PER'} or --label-map person=PER,misc=O,…"
-        )
-    return np.array([classes[mapped[tag]] for tag in tags], dtype=np.int64)
-
-
-def _mapped_tag(tag: str, label_map: Mapping[str, str]) -> str:
-    """Tag after a label map of tags or entity types; a type that is mapped to ``O`` gives ``O``."""
-    if tag in label_map:
-        return label_map[tag]
-    prefix, dash, entity_type = tag.partition("-")
-    if not dash or entity_type not in label_map:
-        return tag
-    return OUTSIDE if label_map[entity_type] == OUTSIDE else f"{prefix}-{label_map[entity_type]}"
+def _normalized(tag: str) -> str:
+    return unicodedata.normalize("NFC", tag)

@@ -1,65 +1,11 @@
-"""Entities of tagged words: spans and their counts."""
+"""Counts of predicted and true entities."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
-import numpy as np
-from numpy.typing import NDArray
-
-OUTSIDE = "O"
-PREFIXES = set("BIESLU")
-UNTYPED = "_"  # type of all entities if tags are prefixes without a type
-BEGIN, END = "BSU", "ESLU"  # prefixes of the first and of the last word, in IOB2, IOBES and BILOU
-
-
-@dataclass(frozen=True, order=True)
-class Span:
-    """Entity with its type; its words are ``first`` to ``end - 1`` among the words of all sentences."""
-
-    first: int
-    end: int
-    kind: str
-
-
-def spans(tags: Sequence[str], starts: Sequence[int] | NDArray[np.int64]) -> list[Span]:
-    """Find the entities of tagged words, as conlleval does.
-
-    ``B-`` begins an entity. ``I-`` continues an entity of the same type, and begins one otherwise. IOBES, BILOU, tags
-    without a prefix and prefixes without a type are supported, too.
-
-    Args:
-        tags: tags of W words.
-        starts: index of the first word of each sentence, then W, ``[S + 1]``. No entity crosses the end of a sentence.
-    """
-    only_prefixes = set(tags) - {OUTSIDE} <= PREFIXES
-    parts = {tag: (tag, UNTYPED) if only_prefixes and tag != OUTSIDE else _parts(tag) for tag in set(tags)}
-    return [span for first, end in pairwise(starts) for span in _spans(tags, parts, int(first), int(end))]
-
-
-def _spans(tags: Sequence[str], parts: dict[str, tuple[str, str]], first: int, end: int) -> Iterator[Span]:
-    begin, kind, closed = first, "", True
-    for row in range(first, end):
-        prefix, tag_kind = parts[tags[row]]
-        if not closed and (tag_kind != kind or prefix in BEGIN):
-            yield Span(begin, row, kind)
-            closed = True
-        if tag_kind and closed:
-            begin, kind, closed = row, tag_kind, False
-        if tag_kind and prefix in END:
-            yield Span(begin, row + 1, kind)
-            closed = True
-    if not closed:
-        yield Span(begin, end, kind)
-
-
-def _parts(tag: str) -> tuple[str, str]:
-    prefix, dash, kind = tag.partition("-")
-    if tag == OUTSIDE:
-        return "", ""
-    return (prefix, kind) if dash and prefix in PREFIXES else ("I", tag)
+from ..data.tags import Span
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..data.tags import Span
 from ..errors import ArgumentError, NotApplicableError
-from .entities import Span
 
 AGGREGATIONS = ("max", "mean", "first", "product")
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from ..data.tags import TagSet
 from ..errors import NotFittedError
 from ..evaluation.calibration_maps import CalibrationMaps
-from ..evaluation.entities import spans
 from ..evaluation.groups import Groups
 from ..selective import Rule
 from .tables import Table, all_finite
@@ -190,7 +190,7 @@ class TokenPredictions(Table):
 
     @cached_property
     def _entities(self) -> list[list[Entity]]:
-        entity_spans = spans(self.words.labels.tolist(), self.starts)
+        entity_spans = TagSet(self.words.label_names).spans(self.words.labels.tolist(), self.starts)
         groups = Groups.from_entities(entity_spans, [])
         uncertainty = groups.aggregate(self.words.uncertainty, self.aggregation["entities"])
         score = groups.aggregate(self.words.probabilities.max(1, initial=0.0), "mean")

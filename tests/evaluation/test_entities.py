@@ -6,7 +6,8 @@ from seqeval.metrics import f1_score, precision_score, recall_score
 from seqeval.metrics.sequence_labeling import get_entities
 
 from aligned_entropy import ArgumentError, NotApplicableError
-from aligned_entropy.evaluation.entities import EntityCounts, Span, spans
+from aligned_entropy.data.tags import Span, TagSet
+from aligned_entropy.evaluation.entities import EntityCounts
 from aligned_entropy.evaluation.groups import AGGREGATIONS, Groups, ScoreKey
 
 IOB = ["O", "B-PER", "I-PER", "B-ORG", "I-ORG"]
@@ -15,6 +16,10 @@ IOBES = [*IOB, "E-PER", "S-PER", "E-ORG", "S-ORG"]
 
 def sentences(rng, tags, count=200):
     return [rng.choice(tags, rng.integers(1, 9)).tolist() for _ in range(count)]
+
+
+def spans(tags, starts):
+    return TagSet(tags).spans(tags, starts)
 
 
 def flat(nested):
