@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from aligned_entropy.data import has_label_lists, has_token_labels, labeled_texts, labeled_tokens, load_data
-from aligned_entropy.data.conll import read_conll
 from aligned_entropy.errors import ArgumentError, DataError
 
 ROWS = {"tokens": [["EU", "rejects"], [], ["Peter", "Blackburn"]], "tags": [["B-ORG", "O"], [], ["B-PER", "I-PER"]]}
@@ -70,50 +69,6 @@ def test_a_label_map_holds_entity_types_or_tags():
 def test_an_error_names_the_column_and_row(change, options, message):
     with pytest.raises(DataError, match=message):
         labeled_tokens(load_data(ROWS | change), **options)
-
-
-CONLL = """-DOCSTART- -X- -X- O
-
-# id 7, a comment of CoNLL-U
-EU NNP B-NP B-ORG
-# SYM O O
-rejects VBZ B-VP O
-
-
-Peter NNP B-NP B-PER
-Blackburn NNP I-NP I-PER"""
-
-
-@pytest.mark.parametrize("ending", ["conll", "bio", "iob2"])
-def test_a_conll_file_is_read(tmp_path, ending):
-    path = tmp_path / f"train.{ending}"
-    path.write_text(CONLL)
-    data = load_data(path)
-    assert data["tokens"][:] == [["EU", "#", "rejects"], ["Peter", "Blackburn"]]
-    assert data["tags"][:] == [["B-ORG", "O", "O"], ["B-PER", "I-PER"]]
-    assert has_token_labels(data)
-    assert len(labeled_tokens(load_data(f"{tmp_path}:train"))) == 2
-
-
-def test_a_conll_file_with_tabs_keeps_unusual_words_and_a_missing_tag_is_named(tmp_path):
-    path = tmp_path / "words.conll"
-    path.write_text("a b\tO\n\u00a0\tO\n\t\nc\tB-X\r\n")
-    assert read_conll(path) == {"tokens": [["a b", "\u00a0"], ["c"]], "tags": [["O", "O"], ["B-X"]]}
-    path.write_text("EU B-ORG\nrejects\n")
-    with pytest.raises(DataError, match=r"words\.conll, line 2: there is no tag after the word: 'rejects'"):
-        load_data(path)
-    path.write_bytes(b"caf\xe9 O\n")
-    with pytest.raises(DataError, match=r"words\.conll, line 1: not UTF-8"):
-        load_data(path)
-
-
-def test_conll_u_is_refused_and_unusual_characters_end_no_line(tmp_path):
-    path = tmp_path / "ud.conll"
-    path.write_text("# sent_id = 1\n1\tPeter\tB-PER\t-\t-\n2\tsleeps\tO\t-\t-\n")
-    with pytest.raises(DataError, match="the first column holds the numbers of the words"):
-        load_data(path)
-    path.write_text("a\u2028b\tO\n\x85\tO\n", encoding="utf-8")
-    assert read_conll(path)["tokens"] == [["a\u2028b", "\x85"]]
 
 
 def test_an_entity_type_can_be_mapped_to_outside():
