@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
-import regex
 from numpy.typing import NDArray
 
-from ..data import Words
+from ..backbones.words import word_offsets
+from ..data import LabeledTokens, Words
 from ..data.objects import as_texts
-from ..errors import DataError
+from ..data.tag_matching import has_tag_names
+from ..data.tags import Scheme, Span, TagSet
+from ..errors import NotApplicableError
 from ..evaluation.calibration_maps import CalibrationMaps
-from ..evaluation.entities import EntityCounts, Span, spans
+from ..evaluation.entities import EntityCounts
 from ..evaluation.evaluation import compare
 from ..evaluation.fitted_scores import score_values
 from ..evaluation.grouped import GroupedEvaluation, group_maps, group_values
@@ -30,15 +33,12 @@ from .pretrained import Progress
 # Aggregation from words to each kind of group: the best one on the validation split of CoNLL-2003, benchmarks/LOG.md.
 AGGREGATION = {"entities": "mean", "sentences": "product"}
 
-# Words much as in the usual corpora: abbreviations, numbers, addresses, names and hyphenated words are one word; 's and
-# similar suffixes are words. Letters include their combining marks, without which most Indic scripts would fall apart.
-WORD = regex.compile(
-    r"""https?://[^\s<>()\[\]]*[^\s<>()\[\].,;:!?'"]"""
-    r"""|[@#][\w\p{M}]+|(?:\w\.){2,}(?:\w\b)?|\d+(?:[.,:/]\d+)+"""
-    r"""|['’](?:s|re|ve|ll|d|m|t)\b"""
-    r"""|[\w\p{M}]+(?:(?:[-.&/@]|['’](?!(?:s|re|ve|ll|d|m|t)\b))[\w\p{M}]+)*"""
-    r"""|[^\w\s]""",
-    regex.IGNORECASE,
+# A data set whose words predict() would divide further in more than this share was divided by another rule.
+DIVIDED_SHARE, SENTENCES_TO_DIVIDE = 0.05, 1000
+UNNAMED = (
+    "the tags of the model have no names but LABEL_0, LABEL_1, …, so that its entities are not known: name the tags in "
+    "the order of the model's outputs, classifier.backbone.config.id2label = {0: 'O', 1: 'B-PER', …}, or id2label in "
+    "the config.json of the model."
 )
 
 
@@ -60,7 +60,8 @@ class UncertainTokenClassifier(UncertainClassifier):
 
         Args:
             texts: strings, or lists of words; one string is a list of one. Offsets refer to the string, or to the words
-                joined by spaces. Strings are split into words and punctuation marks, much as in the usual corpora.
+                joined by spaces. Strings are divided into words and punctuation marks much as in the usual corpora, see
+                :func:`~aligned_entropy.backbones.words.word_offsets`; lists of words are used as they are.
             progress: function that is called with the number of words that have been processed.
             text_column: column of a table with the texts or words; found by its usual names by default.
 
@@ -69,9 +70,11 @@ class UncertainTokenClassifier(UncertainClassifier):
             DataError: a text is neither a string nor a list of words, or is blank, or it is not clear which column
                 holds the texts.
             HeadMismatchError: the head was fitted for another adapter or classification module than is active.
+            NotApplicableError: the tags of the model have no names.
         """
         texts = as_texts(texts, self.task.text_column, text_column, per_word=True)
-        offsets = [_offsets(text, row) for row, text in enumerate(texts)]
+        self._check_names()
+        offsets = [self._offsets(text) for text in texts]
         joined = [text if isinstance(text, str) else " ".join(text) for text in texts]
         words = Words([[text[start:end] for start, end in pairs] for text, pairs in zip(joined, offsets, strict=True)])
         hidden, logits = self.backbone.extract(words, progress)
@@ -85,9 +88,62 @@ class UncertainTokenClassifier(UncertainClassifier):
             rule=self.saved.rule,
         )
 
+    def _offsets(self, text: str | Sequence[str]) -> list[tuple[int, int]]:
+        """Offsets of the words of a text, or of words joined by spaces: first character, and the one after the last."""
+        if isinstance(text, str):
+            return word_offsets(text, self.backbone.tokenizer)
+        ends = np.cumsum([len(word) + 1 for word in text]).tolist()
+        return [(end - 1 - len(word), end - 1) for word, end in zip(text, ends, strict=True)]
+
+    def _check_names(self) -> None:
+        """Check that the tags of the model have names.
+
+        Raises:
+            NotApplicableError: they have none.
+        """
+        if not has_tag_names(self.label_names):
+            raise NotApplicableError(UNNAMED)
+
     def predict_features(self, features: Features) -> Predictions:
         """Predict the tags of words from their features, with their uncertainty."""
         return self._predictions(features)
+
+    def features(
+        self, data: Any, progress: Progress = lambda done: None, *, extras: Collection[str] = (), **columns: Any
+    ) -> Features:
+        """Features of labeled sentences, with the true tags in the scheme of the predicted ones.
+
+        The tags of a model may leave open whether it predicts IOB1 or IOB2; then the predicted tags show it. Arguments
+        as for :meth:`UncertainClassifier.features`.
+        """
+        labeled = self.read_labeled(data, **columns)
+        assert isinstance(labeled, LabeledTokens), "read for this task"
+        self._warn_of_other_words(labeled.sentences[:SENTENCES_TO_DIVIDE])
+        features = super().features(labeled, progress, extras=extras)
+        if not has_tag_names(self.label_names):
+            return features
+        starts, names = labeled.texts.starts, np.asarray(self.label_names)
+        tags = TagSet(self.label_names)
+        scheme = tags.scheme_in_use(names[features.predictions].tolist(), starts)
+        if tags.scheme is scheme or tags.scheme not in (Scheme.IOB2, Scheme.IOE2):
+            return features
+        entities = tags.spans(names[labeled.labels].tolist(), starts)
+        positions = {parts: self.label_names.index(name) for parts, name in tags.tags.items()}
+        return features.with_labels([positions[parts] for parts in tags.write(entities, starts, scheme)])
+
+    def _warn_of_other_words(self, sentences: Sequence[Sequence[str]]) -> None:
+        """Warn if :meth:`predict` divides texts into words by another rule than a data set."""
+        words = {word for sentence in sentences for word in sentence}
+        divided = {word for word in words if len(word_offsets(word, self.backbone.tokenizer)) > 1}
+        count = sum(len(sentence) for sentence in sentences)
+        share = sum(word in divided for sentence in sentences for word in sentence) / max(count, 1)
+        if share > DIVIDED_SHARE:
+            example = next(word for sentence in sentences for word in sentence if word in divided)
+            warnings.warn(
+                f"predict() divides {share:.0%} of the words of this data set, such as {example!r:.40}, into several "
+                "words if they are in a string: give it lists of words that are divided as in the data set.",
+                stacklevel=3,
+            )
 
     def evaluate_features(
         self,
@@ -123,16 +179,18 @@ class UncertainTokenClassifier(UncertainClassifier):
             if key in grouped and kind in self.saved.group_maps:
                 grouped[key] = replace(grouped[key], maps=self.saved.group_maps[kind])
             evaluations[kind] = compare(groups.errors, grouped, skipped={}, resamples=resamples, unit=kind)
-        predicted, true = self._entity_spans(features)
-        return GroupedEvaluation(words, evaluations, AGGREGATION, EntityCounts.from_spans(predicted, true))
+        counts = EntityCounts.from_spans(*self._entity_spans(features)) if has_tag_names(self.label_names) else None
+        return GroupedEvaluation(words, evaluations, AGGREGATION, counts)
 
     def _entity_spans(self, features: Features) -> tuple[list[Span], list[Span]]:
-        """Predicted and true entities of labeled words."""
+        """Predicted and true entities of labeled words; none if the tags of the model have no names."""
+        if not has_tag_names(self.label_names):
+            return [], []
         assert features.labels is not None, "words have their true tags"
         assert features.clusters is not None, "words have their sentences as clusters"
         starts = [*np.flatnonzero(np.diff(features.clusters, prepend=-1)), len(features)]
-        names = self.label_names
-        predicted, true = (spans([names[i] for i in tags], starts) for tags in (features.predictions, features.labels))
+        names, tags = np.asarray(self.label_names), TagSet(self.label_names)
+        predicted, true = (tags.spans(names[rows].tolist(), starts) for rows in (features.predictions, features.labels))
         return predicted, true
 
     def groups(self, rows: Features) -> dict[str, Groups]:
@@ -142,6 +200,15 @@ class UncertainTokenClassifier(UncertainClassifier):
             "entities": Groups.from_entities(*self._entity_spans(rows)),
             "sentences": Groups.from_clusters(rows.clusters, rows.errors),
         }
+
+    def labeled_selection_units(self, features: Features) -> SelectionUnits:
+        """Predicted entities, which a threshold accepts or defers, with the head's uncertainty and their errors.
+
+        Raises:
+            NotApplicableError: the tags of the model have no names.
+        """
+        self._check_names()
+        return super().labeled_selection_units(features)
 
     def selection_units(self, rows: Features, uncertainty: NDArray[np.floating]) -> SelectionUnits:
         """Predicted entities, which a threshold accepts or defers, with the aggregated uncertainty of their words.
@@ -163,13 +230,3 @@ class UncertainTokenClassifier(UncertainClassifier):
             if len(groups)
         }
         return {kind: fitted for kind, fitted in maps.items() if fitted is not None}
-
-
-def _offsets(text: Any, row: int) -> list[tuple[int, int]]:
-    """Offsets of the words of a text, or of words joined by spaces: first character, and the one after the last."""
-    if isinstance(text, str):
-        return [match.span() for match in WORD.finditer(text)]
-    if not isinstance(text, (list, tuple)) or not all(isinstance(word, str) for word in text):
-        raise DataError(f"text {row} is a {type(text).__name__}, not a string or a list of words: {text!r:.80}")
-    ends = np.cumsum([len(word) + 1 for word in text]).tolist()
-    return [(end - 1 - len(word), end - 1) for word, end in zip(text, ends, strict=True)]
