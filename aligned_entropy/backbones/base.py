@@ -16,8 +16,9 @@ from ..features.files import cache_folder
 from ..features.store import FeatureStore, texts_key
 from ..head.modules import active_module, in_float32
 from .batching import CPU_PADDING, GPU_PADDING, Encoded, length_sorted_batches, require_texts
-from .capture import Capture, base_model
+from .capture import Capture
 from .fingerprint import adapter_state, fingerprint
+from .wrappers import base_model, check_adapters, input_device, unwrapped, with_weights
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -30,7 +31,8 @@ class BaseBackbone(ABC):
     model is put into evaluation mode at construction and whenever texts are run. Nothing else of it is changed.
 
     Args:
-        model: transformers model, or a PEFT model around one. Its weights are never changed.
+        model: transformers model, or a PEFT model around one; wrappers of torch.compile and data parallelism are
+            taken off. Its weights are never changed.
         tokenizer: tokenizer that the model was trained with.
         capture: hooks that capture the hidden vectors.
         max_length: maximum number of tokens of an input; longer inputs are truncated.
@@ -40,7 +42,7 @@ class BaseBackbone(ABC):
     Attributes:
         every_token: True if the classification module is applied to every token.
         multi_label: True for multi-label classification.
-        model: transformers model or PEFT model, in evaluation mode.
+        model: transformers model or PEFT model, without other wrappers, in evaluation mode.
         inner: the transformers model inside a PEFT wrapper, or the model itself.
         config: configuration of the transformers model.
         tokenizer: tokenizer of the model.
@@ -67,7 +69,8 @@ class BaseBackbone(ABC):
         pad_token_id: int,
         name: str = "",
     ) -> None:
-        self.model, self.tokenizer, self.name = model.eval(), tokenizer, name
+        self.model, self.tokenizer, self.name = unwrapped(model).eval(), tokenizer, name
+        check_adapters(self.model)
         self.inner: PreTrainedModel = base_model(model)
         self.config: PretrainedConfig = self.inner.config
         self.capture = capture
@@ -107,7 +110,7 @@ class BaseBackbone(ABC):
     @property
     def device(self) -> torch.device:
         """Device of the model's first parameter, which its input is moved to."""
-        return next(self.model.parameters()).device
+        return input_device(self.model)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -137,12 +140,13 @@ class BaseBackbone(ABC):
         The backbone stores the copy and returns it again until the module changes. The copy is shared: do not modify
         it, and do not move it to another device.
         """
-        state = self._module_state()
-        stored = self._module_copy
-        if stored is None or stored[0] != state:
-            # The copy may be used after the caller's inference mode or autocast has ended.
-            with torch.inference_mode(False), in_float32(self.device):
-                stored = self._module_copy = state, self._new_module_copy()
+        with with_weights(self.inner.get_submodule(self.capture.name)):
+            state = self._module_state()
+            stored = self._module_copy
+            if stored is None or stored[0] != state:
+                # The copy may be used after the caller's inference mode or autocast has ended.
+                with torch.inference_mode(False), in_float32(self.device):
+                    stored = self._module_copy = state, self._new_module_copy()
         return stored[1]
 
     @property
@@ -276,4 +280,5 @@ class BaseBackbone(ABC):
 
 def vocabulary_size(model: PreTrainedModel) -> int:
     """Number of token ids that a transformers model has an embedding for."""
-    return int(model.get_input_embeddings().num_embeddings)
+    embedding: Any = model.get_input_embeddings()  # an adapter may wrap it
+    return int(getattr(embedding, "num_embeddings", None) or embedding.weight.shape[0])

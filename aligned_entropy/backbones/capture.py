@@ -5,16 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import ArgumentError, UnsupportedModelError
 from ..head.modules import plain_copy
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+from .wrappers import Uncompiled, base_model, unwrapped, with_weights
 
 # Names of the last module before the logits, in the order of the search. Some models have several modules between the
 # encoder and the logits (DistilBERT, DeBERTa, ModernBERT, BERT's pooler). Only the last one is taken: other work
@@ -53,12 +51,6 @@ class Capture(Protocol):
 
     def remove_listener(self) -> None:
         """Stop calling the listener."""
-
-
-def base_model(model: nn.Module) -> PreTrainedModel:
-    """Return the transformers model inside a PEFT wrapper, or the model itself."""
-    peft: Any = model
-    return peft.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def find_classification_module(
@@ -143,10 +135,13 @@ class HiddenCapture:
         self, model: nn.Module, name: str | None = None, *, every_token: bool = False, multi_label: bool = False
     ) -> None:
         self._inner, self._every_token = base_model(model), every_token
+        # An adapter may call the `forward` of the model inside, past its hooks (AdaLoRA), or never call it.
+        self._models = list({id(part): part for part in (unwrapped(model), self._inner)}.values())
         self._model_class = type(self._inner).__name__
         self.name, self._module = find_classification_module(model, name, multi_label=multi_label)
         self._listener: Callable[[Any], None] | None = None
         self._calls = _Calls()
+        self._hooks = [Uncompiled(hook) for hook in (self._before_model, self._after_model, self._after_module)]
         self._first_vector_checked = False
         self._holds = 0
         self._handles: list[Any] = []
@@ -177,10 +172,9 @@ class HiddenCapture:
         with _HOOKS:
             self._holds += change
             if self._holds and not self._handles:
-                self._handles = [
-                    self._inner.register_forward_pre_hook(self._before_model, with_kwargs=True),
-                    self._inner.register_forward_hook(self._after_model),
-                ]
+                for model in self._models:
+                    self._handles.append(model.register_forward_pre_hook(self._hooks[0], with_kwargs=True))
+                    self._handles.append(model.register_forward_hook(self._hooks[1]))
                 self._hook_module()
             elif not self._holds:
                 while self._handles:
@@ -190,10 +184,15 @@ class HiddenCapture:
         module = self._inner.get_submodule(self.name)
         self._first_vector_checked &= module is self._module
         self._module = module
-        self._handles.append(module.register_forward_hook(self._after_module, with_kwargs=True))
+        self._handles.append(module.register_forward_hook(self._hooks[2], with_kwargs=True))
 
-    def _before_model(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> None:
+    def _before_model(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> None:
         calls = self._calls
+        if getattr(model, "_is_replica", False):
+            raise ArgumentError(
+                "nn.DataParallel runs replicas of the model, whose outputs lose `.uncertainty`: call backbone.model "
+                "instead, or detach() the uncertainty first."
+            )
         calls.begun = (calls.watched or self._listener is not None) and kwargs is not None
         if not calls.begun or kwargs is None:
             return
@@ -228,7 +227,7 @@ class HiddenCapture:
 
     def _check_first_vector(self, module: nn.Module, hidden: Tensor, output: Tensor) -> None:
         tolerance = 1e-3 if output.dtype == torch.float32 else 0.1
-        with torch.no_grad():
+        with torch.no_grad(), with_weights(module):
             expected = plain_copy(module)(hidden[:, :1].float())
         if not torch.allclose(expected, output.float(), rtol=tolerance, atol=tolerance, equal_nan=True):
             raise UnsupportedModelError(
@@ -258,10 +257,14 @@ class HiddenCapture:
         if not begun or isinstance(output, tuple):
             return
         logits = getattr(output, "logits", None)
+        if hidden is None or module_logits is None:
+            raise UnsupportedModelError(
+                f"{self._model_class} makes its logits without a call of {self.name!r}, so its hidden vectors cannot "
+                "be captured: pass classification_module='path.to.module', the module whose output is the logits. If "
+                "the model was compiled and run before attach(), call torch.compiler.reset() after attach()."
+            )
         if (
-            hidden is None
-            or module_logits is None
-            or logits is None
+            logits is None
             or module_logits.shape != logits.shape
             or not (
                 torch.compiler.is_compiling()  # a traced graph has no values to compare

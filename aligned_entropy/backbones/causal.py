@@ -15,10 +15,10 @@ from ..errors import UnsupportedModelError
 from ..head.modules import module_shape
 from .base import BaseBackbone, vocabulary_size
 from .batching import Encoded
-from .capture import base_model
 from .loading import load_language_model, load_tokenizer
 from .output_embedding import LabelWords, OutputEmbedding, by_label, differ, final_scaling
 from .prompts import LabelPrompts, Labels
+from .wrappers import base_model
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

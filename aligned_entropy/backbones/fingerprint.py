@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from .wrappers import state_with_weights
+
 # Entries of a configuration that no feature depends on.
 CONFIG_RECORDS = (
     "_name_or_path", "architectures", "dtype", "id2label", "label2id", "problem_type", "transformers_version",
@@ -36,7 +38,7 @@ def fingerprint(
         settings: further settings that the output depends on.
     """
     digest = hashlib.sha256()
-    for name, tensor in sorted(part.state_dict().items()):
+    for name, tensor in sorted(state_with_weights(part).items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().contiguous().cpu().reshape(-1).view(torch.uint8).numpy().data)
     for name, module in part.named_modules():

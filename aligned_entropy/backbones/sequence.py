@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from ..head.modules import active_module, module_shape, plain_copy
 from .base import BaseBackbone, vocabulary_size
 from .batching import Encoded
-from .capture import CapturedOutput, HiddenCapture, base_model
+from .capture import CapturedOutput, HiddenCapture
 from .loading import load_model, load_tokenizer
 from .module_state import module_state
 from .padding import configured_padding, default_max_length, lent_padding, with_padding
+from .wrappers import base_model
 
 if TYPE_CHECKING:
     from transformers import BatchEncoding, PreTrainedTokenizerBase
@@ -137,14 +138,18 @@ class Backbone(BaseBackbone):
             truncated[full] = [len(ids) > self.max_length for ids in whole]
         return truncated
 
-    def pad(self, encoded: dict[str, list[list[int]]]) -> dict[str, Tensor]:
-        """Make one padded batch of tokenized texts.
+    @property
+    def padding_side(self) -> str:
+        """Side that batches are padded on: ``right`` for decoders and token classifiers, else the tokenizer's.
 
-        A decoder is padded on the right, even if its tokenizer pads on the left. It never reads padding on the right.
-        Padding on the left shifts the positions, and with learned positions the logits then depend on the batch.
+        A decoder never reads padding on the right. Padding on the left shifts the positions, and with learned positions
+        the logits then depend on the batch.
         """
-        side = "right" if self.reads_last_token or self.every_token else None
-        batch = dict(self.tokenizer.pad(encoded, return_tensors="pt", padding_side=side))
+        return "right" if self.reads_last_token or self.every_token else str(self.tokenizer.padding_side)
+
+    def pad(self, encoded: dict[str, list[list[int]]]) -> dict[str, Tensor]:
+        """Make one padded batch of tokenized texts."""
+        batch = dict(self.tokenizer.pad(encoded, return_tensors="pt", padding_side=self.padding_side))
         if "attention_mask" in batch:  # the model may look for another padding token than the tokenizer's
             batch["input_ids"] = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, self.pad_token_id)
         return batch

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ..backbones import MULTI_LABEL, BaseBackbone, LabelWordBackbone
-from ..backbones.capture import base_model
 from ..backbones.loading import load_model, load_tokenizer
+from ..backbones.wrappers import base_model
 from ..errors import DataError
 from ..tasks import Task
 from .slot import check_model_class

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ..backbones import BaseBackbone
-from ..backbones.capture import base_model
+from ..backbones.wrappers import base_model
 from ..errors import HeadMismatchError
 from ..evaluation.calibration_maps import CalibrationMaps
 from ..evaluation.fitted_scores import BASELINES, fit_scores

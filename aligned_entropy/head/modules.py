@@ -21,16 +21,20 @@ def in_float32(device: torch.device) -> AbstractContextManager[Any]:
 
 
 def active_module(module: nn.Module) -> nn.Module:
-    """Return the module in use inside PEFT's ``modules_to_save`` wrapper, or the module itself.
+    """Return the module in use inside torch.compile and PEFT's ``modules_to_save`` wrapper, or the module itself.
 
-    The wrapper is recognized by its attributes, so that peft need not be installed.
+    PEFT's wrapper is recognized by its attributes, so that peft need not be installed.
     """
-    while hasattr(module, "modules_to_save") and hasattr(module, "original_module"):
+    while True:
+        if "_orig_mod" in module._modules:  # of torch.compile
+            module = module.get_submodule("_orig_mod")
+            continue
+        if not hasattr(module, "modules_to_save") or not hasattr(module, "original_module"):
+            return module
         wrapper: Any = module
         active = wrapper.active_adapters[0] if wrapper.active_adapters else None
         use_original = wrapper.disable_adapters or active not in wrapper.modules_to_save
         module = wrapper.original_module if use_original else wrapper.modules_to_save[active]
-    return module
 
 
 def _without_adapters(module: nn.Module) -> nn.Module:

@@ -280,7 +280,7 @@ def test_the_model_has_hooks_only_while_it_runs_or_is_attached():
     assert not hasattr(model(**inputs), "hidden")
     model.forward = lambda **_: SequenceClassifierOutput(logits=torch.zeros(8, 3))  # not the output of the module
     model(**inputs)
-    with pytest.raises(UnsupportedModelError, match="not the model's logits"):
+    with pytest.raises(UnsupportedModelError, match="makes its logits without a call of 'classifier'"):
         Backbone(model, tiny.tokenizer()).extract(tiny.TEXTS)
     assert not hooks(model)
 
