@@ -22,7 +22,7 @@ from ..features.arrays import Features
 from ..head.fit import FitConfig, FitResult, fit_head
 from ..head.fit_multilabel import MultiLabelConfig, MultiLabelResult
 from ..predictions import MultiLabelPredictions, Predictions, TokenPredictions
-from ..scores import HEAD, FittedHead, arrays_of
+from ..scores import HEAD, FittedHead, ScoreLike, arrays_of
 from ..selective import Goal, Rule, SelectionUnits, choose_threshold
 from .pretrained import ModelWithHead, Progress
 from .thresholds import check_held_out
@@ -165,7 +165,7 @@ class UncertainClassifier(ModelWithHead):
         self,
         data: Any,
         *,
-        scores: Sequence[str] | None = None,
+        scores: Sequence[ScoreLike] | None = None,
         train: Any = None,
         calibration: Any = None,
         ood: Any = None,
@@ -178,7 +178,8 @@ class UncertainClassifier(ModelWithHead):
         Args:
             data: labeled texts that neither the classifier nor the head was fitted on, in any form that :meth:`fit`
                 reads.
-            scores: names in :data:`aligned_entropy.scores.SCORES`; by default softmax response, entropy, margin and
+            scores: names in :data:`aligned_entropy.scores.SCORES`, or scores of your own: a ``Score``, its class, or a
+                function from ``Features`` of N texts to N numbers. By default softmax response, entropy, margin and
                 temperature scaling. Dropout passes and token states are computed if a score needs them.
             train: training set of the classifier, for scores that are fitted on it.
             calibration: calibration set of the head, for scores and calibration maps that are fitted on it. The default
@@ -211,7 +212,7 @@ class UncertainClassifier(ModelWithHead):
         self,
         features: Features,
         *,
-        scores: Sequence[str] | None = None,
+        scores: Sequence[ScoreLike] | None = None,
         train: Features | None = None,
         calibration: Features | None = None,
         ood: Features | None = None,
@@ -222,7 +223,7 @@ class UncertainClassifier(ModelWithHead):
         return evaluate(features, fitted_scores, skipped=skipped, resamples=resamples, ood=ood)
 
     def _fitted_scores(
-        self, scores: Sequence[str] | None, train: Features | None, calibration: Features | None
+        self, scores: Sequence[ScoreLike] | None, train: Features | None, calibration: Features | None
     ) -> tuple[dict[str, FittedScore], dict[str, str]]:
         """Fitted scores by name, the head among them; and for each score that could not be fitted, the reason."""
         arrays_of(scores or ())  # raises an error for unknown names

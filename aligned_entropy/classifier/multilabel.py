@@ -22,7 +22,7 @@ from ..head.fit_multilabel import MultiLabelConfig, MultiLabelResult, fit_multil
 from ..head.head import AlignedEntropyHead
 from ..head.multilabel_head import MultiLabelHead
 from ..predictions import MultiLabelPredictions
-from ..scores import HEAD
+from ..scores import HEAD, ScoreLike
 from ..selective import SelectionUnits
 from ..tasks import MultiLabelClassification, Task
 from .base import UncertainClassifier
@@ -96,7 +96,7 @@ class UncertainMultiLabelClassifier(UncertainClassifier):
         self,
         features: Features,
         *,
-        scores: Sequence[str] | None = None,
+        scores: Sequence[ScoreLike] | None = None,
         train: Features | None = None,
         calibration: Features | None = None,
         ood: Features | None = None,

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from ..errors import CalibrationError, DataError, NotApplicableError
+from ..errors import ArgumentError, CalibrationError, DataError, NotApplicableError
 from ..features.arrays import Features
 from ..metrics import CALIBRATION, RANKING, Measure, roc_auc
-from ..scores import SCORES, Score
+from ..scores import SCORES, Score, ScoreLike, make_score
 from ..stats import Interval, bootstrap
 from .calibration_maps import CalibrationMaps
 
@@ -89,7 +89,7 @@ class ScoreValues:
 
 
 def fit_scores(
-    names: Iterable[str],
+    scores: Iterable[ScoreLike],
     module: nn.Module | None,
     train: Features | None,
     calibration: Features | None,
@@ -98,7 +98,8 @@ def fit_scores(
     """Fit scores with their calibration maps.
 
     Args:
-        names: names in :data:`aligned_entropy.scores.SCORES`.
+        scores: names in :data:`aligned_entropy.scores.SCORES`, or scores of your own, see
+            :func:`aligned_entropy.scores.make_score`.
         module: classification module; None if outputs were computed elsewhere, see
             :func:`aligned_entropy.scores.aligned.linear_module`.
         train: features of the classifier's training texts, labeled.
@@ -107,13 +108,18 @@ def fit_scores(
 
     Returns:
         Fitted scores by name; and for each score that could not be fitted, the reason.
+
+    Raises:
+        ArgumentError: there is no score of a name, or two scores have the same name.
     """
     fitted, skipped = {}, {}
-    for name in names:
+    for score in [make_score(score, module, seed) for score in scores]:
+        if score.name in fitted or score.name in skipped:
+            raise ArgumentError(f"two scores are named {score.name}: give each a name of its own.")
         try:
-            fitted[name] = fit_score(SCORES[name](module, seed), train, calibration)
+            fitted[score.name] = fit_score(score, train, calibration)
         except (NotApplicableError, CalibrationError) as error:
-            skipped[name] = str(error)
+            skipped[score.name] = str(error)
     return fitted, skipped
 
 

@@ -6,9 +6,11 @@ to the list below.
 
 from collections.abc import Collection
 
+from torch import nn
+
 from ..errors import ArgumentError, ArgumentTypeError
 from .aligned import HEAD, AdUE, AlignedEntropy, AlignedEntropyPaper, AlignedEntropyReference, FittedHead
-from .base import Score
+from .base import FunctionScore, Score, ScoreLike
 from .contextual import ContextualCalibration
 from .density import (
     DDU,
@@ -67,22 +69,46 @@ SCORES: dict[str, type[Score]] = {
 }
 
 
-def arrays_of(names: Collection[str]) -> set[str]:
+def make_score(score: ScoreLike, module: nn.Module | None = None, seed: int = 0) -> Score:
+    """Make a score that can be fitted.
+
+    Args:
+        score: name in :data:`SCORES`, a score or its class, or a function of :class:`Features` that gives ``[N]``.
+        module: classification module for scores that are made here.
+        seed: seed of their fit.
+
+    Raises:
+        ArgumentError: there is no score of this name, or a score of the user has the name of another one.
+    """
+    if isinstance(score, str):
+        if score not in SCORES:
+            raise ArgumentError(f"there is no score {score!r}; there are {', '.join(SCORES)}.")
+        return SCORES[score](module, seed)
+    if isinstance(score, type):
+        score = score(module, seed)
+    made = score if isinstance(score, Score) else FunctionScore(score)
+    if not isinstance(made, SCORES.get(made.name, Score)):
+        raise ArgumentError(f"{made.name} is the name of a score of this library: give yours another name.")
+    return made
+
+
+def arrays_of(scores: Collection[ScoreLike]) -> set[str]:
     """Names of the arrays that scores need and that are extracted on request: ``passes``, ``states``, ``content_free``.
 
     Args:
-        names: names of scores.
+        scores: scores, see :func:`make_score`.
 
     Raises:
         ArgumentError: a name is not in :data:`SCORES`.
-        ArgumentTypeError: the names are one string.
+        ArgumentTypeError: the scores are one string.
     """
-    if isinstance(names, str):
-        raise ArgumentTypeError(f"scores is the string {names!r}: pass a list of names, [{names!r}].")
-    unknown = [name for name in names if name not in SCORES]
+    if isinstance(scores, str):
+        raise ArgumentTypeError(f"scores is the string {scores!r}: pass a list of names, [{scores!r}].")
+    unknown = [score for score in scores if isinstance(score, str) and score not in SCORES]
     if unknown:
         raise ArgumentError(f"there is no score {', '.join(map(repr, unknown))}; there are {', '.join(SCORES)}.")
-    return {array for name in names for array in SCORES[name].needs} & {"passes", "states", "content_free"}
+    kinds = [SCORES[score] if isinstance(score, str) else score for score in scores]
+    return {array for kind in kinds for array in getattr(kind, "needs", ())} & {"passes", "states", "content_free"}
 
 
-__all__ = ["HEAD", "SCORES", "FittedHead", "Score", "arrays_of"]
+__all__ = ["HEAD", "SCORES", "FittedHead", "Score", "ScoreLike", "arrays_of", "make_score"]

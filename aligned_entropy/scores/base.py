@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
-from ..errors import NotApplicableError
+from ..errors import ArgumentError, NotApplicableError
 from ..features.arrays import Features
 from ..head.head import AlignedEntropyHead
 from ..head.last_layer import last_linear
@@ -100,7 +101,7 @@ class Score(ABC):
         fold = stratified_folds(calibration.errors, FOLDS, self.seed, calibration.clusters)
         result = np.empty(len(calibration))
         for k in range(FOLDS):
-            fold_score = type(self)(self.module, self.seed).fit(train, calibration[fold != k])
+            fold_score = copy.copy(self).fit(train, calibration[fold != k])
             result[fold == k] = fold_score.score(calibration[fold == k])
         return result
 
@@ -145,3 +146,28 @@ class Score(ABC):
         with np.load(path, allow_pickle=False) as arrays:
             vars(self).update({attributes.get(name, name): arrays[name] for name in arrays.files})
         return self
+
+
+class FunctionScore(Score):
+    """Score that calls a function of features; it needs no fit.
+
+    Args:
+        function: function from features of N texts to N numbers, higher for less certain predictions.
+    """
+
+    def __init__(self, function: Callable[[Features], ArrayLike]) -> None:
+        super().__init__()
+        self.function = function
+        vars(self)["name"] = getattr(function, "__name__", type(function).__name__)
+
+    def _score(self, features: Features) -> Float:
+        values = np.asarray(self.function(features), dtype=np.float64)
+        if values.shape != (len(features),) or not np.isfinite(values).all():
+            raise ArgumentError(
+                f"the score {self.name} gives {int(np.isfinite(values).sum())} finite numbers in the shape "
+                f"{list(values.shape)} for {len(features)} rows: return a finite number for every row."
+            )
+        return values
+
+
+ScoreLike = str | Score | type[Score] | Callable[[Features], ArrayLike]
