@@ -36,7 +36,7 @@ def run_demo(folder: Path, texts: int, seed: int, progress_bar: ProgressBar) -> 
     Args:
         folder: folder for the classifier, the head, predictions.csv, metrics.json and report.html.
         texts: number of texts: five eighths for the training, three sixteenths each for calibration and test.
-        seed: seed of the sample of texts, of the training and of the fit.
+        seed: seed of the sample of texts, of the training, of the fit and of the halves of the test texts.
         progress_bar: function of a description and a total that opens a progress bar; the value of the bar is a
             function to call with the number of finished items.
     """
@@ -66,8 +66,8 @@ def run_demo(folder: Path, texts: int, seed: int, progress_bar: ProgressBar) -> 
     assert isinstance(evaluation, Evaluation), "20 Newsgroups has one label per text"
     print(evaluation)
 
-    print("\n4. Choose a threshold on one half of the test texts, and apply it to the other half.")
-    _choose_threshold(classifier, test)
+    print("\n4. Choose a threshold on a random half of the test texts, and apply it to the other half.")
+    _choose_threshold(classifier, test, seed)
     classifier.save_pretrained(folder / "head")
     settings = {
         "model": "all-MiniLM-L6-v2, frozen, top layers trained",
@@ -84,11 +84,15 @@ def run_demo(folder: Path, texts: int, seed: int, progress_bar: ProgressBar) -> 
     print(f"{time.monotonic() - start:.0f} s")
 
 
-def _choose_threshold(classifier: UncertainClassifier, test: Features) -> None:
-    """Choose a threshold on the first half of the test set, and print how it does on the second half."""
-    half = len(test) // 2
-    print(classifier.choose_threshold_features(test[:half], Goal(risk=RISK)))
-    accepted, errors = classifier.predict_features(test[half:]).accepted, test[half:].errors
+def _choose_threshold(classifier: UncertainClassifier, test: Features, seed: int) -> None:
+    """Choose a threshold on a random half of the test set, and print how it does on the other half.
+
+    The order of the file must not divide the set, because the guarantee needs exchangeable texts.
+    """
+    rows = np.random.default_rng(seed).permutation(len(test))
+    labeled, others = test[rows[: len(test) // 2]], test[rows[len(test) // 2 :]]
+    print(classifier.choose_threshold_features(labeled, Goal(risk=RISK)))
+    accepted, errors = classifier.predict_features(others).accepted, others.errors
     risk = f", {errors[accepted].mean():.1%} of them wrong" if accepted.any() else ""
     print(f"other half: {accepted.mean():.1%} accepted{risk}; {errors.mean():.1%} of all predictions are wrong")
 

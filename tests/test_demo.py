@@ -4,7 +4,9 @@ import json
 import os
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -58,6 +60,41 @@ def test_the_demo_writes_all_files(tmp_path, monkeypatch, capsys):
     assert "Lowest uncertainty" in printed
     assert "Highest uncertainty" in printed
     assert "aligned entropy" in printed
+
+
+def test_the_demo_divides_the_test_texts_at_random(monkeypatch, capsys):
+    """In a file whose second half is harder, a division in file order would accept less of it than of the first."""
+    half = 1000
+    hard = np.repeat([False, True], half)
+    uncertainty = np.where(hard, 0.6, 0.1)
+    chosen, measured = [], []
+
+    class Rows:
+        def __init__(self, rows):
+            self.rows, self.errors = rows, hard[rows].astype(float)
+
+        def __len__(self):
+            return len(self.rows)
+
+        def __getitem__(self, rows):
+            return Rows(self.rows[rows])
+
+    class Classifier:
+        def choose_threshold_features(self, features, goal):
+            chosen.append(features.rows)
+            return goal
+
+        def predict_features(self, features):
+            measured.append(features.rows)
+            return SimpleNamespace(accepted=uncertainty[features.rows] < 0.5)
+
+    for seed in (0, 0, 1):
+        demo._choose_threshold(Classifier(), Rows(np.arange(2 * half)), seed)
+    for first, second in zip(chosen, measured, strict=True):
+        assert sorted([*first, *second]) == list(range(2 * half))
+        assert abs(hard[first].mean() - hard[second].mean()) < 0.1
+    assert np.array_equal(chosen[0], chosen[1])
+    assert not np.array_equal(chosen[0], chosen[2])
 
 
 @pytest.mark.network
