@@ -18,13 +18,16 @@ from .batching import require_texts
 from .causal import LabelWordBackbone
 
 CONTENT_FREE = ("N/A", "[MASK]", "")  # Zhao et al., Calibrate Before Use, ICML 2021
+DROPOUT_PASSES = 20
+# Forward passes over all texts that each array takes.
+FORWARD_PASSES = {"passes": DROPOUT_PASSES, "states": 1, "content_free": 0}
 STATE_BYTES = 64 * 1024  # largest size on disk of the hidden states of one text
 
 
 def dropout_passes(
     backbone: BaseBackbone,
     texts: Sequence[str],
-    count: int = 20,
+    count: int = DROPOUT_PASSES,
     progress: Callable[[int], object] = lambda done: None,
 ) -> Array:
     """Compute logits ``[N, T, C]`` of T forward passes with dropout, or read them from the store on disk.

@@ -10,9 +10,10 @@ from typing import Annotated
 
 import typer
 
+from .benchmarking import bench, report
 from .fitting import fit, threshold, train
 from .loading import load
-from .measuring import bench, evaluate, report
+from .measuring import evaluate
 from .options import AsJson, Device, ModelOptions, Seed
 from .predicting import predict
 from .serving import ENVIRONMENT_PREFIX, export, refit, serve

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+import time
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import AlignedEntropyError, ArgumentError, DataError, UnsupportedModelError
 from .options import ColumnOptions, ModelOptions
-from .terminal import progress_bar, stage
+from .terminal import note, progress_bar, stage
 
 if TYPE_CHECKING:
     from ..classifier import UncertainClassifier
     from ..features.arrays import Features
+
+TIMED_TEXTS = 16  # texts that the time of a forward pass is estimated from
 
 
 def load(model: str, *, head: str | None = None, options: ModelOptions) -> UncertainClassifier:
@@ -132,5 +135,28 @@ def features(
         label_column=columns.label_column,
         label_map=parse_label_map(columns.label_map),
     )
+    _note_passes(classifier, texts.texts, extras)
     with progress_bar(description, len(texts.texts) * (1 + len(extras))) as progress:
         return classifier.features(texts, progress, extras=extras)
+
+
+def _note_passes(classifier: UncertainClassifier, texts: Sequence[Any], extras: Collection[str]) -> None:
+    """Print how long the forward passes for additional arrays take, estimated from a few texts."""
+    from ..backbones.extras import FORWARD_PASSES
+
+    passes = sum(FORWARD_PASSES[name] for name in extras)
+    if not passes or len(texts) < 2 * TIMED_TEXTS:
+        return
+    sample = texts[:: len(texts) // TIMED_TEXTS][:TIMED_TEXTS]
+    classifier.backbone.extract(sample[:1])  # the first run is slower
+    start = time.perf_counter()
+    classifier.backbone.extract(sample)
+    seconds = (time.perf_counter() - start) / len(sample) * len(texts) * passes
+    note(f"warning: {passes} more passes over {len(texts):,} texts take {duration(seconds)}, unless they are stored.")
+
+
+def duration(seconds: float) -> str:
+    """Time in words, rounded."""
+    if seconds < 90:
+        return "about a minute" if seconds > 30 else "less than a minute"
+    return f"about {seconds / 60:.0f} minutes" if seconds < 5400 else f"about {seconds / 3600:.1f} hours"

@@ -1,4 +1,4 @@
-"""Commands ``alien evaluate``, ``bench`` and ``report``: they measure how well scores find errors."""
+"""Command ``alien evaluate``: measures of how well scores find the errors of a model."""
 
 from __future__ import annotations
 
@@ -6,28 +6,31 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
 from ..batch.writing import check_output
+from ..text_tables import text_table, wrapped
 from .loading import features, load
 from .options import (
     DATA_HELP,
     AsJson,
     ColumnOptions,
-    Engine,
     Head,
     ModelOptions,
     OptionGroup,
+    of_head,
     with_option_groups,
 )
-from .terminal import progress_bar, quiet_libraries
+from .terminal import next_step, option_words, progress_bar, stage
 
 if TYPE_CHECKING:
     from ..classifier import UncertainClassifier
     from ..evaluation.evaluation import Evaluation
     from ..evaluation.grouped import GroupedEvaluation
+
+MEASURING = "fitting and measuring the scores"
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,10 @@ def evaluate(
     head: Head = None,
     scores: Annotated[
         str | None,
-        typer.Option(help="Names of scores, separated by commas, or all; by default the baselines and the head."),
+        typer.Option(
+            help="Names of scores, separated by commas; all; or list to print the scores, their needs and their cost. "
+            "By default the baselines and the head."
+        ),
     ] = None,
     *,
     more_data: MoreData,
@@ -120,6 +126,9 @@ def evaluate(
     """
     from ..scores import SCORES
 
+    if scores == "list":
+        print(_score_list())
+        return
     if (outputs is None) == (data is None) or (outputs is not None and (model or head)):
         raise typer.BadParameter("give MODEL and DATA, or --outputs FILE alone.")
     names = _score_names(scores, list(SCORES))
@@ -132,6 +141,12 @@ def evaluate(
     source = f"{model} on {data}" if model else str(outputs)
     files.write(result, {"source": source, "head": head or "–", "resamples": str(resamples)})
     print(json.dumps(result.to_dict()) if as_json else result)
+    if model is not None and not as_json:
+        words = option_words(of_head(options), columns)
+        if head is None:
+            next_step("fit", model, "HELD-OUT.csv", "-o", "head", *words)
+        else:
+            next_step("threshold", model, "MORE-HELD-OUT.csv", "--head", head, "--risk", "0.1", *words)
 
 
 def _evaluate_outputs(
@@ -143,15 +158,15 @@ def _evaluate_outputs(
     from ..evaluation.fitted_scores import default_scores, fit_scores
     from ..scores import HEAD
 
-    quiet_libraries()
     test = load_outputs(outputs)
     training, calibration = (
         None if path is None else load_outputs(path) for path in (more_data.train, more_data.calibration)
     )
     names = names or [*default_scores(calibration), *([HEAD] if calibration else [])]
-    fitted_scores, skipped = fit_scores(names, None, training, calibration)
     ood = None if more_data.ood is None else load_outputs(more_data.ood, labeled=False)
-    return evaluate_scores(test, fitted_scores, skipped=skipped, resamples=resamples, ood=ood)
+    with stage(MEASURING):
+        fitted_scores, skipped = fit_scores(names, None, training, calibration)
+        return evaluate_scores(test, fitted_scores, skipped=skipped, resamples=resamples, ood=ood)
 
 
 def _evaluate_model(
@@ -177,9 +192,31 @@ def _evaluate_model(
     if more_data.ood is not None:
         with progress_bar("out-of-distribution", None) as progress:
             ood = classifier.plain_features(more_data.ood, progress, extras=extras, text_column=columns.text_column)
-    return classifier.evaluate_features(
-        test, scores=names, train=training, calibration=calibration, ood=ood, resamples=resamples
+    with stage(MEASURING):
+        return classifier.evaluate_features(
+            test, scores=names, train=training, calibration=calibration, ood=ood, resamples=resamples
+        )
+
+
+def _score_list() -> str:
+    """Table of all scores: names, data that a fit needs, and cost."""
+    from ..backbones.extras import FORWARD_PASSES
+    from ..scores import SCORES
+
+    rows = []
+    for name, kind in SCORES.items():
+        needs = [*kind.uses] + (["outputs"] if "members" in kind.needs else [])
+        needs += ["label words"] if "content_free" in kind.needs else []
+        passes = sum(FORWARD_PASSES.get(array, 0) for array in kind.needs)
+        cost = [f"{passes} pass{'es' if passes > 1 else ''}"] if passes else []
+        cost += [] if not kind.uses else ["6 fits"] if kind.supervised else ["fit"]
+        rows.append([name, ", ".join(needs) or "–", ", ".join(cost) or "–"])
+    note = (
+        "\ntrain, calibration: data of --train and --calibration. outputs: a file of --outputs with the outputs of other "
+        "models, too. Passes: further runs of the model over all texts; their results are stored. 6 fits: one on all "
+        "calibration texts, and one without each of five folds."
     )
+    return f"{text_table(['score', 'needs', 'cost'], rows)}\n{wrapped(note)}"
 
 
 def _score_names(text: str | None, available: list[str]) -> list[str] | None:
@@ -196,81 +233,3 @@ def _score_names(text: str | None, available: list[str]) -> list[str] | None:
     if unknown:
         raise typer.BadParameter(f"no score {', '.join(unknown)}; there are {', '.join(available)}.")
     return [by_name[name] for name in requested]
-
-
-def bench(
-    config: Annotated[
-        Path, typer.Argument(metavar="CONFIG", help="YAML file with models, datasets and grid; see docs/benchmark.md.")
-    ],
-    engine: Annotated[
-        Engine,
-        typer.Option(
-            metavar="ENGINE", help="Execution backend for the cells: local or ray; see docs/batch-prediction.md."
-        ),
-    ] = "local",
-    workers: Annotated[
-        int, typer.Option(metavar="N", help="Number of local processes, which share the cores of this machine.", min=1)
-    ] = 1,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the missing cells.")] = False,
-) -> None:
-    """Measure a grid of models, data sets, scores and seeds, with one result file per cell; finished cells are skipped.
-
-    The file of a cell that fails holds its error, and the next run computes the cell again; the other cells are not
-    affected.
-    """
-    quiet_libraries()
-    from ..bench.grid import Grid
-
-    grid = Grid.read(config)
-    missing = grid.missing()
-    print(f"{len(grid.cells)} cells, {len(missing)} to compute, results in {grid.results}", flush=True)
-    if dry_run:
-        for cell in missing:
-            print(cell.path)
-        return
-    failed = 0
-    with progress_bar("cells", len(missing)) as progress:
-        for cell, result in grid.run(workers, engine):
-            progress(1)
-            failed += "error" in result
-            print(f"{cell.path}  {_cell_summary(result)}", flush=True)
-    if failed:
-        typer.echo(f"{failed} cells failed: run again to try them again", err=True)
-        raise typer.Exit(1)
-
-
-def _cell_summary(result: Mapping[str, Any]) -> str:
-    """Error of a cell, the reason why it was skipped, or its ROC-AUC."""
-    for kind in ("error", "skipped"):
-        if kind in result:
-            return f"{kind}: {result[kind]}"
-    value = result["measures"]["roc_auc"]["value"]  # None if the model makes no error
-    return f"ROC-AUC {'–' if value is None else f'{value:.4f}'}"
-
-
-def report(
-    results: Annotated[
-        Path,
-        typer.Argument(
-            metavar="RESULTS",
-            help="Folder with result files of alien bench, or the YAML file of a grid, for its cells.",
-        ),
-    ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="HTML file for the page.")] = Path("report.html"),
-    markdown: Annotated[Path | None, typer.Option(help="Write the tables to this Markdown file.")] = None,
-    latex: Annotated[Path | None, typer.Option(help="Write the tables to this LaTeX file, for booktabs.")] = None,
-    title: Annotated[str, typer.Option(help="Title of the page.")] = "Uncertainty benchmark",
-) -> None:
-    """Make one self-contained page of the results of a benchmark: tables, curves, settings."""
-    from ..bench.grid import Grid
-    from ..report import results_page as page
-    from ..report.result_files import read_results
-
-    is_grid = results.suffix in (".yaml", ".yml")
-    cells = Grid.read(results).stored_results() if is_grid else read_results(results)
-    for path, write in ((markdown, page.markdown), (latex, page.latex)):
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(write(cells), encoding="utf-8")
-            print(f"saved: {path}")
-    print(f"saved: {page.write_results(output, cells, title)}")

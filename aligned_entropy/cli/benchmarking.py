@@ -1,0 +1,89 @@
+"""Commands ``alien bench`` and ``report``: grids of measurements, and the page of their results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .options import Engine
+from .terminal import progress_bar
+
+
+def bench(
+    config: Annotated[
+        Path, typer.Argument(metavar="CONFIG", help="YAML file with models, datasets and grid; see docs/benchmark.md.")
+    ],
+    engine: Annotated[
+        Engine,
+        typer.Option(
+            metavar="ENGINE", help="Execution backend for the cells: local or ray; see docs/batch-prediction.md."
+        ),
+    ] = "local",
+    workers: Annotated[
+        int, typer.Option(metavar="N", help="Number of local processes, which share the cores of this machine.", min=1)
+    ] = 1,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the missing cells.")] = False,
+) -> None:
+    """Measure a grid of models, data sets, scores and seeds, with one result file per cell; finished cells are skipped.
+
+    The file of a cell that fails holds its error, and the next run computes the cell again; the other cells are not
+    affected.
+    """
+    from ..bench.grid import Grid
+
+    grid = Grid.read(config)
+    missing = grid.missing()
+    print(f"{len(grid.cells)} cells, {len(missing)} to compute, results in {grid.results}", flush=True)
+    if dry_run:
+        for cell in missing:
+            print(cell.path)
+        return
+    failed = 0
+    with progress_bar("cells", len(missing)) as progress:
+        for cell, result in grid.run(workers, engine):
+            progress(1)
+            failed += "error" in result
+            print(f"{cell.path}  {_cell_summary(result)}", flush=True)
+    if failed:
+        typer.echo(f"{failed} cells failed: run again to try them again", err=True)
+        raise typer.Exit(1)
+
+
+def _cell_summary(result: Mapping[str, Any]) -> str:
+    """Error of a cell, the reason why it was skipped, or its ROC-AUC."""
+    for kind in ("error", "skipped"):
+        if kind in result:
+            return f"{kind}: {result[kind]}"
+    value = result["measures"]["roc_auc"]["value"]  # None if the model makes no error
+    return f"ROC-AUC {'–' if value is None else f'{value:.4f}'}"
+
+
+def report(
+    results: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RESULTS",
+            help="Folder with result files of alien bench, or the YAML file of a grid, for its cells.",
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="HTML file for the page.")] = Path("report.html"),
+    markdown: Annotated[Path | None, typer.Option(help="Write the tables to this Markdown file.")] = None,
+    latex: Annotated[Path | None, typer.Option(help="Write the tables to this LaTeX file, for booktabs.")] = None,
+    title: Annotated[str, typer.Option(help="Title of the page.")] = "Uncertainty benchmark",
+) -> None:
+    """Make one self-contained page of the results of a benchmark: tables, curves, settings."""
+    from ..bench.grid import Grid
+    from ..report import results_page as page
+    from ..report.result_files import read_results
+
+    is_grid = results.suffix in (".yaml", ".yml")
+    cells = Grid.read(results).stored_results() if is_grid else read_results(results)
+    for path, write in ((markdown, page.markdown), (latex, page.latex)):
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(write(cells), encoding="utf-8")
+            print(f"saved: {path}")
+    print(f"saved: {page.write_results(output, cells, title)}")
