@@ -106,20 +106,30 @@ class LabelWordBackbone(BaseBackbone):
         return super().facts | {"prompt": json.loads(json.dumps(self.prompts.settings))}
 
     @classmethod
-    def from_pretrained(cls, name: str | Path, *, device: str | None = None, dtype: Any = None, **options: Any) -> Self:
+    def from_pretrained(
+        cls,
+        name: str | Path,
+        *,
+        device: str | None = None,
+        dtype: Any = None,
+        trust_remote_code: bool = False,
+        **options: Any,
+    ) -> Self:
         """Load a language model with its tokenizer.
 
         Args:
             name: path, hub id or embedded name.
             device: device to load to; ``cuda`` if available and ``cpu`` otherwise by default.
             dtype: precision; that of the checkpoint on a GPU and float32 on a CPU by default.
+            trust_remote_code: True to run Python code that is saved with the model.
             options: further arguments of the constructor.
 
         Raises:
             UnsupportedModelError: the checkpoint is not a trained causal language model.
         """
-        model = load_language_model(name, device=device, dtype=dtype)
-        return cls(model, load_tokenizer(name), name=str(name), **options)
+        model = load_language_model(name, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
+        tokenizer = load_tokenizer(name, trust_remote_code=trust_remote_code)
+        return cls(model, tokenizer, name=str(name), **options)
 
     @property
     def label_names(self) -> list[str]:

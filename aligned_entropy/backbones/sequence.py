@@ -72,20 +72,30 @@ class Backbone(BaseBackbone):
         self.width, self.classes, _ = module_shape(self.copy_classification_module())
 
     @classmethod
-    def from_pretrained(cls, name: str | Path, *, device: str | None = None, dtype: Any = None, **options: Any) -> Self:
+    def from_pretrained(
+        cls,
+        name: str | Path,
+        *,
+        device: str | None = None,
+        dtype: Any = None,
+        trust_remote_code: bool = False,
+        **options: Any,
+    ) -> Self:
         """Load a model with its tokenizer.
 
         Args:
             name: path, hub id or embedded name.
             device: device to load to; ``cuda`` if available and ``cpu`` otherwise by default.
             dtype: precision; that of the checkpoint on a GPU and float32 on a CPU by default.
+            trust_remote_code: True to run Python code that is saved with the model.
             options: further arguments of the constructor.
 
         Raises:
             UnsupportedModelError: the checkpoint has no classification module, or not its weights.
         """
-        model = load_model(name, cls.auto_class, device=device, dtype=dtype)
-        return cls(model, load_tokenizer(name), name=str(name), **options)
+        model = load_model(name, cls.auto_class, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
+        tokenizer = load_tokenizer(name, trust_remote_code=trust_remote_code)
+        return cls(model, tokenizer, name=str(name), **options)
 
     @property
     def label_names(self) -> list[str]:

@@ -46,6 +46,7 @@ def load_prompted(
     max_length: int | None,
     device: str | None,
     dtype: Any,
+    trust_remote_code: bool,
 ) -> LabelWordBackbone:
     """Load a language model that predicts label words.
 
@@ -58,6 +59,7 @@ def load_prompted(
         max_length: maximum number of tokens of an input; that of the saved head by default.
         device: device to load to.
         dtype: precision.
+        trust_remote_code: True to run Python code that is saved with the model.
 
     Raises:
         DataError: a task or a classification module was given.
@@ -66,7 +68,8 @@ def load_prompted(
         if value is not None:
             raise DataError(f"{argument}={value!r} cannot be combined with labels and template: remove it.")
     max_length = max_length or facts.get("max_length")
-    return LabelWordBackbone.from_pretrained(name, device=device, dtype=dtype, max_length=max_length, **prompt)
+    options = {"device": device, "dtype": dtype, "max_length": max_length, "trust_remote_code": trust_remote_code}
+    return LabelWordBackbone.from_pretrained(name, **options, **prompt)
 
 
 def load_trained(
@@ -79,6 +82,7 @@ def load_trained(
     max_length: int | None,
     device: str | None,
     dtype: Any,
+    trust_remote_code: bool,
 ) -> BaseBackbone:
     """Load a trained classifier for a task.
 
@@ -91,19 +95,21 @@ def load_trained(
         max_length: maximum number of tokens of an input; that of the saved head by default.
         device: device to load to.
         dtype: precision.
+        trust_remote_code: True to run Python code that is saved with the model.
 
     Raises:
         UnsupportedModelError: the model is no trained classifier, or is trained for another task.
         HeadMismatchError: the saved head was fitted for a model of another class.
     """
     backbone_class: Any = task.backbone()
-    model = load_model(name, backbone_class.auto_class, device=device, dtype=dtype)
+    auto_class = backbone_class.auto_class
+    model = load_model(name, auto_class, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
     check_model_class(dict(facts), model)
     if is_explicit:  # a model saved without its problem type, or an adapter without its configuration
         base_model(model).config.problem_type = MULTI_LABEL if backbone_class.multi_label else None
     backbone: BaseBackbone = backbone_class(
         model,
-        load_tokenizer(name),
+        load_tokenizer(name, trust_remote_code=trust_remote_code),
         name=str(name),
         max_length=max_length or facts.get("max_length"),
         classification_module=classification_module or facts.get("classification_module"),
