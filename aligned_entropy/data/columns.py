@@ -96,8 +96,10 @@ def label_number(label: Any) -> int | None:
     """Whole number that a label is, or spells without a sign for plus or leading zeros; None if it is none."""
     if isinstance(label, str):
         return int(label) if re.fullmatch(r"0|-?[1-9][0-9]*", label) else None
-    is_whole = isinstance(label, (Real, Decimal)) and label == label and label not in INFINITE and label == int(label)
-    return int(label) if is_whole else None
+    if not isinstance(label, (Real, Decimal)) or label != label or label in INFINITE:
+        return None
+    number: Any = label
+    return int(number) if number == int(number) else None
 
 
 def find_text_column(table: Table, column: str | None = None, label_column: str | None = None) -> str:
