@@ -91,5 +91,5 @@ def test_onnx_export(tmp_path, monkeypatch):
     (tmp_path / "held-out.csv").write_text("\n".join(["text,label", *lines]))
     variables = run("onnx-export.md", tmp_path, monkeypatch)
     expected = variables["classifier"].predict(["the film is good", "not bad"])
-    assert variables["logits"].argmax(1).tolist() == expected.classes.tolist()
-    np.testing.assert_allclose(variables["uncertainty"], expected.uncertainty, atol=1e-5)
+    assert variables["outputs"]["logits"].argmax(1).tolist() == expected.classes.tolist()
+    np.testing.assert_allclose(variables["outputs"]["uncertainty"], expected.uncertainty, atol=1e-5)

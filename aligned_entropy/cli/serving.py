@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import re
-from dataclasses import dataclass
+import sys
 from importlib.util import find_spec
-from ipaddress import ip_network
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,7 +20,6 @@ from .options import (
     Model,
     ModelOptions,
     Module,
-    OptionGroup,
     Reference,
     Seed,
     Task,
@@ -31,90 +27,12 @@ from .options import (
     check_folder,
     with_option_groups,
 )
-from .terminal import progress_bar
+from .server_options import ENVIRONMENT_PREFIX, LimitOptions, NetworkOptions, check_keys, server_settings
+from .terminal import Verbosity, progress_bar, quiet_warnings, stage
+from .terminal import settings as terminal
 
 if TYPE_CHECKING:
     from ..export import Export
-
-
-ENVIRONMENT_PREFIX = "ALIEN"  # alien serve reads every option from the variable with this prefix, such as ALIEN_PORT
-
-
-def _root_path(value: str) -> str:
-    if value.strip("/") and not value.startswith("/"):
-        raise typer.BadParameter(f"{value} does not begin with a slash: write /{value}.")
-    return value.rstrip("/")
-
-
-def _proxies(value: str) -> str:
-    for address in value.split(","):
-        try:
-            if address.strip() != "*":
-                ip_network(address.strip())
-        except ValueError:
-            raise typer.BadParameter(f"{address.strip()!r} is neither an IP address nor a network nor *.") from None
-    return value
-
-
-def _origins(values: list[str] | None) -> list[str] | None:
-    for value in values or []:
-        if value != "*" and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s]+", value):
-            raise typer.BadParameter(f"{value!r} is no origin: write https://example.org, without a path, or *.")
-    return values
-
-
-@dataclass(frozen=True)
-class NetworkOptions(OptionGroup):
-    """Options of the connections to clients and proxies."""
-
-    panel: ClassVar[str] = "Network"
-
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1"
-    port: Annotated[int, typer.Option(metavar="N", help="Port to listen on.", min=0, max=65535)] = 8000
-    keep_alive: Annotated[
-        float,
-        typer.Option(metavar="X", help="Seconds until an idle connection is closed; more than the proxy's.", min=0.1),
-    ] = 75.0
-    root_path: Annotated[
-        str, typer.Option(help="Path under which a proxy offers the server, such as /alien.", callback=_root_path)
-    ] = ""
-    forwarded_allow_ips: Annotated[
-        str,
-        typer.Option(
-            help="Addresses of the proxies whose X-Forwarded-For and X-Forwarded-Proto are believed, separated by "
-            "commas; * for all.",
-            callback=_proxies,
-        ),
-    ] = "127.0.0.1"
-    cors_origin: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Origin whose pages may send requests from a browser, or *; repeatable, in the variable separated by "
-            "spaces.",
-            callback=_origins,
-        ),
-    ] = None
-
-
-@dataclass(frozen=True)
-class LimitOptions(OptionGroup):
-    """Options that limit requests and their batches."""
-
-    panel: ClassVar[str] = "Limits"
-
-    batch: Annotated[int, typer.Option(metavar="N", help="Maximum number of texts per batch.", min=1)] = 32
-    wait: Annotated[float, typer.Option(metavar="X", help="Milliseconds to wait until a batch is full.", min=0)] = 2.0
-    queue: Annotated[
-        int, typer.Option(metavar="N", help="Maximum number of waiting texts; more are refused.", min=1)
-    ] = 1024
-    max_texts: Annotated[int, typer.Option(metavar="N", help="Maximum number of texts per request.", min=1)] = 64
-    max_characters: Annotated[int, typer.Option(metavar="N", help="Maximum number of characters per text.", min=1)] = (
-        100_000
-    )
-    max_body: Annotated[
-        int, typer.Option(metavar="N", help="Maximum size of a request in bytes, also when it is decompressed.", min=1)
-    ] = 4_000_000
-    timeout: Annotated[float, typer.Option(metavar="X", help="Seconds until a request is aborted.", min=0.1)] = 30.0
 
 
 @with_option_groups
@@ -150,41 +68,23 @@ def serve(
     finishes all accepted requests and exits.
     """
     try:
-        from ..serve.run import listen, run
-        from ..serve.server import Settings
+        from ..serve.run import listen, run, start_log
+        from ..serve.server import LOG
     except ImportError as error:
         raise MissingExtraError(
             "the server needs optional dependencies: pip install 'aligned-entropy[serve]'"
         ) from error
     if ui and find_spec("gradio") is None:
         raise MissingExtraError("the page needs an optional dependency: pip install 'aligned-entropy[ui]'")
-    _check_keys({"API_KEY": api_key, "ADMIN_KEY": admin_key})
+    check_keys({"API_KEY": api_key, "ADMIN_KEY": admin_key})
     sockets = listen(network.host, network.port)  # a port in use is an error before the model is loaded
-    settings = Settings(
-        batch=limits.batch,
-        wait=limits.wait / 1000,
-        queue=limits.queue,
-        texts=min(limits.max_texts, limits.queue),
-        characters=limits.max_characters,
-        body=limits.max_body,
-        timeout=limits.timeout,
-        api_key=api_key,
-        admin_key=admin_key,
-        feedback=feedback,
-        page=ui,
-        root_path=network.root_path,
-        cors_origins=tuple(network.cors_origin or ()),
-    )
+    settings = server_settings(limits, network, api_key=api_key, admin_key=admin_key, feedback=feedback, page=ui)
+    start_log()
+    LOG.info("loading the model", extra={"facts": {"model": model, "head": head}})
+    if not sys.stderr.isatty():
+        terminal.verbosity = Verbosity.QUIET  # the log is for programs, which read JSON
     classifier = load(model, head=head, options=options)
     run(classifier, head, settings, sockets, network.keep_alive, network.forwarded_allow_ips)
-
-
-def _check_keys(keys: dict[str, str | None]) -> None:
-    """Refuse keys that are empty, because a server without a key is open to all."""
-    for name, key in keys.items():
-        variable = f"{ENVIRONMENT_PREFIX}_{name}"
-        if key == "" or (key is None and variable in os.environ):
-            raise typer.BadParameter(f"the key {variable} is empty: set a key, or remove the variable.")
 
 
 def export(
@@ -203,8 +103,8 @@ def export(
 ) -> None:
     """Write model and head as one ONNX graph, with the tokenizer: token ids in, logits and uncertainty out.
 
-    The graph is compared with the model before it is saved. It needs only ONNX Runtime and a tokenizer, not this
-    library; see docs/onnx-export.md.
+    Graph and tokenizer are compared with the model before they are saved. They need only ONNX Runtime and the library
+    tokenizers, not this library; see docs/onnx-export.md.
     """
     from ..data import load_data, plain_texts
     from ..export import export_onnx
@@ -214,20 +114,20 @@ def export(
     check_folder(output)
     texts = None if int8 is None else plain_texts(load_data(int8), text_column)
     options = ModelOptions(max_length, "cpu", classification_module=classification_module, task=task)
-    exported = export_onnx(load(model, head=head, options=options), output, texts)
+    classifier = load(model, head=head, options=options)
+    with quiet_warnings():
+        exported = export_onnx(classifier, output, texts, stage)
     if as_json:
         facts = {"inputs": exported.inputs, "outputs": exported.outputs, "difference": exported.difference}
         facts |= {} if exported.int8 is None else {"int8": exported.int8.to_dict()}
         print(json.dumps(facts | {"saved": str(output)}))
     else:
         _print_export(exported)
-        print(f"saved: {output}")
 
 
 def _print_export(exported: Export) -> None:
     print(f"inputs:  {', '.join(exported.inputs)}")
     print(f"outputs: {', '.join(exported.outputs)}")
-    print(f"largest difference from the model on trial texts: {exported.difference:.1e}")
     effect = exported.int8
     if effect is not None:
         print(
@@ -235,6 +135,11 @@ def _print_export(exported: Export) -> None:
             f"the uncertainty is {effect.rank_correlation:.4f}."
         )
         print("The graph has no threshold, because the threshold was certified in float32.")
+    print(
+        f"saved: {exported.folder / 'model.onnx'} ({exported.size / 1e6:,.1f} MB) and its tokenizer. In float32, the "
+        f"outputs differ from those of the model by at most {exported.difference:.1e}. Run the graph with the code in "
+        "docs/onnx-export.md."
+    )
 
 
 @with_option_groups

@@ -58,7 +58,7 @@ class Export:
     int8: QuantizationEffect | None = None
 
     @property
-    def bytes(self) -> int:
+    def size(self) -> int:
         """Size of the graph in bytes."""
         return sum(path.stat().st_size for path in self.folder.glob("model.onnx*"))
 

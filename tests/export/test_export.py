@@ -1,7 +1,9 @@
 """Export of model and head as one ONNX graph: ONNX Runtime computes the same outputs, for every task."""
 
 import json
+import re
 import sys
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -42,6 +44,9 @@ def test_a_head_with_reference_vectors_and_threshold(tmp_path):
     assert len(load_head(tmp_path / "head", module).head.error_model.references)
     done = in_process("export", tmp_path / "model", "--head", tmp_path / "head", "-o", tmp_path / "graph")
     assert done.exit_code == 0, done.output
+    last_line = done.stdout.splitlines()[-1]
+    assert re.match(r"saved: .*model.onnx \(\d+\.\d MB\) and its tokenizer. .* by at most \d\.\de-0\d\. Run", last_line)
+    assert "torchvision" not in done.output
     texts = named(30, 9)["text"]
     outputs, config = run(tmp_path / "graph", texts)
     expected = classifier.predict(texts)
@@ -58,7 +63,9 @@ def test_a_decoder_without_a_padding_token(tmp_path):
     model = tiny.stir(tiny.model("Qwen3")).eval()
     model.config.pad_token_id = None
     classifier = UncertainClassifier(Backbone(model, tiny.tokenizer("decoder")))
-    exported = export_onnx(classifier, tmp_path)
+    stages = []
+    exported = export_onnx(classifier, tmp_path, stage=lambda description: nullcontext(stages.append(description)))
+    assert stages == ["exporting the graph", "checking the graph on 6 texts"]
     assert exported.difference < 1e-4
     assert model.config.pad_token_id is None
     outputs, _ = run(tmp_path, tiny.TEXTS)
