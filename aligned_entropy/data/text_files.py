@@ -177,9 +177,7 @@ def detect_encoding(sample: bytes) -> str:
     for mark, encoding in MARKS.items():
         if sample.startswith(mark):
             return encoding
-    encoding = WITHOUT_MARK.get(tuple(not byte for byte in sample[:4]), "utf-8")
-    # A text in UTF-8 may hold a zero byte, but a text in another encoding of Unicode holds no zero character.
-    return "utf-8" if "\0" in sample.decode(encoding, "ignore") else encoding
+    return WITHOUT_MARK.get(tuple(not byte for byte in sample[:4]), "utf-8")
 
 
 def is_damaged(line: str) -> bool:
