@@ -15,6 +15,8 @@ from .options import (
     AsJson,
     ColumnOptions,
     Data,
+    Delimiter,
+    Encoding,
     LabelColumn,
     Model,
     ModelOptions,
@@ -56,6 +58,8 @@ def train(
     max_length: Annotated[int, typer.Option(metavar="N", help="Maximum number of tokens per text.", min=2)] = 128,
     text_column: TextColumn = None,
     label_column: LabelColumn = None,
+    delimiter: Delimiter = None,
+    encoding: Encoding = None,
     seed: Seed = 0,
 ) -> None:
     """Train a text, multi-label or token classifier, by the type of the labels in DATA.
@@ -69,7 +73,7 @@ def train(
     if lora and freeze:
         raise typer.BadParameter("--lora and --freeze exclude each other.")
     check_folder(output, may_hold_model=True)
-    dataset = load_data(data)
+    dataset = load_data(data, delimiter=delimiter, encoding=encoding)
     task = task_of_dataset(dataset, text_column, label_column)
     texts = task.read(dataset, text_column=text_column, label_column=label_column)
     mode: Literal["full", "lora", "freeze"] = "lora" if lora else "freeze" if freeze else "full"
@@ -85,7 +89,7 @@ def train(
         train_classifier(model, texts, output, config, progress, report)
     print(f"trained on {len(texts)} texts of {len(texts.label_names)} classes; {epochs_done[-1]}")
     print(f"saved: {output}")
-    columns = ColumnOptions(text_column=text_column, label_column=label_column)
+    columns = ColumnOptions(text_column, label_column, None, delimiter, encoding)
     next_step("fit", output, "HELD-OUT.csv", "-o", f"{output}-head", *option_words(columns))
 
 

@@ -55,6 +55,7 @@ def _load(model: str, head: str | None, options: ModelOptions) -> UncertainClass
             device=options.device,
             dtype=None if options.dtype is None else getattr(torch, options.dtype),
             classification_module=options.classification_module,
+            trust_remote_code=options.trust_remote_code,
             **prompt,
         )
     except AlignedEntropyError:
@@ -127,10 +128,11 @@ def features(
         columns: options that decide how the data are read.
         extras: names of additional arrays, see :func:`aligned_entropy.scores.arrays_of`.
     """
+    from ..data import load_data
     from ..data.label_maps import parse_label_map
 
     texts = classifier.read_labeled(
-        data,
+        load_data(data, delimiter=columns.delimiter, encoding=columns.encoding),
         text_column=columns.text_column,
         label_column=columns.label_column,
         label_map=parse_label_map(columns.label_map),

@@ -178,6 +178,7 @@ def _evaluate_model(
     columns: ColumnOptions,
 ) -> Evaluation | GroupedEvaluation:
     """Measure the head of a classifier and other scores on labeled data."""
+    from ..data import load_data
     from ..scores import arrays_of
 
     extras = arrays_of(names or ())
@@ -191,7 +192,12 @@ def _evaluate_model(
         training = features(classifier, more_data.train, description="training features", columns=columns)
     if more_data.ood is not None:
         with progress_bar("out-of-distribution", None) as progress:
-            ood = classifier.plain_features(more_data.ood, progress, extras=extras, text_column=columns.text_column)
+            ood = classifier.plain_features(
+                load_data(more_data.ood, delimiter=columns.delimiter, encoding=columns.encoding),
+                progress,
+                extras=extras,
+                text_column=columns.text_column,
+            )
     with stage(MEASURING):
         return classifier.evaluate_features(
             test, scores=names, train=training, calibration=calibration, ood=ood, resamples=resamples

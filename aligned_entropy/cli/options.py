@@ -93,6 +93,10 @@ class ModelOptions(OptionGroup):
             "docs/label-words.md. A saved head contains its prompt."
         ),
     ] = None
+    trust_remote_code: Annotated[
+        bool,
+        typer.Option("--trust-remote-code", help="Run Python code that is saved with the model; read it before."),
+    ] = False
 
 
 def of_head(options: ModelOptions) -> ModelOptions:
@@ -118,6 +122,8 @@ class ColumnOptions(OptionGroup):
             "an object; for token classification from entity types: person=PER.",
         ),
     ] = None
+    delimiter: Delimiter = None
+    encoding: Encoding = None
 
 
 def with_option_groups(command: Callable[..., None]) -> Callable[..., None]:

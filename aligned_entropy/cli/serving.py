@@ -15,6 +15,8 @@ from .loading import features, load
 from .options import (
     AsJson,
     ColumnOptions,
+    Delimiter,
+    Encoding,
     Head,
     MaxLength,
     Model,
@@ -99,6 +101,8 @@ def export(
         typer.Option(help="Texts for a comparison: quantize the model to 8 bits and print what this changes."),
     ] = None,
     text_column: TextColumn = None,
+    delimiter: Delimiter = None,
+    encoding: Encoding = None,
     as_json: AsJson = False,
 ) -> None:
     """Write model and head as one ONNX graph, with the tokenizer: token ids in, logits and uncertainty out.
@@ -112,7 +116,7 @@ def export(
     if text_column is not None and int8 is None:
         raise typer.BadParameter(f"--text-column {text_column} names a column of the texts of --int8: give both.")
     check_folder(output)
-    texts = None if int8 is None else plain_texts(load_data(int8), text_column)
+    texts = None if int8 is None else plain_texts(load_data(int8, delimiter=delimiter, encoding=encoding), text_column)
     options = ModelOptions(max_length, "cpu", classification_module=classification_module, task=task)
     classifier = load(model, head=head, options=options)
     with quiet_warnings():
@@ -158,6 +162,7 @@ def refit(
     ] = 0.5,
     *,
     options: ModelOptions,
+    columns: ColumnOptions,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -178,7 +183,7 @@ def refit(
     with progress_bar("feedback", len(rows["text"])) as progress:
         labeled = classifier.features(rows, progress, text_column="text", label_column="label")
     more, training = (
-        None if data is None else features(classifier, data, description=f"{name} features", columns=ColumnOptions())
+        None if data is None else features(classifier, data, description=f"{name} features", columns=columns)
         for name, data in (("calibration", calibration), ("reference", reference))
     )
     result = fit_again(classifier, labeled, calibration=more, reference=training, share=share, seed=seed)

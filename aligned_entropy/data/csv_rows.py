@@ -53,13 +53,16 @@ def csv_table(file: TextFile, delimiter: str | None, is_tsv: bool = False) -> In
 
     Args:
         file: open file.
-        delimiter: character between two fields; None to find it out.
+        delimiter: character between two fields, or ``\\t`` for a tab; None to find it out.
         is_tsv: True for a TSV file.
 
     Raises:
-        DataError: the header is damaged, or names a column twice.
+        DataError: the header is damaged, or names a column twice; or the delimiter is not one character.
     """
     csv.field_size_limit(sys.maxsize)
+    delimiter = "\t" if delimiter == "\\t" else delimiter
+    if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
+        raise DataError(f"the delimiter {delimiter!r} is not one character: name one such as ';', or '\\t' for a tab.")
     lines = _Lines(file.lines())
     first = next(lines, "")
     named = DELIMITER_LINE.fullmatch(first)

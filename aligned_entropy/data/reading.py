@@ -35,16 +35,15 @@ def open_rows(
     Args:
         source: path of the file, or ``-``.
         file_format: format of the file, as given by :func:`~aligned_entropy.data.rows.format_of`.
-        delimiter: delimiter of a CSV or TSV file; None to find it out, see
+        delimiter: delimiter of a CSV or TSV file, ``\\t`` for a tab; None to find it out, see
             :func:`~aligned_entropy.data.csv_rows.csv_table`.
         encoding: encoding of a text file; None to find it out, see :func:`~aligned_entropy.data.text_files.open_text`.
 
     Raises:
-        DataError: the header is damaged, or names a column twice; the file does not have the format; an option is not
-            for this format.
+        DataError: the header is damaged, or names a column twice; the file does not have the format; there is no
+            such encoding; or the delimiter is not one character.
     """
     source = str(source)
-    _check_options(source, file_format, delimiter, encoding)
     if file_format == "parquet":
         with _parquet_file(source) as file:
             schema = file.schema_arrow
@@ -58,7 +57,6 @@ def open_rows(
         is_csv = file_format in ("csv", "tsv")
         with open_text(source, encoding, newline="" if is_csv else None) as text:
             if is_csv:
-                delimiter = "\t" if delimiter == "\\t" else delimiter
                 yield csv_table(text, delimiter, is_tsv=file_format == "tsv")
             elif file_format == "jsonl":
                 yield InputTable({}, json_rows(text))
@@ -84,7 +82,6 @@ def read_table(
     """
     file_format = format_of(str(path), file_format, "file")
     if file_format == "parquet":
-        _check_options(str(path), file_format, delimiter, encoding)
         with _parquet_file(str(path)) as file:
             with _readable_parquet(str(path)):
                 table = Table.from_arrow(file.read())
@@ -95,25 +92,6 @@ def read_table(
     if not len(table):
         raise DataError(f"{path} is empty: it has no rows.")
     return table
-
-
-def check_delimiter(delimiter: str) -> None:
-    """Check that a delimiter is one character, or ``\\t`` for a tab.
-
-    Raises:
-        DataError: it is not.
-    """
-    if delimiter != "\\t" and (len(delimiter) != 1 or delimiter in '"\r\n'):
-        raise DataError(f"the delimiter {delimiter!r} is not one character: name one such as ';', or '\\t' for a tab.")
-
-
-def _check_options(source: str, file_format: str, delimiter: str | None, encoding: str | None) -> None:
-    if delimiter is not None:
-        check_delimiter(delimiter)
-        if file_format not in ("csv", "tsv"):
-            raise DataError(f"{source}: a delimiter is for CSV and TSV files, not for the format {file_format}.")
-    if encoding is not None and file_format == "parquet":
-        raise DataError(f"{source}: an encoding is for text files; Parquet files need none.")
 
 
 def _text_row(line: str, number: int, problem: str) -> InputRow:

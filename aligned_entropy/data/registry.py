@@ -11,7 +11,7 @@ from .hub import read_hub
 from .objects import as_table
 from .reading import read_table
 from .rows import ending_format
-from .sources import check_no_options, read_embedded, read_folder
+from .sources import read_embedded, read_folder
 from .table import Table
 from .wheels import EMBEDDED_DATA
 
@@ -43,11 +43,10 @@ def load_data(
         encoding: encoding of a text file; by default UTF-8, or UTF-16 or UTF-32 if the first bytes show it.
 
     Raises:
-        DataError: there is no data set of this name or no such split, a file cannot be read or has a damaged row, an
-            option is not for this source, or an object does not hold labeled data.
+        DataError: there is no data set of this name or no such split, a file cannot be read or has a damaged row, or
+            an object does not hold labeled data.
     """
     if not isinstance(source, (str, Path)):
-        check_no_options(f"a {type(source).__name__}", delimiter, encoding)
         return as_table(source)
     name = str(source)
     if split is None and not Path(name).exists() and ":" in name:
@@ -60,11 +59,10 @@ def load_data(
         return read_table(path, delimiter=delimiter, encoding=encoding)
     if path.is_dir():
         return read_folder(path, split, delimiter=delimiter, encoding=encoding)
-    if name not in EMBEDDED_DATA and shared is not None and (shared / name).is_dir():
-        return read_folder(shared / name, split, delimiter=delimiter, encoding=encoding)
-    check_no_options(name, delimiter, encoding)
     if name in EMBEDDED_DATA:
         return read_embedded(name, split)
+    if shared is not None and (shared / name).is_dir():
+        return read_folder(shared / name, split, delimiter=delimiter, encoding=encoding)
     if ending_format(name) is not None:
         raise DataError(f"there is no file {name}: check the path, which is relative to {Path.cwd()}.")
     return read_hub(name, split)

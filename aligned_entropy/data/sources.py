@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
-from .columns import first_column
+from .columns import TAG_COLUMNS, first_column
 from .reading import read_table
 from .rows import COMPRESSED, ENDINGS, ending_format
 from .table import Table
@@ -32,7 +32,6 @@ def read_folder(folder: Path, split: str | None, *, delimiter: str | None = None
         DataError: the folder holds no data, a split twice, or not the named split; or ``labels.json`` does not fit.
     """
     if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
-        check_no_options(str(folder), delimiter, encoding)
         return _read_saved(folder, split)
     paths = [path for path in sorted(folder.iterdir()) if _is_split(path)]
     files = {split_name(path): path for path in paths}
@@ -44,7 +43,7 @@ def read_folder(folder: Path, split: str | None, *, delimiter: str | None = None
     path = files[checked_split(split, list(files), str(folder))]
     table = read_table(path, delimiter=delimiter, encoding=encoding)
     names_file = folder / "labels.json"
-    column = first_column(table, ("label", "labels"))
+    column = first_column(table, ("label", "labels")) or next(filter(table.has_numbers, TAG_COLUMNS), None)
     if not names_file.exists() or column is None:
         return table
     return _with_class_names(table, column, names_file)
@@ -53,17 +52,6 @@ def read_folder(folder: Path, split: str | None, *, delimiter: str | None = None
 def split_name(path: Path) -> str:
     """Name of the split in a file: that of the file without its endings, ``train`` for ``train.csv.gz``."""
     return path.name[: -len("".join(path.suffixes[-2:] if path.suffix.lower() == COMPRESSED else path.suffix))]
-
-
-def check_no_options(name: str, delimiter: str | None, encoding: str | None) -> None:
-    """Check that no options for text files were given for another source.
-
-    Raises:
-        DataError: there were some.
-    """
-    if delimiter is not None or encoding is not None:
-        option = "a delimiter" if encoding is None else "an encoding"
-        raise DataError(f"{name} is not a text file: {option} cannot be given for it.")
 
 
 def checked_split(split: str | None, splits: Sequence[str], name: str) -> str:
