@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from inspect import getdoc
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ..text_tables import wrapped
 from .benchmarking import bench, report
 from .fitting import fit, threshold, train
 from .loading import load
@@ -17,7 +18,9 @@ from .measuring import evaluate
 from .options import AsJson, Device, ModelOptions, Seed
 from .predicting import predict
 from .serving import ENVIRONMENT_PREFIX, export, refit, serve
-from .terminal import Verbosity, progress_bar, quiet_libraries, settings
+from .terminal import Verbosity, next_step, progress_bar, quiet_libraries, settings
+
+SHOWN_VALUES = 6  # of a list in the output of inspect
 
 app = typer.Typer(
     help="Know when a Hugging Face classifier is wrong. ALIEN_TRACEBACK=1 shows the traceback of an error.",
@@ -33,8 +36,12 @@ def inspect(
     device: Device = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the contents of a head and, given a model, check that the head belongs to it."""
+    """Show the contents of a head with its threshold and, given a model, check that the head belongs to it.
+
+    Long lists, such as many labels, are shortened; --json prints them completely.
+    """
     from ..saved.hub import describe_head, resolve_head
+    from ..selective import Rule
 
     facts = describe_head(resolve_head(head))
     if model is not None:
@@ -43,9 +50,23 @@ def inspect(
     if as_json:
         print(json.dumps(facts))
         return
+    rule, candidates = facts.pop("rule"), facts.pop("candidates", [])
+    if rule is not None:
+        facts["threshold"] = "as below"
     for name, value in facts.items():
-        text = "\n".join(f"    {line}" for line in value) if isinstance(value, list) else f"  {value}"
-        print(f"{name}:{chr(10) if isinstance(value, list) else ''}{text}")
+        print(wrapped(f"{name}: {_shortened(value) if isinstance(value, list) else value}", "  "))
+    if candidates:
+        print("\n".join(["", *candidates]))
+    if rule is not None:
+        print(f"\n{Rule.from_dict(rule)}")
+    if model is not None and rule is None:
+        next_step("threshold", model, "MORE-HELD-OUT.csv", "--head", head, "--risk", "0.1")
+
+
+def _shortened(values: Sequence[object]) -> str:
+    """Number of values with the first of them; ``--json`` prints all."""
+    rest = ", …" if len(values) > SHOWN_VALUES else ""
+    return f"{len(values)} ({', '.join(map(str, values[:SHOWN_VALUES]))}{rest})"
 
 
 def demo(

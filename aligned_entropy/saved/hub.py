@@ -53,7 +53,7 @@ def push_head(folder: str | Path, repo_id: str, *, private: bool | None = None, 
 
 
 def describe_head(folder: str | Path) -> dict[str, Any]:
-    """Describe a saved head for people: format, base score, size, threshold, backbone and fit.
+    """Describe a saved head: format, base score, size, goal and rule of its thresholds, backbone and fit.
 
     Raises:
         HeadMismatchError: the folder holds no head, or a damaged head.
@@ -77,6 +77,7 @@ def describe_head(folder: str | Path) -> dict[str, Any]:
         "references": len({name.split(".")[2] for name in shapes if name.startswith(f"{ERROR_MODEL}references.")}),
         "bytes": (Path(folder) / "head.safetensors").stat().st_size,
         "threshold": "none was chosen" if rule is None else str(Rule.from_dict(rule).goal),
+        "rule": rule,
         **{f"backbone {key}": value for key, value in config["backbone"].items()},
         **config["fit"],
     }
