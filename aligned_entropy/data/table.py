@@ -92,13 +92,17 @@ class Table:
     def __getitem__(self, name: str) -> Sequence[Any]:
         return self.columns[name]
 
-    def first_value(self, name: str) -> Any:
+    def first_value(self, name: str) -> object:
         """First value of a column that is not missing; None if there is none, or no such column."""
         return next((value for value in self.columns.get(name, ()) if value is not None), None)
 
     def has_lists(self, name: str | None) -> bool:
         """True if a column exists and its first value that is not missing is a list."""
         return name is not None and isinstance(self.first_value(name), list)
+
+    def has_numbers(self, name: str) -> bool:
+        """True if a column of lists exists and the first item in them is a whole number."""
+        return self.has_lists(name) and isinstance(next((row[0] for row in self.columns[name] if row), None), int)
 
     def with_class_names(self, column: str, names: list[str]) -> Table:
         """Return the table with names for the classes 0, 1, … of a column."""
