@@ -21,6 +21,16 @@ BACKLOG = 2048  # connections that may wait to be accepted
 SHUTDOWN_SECONDS = 30  # time limit for accepted requests after a signal to shut down
 
 
+def start_log() -> None:
+    """Write the log of the server on stderr from now on, one JSON object per line."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonFormatter())
+    for name in (LOG.name, "uvicorn.error"):
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [handler], False
+        logger.setLevel(logging.INFO)
+
+
 def listen(host: str, port: int) -> list[socket.socket]:
     """Bind the sockets of an address and port; connections are refused until :func:`run` starts the server.
 
@@ -65,12 +75,6 @@ def run(
     Raises:
         ArgumentError: another process listens on the address and port by now.
     """
-    handler = logging.StreamHandler()
-    handler.setFormatter(JsonFormatter())
-    for name in (LOG.name, "uvicorn.error"):
-        logger = logging.getLogger(name)
-        logger.handlers, logger.propagate = [handler], False
-        logger.setLevel(logging.INFO)
     for bound in sockets:
         try:
             bound.listen(BACKLOG)

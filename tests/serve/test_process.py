@@ -57,6 +57,7 @@ def test_a_server_reloads_on_sighup_and_completes_requests_on_sigterm(running, s
     assert completed, outcomes
     assert all(len(rows) == len(texts) and len({row["head"] for row in rows}) == 1 for rows in completed)
     records = [json.loads(line) for line in (folder / "log").read_text().splitlines()]
+    assert (records[0]["message"], records[0]["model"]) == ("loading the model", str(served_folder / "model"))
     assert [record["message"] for record in records if "head" in record["message"]] == ["head in use", "head refused"]
     assert not any(text in (folder / "log").read_text() for text in texts if " " in text)
     requests = [record for record in records if record["message"] == "request" and record["path"] == "/v1/predict"]
