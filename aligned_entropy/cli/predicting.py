@@ -13,8 +13,20 @@ import typer
 
 from ..errors import DataError
 from .loading import load
-from .options import Delimiter, Encoding, Engine, Head, Model, ModelOptions, OptionGroup, TextColumn, with_option_groups
-from .terminal import progress_bar
+from .options import (
+    ColumnOptions,
+    Delimiter,
+    Encoding,
+    Engine,
+    Head,
+    Model,
+    ModelOptions,
+    OptionGroup,
+    TextColumn,
+    of_head,
+    with_option_groups,
+)
+from .terminal import next_step, note, option_words, progress_bar
 
 if TYPE_CHECKING:
     from ..batch.counts import RowCounts
@@ -27,7 +39,10 @@ class RowOptions(OptionGroup):
 
     input_format: Annotated[
         Literal["jsonl", "csv", "tsv", "parquet", "txt", "conll"] | None,
-        typer.Option(help="Format of the input, if its file ending does not name it."),
+        typer.Option(
+            metavar="FORMAT",
+            help="Format of the input, if its file ending does not name it: jsonl, csv, tsv, parquet, txt or conll.",
+        ),
     ] = None
     text_column: TextColumn = None
     delimiter: Delimiter = None
@@ -71,7 +86,10 @@ def predict(
         ),
     ] = "-",
     engine: Annotated[
-        Engine, typer.Option(help="Execution backend for folder output; see docs/batch-prediction.md.")
+        Engine,
+        typer.Option(
+            metavar="ENGINE", help="Execution backend for folder output: local or ray; see docs/batch-prediction.md."
+        ),
     ] = "local",
     workers: Annotated[int, typer.Option(metavar="N", help="Number of Ray actors; each loads the model.", min=1)] = 1,
     *,
@@ -104,7 +122,8 @@ def predict(
     if as_json:
         typer.echo(json.dumps(counts.to_dict()), err=output == "-")
     else:
-        typer.echo("\n".join([*_summary(counts, rows.prefix), *_next_step(counts, model, head)]), err=True)
+        note("\n".join(_summary(counts, rows.prefix)))
+        _print_next_step(counts, model, head, options, ColumnOptions(text_column=rows.text_column))
     if counts.rows and not counts.predicted:
         raise DataError(f"none of the {counts.rows} rows has a prediction; the first reason: {counts.first_reason}")
 
@@ -124,15 +143,15 @@ def _summary(counts: RowCounts, prefix: str) -> Iterator[str]:
         yield f"truncated texts, of which the model did not read all: {counts.truncated}"
 
 
-def _next_step(counts: RowCounts, model: str, head: str | None) -> Iterator[str]:
-    """Command that adds a column that the predictions lack, if there is one."""
+def _print_next_step(
+    counts: RowCounts, model: str, head: str | None, options: ModelOptions, columns: ColumnOptions
+) -> None:
+    """Print the command that adds a column that the predictions lack, if there is one."""
     if head is None:
-        yield f"next, for the probability that a prediction is wrong: alien fit {model} LABELED_TEXTS -o HEAD"
+        next_step("fit", model, "HELD-OUT.csv", "-o", "head", *option_words(options, columns))
     elif counts.undecided:
-        yield (
-            "next, to choose which predictions are accepted: "
-            f"alien threshold {model} LABELED_TEXTS --head {head} --risk 0.05"
-        )
+        words = option_words(of_head(options), columns)
+        next_step("threshold", model, "MORE-HELD-OUT.csv", "--head", head, "--risk", "0.1", *words)
 
 
 def _predict_folder(

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -33,8 +34,9 @@ def deciding_head(workplace, tmp_path_factory):
 
 
 def printed(done):
-    """Lines on stderr that the command itself prints."""
-    return [line for line in done.stderr.splitlines() if line and "Loading weights" not in line]
+    """Lines on stderr without those about progress."""
+    progress = re.compile(r"Loading weights|.*: .*\(\d+ s\)$")
+    return [line for line in done.stderr.splitlines() if line and not progress.match(line)]
 
 
 def test_the_counts_are_printed_in_words(workplace, source, deciding_head, tmp_path):
@@ -77,10 +79,10 @@ def test_the_next_step_is_named(workplace, source, deciding_head, tmp_path):
     def last_line(*options):
         return printed(in_process("predict", workplace / "model", source, "-o", tmp_path / "out.csv", *options))[-1]
 
-    assert f"alien fit {workplace / 'model'} LABELED_TEXTS -o HEAD" in last_line()
-    with_head = last_line("--head", workplace / "head")
-    assert f"alien threshold {workplace / 'model'} LABELED_TEXTS --head {workplace / 'head'}" in with_head
-    assert "alien" not in last_line("--head", deciding_head)
+    model, head = workplace / "model", workplace / "head"
+    assert last_line() == f"next: alien fit {model} HELD-OUT.csv -o head"
+    assert last_line("--head", head) == f"next: alien threshold {model} MORE-HELD-OUT.csv --head {head} --risk 0.1"
+    assert not last_line("--head", deciding_head).startswith("next")
 
 
 def test_a_run_in_which_every_row_fails_exits_with_1(workplace, tmp_path):
