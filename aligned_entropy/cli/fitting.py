@@ -87,7 +87,8 @@ def train(
     description, total = ("features", len(texts)) if freeze else ("training", len(texts) * config.total_epochs)
     with progress_bar(description, total) as progress:
         train_classifier(model, texts, output, config, progress, report)
-    print(f"trained on {len(texts)} texts of {len(texts.label_names)} classes; {epochs_done[-1]}")
+    print(f"trained on {len(texts)} texts of {len(texts.label_names)} classes")
+    print(epochs_done[-1])
     print(f"saved: {output}")
     columns = ColumnOptions(text_column, label_column, None, delimiter, encoding)
     next_step("fit", output, "HELD-OUT.csv", "-o", f"{output}-head", *option_words(columns))

@@ -1,0 +1,105 @@
+"""Commands in sequence: each prints its result in the user's terms and the command to run next."""
+
+import json
+import shlex
+
+import pytest
+
+from aligned_entropy.saved.hub import describe_head
+from fixtures.command_line import in_process
+
+
+def next_command(done, **files):
+    """Words of the command that was printed last, with files in place of its placeholders."""
+    line = done.stderr.splitlines()[-1]
+    assert line.startswith("next: alien ")
+    return [files.get(word.removesuffix(".csv"), word) for word in shlex.split(line)[2:]]
+
+
+def run(*arguments):
+    done = in_process(*arguments)
+    assert done.exit_code == 0, done.output
+    lines = [line for line in done.stdout.splitlines() if not line.startswith(("saved: ", "{"))]
+    assert max(map(len, lines), default=0) <= 80
+    return done
+
+
+def test_the_commands_lead_from_a_training_to_predictions(workplace, tmp_path):
+    data = {
+        "HELD-OUT": workplace / "calibration.jsonl",
+        "TEST": workplace / "test.jsonl",
+        "MORE-HELD-OUT": workplace / "train.jsonl",
+        "NEW": workplace / "test.jsonl",
+        "predictions": tmp_path / "predictions.csv",
+    }
+    model = tmp_path / "my model"
+    trained = run("train", workplace / "model", workplace / "train.jsonl", "-o", model, "--freeze", "--epochs", "2")
+    assert "epoch 2 of 2: loss 0." in trained.stdout
+    assert trained.stderr.count("training accuracy") == 2
+    fitted = run(*next_command(trained, **data))
+    assert "error rate to expect on similar texts" in " ".join(fitted.stdout.split())
+    assert "uncertainty and error_probability of a text are the same number" in fitted.stdout
+    evaluated = run(*next_command(fitted, **data))
+    assert "aligned entropy" in evaluated.stdout
+    command = next_command(evaluated, **data)
+    command[command.index("0.1")] = "0.6"
+    chosen = run(*command)
+    assert "The risk is an average" in chosen.stdout
+    run(*next_command(chosen, **data))
+    assert "accepted" in data["predictions"].read_text().splitlines()[0]
+
+
+def test_a_risk_that_cannot_be_certified_is_answered_with_those_that_can(workplace, tmp_path):
+    head, data = tmp_path / "head", workplace / "test.jsonl"
+    command = ("threshold", workplace / "model", data, "--head", workplace / "head", "-o", head, "--device", "cpu")
+    refused = in_process(*command, "--risk", "0.0001")
+    assert refused.exit_code == 1
+    assert not head.exists()
+    assert "certified risk" in refused.stderr
+    assert "choosing from the table is a selection" in " ".join(refused.stderr.split())
+    following = next_command(refused)
+    assert following[: len(command) - 4] == [*map(str, command[:5])]
+    done = run(*following, "--json")
+    rule = json.loads(done.stdout)
+    assert rule["goal"]["delta"] == 0.005  # .05 over the ten listed risks
+    row = next(line for line in refused.stderr.splitlines() if line.startswith(f"{100 * rule['goal']['risk']:g} %"))
+    threshold = rule["thresholds"][""]
+    assert f"{threshold['accepted'] / threshold['answers']:.1%}" in row.split()
+    assert describe_head(head)["rule"] == rule
+
+
+def test_no_next_command_stands_beside_json(workplace, tmp_path):
+    done = run("fit", workplace / "model", workplace / "calibration.jsonl", "-o", tmp_path / "head", "--json")
+    assert json.loads(done.stdout)["examples"] == 300
+    assert "next:" not in done.stderr
+
+
+def test_inspect_shortens_long_lists_and_shows_the_threshold(workplace, tmp_path):
+    arguments = ("threshold", workplace / "model", workplace / "test.jsonl", "--head", workplace / "head")
+    run(*arguments, "--coverage", "0.8", "-o", tmp_path / "head")
+    config = json.loads((tmp_path / "head" / "config.json").read_text())
+    config["backbone"]["labels"] = [f"label {number}" for number in range(77)]
+    (tmp_path / "head" / "config.json").write_text(json.dumps(config))
+    shown = run("inspect", tmp_path / "head").stdout
+    assert "backbone labels: 77 (label 0, label 1, label 2, label 3, label 4, label 5, …)" in " ".join(shown.split())
+    value = config["rule"]["thresholds"][""]["value"]
+    assert f"{value:.4g}" in shown
+    facts = json.loads(run("inspect", tmp_path / "head", "--json").stdout)
+    assert len(facts["backbone labels"]) == 77
+    assert facts["rule"] == config["rule"]
+
+
+def test_the_list_of_scores_needs_no_model():
+    lines = run("evaluate", "--scores", "list").stdout.splitlines()
+    rows = {line.split("  ")[0]: line.split() for line in lines}
+    assert rows["entropy"][-2:] == ["–", "–"]
+    assert rows["MC dropout SMP"][-2:] == ["20", "passes"]
+    assert rows["attention probe"][-5:] == ["calibration", "1", "pass,", "6", "fits"]
+    assert rows["HUQ softmax response + relative Mahalanobis"][-4:] == ["train,", "calibration", "6", "fits"]
+
+
+@pytest.mark.parametrize(("scores", "noted"), [("MC dropout SMP", True), ("entropy", False)])
+def test_the_time_of_more_passes_is_estimated_before_they_run(workplace, scores, noted):
+    done = run("evaluate", workplace / "model", workplace / "test.jsonl", "--scores", f"{scores},energy")
+    warning = "warning: 20 more passes over 300 texts take less than a minute, unless they are stored."
+    assert (warning in done.stderr.splitlines()) == noted
