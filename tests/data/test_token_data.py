@@ -1,5 +1,7 @@
 """Words and tags are read unchanged from files and data sets, and tags that do not match the model are refused."""
 
+import json
+
 import datasets
 import numpy as np
 import pytest
@@ -42,6 +44,18 @@ def test_numbers_of_a_class_label_have_names():
     assert has_token_labels(data)
     assert labeled_tokens(data).labels.tolist() == [1, 0, 2, 3]
     assert labeled_tokens(data).label_names == NAMES
+
+
+@pytest.mark.parametrize("column", ["tags", "ner_tags"])
+def test_numbers_have_the_names_of_a_file_beside_them(tmp_path, column):
+    (tmp_path / "train.jsonl").write_text(
+        "\n".join(json.dumps({"tokens": t, column: g}) for t, g in (([], []), (["a", "b", "c"], [2, 3, 0])))
+    )
+    with pytest.raises(DataError, match=r"holds 0, 2, 3, but the data set names no tags: .* names in labels\.json"):
+        labeled_tokens(load_data(f"{tmp_path}:train"))
+    (tmp_path / "labels.json").write_text(json.dumps(NAMES))
+    data = labeled_tokens(load_data(f"{tmp_path}:train"), ["I-PER", "B-PER", "B-ORG", "O"])
+    assert data.labels.tolist() == [1, 0, 3]
 
 
 def test_a_label_map_holds_entity_types_or_tags():
