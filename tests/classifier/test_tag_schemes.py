@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import transformers
 
 from aligned_entropy import FitConfig, Goal, NotApplicableError, UncertainClassifier
 from aligned_entropy.backbones import TokenBackbone
@@ -152,3 +153,36 @@ def test_characters_of_a_text_without_spaces_have_entities_of_their_own(token_mo
     (row,) = classifier.predict(text)
     assert [text[start:end] for start, end in row.offsets] == ["在", "中", "国", "film"]
     assert all(text[entity.start : entity.end] == entity.word for entity in row.entities)
+
+
+WORDPIECES = [
+    "[PAD]",
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    *"abcdefgh在中国。,()-ü",
+    *(f"##{letter}" for letter in "abcdefghü"),
+    "bad",
+]
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(
+    "text", ["a bad (gab) h, cafe", "在bad中国。 gab-", "fa\u00addeü\u3000bad\u00a0ab 国国 a\u200dc,"]
+)
+def test_entities_are_those_of_the_pipeline_where_it_has_the_same_words(text, seed, tmp_path):
+    (tmp_path / "vocab.txt").write_text("\n".join(WORDPIECES), encoding="utf-8")
+    tokenizer = transformers.BertTokenizerFast(str(tmp_path / "vocab.txt"), model_max_length=64)
+    model = tiny.token_classifier("Bert", seed=seed, vocab_size=len(WORDPIECES))
+    pipeline = transformers.pipeline(
+        "token-classification", model=model, tokenizer=tokenizer, aggregation_strategy="first"
+    )
+    expected = pipeline(text)
+    (row,) = UncertainTokenClassifier(TokenBackbone(model, tokenizer)).predict(text)
+    fields = ("entity_group", "start", "end")
+    assert [tuple(getattr(entity, name) for name in fields) for entity in row.entities] == [
+        tuple(entity[name] for name in fields) for entity in expected
+    ]
+    assert [entity.score for entity in row.entities] == pytest.approx(
+        [entity["score"] for entity in expected], abs=1e-5
+    )
