@@ -112,7 +112,7 @@ def test_the_page_requires_the_key_and_forbids_other_servers(served_folder, tmp_
 
 
 def test_the_parts_of_the_page_exist_and_are_neither_logged_nor_measured(served_folder, tmp_path):
-    with serving(served_folder / "model", "--ui", log=tmp_path / "log") as (_, send, address):
+    with serving(served_folder / "model", "--ui", log=tmp_path / "log") as (process, send, address):
         with urllib.request.urlopen(address) as page:
             base, content = page.url, page.read().decode()
         assert base == f"{address}/ui/", "the root leads to the page"
@@ -128,6 +128,8 @@ def test_the_parts_of_the_page_exist_and_are_neither_logged_nor_measured(served_
         clicks = [event for event in config["dependencies"] if [ids["predict"], "click"] in event["targets"]]
         assert [event["inputs"] for event in clicks] == [[ids["texts"], ids["file"]]]
         metrics = send("/metrics").decode()
+        process.terminate()
+        process.wait(60)  # the log is complete
     records = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
     requests = [record for record in records if record.get("path") != "/readyz" and record["message"] == "request"]
     assert [record["status"] for record in requests] == [307, 200, 200], "the root, the page and the metrics"
