@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from datasets import Dataset
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
 from aligned_entropy import DataError
 from aligned_entropy.data import data_folder, labeled_texts, load_data
@@ -193,3 +193,41 @@ def test_an_unknown_name_fails_offline_and_lists_the_embedded_names(name):
 def test_an_embedded_data_set_without_a_split_lists_its_splits():
     with pytest.raises(DataError, match="rotten-tomatoes: no split was named; its splits are train, validation, test"):
         load_data("rotten-tomatoes")
+
+
+# Folders that save_to_disk wrote
+
+
+@pytest.mark.parametrize("name", ["saved", "[final]", "a?b", "100%"])
+def test_a_data_set_that_was_saved_to_disk_is_read(tmp_path, name):
+    features = Features(text=Value("string"), label=ClassLabel(names=NAMES))
+    parts = {
+        split: Dataset.from_dict({"text": [f"{split} text"], "label": [1]}, features) for split in ("train", "test")
+    }
+    DatasetDict(parts).save_to_disk(str(tmp_path / name / "splits"))
+    parts["train"].save_to_disk(str(tmp_path / name / "one"))
+    splits, one = tmp_path / name / "splits", tmp_path / name / "one"
+    for table, text in (
+        (load_data(splits, "test"), "test text"),
+        (load_data(f"{splits}:train"), "train text"),
+        (load_data(one), "train text"),
+    ):
+        assert (table["text"][:], table["label"][:], table.class_names) == ([text], [1], {"label": NAMES})
+    with pytest.raises(DataError, match="no split was named; its splits are train, test"):
+        load_data(splits)
+    with pytest.raises(DataError, match="one is one data set, it has no split 'dev'"):
+        load_data(one, "dev")
+    (one / "state.json").write_text("{}")
+    with pytest.raises(DataError, match="one cannot be read as a data set saved to disk"):
+        load_data(one)
+
+
+def test_a_folder_may_hold_compressed_files_and_hidden_ones(folder):
+    import gzip
+
+    (folder / "dev.csv.gz").write_bytes(gzip.compress(b"text,label\nthree,1\n"))
+    (folder / "._dev.csv").write_bytes(b"of another system")
+    (folder / "notes.txt").write_text("no split")
+    assert load_data(f"{folder}:dev")["text"][:] == ["three"]
+    with pytest.raises(DataError, match="its splits are dev, test, train"):
+        load_data(folder)
