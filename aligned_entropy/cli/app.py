@@ -17,7 +17,8 @@ from .loading import load
 from .measuring import evaluate
 from .options import AsJson, Device, ModelOptions, Seed
 from .predicting import predict
-from .serving import ENVIRONMENT_PREFIX, export, refit, serve
+from .server_options import ENVIRONMENT_PREFIX
+from .serving import export, refit, serve
 from .terminal import Verbosity, next_step, progress_bar, quiet_libraries, settings
 
 SHOWN_VALUES = 6  # of a list in the output of inspect

@@ -219,7 +219,7 @@ def threshold(
     if not rule.accepted:
         typer.echo("alien: no threshold reaches this goal, the head stays as it is", err=True)
         if goal.risk is not None and classifier.saved.selection_units is not None:
-            command = ["threshold", model, data, "--head", head, *words]
+            command: list[object] = ["threshold", model, data, "--head", head, *words]
             command += [] if output is None else ["--output", output]
             _show_reachable(classifier.saved.selection_units, goal, command)
         raise typer.Exit(1)

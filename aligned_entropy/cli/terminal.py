@@ -99,7 +99,12 @@ def _shown(description: str, total: int | None, has_items: bool) -> Iterator[Cal
         yield count
     elif sys.stderr.isatty():
         with _bar(description, total, has_items) as advance:
-            yield lambda items: (count(items), advance(items))
+
+            def count_and_advance(items: int) -> None:
+                count(items)
+                advance(items)
+
+            yield count_and_advance
     else:
         with _lines(line):
             yield count

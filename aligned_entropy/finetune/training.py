@@ -85,14 +85,14 @@ def _train_all_layers(
     """Train a model with the Trainer of transformers, by full fine-tuning or with LoRA."""
     import transformers
 
-    class MeteredTrainer(transformers.Trainer):
+    class MeteredTrainer(transformers.Trainer):  # type: ignore[misc]
         def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **options: Any) -> Any:
             loss, outputs = super().compute_loss(model, inputs, return_outputs=True, **options)
             meter.add(loss, outputs.logits, inputs["labels"])
             progress(len(inputs["labels"]))
             return (loss, outputs) if return_outputs else loss
 
-    class EpochCallback(transformers.TrainerCallback):
+    class EpochCallback(transformers.TrainerCallback):  # type: ignore[misc]
         def on_epoch_end(self, *_: Any, **__: Any) -> None:
             meter.end_epoch()
 

@@ -84,9 +84,11 @@ def make_score(score: ScoreLike, module: nn.Module | None = None, seed: int = 0)
         if score not in SCORES:
             raise ArgumentError(f"there is no score {score!r}; there are {', '.join(SCORES)}.")
         return SCORES[score](module, seed)
+    made: Score
     if isinstance(score, type):
-        score = score(module, seed)
-    made = score if isinstance(score, Score) else FunctionScore(score)
+        made = score(module, seed)
+    else:
+        made = score if isinstance(score, Score) else FunctionScore(score)
     if not isinstance(made, SCORES.get(made.name, Score)):
         raise ArgumentError(f"{made.name} is the name of a score of this library: give yours another name.")
     return made
