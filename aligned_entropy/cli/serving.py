@@ -186,7 +186,8 @@ def refit(
         None if data is None else features(classifier, data, description=f"{name} features", columns=columns)
         for name, data in (("calibration", calibration), ("reference", reference))
     )
-    result = fit_again(classifier, labeled, calibration=more, reference=training, share=share, seed=seed)
+    with stage("fitting and comparing the heads"):
+        result = fit_again(classifier, labeled, calibration=more, reference=training, share=share, seed=seed)
     better, rule = result.comparison.better, result.rule
     if better:
         result.classifier.save_pretrained(output)
