@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,6 +14,9 @@ from ..backbones import Backbone
 from ..classifier import UncertainClassifier
 from ..errors import UnsupportedModelError
 from ..head.multilabel_head import MultiLabelHead
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
 
 PROVIDERS = ["CPUExecutionProvider"]
 MAX_BYTES = 2**30  # size of the weights above which they get a file of their own: files above 2 GB cannot be read
@@ -93,17 +96,18 @@ def write_graph(graph: Graph, inputs: dict[str, Tensor], path: Path) -> None:
 
 def is_large(graph: Graph) -> bool:
     """True if the weights of a graph are stored in a file of their own."""
-    return sum(value.nbytes for value in graph.state_dict().values()) > MAX_BYTES
+    size: int = sum(value.nbytes for value in graph.state_dict().values())
+    return size > MAX_BYTES
 
 
-def open_session(path: Path) -> Any:
+def open_session(path: Path) -> InferenceSession:
     """Open an ONNX file in ONNX Runtime, on the CPU."""
     from onnxruntime import InferenceSession
 
     return InferenceSession(path, providers=PROVIDERS)
 
 
-def run_session(session: Any, outputs: list[str], inputs: dict[str, Tensor]) -> list[NDArray[Any]]:
+def run_session(session: InferenceSession, outputs: list[str], inputs: dict[str, Tensor]) -> list[NDArray[Any]]:
     """Compute outputs of a session of ONNX Runtime; inputs that the graph does not read are left out."""
     names = {node.name for node in session.get_inputs()}
     values: list[NDArray[Any]] = session.run(
@@ -116,10 +120,11 @@ def real_rows(inputs: dict[str, Tensor], backbone: Backbone) -> NDArray[np.bool_
     """Index of the rows of outputs that are predictions: every text, or for token classification every real token."""
     if not backbone.every_token or "attention_mask" not in inputs:
         return slice(None)
-    return inputs["attention_mask"].numpy() == 1
+    real: NDArray[np.bool_] = inputs["attention_mask"].numpy() == 1
+    return real
 
 
-def difference(session: Any, graph: Graph, inputs: dict[str, Tensor]) -> float:
+def difference(session: InferenceSession, graph: Graph, inputs: dict[str, Tensor]) -> float:
     """Largest difference between the outputs of a session and of the module that it was exported from.
 
     It is divided by the largest output if that is above 1. Padding is left out.

@@ -8,12 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..head.multilabel_head import MultiLabelHead
 from .graph import Graph, is_large, open_session, real_rows, run_session
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class QuantizationEffect:
         return {"answers": self.predictions, "changed": self.changed_share, "correlation": correlation}
 
 
-def quantize(graph: Graph, session: Any, path: Path, texts: Sequence[str]) -> QuantizationEffect:
+def quantize(graph: Graph, session: InferenceSession, path: Path, texts: Sequence[str]) -> QuantizationEffect:
     """Replace the file of a float32 graph by its 8-bit quantization, and compare both on texts.
 
     Args:
@@ -65,7 +68,7 @@ def quantize(graph: Graph, session: Any, path: Path, texts: Sequence[str]) -> Qu
     return _compare(graph, (session, open_session(path)), texts)
 
 
-def _compare(graph: Graph, sessions: tuple[Any, Any], texts: Sequence[str]) -> QuantizationEffect:
+def _compare(graph: Graph, sessions: Sequence[InferenceSession], texts: Sequence[str]) -> QuantizationEffect:
     """Compare the predictions and the uncertainty of two sessions, of the graph before and after quantization."""
     from scipy.stats import spearmanr
 
