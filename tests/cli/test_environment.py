@@ -19,7 +19,6 @@ VALUES = {
     "cors_origin": ("https://a.org https://b.org", ["https://a.org", "https://b.org"]),
     "dtype": ("bfloat16", "bfloat16"),
     "task": ("token-classification", "token-classification"),
-    "ui": ("true", True),
 }
 
 
@@ -35,6 +34,8 @@ def sample(option):
     """Value of a variable, and the value that the command gets from it."""
     if option.name in VALUES:
         return VALUES[option.name]
+    if isinstance(option.default, bool):
+        return ("false", False) if option.default else ("true", True)
     if isinstance(option.default, int | float) or option.name == "max_length":
         return "77", type(option.default or 0)(77)
     return "value", "value"
