@@ -24,7 +24,7 @@ from ..evaluation.grouped import GroupedEvaluation, group_maps, group_values
 from ..evaluation.groups import Groups, ScoreKey
 from ..features.arrays import Features
 from ..predictions import Predictions, TokenPredictions
-from ..scores import HEAD
+from ..scores import HEAD, ScoreLike
 from ..selective import SelectionUnits
 from ..tasks import Task, TokenClassification
 from .base import UncertainClassifier
@@ -36,9 +36,9 @@ AGGREGATION = {"entities": "mean", "sentences": "product"}
 # A data set whose words predict() would divide further in more than this share was divided by another rule.
 DIVIDED_SHARE, SENTENCES_TO_DIVIDE = 0.05, 1000
 UNNAMED = (
-    "the tags of the model have no names but LABEL_0, LABEL_1, …, so that its entities are not known: name the tags in "
-    "the order of the model's outputs, classifier.backbone.config.id2label = {0: 'O', 1: 'B-PER', …}, or id2label in "
-    "the config.json of the model."
+    "the tags of the model have no names but numbers (LABEL_0, LABEL_1, …), so that its entities are not known: name "
+    "the tags in the order of the model's outputs, classifier.backbone.config.id2label = {0: 'O', 1: 'B-PER', …}, or "
+    "id2label in the config.json of the model."
 )
 
 
@@ -149,7 +149,7 @@ class UncertainTokenClassifier(UncertainClassifier):
         self,
         features: Features,
         *,
-        scores: Sequence[str] | None = None,
+        scores: Sequence[ScoreLike] | None = None,
         train: Features | None = None,
         calibration: Features | None = None,
         ood: Features | None = None,

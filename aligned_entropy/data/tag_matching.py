@@ -18,8 +18,8 @@ NOWHERE = TagParts("", "")
 
 
 def has_tag_names(names: Sequence[str]) -> bool:
-    """True unless all names are those that transformers gives to classes without a name, ``LABEL_0``, ``LABEL_1``, …"""
-    return list(names) != [f"LABEL_{number}" for number in range(len(names))]
+    """True unless the names are only the numbers of the tags: ``LABEL_0``, ``LABEL_1``, … or ``0``, ``1``, …"""
+    return all(list(names) != [f"{prefix}{number}" for number in range(len(names))] for prefix in ("LABEL_", ""))
 
 
 def match_tags(
@@ -134,7 +134,7 @@ def match_positions(
     Args:
         tags: names or numbers, one for each word.
         column: column with the tags.
-        model_names: ``LABEL_0``, ``LABEL_1``, …
+        model_names: ``LABEL_0``, ``LABEL_1``, … or ``0``, ``1``, …
         label_map: name of the model's tag for each tag of the data.
 
     Raises:
@@ -149,7 +149,7 @@ def match_positions(
     unknown = sorted(str(tag) for tag, position in positions.items() if position is None)
     if unknown:
         raise DataError(
-            f"the {len(model_names)} tags of the model have no names but LABEL_0, LABEL_1, …, and column "
+            f"the {len(model_names)} tags of the model have no names but {', '.join(model_names[:2])}, …, and column "
             f"{column.name!r} holds {', '.join(unknown[:10])}: name the tags in the order of the model's outputs, "
             "model.config.id2label = {0: 'O', 1: 'B-PER', …} or id2label in its config.json; or give a label map of "
             "all tags, label_map={'B-PER': 'LABEL_1', …}."

@@ -114,10 +114,13 @@ def test_predicted_entities_are_read_with_all_tags_of_the_model(tags, token_mode
     assert {entity.entity_group for entity in row.entities} <= kinds
 
 
-def test_a_model_without_tag_names_has_no_entities_but_words(token_model_folder):
+@pytest.mark.parametrize("prefix", ["LABEL_", ""])
+def test_a_model_without_tag_names_has_no_entities_but_words(token_model_folder, prefix):
     classifier = UncertainClassifier.from_pretrained(token_model_folder)
-    classifier.backbone.config.id2label = {number: f"LABEL_{number}" for number in range(3)}
-    with pytest.raises(NotApplicableError, match=r"no names but LABEL_0, .* classifier\.backbone\.config\.id2label = "):
+    classifier.backbone.config.id2label = {number: f"{prefix}{number}" for number in range(3)}
+    with pytest.raises(
+        NotApplicableError, match=r"no names but numbers \(LABEL_0, .* classifier\.backbone\.config\.id2label = "
+    ):
         classifier.predict("the film")
 
     def numbered(seed):

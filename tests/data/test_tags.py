@@ -199,6 +199,7 @@ def test_a_model_without_tag_names_takes_the_order_of_the_data_s_names():
     rows = {"tokens": [["a", "b", "c"]], "tags": [[1, 2, 0]]}
     assert labeled_tokens(datasets.Dataset.from_dict(rows, features), UNNAMED).labels.tolist() == [1, 2, 0]
     assert labeled_tokens(rows, UNNAMED).labels.tolist() == [1, 2, 0]
+    assert labeled_tokens(rows, ["0", "1", "2"]).labels.tolist() == [1, 2, 0]
     text = {"tokens": [["a", "b", "c"]], "tags": [["B-X", "I-X", "O"]]}
     map_of_all = {"O": "LABEL_0", "B-X": "LABEL_1", "I-X": "LABEL_2"}
     assert labeled_tokens(text, UNNAMED, label_map=map_of_all).labels.tolist() == [1, 2, 0]
