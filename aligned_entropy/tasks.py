@@ -250,11 +250,11 @@ def task_by_name(name: str) -> Task:
     return TASKS[name]
 
 
-def task_of_model(model: str | Path) -> Task:
+def task_of_model(model: str | Path, *, trust_remote_code: bool = False) -> Task:
     """Task that a checkpoint (path or hub id) was trained for, by its configuration or that of its adapter."""
     from .backbones.loading import trained_as
 
-    names = trained_as(model)
+    names = trained_as(model, trust_remote_code=trust_remote_code)
     return next(task for task in _TASKS if task.describes_model(names))
 
 

@@ -72,6 +72,13 @@ def find_classification_module(
     kind = type(inner).__name__
     problem, classes = getattr(inner.config, "problem_type", None), getattr(inner.config, "num_labels", 0)
     required = "multi-label classifier" if multi_label else "classifier of one label a text with at least two classes"
+    if classes == 1 and not multi_label:
+        raise UnsupportedModelError(
+            f"{kind} has one logit, so it is a regression model, a reranker or a binary classifier with a sigmoid. If "
+            "its logit is above 0 for yes, pass task='multi-label-classification' (in the shell --task) to predict the "
+            "yes or no of its one label. A number has no classes, so a regression model is not supported: train a "
+            "classifier with at least two labels, for example with `alien train`."
+        )
     if problem == "regression" or (problem == MULTI_LABEL) != multi_label or classes < 2 - multi_label:
         raise UnsupportedModelError(
             f"{kind} is configured for problem_type={problem!r} with {classes} label(s), but a {required} is needed "

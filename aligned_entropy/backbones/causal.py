@@ -17,6 +17,7 @@ from .base import BaseBackbone, vocabulary_size
 from .batching import Encoded
 from .loading import load_language_model, load_tokenizer
 from .output_embedding import LabelWords, OutputEmbedding, by_label, differ, final_scaling
+from .padding import position_count
 from .prompts import LabelPrompts, Labels
 from .wrappers import base_model
 
@@ -258,8 +259,7 @@ class LabelWordBackbone(BaseBackbone):
 
 
 def _default_max_length(config: Any, tokenizer: Any) -> int:
-    positions = getattr(config.get_text_config(), "max_position_embeddings", None) or PROMPT_TOKENS
-    return int(min(PROMPT_TOKENS, positions, tokenizer.model_max_length))
+    return int(min(PROMPT_TOKENS, position_count(config) or PROMPT_TOKENS, tokenizer.model_max_length))
 
 
 def _is_plain(cache: Any, longest: int) -> bool:

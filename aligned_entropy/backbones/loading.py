@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,26 +11,27 @@ import torch
 from torch import nn
 
 from ..data.wheels import EMBEDDED_MODELS, embedded_folder
-from ..errors import MissingExtraError, UnsupportedModelError
+from ..errors import UnsupportedModelError
+from .adapters import adapter_config, load_adapter, named_adapter, some
 from .gguf import converted_gguf
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-# Weights whose shape gives the number of classes of an adapter without a configuration of the classifier.
-OUTPUT_WEIGHTS = ("score.weight", "classifier.weight", "classifier.out_proj.weight")
+TRUST = "if you have read and trust this code, pass trust_remote_code=True (in the shell --trust-remote-code)."
 
 
 def resolve(name: str | Path) -> str:
-    """Return the folder of an embedded model, downloaded if necessary; return any other name unchanged.
+    """Return the folder of an embedded model, downloaded if necessary, or of a named adapter; else the name unchanged.
 
     Names on the hub are checked once here, since the loaders of transformers retry each file for about a minute.
 
     Raises:
-        UnsupportedModelError: there is no folder of that name, and no model in the hub's cache or on the hub.
+        UnsupportedModelError: there is no folder of that name, and no model in the hub's cache or on the hub; or the
+            folder holds several adapters.
     """
     if Path(name).exists():
-        return str(name)
+        return str(named_adapter(Path(name)) or name)
     if str(name) not in EMBEDDED_MODELS:
         _check_hub(str(name))
         return str(name)
@@ -56,8 +59,29 @@ def _check_hub(name: str) -> None:
         ) from error
 
 
-def load_tokenizer(name: str | Path) -> PreTrainedTokenizerBase:
+@contextmanager
+def _custom_code(name: str | Path, advice: str = TRUST) -> Iterator[None]:
+    """Replace the error of transformers about Python code in a checkpoint.
+
+    Raises:
+        UnsupportedModelError: the checkpoint has code of its own that may not run.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if "trust_remote_code" not in str(error):
+            raise
+        raise UnsupportedModelError(
+            f"{name} needs Python code that is saved with it, which would run on this machine: {advice}"
+        ) from error
+
+
+def load_tokenizer(name: str | Path, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
     """Load the tokenizer of a path, hub id or embedded name; an adapter without a tokenizer uses its base model's.
+
+    Args:
+        name: path, hub id or embedded name.
+        trust_remote_code: True to run Python code that is saved with the tokenizer.
 
     Raises:
         UnsupportedModelError: there is no tokenizer. In this case transformers may return an empty one, for which all
@@ -66,23 +90,31 @@ def load_tokenizer(name: str | Path) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
     path, reason = resolve(name), "its vocabulary is empty"
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(path)
-        if len(tokenizer) > len(set(tokenizer.all_special_ids)) + 2:
-            return tokenizer
-    except Exception as error:  # the exception for missing files depends on the kind of tokenizer
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    adapter = _adapter_config(path)
+    for folder in dict.fromkeys([path, str(name) if Path(name).is_dir() else path]):  # a named adapter is one deeper
+        try:
+            with _custom_code(name):
+                tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+            if len(tokenizer) > len(set(tokenizer.all_special_ids)) + 2:
+                return tokenizer
+        except UnsupportedModelError:
+            raise
+        except Exception as error:  # the exception for missing files depends on the kind of tokenizer
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    adapter = adapter_config(path)
     if adapter is not None:
-        return load_tokenizer(adapter.base_model_name_or_path)
+        return load_tokenizer(adapter.base_model_name_or_path, trust_remote_code=trust_remote_code)
     raise UnsupportedModelError(
         f"{name} holds no tokenizer ({reason}): save the one that the model was trained with to this folder, with "
         "tokenizer.save_pretrained(folder)."
     )
 
 
-def trained_as(name: str | Path) -> set[str]:
+def trained_as(name: str | Path, *, trust_remote_code: bool = False) -> set[str]:
     """Read the purposes of a checkpoint: class names and problem type of its configuration, and the task of an adapter.
+
+    Args:
+        name: path, hub id or embedded name.
+        trust_remote_code: True to run Python code that is saved with the model.
 
     Raises:
         UnsupportedModelError: there is no model of that name.
@@ -90,10 +122,11 @@ def trained_as(name: str | Path) -> set[str]:
     from transformers import AutoConfig
 
     path = resolve(name)
-    adapter = _adapter_config(path)
+    adapter = adapter_config(path)
     purposes: set[Any] = set()
     try:
-        config = AutoConfig.from_pretrained(path)
+        with _custom_code(name):
+            config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
         purposes |= {config.problem_type, *(() if adapter is not None else config.architectures or ())}
     except (OSError, ValueError):
         if adapter is None:
@@ -103,7 +136,14 @@ def trained_as(name: str | Path) -> set[str]:
     return {str(purpose) for purpose in purposes if purpose}
 
 
-def load_model(name: str | Path, auto_class: str, *, device: str | None = None, dtype: Any = None) -> nn.Module:
+def load_model(
+    name: str | Path,
+    auto_class: str,
+    *,
+    device: str | None = None,
+    dtype: Any = None,
+    trust_remote_code: bool = False,
+) -> nn.Module:
     """Load a trained classifier.
 
     Args:
@@ -112,6 +152,7 @@ def load_model(name: str | Path, auto_class: str, *, device: str | None = None, 
             ``AutoModelForTokenClassification``.
         device: device to load to; ``cuda`` if available and ``cpu`` otherwise by default.
         dtype: precision; that of the checkpoint on a GPU and float32 on a CPU by default.
+        trust_remote_code: True to run Python code that is saved with the model.
 
     Raises:
         UnsupportedModelError: the model is for another task, or the checkpoint lacks weights, which would be random.
@@ -120,11 +161,12 @@ def load_model(name: str | Path, auto_class: str, *, device: str | None = None, 
 
     path = resolve(name)
     device, dtype = _device_and_dtype(device, dtype)
-    adapter = _adapter_config(path)
-    if adapter is not None:
-        return _load_adapter(path, adapter, auto_class, dtype).to(device)
-    auto = getattr(transformers, auto_class)
-    model, info = auto.from_pretrained(path, dtype=dtype, output_loading_info=True)
+    options = {"dtype": dtype, "trust_remote_code": trust_remote_code}
+    adapter = adapter_config(path)
+    with _custom_code(name):
+        if adapter is not None:
+            return load_adapter(path, resolve(adapter.base_model_name_or_path), auto_class, options).to(device)
+        model, info = getattr(transformers, auto_class).from_pretrained(path, output_loading_info=True, **options)
     architecture = " ".join(model.config.architectures or [])
     for kind, inputs in (("TokenClassification", "the words of a text"), ("SequenceClassification", "whole texts")):
         if f"For{kind}" in architecture and not auto_class.endswith(kind):
@@ -135,7 +177,7 @@ def load_model(name: str | Path, auto_class: str, *, device: str | None = None, 
     missing = sorted(info["missing_keys"])  # weights of the pooler and the encoder count: the logits depend on them
     if missing:
         raise UnsupportedModelError(
-            f"{name} holds no trained classifier ({_some(missing)} would be random numbers): "
+            f"{name} holds no trained classifier ({some(missing)} would be random numbers): "
             "train one first, for example with `alien train`, or name a trained one. A language model can classify "
             "by label words: pass labels and a template."
         )
@@ -158,83 +200,29 @@ def load_for_training(
     import transformers
 
     transformers.set_seed(seed)
-    return getattr(transformers, auto_class).from_pretrained(
-        resolve(name),
-        dtype=torch.float32,
-        problem_type=problem_type,
-        num_labels=len(label_names),
-        id2label=dict(enumerate(label_names)),
-        label2id={label: index for index, label in enumerate(label_names)},
-        ignore_mismatched_sizes=True,
-    )
-
-
-def _adapter_config(path: str) -> Any:
-    """Read the PEFT configuration at a path or hub id; None if there is none."""
-    from transformers.utils.peft_utils import find_adapter_config_file
-
-    if find_adapter_config_file(path) is None:
-        return None
-    try:
-        from peft import PeftConfig
-    except ImportError as error:
-        raise MissingExtraError(f"{path} is a PEFT adapter: pip install 'aligned-entropy[peft]'") from error
-    adapter = PeftConfig.from_pretrained(path)
-    if not adapter.base_model_name_or_path:
-        raise UnsupportedModelError(
-            f"{path} is an adapter that does not say which model it belongs to: set base_model_name_or_path in its "
-            "adapter_config.json."
+    with _custom_code(name, "such a model cannot be trained here; name another model."):
+        return getattr(transformers, auto_class).from_pretrained(
+            resolve(name),
+            dtype=torch.float32,
+            problem_type=problem_type,
+            num_labels=len(label_names),
+            id2label=dict(enumerate(label_names)),
+            label2id={label: index for index, label in enumerate(label_names)},
+            ignore_mismatched_sizes=True,
+            trust_remote_code=False,
         )
-    return adapter
 
 
-def _load_adapter(path: str, adapter: Any, auto_class: str, dtype: Any) -> nn.Module:
-    import transformers
-    from peft import PeftModel
-    from peft.utils import load_peft_weights
-    from transformers import AutoConfig
-
-    weights = {_plain_name(name): tensor for name, tensor in load_peft_weights(path, device="cpu").items()}
-    base = resolve(adapter.base_model_name_or_path)
-    try:
-        config = AutoConfig.from_pretrained(path)  # `alien train` and the Trainer save the labels beside the adapter
-    except (OSError, ValueError):
-        config = AutoConfig.from_pretrained(base)
-        outputs = [weights[name].shape[0] for name in OUTPUT_WEIGHTS if name in weights]
-        if outputs and outputs[0] != config.num_labels:
-            config.num_labels = outputs[0]
-    model, info = getattr(transformers, auto_class).from_pretrained(
-        base, config=config, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True
-    )
-    random = info["missing_keys"] | {name for name, *_ in info["mismatched_keys"]}
-    missing = sorted(random - weights.keys())
-    if missing:
-        modules = sorted({name.rpartition(".")[0] for name in missing})
-        raise UnsupportedModelError(
-            f"neither the adapter {path} nor its base model {base} holds a trained classifier ({_some(missing)} would "
-            f"be random numbers): train the adapter with modules_to_save that include {_some(modules)}."
-        )
-    adapted: nn.Module = PeftModel.from_pretrained(model, path)
-    return adapted
-
-
-def _plain_name(name: str) -> str:
-    """Convert the name of a weight in an adapter to its name in the transformers model."""
-    return name.removeprefix("base_model.model.").replace("modules_to_save.", "").replace("base_layer.", "")
-
-
-def _some(names: list[str]) -> str:
-    """Join the first few names."""
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-
-
-def load_language_model(name: str | Path, *, device: str | None = None, dtype: Any = None) -> nn.Module:
+def load_language_model(
+    name: str | Path, *, device: str | None = None, dtype: Any = None, trust_remote_code: bool = False
+) -> nn.Module:
     """Load a trained causal language model.
 
     Args:
         name: path, hub id or embedded name; for a folder with an adapter the base model is loaded, too.
         device: device to load to; ``cuda`` if available and ``cpu`` otherwise by default.
         dtype: precision; that of the checkpoint on a GPU and float32 on a CPU by default.
+        trust_remote_code: True to run Python code that is saved with the model.
 
     Raises:
         UnsupportedModelError: the model is not a causal language model, or the checkpoint lacks weights, which would
@@ -244,14 +232,17 @@ def load_language_model(name: str | Path, *, device: str | None = None, dtype: A
 
     path = resolve(name)
     device, dtype = _device_and_dtype(device, dtype)
-    adapter = _adapter_config(path)
+    adapter = adapter_config(path)
     if adapter is not None and adapter.task_type == "SEQ_CLS":
         raise UnsupportedModelError(
             f"{name} is an adapter of a classifier, not of a language model: leave out labels and template."
         )
     base = path if adapter is None else resolve(adapter.base_model_name_or_path)
     try:
-        model, info = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, output_loading_info=True)
+        with _custom_code(name):
+            model, info = AutoModelForCausalLM.from_pretrained(
+                base, dtype=dtype, output_loading_info=True, trust_remote_code=trust_remote_code
+            )
     except ValueError as error:
         if "AutoModelForCausalLM" not in str(error):
             raise
@@ -262,7 +253,7 @@ def load_language_model(name: str | Path, *, device: str | None = None, dtype: A
     missing = sorted(info["missing_keys"])
     if missing:
         raise UnsupportedModelError(
-            f"{base} holds no trained language model ({_some(missing)} would be random numbers): name a model that was "
+            f"{base} holds no trained language model ({some(missing)} would be random numbers): name a model that was "
             "trained to predict the next word."
         )
     if adapter is not None:

@@ -27,10 +27,16 @@ _LENDING = threading.RLock()  # held while a configuration has a padding token t
 
 def default_max_length(config: Any, tokenizer: Any) -> int:
     """Maximum number of tokens of a text: the least of 512, the tokenizer's limit and the model's positions."""
-    positions = getattr(config.get_text_config(), "max_position_embeddings", None) or 512
+    positions = position_count(config) or 512
     if config.model_type in COUNTED_FROM_PADDING:
         positions -= (config.pad_token_id or 0) + 1
     return int(min(512, positions, tokenizer.model_max_length))
+
+
+def position_count(config: Any) -> int | None:
+    """Number of positions of a model; None for a model without a limit, whose configuration may say -1."""
+    positions = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return int(positions) if positions is not None and positions > 0 else None
 
 
 def configured_padding(config: Any, vocabulary: int) -> int | None:

@@ -16,6 +16,7 @@ from ..head.modules import active_module, module_shape, plain_copy
 from .base import BaseBackbone, vocabulary_size
 from .batching import Encoded
 from .capture import CapturedOutput, HiddenCapture
+from .label_names import class_names, warn_of_contradiction
 from .loading import load_model, load_tokenizer
 from .module_state import module_state
 from .padding import configured_padding, default_max_length, lent_padding, with_padding
@@ -43,7 +44,7 @@ class Backbone(BaseBackbone):
         auto_class: class of transformers that loads such models.
 
     Raises:
-        UnsupportedModelError: the model has no usable classification module or padding token.
+        UnsupportedModelError: the model has no usable classification module, names of classes or padding token.
     """
 
     auto_class: ClassVar[str] = "AutoModelForSequenceClassification"
@@ -70,6 +71,7 @@ class Backbone(BaseBackbone):
         super().__init__(model, tokenizer, capture=capture, max_length=max_length, pad_token_id=pad_token_id, name=name)
         self._lends_padding = configured is None
         self.width, self.classes, _ = module_shape(self.copy_classification_module())
+        warn_of_contradiction(self.config, self.label_names)
 
     @classmethod
     def from_pretrained(
@@ -100,7 +102,7 @@ class Backbone(BaseBackbone):
     @property
     def label_names(self) -> list[str]:
         """Names of the classes in the order of the logits."""
-        return [self.config.id2label[index] for index in range(self.classes)]
+        return class_names(self.config, self.classes)
 
     @property
     def reads_last_token(self) -> bool:

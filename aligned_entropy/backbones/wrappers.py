@@ -46,7 +46,8 @@ def base_model(model: nn.Module) -> PreTrainedModel:
             f"a {type(inner).__name__} is no transformers model: pass a model of transformers, or a PEFT model around "
             "one."
         )
-    return inner  # type: ignore[no-any-return]
+    transformers_model: PreTrainedModel = inner
+    return transformers_model
 
 
 def check_adapters(model: nn.Module) -> None:
@@ -70,13 +71,13 @@ def input_device(model: nn.Module) -> torch.device:
     Raises:
         UnsupportedModelError: the model has no weights.
     """
-    device = next(model.parameters()).device
-    if device.type != "meta":
-        return device
+    weights = next(model.parameters())
+    if not weights.is_meta or type(weights) is not nn.Parameter:  # a tensor of another class may hold values there
+        return weights.device
     for part in model.modules():
-        device = getattr(getattr(part, "_hf_hook", None), "execution_device", None)
-        if device is not None:
-            return torch.device(device)
+        execution_device = getattr(getattr(part, "_hf_hook", None), "execution_device", None)
+        if execution_device is not None:
+            return torch.device(execution_device)
     raise UnsupportedModelError(
         f"the weights of {type(model).__name__} are on the meta device, so they have no values: load them, for example "
         "with from_pretrained."

@@ -76,6 +76,7 @@ class ModelWithHead:
         device: str | None = None,
         dtype: Any = None,
         classification_module: str | None = None,
+        trust_remote_code: bool = False,
     ) -> Self:
         """Load a trained classifier, with or without PEFT adapters, or a language model that predicts label words.
 
@@ -94,14 +95,14 @@ class ModelWithHead:
             device: device to load to; ``cuda`` if available and ``cpu`` otherwise by default.
             dtype: precision; that of the checkpoint on a GPU and float32 on a CPU by default.
             classification_module: dotted path of the module whose output is the logits, if it is not found by name.
+            trust_remote_code: True to run Python code that is saved with the model; never recorded in a head.
 
         Returns:
             The classifier of the task: ``UncertainTokenClassifier`` for token classification,
             ``UncertainMultiLabelClassifier`` for multi-label classification, ``UncertainClassifier`` otherwise.
 
         Raises:
-            UnsupportedModelError: the model is no trained classifier or has another task, or its classification module
-                was not found.
+            UnsupportedModelError: the model is no trained classifier, has another task or no classification module.
             HeadMismatchError: the head was fitted for another model, or the model has changed.
             ArgumentError: there is no task of this name.
             DataError: the prompt is incomplete or has a wrong form, or is combined with a task.
@@ -111,16 +112,15 @@ class ModelWithHead:
         prompt = prompt_settings(labels, template, examples, chat) or facts.get("prompt")
         options: dict[str, Any] = {
             "classification_module": classification_module, "max_length": max_length, "device": device, "dtype": dtype,
+            "trust_remote_code": trust_remote_code,
         }  # fmt: skip
-        backbone: BaseBackbone
         if prompt is not None:
-            kind = cls._for(TextClassification())
-            backbone = load_prompted(name, prompt, facts, task=task, **options)
+            classifier = cls._for(TextClassification())(load_prompted(name, prompt, facts, task=task, **options))
         else:
-            chosen = task_of_model(name) if task is None else task_by_name(task)
+            trust = trust_remote_code
+            chosen = task_of_model(name, trust_remote_code=trust) if task is None else task_by_name(task)
             kind = cls._for(chosen)
-            backbone = load_trained(name, chosen, facts, is_explicit=task is not None, **options)
-        classifier = kind(backbone)
+            classifier = kind(load_trained(name, chosen, facts, is_explicit=task is not None, **options))
         return classifier if folder is None else classifier.load_head(folder)
 
     @classmethod

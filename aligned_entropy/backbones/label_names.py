@@ -1,0 +1,62 @@
+"""Names of the classes of a classifier, from its configuration."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from ..errors import UnsupportedModelError
+
+
+def class_names(config: Any, classes: int) -> list[str]:
+    """Return the names of the classes in the order of the logits; a class without a name is ``LABEL_<index>``.
+
+    Args:
+        config: configuration of the model; ``id2label`` decides, ``label2id`` is not used.
+        classes: number of classes.
+
+    Raises:
+        UnsupportedModelError: the configuration leaves out a class, or gives two classes one name.
+    """
+    id2label = _by_index(config)
+    missing = [index for index in range(classes) if index not in id2label]
+    if missing:
+        raise UnsupportedModelError(
+            f"id2label in the model's config.json has the classes {', '.join(map(str, id2label)) or 'none'}, but the "
+            f"{classes} logits are the classes 0 to {classes - 1}: {missing[0]} is missing. Number the names from 0."
+        )
+    names = [_name(id2label[index], index) for index in range(classes)]
+    for index, name in enumerate(names):
+        if names.index(name) != index:
+            raise UnsupportedModelError(
+                f"the classes {names.index(name)} and {index} are both named {name!r} in id2label of the model's "
+                "config.json, so that predictions would not tell them apart: give every class a name of its own."
+            )
+    return names
+
+
+def warn_of_contradiction(config: Any, names: list[str]) -> None:
+    """Warn if ``label2id`` numbers the same names in another order than ``id2label``."""
+    label2id = getattr(config, "label2id", None) or {}
+    numbered = {str(name): index for name, index in label2id.items()}
+    if numbered.keys() == set(names) and numbered != {name: index for index, name in enumerate(names)}:
+        warnings.warn(
+            f"label2id in the model's config.json, {label2id}, contradicts id2label: the names of id2label are used, "
+            f"{', '.join(names)}.",
+            stacklevel=4,
+        )
+
+
+def _by_index(config: Any) -> dict[int, Any]:
+    """Entries of ``id2label`` by class; JSON has strings as keys."""
+    try:
+        return {int(index): name for index, name in (getattr(config, "id2label", None) or {}).items()}
+    except (TypeError, ValueError) as error:
+        raise UnsupportedModelError(
+            f"id2label in the model's config.json is {config.id2label!r:.200}, but its keys must be the numbers of "
+            f"the classes ({error}): write it as {{'0': 'name', '1': 'name'}}."
+        ) from error
+
+
+def _name(name: Any, index: int) -> str:
+    return f"LABEL_{index}" if name is None or not str(name).strip() else str(name)

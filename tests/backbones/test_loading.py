@@ -1,0 +1,147 @@
+"""Checkpoints as they are found: named adapters, code of their own, one logit, models without positions."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from peft import LoraConfig, get_peft_model
+
+from aligned_entropy import UncertainClassifier, UncertainMultiLabelClassifier, UnsupportedModelError
+from aligned_entropy.backbones import Backbone
+from fixtures import tiny
+
+CLOSE = {"rtol": 0, "atol": 1e-5}
+
+
+def save(folder: Path, kind: str = "Bert", **options: Any) -> Path:
+    tiny.model(kind, **options).save_pretrained(folder)
+    tiny.tokenizer().save_pretrained(folder)
+    return folder
+
+
+def save_adapters(folder: Path, *names: str) -> Any:
+    """Save adapters with names around a model of their own; return the PEFT model."""
+    base = save(folder / "base")
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(base)
+    config = LoraConfig(r=2, target_modules=["query"], task_type="SEQ_CLS")
+    adapted = get_peft_model(model, config, adapter_name=names[0])
+    for name in names[1:]:
+        adapted.add_adapter(name, config)
+    for weights in adapted.parameters():
+        if weights.requires_grad:
+            torch.nn.init.normal_(weights, std=0.3)
+    adapted.save_pretrained(folder / "adapters")
+    return adapted.eval()
+
+
+@pytest.mark.parametrize("place", ["base", "parent", "adapter"])
+def test_an_adapter_with_a_name_is_found_one_folder_deeper(place: str, tmp_path: Path) -> None:
+    adapted, folder = save_adapters(tmp_path, "mine"), tmp_path / "adapters"
+    assert not (folder / "adapter_config.json").exists()
+    if place != "base":
+        tiny.tokenizer(model_max_length=9).save_pretrained(folder / ("mine" if place == "adapter" else ""))
+    expected = Backbone(adapted, tiny.tokenizer()).extract(tiny.TEXTS[:2])[1]
+    classifier = UncertainClassifier.from_pretrained(folder)
+    np.testing.assert_allclose(classifier.backbone.extract(tiny.TEXTS[:2])[1], expected, **CLOSE)
+    assert classifier.backbone.max_length == (32 if place == "base" else 9)
+    assert classifier.backbone.name == str(folder)
+    named = UncertainClassifier.from_pretrained(folder / "mine")
+    np.testing.assert_allclose(named.backbone.extract(tiny.TEXTS[:2])[1], expected, **CLOSE)
+
+
+def test_of_several_adapters_one_must_be_named(tmp_path: Path) -> None:
+    save_adapters(tmp_path, "first", "second")
+    with pytest.raises(UnsupportedModelError, match=r"holds 2 adapters: name the folder of one, .*first, .*second"):
+        UncertainClassifier.from_pretrained(tmp_path / "adapters")
+    assert UncertainClassifier.from_pretrained(tmp_path / "adapters" / "second").predict("bad").truncated is not None
+
+
+def test_a_model_with_adapters_below_it_is_loaded_itself(tmp_path: Path) -> None:
+    save_adapters(tmp_path, "mine")
+    save(tmp_path / "adapters", seed=3)
+    expected = Backbone(tiny.model("Bert", seed=3), tiny.tokenizer()).extract(tiny.TEXTS)[1]
+    loaded = UncertainClassifier.from_pretrained(tmp_path / "adapters")
+    np.testing.assert_allclose(loaded.backbone.extract(tiny.TEXTS)[1], expected, **CLOSE)
+
+
+CODE = """
+from transformers import BertConfig, BertForSequenceClassification
+
+class OddConfig(BertConfig):
+    model_type = "odd"
+
+class OddModel(BertForSequenceClassification):
+    config_class = OddConfig
+"""
+
+
+@pytest.fixture
+def with_code(tmp_path: Path) -> Path:
+    folder = save(tmp_path / "model")
+    (folder / "odd.py").write_text(CODE)
+    path = folder / "config.json"
+    config = json.loads(path.read_text()) | {
+        "model_type": "odd",
+        "auto_map": {"AutoConfig": "odd.OddConfig", "AutoModelForSequenceClassification": "odd.OddModel"},
+    }
+    path.write_text(json.dumps(config))
+    return folder
+
+
+@pytest.mark.parametrize("options", [{}, {"task": "text-classification"}])
+def test_code_in_a_checkpoint_runs_only_if_it_is_trusted(
+    options: dict[str, Any], with_code: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("builtins.input", lambda _: pytest.fail("nothing is asked on the terminal"))
+    with pytest.raises(
+        UnsupportedModelError, match=r"pass trust_remote_code=True \(in the shell --trust-remote-code\)"
+    ):
+        UncertainClassifier.from_pretrained(with_code, **options)
+    with pytest.raises(UnsupportedModelError, match="needs Python code that is saved with it"):
+        Backbone.from_pretrained(with_code)
+    trusted = UncertainClassifier.from_pretrained(with_code, trust_remote_code=True, **options)
+    expected = Backbone(tiny.model("Bert"), tiny.tokenizer()).extract(tiny.TEXTS)[1]
+    np.testing.assert_allclose(trusted.backbone.extract(tiny.TEXTS)[1], expected, **CLOSE)
+    assert "trust_remote_code" not in trusted.backbone.facts
+
+
+def test_a_model_with_one_logit_is_read_as_the_yes_or_no_of_a_label(tmp_path: Path) -> None:
+    folder = save(tmp_path / "model", num_labels=1)
+    with pytest.raises(
+        UnsupportedModelError, match=r"one logit, .* pass task='multi-label-classification' .* `alien train`"
+    ):
+        UncertainClassifier.from_pretrained(folder)
+    classifier = UncertainClassifier.from_pretrained(folder, task="multi-label-classification")
+    assert isinstance(classifier, UncertainMultiLabelClassifier)
+    predictions = classifier.predict(tiny.TEXTS)
+    logits = classifier.backbone.extract(tiny.TEXTS)[1]
+    np.testing.assert_allclose(predictions.probabilities, 1 / (1 + np.exp(-logits)), **CLOSE)
+    assert predictions.labels == [["LABEL_0"] if logit > 0 else [] for (logit,) in logits]
+
+
+def test_a_model_without_positions_has_the_usual_length() -> None:
+    config = transformers.XLNetConfig(
+        vocab_size=tiny.VOCABULARY, d_model=16, n_layer=1, n_head=2, d_inner=24, num_labels=3, pad_token_id=tiny.PAD
+    )
+    assert config.max_position_embeddings == -1
+    model = tiny.stir(transformers.XLNetForSequenceClassification(config)).eval()
+    tokenizer = tiny.tokenizer("decoder", model_max_length=10**30, padding_side="left")
+    with pytest.raises(UnsupportedModelError, match="pass classification_module="):
+        Backbone(model, tokenizer)
+    backbone = Backbone(model, tokenizer, classification_module="logits_proj")
+    assert backbone.max_length == 512
+    with torch.inference_mode():
+        expected = [model(**tokenizer(text, return_tensors="pt")).logits[0] for text in tiny.TEXTS]
+    np.testing.assert_allclose(backbone.extract(tiny.TEXTS)[1], torch.stack(expected), **CLOSE)
+
+
+@pytest.mark.parametrize("positions", [-1, 0])
+@pytest.mark.parametrize("limit", [100, 10**30])
+def test_the_limit_of_the_tokenizer_holds_without_positions(positions: int, limit: int) -> None:
+    model = tiny.model("Bert")
+    model.config.max_position_embeddings = positions
+    assert Backbone(model, tiny.tokenizer(model_max_length=limit)).max_length == min(512, limit)
