@@ -54,6 +54,9 @@ class TokenBackbone(Backbone):
 
     Methods take :class:`aligned_entropy.data.Words` where those of :class:`Backbone` take texts. Arrays have one row
     per word.
+
+    Attributes:
+        words_need_space: True if the tokenizer gets a space before every word but the first of a sentence.
     """
 
     auto_class: ClassVar[str] = "AutoModelForTokenClassification"
@@ -66,7 +69,7 @@ class TokenBackbone(Backbone):
                 f"the tokenizer {type(self.tokenizer).__name__} does not record which word a sub-word belongs to: a "
                 "fast one is needed."
             )
-        if self._capacity < 1:
+        if self.capacity < 1:
             raise UnsupportedModelError(
                 f"max_length={self.max_length} leaves no room for a word: pass a larger max_length."
             )
@@ -75,7 +78,7 @@ class TokenBackbone(Backbone):
             self.tokenizer.truncation_side = "right"
         # Byte-level tokenizers recognize the start of a word by the space before it.
         plain = {"add_special_tokens": False, "is_split_into_words": True}
-        self._spaced = (
+        self.words_need_space = (
             self.tokenizer(["a", "b"], **plain)["input_ids"]
             != self.tokenizer("a b", add_special_tokens=False)["input_ids"]
         )
@@ -112,6 +115,10 @@ class TokenBackbone(Backbone):
         """Tokenize the sentences of words into windows; no word is truncated."""
         inputs, places = self.windows(_words(texts))
         return EncodedWords(inputs, np.zeros(len(texts), bool), places)
+
+    def tokenize(self, texts: Sequence[str]) -> dict[str, list[list[int]]]:
+        """Return token ids and further model inputs of whole texts, which are not divided into words."""
+        return super().encode(texts).inputs
 
     def encoded_batches(self, encoded: Encoded) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
         """Divide windows into padded batches; yield the rows of the words and each batch."""
@@ -150,13 +157,13 @@ class TokenBackbone(Backbone):
         """
         last = {sentence: window for window, (sentence, _) in enumerate(contents)}
         best: dict[tuple[int, int], _Place] = {}
-        step, number, previous = self._capacity - self._stride, 0, -1
+        step, number, previous = self.capacity - self.stride, 0, -1
         for window, (sentence, word_ids) in enumerate(contents):
             number, previous = (number + 1, sentence) if sentence == previous else (0, sentence)
             content = [position for position, word in enumerate(word_ids) if word is not None]
             for position in content:
                 before, after = position - content[0], content[-1] - position
-                margin = min(before if number else self._capacity, after if window < last[sentence] else self._capacity)
+                margin = min(before if number else self.capacity, after if window < last[sentence] else self.capacity)
                 key = sentence, word_ids[position]
                 place, current = _Place(number * step + before, margin, window, position), best.get(key)
                 if (
@@ -168,14 +175,14 @@ class TokenBackbone(Backbone):
         return best
 
     @property
-    def _capacity(self) -> int:
+    def capacity(self) -> int:
         """Number of sub-words that fit into a window."""
         return self.max_length - int(self.tokenizer.num_special_tokens_to_add())
 
     @property
-    def _stride(self) -> int:
+    def stride(self) -> int:
         """Number of sub-words that consecutive windows share."""
-        return self._capacity // OVERLAP
+        return self.capacity // OVERLAP
 
     def _encode(self, sentences: list[list[str]]) -> tuple[dict[str, list[list[int]]], list[tuple[int, list[Any]]]]:
         """Tokenize sentences into windows.
@@ -190,14 +197,16 @@ class TokenBackbone(Backbone):
         spaced = []
         for row, words in enumerate(sentences):
             without_token = set(range(len(words))) - set(plain.word_ids(row))
-            space = [" " if self._spaced and k else "" for k in range(len(words))]
-            spaced.append([self._unknown if k in without_token else space[k] + word for k, word in enumerate(words)])
+            space = [" " if self.words_need_space and k else "" for k in range(len(words))]
+            spaced.append(
+                [self.unknown_word if k in without_token else space[k] + word for k, word in enumerate(words)]
+            )
         encoded = self.tokenizer(
             spaced,
             is_split_into_words=True,
             truncation=True,
             max_length=self.max_length,
-            stride=self._stride,
+            stride=self.stride,
             return_overflowing_tokens=True,
         )
         owners = encoded["overflow_to_sample_mapping"]
@@ -205,7 +214,7 @@ class TokenBackbone(Backbone):
         return {name: values for name, values in encoded.items() if name != "overflow_to_sample_mapping"}, contents
 
     @property
-    def _unknown(self) -> str:
+    def unknown_word(self) -> str:
         """Stand-in for a word that the tokenizer maps to no token."""
         return self.tokenizer.unk_token or " ?"
 
