@@ -39,7 +39,7 @@ def inspect(
 ) -> None:
     """Show the contents of a head with its threshold and, given a model, check that the head belongs to it.
 
-    Long lists, such as many labels, are shortened; --json prints them completely.
+    Long lists are shortened; --json prints them completely.
     """
     from ..saved.hub import describe_head, resolve_head
     from ..selective import Rule

@@ -218,9 +218,9 @@ def _score_list() -> str:
         cost += [] if not kind.uses else ["6 fits"] if kind.supervised else ["fit"]
         rows.append([name, ", ".join(needs) or "–", ", ".join(cost) or "–"])
     note = (
-        "\ntrain, calibration: data of --train and --calibration. outputs: a file of --outputs with the outputs of other "
-        "models, too. Passes: further runs of the model over all texts; their results are stored. 6 fits: one on all "
-        "calibration texts, and one without each of five folds."
+        "\ntrain, calibration: data of --train and --calibration. outputs: a file of --outputs with the outputs of "
+        "other models, too. Passes: further runs of the model over all texts; their results are stored. 6 fits: one "
+        "on all calibration texts, and one without each of five folds."
     )
     return f"{text_table(['score', 'needs', 'cost'], rows)}\n{wrapped(note)}"
 

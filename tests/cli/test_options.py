@@ -1,7 +1,7 @@
 """Option groups: a command receives several options as one object."""
 
 import typing
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from inspect import signature
 from typing import Annotated
 
@@ -50,6 +50,6 @@ def test_the_options_of_a_group_stand_in_the_help_at_the_place_of_the_group(app)
 
 def test_a_command_that_loads_a_model_has_all_model_options():
     names = list(signature(fit).parameters)
-    assert set(ModelOptions.__dataclass_fields__) <= set(names)
+    assert {option.name for option in fields(ModelOptions)} <= set(names)
     assert "options" not in names
     assert typing.get_type_hints(fit, include_extras=True)["max_length"].__metadata__[0].help
