@@ -54,7 +54,7 @@ def test_fit_evaluate_and_inspect(workplace, tmp_path):
         workplace / "train.jsonl",
     )
     assert fitted.returncode == 0, fitted.stderr
-    assert "chosen:" in fitted.stdout
+    assert "chosen (*):" in fitted.stdout
     evaluated = alien(
         "evaluate", workplace / "model", test, "--head", head, "--resamples", "20", "-o", tmp_path / "metrics.json",
         "--report", tmp_path / "report.html", "--json",
