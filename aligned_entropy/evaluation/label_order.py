@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,8 +48,9 @@ def _accuracies(features: Features, classes: int) -> tuple[float, float, NDArray
     """Accuracy in the order of the model and in the best order, and this order if it is far better."""
     truth, predicted = features.require("labels"), features.predictions
     rows, same = len(truth), np.arange(classes)
-    decisions: NDArray[np.int64]
-    chance: NDArray[np.float64]
+    agreement: NDArray[Any]
+    decisions: NDArray[Any]
+    chance: NDArray[Any]
     if truth.ndim == 1:
         agreement = np.zeros((classes, classes), np.int64)
         np.add.at(agreement, (truth, predicted), 1)
