@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +53,7 @@ def split_name(path: Path) -> str:
     return path.name[: -len("".join(path.suffixes[-2:] if path.suffix.lower() == COMPRESSED else path.suffix))]
 
 
-def checked_split(split: str | None, splits: Sequence[str], name: str) -> str:
+def checked_split(split: str | None, splits: list[str], name: str) -> str:
     """Name of the split to read; the only one if none was given.
 
     Raises:

@@ -31,7 +31,7 @@ MARKS = {
     codecs.BOM_UTF16_BE: "utf-16",
 }
 # Zero bytes (True) among the first four, if the first two characters are ASCII.
-WITHOUT_MARK = {
+WITHOUT_MARK: dict[tuple[bool, ...], str] = {
     (False, True, False, True): "utf-16-le",
     (True, False, True, False): "utf-16-be",
     (False, True, True, True): "utf-32-le",

@@ -18,6 +18,7 @@ from pathlib import Path
 from ..errors import DataError
 from ..features.files import cache_folder
 from .conll import read_conll
+from .text_files import read_lines
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def read_newsgroups(split: str) -> tuple[list[str], list[str]]:
     """
     path = embedded_folder("20newsgroups") / f"20newsgroups-{split}.tab"
     # The tab format of Orange has three header lines.
-    rows = [line.split("\t", 1) for line in path.read_text(encoding="utf-8").splitlines()[3:] if "\t" in line]
+    rows = [line.split("\t", 1) for line in read_lines(path)[3:] if "\t" in line]
     return [text for _, text in rows], [group for group, _ in rows]
 
 
