@@ -15,7 +15,7 @@ import warnings
 import numpy as np
 
 from aligned_entropy import UncertainClassifier
-from aligned_entropy.data import load_data
+from aligned_entropy.data import load_data, plain_texts
 from aligned_entropy.evaluation.fitted_scores import fit_scores, score_values
 from aligned_entropy.metrics import roc_auc
 from aligned_entropy.scores import SCORES, arrays_of
@@ -35,8 +35,9 @@ def main() -> None:
     names = [name for name in SCORES if not arrays_of([name]) and "members" not in SCORES[name].needs]
     out_of_distribution = {}
     for name in DATA:
-        texts = load_data(f"{name}:test").shuffle(seed=0)
-        out_of_distribution[name] = texts.select(range(min(options.texts, len(texts))))
+        texts = plain_texts(load_data(f"{name}:test"))
+        rows = np.random.default_rng(0).permutation(len(texts))[: options.texts]
+        out_of_distribution[name] = [texts[row] for row in rows]
     errors: dict[str, list[float]] = {name: [] for name in names}
     separation: dict[str, list[float]] = {name: [] for name in names}
     for data_name in DATA:
@@ -52,7 +53,7 @@ def main() -> None:
             if other_name == data_name:
                 continue
             other_texts = out_of_distribution[other_name]
-            other_values, _ = score_values(fitted, classifier.plain_features(other_texts))
+            other_values, _ = score_values(fitted, classifier.plain_features({"text": other_texts}))
             is_other = np.repeat([0.0, 1.0], [len(test), len(other_texts)])
             for name, values in other_values.items():
                 uncertainty = np.concatenate([test_values[name].uncertainty, values.uncertainty])

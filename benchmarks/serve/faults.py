@@ -343,7 +343,8 @@ def main() -> None:
     heads, expected = [], Expected()
     for number in range(2):
         classifier = UncertainClassifier.from_pretrained(model)
-        classifier.fit(load_data(options.calibration).shuffle(seed=number).select(range(500)))
+        labeled = classifier.read_labeled(options.calibration)
+        classifier.fit(labeled.select(np.random.default_rng(number).permutation(len(labeled))[:500]))
         folder = classifier.save_pretrained(f"{directory}/head{number}")
         heads.append(str(folder or f"{directory}/head{number}"))
         LABEL = classifier.label_names[0]
