@@ -89,7 +89,7 @@ def _read_prompt(path: Path) -> dict[str, Any]:
         DataError: the file is not JSON, lacks a key, has an unknown one, or a value has the wrong type.
     """
     try:
-        prompt = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_unique_names)
+        prompt = json.loads(path.read_bytes(), object_pairs_hook=_unique_names)  # also with a byte order mark
     except ValueError as error:
         raise DataError(f"{path} is not JSON: {error}") from error
     names = ("labels", "template", "examples", "chat")
