@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..data.rows import InputRow, InputTable
+from ..data.files.rows import InputRow, InputTable
 from ..errors import DataError
 from ..execution import Engine, map_items
 from .counts import RowCounts

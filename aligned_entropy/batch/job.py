@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..data import Table
-from ..data.reading import open_rows
-from ..data.rows import InputRow, InputTable, batched, format_of
+from ..data.files.reading import open_rows
+from ..data.files.rows import InputRow, InputTable, batched, format_of
 from ..errors import DataError
 from .locking import check_unlocked
 from .writing import check_output
@@ -114,7 +114,7 @@ class PredictionJob:
         return format_of(self.source, self.input_format, "input")
 
     def open_source(self) -> AbstractContextManager[InputTable]:
-        """Open the input; see :func:`~aligned_entropy.data.reading.open_rows`."""
+        """Open the input; see :func:`~aligned_entropy.data.files.reading.open_rows`."""
         return open_rows(self.source, self.source_format, delimiter=self.delimiter, encoding=self.encoding)
 
     @property

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..data.columns import TOKEN_COLUMNS
-from ..data.rows import InputRow, InputTable, batched
+from ..data.files.rows import InputRow, InputTable, batched
 from .counts import RowCounts
 from .job import AddedColumns, PredictionJob, Values, with_text_column
 from .journal import Journal, job_key

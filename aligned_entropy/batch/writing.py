@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from ..data.rows import COMPRESSED, batched, map_json
+from ..data.files.rows import COMPRESSED, batched, map_json
 from ..errors import DataError
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def write_rows(
         rows: function that yields all rows from the first on, each with the added columns. Formats that need all
             columns before the first row call it twice; CSV on stdout has only ``columns`` and the added columns.
         columns: columns of the input that exist even without rows, as in
-            :class:`~aligned_entropy.data.rows.InputTable`.
+            :class:`~aligned_entropy.data.files.rows.InputTable`.
         added: names of the added columns, which come last, with the type of their values.
         target: path of the file, or ``-``.
         file_format: format of the file.

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
+from .files.reading import read_table
+from .files.rows import ending_format
 from .hub import read_hub
 from .objects import as_table
-from .reading import read_table
-from .rows import ending_format
 from .sources import read_embedded, read_folder
 from .table import Table
 from .wheels import EMBEDDED_DATA

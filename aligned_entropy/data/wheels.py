@@ -17,8 +17,8 @@ from pathlib import Path
 
 from ..errors import DataError
 from ..features.files import cache_folder
-from .conll import read_conll
-from .text_files import read_lines
+from .files.conll import read_conll
+from .files.text_files import read_lines
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.middleware import Middleware
 
-from ..data.rows import ENDINGS
+from ..data.files.rows import ENDINGS
 from ..errors import AlignedEntropyError
 from ..report.html import load_template
 from ..selective import Rule, SelectionUnits, choose_threshold

@@ -16,8 +16,8 @@ from ..batch.predict import predict_rows
 from ..batch.writing import write_rows
 from ..classifier import UncertainClassifier
 from ..data import Table
-from ..data.reading import open_rows
-from ..data.rows import COMPRESSED, InputRow, format_of
+from ..data.files.reading import open_rows
+from ..data.files.rows import COMPRESSED, InputRow, format_of
 from ..errors import DataError
 from ..predictions import Row as PredictedRow
 from ..selective import Rule

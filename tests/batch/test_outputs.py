@@ -84,7 +84,7 @@ def test_counts_of_entities(source, tmp_path):
 
 
 def test_a_continued_run_counts_the_rows_of_the_first_one(source, tmp_path, monkeypatch):
-    monkeypatch.setattr("aligned_entropy.data.rows.ROWS_PER_BATCH", 2)
+    monkeypatch.setattr("aligned_entropy.data.files.rows.ROWS_PER_BATCH", 2)
     classifier = Stub(error_probabilities=True, max_length=50)
     expected = run(source, tmp_path / "uninterrupted.jsonl", classifier)
     with monkeypatch.context() as patch:

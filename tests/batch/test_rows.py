@@ -11,7 +11,7 @@ import pytest
 
 from aligned_entropy.batch.job import PredictionJob
 from aligned_entropy.batch.predict import predict_file
-from aligned_entropy.data.reading import open_rows
+from aligned_entropy.data.files.reading import open_rows
 from aligned_entropy.errors import DataError
 from fixtures.stub import Stub
 
@@ -73,7 +73,7 @@ def test_half_a_surrogate_pair_affects_only_its_row(tmp_path, target, bad):
 @TARGETS
 @pytest.mark.parametrize("batch", [1, 2, 1024])
 def test_every_column_of_every_row_is_written(tmp_path, monkeypatch, target, batch):
-    monkeypatch.setattr("aligned_entropy.data.rows.ROWS_PER_BATCH", batch)
+    monkeypatch.setattr("aligned_entropy.data.files.rows.ROWS_PER_BATCH", batch)
     lines = ["no json", '{"text": "a", "id": 7}', '{"text": "b", "more": "x"}', '{"id": 8, "text": "c"}']
     rows = predicted(tmp_path, "in.jsonl", "\n".join(lines), target)
     assert [row.get("raw") for row in rows] == ["no json", None, None, None]
@@ -95,7 +95,7 @@ def test_every_column_of_every_row_is_written(tmp_path, monkeypatch, target, bat
     ],
 )
 def test_parquet_holds_values_of_several_types(tmp_path, monkeypatch, values, expected, batch):
-    monkeypatch.setattr("aligned_entropy.data.rows.ROWS_PER_BATCH", batch)
+    monkeypatch.setattr("aligned_entropy.data.files.rows.ROWS_PER_BATCH", batch)
     lines = "".join(f'{{"text": "a", "x": {value}}}\n' for value in values.split("|"))
     assert [row["x"] for row in predicted(tmp_path, "in.jsonl", lines, "parquet")] == expected
 

@@ -447,7 +447,7 @@ def many_rows(path, count):
 
 
 def test_a_stopped_run_continues_where_it_stopped(workplace, tmp_path, monkeypatch):
-    monkeypatch.setattr("aligned_entropy.data.rows.ROWS_PER_BATCH", 64)
+    monkeypatch.setattr("aligned_entropy.data.files.rows.ROWS_PER_BATCH", 64)
     many_rows(tmp_path / "in.jsonl", 1000)
     classifier = UncertainClassifier.from_pretrained(workplace / "model", head=workplace / "head")
     job = PredictionJob(str(tmp_path / "in.jsonl"), str(tmp_path / "out.jsonl"), None, "text", False, "", 1000)
@@ -490,7 +490,7 @@ def test_a_journal_of_another_job_is_not_continued(workplace, tmp_path):
 
 
 def test_a_journal_with_another_threshold_is_not_continued(workplace, tmp_path, monkeypatch):
-    monkeypatch.setattr("aligned_entropy.data.rows.ROWS_PER_BATCH", 64)
+    monkeypatch.setattr("aligned_entropy.data.files.rows.ROWS_PER_BATCH", 64)
     many_rows(tmp_path / "in.jsonl", 300)
     classifier = UncertainClassifier.from_pretrained(workplace / "model", head=workplace / "head")
     job = PredictionJob(str(tmp_path / "in.jsonl"), str(tmp_path / "out.jsonl"), None, "text", False, "", 1000)

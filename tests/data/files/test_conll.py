@@ -3,7 +3,7 @@
 import pytest
 
 from aligned_entropy.data import has_token_labels, labeled_tokens, load_data
-from aligned_entropy.data.conll import read_conll
+from aligned_entropy.data.files.conll import read_conll
 from aligned_entropy.errors import DataError
 
 CONLL = """-DOCSTART- -X- -X- O

@@ -15,7 +15,7 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-from ..errors import DataError
+from ...errors import DataError
 from .rows import COMPRESSED
 
 Item = TypeVar("Item")

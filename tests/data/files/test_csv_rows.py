@@ -4,7 +4,7 @@ import pytest
 
 from aligned_entropy import DataError
 from aligned_entropy.data import load_data
-from aligned_entropy.data.reading import open_rows
+from aligned_entropy.data.files.reading import open_rows
 
 
 def rows_of(path, content):

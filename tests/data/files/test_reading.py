@@ -14,8 +14,8 @@ from datasets import ClassLabel, Dataset, Features, List, Value
 
 from aligned_entropy import DataError
 from aligned_entropy.data import load_data
-from aligned_entropy.data.reading import open_rows
-from aligned_entropy.data.rows import format_of
+from aligned_entropy.data.files.reading import open_rows
+from aligned_entropy.data.files.rows import format_of
 
 ROWS = [
     {"text": "good, warm; or | fine", "label": "1E2"},

@@ -9,12 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import DataError
+from ...errors import DataError
+from ..table import Table, check_unique
 from .conll import read_conll
 from .csv_rows import csv_table
 from .json_rows import json_rows
 from .rows import ROWS_PER_BATCH, InputRow, InputTable, format_of
-from .table import Table, check_unique
 from .text_files import is_damaged, open_text, readable
 
 if TYPE_CHECKING:
@@ -34,10 +34,11 @@ def open_rows(
 
     Args:
         source: path of the file, or ``-``.
-        file_format: format of the file, as given by :func:`~aligned_entropy.data.rows.format_of`.
+        file_format: format of the file, as given by :func:`~aligned_entropy.data.files.rows.format_of`.
         delimiter: delimiter of a CSV or TSV file, ``\\t`` for a tab; None to find it out, see
-            :func:`~aligned_entropy.data.csv_rows.csv_table`.
-        encoding: encoding of a text file; None to find it out, see :func:`~aligned_entropy.data.text_files.open_text`.
+            :func:`~aligned_entropy.data.files.csv_rows.csv_table`.
+        encoding: encoding of a text file; None to find it out, see
+            :func:`~aligned_entropy.data.files.text_files.open_text`.
 
     Raises:
         DataError: the header is damaged, or names a column twice; the file does not have the format; there is no

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import DataError
-from .tags import OUTSIDE, TagSet
+from ...errors import DataError
+from ..tags import OUTSIDE, TagSet
 from .text_files import read_lines
 
 DOCUMENT = "-DOCSTART-"

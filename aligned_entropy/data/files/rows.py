@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..errors import DataError
+from ...errors import DataError
 
 Item = TypeVar("Item")
 

@@ -7,8 +7,8 @@ import pytest
 
 from aligned_entropy import DataError
 from aligned_entropy.data import load_data
-from aligned_entropy.data.reading import open_rows
-from aligned_entropy.data.rows import format_of
+from aligned_entropy.data.files.reading import open_rows
+from aligned_entropy.data.files.rows import format_of
 
 
 def lenient(path):
@@ -24,7 +24,7 @@ def test_values_are_read_whole_wherever_a_chunk_ends(tmp_path, monkeypatch):
         path = tmp_path / f"{number}.json"
         path.write_text(content)
         for size in (1, 2, 7, 64):
-            monkeypatch.setattr("aligned_entropy.data.text_files.CHARACTERS_PER_CHUNK", size)
+            monkeypatch.setattr("aligned_entropy.data.files.text_files.CHARACTERS_PER_CHUNK", size)
             assert [row.columns for row in lenient(path)] == rows
 
 

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
-from ..errors import DataError
+from ...errors import DataError
+from ..table import check_unique
 from .rows import InputRow, InputTable
-from .table import check_unique
 from .text_files import TextFile, is_damaged, readable
 
 DELIMITERS = (",", ";", "\t", "|")

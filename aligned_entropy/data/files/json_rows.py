@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-from ..errors import DataError
+from ...errors import DataError
 from .rows import MAX_NESTING, InputRow, map_json
 from .text_files import TextFile, is_damaged, readable
 

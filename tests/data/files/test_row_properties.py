@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from aligned_entropy.batch.writing import write_rows
 from aligned_entropy.data import labeled_texts, load_data
-from aligned_entropy.data.reading import open_rows
-from aligned_entropy.data.rows import format_of
+from aligned_entropy.data.files.reading import open_rows
+from aligned_entropy.data.files.rows import format_of
 
 FORMATS = ("csv", "tsv", "jsonl", "parquet", "csv.gz", "jsonl.gz")
 ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32")

@@ -1,0 +1,1 @@
+"""Rows of files in every format, read as they are."""
