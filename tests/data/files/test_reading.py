@@ -175,7 +175,7 @@ def test_class_names_in_a_parquet_file_are_read(tmp_path):
         ("a.txt", b""),
         ("a.parquet", b""),
         ("a.parquet", pa.table({"text": pa.array([], pa.string())})),
-        ("a.csv.gz", gzip.compress(b"")),
+        ("a.csv.gz", gzip.compress(b"", mtime=0)),
     ],
 )
 def test_a_file_without_rows_is_empty_in_every_format(tmp_path, name, content):
