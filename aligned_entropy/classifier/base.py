@@ -110,13 +110,13 @@ class UncertainClassifier(ModelWithHead):
         The baselines and calibration maps that are saved with the head are fitted on the same texts.
 
         Args:
-            data: calibration set: anything that :func:`aligned_entropy.data.load_data` reads, or ``LabeledTexts``.
+            data: calibration set: anything that :func:`aligned_entropy.load_data` reads, or ``LabeledTexts``.
             reference: training set of the classifier in the same form; optional, see :func:`aligned_entropy.fit_head`.
             config: settings of the fit; ``FitConfig()`` by default, ``MultiLabelConfig()`` for multi-label
                 classification.
             progress: function that is called with the number of texts whose features are ready.
             columns: column names and label map: ``text_column``, ``label_column``, ``label_map``, see
-                :func:`aligned_entropy.data.labeled_texts`.
+                :func:`aligned_entropy.labeled_texts`.
 
         Raises:
             CalibrationError: no head can be fitted on these texts; the message gives the reason.
@@ -255,7 +255,7 @@ class UncertainClassifier(ModelWithHead):
 
         Raises:
             NotFittedError: the head is untrained.
-            CalibrationError: the head was fitted on these texts and is too good on them, or no units are predicted.
+            CalibrationError: the head was fitted on these texts and is too good on them, or nothing is predicted.
             HeadMismatchError: the head was fitted for another adapter or classification module than is active.
         """
         if not isinstance(goal, Goal):

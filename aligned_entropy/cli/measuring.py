@@ -106,7 +106,7 @@ def evaluate(
     scores: Annotated[
         str | None,
         typer.Option(
-            help="Names of scores, separated by commas; all; or list to print the scores, their needs and their cost. "
+            help="Names of scores, separated by commas, or all; list prints all scores, their needs and their cost. "
             "By default the baselines and the head."
         ),
     ] = None,

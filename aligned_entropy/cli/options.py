@@ -35,7 +35,7 @@ TextColumn = Annotated[str | None, typer.Option(help="Column with the texts; fou
 LabelColumn = Annotated[str | None, typer.Option(help="Column with the labels; found by its usual names by default.")]
 Delimiter = Annotated[
     str | None,
-    typer.Option(help="Delimiter of a CSV or TSV file, \\t for a tab; found out from its header by default."),
+    typer.Option(help="Delimiter of a CSV or TSV file, \\t for a tab; by default detected from its header."),
 ]
 Encoding = Annotated[
     str | None,

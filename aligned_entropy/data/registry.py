@@ -36,10 +36,11 @@ def load_data(
             * a folder in ``ALIEN_DATA``;
             * a data set of the Hugging Face Hub, ``NAME`` or ``NAME/CONFIG``.
 
-            ``name:split`` names a split, too. Data are a ``datasets.Dataset``, a :class:`Table`, a dict of
-            columns, a list of dicts, or (text, label) pairs.
+            ``name:split`` names a split, too. Data are a ``datasets.Dataset``, a DataFrame of pandas or polars, a
+            ``pyarrow.Table``, a :class:`Table`, a dict of columns, a list of dicts, a tuple ``(texts, labels)``, or
+            (text, label) pairs.
         split: split of the data set, if it is not part of the name.
-        delimiter: delimiter of a CSV or TSV file; by default found out from its header.
+        delimiter: delimiter of a CSV or TSV file; by default detected from its header.
         encoding: encoding of a text file; by default UTF-8, or UTF-16 or UTF-32 if the first bytes show it.
 
     Raises:
