@@ -153,7 +153,7 @@ def test_evaluate_of_outputs_without_hidden_vectors(workplace, tmp_path):
         "--train", workplace / "train-outputs.parquet",
     )  # fmt: skip
     assert done.exit_code == 0, done.output
-    assert "plain.parquet has no column 'hidden'" in done.stdout
+    assert "plain.parquet has no column 'hidden'" in " ".join(done.stdout.split())
     assert "entropy" in done.stdout
 
 

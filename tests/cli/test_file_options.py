@@ -25,7 +25,7 @@ OTHER = ("--encoding", "cp1252", "--delimiter", "^")
 
 
 def test_evaluate_and_threshold(workplace, spelled):
-    for command in (("evaluate", "--resamples", 10), ("threshold", "--coverage", 0.5)):
+    for command in (("evaluate", "--resamples", 10), ("threshold", "--coverage", 0.5, "-o", spelled / "head")):
         name, *options = command
         results = []
         for file, words in (("plain.jsonl", ()), ("other.csv", OTHER)):
