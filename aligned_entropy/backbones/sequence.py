@@ -71,7 +71,7 @@ class Backbone(BaseBackbone):
         super().__init__(model, tokenizer, capture=capture, max_length=max_length, pad_token_id=pad_token_id, name=name)
         self._lends_padding = configured is None
         self.width, self.classes, _ = module_shape(self.copy_classification_module())
-        if self.classes == self.config.num_labels:  # otherwise the module is not that of the logits, as a pass will show
+        if self.classes == self.config.num_labels:  # if not, a pass will show that the module is wrong
             warn_of_contradiction(self.config, self.label_names)
 
     @classmethod

@@ -145,6 +145,9 @@ def evaluate(
         words = option_words(of_head(options), columns)
         if head is None:
             next_step("fit", model, "HELD-OUT.csv", "-o", "head", *words)
+        elif classifier.saved.rule is not None:
+            loading = option_words(of_head(options))
+            next_step("predict", model, "NEW.csv", "--head", head, "-o", "predictions.csv", *loading)
         else:
             next_step("threshold", model, "MORE-HELD-OUT.csv", "--head", head, "--risk", "0.1", *words)
 

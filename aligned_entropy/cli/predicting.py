@@ -125,7 +125,7 @@ def predict(
         note("\n".join(_summary(counts, rows.prefix)))
         _print_next_step(counts, model, head, options, ColumnOptions(text_column=rows.text_column))
     if counts.rows and not counts.predicted:
-        raise DataError(f"none of the {counts.rows} rows has a prediction; the first reason: {counts.first_reason}")
+        raise DataError(_no_prediction(counts, is_guessed=source == "-" and rows.input_format is None))
 
 
 def _summary(counts: RowCounts, prefix: str) -> Iterator[str]:
@@ -141,6 +141,12 @@ def _summary(counts: RowCounts, prefix: str) -> Iterator[str]:
         yield f"{100 * counts.expected_error_rate:.1f} % of the {wrong}"
     if counts.truncated:
         yield f"truncated texts, of which the model did not read all: {counts.truncated}"
+
+
+def _no_prediction(counts: RowCounts, is_guessed: bool) -> str:
+    """Message for a job in which no row has a prediction; the format may have been guessed."""
+    remedy = ". Stdin was read as JSON Lines: name another format with --input-format" if is_guessed else ""
+    return f"none of the {counts.rows} rows has a prediction; the first reason: {counts.first_reason}{remedy}"
 
 
 def _print_next_step(

@@ -50,6 +50,8 @@ def load_data(
     if not isinstance(source, (str, Path)):
         return as_table(source)
     name = str(source)
+    if name == "-":
+        raise DataError("labeled data cannot be read from stdin: name a file.")
     if split is None and not Path(name).exists() and ":" in name:
         name, split = name.rsplit(":", 1)
     path = Path(name)

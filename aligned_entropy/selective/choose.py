@@ -11,6 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import CalibrationError
 from .rules import ALL_CLASSES, Goal, Rule, SelectionUnits, Threshold
 
+MOST_ADVISED = 20  # factor by which more labeled predictions are still worth advising
+
 
 def choose_threshold(units: SelectionUnits, goal: Goal) -> Rule:
     """Choose the threshold that reaches a goal, or one threshold per class.
@@ -184,6 +186,11 @@ def _advice(curve: _Curve, risk: float, delta: float) -> str:
         if (bound <= risk).any():
             break
     additional = f"{float(f'{total - curve.total:.2g}'):,.0f}"
+    if total > MOST_ADVISED * curve.total:
+        return (
+            f"No threshold could be certified with {curve.total} labeled predictions; about {additional} more would be "
+            "needed. Choose a higher risk."
+        )
     return (
         f"No threshold could be certified with {curve.total} labeled predictions; about {additional} more from the "
         "same distribution would be enough."

@@ -339,6 +339,14 @@ BAD = [
 ]
 
 
+def test_another_format_on_stdin_is_recognized(workplace):
+    done = alien("predict", workplace / "model", stdin="text\nfine film\n")
+    assert done.returncode == 1
+    assert "Stdin was read as JSON Lines: name another format with --input-format" in done.stderr
+    done = alien("evaluate", workplace / "model", "-", stdin="text,label\nfine film,positive\n")
+    assert "labeled data cannot be read from stdin: name a file" in done.stderr
+
+
 def test_predict_reads_stdin_row_by_row(workplace):
     done = alien(
         "predict", workplace / "model", "--head", workplace / "head", "--max-characters", 100, stdin="\n".join(BAD)

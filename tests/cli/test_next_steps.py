@@ -45,6 +45,8 @@ def test_the_commands_lead_from_a_training_to_predictions(workplace, tmp_path):
     command[command.index("0.1")] = "0.6"
     chosen = run(*command)
     assert "The risk is an average" in chosen.stdout
+    measured = run(*next_command(fitted, **data))  # again, with the head that has a threshold now
+    assert measured.stderr.splitlines()[-1].startswith("next: alien predict ")
     run(*next_command(chosen, **data))
     assert "accepted" in data["predictions"].read_text().splitlines()[0]
 
