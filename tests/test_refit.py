@@ -111,5 +111,6 @@ def test_the_command_saves_only_a_better_head(workplace, tmp_path):
     shown = alien(*arguments[:-1])
     assert "Brier score" in shown.stdout
     assert f"saved: {output}" in shown.stdout
+    assert f"next: alien serve {workplace / 'model'} --head {output}" in shown.stderr
     missing = alien("refit", workplace / "model", tmp_path / "no.sqlite", "--head", workplace / "head", "-o", output)
     assert (missing.returncode, "there is no feedback" in missing.stderr) == (1, True)

@@ -27,10 +27,11 @@ from .options import (
     Task,
     TextColumn,
     check_folder,
+    of_head,
     with_option_groups,
 )
 from .server_options import ENVIRONMENT_PREFIX, LimitOptions, NetworkOptions, check_keys, server_settings
-from .terminal import Verbosity, progress_bar, quiet_warnings, stage
+from .terminal import Verbosity, next_step, option_words, progress_bar, quiet_warnings, stage
 from .terminal import settings as terminal
 
 if TYPE_CHECKING:
@@ -203,3 +204,4 @@ def refit(
         print(f"saved: {output}")
         if rule is not None:
             print(f"\n{rule}")
+        next_step("serve", model, "--head", output, *option_words(of_head(options)))
