@@ -1,6 +1,6 @@
 """Measure the peak memory of `alien predict` for several numbers of rows, with a model that needs almost none.
 
-    python benchmarks/speed/memory.py [--rows 10000 100000 1000000]
+    python benchmarks/speed/memory.py [--rows 10000 100000 1000000] [--cases "CSV, one file"]
 
 The cases are Parquet to a folder of parts, Parquet with one row group (as pandas writes a million rows) to a folder of
 parts, Parquet to one file, and JSON Lines and CSV to one file. Each runs in a process of its own. Prints a table and
@@ -25,6 +25,13 @@ from transformers import BertConfig, BertForSequenceClassification, PreTrainedTo
 
 WORDS = [f"word{number}" for number in range(200)]
 ROWS_PER_CHUNK = 50_000  # rows that are written to the input file at once
+CASES = {  # input and output by name
+    "Parquet, parts": ("in.parquet", "parts"),
+    "Parquet, one row group, parts": ("one.parquet", "more-parts"),
+    "Parquet, one file": ("in.parquet", "out.parquet"),
+    "JSON Lines, one file": ("in.jsonl", "out.jsonl"),
+    "CSV, one file": ("in.csv", "out.csv"),
+}
 # Program that runs a command and prints its peak memory.
 MEASURED = (
     "import resource, subprocess, sys; code = subprocess.run(sys.argv[1:]).returncode; "
@@ -68,6 +75,7 @@ def write_rows(folder: Path, rows: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     options = parser.parse_args()
     results = []
     print("| rows | from, to | peak memory, MB | s | rows/s |\n|---:|---|---:|---:|---:|")
@@ -76,13 +84,8 @@ def main() -> None:
             folder = Path(directory)
             tiny_model(folder / "model")
             write_rows(folder, rows)
-            for name, source, target in (
-                ("Parquet, parts", "in.parquet", "parts"),
-                ("Parquet, one row group, parts", "one.parquet", "more-parts"),
-                ("Parquet, one file", "in.parquet", "out.parquet"),
-                ("JSON Lines, one file", "in.jsonl", "out.jsonl"),
-                ("CSV, one file", "in.csv", "out.csv"),
-            ):
+            for name in options.cases:
+                source, target = CASES[name]
                 command = [sys.executable, "-c", "from aligned_entropy.cli import main; main()", "predict", "model"]
                 began = time.perf_counter()
                 process = subprocess.run(
