@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..errors import DataError
 from .columns import LABEL_COLUMNS, LabelColumn, find_column, find_text_column
+from .files.text_files import is_damaged
 from .label_maps import apply_label_map
 from .matching import MAX_NAMES, match_labels, sorted_names
 from .objects import as_table
@@ -117,7 +118,7 @@ def read_texts(table: Table, column: str) -> Sequence[str]:
     """Read a column of texts.
 
     Raises:
-        DataError: there are no rows, or a text is not a string.
+        DataError: there are no rows, or a text is not a string or not valid Unicode.
     """
     texts: Sequence[str] = table[column]
     if not len(texts):
@@ -127,6 +128,11 @@ def read_texts(table: Table, column: str) -> Sequence[str]:
             raise DataError(
                 f"row {row} of column {column!r} is a {type(text).__name__}, not a string: {text!r:.80}. Correct the "
                 "row, or name the column with the texts."
+            )
+        if is_damaged(text):
+            raise DataError(
+                f"row {row} of column {column!r} holds half of a surrogate pair, which is not valid Unicode: "
+                f"{text!r:.80}. Correct the row."
             )
     return texts
 

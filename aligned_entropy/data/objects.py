@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
 from ..errors import ArgumentTypeError, DataError
 from .columns import PAIRS
+from .files.text_files import is_damaged
 from .table import Table, check_unique
 
 LABELED_FORMS = (
@@ -92,6 +94,8 @@ def as_texts(
             raise DataError(f"text {row} is a {type(text).__name__}, not {expected}: {text!r:.80}. Pass strings.")
         if not "".join(text).strip():
             raise DataError(f"text {row} is empty: leave it out, since there is nothing to predict.")
+        if is_damaged("".join(text)):
+            raise DataError(f"text {row} holds half of a surrogate pair, which is not valid Unicode: {text!r:.80}.")
     return texts
 
 
@@ -189,9 +193,9 @@ def _check_iterable(source: Any, problem: str) -> None:
     """Check that an object has rows in an order.
 
     Raises:
-        ArgumentTypeError: it has none, or it is a number, bytes, a set, or a path.
+        ArgumentTypeError: it has none, or it is a number, bytes, a set, a path, or an open file.
     """
-    if isinstance(source, (bytes, bytearray, memoryview, Set, os.PathLike)) or not isinstance(
+    if isinstance(source, (bytes, bytearray, memoryview, Set, os.PathLike, io.IOBase)) or not isinstance(
         source, (Iterable, Iterator)
     ):
         value = "None" if source is None else f"{source!r:.40}, a {type(source).__name__},"

@@ -1,6 +1,7 @@
 """Everything that a classifier takes: the same rows in another form give the same, and wrong objects are refused."""
 
 import csv
+import io
 import json
 import warnings
 from pathlib import Path
@@ -134,7 +135,14 @@ def test_a_blank_text_is_refused_by_python_and_by_the_command(fitted, model_fold
     assert (first["row_error"], second["row_error"]) == (None, "the text is empty")
 
 
-@pytest.mark.parametrize("wrong", [None, 5, b"bytes", {"a", "b"}, object()])
+def test_half_a_surrogate_pair_is_refused(fitted):
+    with pytest.raises(DataError, match="text 1 holds half of a surrogate pair, which is not valid Unicode"):
+        fitted.predict(["fine", "bad \ud800"])
+    with pytest.raises(DataError, match="row 0 of column 'text' holds half of a surrogate pair"):
+        fitted.evaluate({"text": ["bad \udc00"], "label": ["negative"]})
+
+
+@pytest.mark.parametrize("wrong", [None, 5, b"bytes", {"a", "b"}, object(), io.StringIO("text,label\n")])
 def test_objects_without_data_are_refused_by_their_type(fitted, wrong):
     for use in (fitted.fit, fitted.evaluate, fitted.features, lambda data: fitted.choose_threshold(data, Goal(0.1))):
         with pytest.raises(ArgumentTypeError, match="cannot be read as labeled data"):
