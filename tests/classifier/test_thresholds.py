@@ -134,7 +134,7 @@ def test_the_command_saves_a_threshold_and_predict_uses_it(workplace, tmp_path):
     before = (head / "config.json").read_text()
     failed = alien(*data[:-1], head, "--risk", ".0001")
     assert failed.returncode == 1
-    assert failed.stderr.startswith("alien: no threshold reaches this goal, the head stays as it is\n")
+    assert "alien: no threshold reaches this goal, the head stays as it is" in failed.stderr.splitlines()
     assert "No threshold could be certified" in failed.stdout
     assert (head / "config.json").read_text() == before
 
