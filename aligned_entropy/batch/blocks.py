@@ -198,7 +198,7 @@ class BlockWorker:
             rows = [InputRow(columns) for columns in read.to_pylist()]
             job = with_text_column(self.job, self.classifier, InputTable(input_columns, iter(rows)))
             predicted = list(predict_rows(self.classifier, job, rows))
-            counts = sum((RowCounts.of_row(values, self.columns) for values in predicted), RowCounts())
+            counts = RowCounts.of_rows(predicted, self.columns)
             path = job.output_path / f"{block.part}.{os.getpid()}"
             write_rows(
                 lambda: map(self.columns.joined, rows, predicted),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -43,25 +43,27 @@ class RowCounts:
     first_reason: str | None = None
 
     @classmethod
-    def of_row(cls, values: Mapping[str, Any], columns: AddedColumns) -> RowCounts:
-        """Counts of one row, from the values of its added columns."""
-        reason = values[columns.row_error]
-        if reason is not None:
-            return cls(1, 1, entities=0 if columns.per_word else None, first_reason=reason[:MAX_REASON])
+    def of_rows(cls, rows: Sequence[Mapping[str, Any]], columns: AddedColumns) -> RowCounts:
+        """Counts of rows, from the values of their added columns."""
+        reasons = [values[columns.row_error] for values in rows if values[columns.row_error] is not None]
+        predicted = [values for values in rows if values[columns.row_error] is None]
         if columns.per_word:
-            decisions = [entity.get("accepted") for entity in values[columns.prediction]]
+            decisions = [entity.get("accepted") for values in predicted for entity in values[columns.prediction]]
         else:
-            decisions = [values.get(columns.accepted)]
-        probability = values.get(columns.error_probability)
+            decisions = [values.get(columns.accepted) for values in predicted]
+        probabilities = [values.get(columns.error_probability) for values in predicted]
+        calibrated = [probability for probability in probabilities if probability is not None]
         return cls(
-            rows=1,
-            truncated=int(values[columns.truncated]),
+            rows=len(rows),
+            unreadable=len(reasons),
+            truncated=sum(values[columns.truncated] for values in predicted),
             accepted=decisions.count(True),
             deferred=decisions.count(False),
             undecided=decisions.count(None),
-            calibrated=int(probability is not None),
-            expected_errors=probability or 0.0,
+            calibrated=len(calibrated),
+            expected_errors=float(sum(calibrated)),
             entities=len(decisions) if columns.per_word else None,
+            first_reason=reasons[0][:MAX_REASON] if reasons else None,
         )
 
     def __add__(self, other: RowCounts) -> RowCounts:

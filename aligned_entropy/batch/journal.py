@@ -74,7 +74,7 @@ class Journal:
                     print(f"{self.path} is damaged after {self.counts.rows} rows: continuing there", file=sys.stderr)
                     break
                 size += len(line)
-                self._count([values])
+                self.counts += RowCounts.of_rows([values], self.columns)
         return size
 
     def _check_version(self, head: bytes) -> None:
@@ -85,15 +85,12 @@ class Journal:
                 "differ: finish the run with that version, or delete the file to start again."
             )
 
-    def _count(self, rows: list[Values]) -> None:
-        self.counts = sum((RowCounts.of_row(values, self.columns) for values in rows), self.counts)
-
     def append(self, rows: list[Values]) -> None:
         """Add rows; they are on disk when the method returns."""
         self._file.write(b"".join(json.dumps(values).encode() + b"\n" for values in rows))
         self._file.flush()
         os.fsync(self._file.fileno())
-        self._count(rows)
+        self.counts += RowCounts.of_rows(rows, self.columns)
 
     def rows(self) -> Iterator[Values]:
         """Yield all rows of the journal, from the first on."""

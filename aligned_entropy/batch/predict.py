@@ -134,18 +134,18 @@ def _without_journal(
     columns = job.added_columns(classifier)
     counts = RowCounts()
 
-    def predicted() -> Iterator[dict[str, Any]]:
+    def joined() -> Iterator[dict[str, Any]]:
         nonlocal counts
         for batch in batched(table.rows):
-            for row, values in zip(batch, predict_rows(classifier, job, batch), strict=True):
-                counts += RowCounts.of_row(values, columns)
-                progress(1)
-                yield columns.joined(row, values)
+            predicted = list(predict_rows(classifier, job, batch))
+            counts += RowCounts.of_rows(predicted, columns)
+            progress(len(batch))
+            yield from map(columns.joined, batch, predicted)
 
     if job.output == "-":
-        _write(predicted, table, columns, job)
+        _write(joined, table, columns, job)
     else:
-        _write_spooled(predicted(), table, columns, job)
+        _write_spooled(joined(), table, columns, job)
     return counts
 
 

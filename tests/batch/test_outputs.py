@@ -76,9 +76,9 @@ def test_counts_of_entities(source, tmp_path):
     columns = replace(job(source, tmp_path / "out.csv").added_columns(Stub()), prediction="entities", per_word=True)
     values = {"row_error": None, "truncated": False, "error_probability": 0.25}
     entities = [{"accepted": True}, {"accepted": True}, {"accepted": False}]
-    counts = RowCounts.of_row(values | {"entities": entities}, columns)
-    counts += RowCounts.of_row(values | {"entities": [], "error_probability": 0.75}, columns)
-    counts += RowCounts.of_row(columns.without_prediction("bad"), columns)
+    counts = RowCounts.of_rows([values | {"entities": entities}], columns)
+    rows = [values | {"entities": [], "error_probability": 0.75}, columns.without_prediction("bad")]
+    counts += RowCounts.of_rows(rows, columns)
     assert (counts.rows, counts.entities, counts.accepted, counts.deferred, counts.undecided) == (3, 3, 2, 1, 0)
     assert counts.expected_error_rate == 0.5
 
