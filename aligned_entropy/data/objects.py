@@ -92,9 +92,10 @@ def as_texts(
         if not isinstance(text, str) and not is_words:
             expected = "a string or a list of words" if per_word else "a string"
             raise DataError(f"text {row} is a {type(text).__name__}, not {expected}: {text!r:.80}. Pass strings.")
-        if not "".join(text).strip():
+        joined = text if isinstance(text, str) else " ".join(text)
+        if not joined.strip():
             raise DataError(f"text {row} is empty: leave it out, since there is nothing to predict.")
-        if is_damaged("".join(text)):
+        if is_damaged(joined):
             raise DataError(f"text {row} holds half of a surrogate pair, which is not valid Unicode: {text!r:.80}.")
     return texts
 

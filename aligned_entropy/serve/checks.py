@@ -11,6 +11,7 @@ from fastapi.security import HTTPBearer
 from pydantic import JsonValue
 from starlette.exceptions import HTTPException
 
+from ..data.files.text_files import is_damaged
 from .messages import FeedbackRequest, text_prediction
 from .server import Server, Settings
 
@@ -65,11 +66,8 @@ def check_texts(texts: list[str], settings: Settings) -> None:
             raise HTTPException(422, f"text {number} is empty.")
         if len(text) > settings.characters:
             raise HTTPException(422, f"text {number} has {len(text)} characters, more than {settings.characters}.")
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            reason = f"text {number} holds half of a surrogate pair: send valid Unicode."
-            raise HTTPException(422, reason) from None
+        if is_damaged(text):
+            raise HTTPException(422, f"text {number} holds half of a surrogate pair: send valid Unicode.")
 
 
 def feedback_text(feedback: FeedbackRequest, server: Server) -> tuple[str | list[str], PredictionRecord]:
