@@ -88,8 +88,10 @@ def _read_prompt(path: Path) -> dict[str, Any]:
     Raises:
         DataError: the file is not JSON, lacks a key, has an unknown one, or a value has the wrong type.
     """
+    from ..data.files.json_rows import unique_names
+
     try:
-        prompt = json.loads(path.read_bytes(), object_pairs_hook=_unique_names)  # also with a byte order mark
+        prompt = json.loads(path.read_bytes(), object_pairs_hook=unique_names)  # also with a byte order mark
     except ValueError as error:
         raise DataError(f"{path} is not JSON: {error}") from error
     names = ("labels", "template", "examples", "chat")
@@ -101,14 +103,6 @@ def _read_prompt(path: Path) -> dict[str, Any]:
     if not isinstance(prompt.get("chat", False), bool) or not isinstance(prompt.get("examples", []), list):
         raise DataError(f"{path}: chat must be true or false, and examples a list of pairs of a text and its class.")
     return prompt
-
-
-def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    names = [name for name, _ in pairs]
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise ValueError(f"the name {repeated[0]!r} occurs twice")
-    return dict(pairs)
 
 
 def features(

@@ -41,7 +41,12 @@ def _goes_on(start: str) -> bool:
     return "\n" in start[:end]
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make the object of its fields; a hook for the decoder of ``json``, which would drop all but the last of a name.
+
+    Raises:
+        ValueError: a name occurs twice.
+    """
     columns = dict(pairs)
     if len(columns) < len(pairs):
         names = [name for name, _ in pairs]
@@ -49,7 +54,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return columns
 
 
-DECODER = json.JSONDecoder(object_pairs_hook=_unique)
+DECODER = json.JSONDecoder(object_pairs_hook=unique_names)
 
 
 def _line_row(line: str, number: int, file: TextFile) -> InputRow:
