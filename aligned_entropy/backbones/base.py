@@ -195,10 +195,6 @@ class BaseBackbone(ABC):
         """Return token ids and further model inputs of texts, truncated but not padded."""
         return self.encode(texts).inputs
 
-    def count_truncated(self, texts: Sequence[str]) -> int:
-        """Count the texts that are longer than ``max_length`` tokens; the model is not run."""
-        return int(self.encode(texts).truncated.sum())
-
     def extract(
         self, texts: Sequence[str], progress: Callable[[int], object] = lambda done: None
     ) -> tuple[Array, Array]:

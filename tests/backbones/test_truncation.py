@@ -25,7 +25,7 @@ def test_a_fast_tokenizer_reports_truncated_texts(side: str) -> None:
     assert encoded.truncated.tolist() == TRUNCATED
     assert encoded.inputs == backbone.tokenize(TEXTS)
     assert [len(ids) for ids in encoded.inputs["input_ids"]] == [8, 8, 3, 3, 8]
-    assert backbone.count_truncated(TEXTS) == 2
+    assert backbone.encode(TEXTS).truncated.sum() == 2
 
 
 def test_a_tokenizer_in_python_reports_truncated_texts() -> None:
@@ -44,7 +44,7 @@ def test_a_text_of_exactly_the_maximum_length_is_not_truncated(kind: str) -> Non
 
 def test_no_texts_are_not_truncated() -> None:
     backbone = Backbone(tiny.model("Bert"), tiny.tokenizer())
-    assert (len(backbone.encode([])), backbone.count_truncated([])) == (0, 0)
+    assert (len(backbone.encode([])), backbone.encode([]).truncated.sum()) == (0, 0)
     assert list(backbone.batches([])) == []
 
 
@@ -61,14 +61,14 @@ def test_prompts_report_texts_that_were_cut(chat: bool) -> None:
     assert 0 < sum(expected) < 40
     assert empty < 30
     assert backbone.encode(texts).truncated.tolist() == expected
-    assert backbone.count_truncated(texts) == sum(expected)
+    assert backbone.encode(texts).truncated.sum() == sum(expected)
 
 
 def test_long_sentences_are_read_in_windows_and_not_truncated() -> None:
     words = Words([["good"] * 100, ["bad"]])
     backbone = TokenBackbone(tiny.token_classifier("Bert"), tiny.tokenizer(), max_length=8)
     assert backbone.encode(words).truncated.tolist() == [False] * 101
-    assert backbone.count_truncated(words) == 0
+    assert backbone.encode(words).truncated.sum() == 0
 
 
 @pytest.mark.parametrize("kind", ["texts", "labels"])

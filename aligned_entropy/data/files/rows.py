@@ -12,7 +12,6 @@ from ...errors import DataError
 
 Item = TypeVar("Item")
 
-FORMATS = ("jsonl", "csv", "tsv", "parquet", "txt", "conll")
 ENDINGS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".parquet": "parquet"}
 ENDINGS |= dict.fromkeys((".conll", ".iob", ".iob2", ".bio"), "conll") | {".txt": "txt"}
 READ_ONLY = ("txt", "conll")  # these formats have no room for the columns of a prediction
