@@ -108,7 +108,7 @@ def _check_targets(targets: Sequence[str], model_names: Sequence[str]) -> None:
 
 def _read_label_map(path: Path) -> dict[str, str]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_unique)
+        content = json.loads(path.read_bytes(), object_pairs_hook=_unique)
     except (OSError, ValueError) as error:
         if isinstance(error, DataError):
             raise

@@ -1,5 +1,6 @@
 """Labels of data sets are classes by name, numbers only where the model has no names, or they are refused."""
 
+import codecs
 import json
 import unicodedata
 from decimal import Decimal
@@ -306,6 +307,8 @@ def test_a_label_map_in_a_file(tmp_path):
     path = tmp_path / "map.json"
     label_map = {"yes, surely": "a=b", "no": "ü"}
     path.write_text(json.dumps(label_map, ensure_ascii=False), encoding="utf-8")
+    assert parse_label_map(str(path)) == label_map
+    path.write_bytes(codecs.BOM_UTF8 + path.read_bytes())
     assert parse_label_map(str(path)) == label_map
     for content in ("[]", "{}", '{"a": 1}', "nothing"):
         path.write_text(content)
