@@ -26,30 +26,32 @@ def tokenizer(kind):
     return tiny.tokenizer("encoder" if kind in tiny.ENCODERS else "decoder")
 
 
-def check_texts(classifier, folder):
-    """Compare the outputs of the exported graph with those of a classifier, for texts in a batch and alone."""
-    exported = export_onnx(classifier, folder)
-    assert exported.difference < 1e-4
-    predict = consumer(folder)["predict"]
-    logits = classifier.backbone.extract(TEXTS)[1]
-    expected = classifier.predict_features(Features(*classifier.backbone.extract(TEXTS)))
+def classifier_of(kind, task):
+    """Make a classifier of texts with one label each, or with several."""
+    if task == "one label":
+        return UncertainClassifier(Backbone(tiny.model(kind, **LAYERS[kind]), tokenizer(kind)))
+    model = tiny.model(kind, problem_type="multi_label_classification", **LAYERS[kind])
+    return UncertainMultiLabelClassifier(MultiLabelBackbone(model, tokenizer(kind)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "task"),
+    [*((kind, "one label") for kind in tiny.ARCHITECTURES), ("Bert", "several labels"), ("Qwen3", "several labels")],
+)
+def test_texts(kind, task, tmp_path):
+    """Outputs are compared for texts in a batch and alone."""
+    classifier = classifier_of(kind, task)
+    assert export_onnx(classifier, tmp_path).difference < 1e-4
+    predict = consumer(tmp_path)["predict"]
+    hidden, logits = classifier.backbone.extract(TEXTS)
+    expected = classifier.predict_features(Features(hidden, logits))
     alone = [predict([text]) for text in TEXTS]
     for outputs in (predict(TEXTS), {name: np.concatenate([row[name] for row in alone]) for name in alone[0]}):
         np.testing.assert_allclose(outputs["logits"], logits, rtol=1e-4, atol=1e-4)
         np.testing.assert_allclose(outputs["uncertainty"], expected.uncertainty, atol=1e-5)
-        if "label_uncertainty" in outputs:
+        assert ("label_uncertainty" in outputs) == (task == "several labels")
+        if task == "several labels":
             np.testing.assert_allclose(outputs["label_uncertainty"], expected.label_uncertainty, atol=1e-5)
-
-
-@pytest.mark.parametrize("kind", tiny.ARCHITECTURES)
-def test_texts(kind, tmp_path):
-    check_texts(UncertainClassifier(Backbone(tiny.model(kind, **LAYERS[kind]), tokenizer(kind))), tmp_path)
-
-
-@pytest.mark.parametrize("kind", ["Bert", "Qwen3"])
-def test_multi_label(kind, tmp_path):
-    model = tiny.model(kind, problem_type="multi_label_classification", **LAYERS[kind])
-    check_texts(UncertainMultiLabelClassifier(MultiLabelBackbone(model, tokenizer(kind))), tmp_path)
 
 
 @pytest.mark.parametrize("kind", tiny.ARCHITECTURES)
