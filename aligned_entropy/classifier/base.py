@@ -24,8 +24,8 @@ from ..head.fit_multilabel import MultiLabelConfig, MultiLabelResult
 from ..predictions import MultiLabelPredictions, Predictions, TokenPredictions
 from ..scores import HEAD, FittedHead, ScoreLike, arrays_of
 from ..selective import Goal, Rule, SelectionUnits, choose_threshold
+from .held_out import check_held_out, warn_if_fitted
 from .pretrained import ModelWithHead, Progress
-from .thresholds import check_held_out
 
 
 class UncertainClassifier(ModelWithHead):
@@ -219,6 +219,7 @@ class UncertainClassifier(ModelWithHead):
         resamples: int = 1000,
     ) -> Evaluation | GroupedEvaluation:
         """Measure the head and other scores on features of labeled texts; arguments as for :meth:`evaluate`."""
+        warn_if_fitted(self.saved, features)
         fitted_scores, skipped = self._fitted_scores(scores, train, calibration)
         return evaluate(features, fitted_scores, skipped=skipped, resamples=resamples, ood=ood)
 

@@ -26,6 +26,7 @@ from ..scores import HEAD, ScoreLike
 from ..selective import SelectionUnits
 from ..tasks import MultiLabelClassification, Task
 from .base import UncertainClassifier
+from .held_out import warn_if_fitted
 
 AGGREGATION = "product"  # aggregation from labels to a text that tables show
 AGGREGATIONS = ("max", "mean", "product")
@@ -106,6 +107,7 @@ class UncertainMultiLabelClassifier(UncertainClassifier):
 
         The arguments are features of the sets of :meth:`evaluate`; ``ood`` is not used.
         """
+        warn_if_fitted(self.saved, features)
         rows = self.single_predictions(features)
         calibration_rows = None if calibration is None else self.single_predictions(calibration)
         train_rows = None if train is None else self.single_predictions(train)

@@ -28,6 +28,7 @@ from ..scores import HEAD, ScoreLike
 from ..selective import SelectionUnits
 from ..tasks import Task, TokenClassification
 from .base import UncertainClassifier
+from .held_out import warn_if_fitted
 from .pretrained import Progress
 
 # Aggregation from words to each kind of group: the best one on the validation split of CoNLL-2003, benchmarks/LOG.md.
@@ -159,6 +160,7 @@ class UncertainTokenClassifier(UncertainClassifier):
 
         The arguments are features of the sets of :meth:`evaluate`; ``ood`` is not used.
         """
+        warn_if_fitted(self.saved, features)
         fitted_scores, skipped = self._fitted_scores(scores, train, calibration)
         values, not_computed = score_values(fitted_scores, features)
         words = compare(

@@ -85,6 +85,23 @@ def test_a_threshold_needs_a_fitted_head_and_texts_that_it_has_not_seen(classifi
     assert classifier.saved.rule is None
 
 
+def test_an_evaluation_on_the_texts_of_the_fit_gives_a_warning(workplace):
+    head = ("--head", workplace / "head")
+    done = alien("evaluate", workplace / "model", workplace / "calibration.jsonl", *head)
+    assert done.returncode == 0, done.stderr
+    assert "the head was fitted on 100% of these texts, on which it looks better" in " ".join(done.stderr.split())
+    assert "was fitted on" not in alien("evaluate", workplace / "model", workplace / "test.jsonl", *head).stderr
+
+
+@pytest.mark.parametrize("kind", ["token", "multilabel"])
+def test_an_evaluation_of_other_tasks_on_the_texts_of_the_fit_gives_a_warning(kind, request):
+    classifier = UncertainClassifier.from_pretrained(request.getfixturevalue(f"{kind}_model_folder"))
+    data = sentences(classifier, 1) if kind == "token" else multilabel_texts(600, 1)
+    classifier.fit(data, config=QUICK if kind == "token" else None)
+    with pytest.warns(UserWarning, match="fitted on 100% of these texts.*evaluate it on other labeled texts"):
+        classifier.evaluate(data, resamples=10)
+
+
 def test_of_words_entities_are_accepted(token_model_folder):
     tagger = UncertainClassifier.from_pretrained(token_model_folder)
     tagger.fit(sentences(tagger, 1), config=QUICK)

@@ -1,7 +1,9 @@
 """Export of model and head as one ONNX graph: ONNX Runtime computes the same outputs, for every task."""
 
 import json
+import os
 import re
+import subprocess
 import sys
 from contextlib import nullcontext
 
@@ -150,3 +152,10 @@ def test_a_graph_that_differs_is_not_written(tmp_path, monkeypatch):
     with pytest.raises(UnsupportedModelError, match="outputs of the graph differ from those of the model"):
         export_onnx(UncertainClassifier(Backbone(tiny.model("Bert"), tiny.tokenizer())), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["note.txt"]
+
+
+def test_an_export_writes_nothing_to_the_home_folder_of_the_user(tmp_path):
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    code = "import aligned_entropy.export, onnxruntime"
+    subprocess.run([sys.executable, "-c", code], env=environment | {"HOME": str(tmp_path)}, check=True, timeout=300)
+    assert not list(tmp_path.rglob("*onnxruntime*"))
