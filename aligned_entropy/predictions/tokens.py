@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, overload
 
@@ -68,8 +68,8 @@ class TokenPrediction:
 
     text: str
     entities: list[Entity]
-    words: Predictions
-    offsets: NDArray[np.int64]
+    words: Predictions = field(repr=False)
+    offsets: NDArray[np.int64] = field(repr=False)
     uncertainty: float
     error_probability: float | None
 

@@ -85,6 +85,12 @@ def test_entities_have_the_shape_that_users_of_the_pipeline_know(fitted):
     assert 0 < row.error_probability < 1
 
 
+def test_a_printed_prediction_shows_the_entities_without_arrays(fitted):
+    (prediction,) = fitted.predict("One, two the film; is good. U.S. red-hot 3.5 x")
+    assert repr(prediction.entities[0]) in repr(prediction)
+    assert "array(" not in repr(prediction)
+
+
 def test_words_may_be_given(fitted):
     found = fitted.predict([["the", "film", "is"], "the film is", "\u200b x"])
     assert [row.text for row in found] == ["the film is", "the film is", "\u200b x"]
