@@ -176,8 +176,7 @@ class UncertainClassifier(ModelWithHead):
         """Measure how well the head, and other scores, find the errors of the model.
 
         Args:
-            data: labeled texts that neither the classifier nor the head was fitted on, in any form that :meth:`fit`
-                reads.
+            data: labeled texts that neither the classifier nor the head was fitted on, in a form as for :meth:`fit`.
             scores: names in :data:`aligned_entropy.scores.SCORES`, or scores of your own: a ``Score``, its class, or a
                 function from ``Features`` of N texts to N numbers. By default softmax response, entropy, margin and
                 temperature scaling. Dropout passes and token states are computed if a score needs them.
@@ -248,8 +247,7 @@ class UncertainClassifier(ModelWithHead):
         Token classification accepts or defers entities; multi-label classification accepts or defers texts.
 
         Args:
-            data: labeled texts that neither the classifier nor the head was fitted on, in any form that :meth:`fit`
-                reads.
+            data: labeled texts that neither the classifier nor the head was fitted on, in a form as for :meth:`fit`.
             goal: ``Goal(risk=0.02)``, ``Goal(coverage=0.8)`` or ``Goal(error_cost=10, deferral_cost=1)``.
             progress: function that is called with the number of texts whose features are ready.
             columns: column names and label map, as for :meth:`fit`.
