@@ -20,7 +20,7 @@ from .text_files import TextFile, is_damaged, readable
 DELIMITERS = (",", ";", "\t", "|")
 NO_DELIMITER = "\uffff"  # this code point is never a character of a text
 LINES_AHEAD = 100  # lines that decide between delimiters which all divide the header
-DELIMITER_LINE = re.compile(r"\ufeff?sep=([^\"\r\n])[\r\n]*", re.IGNORECASE)  # first line for Excel
+DELIMITER_LINE = re.compile(r"\ufeff?(\"?)sep=([^\"\r\n])\1[\r\n]*", re.IGNORECASE)  # first line for Excel
 QUOTE_AT_START = re.compile(r'(?:^|\t)"')
 
 
@@ -41,7 +41,8 @@ class Record(NamedTuple):
 def csv_table(file: TextFile, delimiter: str | None, is_tsv: bool = False) -> InputTable:
     """Read the header of a CSV or TSV file, and its rows one by one.
 
-    The delimiter is the given one; or that of a first line ``sep=;``, which Excel reads; or a tab for TSV; otherwise
+    The delimiter is the given one; or that of a first line ``sep=;``, which Excel
+    reads, also in quotes; or a tab for TSV; otherwise
     the one of ``,``, ``;``, tab and ``|`` that divides the header. If several do, it is the one that gives most
     rows as many fields as the header. If none does, the file has one column, and every line is one text, whatever
     characters it has.
@@ -69,7 +70,7 @@ def csv_table(file: TextFile, delimiter: str | None, is_tsv: bool = False) -> In
     if first and not named:
         lines.put_back([first])
     if delimiter is None:
-        delimiter = named[1] if named else "\t" if is_tsv else _find_delimiter(lines)
+        delimiter = named[2] if named else "\t" if is_tsv else _find_delimiter(lines)
     records = _records(lines, delimiter)
     header = next((record for record in records if record.values or record.problem), Record([], None, 1))
     _check_header(header, file)

@@ -25,8 +25,10 @@ def json_rows(file: TextFile) -> Iterator[InputRow]:
         DataError: an array, or an object over several lines, is damaged, so that its end cannot be determined.
     """
     start = file.start.lstrip(WHITESPACE)
-    if start.startswith("[") and start[1:].lstrip(WHITESPACE).startswith(("{", "]")):
-        return _array_rows(file)
+    if start.startswith("["):
+        first = start[1:].lstrip(WHITESPACE)[:1]
+        if first in ("{", "]", ""):  # otherwise lists on single lines, which are not rows
+            return _array_rows(file)
     if start.startswith("{") and _goes_on(start):
         return _object_rows(file)
     return (_line_row(line, number, file) for number, line in enumerate(file.lines(), 1) if line.strip())
@@ -64,7 +66,7 @@ def _line_row(line: str, number: int, file: TextFile) -> InputRow:
         try:
             value = DECODER.decode(line)
         except json.JSONDecodeError as error:
-            raise ValueError(f"not JSON: {error}") from error
+            raise ValueError(f"not JSON: {error.msg} (column {error.pos + 1})") from error
         return _row(value, line, number)
     except RecursionError:
         problem = f"nested too deeply, in more than {MAX_NESTING} levels"
@@ -124,6 +126,7 @@ class _Window:
     def __init__(self, file: TextFile) -> None:
         self.file, self.chunks = file, file.chunks()
         self.text, self.position, self.line = "", 0, 1
+        self.last_line = 1  # of the last character that is not white space
 
     def next_character(self) -> str:
         """Next character that is not white space, which is not yet read; empty at the end of the file."""
@@ -146,6 +149,7 @@ class _Window:
         if self.next_character() != character:
             raise self.problem(f"{character!r} is missing")
         self.position += 1
+        self.last_line = self.line
 
     def row(self) -> InputRow:
         """Read a value as a row.
@@ -161,13 +165,15 @@ class _Window:
                     break
             except json.JSONDecodeError as error:
                 is_cut = error.msg.startswith("Unterminated") or error.pos + LONGEST_TOKEN > len(self.text)
+                distance = error.pos - self.position
                 if not (is_cut and self._read_on()):
-                    raise self.problem(error.msg) from error
+                    raise self.problem(error.msg, distance) from error
             except (ValueError, RecursionError) as error:
                 too_deep = isinstance(error, RecursionError)
                 raise self.problem("it is nested too deeply" if too_deep else str(error)) from error
         text, line = self.text[self.position : end], self.line
         self.position, self.line = end, line + text.count("\n")
+        self.last_line = self.line
         if is_damaged(text):
             return InputRow({"raw": readable(text)}, self.file.encoding_problem, line)
         try:
@@ -175,10 +181,19 @@ class _Window:
         except RecursionError:
             return InputRow({"raw": text}, f"nested too deeply, in more than {MAX_NESTING} levels", line)
 
-    def problem(self, reason: str) -> DataError:
-        """Error for a file that cannot be read on."""
+    def problem(self, reason: str, distance: int = 0) -> DataError:
+        """Error for a file that cannot be read on.
+
+        Args:
+            reason: reason for the error.
+            distance: number of characters from the current position to the error.
+        """
+        rest = self.text[self.position :].rstrip(WHITESPACE)
+        line = self.line + rest[:distance].count("\n") if rest else self.last_line
+        if reason.startswith("Unterminated") or not rest[distance:]:
+            reason = f"{reason.removesuffix(' starting at')}; the file ends here, and may be cut off"
         return DataError(
-            f"{self.file.name}, line {self.line}: not JSON: {reason}. The rows after it cannot be read; correct it, or "
+            f"{self.file.name}, line {line}: not JSON: {reason}. The rows after it cannot be read; correct it, or "
             "write one object on each line."
         )
 

@@ -53,12 +53,14 @@ class TextFile:
     Attributes:
         name: name of the file, for error messages.
         encoding: name of the encoding.
+        is_named: True if the user named the encoding.
         start: first characters of the file.
         stream: stream of all characters.
     """
 
     name: str
     encoding: str
+    is_named: bool
     start: str
     stream: IO[str]
 
@@ -90,6 +92,8 @@ class TextFile:
         try:
             yield from chain(items)  # a file itself would be closed with this generator
         except UnicodeError as error:
+            if self.is_named:
+                raise _other_encoding(self.name, self.encoding, f"it cannot be decoded ({error})") from error
             raise DataError(f"{self.name} is damaged: not {self.encoding.upper()} ({error}). Save it anew.") from error
         except gzip.BadGzipFile as error:
             raise DataError(f"{self.name} is damaged, or not compressed with gzip ({error}).") from error
@@ -109,15 +113,25 @@ def open_text(source: str | Path, encoding: str | None = None, newline: str | No
             has no LF, otherwise LF.
 
     Raises:
-        DataError: there is no such encoding, or the file is compressed but not named so.
+        DataError: there is no such encoding, the file is compressed but not named so, has another encoding than the
+            named one, or begins with a NUL byte.
     """
     if encoding is not None:
         check_encoding(encoding)
     with _open_bytes(str(source)) as stream:
         name = "stdin" if source == "-" else str(source)
         sample = _peek(stream, name)
+        is_named = encoding is not None
         encoding = encoding or detect_encoding(sample)
         codec = codecs.lookup(encoding).name
+        is_wide = codec.startswith(("utf-16", "utf-32"))
+        if is_named:
+            _check_named(encoding, sample, name)
+        if not is_wide and sample.startswith(b"\0"):
+            raise DataError(
+                f"{name} begins with NUL bytes, so that it is no text file, or was not written to its end: save or copy "
+                "it anew."
+            )
         mark = next((mark for mark in MARKS if sample.startswith(mark)), b"")
         if codec in NO_MARK and mark.decode(codec, "ignore") == "\ufeff":
             stream.read(len(mark))
@@ -125,10 +139,9 @@ def open_text(source: str | Path, encoding: str | None = None, newline: str | No
         start = sample.decode(encoding, "ignore")
         if newline is None:
             newline = "\r" if "\r" in start and "\n" not in start else "\n"
-        is_wide = codec.startswith(("utf-16", "utf-32"))
         text = io.TextIOWrapper(stream, encoding, "strict" if is_wide else "surrogateescape", newline)
         try:
-            yield TextFile(name, encoding, start, text)
+            yield TextFile(name, encoding, is_named, start, text)
         finally:
             text.detach()  # otherwise stdin would be closed
 
@@ -162,6 +175,29 @@ def check_encoding(encoding: str) -> None:
         io.TextIOWrapper(io.BytesIO(), encoding)
     except (LookupError, ValueError) as error:
         raise DataError(f"there is no encoding {encoding!r}: name one such as utf-8, cp1252 or utf-16.") from error
+
+
+def _check_named(encoding: str, sample: bytes, name: str) -> None:
+    """Check that the first bytes of a file do not contradict the encoding that the user named.
+
+    Raises:
+        DataError: the file begins with the byte order mark of another encoding, or no byte of a file in UTF-16 or
+            UTF-32 is zero.
+    """
+    mark = next((mark for mark in MARKS if sample.startswith(mark)), b"")
+    if mark and mark.decode(encoding, "ignore") not in ("", "\ufeff"):
+        raise _other_encoding(name, encoding, f"it begins with the byte order mark of {MARKS[mark].upper()}")
+    is_wide = codecs.lookup(encoding).name.startswith(("utf-16", "utf-32"))
+    if is_wide and sample and not mark and b"\0" not in sample:
+        raise _other_encoding(name, encoding, "none of its bytes is zero")
+
+
+def _other_encoding(name: str, encoding: str, reason: str) -> DataError:
+    """Error for a file that does not have the encoding that the user named."""
+    return DataError(
+        f"{name} is not {encoding.upper()}: {reason}. Leave --encoding (in Python encoding=) out, since UTF-8, UTF-16 "
+        "and UTF-32 are recognized, or name the right encoding, such as cp1252."
+    )
 
 
 def detect_encoding(sample: bytes) -> str:

@@ -53,7 +53,7 @@ def test_elements_that_are_not_objects_are_rows_with_a_reason(tmp_path):
         ('[{"text": "a"},\n]', "line 2: not JSON: Expecting value"),
         ('[{"text": "a"}]\n{"text": "b"}', "line 2: not JSON: there is more after the end of the array"),
         ('[{"text": "a", "text": "b"}]', "line 1: not JSON: the name 'text' occurs twice"),
-        ('{\n"text": "a"\n}\n{\n"text": \n', "line 4: not JSON"),
+        ('{\n"text": "a"\n}\n{\n"text": \n', "line 5: not JSON: Expecting value; the file ends here"),
     ],
 )
 def test_a_damaged_array_is_refused_by_both_readers(tmp_path, content, message):
@@ -61,6 +61,31 @@ def test_a_damaged_array_is_refused_by_both_readers(tmp_path, content, message):
     for read in (lenient, load_data):
         with pytest.raises(DataError, match=rf"a\.json, {message}"):
             read(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        ('[\n{"text": "a"},\n{"text": "b"},\n', 3),
+        ('[{"text": "a"},\n{"text":\n"b', 3),
+        ('[{"text":\n"a",\n"label"', 3),
+        ("[\n", 1),
+        ('[\n{"text":\n"a",\n"label": }]', 4),  # damaged, but not cut off
+    ],
+)
+@pytest.mark.parametrize("size", [1, 64])
+def test_a_damaged_array_names_the_line_of_the_damage(tmp_path, monkeypatch, content, line, size):
+    monkeypatch.setattr("aligned_entropy.data.files.text_files.CHARACTERS_PER_CHUNK", size)
+    (tmp_path / "a.json").write_text(content)
+    for read in (lenient, load_data):
+        with pytest.raises(DataError, match=rf"a\.json, line {line}: not JSON") as caught:
+            read(tmp_path / "a.json")
+        assert ("the file ends here" in str(caught.value)) == (not content.endswith("]"))
+
+
+def test_the_reason_for_a_damaged_line_names_no_other_line(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": "a"}\n{"text": \n')
+    assert [row.problem for row in lenient(tmp_path / "a.jsonl")] == [None, "not JSON: Expecting value (column 11)"]
 
 
 def test_a_line_that_names_a_column_twice_has_a_problem(tmp_path):

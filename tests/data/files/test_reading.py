@@ -55,6 +55,7 @@ SPELLINGS = {
     "bar.csv": as_csv("|"),
     "sep.csv": as_csv(",", first="sep=,\r\n"),
     "sep-semicolon.csv": as_csv(";", first="sep=;\n"),
+    "sep-quoted.csv": as_csv(";", first='"sep=;"\r\n'),
     "all quoted.csv": as_csv(";", quoting=csv.QUOTE_ALL),
     "old mac.csv": as_csv(end="\r"),
     "blank lines.csv": as_csv(end="\n\n"),
@@ -257,3 +258,33 @@ def test_stdin_gives_the_same_rows_and_stays_open(monkeypatch, name, encoding):
         assert [row.columns for row in table.rows] == ROWS
         del table
     assert not sys.stdin.buffer.closed
+
+
+@pytest.mark.parametrize(
+    ("stored", "named", "reason"),
+    [
+        ("utf-8", "utf-16", "none of its bytes is zero"),
+        ("utf-8", "utf-16-be", "none of its bytes is zero"),
+        ("utf-8", "utf-32", "none of its bytes is zero"),
+        ("utf-8-sig", "cp1252", "it begins with the byte order mark of UTF-8"),
+        ("utf-8-sig", "utf-16", "it begins with the byte order mark of UTF-8"),
+        ("utf-16", "cp1252", "it begins with the byte order mark of UTF-16"),
+        ("utf-16-le", "utf-32", "it cannot be decoded"),
+    ],
+)
+@pytest.mark.parametrize("name", ["plain.csv", "plain.jsonl", "texts.txt"])
+def test_a_file_that_has_not_the_named_encoding_is_refused(tmp_path, stored, named, reason, name):
+    path = tmp_path / name
+    path.write_bytes((LINES if name.endswith("l") else as_csv()).encode(stored))
+    for read in (lenient, load_data):
+        with pytest.raises(DataError, match=f"is not {named.upper()}: {reason}.* Leave --encoding .* out"):
+            read(path, encoding=named)
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "a.txt", "a.conll", "a.csv.gz"])
+def test_a_file_that_begins_with_nul_bytes_is_refused(tmp_path, name):
+    content = b"\0" * 100 + b"text,label\na,b\n"
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+    for read in (lenient, load_data):
+        with pytest.raises(DataError, match=rf"{name} begins with NUL bytes, so that it is no text file"):
+            read(tmp_path / name)
