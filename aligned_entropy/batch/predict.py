@@ -18,6 +18,7 @@ import numpy as np
 
 from ..data.columns import TOKEN_COLUMNS
 from ..data.files.rows import InputRow, InputTable, batched
+from ..data.table import blank_word
 from .counts import RowCounts
 from .job import AddedColumns, PredictionJob, Values, with_text_column
 from .journal import Journal, job_key
@@ -182,7 +183,9 @@ def _problem(row: InputRow, job: PredictionJob, columns: AddedColumns, per_word:
         return f"no column {job.text_column!r}"
     text = row.columns[job.text_column]
     if per_word and isinstance(text, list) and all(isinstance(word, str) for word in text):
-        text = " ".join(text)
+        text, position = " ".join(text), blank_word(text)
+        if position is not None and text.strip():
+            return f"word {position} is empty"
     elif per_word and isinstance(text, str) and job.text_column in TOKEN_COLUMNS:
         return f"the words are a string, not a list: {text!r:.80}"
     if not isinstance(text, str):

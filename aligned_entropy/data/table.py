@@ -109,6 +109,14 @@ class Table:
         return replace(self, class_names={**self.class_names, column: names})
 
 
+def blank_word(words: Sequence[str]) -> int | None:
+    """Position of the first word that is empty, or made of spaces, tabs and line ends alone; None without any.
+
+    Other invisible characters, such as a no-break space, are words of some corpora.
+    """
+    return next((position for position, word in enumerate(words) if not word.strip(" \t\r\n")), None)
+
+
 def check_unique(names: Sequence[str], source: str = "") -> None:
     """Check that no two columns have one name.
 

@@ -15,6 +15,7 @@ from ..errors import ArgumentError, DataError
 from .columns import TAG_COLUMNS, TOKEN_COLUMNS, LabelColumn, find_list_column, first_list_column
 from .objects import as_table
 from .tag_matching import has_tag_names, mapped_names, match_positions, match_tags
+from .table import blank_word
 from .tags import TagParts, TagSet
 
 
@@ -148,8 +149,8 @@ def labeled_tokens(
             becomes ``B-PER``; a type that is mapped to ``O`` is dropped), or tag of the model for a tag of the data.
 
     Raises:
-        DataError: there are no rows, a column is missing, a sentence does not have exactly one tag for each word, or a
-            tag or type is none of the model's.
+        DataError: there are no rows, a column is missing, a word is empty, a sentence does not have exactly one tag for
+            each word, or a tag or type is none of the model's.
     """
     table = as_table(data)
     text_column = find_list_column(table, "text", "words", text_column, TOKEN_COLUMNS)
@@ -181,6 +182,11 @@ def _check_sentences(sentences: Sequence[Any], text_column: str, column: LabelCo
             raise DataError(
                 f"row {row} of column {text_column!r} is not a list of words (strings): {words!r:.80}. Correct the "
                 "row, or name the column with the words."
+            )
+        if (position := blank_word(words)) is not None:
+            raise DataError(
+                f"word {position} of row {row} of column {text_column!r} is empty: remove it with its tag. The words are "
+                f"{words!r:.80}."
             )
         if not isinstance(tags, list) or len(tags) != len(words):
             count = f"{len(tags)} tags" if isinstance(tags, list) else f"a {type(tags).__name__}"

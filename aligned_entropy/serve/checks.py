@@ -12,6 +12,7 @@ from pydantic import JsonValue
 from starlette.exceptions import HTTPException
 
 from ..data.files.text_files import is_damaged
+from ..data.table import blank_word
 from .messages import FeedbackRequest, text_prediction
 from .server import Server, Settings
 
@@ -74,9 +75,12 @@ def feedback_text(feedback: FeedbackRequest, server: Server) -> tuple[str | list
     """Text (or words) that feedback labels, and the fields of the prediction that it names.
 
     Raises:
-        HTTPException: the feedback names neither a text nor a recent prediction, or its words belong to another text.
+        HTTPException: the feedback names neither a text nor a recent prediction, a word is empty, or its words belong
+            to another text.
     """
     words = feedback.text if isinstance(feedback.text, list) else None
+    if words and (position := blank_word(words)) is not None:
+        raise HTTPException(422, f"word {position} of the text is empty: leave it out with its tag.")
     if feedback.id is None and feedback.text is not None:
         return feedback.text, {}
     if feedback.id is None or (feedback.text is not None and words is None):

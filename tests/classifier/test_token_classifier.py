@@ -250,3 +250,16 @@ def test_from_the_command_line(tagger, token_model_folder, tmp_path):
     assert second["row_error"] == "the text is empty"
     done = run("predict", token_model_folder, tmp_path / "in.csv", "-o", tmp_path / "o.parquet", "--probabilities")
     assert "predicts a tag for every word" in str(done.exception)
+
+
+def test_an_empty_word_is_refused_by_python_and_by_the_command(tagger, token_model_folder, tmp_path):
+    rows = [["a", "film"], ["a", ""], ["\t", "film"], [""]]
+    for row, reason in ((1, "word 1 of text 1 is empty"), (2, "word 0 of text 1 is empty"), (3, "text 1 is empty")):
+        with pytest.raises(DataError, match=reason):
+            tagger.predict([rows[0], rows[row]])
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps({"tokens": words}) + "\n" for words in rows))
+    arguments = ["predict", token_model_folder, tmp_path / "in.jsonl", "-o", tmp_path / "out.jsonl"]
+    done = CliRunner().invoke(app, list(map(str, arguments)))
+    assert done.exit_code == 0, done.output
+    errors = [json.loads(line)["row_error"] for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert errors == [None, "word 1 is empty", "word 0 is empty", "the text is empty"]

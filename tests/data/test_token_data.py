@@ -73,10 +73,16 @@ def test_a_label_map_holds_entity_types_or_tags():
         ({}, {"label_names": ["O", "B-ORG"]}, r"does not have: B-PER, I-PER; the model has O, B-ORG. Give a label map"),
         ({}, {"label_names": ["O", "B-ORG"], "label_map": {"PER": "P"}}, r"B-PER \(as B-P\), I-PER \(as I-P\)"),
         ({"tags": [[1, 0], [], [2, 3]]}, {}, "holds 0, 1, 2, 3, but the data set names no tags"),
-        ({}, {"text_column": "words"}, "no column 'words'; the columns are tokens, tags"),
+        ({}, {"text_column": "words"}, "no column 'words'; the columns are 'tokens', 'tags'"),
         ({"tokens": ["EU rejects", "", "Peter"]}, {}, "no column of lists with words"),
         ({"tokens": [], "tags": []}, {"text_column": "tokens", "label_column": "tags"}, "empty"),
         ({"tokens": [["EU", None], [], ["Peter", "B"]]}, {}, "row 0 of column 'tokens' is not a list of words"),
+        (
+            {"tokens": [["EU", ""], [], ["Peter", "B"]]},
+            {},
+            "word 1 of row 0 of column 'tokens' is empty: remove it with",
+        ),
+        ({"tokens": [["EU", "rejects"], [], [" ", "B"]]}, {}, "word 0 of row 2 of column 'tokens' is empty"),
         ({"tags": [["B-ORG", "O"], [], None]}, {}, "row 2 has 2 words and a NoneType in column 'tags'"),
     ],
 )
@@ -113,3 +119,8 @@ def test_nested_tags_are_refused():
 def test_a_slice_of_words_has_no_step():
     with pytest.raises(ArgumentError, match="a slice of words cannot have a step of 2"):
         labeled_tokens(load_data(ROWS)).texts[::2]
+
+
+def test_invisible_characters_are_words():
+    data = load_data({"tokens": [["EU", "\u00a0", "\u200b"]], "tags": [["B-ORG", "O", "O"]]})
+    assert len(labeled_tokens(data).texts) == 3

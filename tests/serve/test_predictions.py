@@ -127,6 +127,10 @@ def test_feedback_labels_the_words_of_a_prediction(token_model_folder, tmp_path)
                 {"id": prediction["id"], "text": [*words[:-1], "good"], "label": tags},
                 "these are not the words of the text",
             ),
+            (
+                {"id": prediction["id"], "text": [*words, ""], "label": [*tags, "O"]},
+                "word 7 of the text is empty: leave it out",
+            ),
         ):
             refused = client.post("/v1/feedback", json=body)
             assert (refused.status_code, reason in refused.text) == (422, True), refused.text

@@ -129,8 +129,8 @@ def open_text(source: str | Path, encoding: str | None = None, newline: str | No
             _check_named(encoding, sample, name)
         if not is_wide and sample.startswith(b"\0"):
             raise DataError(
-                f"{name} begins with NUL bytes, so that it is no text file, or was not written to its end: save or copy "
-                "it anew."
+                f"{name} begins with NUL bytes, so that it is no text file, or was not written to its end: save or "
+                "copy it anew."
             )
         mark = next((mark for mark in MARKS if sample.startswith(mark)), b"")
         if codec in NO_MARK and mark.decode(codec, "ignore") == "\ufeff":
