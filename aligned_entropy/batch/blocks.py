@@ -102,7 +102,7 @@ def blocks_of(source: str | Path) -> list[Block]:
 
 
 def _column_types(schema: pa.Schema) -> str:
-    return ", ".join(f"{field.name}: {field.type}" for field in schema)
+    return ", ".join(f"{field.name!r}: {field.type}" for field in schema)
 
 
 def predict_blocks(

@@ -54,7 +54,7 @@ class UncertainClassifier(ModelWithHead):
 
         Args:
             texts: string, or list, array, Series or iterator of strings; or a table with a column of texts: DataFrame,
-                ``datasets.Dataset``, dict of columns, list of dicts.
+                ``datasets.Dataset``, dict of columns, list of dicts; ``load_data(path)`` for the rows of a file.
             progress: function that is called with the number of texts that have been processed.
             text_column: column of a table with the texts; found by its usual names by default.
 

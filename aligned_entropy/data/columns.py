@@ -184,7 +184,7 @@ def find_list_column(table: Table, kind: str, content: str, column: str | None, 
 def _only_column(
     table: Table, kind: str, missing: str, column: str | None, candidates: Sequence[str], usual_names: Sequence[str]
 ) -> str:
-    columns = ", ".join(table.columns)
+    columns = quoted(table.columns)
     remedy = f"{kind}_column='…' or --{kind}-column"
     if column is not None:
         if column not in table.columns:
@@ -192,12 +192,17 @@ def _only_column(
         return column
     if len(candidates) > 1:
         raise DataError(
-            f"{len(candidates)} columns may be the {kind} column: {', '.join(candidates)}. Name the right one with "
+            f"{len(candidates)} columns may be the {kind} column: {quoted(candidates)}. Name the right one with "
             f"{remedy}."
         )
     if not candidates:
         raise DataError(f"{missing} among {columns} (looked for {', '.join(usual_names)}): name it with {remedy}.")
     return candidates[0]
+
+
+def quoted(names: Iterable[str]) -> str:
+    """List of names for an error message, each in quotes, since it may hold commas and spaces."""
+    return ", ".join(map(repr, names))
 
 
 def first_column(table: Table, names: Sequence[str]) -> str | None:

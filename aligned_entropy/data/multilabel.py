@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from .columns import LABEL_COLUMNS, LabelColumn, find_column, find_text_column, first_column
+from .columns import LABEL_COLUMNS, LabelColumn, find_column, find_text_column, first_column, quoted
 from .label_cells import is_written_as_lists, split_cells, yes_or_no
 from .label_maps import apply_label_map, checked_label_map
 from .labels import LabeledTexts, is_missing, read_texts
@@ -114,13 +114,13 @@ def _columns_of_labels(
     usual = None if usual in columns and not missing else usual
     if columns and missing and usual is None:
         raise DataError(
-            f"there are columns for the labels {', '.join(list(columns)[:MAX_NAMES])}, but none for "
-            f"{', '.join(names[position] for position in sorted(missing)[:MAX_NAMES])}: add a column for every label "
+            f"there are columns for the labels {quoted(list(columns)[:MAX_NAMES])}, but none for "
+            f"{quoted(names[position] for position in sorted(missing)[:MAX_NAMES])}: add a column for every label "
             "of the model."
         )
     if columns and not missing and usual is not None:
         raise DataError(
-            f"the labels may be in the column {usual!r} or in the columns {', '.join(list(columns)[:MAX_NAMES])}: name "
+            f"the labels may be in the column {usual!r} or in the columns {quoted(list(columns)[:MAX_NAMES])}: name "
             "the right one with label_column='…' or --label-column, several separated by commas."
         )
     return {} if missing else columns

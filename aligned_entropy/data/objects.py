@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import io
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
 from ..errors import ArgumentTypeError, DataError
 from .columns import PAIRS
+from .files.rows import ending_format
 from .files.text_files import is_damaged
-from .table import Table, check_unique
+from .series import SeriesColumn, check_indexes, is_table, python_value, python_values
+from .table import Table, blank_word, check_unique
 
 LABELED_FORMS = (
     "a datasets.Dataset, a DataFrame, a pyarrow.Table, a dict of columns, a list of dicts, (texts, labels), "
@@ -35,15 +38,19 @@ def as_table(source: Any) -> Table:
 
     Raises:
         ArgumentTypeError: an object of this type does not hold labeled data.
-        DataError: the object cannot be read as labeled data.
+        DataError: the object cannot be read as labeled data, two of its columns have one name, or Series of pandas have
+            different indexes.
     """
     table = _named_columns(source)
     if table is not None:
         return table
     if isinstance(source, tuple) and len(source) == 2 and all(map(_is_sequence, source)):
-        return _labeled(*map(_column, source))
+        check_indexes(dict(zip(("texts", "labels"), source, strict=True)))
+        return _labeled(*map(python_values, source))
+    if isinstance(source, (str, os.PathLike)):
+        raise DataError(f"{str(source)!r:.80} is a name, not the data: pass load_data({str(source)!r:.80}).")
     _check_iterable(source, f"cannot be read as labeled data: pass {LABELED_FORMS}")
-    rows = _column(source)
+    rows = python_values(source)
     if all(isinstance(row, dict) for row in rows) and rows:
         return _of_rows(rows)
     for number, row in enumerate(rows):
@@ -74,19 +81,26 @@ def as_texts(
         ArgumentTypeError: an object of this type does not hold texts.
         DataError: a text is blank or not a string (or, for token classification, a list of words), the object holds
             texts with labels, or pairs of texts; or its text column is not clear.
+
+    Warns:
+        UserWarning: every text is the path of a file with data, which is not read.
     """
+    table: Table | None = None
     if isinstance(source, str):
         texts: list[Any] = [source]
     elif (table := _named_columns(source)) is not None:
         texts = list(table[find_text_column(table, text_column)])
     else:
-        _check_iterable(source, f"holds no texts: pass {TEXT_FORMS}")
-        texts = _column(source)
+        remedy = f"load_data({os.fspath(source)!r})" if isinstance(source, os.PathLike) else TEXT_FORMS
+        _check_iterable(source, f"holds no texts: pass {remedy}")
+        texts = python_values(source)
         if texts and all(isinstance(row, dict) for row in texts):
             table = _of_rows(texts)
             texts = list(table[find_text_column(table, text_column)])
         elif not per_word:
             _check_no_pairs(texts, is_tuple=isinstance(source, tuple))
+    if table is None:
+        _warn_of_paths(texts)
     for row, text in enumerate(texts):
         is_words = per_word and isinstance(text, list) and all(isinstance(word, str) for word in text)
         if not isinstance(text, str) and not is_words:
@@ -95,6 +109,8 @@ def as_texts(
         joined = text if isinstance(text, str) else " ".join(text)
         if not joined.strip():
             raise DataError(f"text {row} is empty: leave it out, since there is nothing to predict.")
+        if is_words and (position := blank_word(text)) is not None:
+            raise DataError(f"word {position} of text {row} is empty: leave it out. The words are {text!r:.80}.")
         if is_damaged(joined):
             raise DataError(f"text {row} holds half of a surrogate pair, which is not valid Unicode: {text!r:.80}.")
     return texts
@@ -113,6 +129,17 @@ def _check_no_pairs(texts: Sequence[Any], is_tuple: bool) -> None:
             raise DataError(f"text {number} is a pair of texts, and {PAIRS}: pass one string for each text.")
 
 
+def _warn_of_paths(texts: Sequence[Any]) -> None:
+    """Warn if every text is the path of a file with data."""
+    if texts and all(isinstance(text, str) and ending_format(text) and os.path.isfile(text) for text in texts):
+        warnings.warn(
+            f"the text {texts[0]!r} is the path of a file, whose rows are not read: to predict them, pass "
+            f"load_data({texts[0]!r}), after from aligned_entropy import load_data.",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
 def _named_columns(source: Any) -> Table | None:
     """Table of an object whose columns have names; None if it has another form."""
     if isinstance(source, Table):
@@ -123,10 +150,28 @@ def _named_columns(source: Any) -> Table | None:
         raise ArgumentTypeError(
             f"a {type(source).__name__} has no rows yet: call its method collect() and pass the result."
         )
-    has_columns = any(hasattr(source, name) for name in ("columns", "column_names", "schema"))
-    if has_columns and any(hasattr(source, name) for name in ("__arrow_c_stream__", "__dataframe__")):
-        return _of_arrow(source)
+    if is_table(source):
+        series = _series(source)
+        return _of_arrow(source) if series is None else _of_series(series)
     return _of_mapping(source) if isinstance(source, Mapping) else None
+
+
+def _series(source: Any) -> list[tuple[Any, Any]] | None:
+    """Names and Series of the columns of a DataFrame of pandas or polars; None for another table."""
+    if hasattr(source, "iter_columns"):
+        return [(series.name, series) for series in source.iter_columns()]
+    if not hasattr(source, "iloc"):
+        return None
+    import pandas as pd
+
+    return list(source.items()) if isinstance(source, pd.DataFrame) else None
+
+
+def _of_series(columns: Sequence[tuple[Any, Any]]) -> Table:
+    """Table of Series, each of which is converted alone, since Arrow has no form for some columns that do no harm."""
+    names = [str(name) for name, _ in columns]
+    check_unique(names)
+    return Table({name: SeriesColumn(series) for name, (_, series) in zip(names, columns, strict=True)})
 
 
 def _of_datasets(source: Any) -> Table | None:
@@ -163,19 +208,20 @@ def _of_mapping(source: Mapping[Any, Any]) -> Table:
         raise DataError(f"a dict needs the names of columns as keys, not {wrong[0]!r:.40}: pass {LABELED_FORMS}.")
     is_row = any(isinstance(value, str) for value in source.values())
     if is_row or not any(isinstance(value, Iterable) for value in source.values()):
-        return Table({name: [_plain(value)] for name, value in source.items()})
+        return Table({name: [python_value(value)] for name, value in source.items()})
     for name, value in source.items():
         if not isinstance(value, Iterable) or isinstance(value, (bytes, bytearray, Mapping)):
             raise DataError(
                 f"column {name!r} is a {type(value).__name__}, not a list with one value for each row: {value!r:.40}."
             )
-    return Table({name: _column(values) for name, values in source.items()})
+    check_indexes(source)
+    return Table({name: python_values(values) for name, values in source.items()})
 
 
 def _of_rows(rows: Sequence[dict[Any, Any]]) -> Table:
     names = dict.fromkeys(name for row in rows for name in row)
     check_unique([str(name) for name in names])
-    return Table({str(name): [_plain(row.get(name)) for row in rows] for name in names})
+    return Table({str(name): [python_value(row.get(name)) for row in rows] for name in names})
 
 
 def _labeled(texts: list[Any], labels: list[Any]) -> Table:
@@ -201,31 +247,3 @@ def _check_iterable(source: Any, problem: str) -> None:
     ):
         value = "None" if source is None else f"{source!r:.40}, a {type(source).__name__},"
         raise ArgumentTypeError(f"{value} {problem}.")
-
-
-def _column(values: Any) -> list[Any]:
-    """Values of a column or of another iterable, as Python values."""
-    if isinstance(values, list):
-        return [_plain(value) for value in values]
-    if hasattr(values, "__arrow_c_stream__"):
-        import pyarrow as pa
-
-        try:
-            listed: list[Any] = pa.chunked_array(values).to_pylist()
-            return listed
-        except (pa.ArrowException, TypeError, ValueError):  # a Series with values of several types
-            values = values.to_list()
-    elif hasattr(values, "tolist"):  # array, tensor
-        values = values.tolist()
-    return [_plain(value) for value in ([values] if isinstance(values, str) else values)]
-
-
-def _plain(value: Any) -> Any:
-    """Python value of a cell: arrays, tensors, tuples and sets become lists, a missing value of pandas becomes None."""
-    if value is None or isinstance(value, (str, bool, int, float, dict)):
-        return value
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [_plain(item) for item in value]
-    return None if type(value).__name__ in ("NAType", "NaTType") else value

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..errors import DataError
 from ..features.arrays import Features
-from .columns import LABEL_COLUMNS, find_column, first_column
+from .columns import LABEL_COLUMNS, find_column, first_column, quoted
 from .registry import load_data
 from .table import Table
 
@@ -38,7 +38,7 @@ def load_outputs(path: str | Path, labeled: bool = True) -> Features:
     label_column = first_column(data, LABEL_COLUMNS) and find_column(data, "label", None, LABEL_COLUMNS)
     if (labeled and label_column is None) or not {"logits", "probabilities"} & set(columns):
         raise DataError(
-            f"{path} has the columns {', '.join(columns)}; needed are 'logits' or 'probabilities' (a list of numbers "
+            f"{path} has the columns {quoted(columns)}; needed are 'logits' or 'probabilities' (a list of numbers "
             "in each row) and 'label' (number of the true class)."
         )
     logits = _matrix(data, "logits") if "logits" in columns else _logits_of_probabilities(data)

@@ -16,6 +16,7 @@ from ..batch.predict import predict_rows
 from ..batch.writing import write_rows
 from ..classifier import UncertainClassifier
 from ..data import Table
+from ..data.columns import quoted
 from ..data.files.reading import open_rows
 from ..data.files.rows import COMPRESSED, InputRow, format_of
 from ..errors import DataError
@@ -250,7 +251,7 @@ def _predicted(server: Server, rows: list[InputRow], columns: list[str]) -> Uplo
         text_column = queued.task.text_column(table)
     except DataError as error:
         raise DataError(
-            f"no single column with texts: the columns are {', '.join(columns)}; name one of them "
+            f"no single column with texts: the columns are {quoted(columns)}; name one of them "
             f"{queued.task.text_columns[0]}, and leave out other columns with texts."
         ) from error
     job = PredictionJob("-", "-", None, text_column, False, "", server.settings.characters, truncated=True)

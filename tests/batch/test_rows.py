@@ -165,7 +165,7 @@ def test_text_columns_are_found_by_their_usual_names(tmp_path):
     rows = predicted(tmp_path, "in.jsonl", '{"x": 1}\n{"review": "long enough"}\n')
     assert [row["predicted_label"] for row in rows] == [None, "long"]
     assert errors(predicted(tmp_path, "in.csv", "review,mine\na,b\n", column="mine")) == [None]
-    with pytest.raises(DataError, match=r"no column 'x'; the columns are text"):
+    with pytest.raises(DataError, match=r"no column 'x'; the columns are 'text'"):
         predicted(tmp_path, "in.txt", "a\n", column="x")
 
 

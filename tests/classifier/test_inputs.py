@@ -21,6 +21,7 @@ from aligned_entropy import (
     FitConfig,
     UncertainClassifier,
     labeled_texts,
+    load_data,
 )
 from aligned_entropy.cli.app import app
 from aligned_entropy.selective import Goal
@@ -133,6 +134,24 @@ def test_a_blank_text_is_refused_by_python_and_by_the_command(fitted, model_fold
     CliRunner().invoke(app, ["predict", str(model_folder), str(path), "-o", str(tmp_path / "out.jsonl")])
     first, second = map(json.loads, Path(tmp_path / "out.jsonl").read_text().splitlines())
     assert (first["row_error"], second["row_error"]) == (None, "the text is empty")
+
+
+def test_the_path_of_a_file_is_a_text_with_a_warning(fitted, tmp_path):
+    rows = named(20, 3)
+    path = str(write_csv(tmp_path / "reviews.csv", rows))
+    for texts in (path, [path]):
+        with pytest.warns(UserWarning, match=r"whose rows are not read: .* pass load_data\(") as caught:
+            assert len(fitted.predict(texts)) == 1
+        assert [warning.filename for warning in caught] == [__file__]
+    expected = fitted.predict(rows["text"]).to_pandas()
+    assert fitted.predict(load_data(path)).to_pandas().equals(expected)
+
+
+def test_series_of_other_rows_are_not_paired(fitted):
+    frame = pd.DataFrame(named(20, 3))
+    for use in (fitted.fit, fitted.evaluate, fitted.features):
+        with pytest.raises(DataError, match=r"different indexes .*reset_index\(drop=True\)"):
+            use((frame["text"].iloc[::-1], frame["label"]))
 
 
 def test_half_a_surrogate_pair_is_refused(fitted):

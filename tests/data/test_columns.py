@@ -5,7 +5,7 @@ import pytest
 from datasets import Dataset
 
 from aligned_entropy import DataError
-from aligned_entropy.data import labeled_texts, labeled_tokens, load_data, load_outputs
+from aligned_entropy.data import Table, labeled_texts, labeled_tokens, load_data, load_outputs
 from aligned_entropy.data.columns import PAIR_COLUMNS
 from aligned_entropy.tasks import TASKS
 
@@ -50,12 +50,23 @@ def test_named_columns_come_first():
 
 def test_missing_columns_are_refused():
     dataset = Dataset.from_dict({"title": ["a"], "tone": ["y"]})
-    with pytest.raises(DataError, match=r"no text column among title, tone .*text_column=.*--text-column"):
+    with pytest.raises(DataError, match=r"no text column among 'title', 'tone' .*text_column=.*--text-column"):
         labeled_texts(dataset)
-    with pytest.raises(DataError, match=r"no label column among title, tone .*--label-column"):
+    with pytest.raises(DataError, match=r"no label column among 'title', 'tone' .*--label-column"):
         labeled_texts(dataset, text_column="title")
-    with pytest.raises(DataError, match="no column 'body'; the columns are title, tone"):
+    with pytest.raises(DataError, match="no column 'body'; the columns are 'title', 'tone'"):
         labeled_texts(dataset, text_column="body")
+
+
+@pytest.mark.parametrize(
+    "find", [labeled_texts, labeled_tokens, lambda data: TASKS["text-classification"].text_column(data)]
+)
+def test_names_of_columns_are_quoted(find):
+    data = Table({"my text, cleaned": ["a"], "Class": ["x"]})
+    with pytest.raises(DataError, match=r"no .*column.* among 'my text, cleaned', 'Class' "):
+        find(data)
+    with pytest.raises(DataError, match="there is no column 'body'; the columns are 'my text, cleaned', 'Class'"):
+        labeled_texts(data, text_column="body")
 
 
 @pytest.mark.parametrize(("texts", "type_name"), [([None, "a"], "NoneType"), ([1, 2], "int"), ([["a"], ["b"]], "list")])
@@ -112,9 +123,9 @@ def test_pairs_of_texts_are_refused_by_that_name(pair, form):
 
 def test_several_columns_of_words_or_tags_are_refused():
     words, tags = [["a", "b"]], [["O", "B-X"]]
-    with pytest.raises(DataError, match="2 columns may be the text column: tokens, words"):
+    with pytest.raises(DataError, match="2 columns may be the text column: 'tokens', 'words'"):
         labeled_tokens({"tokens": words, "words": words, "tags": tags})
-    with pytest.raises(DataError, match="2 columns may be the label column: tags, ner_tags"):
+    with pytest.raises(DataError, match="2 columns may be the label column: 'tags', 'ner_tags'"):
         labeled_tokens({"tokens": words, "tags": tags, "ner_tags": tags})
     plain = {"tokens": words, "text": ["a b"], "pos_tags": tags, "ner_tags": tags, "label": ["x"]}
     assert labeled_tokens(plain).labels.tolist() == [0, 1]
@@ -126,11 +137,11 @@ def test_words_come_before_the_text_they_are_from():
     assert task.text_column(both) == "tokens"
     assert task.text_column(both, "text") == "text"
     assert task.text_column(load_data({"text": ["a b"], "tokens": ["['a', 'b']"]})) == "text"
-    with pytest.raises(DataError, match=r"no text column among body \(looked for text, .*tokens, words\)"):
+    with pytest.raises(DataError, match=r"no text column among 'body' \(looked for text, .*tokens, words\)"):
         task.text_column(load_data({"body": ["a b"]}))
 
 
 def test_outputs_with_two_label_columns_are_refused():
     outputs = {"logits": [[1.0, 2.0], [2.0, 1.0]], "label": [0, 1], "target": [1, 0]}
-    with pytest.raises(DataError, match="2 columns may be the label column: label, target"):
+    with pytest.raises(DataError, match="2 columns may be the label column: 'label', 'target'"):
         load_outputs(outputs)

@@ -166,9 +166,9 @@ def test_stored_class_names_name_numbers():
 
 def test_columns_of_labels_that_do_not_fit():
     table = columns(MATRIX)
-    with pytest.raises(DataError, match="columns for the labels toxic, insult, threat, but none for hate"):
+    with pytest.raises(DataError, match="columns for the labels 'toxic', 'insult', 'threat', but none for 'hate'"):
         multilabel_texts(table, [*NAMES, "hate"])
-    with pytest.raises(DataError, match="in the column 'label' or in the columns toxic, insult, threat"):
+    with pytest.raises(DataError, match="in the column 'label' or in the columns 'toxic', 'insult', 'threat'"):
         multilabel_texts(table | {"label": ["x", "y", "z"]}, NAMES)
     unscored = table | {"insult": [-1, -1, 1]}
     with pytest.raises(DataError, match="row 0 of column 'insult' is -1: write 1 or true"):

@@ -101,9 +101,9 @@ def test_one_string_and_one_row():
 def test_the_text_column_may_be_named():
     frame = pd.DataFrame({"title": TEXTS, "text": ["no"] * 3})
     assert texts_of(frame, text_column="title") == TEXTS
-    with pytest.raises(DataError, match="there is no column 'body'; the columns are title, text"):
+    with pytest.raises(DataError, match="there is no column 'body'; the columns are 'title', 'text'"):
         texts_of(frame, text_column="body")
-    with pytest.raises(DataError, match=r"no text column among title \(looked for"):
+    with pytest.raises(DataError, match=r"no text column among 'title' \(looked for"):
         texts_of(frame[["title"]])
 
 
@@ -193,7 +193,8 @@ def test_lists_of_words_are_texts_for_token_classification(source):
 @pytest.mark.parametrize("source", [None, 5, 1.5, True, b"bytes", {"a", "b"}, object(), Path("data.csv")])
 def test_objects_without_texts_are_refused_by_their_type(source):
     name = "None" if source is None else type(source).__name__
-    with pytest.raises(ArgumentTypeError, match=rf"{name}.* holds no texts: pass a string, a list of strings"):
+    remedy = r"load_data\('data.csv'\)" if isinstance(source, Path) else "a string, a list of strings"
+    with pytest.raises(ArgumentTypeError, match=rf"{name}.* holds no texts: pass {remedy}"):
         texts_of(source)
     if not isinstance(source, Path):
         with pytest.raises(
@@ -214,9 +215,8 @@ def test_rows_that_cannot_be_read_as_labeled_data(source):
         ({"text": ["a"], "label": [0, 1]}, "the columns differ in length: 'text' has 1 rows, 'label' has 2 rows"),
         ({"text": ["a"], "label": 1}, "column 'label' is a int, not a list with one value for each row"),
         ({0: "a", 1: "b"}, "a dict needs the names of columns as keys, not 0"),
-        (pd.DataFrame([["a", 1, 2]], columns=["text", "label", "label"]), "cannot be read .*label"),
+        (pd.DataFrame([["a", 1, 2]], columns=["text", "label", "label"]), "two columns are named 'label'"),
         (pa.table([["a"], ["x"], ["y"]], names=["text", "label", "label"]), "two columns are named 'label'"),
-        (pd.DataFrame({"text": ["a", "b"], "label": ["x", 1]}), "a DataFrame cannot be read .*label"),
         (DatasetDict(train=Dataset.from_dict(COLUMNS), test=Dataset.from_dict(COLUMNS)), r"splits \(train, test\)"),
         (
             datasets.IterableDatasetDict({"train": Dataset.from_dict(COLUMNS).to_iterable_dataset()}),
@@ -234,6 +234,35 @@ def test_a_lazy_frame_has_to_be_collected():
     for read in (load_data, texts_of):
         with pytest.raises(ArgumentTypeError, match=r"LazyFrame has no rows yet: call its method collect"):
             read(pl.LazyFrame(COLUMNS))
+
+
+@pytest.mark.parametrize("name", ["reviews.csv", "reviews.CSV.gz", "a.jsonl", "b.conll", "c.txt"])
+def test_the_path_of_a_file_is_predicted_with_a_warning(tmp_path, name):
+    path = str(tmp_path / name)
+    assert texts_of(path) == [path]  # no file, no warning
+    Path(path).write_text("text\na b\n")
+    for source in (path, [path], (path,), iter([path]), pd.Series([path]), [path, path]):
+        with pytest.warns(UserWarning, match=rf"'{path}' is the path of a file.* pass load_data\('{path}'\)"):
+            assert set(texts_of(source)) == {path}
+    for task in TASKS:
+        with pytest.warns(UserWarning, match="is the path of a file"):
+            texts_of(path, task)
+    assert texts_of([path, "a b"]) == [path, "a b"]
+    assert texts_of({"text": [path]}) == [path]
+
+
+def test_other_names_are_texts(tmp_path):
+    for text in (str(tmp_path), "a.csv\0", "x" * 5000 + ".csv", ".csv", str(Path(__file__))):
+        assert texts_of(text) == [text]
+
+
+@pytest.mark.parametrize("name", ["reviews.csv", Path("reviews.csv")])
+def test_names_are_read_by_load_data_alone(name):
+    for read in (labeled_texts, labeled_tokens, multilabel_texts):
+        with pytest.raises(
+            DataError, match=r"'reviews\.csv' is a name, not the data: pass load_data\('reviews\.csv'\)"
+        ):
+            read(name)
 
 
 @pytest.mark.parametrize("pair", [("a", "b"), ["a", "b"]])

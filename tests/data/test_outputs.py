@@ -74,8 +74,8 @@ def test_missing_hidden_vectors_are_absent_with_a_reason(written):
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"logits": LOGITS}, "has the columns logits; needed are .* 'label'"),
-        ({"scores": LOGITS, "label": [0, 1]}, "has the columns scores, label; needed are 'logits' or 'probabilities'"),
+        ({"logits": LOGITS}, "has the columns 'logits'; needed are .* 'label'"),
+        ({"scores": LOGITS, "label": [0, 1]}, "has the columns 'scores', 'label'; needed are 'logits' or"),
         ({**GOOD, "logits": [[1.0, 2.0], [3.0]]}, r"row 1 of column 'logits' is \[3.0\]: a list of 2 numbers"),
         ({**GOOD, "logits": [[1.0, 2.0], None]}, "row 1 of column 'logits' is None: a list of 2 numbers"),
         ({**GOOD, "logits": [[1.0, None], [3.0, 4.0]]}, r"row 0 of column 'logits' is \[1.0, None\]"),

@@ -95,7 +95,7 @@ def test_uploaded_columns_are_not_confused_with_added_ones(served_folder, tmp_pa
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.csv", "a,b\n1,2\n", "no single column with texts: the columns are a, b; name one of them text"),
+        ("a.csv", "a,b\n1,2\n", "no single column with texts: the columns are 'a', 'b'; name one of them text"),
         ("a.txt", "", "there are no texts"),
         ("a.csv.gz", "text", "a.csv.gz is compressed: upload the decompressed file"),
         ("a.pdf", "text", "convert the file to one of .csv"),
