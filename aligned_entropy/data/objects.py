@@ -133,8 +133,8 @@ def _warn_of_paths(texts: Sequence[Any]) -> None:
     """Warn if every text is the path of a file with data."""
     if texts and all(isinstance(text, str) and ending_format(text) and os.path.isfile(text) for text in texts):
         warnings.warn(
-            f"the text {texts[0]!r} is the path of a file, whose rows are not read: to predict them, pass "
-            f"load_data({texts[0]!r}), after from aligned_entropy import load_data.",
+            f"the text {texts[0]!r} is the path of a file, whose rows are not read: to predict them, call "
+            f"predict(load_data({texts[0]!r})) of the classifier, after from aligned_entropy import load_data.",
             UserWarning,
             stacklevel=4,
         )

@@ -45,10 +45,9 @@ def check_indexes(columns: Mapping[str, Any]) -> None:
     Raises:
         DataError: two Series of one length have different indexes.
     """
-    indexes = {name: getattr(values, "index", None) for name, values in columns.items()}
-    indexes = {name: index for name, index in indexes.items() if hasattr(index, "equals")}
-    first, index = next(iter(indexes.items()), ("", None))
-    for name, other in indexes.items():
+    indexes: dict[str, Any] = {name: getattr(values, "index", None) for name, values in columns.items()}
+    (first, index), *others = [pair for pair in indexes.items() if hasattr(pair[1], "equals")] or [("", None)]
+    for name, other in others:
         if len(other) == len(index) > 0 and not other.equals(index):
             labels = list(zip(index.tolist(), other.tolist(), strict=True))
             row = next((row for row, (one, another) in enumerate(labels) if one != another), 0)
@@ -85,7 +84,7 @@ def python_values(values: Any) -> list[Any]:
     return [python_value(value) for value in ([values] if isinstance(values, str) else values)]
 
 
-def python_value(value: Any) -> Any:
+def python_value(value: Any) -> object:
     """Python value of a cell: arrays, tensors, tuples and sets become lists, a missing value of pandas becomes None."""
     if value is None or isinstance(value, (str, bool, int, float, dict)):
         return value

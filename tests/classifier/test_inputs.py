@@ -140,7 +140,7 @@ def test_the_path_of_a_file_is_a_text_with_a_warning(fitted, tmp_path):
     rows = named(20, 3)
     path = str(write_csv(tmp_path / "reviews.csv", rows))
     for texts in (path, [path]):
-        with pytest.warns(UserWarning, match=r"whose rows are not read: .* pass load_data\(") as caught:
+        with pytest.warns(UserWarning, match=r"whose rows are not read: .* call predict\(load_data\(") as caught:
             assert len(fitted.predict(texts)) == 1
         assert [warning.filename for warning in caught] == [__file__]
     expected = fitted.predict(rows["text"]).to_pandas()

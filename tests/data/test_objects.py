@@ -242,7 +242,7 @@ def test_the_path_of_a_file_is_predicted_with_a_warning(tmp_path, name):
     assert texts_of(path) == [path]  # no file, no warning
     Path(path).write_text("text\na b\n")
     for source in (path, [path], (path,), iter([path]), pd.Series([path]), [path, path]):
-        with pytest.warns(UserWarning, match=rf"'{path}' is the path of a file.* pass load_data\('{path}'\)"):
+        with pytest.warns(UserWarning, match=rf"'{path}' is the path of a file.* predict\(load_data\('{path}'\)\)"):
             assert set(texts_of(source)) == {path}
     for task in TASKS:
         with pytest.warns(UserWarning, match="is the path of a file"):
