@@ -18,7 +18,11 @@ CHAT = (
     "{% if add_generation_prompt %}assistant :{% endif %}"
 )
 RNG = np.random.default_rng(0)
-WORDS = [RNG.choice(tiny.WORDS, 5).tolist() for _ in range(120)]
+
+
+def sentences():
+    """Make 120 new sentences of words, since a head is measured on texts that it was not fitted on."""
+    return [RNG.choice(tiny.WORDS, 5).tolist() for _ in range(120)]
 
 
 def run(page, tmp_path, monkeypatch):
@@ -41,7 +45,7 @@ def save(model, tokenizer, name):
 def test_label_words(tmp_path, monkeypatch, capsys):
     save(tiny.language_model("Qwen3"), tiny.subwords(chat_template=CHAT), tmp_path / "Qwen" / "Qwen3-0.6B")
     for name in ("held-out", "test"):
-        lines = [f"{' '.join(words)},{RNG.choice(['negative', 'positive'])}" for words in WORDS]
+        lines = [f"{' '.join(words)},{RNG.choice(['negative', 'positive'])}" for words in sentences()]
         (tmp_path / f"{name}.csv").write_text("\n".join(["text,label", *lines]))
     variables = run("label-words.md", tmp_path, monkeypatch)
     assert variables["classifier"].backbone.prompts.chat
@@ -51,7 +55,9 @@ def test_label_words(tmp_path, monkeypatch, capsys):
 def test_token_classification(tmp_path, monkeypatch, capsys):
     save(tiny.token_classifier("Bert"), tiny.tokenizer(), tmp_path / "my-org" / "token-classifier")
     for name in ("held-out", "test"):
-        lines = ["\n".join([*(f"{word} {RNG.choice(['O', 'B-X', 'I-X'])}" for word in words), ""]) for words in WORDS]
+        lines = [
+            "\n".join([*(f"{word} {RNG.choice(['O', 'B-X', 'I-X'])}" for word in words), ""]) for words in sentences()
+        ]
         (tmp_path / f"{name}.conll").write_text("\n".join(lines))
     variables = run("token-classification.md", tmp_path, monkeypatch)
     assert (tmp_path / "my-token-head" / "head.safetensors").exists()
@@ -63,7 +69,9 @@ def test_multi_label(tmp_path, monkeypatch, capsys):
     problem = {"problem_type": "multi_label_classification"}
     save(tiny.model("Bert", **problem), tiny.tokenizer(), tmp_path / "my-org" / "labels")
     for name in ("held-out", "test"):
-        rows = [{"text": " ".join(words), "labels": np.flatnonzero(RNG.random(3) < 0.5).tolist()} for words in WORDS]
+        rows = [
+            {"text": " ".join(words), "labels": np.flatnonzero(RNG.random(3) < 0.5).tolist()} for words in sentences()
+        ]
         (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
     variables = run("multi-label.md", tmp_path, monkeypatch)
     assert 0 < variables["row"].error_probability < 1
@@ -73,8 +81,7 @@ def test_multi_label(tmp_path, monkeypatch, capsys):
 def test_selective_prediction(tmp_path, monkeypatch, capsys):
     save(tiny.model("Bert"), tiny.tokenizer(), tmp_path / "my-org" / "classifier")
     for name in ("held-out", "more-held-out", "test", "other"):
-        words = [RNG.choice(tiny.WORDS, 5) for _ in range(120)]
-        lines = [f"{' '.join(row)},{RNG.choice(['LABEL_0', 'LABEL_1', 'LABEL_2'])}" for row in words]
+        lines = [f"{' '.join(words)},{RNG.choice(['LABEL_0', 'LABEL_1', 'LABEL_2'])}" for words in sentences()]
         (tmp_path / f"{name}.csv").write_text("\n".join(["text,label", *lines]))
     variables = run("selective-prediction.md", tmp_path, monkeypatch)
     assert variables["predictions"].accepted.shape == (2,)
