@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from aligned_entropy import ArgumentError, UncertainClassifier
+from aligned_entropy import ArgumentError, DataError, UncertainClassifier
 from aligned_entropy.data import LabeledTexts
 from aligned_entropy.finetune import Epoch, TrainConfig, train_classifier
 from aligned_entropy.finetune.measures import TrainingMeter
@@ -125,3 +125,16 @@ def test_the_seed_determines_the_trained_model(tmp_path):
         logits.append(UncertainClassifier.from_pretrained(tmp_path / str(run)).features(texts()).logits)
     np.testing.assert_array_equal(logits[0], logits[1])
     assert not np.allclose(logits[0], logits[2])
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"text": ["a", "b"], "label": ["good", "good"]}, "one class only, 'good': add texts of another one"),
+        (LabeledTexts(["a", "b"], np.array([2, 2]), NAMES), "one class only, 'good'"),
+        ({"tokens": [["a", "b"]], "tags": [["O", "O"]]}, "one tag only, 'O'"),
+    ],
+)
+def test_data_of_one_class_are_refused_before_a_model_is_loaded(tmp_path, data, message):
+    with pytest.raises(DataError, match=f"the training set holds {message}"):
+        train_classifier(tmp_path / "no model", data, tmp_path / "out")

@@ -11,13 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from ..backbones import MULTI_LABEL, Backbone, TokenBackbone
 from ..backbones.loading import load_for_training, load_tokenizer, resolve
 from ..data import LabeledTexts, LabeledTokens
-from ..errors import MissingExtraError, UnsupportedModelError
+from ..errors import DataError, MissingExtraError, UnsupportedModelError
 from ..tasks import labeled_data, task_of_labels
 from .config import TrainConfig
 from .measures import IGNORED, Epoch, TrainingMeter
@@ -52,10 +53,11 @@ def train_classifier(
 
     Raises:
         ArgumentTypeError: an object of this type holds no labeled data.
-        DataError: the data cannot be read.
+        DataError: the data cannot be read, or hold one class only.
         UnsupportedModelError: the model or the task cannot be trained in this mode.
     """
     config, data = config or TrainConfig(), labeled_data(data)
+    check_classes(data)
     if isinstance(data, LabeledTokens) and config.mode == "freeze":
         raise UnsupportedModelError("a token classifier is trained in mode 'full' or 'lora', not 'freeze'.")
     backbone_class = task_of_labels(data).backbone()
@@ -73,6 +75,21 @@ def train_classifier(
     model.save_pretrained(folder)
     backbone.inner.config.save_pretrained(folder)  # the folder of an adapter needs the labels, too
     backbone.tokenizer.save_pretrained(folder)
+
+
+def check_classes(data: LabeledTexts | LabeledTokens) -> None:
+    """Check that labeled data hold at least two classes, or are multi-label.
+
+    Raises:
+        DataError: all labels, or tags, are the same.
+    """
+    classes = np.unique(data.labels)
+    if data.labels.ndim == 1 and len(classes) == 1:
+        kind = "tag" if isinstance(data, LabeledTokens) else "class"
+        raise DataError(
+            f"the training set holds one {kind} only, {data.label_names[classes[0]]!r}: add texts of another one, or "
+            "name the right column of labels with --label-column."
+        )
 
 
 def _train_all_layers(
