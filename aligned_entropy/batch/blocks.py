@@ -79,7 +79,7 @@ def blocks_of(source: str | Path) -> list[Block]:
     source = Path(source)
     paths = sorted(source.rglob("*.parquet")) if source.is_dir() else [source]
     if not paths or not paths[0].is_file():
-        raise DataError(f"input {source}: there is no Parquet file.")
+        raise DataError(f"input {source}: there is no Parquet file; check the path, which is relative to {Path.cwd()}.")
     blocks: list[Block] = []
     first = None
     for path in paths:
@@ -132,9 +132,11 @@ def predict_blocks(
         DataError: a file cannot be read, another run is writing the folder, it holds predictions of another job or
             version, or some blocks failed; finished blocks stay.
     """
-    folder = job.output_path
-    if Path(job.source).resolve() in (folder, *folder.parents):
+    folder, source = job.output_path, Path(job.source).resolve()
+    if source in (folder, *folder.parents):
         raise DataError(f"output {folder} is inside the input folder {job.source}: name a folder outside it.")
+    if source.parent == folder and not source.is_dir():
+        raise DataError(f"output {folder} holds the input {job.source}, which could be replaced: name another folder.")
     blocks = blocks_of(job.source)
     if not blocks:
         raise DataError(f"{job.source} is empty: it has no rows.")

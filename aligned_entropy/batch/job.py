@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import chain
@@ -15,7 +15,7 @@ from ..data.files.reading import open_rows
 from ..data.files.rows import InputRow, InputTable, batched, format_of
 from ..errors import DataError
 from .locking import check_unlocked
-from .writing import check_output
+from .writing import STDIN, STDOUT, check_output, is_same_file
 
 if TYPE_CHECKING:
     from ..classifier import UncertainClassifier
@@ -88,6 +88,9 @@ class PredictionJob:
         encoding: encoding of a text input; None to find it out.
         truncated: True to add a column that says where the model did not read all of a text.
         safe_csv: True to write CSV and TSV files in which no spreadsheet takes a text for a formula.
+
+    Raises:
+        DataError: the name of the input or of the output is empty.
     """
 
     source: str
@@ -102,6 +105,11 @@ class PredictionJob:
     truncated: bool = False
     safe_csv: bool = False
 
+    def __post_init__(self) -> None:
+        for role, name in (("input", self.source), ("output", self.output)):
+            if not name.strip():
+                raise DataError(f"the name of the {role} is empty: name a file, a folder, or - for stdin and stdout.")
+
     @property
     def facts(self) -> dict[str, Any]:
         """Fields that identify an unfinished run: all without a default, and the others if they differ from it."""
@@ -110,7 +118,13 @@ class PredictionJob:
 
     @property
     def source_format(self) -> str:
-        """Format of the input."""
+        """Format of the input.
+
+        Raises:
+            DataError: the file ending is unknown, or the input is a folder.
+        """
+        if Path(self.source).is_dir():
+            raise DataError(f"input {self.source}: this is a folder; name a file in it, or a folder as output, too.")
         return format_of(self.source, self.input_format, "input")
 
     def open_source(self) -> AbstractContextManager[InputTable]:
@@ -119,7 +133,17 @@ class PredictionJob:
 
     @property
     def output_format(self) -> str:
-        """Format of the output; on stdout that of a CSV or TSV input, and JSON Lines for other inputs."""
+        """Format of the output; on stdout that of a CSV or TSV input, and JSON Lines for other inputs.
+
+        Raises:
+            DataError: the file ending is unknown, or the output is a device or a pipe.
+        """
+        if (
+            self.output != "-"
+            and self.output_path.exists()
+            and not (self.output_path.is_file() or self.output_path.is_dir())
+        ):
+            raise DataError(f"output {self.output}: this is a device or a pipe; name a file, or - for stdout.")
         for_stdout = self.source_format if self.source_format in ("csv", "tsv") else "jsonl"
         return format_of(self.output, for_stdout if self.output == "-" else None, "output")
 
@@ -133,20 +157,27 @@ class PredictionJob:
         """Path of the lock file of an output file."""
         return Path(f"{self.output_path}.lock")
 
-    def check(self) -> None:
+    def check(self, inputs: Iterable[str | Path | None] = ()) -> None:
         """Check the input and the output before any work is done.
 
+        Args:
+            inputs: other files that are read, which the output must not replace.
+
         Raises:
-            DataError: the input does not exist, the output cannot be written, or another run is writing it.
+            DataError: the input does not exist or is the output, the output cannot be written, or another run is
+                writing it.
         """
-        _ = self.output_format
-        if self.output != "-":
-            check_output(self.output)
-            if self.output_path.exists() and not self.output_path.is_file():
-                raise DataError(f"output {self.output}: this is a device or a pipe; name a file, or - for stdout.")
+        _ = self.source_format, self.output_format
+        if self.source != "-" and not Path(self.source).exists():
+            raise DataError(
+                f"input {self.source}: there is no such file; check the path, which is relative to {Path.cwd()}."
+            )
+        if self.output == "-":
+            if is_same_file(STDIN if self.source == "-" else self.source, STDOUT):
+                raise DataError(f"stdout is the input {self.source}, which would be replaced; write to another file.")
+        else:
+            check_output(self.output, [self.source, *inputs])
             check_unlocked(self.lock_path, self.output)
-        if self.source != "-" and (not Path(self.source).exists() or Path(self.source).is_dir()):
-            raise DataError(f"input {self.source}: there is no such file.")
 
     def added_columns(self, classifier: UncertainClassifier) -> AddedColumns:
         """Names of the added columns.

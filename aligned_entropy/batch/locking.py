@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from ..errors import DataError
+from .writing import unwritable
 
 try:
     import fcntl
@@ -26,7 +27,7 @@ def locked(path: Path, output: str) -> Iterator[None]:
         output: output that the lock protects, for the error message.
 
     Raises:
-        DataError: another run holds the lock.
+        DataError: another run holds the lock, or no file can be written there.
     """
     file = _opened_and_locked(path, output)
     try:
@@ -52,7 +53,10 @@ def check_unlocked(path: Path, output: str) -> None:
 
 def _opened_and_locked(path: Path, output: str) -> IO[str]:
     while True:
-        file = open(path, "a+", encoding="utf-8")  # noqa: SIM115
+        try:
+            file = open(path, "a+", encoding="utf-8")  # noqa: SIM115
+        except OSError as error:
+            raise unwritable(output, error) from error
         try:
             _lock(file)
             if os.path.exists(path) and os.path.samestat(os.fstat(file.fileno()), os.stat(path)):

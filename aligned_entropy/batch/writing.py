@@ -9,34 +9,120 @@ import math
 import os
 import re
 import shutil
+import stat
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from ..data.files.rows import COMPRESSED, batched, map_json
+from ..data.files.rows import COMPRESSED, batched, ending_format, map_json
 from ..errors import DataError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 OutputRow = Mapping[str, Any]
+STDIN, STDOUT = 0, 1  # numbers of open files
 
 FORMULA_STARTS = tuple("=+-@\t\r\n'＝＋－＠")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
-def check_output(path: str | Path) -> None:
-    """Check that a file can be written to a path.
+def check_output(path: str | Path, inputs: Iterable[str | Path | None] = ()) -> None:
+    """Check that a file can be written to a path, and that it replaces no input.
+
+    Args:
+        path: path of the file.
+        inputs: names of files and of data that are read, ``-`` for stdin; None and names of other places are skipped.
 
     Raises:
-        DataError: the path is a folder, or its parent folder does not exist.
+        DataError: the path is a folder, its parent folder does not exist, no file can be written there, or the file is
+            an input, or a file with data in an input folder.
     """
     target = Path(os.path.realpath(path))  # a link is followed, so that it is not replaced
     if target.is_dir():
         raise DataError(f"output {path}: this is a folder; name a file.")
     if not target.parent.is_dir():
         raise DataError(f"output {path}: there is no folder {target.parent}; make it first.")
+    for name in inputs:
+        if any(is_same_file(target, file) for file in _files_of(name)):
+            raise DataError(f"output {path}: this is the input {name}, which would be replaced; name another file.")
+    try:
+        if target.is_file():
+            with open(target, "ab"):
+                pass
+        elif not target.exists():
+            check_writable(target.parent)
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def check_outputs(paths: Iterable[str | Path | None], inputs: Iterable[str | Path | None]) -> None:
+    """Check that several files can be written, each in a place of its own; None is skipped; see :func:`check_output`.
+
+    Raises:
+        DataError: a file cannot be written, replaces an input, or has the path of another one.
+    """
+    inputs, checked = list(inputs), dict[str, str | Path]()
+    for path in paths:
+        if path is None:
+            continue
+        check_output(path, inputs)
+        other = checked.setdefault(os.path.realpath(path), path)
+        if other is not path and not Path(path).is_char_device():
+            raise DataError(f"output {path}: this is the output {other}, too; name two files.")
+
+
+def is_same_file(first: str | Path | int, second: str | Path | int) -> bool:
+    """True if two paths, or numbers of open files, are one regular file, also by links and other spellings."""
+    try:
+        first_status, second_status = os.stat(first), os.stat(second)
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISREG(first_status.st_mode) and os.path.samestat(first_status, second_status)
+
+
+def local_path(name: str | Path) -> Path:
+    """Path on this machine that a name of data stands for, without its split; it need not exist."""
+    return Path(name if os.path.exists(name) else str(name).rsplit(":", 1)[0])
+
+
+def _files_of(name: str | Path | None) -> list[Path | int]:
+    """Files that are read under a name: a file, the files with data in a folder, or stdin."""
+    if name is None or name == "-":
+        return [] if name is None else [STDIN]
+    path = local_path(name)
+    return [file for file in path.iterdir() if ending_format(file)] if os.path.isdir(path) else [path]
+
+
+def make_folder_of(path: Path) -> None:
+    """Make the folder of an output.
+
+    Raises:
+        DataError: the folder cannot be made.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def check_writable(folder: Path) -> None:
+    """Check that files can be made in a folder, by one that nobody sees.
+
+    Raises:
+        OSError: no file can be made.
+    """
+    with tempfile.TemporaryFile(dir=folder):
+        pass
+
+
+def unwritable(path: str | Path, error: OSError) -> DataError:
+    """Error for an output that cannot be written."""
+    return DataError(
+        f"output {path}: nothing can be written there ({error.strerror}); name another folder, or allow writing."
+    )
 
 
 def write_rows(

@@ -6,9 +6,10 @@ import json
 from collections.abc import Callable, Sequence
 from inspect import getdoc
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from ..text_tables import wrapped
 from .benchmarking import bench, report
@@ -130,6 +131,25 @@ COMMANDS: dict[str, dict[Callable[..., None], str]] = {
 }
 
 
+class Command(TyperCommand):
+    """Command that refuses empty words, which a shell makes of variables without a value."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the words of the command line.
+
+        Raises:
+            BadParameter: a word is empty, and is not the value of an option that may be empty.
+        """
+        may_be_empty = {name for option in self.params if option.default == "" for name in option.opts}
+        for position, word in enumerate(args):
+            before = args[position - 1] if position else ""
+            name = word.removesuffix("=") if word.startswith("--") else before
+            if (not word or (word.startswith("--") and word.endswith("="))) and name not in may_be_empty:
+                place = f"the value of {name}" if name.startswith("-") else f"word {position + 1}"
+                raise typer.BadParameter(f"{place} is empty: a shell variable may have no value.", ctx)
+        return super().parse_args(ctx, args)
+
+
 def help_text(command: Callable[..., None]) -> str:
     """Docstring of a command with every paragraph on one line, because the help breaks lines itself."""
     paragraphs = getdoc(command) or ""
@@ -139,6 +159,7 @@ def help_text(command: Callable[..., None]) -> str:
 for group, examples in COMMANDS.items():
     for command, example in examples.items():
         app.command(
+            cls=Command,
             help=help_text(command),
             epilog=f"Example: {example}",
             rich_help_panel=group,

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ..batch.writing import check_outputs, make_folder_of
 from .options import Engine
 from .terminal import progress_bar
 
@@ -80,10 +81,14 @@ def report(
     from ..report.result_files import read_results
 
     is_grid = results.suffix in (".yaml", ".yml")
-    cells = Grid.read(results).stored_results() if is_grid else read_results(results)
+    grid = Grid.read(results) if is_grid else None
+    outputs = [file for file in (output, markdown, latex) if file is not None]
+    for file in outputs:
+        make_folder_of(file)
+    check_outputs(outputs, [results, results if grid is None else grid.results])
+    cells = read_results(results) if grid is None else grid.stored_results()
     for path, write in ((markdown, page.markdown), (latex, page.latex)):
         if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(write(cells), encoding="utf-8")
             print(f"saved: {path}")
     print(f"saved: {page.write_results(output, cells, title)}")

@@ -72,7 +72,7 @@ def train(
 
     if lora and freeze:
         raise typer.BadParameter("--lora and --freeze exclude each other.")
-    check_folder(output, may_hold_model=True)
+    check_folder(output, [model, data], may_hold_model=True)
     dataset = load_data(data, delimiter=delimiter, encoding=encoding)
     task = task_of_dataset(dataset, text_column, label_column)
     texts = task.read(dataset, text_column=text_column, label_column=label_column)
@@ -115,7 +115,7 @@ def fit(
 
     if preset == "paper" and reference is not None:
         raise typer.BadParameter("--preset paper cannot be combined with --reference: the paper uses none.")
-    check_folder(output)
+    check_folder(output, [data, reference])
     classifier = load(model, options=options)
     special = "--preset paper" if preset == "paper" else "--reference" if reference is not None else None
     if special and classifier.config_class is not FitConfig:
@@ -209,7 +209,7 @@ def threshold(
     target = Path(head) if output is None else output
     if output is None and not target.is_dir():
         raise typer.BadParameter(f"{head} is not a folder: name a folder for the head and its threshold with --output.")
-    check_folder(target)
+    check_folder(target, [data])
     classifier = load(model, head=head, options=options)
     data_features = features(classifier, data, description="features", columns=columns)
     with stage("choosing the threshold"):

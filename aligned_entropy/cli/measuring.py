@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
-from ..batch.writing import check_output
+from ..batch.writing import check_outputs, make_folder_of
 from ..text_tables import text_table, wrapped
 from .loading import features, load
 from .options import (
@@ -68,17 +68,16 @@ class ResultFiles(OptionGroup):
         ),
     ] = None
 
-    def check(self) -> None:
-        """Create the folder of the report, and check that all files can be written.
+    def check(self, inputs: Sequence[str | Path | None]) -> None:
+        """Create the folder of the report, and check that all files can be written and replace no input.
 
         Raises:
-            DataError: a path is a folder, or its parent folder does not exist.
+            DataError: a path is a folder, an input or another result file, its parent folder does not exist, or it
+                cannot be written.
         """
         if self.report is not None:
-            self.report.parent.mkdir(parents=True, exist_ok=True)
-        for path in (self.output, self.csv, self.report):
-            if path is not None:
-                check_output(path)
+            make_folder_of(self.report)
+        check_outputs((self.output, self.csv, self.report), inputs)
 
     def write(self, result: Evaluation | GroupedEvaluation, settings: Mapping[str, str]) -> None:
         """Write an evaluation to all files; the report shows the settings, and its title is their ``source``."""
@@ -132,7 +131,8 @@ def evaluate(
     if (outputs is None) == (data is None) or (outputs is not None and (model or head)):
         raise typer.BadParameter("give MODEL and DATA, or --outputs FILE alone.")
     names = _score_names(scores, list(SCORES))
-    files.check()
+    inputs = [data, outputs, more_data.train, more_data.calibration, more_data.ood, columns.label_map, options.prompt]
+    files.check(inputs)
     if outputs is not None:
         result = _evaluate_outputs(outputs, more_data, names, resamples)
     else:

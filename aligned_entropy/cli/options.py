@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
 from functools import wraps
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args, g
 
 import typer
 
+from ..batch.writing import check_writable, local_path, unwritable
 from ..errors import DataError
 from ..tasks import TASKS
 
@@ -173,22 +175,31 @@ def _option_parameters(group: Any) -> list[inspect.Parameter]:
     return parameters
 
 
-def check_folder(path: Path, may_hold_model: bool = False) -> None:
-    """Check that a folder can be written to a path.
+def check_folder(path: Path, inputs: Iterable[str | Path | None] = (), may_hold_model: bool = False) -> None:
+    """Check that a folder can be written to a path, and that it is no input.
 
     Args:
         path: path of the folder.
+        inputs: names of the data that are read, and of a model that must not be replaced; None is skipped.
         may_hold_model: True if a model that is already there may be replaced.
 
     Raises:
-        DataError: the path is a file, or the folder holds a model that must not be replaced.
+        DataError: the path is a file, nothing can be written there, or the folder is an input or holds a model that
+            must not be replaced.
     """
+    for name in inputs:
+        if name is not None and path.is_dir() and os.path.isdir(local_path(name)) and path.samefile(local_path(name)):
+            raise DataError(f"output {path}: this is the input {name}, whose files could be replaced; name another.")
     if not may_hold_model:
         from ..saved.format import check_output_folder
 
         check_output_folder(path)
     if path.exists() and not path.is_dir():
         raise DataError(f"output {path}: this is a file; name a folder.")
+    try:
+        check_writable(next(folder for folder in (path, *path.resolve().parents) if folder.is_dir()))
+    except OSError as error:
+        raise unwritable(path, error) from error
 
 
 def positive(value: float | None) -> float | None:

@@ -113,7 +113,8 @@ def predict(
     if engine == "local" and workers != 1:
         raise typer.BadParameter(f"--workers {workers} is for --engine ray; the local engine uses all cores.")
     job = PredictionJob(source, output, **vars(rows))
-    if output != "-" and (Path(output).is_dir() or not Path(output).suffix):
+    is_new_folder = not Path(output).suffix and not Path(output).exists()
+    if output != "-" and (Path(output).is_dir() or is_new_folder):
         counts = _predict_folder(job, model, head, options, engine, workers)
     elif engine != "local":
         raise typer.BadParameter(f"--engine {engine} writes a folder of Parquet files: name a folder with --output.")
@@ -198,7 +199,7 @@ def _predict_file(job: PredictionJob, model: str, head: str | None, options: Mod
         raise typer.BadParameter(str(error)) from error
     if job.safe_csv and output_format not in ("csv", "tsv"):
         raise typer.BadParameter(f"--safe-csv is for CSV and TSV files, not for {job.output}: leave it out.")
-    job.check()
+    job.check([options.prompt])
     if job.source != "-":
         with job.open_source():  # raises if the file or its header cannot be read, before a model is loaded
             pass

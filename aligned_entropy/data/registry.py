@@ -44,7 +44,7 @@ def load_data(
         encoding: encoding of a text file; by default UTF-8, or UTF-16 or UTF-32 if the first bytes show it.
 
     Raises:
-        DataError: there is no data set of this name or no such split, a file cannot be read or has a damaged row, or
+        DataError: the name is empty, there is no data set of this name or no such split, a file cannot be read or has a damaged row, or
             an object does not hold labeled data.
     """
     if not isinstance(source, (str, Path)):
@@ -54,6 +54,8 @@ def load_data(
         raise DataError("labeled data cannot be read from stdin: name a file.")
     if split is None and not Path(name).exists() and ":" in name:
         name, split = name.rsplit(":", 1)
+    if not name.strip():
+        raise DataError(f"the name {str(source)!r} of the data is empty: name a file, a folder or a data set.")
     path = Path(name)
     shared = data_folder()
     if path.is_file():

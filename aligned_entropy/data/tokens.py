@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from ..errors import ArgumentError, DataError
 from .columns import TAG_COLUMNS, TOKEN_COLUMNS, LabelColumn, find_list_column, first_list_column
 from .objects import as_table
-from .tag_matching import has_tag_names, mapped_names, match_positions, match_tags
 from .table import blank_word
+from .tag_matching import has_tag_names, mapped_names, match_positions, match_tags
 from .tags import TagParts, TagSet
 
 
@@ -185,8 +185,8 @@ def _check_sentences(sentences: Sequence[Any], text_column: str, column: LabelCo
             )
         if (position := blank_word(words)) is not None:
             raise DataError(
-                f"word {position} of row {row} of column {text_column!r} is empty: remove it with its tag. The words are "
-                f"{words!r:.80}."
+                f"word {position} of row {row} of column {text_column!r} is empty: remove it with its tag. The words "
+                f"are {words!r:.80}."
             )
         if not isinstance(tags, list) or len(tags) != len(words):
             count = f"{len(tags)} tags" if isinstance(tags, list) else f"a {type(tags).__name__}"

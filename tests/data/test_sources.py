@@ -231,3 +231,12 @@ def test_a_folder_may_hold_compressed_files_and_hidden_ones(folder):
     assert load_data(f"{folder}:dev")["text"][:] == ["three"]
     with pytest.raises(DataError, match="its splits are dev, test, train"):
         load_data(folder)
+
+
+@pytest.mark.parametrize("name", ["", " ", ":train"])
+def test_an_empty_name_is_not_the_current_folder(tmp_path, monkeypatch, name):
+    (tmp_path / "train.csv").write_text("text,label\na,b\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=f"the name '{name}' of the data is empty"):
+        load_data(name)
+    assert load_data(".")["text"] == ["a"]

@@ -72,11 +72,11 @@ def format_of(name: str, file_format: str | None, role: str) -> str:
     """
     chosen = file_format or ("jsonl" if name == "-" else ending_format(name))
     if chosen is None:
+        problem = f"{role} {name}: the file ending {Path(name).suffix!r} is unknown"
+        if role == "output":
+            raise DataError(f"{problem}; name a file that ends in .jsonl, .csv, .tsv or .parquet.")
         remedy = ", or name its format with --input-format" if role == "input" else ""
-        raise DataError(
-            f"{role} {name}: the file ending {Path(name).suffix!r} is unknown; convert the file to one of "
-            f"{', '.join(ENDINGS)}{remedy}."
-        )
+        raise DataError(f"{problem}; convert the file to one of {', '.join(ENDINGS)}{remedy}.")
     if chosen in ("parquet", "conll") and name == "-":
         raise DataError(f"the format {chosen} cannot be read from stdin: name a file.")
     if chosen in READ_ONLY and role == "output":
