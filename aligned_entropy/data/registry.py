@@ -44,8 +44,8 @@ def load_data(
         encoding: encoding of a text file; by default UTF-8, or UTF-16 or UTF-32 if the first bytes show it.
 
     Raises:
-        DataError: the name is empty, there is no data set of this name or no such split, a file cannot be read or has a damaged row, or
-            an object does not hold labeled data.
+        DataError: the name is empty, there is no data set of this name or no such split, a file cannot be read or has
+            a damaged row, or an object does not hold labeled data.
     """
     if not isinstance(source, (str, Path)):
         return as_table(source)
