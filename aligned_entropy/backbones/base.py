@@ -99,6 +99,11 @@ class BaseBackbone(ABC):
     def pad(self, encoded: dict[str, list[list[int]]]) -> dict[str, Tensor]:
         """Make one padded batch of tokenized texts."""
 
+    @property
+    @abstractmethod
+    def can_pad(self) -> bool:
+        """True if a batch may be padded; False if padding would change the logits of a text."""
+
     @abstractmethod
     def _module_state(self) -> object:
         """State of everything that a copy of the classification module depends on, to be compared with ``==``."""
@@ -267,9 +272,7 @@ class BaseBackbone(ABC):
 
     def batched(self, encoded: dict[str, list[list[int]]]) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
         """Divide tokenized texts into padded batches of similar length; yield the rows and each batch."""
-        max_padding, prompt = CPU_PADDING if self.device.type == "cpu" else GPU_PADDING, self.learned_prompt
-        if self.reads_last_token and prompt is not None and prompt[1] != "PREFIX_TUNING":
-            max_padding = 0  # transformers then sees embeddings only and cannot tell padding from text
+        max_padding = 0 if not self.can_pad else CPU_PADDING if self.device.type == "cpu" else GPU_PADDING
         for rows in length_sorted_batches([len(ids) for ids in encoded["input_ids"]], max_padding):
             yield rows, self.pad({name: [values[row] for row in rows] for name, values in encoded.items()})
 

@@ -17,11 +17,11 @@ from .wrappers import Uncompiled, base_model, unwrapped, with_weights
 # Names of the last module before the logits, in the order of the search. Some models have several modules between the
 # encoder and the logits (DistilBERT, DeBERTa, ModernBERT, BERT's pooler). Only the last one is taken: other work
 # computes its scores on the input of that module, and its output is the logits.
-MODULE_NAMES = ("classifier", "score")
+MODULE_NAMES = ("classifier", "score", "logits_proj")
 MULTI_LABEL = "multi_label_classification"  # problem_type of multi-label models
 SUPPORTED = (
     "BERT, RoBERTa, XLM-R, ELECTRA, DistilBERT, ALBERT, DeBERTa-v2/3, MPNet, ModernBERT (`classifier`); "
-    "LLaMA, Mistral, Qwen2, Qwen3, Gemma, GPT-2 … (`score`)"
+    "LLaMA, Mistral, Qwen2, Qwen3, Gemma, GPT-2 … (`score`); XLNet (`logits_proj`)"
 )
 
 

@@ -168,6 +168,11 @@ class LabelWordBackbone(BaseBackbone):
             for name, values in encoded.items()
         }
 
+    @property
+    def can_pad(self) -> bool:
+        """True unless learned tokens are active, of which the model gets embeddings, without token ids of padding."""
+        return self.learned_prompt is None or self.learned_prompt[1] == "PREFIX_TUNING"
+
     def _module_state(self) -> object:
         return self.capture.state(self._tokens), self.scale, self.cap
 

@@ -18,7 +18,7 @@ def class_names(config: Any, classes: int) -> list[str]:
     Raises:
         UnsupportedModelError: the configuration leaves out a class, or gives two classes one name.
     """
-    id2label = _by_index(config)
+    id2label = names_by_index(getattr(config, "id2label", None))
     missing = [index for index in range(classes) if index not in id2label]
     if missing:
         raise UnsupportedModelError(
@@ -47,14 +47,18 @@ def warn_of_contradiction(config: Any, names: list[str]) -> None:
         )
 
 
-def _by_index(config: Any) -> dict[int, Any]:
-    """Entries of ``id2label`` by class; JSON has strings as keys."""
+def names_by_index(id2label: Any) -> dict[int, Any]:
+    """Convert the keys of ``id2label`` to numbers; JSON has strings as keys.
+
+    Raises:
+        UnsupportedModelError: ``id2label`` is no mapping, or a key is no number.
+    """
     try:
-        return {int(index): name for index, name in (getattr(config, "id2label", None) or {}).items()}
-    except (TypeError, ValueError) as error:
+        return {int(index): name for index, name in (id2label or {}).items()}
+    except (AttributeError, TypeError, ValueError) as error:
         raise UnsupportedModelError(
-            f"id2label in the model's config.json is {config.id2label!r:.200}, but its keys must be the numbers of "
-            f"the classes ({error}): write it as {{'0': 'name', '1': 'name'}}."
+            f"id2label in the model's config.json is {id2label!r:.200}, but its keys must be the numbers of the "
+            f"classes ({error}): write it as {{'0': 'name', '1': 'name'}}."
         ) from error
 
 

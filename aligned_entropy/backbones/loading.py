@@ -14,6 +14,7 @@ from ..data.wheels import EMBEDDED_MODELS, embedded_folder
 from ..errors import UnsupportedModelError
 from .adapters import adapter_config, load_adapter, named_adapter, some
 from .gguf import converted_gguf
+from .label_names import names_by_index
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -57,6 +58,21 @@ def _check_hub(name: str) -> None:
             f"{name!r} is no folder here and no embedded model ({', '.join(EMBEDDED_MODELS)}), and could not be loaded "
             f"from the hub: {first_line}"
         ) from error
+
+
+def _check_label_names(path: str) -> None:
+    """Check that transformers can read ``id2label`` of a checkpoint; its own errors do not name the file.
+
+    Raises:
+        UnsupportedModelError: ``id2label`` is no mapping, or a key is no number.
+    """
+    from transformers import PretrainedConfig
+
+    try:
+        config, _ = PretrainedConfig.get_config_dict(path)
+    except (OSError, ValueError):
+        return  # there is no configuration, as beside an adapter
+    names_by_index(config.get("id2label"))
 
 
 @contextmanager
@@ -122,6 +138,7 @@ def trained_as(name: str | Path, *, trust_remote_code: bool = False) -> set[str]
     from transformers import AutoConfig
 
     path = resolve(name)
+    _check_label_names(path)
     adapter = adapter_config(path)
     purposes: set[Any] = set()
     try:
@@ -155,18 +172,22 @@ def load_model(
         trust_remote_code: True to run Python code that is saved with the model.
 
     Raises:
-        UnsupportedModelError: the model is for another task, or the checkpoint lacks weights, which would be random.
+        UnsupportedModelError: the model is for another task, or the checkpoint lacks weights, which would be random, or
+            its configuration does not fit the weights.
     """
     import transformers
 
     path = resolve(name)
+    _check_label_names(path)
     device, dtype = _device_and_dtype(device, dtype)
     options = {"dtype": dtype, "trust_remote_code": trust_remote_code}
     adapter = adapter_config(path)
     with _custom_code(name):
         if adapter is not None:
             return load_adapter(path, resolve(adapter.base_model_name_or_path), auto_class, options).to(device)
-        model, info = getattr(transformers, auto_class).from_pretrained(path, output_loading_info=True, **options)
+        model, info = getattr(transformers, auto_class).from_pretrained(
+            path, output_loading_info=True, ignore_mismatched_sizes=True, **options
+        )
     architecture = " ".join(model.config.architectures or [])
     for kind, inputs in (("TokenClassification", "the words of a text"), ("SequenceClassification", "whole texts")):
         if f"For{kind}" in architecture and not auto_class.endswith(kind):
@@ -180,6 +201,11 @@ def load_model(
             f"{name} holds no trained classifier ({some(missing)} would be random numbers): "
             "train one first, for example with `alien train`, or name a trained one. A language model can classify "
             "by label words: pass labels and a template."
+        )
+    for weights, stored, configured in info["mismatched_keys"]:
+        raise UnsupportedModelError(
+            f"the weights {weights} of {name} have the shape {list(stored)}, but its config.json asks for "
+            f"{list(configured)} ({model.config.num_labels} classes): correct id2label, or the sizes, in config.json."
         )
     trained: nn.Module = model.to(device)
     return trained

@@ -22,6 +22,14 @@ COUNTED_FROM_PADDING = (
     "mpnet", "longformer", "luke", "esm",
 )  # fmt: skip
 
+# Trial texts of different lengths, which show if padding changes the logits.
+PADDING_TEXTS = (
+    "a",
+    "It is good.",
+    "This one is not so bad at all",
+    "It is 1 of 2 long texts, and the others are short: they are padded to its length.",
+)
+
 _LENDING = threading.RLock()  # held while a configuration has a padding token that it does not name itself
 
 

@@ -19,7 +19,8 @@ from .capture import CapturedOutput, HiddenCapture
 from .label_names import class_names, warn_of_contradiction
 from .loading import load_model, load_tokenizer
 from .module_state import module_state
-from .padding import configured_padding, default_max_length, lent_padding, with_padding
+from .output_embedding import differ
+from .padding import PADDING_TEXTS, configured_padding, default_max_length, lent_padding, with_padding
 from .wrappers import base_model
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class Backbone(BaseBackbone):
         )
         super().__init__(model, tokenizer, capture=capture, max_length=max_length, pad_token_id=pad_token_id, name=name)
         self._lends_padding = configured is None
+        self._padding_sides: dict[object, str | None] = {}  # by learned prompt
         self.width, self.classes, _ = module_shape(self.copy_classification_module())
         if self.classes == self.config.num_labels:  # if not, a pass will show that the module is wrong
             warn_of_contradiction(self.config, self.label_names)
@@ -152,17 +154,44 @@ class Backbone(BaseBackbone):
         return truncated
 
     @property
-    def padding_side(self) -> str:
-        """Side that batches are padded on: ``right`` for decoders and token classifiers, else the tokenizer's.
+    def padding_side(self) -> str | None:
+        """Side on which padding does not change the logits of a text; None if there is no such side.
 
-        A decoder never reads padding on the right. Padding on the left shifts the positions, and with learned positions
-        the logits then depend on the batch.
+        The side of the tokenizer may be wrong: padding on the left shifts learned positions. A few architectures need
+        it, such as XLNet. Others read padding as text on both sides, such as FNet and ConvBERT.
         """
-        return "right" if self.reads_last_token or self.every_token else str(self.tokenizer.padding_side)
+        prompt = self.learned_prompt
+        if prompt not in self._padding_sides:
+            sides = ("right",) if self.every_token else ("right", "left")  # windows are counted from the start
+            self._padding_sides[prompt] = next((side for side in sides if self._ignores_padding(side)), None)
+        return self._padding_sides[prompt]
+
+    @property
+    def can_pad(self) -> bool:
+        """True if a batch may be padded."""
+        return self.padding_side is not None
+
+    def _ignores_padding(self, side: str) -> bool:
+        """True if trial texts have the same logits alone and in a batch that is padded on a side."""
+        self.model.eval()
+        encoded = self.tokenize(PADDING_TEXTS)
+        together, *alone = (
+            self._logits(self._padded({name: values[rows] for name, values in encoded.items()}, side))
+            for rows in [slice(None), *(slice(row, row + 1) for row in range(len(PADDING_TEXTS)))]
+        )
+        pairs = [(padded[: len(logits[0])], logits[0]) for padded, logits in zip(together, alone, strict=True)]
+        return not any(differ(padded, logits, logits.dtype) for padded, logits in pairs)
+
+    def _logits(self, inputs: dict[str, Tensor]) -> Tensor:
+        with torch.inference_mode():
+            return self.run(**{name: tensor.to(self.device) for name, tensor in inputs.items()}).logits
 
     def pad(self, encoded: dict[str, list[list[int]]]) -> dict[str, Tensor]:
         """Make one padded batch of tokenized texts."""
-        batch = dict(self.tokenizer.pad(encoded, return_tensors="pt", padding_side=self.padding_side))
+        return self._padded(encoded, self.padding_side or "right")
+
+    def _padded(self, encoded: dict[str, list[list[int]]], side: str) -> dict[str, Tensor]:
+        batch = dict(self.tokenizer.pad(encoded, return_tensors="pt", padding_side=side))
         if "attention_mask" in batch:  # the model may look for another padding token than the tokenizer's
             batch["input_ids"] = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, self.pad_token_id)
         return batch

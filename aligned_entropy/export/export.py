@@ -90,9 +90,9 @@ def export_onnx(
         stage: function that gets the description of each stage, and returns a context that is open while it runs.
 
     Raises:
-        UnsupportedModelError: the model predicts label words, has a learned prompt, is quantized, is not in float32 on
-            the CPU, or its graph cannot be made or has other outputs than the model; its tokenizer is not a fast one,
-            or has settings that ``tokenizer.json`` cannot hold.
+        UnsupportedModelError: the model predicts label words, has a learned prompt, reads padding as text, is
+            quantized, is not in float32 on the CPU, or its graph cannot be made or has other outputs than the model;
+            its tokenizer is not a fast one, or has settings that ``tokenizer.json`` cannot hold.
         HeadMismatchError: the head was fitted for another adapter or classification module than is active.
         MissingExtraError: ONNX is not installed.
     """
@@ -155,8 +155,8 @@ def exportable_backbone(classifier: UncertainClassifier) -> Backbone:
     """Backbone of a classifier, if it can be exported.
 
     Raises:
-        UnsupportedModelError: the model predicts label words, has a learned prompt, is quantized or is not in float32
-            on the CPU; its tokenizer cannot be written to a file.
+        UnsupportedModelError: the model predicts label words, has a learned prompt, reads padding as text, is quantized
+            or is not in float32 on the CPU; its tokenizer cannot be written to a file.
     """
     backbone = classifier.backbone
     if not isinstance(backbone, Backbone):
@@ -169,6 +169,11 @@ def exportable_backbone(classifier: UncertainClassifier) -> Backbone:
         raise UnsupportedModelError(
             f"a model with a learned prompt (adapter {name!r}, {kind}) cannot be exported: train an adapter of another "
             "kind, such as LoRA, or serve this model with alien serve."
+        )
+    if not backbone.can_pad:
+        raise UnsupportedModelError(
+            f"{type(backbone.inner).__name__} cannot be exported, because padding changes its logits, and a graph gets "
+            "padded batches: serve the model with alien serve."
         )
     if getattr(backbone.config, "quantization_config", None) is not None:
         raise UnsupportedModelError(

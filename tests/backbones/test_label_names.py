@@ -11,7 +11,7 @@ from aligned_entropy.backbones import Backbone
 from fixtures import tiny
 
 
-def load(folder: Path, entries: dict[str, Any]) -> UncertainClassifier:
+def load(folder: Path, entries: dict[str, Any], **options: Any) -> UncertainClassifier:
     """Save a model with entries in its configuration, and load it."""
     tiny.model("Bert").save_pretrained(folder)
     tiny.tokenizer().save_pretrained(folder)
@@ -20,7 +20,7 @@ def load(folder: Path, entries: dict[str, Any]) -> UncertainClassifier:
     for name in ("id2label", "label2id"):
         config.pop(name, None)
     path.write_text(json.dumps(config | entries))
-    return UncertainClassifier.from_pretrained(folder)
+    return UncertainClassifier.from_pretrained(folder, **options)
 
 
 @pytest.mark.parametrize(
@@ -63,6 +63,27 @@ def test_keys_that_are_no_numbers_are_refused() -> None:
     model.config.id2label = {"bad": 0, "dull": 1, "good": 2}
     with pytest.raises(UnsupportedModelError, match=r"its keys must be the numbers of the classes .* write it as"):
         Backbone(model, tiny.tokenizer())
+
+
+@pytest.mark.parametrize("options", [{}, {"task": "text-classification"}])
+@pytest.mark.parametrize("id2label", [["bad", "dull", "good"], "bad, dull, good", {"0.0": "bad", "1.0": "good"}])
+def test_names_that_transformers_cannot_read_are_refused(id2label: Any, options: Any, tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedModelError, match=r"id2label .* its keys must be the numbers .* write it as"):
+        load(tmp_path, {"id2label": id2label}, **options)
+
+
+@pytest.mark.parametrize(
+    ("entries", "classes"),
+    [
+        ({}, 2),
+        ({"id2label": {"0": "bad", "1": "good"}}, 2),
+        ({"id2label": {str(i): f"class {i}" for i in range(4)}}, 4),
+    ],
+)
+def test_a_number_of_names_that_the_weights_contradict_is_refused(entries: Any, classes: int, tmp_path: Path) -> None:
+    message = rf"the weights classifier\.\w+ of .* its config.json asks for .* \({classes} classes\): correct id2label"
+    with pytest.raises(UnsupportedModelError, match=message):
+        load(tmp_path, entries)
 
 
 def test_numbers_as_strings_are_read() -> None:

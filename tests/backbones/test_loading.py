@@ -130,10 +130,8 @@ def test_a_model_without_positions_has_the_usual_length() -> None:
     assert config.max_position_embeddings == -1
     model = tiny.stir(transformers.XLNetForSequenceClassification(config)).eval()
     tokenizer = tiny.tokenizer("decoder", model_max_length=10**30, padding_side="left")
-    with pytest.raises(UnsupportedModelError, match="pass classification_module="):
-        Backbone(model, tokenizer)
-    backbone = Backbone(model, tokenizer, classification_module="logits_proj")
-    assert backbone.max_length == 512
+    backbone = Backbone(model, tokenizer)
+    assert (backbone.max_length, backbone.capture.name) == (512, "logits_proj")
     with torch.inference_mode():
         expected = [model(**tokenizer(text, return_tensors="pt")).logits[0] for text in tiny.TEXTS]
     np.testing.assert_allclose(backbone.extract(tiny.TEXTS)[1], torch.stack(expected), **CLOSE)
