@@ -46,7 +46,7 @@ SETTINGS = {
     "byte-level": (tiny.byte_tokenizer, {}, None),
     "byte-level decoder": (tiny.subwords, {"start": True}, None),
     "token types": (tiny.tokenizer, TYPES | {"pad_token_type_id": 3}, None),
-    "no attention mask": (tiny.tokenizer, {"model_input_names": ["input_ids"]}, None),
+    "decoder without attention mask": (tiny.tokenizer, {"kind": "decoder", "model_input_names": ["input_ids"]}, None),
     "left truncation": (tiny.tokenizer, {"truncation_side": "left"}, None),
     "left padding": (tiny.tokenizer, {"padding_side": "left"}, None),
     "special tokens are text": (tiny.tokenizer, {"split_special_tokens": True}, None),
