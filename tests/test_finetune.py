@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from aligned_entropy import ArgumentError, DataError, UncertainClassifier
 from aligned_entropy.data import LabeledTexts
@@ -138,3 +139,15 @@ def test_the_seed_determines_the_trained_model(tmp_path):
 def test_data_of_one_class_are_refused_before_a_model_is_loaded(tmp_path, data, message):
     with pytest.raises(DataError, match=f"the training set holds {message}"):
         train_classifier(tmp_path / "no model", data, tmp_path / "out")
+
+
+def test_training_pads_texts_as_predictions_do(tmp_path):
+    data = {"text": ["a", "good", "a good film", "it is not bad at all"] * 8, "label": ["no", "yes"] * 16}
+    weights = []
+    for side in ("left", "right"):
+        folder = tmp_path / side
+        tiny.model("Bert", num_labels=2).save_pretrained(folder / "base")
+        tiny.tokenizer(padding_side=side).save_pretrained(folder / "base")
+        train_classifier(folder / "base", data, folder / "trained", TrainConfig(epochs=1, batch_size=8))
+        weights.append(load_file(folder / "trained" / "model.safetensors"))
+    assert all(torch.equal(weights[0][name], value) for name, value in weights[1].items())

@@ -104,6 +104,11 @@ class BaseBackbone(ABC):
     def can_pad(self) -> bool:
         """True if a batch may be padded; False if padding would change the logits of a text."""
 
+    @property
+    def _changed_padding(self) -> str:
+        """Addition to the settings of a fingerprint where batches were padded on another side in former versions."""
+        return ""
+
     @abstractmethod
     def _module_state(self) -> object:
         """State of everything that a copy of the classification module depends on, to be compared with ``==``."""
@@ -193,7 +198,7 @@ class BaseBackbone(ABC):
             learned_prompt=self.learned_prompt,
             config=self.config,
             tokenizer=self.tokenizer,
-            settings=f"{self.max_length} {description} {self.pad_token_id} {sides}",
+            settings=f"{self.max_length} {description} {self.pad_token_id} {sides}{self._changed_padding}",
         )
 
     def tokenize(self, texts: Sequence[str]) -> dict[str, list[list[int]]]:

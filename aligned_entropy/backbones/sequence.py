@@ -171,6 +171,11 @@ class Backbone(BaseBackbone):
         """True if a batch may be padded."""
         return self.padding_side is not None
 
+    @property
+    def _changed_padding(self) -> str:
+        former = "right" if self.reads_last_token or self.every_token else self.tokenizer.padding_side
+        return "" if self.padding_side == former else f" padded {self.padding_side}"
+
     def _ignores_padding(self, side: str) -> bool:
         """True if trial texts have the same logits alone and in a batch that is padded on a side."""
         self.model.eval()

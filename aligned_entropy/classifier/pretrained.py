@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 
 from ..backbones import EXTRAS, BaseBackbone
 from ..data import LabeledTexts, LabeledTokens, checked_names, load_data, plain_texts
-from ..errors import ArgumentError, NotApplicableError, NotFittedError, UnsupportedModelError
+from ..errors import ArgumentError, ArgumentTypeError, NotApplicableError, NotFittedError, UnsupportedModelError
 from ..evaluation.label_order import warn_of_label_order
 from ..features.arrays import Features
 from ..head.head import AlignedEntropyHead
@@ -38,6 +38,7 @@ class ModelWithHead:
         backbone: backbone of the model.
 
     Raises:
+        ArgumentTypeError: the argument is no backbone, but for example a model.
         UnsupportedModelError: the backbone is for another task.
     """
 
@@ -46,6 +47,11 @@ class ModelWithHead:
 
     def __init__(self, backbone: BaseBackbone, head: SavedHead | None = None) -> None:
         needed = self.task.backbone()
+        if not isinstance(backbone, BaseBackbone):
+            raise ArgumentTypeError(
+                f"a {type(self).__name__} takes a backbone, not a {type(backbone).__name__}: use "
+                "UncertainClassifier.from_pretrained(name), or pass Backbone(model, tokenizer)."
+            )
         if (backbone.every_token, backbone.multi_label) != (needed.every_token, needed.multi_label):
             raise UnsupportedModelError(
                 f"a {type(self).__name__} is for {self.task} and needs a {needed.__name__}, not a "

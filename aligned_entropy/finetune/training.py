@@ -116,7 +116,8 @@ def _train_all_layers(
     model = _with_lora(backbone) if config.mode == "lora" else backbone.model
     rows = _training_rows(backbone, data)
     per_word = isinstance(data, LabeledTokens)
-    collator = transformers.DataCollatorForTokenClassification if per_word else transformers.DataCollatorWithPadding
+    per_word_collator = transformers.DataCollatorForTokenClassification
+    collator: Any = per_word_collator(backbone.tokenizer) if per_word else _collator(backbone)
     with tempfile.TemporaryDirectory() as scratch:
         arguments = transformers.TrainingArguments(
             output_dir=scratch,
@@ -136,12 +137,23 @@ def _train_all_layers(
             model,
             arguments,
             train_dataset=rows,
-            data_collator=collator(backbone.tokenizer),
+            data_collator=collator,
             callbacks=[EpochCallback()],
         )
         trainer.remove_callback(transformers.PrinterCallback)  # it would print into the output of the command
         trainer.train()
     return model.cpu().eval()
+
+
+def _collator(backbone: Backbone) -> Callable[[list[dict[str, Any]]], dict[str, torch.Tensor]]:
+    """Make a function that pads texts as for a prediction; the tokenizer may pad on the other side."""
+    backbone.padding_side  # noqa: B018 - found once, before the model is in training mode
+
+    def padded(rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        inputs = {name: [row[name] for row in rows] for name in rows[0] if name != "labels"}
+        return backbone.pad(inputs) | {"labels": torch.tensor([row["labels"] for row in rows])}
+
+    return padded
 
 
 def _training_rows(backbone: Backbone, data: LabeledTexts | LabeledTokens) -> list[dict[str, Any]]:

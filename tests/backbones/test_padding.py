@@ -93,3 +93,12 @@ def test_a_model_that_reads_padding_is_not_exported(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedModelError, match="padding changes its logits, and a graph gets padded batches"):
         export_onnx(classifier, tmp_path / "graph")
     assert not (tmp_path / "graph").exists()
+
+
+def test_features_of_a_former_padding_side_are_not_read_again() -> None:
+    fingerprints = []
+    for side in ("right", "left"):
+        backbone = Backbone(tiny.model("Bert"), tiny.tokenizer(padding_side="left"))
+        backbone._padding_sides[None] = side
+        fingerprints.append(backbone.model_fingerprint)
+    assert fingerprints[0] != fingerprints[1]

@@ -201,3 +201,8 @@ def test_a_file_with_a_column_for_each_label_is_read_for_a_model_of_several(tmp_
     path = write_csv(tmp_path / "one_hot.csv", columns | {name: matrix[:, i].tolist() for i, name in enumerate(names)})
     data = classifier.read_labeled(path)
     assert (list(data.texts), data.labels.tolist(), data.label_names) == (texts, matrix.tolist(), names)
+
+
+def test_a_model_is_no_backbone(fitted):
+    with pytest.raises(ArgumentTypeError, match=r"takes a backbone, not a .*: use UncertainClassifier.from_pretrained"):
+        UncertainClassifier(fitted.backbone.model, fitted.backbone.tokenizer)
