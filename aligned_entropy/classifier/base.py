@@ -218,8 +218,8 @@ class UncertainClassifier(ModelWithHead):
         resamples: int = 1000,
     ) -> Evaluation | GroupedEvaluation:
         """Measure the head and other scores on features of labeled texts; arguments as for :meth:`evaluate`."""
-        warn_if_fitted(self.saved, features)
         fitted_scores, skipped = self._fitted_scores(scores, train, calibration)
+        warn_if_fitted(self.saved, features)
         return evaluate(features, fitted_scores, skipped=skipped, resamples=resamples, ood=ood)
 
     def _fitted_scores(

@@ -107,11 +107,11 @@ class UncertainMultiLabelClassifier(UncertainClassifier):
 
         The arguments are features of the sets of :meth:`evaluate`; ``ood`` is not used.
         """
-        warn_if_fitted(self.saved, features)
         rows = self.single_predictions(features)
         calibration_rows = None if calibration is None else self.single_predictions(calibration)
         train_rows = None if train is None else self.single_predictions(train)
         fitted_scores, skipped = self._fitted_scores(scores, train_rows, calibration_rows)
+        warn_if_fitted(self.saved, features)
         fitted_scores.pop(HEAD, None)  # the head computes its values text by text, below
         values, not_computed = score_values(fitted_scores, rows)
         label_uncertainty, text_uncertainty = self.label_and_text_uncertainty(features)

@@ -160,8 +160,8 @@ class UncertainTokenClassifier(UncertainClassifier):
 
         The arguments are features of the sets of :meth:`evaluate`; ``ood`` is not used.
         """
-        warn_if_fitted(self.saved, features)
         fitted_scores, skipped = self._fitted_scores(scores, train, calibration)
+        warn_if_fitted(self.saved, features)
         values, not_computed = score_values(fitted_scores, features)
         words = compare(
             features.errors,

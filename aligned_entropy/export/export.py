@@ -170,11 +170,6 @@ def exportable_backbone(classifier: UncertainClassifier) -> Backbone:
             f"a model with a learned prompt (adapter {name!r}, {kind}) cannot be exported: train an adapter of another "
             "kind, such as LoRA, or serve this model with alien serve."
         )
-    if not backbone.can_pad:
-        raise UnsupportedModelError(
-            f"{type(backbone.inner).__name__} cannot be exported, because padding changes its logits, and a graph gets "
-            "padded batches: serve the model with alien serve."
-        )
     if getattr(backbone.config, "quantization_config", None) is not None:
         raise UnsupportedModelError(
             "a quantized model cannot be exported: load the original weights, and quantize with --int8 (int8=texts in "
@@ -190,6 +185,11 @@ def exportable_backbone(classifier: UncertainClassifier) -> Backbone:
             raise UnsupportedModelError(
                 f"the model is on {tensor.device} ({name}): load it with device='cpu' to export it."
             )
+    if not backbone.can_pad:
+        raise UnsupportedModelError(
+            f"{type(backbone.inner).__name__} cannot be exported, because padding changes its logits, and a graph gets "
+            "padded batches: serve the model with alien serve."
+        )
     check_tokenizer(backbone)
     return backbone
 

@@ -190,9 +190,9 @@ def test_the_mapped_measures_are_those_of_the_mapped_scores(fitted):
     assert max(entropy[measure].value for measure in MAPPED) < entropy["ece"].value / 2
 
 
-def test_what_a_score_lacks_is_said(fitted, labeled):
+def test_what_a_score_lacks_is_said(fitted):
     asked = ["entropy", "temperature-scaled entropy", "Mahalanobis", "deep ensemble PV", "MC dropout PV"]
-    evaluation = fitted.evaluate(labeled, scores=asked, resamples=10)
+    evaluation = fitted.evaluate(named(300, 3), scores=asked, resamples=10)
     assert set(evaluation.table) == {"entropy", "aligned entropy"}
     reasons = {
         "temperature-scaled entropy": "needs labeled calibration features",
@@ -206,8 +206,8 @@ def test_what_a_score_lacks_is_said(fitted, labeled):
         assert f"skipped: {name}. {evaluation.skipped[name]}" in " ".join(str(evaluation).split())
 
 
-def test_a_score_that_was_measured_is_not_said_to_be_skipped(fitted, labeled):
-    evaluation = fitted.evaluate(labeled, scores=["aligned entropy", "entropy"], resamples=10)
+def test_a_score_that_was_measured_is_not_said_to_be_skipped(fitted):
+    evaluation = fitted.evaluate(named(300, 3), scores=["aligned entropy", "entropy"], resamples=10)
     assert set(evaluation.table) == {"aligned entropy", "entropy"}
     assert evaluation.skipped == {}
 
@@ -296,7 +296,7 @@ def test_a_saved_head_says_the_same(model_folder, labeled, tmp_path, config, ref
     first, second = classifier.predict(labeled["text"]), again.predict(labeled["text"])
     assert np.array_equal(first.uncertainty, second.uncertainty)
     assert np.array_equal(first.error_probability, second.error_probability)
-    evaluated = again.evaluate(labeled, resamples=20)
+    evaluated = again.evaluate(named(300, 3), resamples=20)
     assert "temperature-scaled entropy" in evaluated.table
 
 
@@ -362,11 +362,11 @@ def test_a_threshold_is_part_of_what_a_head_says(fitted, labeled):
 
 
 @pytest.mark.parametrize("head", ["fitted", "untrained"])
-def test_an_answer_that_is_not_finite_has_no_uncertainty(fitted, model_folder, labeled, head):
+def test_an_answer_that_is_not_finite_has_no_uncertainty(fitted, model_folder, head):
     rule = Rule(Goal(coverage=0.5), {"": Threshold(1.0, 1, 1, 0, 1.0, 0.0, "")})  # accepts whatever has one
     own = copy.copy(fitted) if head == "fitted" else UncertainClassifier.from_pretrained(model_folder)
     own.saved = replace(own.saved, rule=rule) if head == "fitted" else own.saved
-    features = own.features(labeled)
+    features = own.features(named(300, 3))
     logits = features.logits.copy()
     logits[3, 0], logits[5, 1] = np.inf, np.nan
     said = own.predict_features(replace(features, logits=logits))

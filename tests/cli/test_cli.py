@@ -182,7 +182,7 @@ def test_evaluate_writes_its_results(workplace, tmp_path):
         (["{model}", "--outputs", "{outputs}"], "give MODEL and DATA, or --outputs"),
         (["--outputs", "{outputs}", "--head", "{head}"], "give MODEL and DATA, or --outputs"),
         (["--outputs", "{outputs}", "--scores", "entropy,entropie"], "no score entropie; there are softmax response"),
-        (["{model}", "{test}", "--scores", ""], "no score"),
+        (["{model}", "{test}", "--scores", ""], "--scores"),
         (["--outputs", "{outputs}", "--resamples", "1"], "--resamples"),
     ],
 )
