@@ -266,9 +266,10 @@ class UncertainClassifier(ModelWithHead):
         self._slot.head()
         check_held_out(self.saved, features)
         units = self.labeled_selection_units(features)
-        rule = choose_threshold(units, goal)
+        pilot = self.saved.pilot
+        rule = choose_threshold(units, goal, pilot)
         backbone = self.saved.backbone | {"dtype": self.backbone.facts["dtype"]}  # the bounds hold in this precision
-        self.saved = replace(self.saved, selection_units=units, rule=rule, backbone=backbone)
+        self.saved = replace(self.saved, selection_units=units, rule=rule, backbone=backbone, fit_units=pilot)
         return rule
 
     def labeled_selection_units(self, features: Features) -> SelectionUnits:

@@ -221,7 +221,7 @@ def threshold(
         if goal.risk is not None and classifier.saved.selection_units is not None:
             command: list[object] = ["threshold", model, data, "--head", head, *words]
             command += [] if output is None else ["--output", output]
-            _show_reachable(classifier.saved.selection_units, goal, command)
+            _show_reachable(classifier.saved.selection_units, classifier.saved.pilot, goal, command)
         raise typer.Exit(1)
     classifier.save_pretrained(target)
     if not as_json:
@@ -231,11 +231,12 @@ def threshold(
         )
 
 
-def _show_reachable(units: SelectionUnits, goal: Goal, command: Sequence[object]) -> None:
+def _show_reachable(units: SelectionUnits, pilot: SelectionUnits | None, goal: Goal, command: Sequence[object]) -> None:
     """Print the risks above that of a goal that can be certified, and the command that chooses the lowest of them.
 
     Args:
         units: labeled predictions.
+        pilot: units that the tests are planned on; None without any.
         goal: goal whose risk cannot be certified.
         command: words of the command without the options of the goal.
     """
@@ -244,7 +245,7 @@ def _show_reachable(units: SelectionUnits, goal: Goal, command: Sequence[object]
     risks = [risk for risk in RISKS if risk > float(goal.risk or 0)]
     if not risks:
         return
-    rules = reachable_risks(units, goal, risks)
+    rules = reachable_risks(units, goal, risks, pilot)
     typer.echo(f"\n{reachable_table(rules)}", err=True)
     if rules:
         reached = rules[0].goal

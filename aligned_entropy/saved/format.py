@@ -32,6 +32,7 @@ REQUIRED_KEYS = ("library", "base", "calibrated", "classes", "backbone", "fit", 
 # Prefixes of tensor names; TEXT_HASHES is a complete name.
 CLASSIFIER, ERROR_MODEL, TEXT_MAP, PROBE, MAPS = "classifier.", "error_model.", "text_map.", "probe.", "maps."
 BASELINES, GROUPS, UNITS, TEXT_HASHES = "rivals.", "wholes.", "answers.", "seen"
+PILOT = "pilot."
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ class SavedHead:
         text_hashes: hashes of the texts that the head was fitted on, ``[N]`` int64.
         selection_units: labeled units that thresholds are chosen on, and that drift is measured against.
         rule: rule that accepts or defers predictions; None without a threshold.
+        fit_units: units of the fit after others have replaced them in ``selection_units``; None before, and for heads
+            of version 0.1.
     """
 
     head: AlignedEntropyHead
@@ -61,6 +64,13 @@ class SavedHead:
     text_hashes: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
     selection_units: SelectionUnits | None = None
     rule: Rule | None = None
+    fit_units: SelectionUnits | None = None
+
+    @property
+    def pilot(self) -> SelectionUnits | None:
+        """Out-of-fold units of the fit, which no threshold is chosen on; None if they were not stored."""
+        units = self.selection_units
+        return units if self.fit_units is None and units is not None and not units.held_out else self.fit_units
 
 
 def save_head(saved: SavedHead, folder: str | Path) -> None:
@@ -114,11 +124,14 @@ def _tensors(saved: SavedHead) -> dict[str, Tensor]:
     for name, baseline in saved.baselines.items():
         tensors |= {f"{BASELINES}{name}.{key}": torch.as_tensor(value) for key, value in baseline.score.state.items()}
         tensors |= map_tensors(f"{BASELINES}{name}.", baseline.maps)
-    return tensors | {TEXT_HASHES: saved.text_hashes} | unit_tensors(UNITS, saved.selection_units)
+    units = unit_tensors(UNITS, saved.selection_units) | unit_tensors(PILOT, saved.fit_units)
+    return tensors | {TEXT_HASHES: saved.text_hashes} | units
 
 
 def _config(saved: SavedHead) -> dict[str, Any]:
-    head, units = saved.head, saved.selection_units
+    head = saved.head
+    # The key exists only with such units: fingerprints of other heads stay those of version 0.1.
+    pilot = {} if saved.fit_units is None else {"pilot": _unit_facts(saved.fit_units)}
     return {
         "format": FORMAT,
         "library": f"aligned-entropy {version('aligned-entropy')}",
@@ -130,9 +143,13 @@ def _config(saved: SavedHead) -> dict[str, Any]:
         "backbone": saved.backbone,
         "fit": saved.fit,
         "rivals": list(saved.baselines),
-        "answers": None if units is None else {"labels": unit_names(units), "fresh": units.held_out},
+        "answers": _unit_facts(saved.selection_units),
         "rule": None if saved.rule is None else saved.rule.to_dict(),
-    }
+    } | pilot
+
+
+def _unit_facts(units: SelectionUnits | None) -> dict[str, Any] | None:
+    return None if units is None else {"labels": unit_names(units), "fresh": units.held_out}
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:
@@ -191,6 +208,7 @@ def load_head(folder: str | Path, classifier: nn.Module) -> SavedHead:
         text_hashes=tensors.get(TEXT_HASHES, torch.zeros(0, dtype=torch.int64)),
         selection_units=units_from(config.get("answers"), without_prefix(UNITS, tensors)),
         rule=None if rule is None else Rule.from_dict(rule),
+        fit_units=units_from(config.get("pilot"), without_prefix(PILOT, tensors)),
     )
 
 

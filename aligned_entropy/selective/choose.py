@@ -9,20 +9,21 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import CalibrationError
-from .rules import ALL_CLASSES, Goal, Rule, SelectionUnits, Threshold
+from .plan import planned_sizes
+from .rules import ALL_CLASSES, Goal, Method, Rule, SelectionUnits, Threshold
 
 MOST_ADVISED = 20  # factor by which more labeled predictions are still worth advising
 
 
-def choose_threshold(units: SelectionUnits, goal: Goal) -> Rule:
+def choose_threshold(units: SelectionUnits, goal: Goal, pilot: SelectionUnits | None = None) -> Rule:
     """Choose the threshold that reaches a goal, or one threshold per class.
 
     For a *risk*, exact binomial tests certify thresholds, and the certified one with the highest coverage is chosen.
-    ``fixed-sequence`` is Learn then Test with fixed-sequence testing. Its sequences of tests start where all, a half,
-    a quarter … of the predictions are accepted. From each start, the threshold rises as long as a test at level delta
-    over the number of starts rejects the hypothesis that the risk is above the target. The method assumes that the
-    risk, once above the target, stays above it when more predictions are accepted. ``sgr`` is selection with guaranteed
-    risk: a binary search over the thresholds, with level delta over the number of its steps.
+    ``fixed-sequence`` is Learn then Test with fixed-sequence testing: the threshold rises as long as a test rejects the
+    hypothesis that the risk is above the target. With *pilot* units, there is one sequence with tests at level delta.
+    The pilot units tell where it starts, see :func:`.plan.planned_sizes`. Without them, sequences start where all, a
+    half, a quarter … of the predictions are accepted, with tests at level delta over the number of starts. ``sgr`` is
+    selection with guaranteed risk: a binary search over the thresholds, with level delta over the number of its steps.
 
     For a *coverage*, the lowest threshold that accepts this share of the labeled predictions is chosen. For *costs*,
     the threshold with the lowest total cost on the labeled predictions is chosen; its risk bound holds for all
@@ -33,6 +34,9 @@ def choose_threshold(units: SelectionUnits, goal: Goal) -> Rule:
     Args:
         units: labeled predictions.
         goal: target of the threshold.
+        pilot: other labeled predictions, which ``fixed-sequence`` plans its tests on; None without any. The guarantee
+            needs no property of them but their independence of ``units``: a pilot that is unlike the units lowers the
+            coverage.
 
     Returns:
         Rule with the thresholds. If no threshold can be certified, the threshold accepts nothing and gives the reason.
@@ -47,8 +51,15 @@ def choose_threshold(units: SelectionUnits, goal: Goal) -> Rule:
         raise CalibrationError("there are no labeled predictions to choose a threshold on: give labeled data.")
     names = sorted(set(units.labels.tolist())) if goal.per_class else [ALL_CLASSES]
     delta = goal.delta / len(names)
-    by_class = {name: units if name == ALL_CLASSES else units[units.labels == name] for name in names}
-    return Rule(goal, {name: _choose(rows, goal, delta) for name, rows in by_class.items()}, units.held_out)
+    thresholds = {
+        name: _choose(_of_class(units, name), goal, delta, None if pilot is None else _of_class(pilot, name))
+        for name in names
+    }
+    return Rule(goal, thresholds, units.held_out)
+
+
+def _of_class(units: SelectionUnits, name: str) -> SelectionUnits:
+    return units if name == ALL_CLASSES else units[units.labels == name]
 
 
 def risk_bound(errors: ArrayLike, accepted: ArrayLike, delta: float) -> NDArray[np.float64]:
@@ -105,16 +116,12 @@ class _Curve:
         return Threshold(float(self.values[index]), self.total, accepted, errors, float(bound), low, reason)
 
 
-def _choose(units: SelectionUnits, goal: Goal, delta: float) -> Threshold:
+def _choose(units: SelectionUnits, goal: Goal, delta: float, pilot: SelectionUnits | None) -> Threshold:
     curve = _Curve.from_units(units)
     if not len(curve.values):
         return curve.threshold(None, 1.0, delta, "No prediction has a finite uncertainty.")
     if goal.risk is not None:
-        certify = _sgr if goal.method == "sgr" else _fixed_sequence
-        index = certify(curve, goal.risk, delta)
-        if index is None:
-            return curve.threshold(None, 1.0, delta, _advice(curve, goal.risk, delta))
-        return curve.threshold(index, goal.risk, delta, f"Certified by {goal.method}, exact binomial tests.")
+        return _certify(curve, goal.risk, goal.method, delta, pilot)
     if goal.coverage is not None:
         count = math.ceil(goal.coverage * curve.total - 1e-9)
         index = min(int(np.searchsorted(curve.accepted, count)), len(curve.values) - 1)
@@ -133,8 +140,34 @@ def _choose(units: SelectionUnits, goal: Goal, delta: float) -> Threshold:
     return curve.threshold(best, bound, delta, reason)
 
 
+def _certify(curve: _Curve, risk: float, method: Method, delta: float, pilot: SelectionUnits | None) -> Threshold:
+    """Make the certified threshold with the highest coverage, or one that accepts nothing and gives the reason."""
+    is_planned, tests = False, "exact binomial tests"
+    if method == "sgr":
+        index = _sgr(curve, risk, delta)
+    elif pilot is None or not len(pilot):
+        index = _several_sequences(curve, risk, delta)
+    else:
+        sizes = planned_sizes(pilot, curve.total, risk, delta)
+        index, is_planned = _one_sequence(curve, sizes, risk, delta), True
+        tests += f" from {sizes.min(initial=curve.total)} accepted predictions on"
+    if index is None:
+        return curve.threshold(None, 1.0, delta, _advice(curve, risk, delta, is_planned))
+    return curve.threshold(index, risk, delta, f"Certified by {method}, {tests}.")
+
+
+def _one_sequence(curve: _Curve, sizes: NDArray[np.int64], risk: float, delta: float) -> int | None:
+    """Test thresholds that accept at least the given numbers of predictions, in this order, until a test fails."""
+    from scipy.stats import binom
+
+    tests = np.unique(np.minimum(np.searchsorted(curve.accepted, sizes), len(curve.accepted) - 1))
+    passed = binom.cdf(curve.errors[tests], curve.accepted[tests], risk) <= delta
+    count = len(tests) if passed.all() else int(passed.argmin())
+    return int(tests[count - 1]) if count else None
+
+
 def _starts(total: int, risk: float, delta: float) -> list[int]:
-    """Numbers of accepted predictions at which sequences of tests start: all, a half, a quarter …
+    """Numbers of accepted predictions at which sequences of tests start without a pilot: all, a half, a quarter …
 
     The last start is the smallest one that could still be certified if it contained no error.
     """
@@ -144,7 +177,7 @@ def _starts(total: int, risk: float, delta: float) -> list[int]:
     return starts
 
 
-def _fixed_sequence(curve: _Curve, risk: float, delta: float) -> int | None:
+def _several_sequences(curve: _Curve, risk: float, delta: float) -> int | None:
     from scipy.stats import binom
 
     starts = _starts(curve.total, risk, delta)
@@ -168,7 +201,7 @@ def _sgr(curve: _Curve, risk: float, delta: float) -> int | None:
     return certified
 
 
-def _advice(curve: _Curve, risk: float, delta: float) -> str:
+def _advice(curve: _Curve, risk: float, delta: float, is_planned: bool) -> str:
     """Explain why no threshold could be certified, and estimate how many more labeled predictions are needed."""
     smoothed = (curve.errors + 0.5) / (curve.accepted + 1)
     below_target = np.flatnonzero(smoothed < risk)
@@ -182,7 +215,8 @@ def _advice(curve: _Curve, risk: float, delta: float) -> str:
     while total < 1e9:
         total = math.ceil(1.05 * total)
         accepted = np.floor(share * total)
-        bound = risk_bound(expected_risk * accepted, accepted, delta / len(_starts(total, risk, delta)))
+        sequences = 1 if is_planned else len(_starts(total, risk, delta))
+        bound = risk_bound(expected_risk * accepted, accepted, delta / sequences)
         if (bound <= risk).any():
             break
     additional = f"{float(f'{total - curve.total:.2g}'):,.0f}"

@@ -14,7 +14,9 @@ from .rules import Goal, Rule, SelectionUnits
 RISKS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3)
 
 
-def reachable_risks(units: SelectionUnits, goal: Goal, risks: Sequence[float] = RISKS) -> list[Rule]:
+def reachable_risks(
+    units: SelectionUnits, goal: Goal, risks: Sequence[float] = RISKS, pilot: SelectionUnits | None = None
+) -> list[Rule]:
     """Certify several risks at once, and return a rule for each that can be certified.
 
     To read such a list and choose a risk from it is a selection on the labeled predictions. Therefore every risk is
@@ -25,10 +27,11 @@ def reachable_risks(units: SelectionUnits, goal: Goal, risks: Sequence[float] = 
         units: labeled predictions.
         goal: settings of the certification: ``delta``, ``method`` and ``per_class``; its risk is not used.
         risks: risks to certify.
+        pilot: other labeled predictions, see :func:`choose_threshold`.
 
     Returns:
         Rules that accept some predictions, the lowest risk first. Each is the rule that :func:`choose_threshold` makes
-        for ``rule.goal``, whose delta is the divided one.
+        for ``rule.goal``, whose delta is the divided one, and the same pilot.
 
     Raises:
         ArgumentError: no risks are given, or one is not between 0 and 1.
@@ -39,7 +42,7 @@ def reachable_risks(units: SelectionUnits, goal: Goal, risks: Sequence[float] = 
     digits = math.floor(math.log10(goal.delta / len(risks))) - 1
     level = math.floor(goal.delta / len(risks) * 10**-digits) / 10**-digits  # two digits, so that it can be typed
     options = {"coverage": None, "error_cost": None, "deferral_cost": None, "delta": level}
-    rules = [choose_threshold(units, replace(goal, risk=risk, **options)) for risk in sorted(risks)]
+    rules = [choose_threshold(units, replace(goal, risk=risk, **options), pilot) for risk in sorted(risks)]
     return [rule for rule in rules if rule.accepted]
 
 

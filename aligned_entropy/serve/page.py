@@ -182,7 +182,8 @@ class Page:
             return heading, gr.Accordion(), gr.Slider(), "", None, (rule, version)
         maximum, value = trade_off.target_range(units, rule)
         slider = gr.Slider(minimum=trade_off.STEP, maximum=maximum, value=value, visible=True)
-        rule = rule if rule is not None else choose_threshold(units, trade_off.with_target(None, value))
+        if rule is None:
+            rule = choose_threshold(units, trade_off.with_target(None, value), classifier.saved.fit_units)
         return heading, gr.Accordion(visible=True), slider, *self._trade_off(units, rule), (rule, version)
 
     def choose(self, percent: float) -> tuple[Any, ...]:
@@ -191,7 +192,8 @@ class Page:
         units = trade_off.labeled_predictions(classifier)
         if units is None:
             raise gr.Error("The head has no labeled predictions to choose a threshold on: reload the page.")
-        rule = choose_threshold(units, trade_off.with_target(classifier.saved.rule, percent))
+        goal = trade_off.with_target(classifier.saved.rule, percent)
+        rule = choose_threshold(units, goal, classifier.saved.fit_units)
         return *self._trade_off(units, rule), (rule, version)
 
     def _trade_off(self, units: SelectionUnits, rule: Rule) -> tuple[str, Any]:
