@@ -203,6 +203,8 @@ def _sgr(curve: _Curve, risk: float, delta: float) -> int | None:
 
 def _advice(curve: _Curve, risk: float, delta: float, is_planned: bool) -> str:
     """Explain why no threshold could be certified, and estimate how many more labeled predictions are needed."""
+    from scipy.special import betainc
+
     smoothed = (curve.errors + 0.5) / (curve.accepted + 1)
     below_target = np.flatnonzero(smoothed < risk)
     if not len(below_target):
@@ -215,9 +217,10 @@ def _advice(curve: _Curve, risk: float, delta: float, is_planned: bool) -> str:
     while total < 1e9:
         total = math.ceil(1.05 * total)
         accepted = np.floor(share * total)
-        sequences = 1 if is_planned else len(_starts(total, risk, delta))
-        bound = risk_bound(expected_risk * accepted, accepted, delta / sequences)
-        if (bound <= risk).any():
+        level = delta if is_planned else delta / len(_starts(total, risk, delta))
+        errors = expected_risk * accepted
+        # True where risk_bound(errors, accepted, level) <= risk, without the search for the bound.
+        if (betainc(errors + 1, np.maximum(accepted - errors, 1e-9), risk) >= 1 - level).any():
             break
     additional = f"{float(f'{total - curve.total:.2g}'):,.0f}"
     if total > MOST_ADVISED * curve.total:

@@ -10,7 +10,7 @@ from .rules import SelectionUnits
 MOST_TESTS = 200  # of a plan; more of them hardly raise the coverage
 BLOCKS = 12  # of pilot units with similar uncertainty
 FEWEST_IN_BLOCK = 20
-DRAWS = 200  # of labeled predictions that a plan is compared on
+DRAWS = 100  # of labeled predictions that a plan is compared on
 
 
 def planned_sizes(pilot: SelectionUnits, total: int, risk: float, delta: float) -> NDArray[np.int64]:
@@ -53,15 +53,17 @@ def efficient_sizes(total: int, risk: float, delta: float) -> tuple[NDArray[np.i
     """
     from scipy.stats import binom
 
-    accepted = np.arange(1, total + 1)
-    allowed = binom.ppf(delta, accepted, risk).astype(np.int64)
-    allowed -= binom.cdf(allowed, accepted, risk) > delta
-    tests = np.flatnonzero(np.diff(allowed, prepend=-1) > 0)
-    if not len(tests):
-        return accepted[:0], allowed[:0]
-    tests = tests[np.unique(np.linspace(0, len(tests) - 1, min(len(tests), MOST_TESTS)).round().astype(int))]
-    tests = np.union1d(tests, total - 1)
-    return accepted[tests], allowed[tests]
+    most = int(binom.ppf(delta, total, risk))
+    most -= int(binom.cdf(most, total, risk) > delta)
+    allowed = np.unique(np.linspace(0, most, min(most + 1, MOST_TESTS)).round().astype(np.int64))
+    too_few, enough = allowed.copy(), np.full(len(allowed), total)  # bisection for the lowest number that passes
+    while len(allowed) and (enough - too_few).max() > 1:
+        middle = (too_few + enough) // 2
+        passes = binom.cdf(allowed, middle, risk) <= delta
+        too_few, enough = np.where(passes, too_few, middle), np.where(passes, middle, enough)
+    if len(allowed) and enough[-1] < total:
+        return np.append(enough, total), np.append(allowed, most)
+    return enough, allowed
 
 
 def _drawn_risks(pilot: SelectionUnits, shares: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:

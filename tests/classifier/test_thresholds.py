@@ -11,7 +11,8 @@ from transformers import pipeline
 
 from aligned_entropy import CalibrationError, FitConfig, NotFittedError, UncertainClassifier, register_pipeline
 from aligned_entropy.features.arrays import Features
-from aligned_entropy.selective import Goal
+from aligned_entropy.saved.format import head_fingerprint
+from aligned_entropy.selective import Goal, choose_threshold
 from fixtures import sentiment
 from fixtures.command_line import alien
 from fixtures.multilabel_models import texts as multilabel_texts
@@ -75,6 +76,28 @@ def test_a_fit_keeps_what_it_saw_for_later(classifier):
     assert np.array_equal(kept.errors, calibration.errors)
     assert set(kept.labels) <= set(sentiment.NAMES)
     assert np.array_equal(classifier.saved.text_hashes.numpy(), calibration.text_hashes)
+
+
+def test_the_units_of_the_fit_stay_the_pilot_of_every_threshold(classifier, folder, tmp_path):
+    fit_units, before = classifier.saved.selection_units, head_fingerprint(classifier.saved)
+    assert classifier.saved.pilot is fit_units
+    classifier.save_pretrained(tmp_path / "fitted")
+    assert "pilot" not in json.loads((tmp_path / "fitted" / "config.json").read_text())
+    for seed in (3, 4):  # the second choice has the same pilot, not the units of the first
+        rule = classifier.choose_threshold(named(500, seed), Goal(risk=0.2))
+        labeled = classifier.saved.selection_units
+        assert rule.accepted
+        assert rule == choose_threshold(labeled, Goal(risk=0.2), fit_units)
+        assert classifier.saved.pilot is fit_units
+    classifier.save_pretrained(tmp_path / "chosen")
+    again = UncertainClassifier.from_pretrained(folder, head=tmp_path / "chosen")
+    assert head_fingerprint(again.saved) == head_fingerprint(classifier.saved) != before
+    assert not again.saved.pilot.held_out
+    for name in ("uncertainty", "errors", "labels"):
+        assert np.array_equal(getattr(again.saved.pilot, name), getattr(fit_units, name))
+    assert again.choose_threshold(named(500, 4), Goal(risk=0.2)) == rule
+    fitted = UncertainClassifier.from_pretrained(folder, head=tmp_path / "fitted")
+    assert np.array_equal(fitted.saved.pilot.errors, fit_units.errors)
 
 
 def test_a_threshold_needs_a_fitted_head_and_texts_that_it_has_not_seen(classifier, folder):

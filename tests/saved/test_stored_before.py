@@ -15,6 +15,7 @@ import aligned_entropy
 from aligned_entropy import UncertainClassifier
 from aligned_entropy.bench.cells import Cell
 from aligned_entropy.bench.grid import Grid
+from aligned_entropy.selective import Goal, choose_threshold
 from fixtures.sentiment import named
 
 STORED = Path(__file__).parents[1] / "fixtures" / "stored"
@@ -72,6 +73,14 @@ def test_a_head_that_is_saved_again_keeps_its_numbers(tmp_path) -> None:
         again = UncertainClassifier.from_pretrained(STORED / task / "model", head=tmp_path / task)
         texts = EXPECTED[task]["input"]
         assert np.array_equal(again.predict(texts).uncertainty, load(task).predict(texts).uncertainty)
+
+
+def test_a_head_of_before_has_no_pilot_and_certifies_a_risk_without_one() -> None:
+    classifier = load("texts")
+    assert classifier.saved.pilot is None
+    rule = classifier.choose_threshold(named(300, 6), Goal(risk=0.3))
+    assert rule == choose_threshold(classifier.saved.selection_units, Goal(risk=0.3))
+    assert classifier.saved.pilot is None
 
 
 def test_features_are_read_from_the_cache_of_before(tmp_path, monkeypatch) -> None:
