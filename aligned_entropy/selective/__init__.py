@@ -1,4 +1,4 @@
-"""Selective prediction: thresholds with a bounded risk, a coverage, or the lowest cost.
+"""Selective prediction: thresholds with a bounded risk, a coverage, or the lowest cost; sets of classes for the rest.
 
 A prediction is accepted if its uncertainty is at most a threshold, and deferred otherwise. The threshold is chosen on
 labeled predictions. Its bounds hold for independent predictions from the same distribution, if the score was not fitted
@@ -8,8 +8,10 @@ on the labeled ones.
 from .choose import choose_threshold, risk_bound
 from .reachable import RISKS, reachable_risks, reachable_table
 from .rules import ALL_CLASSES, Goal, Method, Rule, SelectionUnits, Threshold
+from .sets import SetGoal, SetRule, choose_sets, class_probabilities, set_scores
 
 __all__ = [
-    "ALL_CLASSES", "RISKS", "Goal", "Method", "Rule", "SelectionUnits", "Threshold", "choose_threshold",
-    "reachable_risks", "reachable_table", "risk_bound",
+    "ALL_CLASSES", "RISKS", "Goal", "Method", "Rule", "SelectionUnits", "SetGoal", "SetRule", "Threshold",
+    "choose_sets", "choose_threshold", "class_probabilities", "reachable_risks", "reachable_table", "risk_bound",
+    "set_scores",
 ]  # fmt: skip
