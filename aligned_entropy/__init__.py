@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from .head.published import Schedule
     from .head.selection import GainPrior
     from .predictions import MultiLabelPredictions, Predictions, TokenPredictions
-    from .selective import Goal, Rule, choose_threshold
+    from .selective import Goal, Rule, SetGoal, SetRule, choose_threshold
 
 __version__ = "0.1.0"
 
@@ -60,6 +60,8 @@ _HOMES = {
     "Predictions": "predictions",
     "Rule": "selective",
     "Schedule": "head.published",
+    "SetGoal": "selective",
+    "SetRule": "selective",
     "TokenPredictions": "predictions",
     "UncertainClassifier": "classifier",
     "UncertainMultiLabelClassifier": "classifier",

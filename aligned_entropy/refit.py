@@ -65,7 +65,7 @@ class Refit:
     """New head with its comparison to the current one.
 
     Attributes:
-        classifier: classifier with the new head, and with a threshold if the current head has one.
+        classifier: classifier with the new head, and with a threshold and sets if the current head has them.
         comparison: comparison of the current and the new head.
         rule: threshold of the new head for the goal of the current one; None if the current head has no threshold.
     """
@@ -114,7 +114,10 @@ def refit(
     new.fit_features(fit_rows, reference=reference, config=classifier.config_class(seed=seed))
     comparison = _compare(classifier, new, test)
     rule = classifier.saved.rule
-    return Refit(new, comparison, None if rule is None else new.choose_threshold_features(test, rule.goal))
+    new_rule = None if rule is None else new.choose_threshold_features(test, rule.goal)
+    if classifier.saved.sets is not None:
+        new.choose_sets_features(test, classifier.saved.sets.goal)
+    return Refit(new, comparison, new_rule)
 
 
 def _compare(current: UncertainClassifier, new: UncertainClassifier, test: Features) -> Comparison:

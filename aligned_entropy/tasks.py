@@ -101,12 +101,14 @@ class Task(ABC):
         """Names of the columns of a predicted row, in order.
 
         Args:
-            saved: head; ``error_probability`` is left out for an unfitted head, ``accepted`` without a threshold.
+            saved: head; ``error_probability`` is left out for an unfitted head, ``accepted`` without a threshold,
+                ``label_set`` without sets.
             label_names: class names to add a probability column for; none by default.
         """
         names = [self.prediction_column, "uncertainty"]
         names += [] if saved.head.error_model is None else ["error_probability"]
         names += [] if saved.rule is None else ["accepted"]
+        names += [] if saved.sets is None else ["label_set"]
         return names + [f"probability_{name}" for name in label_names]
 
     def labels_only(self, prediction: object) -> object:

@@ -34,6 +34,8 @@ PUBLIC = {
     "Predictions",
     "Rule",
     "Schedule",
+    "SetGoal",
+    "SetRule",
     "TokenPredictions",
     "UncertainClassifier",
     "UncertainMultiLabelClassifier",

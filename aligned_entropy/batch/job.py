@@ -40,6 +40,7 @@ class AddedColumns:
         uncertainty: column with the uncertainty.
         error_probability: column with the error probability; one of ``names`` only for a fitted head.
         accepted: column with the decision of the threshold; one of ``names`` only if the head has a threshold.
+        label_set: column with the set of classes; one of ``names`` only if the head has sets.
         truncated: column that is True where the model did not read all of the text.
         row_error: column with the reason why a row has no prediction.
         per_word: True for token classification, where the prediction is a list of entities.
@@ -51,6 +52,7 @@ class AddedColumns:
     uncertainty: str
     error_probability: str
     accepted: str
+    label_set: str
     truncated: str
     row_error: str
     per_word: bool
@@ -58,7 +60,8 @@ class AddedColumns:
     @property
     def types(self) -> dict[str, type]:
         """Type of the values of every column that is written, by name."""
-        special = {self.prediction: str, self.accepted: bool, self.truncated: bool, self.row_error: str}
+        special: dict[str, type] = {self.prediction: str, self.label_set: str, self.row_error: str}
+        special |= {self.accepted: bool, self.truncated: bool}
         return {name: special.get(name, float) for name in self.names}
 
     def without_prediction(self, reason: str) -> Values:
@@ -196,6 +199,7 @@ class PredictionJob:
             uncertainty=f"{prefix}uncertainty",
             error_probability=f"{prefix}error_probability",
             accepted=f"{prefix}accepted",
+            label_set=f"{prefix}label_set",
             truncated=truncated,
             row_error=row_error,
             per_word=task.per_word,
@@ -203,9 +207,10 @@ class PredictionJob:
 
     def added_values(self, classifier: UncertainClassifier, row: Row) -> Values:
         """Values of a predicted row, without an error."""
-        columns = row.columns(self._classes_with_column(classifier))
-        columns |= {"truncated": bool(row.truncated), "row_error": None}
-        return {self.prefix + name: value for name, value in columns.items()}
+        label_names = self._classes_with_column(classifier)
+        columns = row.columns(label_names) | {"truncated": bool(row.truncated)}
+        names = (*classifier.task.prediction_columns(classifier.saved, label_names), "truncated", "row_error")
+        return {self.prefix + name: columns.get(name) for name in names}
 
     def _classes_with_column(self, classifier: UncertainClassifier) -> list[str]:
         """Class names that get a probability column."""

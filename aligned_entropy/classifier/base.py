@@ -25,10 +25,11 @@ from ..predictions import MultiLabelPredictions, Predictions, TokenPredictions
 from ..scores import HEAD, FittedHead, ScoreLike, arrays_of
 from ..selective import Goal, Rule, SelectionUnits, choose_threshold
 from .held_out import check_held_out, warn_if_fitted
-from .pretrained import ModelWithHead, Progress
+from .pretrained import Progress
+from .sets import ModelWithSets, with_sets
 
 
-class UncertainClassifier(ModelWithHead):
+class UncertainClassifier(ModelWithSets):
     """A text classifier with an uncertainty head. The classifier's weights and predictions are never changed.
 
     A fitted head belongs to the classification module and the adapters that were active at the fit. If others are
@@ -92,9 +93,9 @@ class UncertainClassifier(ModelWithHead):
             probability[0] if probability else None,
         )
         rule = self.saved.rule
-        if rule is None:
-            return predictions
-        return replace(predictions, optional_accepted=rule.accepts(predictions.uncertainty, predictions.labels))
+        if rule is not None:
+            predictions = replace(predictions, optional_accepted=rule.accepts(uncertainty, predictions.labels))
+        return with_sets(predictions, features, self.saved.sets)
 
     def fit(
         self,
@@ -269,7 +270,8 @@ class UncertainClassifier(ModelWithHead):
         pilot = self.saved.pilot
         rule = choose_threshold(units, goal, pilot)
         backbone = self.saved.backbone | {"dtype": self.backbone.facts["dtype"]}  # the bounds hold in this precision
-        self.saved = replace(self.saved, selection_units=units, rule=rule, backbone=backbone, fit_units=pilot)
+        chosen = {"selection_units": units, "rule": rule, "backbone": backbone, "fit_units": pilot, "sets": None}
+        self.saved = replace(self.saved, **chosen)
         return rule
 
     def labeled_selection_units(self, features: Features) -> SelectionUnits:

@@ -150,7 +150,7 @@ class HeadSlot:
             )
         check_probe(saved, self.backbone)
         stored_dtype, dtype = facts.get("dtype"), self.backbone.facts["dtype"]
-        if saved.rule is not None and stored_dtype not in (None, dtype):
+        if (saved.rule or saved.sets) is not None and stored_dtype not in (None, dtype):
             warnings.warn(
                 f"the threshold of the head in {folder} was chosen with the model in {stored_dtype}, but the model is "
                 f"loaded in {dtype}: its bounds do not hold; choose the threshold again.",

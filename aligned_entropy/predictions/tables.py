@@ -64,6 +64,20 @@ def selected(accepted: Value | None) -> Value:
     return accepted
 
 
+def chosen_sets(sets: Value | None) -> Value:
+    """Return the array that is True for the classes of a set, after a check that it exists.
+
+    Raises:
+        NotFittedError: the head has no sets.
+    """
+    if sets is None:
+        raise NotFittedError(
+            "the head has no prediction sets: call choose_sets() with labeled texts that the head was not fitted on, "
+            "after choose_threshold()."
+        )
+    return sets
+
+
 def all_finite(*values: Any) -> bool:
     """True if all numbers are finite; None counts as finite."""
     return all(bool(np.isfinite(value).all()) for value in values if value is not None)

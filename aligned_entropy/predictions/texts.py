@@ -10,7 +10,7 @@ from typing import Any, ClassVar, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from .tables import Table, all_finite, calibrated, selected
+from .tables import Table, all_finite, calibrated, chosen_sets, selected
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,16 +69,24 @@ class Prediction(TextRow):
 
     Attributes:
         label: name of the predicted class.
+        label_set: names of the classes among which the right one is, the predicted class first, the others by falling
+            probability; None for an accepted prediction, and without sets.
     """
 
     prediction_column: ClassVar[str] = "predicted_label"
 
     label: str
+    label_set: tuple[str, ...] | None = None
 
     @property
     def predicted(self) -> str:
         """Predicted label as a JSON value."""
         return self.label
+
+    def columns(self, label_names: Sequence[str] = ()) -> dict[str, Any]:
+        """Values of the row by column name, see :meth:`TextRow.columns`; with sets also ``label_set``, a list."""
+        columns = super().columns(label_names)
+        return columns if self.label_set is None else columns | {"label_set": list(self.label_set)}
 
 
 @dataclass(frozen=True)
@@ -96,6 +104,8 @@ class Predictions(Table):
         optional_accepted: array behind :attr:`accepted`, ``[N]`` bool; None without a threshold.
         truncated: True where a text is longer than the model's maximum length, so that the model did not read all of
             it, ``[N]`` bool; None for predictions from features.
+        optional_sets: True for the classes in the set of each prediction, ``[N, C]`` bool, the predicted class among
+            them; no class for predictions without a set, since they are accepted; None if no sets were chosen.
     """
 
     classes: NDArray[np.int64]
@@ -105,6 +115,7 @@ class Predictions(Table):
     optional_error_probability: NDArray[np.float32] | None
     optional_accepted: NDArray[np.bool_] | None = None
     truncated: NDArray[np.bool_] | None = None
+    optional_sets: NDArray[np.bool_] | None = None
 
     @property
     def labels(self) -> NDArray[np.str_]:
@@ -130,6 +141,24 @@ class Predictions(Table):
         return selected(self.optional_accepted)
 
     @property
+    def sets(self) -> list[tuple[str, ...] | None]:
+        """Names of the classes among which the right one is, for each of N predictions.
+
+        The predicted class is first, the others follow by falling probability. The value is None for predictions that
+        the threshold accepts; see :meth:`UncertainClassifier.choose_sets` for the guarantee.
+
+        Raises:
+            NotFittedError: no sets were chosen.
+        """
+        contained = chosen_sets(self.optional_sets)
+        return [self._label_set(contained, row) for row in range(len(self))]
+
+    def _label_set(self, contained: NDArray[np.bool_], row: int) -> tuple[str, ...] | None:
+        probability, predicted = self.probabilities[row], self.classes[row]
+        indices = sorted(np.flatnonzero(contained[row]), key=lambda index: (index != predicted, -probability[index]))
+        return tuple(self.label_names[index] for index in indices) or None
+
+    @property
     def single_error_probabilities(self) -> NDArray[np.float32]:
         """Error probability of every single prediction, ``[N]``, one for each text.
 
@@ -148,7 +177,7 @@ class Predictions(Table):
     def __getitem__(self, row: int | slice) -> Prediction | Predictions:
         if isinstance(row, slice):
             names = ("classes", "probabilities", "uncertainty", "optional_error_probability", "optional_accepted")
-            return replace(self, **sliced(self, (*names, "truncated"), row))
+            return replace(self, **sliced(self, (*names, "truncated", "optional_sets"), row))
         probability, accepted = self.optional_error_probability, self.optional_accepted
         return Prediction(
             label=str(self.label_names[self.classes[row]]),
@@ -157,6 +186,7 @@ class Predictions(Table):
             error_probability=None if probability is None else float(probability[row]),
             accepted=None if accepted is None else bool(accepted[row]),
             truncated=None if self.truncated is None else bool(self.truncated[row]),
+            label_set=None if self.optional_sets is None else self._label_set(self.optional_sets, row),
         )
 
     def __iter__(self) -> Iterator[Prediction]:
@@ -165,13 +195,16 @@ class Predictions(Table):
     def to_dict(self) -> dict[str, Any]:
         """Columns by name: ``label``, ``uncertainty``, ``error_probability`` after a fit, ``accepted`` if chosen.
 
-        Every class has one more column, ``probability_<name>``.
+        With sets there is ``label_set``, a list of names or None. Every class has one more column,
+        ``probability_<name>``.
         """
         columns: dict[str, Any] = {"label": self.labels, "uncertainty": self.uncertainty}
         if self.optional_error_probability is not None:
             columns["error_probability"] = self.optional_error_probability
         if self.optional_accepted is not None:
             columns["accepted"] = self.optional_accepted
+        if self.optional_sets is not None:
+            columns["label_set"] = [None if names is None else list(names) for names in self.sets]
         return columns | {f"probability_{name}": self.probabilities[:, i] for i, name in enumerate(self.label_names)}
 
 

@@ -23,7 +23,7 @@ from ..head.head import AlignedEntropyHead
 from ..head.multilabel_head import MultiLabelHead
 from ..head.scoring import BASE_SCORES
 from ..scores import SCORES
-from ..selective import Rule, SelectionUnits
+from ..selective import Rule, SelectionUnits, SetRule
 from .model_card import model_card
 from .tensors import group_maps_from, map_tensors, maps_from, unit_names, unit_tensors, units_from, without_prefix
 
@@ -52,6 +52,7 @@ class SavedHead:
         rule: rule that accepts or defers predictions; None without a threshold.
         fit_units: units of the fit after others have replaced them in ``selection_units``; None before, and for heads
             of version 0.1.
+        sets: rule that gives predictions sets of classes; None without sets.
     """
 
     head: AlignedEntropyHead
@@ -65,6 +66,7 @@ class SavedHead:
     selection_units: SelectionUnits | None = None
     rule: Rule | None = None
     fit_units: SelectionUnits | None = None
+    sets: SetRule | None = None
 
     @property
     def pilot(self) -> SelectionUnits | None:
@@ -145,6 +147,7 @@ def _config(saved: SavedHead) -> dict[str, Any]:
         "rivals": list(saved.baselines),
         "answers": _unit_facts(saved.selection_units),
         "rule": None if saved.rule is None else saved.rule.to_dict(),
+        **({} if saved.sets is None else {"sets": saved.sets.to_dict()}),  # absent before, so fingerprints stay
     } | pilot
 
 
@@ -196,7 +199,7 @@ def load_head(folder: str | Path, classifier: nn.Module) -> SavedHead:
         raise HeadMismatchError(
             f"{folder}/head.safetensors is damaged, or does not belong to its config.json: save the head again."
         )
-    tensors, rule = load(content), config.get("rule")
+    tensors, rule, sets = load(content), config.get("rule"), config.get("sets")
     return SavedHead(
         head=_head(classifier, config, tensors, folder),
         baselines={name: _baseline(name, classifier, tensors) for name in config["rivals"]},
@@ -209,6 +212,7 @@ def load_head(folder: str | Path, classifier: nn.Module) -> SavedHead:
         selection_units=units_from(config.get("answers"), without_prefix(UNITS, tensors)),
         rule=None if rule is None else Rule.from_dict(rule),
         fit_units=units_from(config.get("pilot"), without_prefix(PILOT, tensors)),
+        sets=None if sets is None else SetRule.from_dict(sets),
     )
 
 

@@ -53,7 +53,7 @@ def push_head(folder: str | Path, repo_id: str, *, private: bool | None = None, 
 
 
 def describe_head(folder: str | Path) -> dict[str, Any]:
-    """Describe a saved head: format, base score, size, goal and rule of its thresholds, backbone and fit.
+    """Describe a saved head: format, base score, size, goal and rule of its thresholds and sets, backbone and fit.
 
     Raises:
         HeadMismatchError: the folder holds no head, or a damaged head.
@@ -66,7 +66,7 @@ def describe_head(folder: str | Path) -> dict[str, Any]:
             shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise HeadMismatchError(f"{folder}/head.safetensors is damaged: {error}") from error
-    rule = config.get("rule")
+    rule, sets = config.get("rule"), config.get("sets")
     copied = sum(math.prod(shape) for name, shape in shapes.items() if name.startswith("classifier."))
     return {
         "format": config["format"],
@@ -78,6 +78,7 @@ def describe_head(folder: str | Path) -> dict[str, Any]:
         "bytes": (Path(folder) / "head.safetensors").stat().st_size,
         "threshold": "none was chosen" if rule is None else str(Rule.from_dict(rule).goal),
         "rule": rule,
+        **({} if sets is None else {"sets": sets}),
         **{f"backbone {key}": value for key, value in config["backbone"].items()},
         **config["fit"],
     }

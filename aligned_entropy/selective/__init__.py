@@ -8,7 +8,8 @@ on the labeled ones.
 from .choose import choose_threshold, risk_bound
 from .reachable import RISKS, reachable_risks, reachable_table
 from .rules import ALL_CLASSES, Goal, Method, Rule, SelectionUnits, Threshold
-from .sets import SetGoal, SetRule, choose_sets, class_probabilities, set_scores
+from .set_scores import class_probabilities, set_scores
+from .sets import SetGoal, SetRule, choose_sets
 
 __all__ = [
     "ALL_CLASSES", "RISKS", "Goal", "Method", "Rule", "SelectionUnits", "SetGoal", "SetRule", "Threshold",

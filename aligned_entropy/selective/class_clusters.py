@@ -28,8 +28,8 @@ def class_clusters(
         alpha: highest probability that the true class is not in the set.
 
     Returns:
-        The number of the cluster of each class, ``[C]``, and True for the rows that are free, ``[N]``. With too few rows
-        for two clusters there is one, and all rows are free.
+        The number of the cluster of each class, ``[C]``, and True for the rows that are free, ``[N]``. With too few
+        rows for two clusters there is one, and all rows are free.
 
     Source: Ding, Angelopoulos, Bates, Jordan and Tibshirani, NeurIPS 2023, sections 2 and B.
     """

@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import ArgumentError, CalibrationError
 from ..text_tables import text_table, wrapped
 from .class_clusters import class_clusters
+from .set_scores import SetMethod, class_probabilities, set_scores
 
-SetMethod = Literal["lac", "aps"]
 SetGuarantee = Literal["all", "class", "cluster"]
 CONFIDENCE = 0.95  # of the lower bound on the share of right sets
 MAX_SHOWN = 20  # thresholds that a printed rule lists
@@ -139,35 +139,28 @@ class SetRule:
     def from_dict(cls, facts: Mapping[str, Any]) -> SetRule:
         """Restore a rule from the result of :meth:`to_dict`, also after JSON."""
         thresholds = [
-            SetThreshold(**row | {"value": math.inf if row["value"] is None else row["value"],
-                                  "classes": tuple(row["classes"])})
+            SetThreshold(
+                math.inf if row["value"] is None else row["value"], row["labeled"], row["low"], tuple(row["classes"])
+            )
             for row in facts["thresholds"]
-        ]  # fmt: skip
+        ]
         sizes = {name: math.nan if facts[name] is None else facts[name] for name in SIZES}
         names, only_deferred = tuple(facts["label_names"]), facts["only_deferred"]
         return cls(SetGoal(**facts["goal"]), names, tuple(thresholds), only_deferred, **sizes)
 
     @property
     def reason(self) -> str | None:
-        """Reason why some classes are in every set; None if there is no such class."""
+        """Reason why some classes are in every set, with advice; None if there is no such class."""
         missing = [row for row in self.thresholds if math.isinf(row.value)]
         if not missing:
             return None
-        kind = "deferred" if self.only_deferred else "labeled"
-        fewest = min(row.labeled for row in missing)
-        if not missing[0].classes:
-            return (
-                f"Only {fewest} labeled predictions are {kind}: every set has all classes. At least {self.goal.needed} "
-                "are needed; more give smaller sets. Give more labeled texts, or a higher alpha."
-                if self.only_deferred
-                else f"There are only {fewest} labeled predictions: every set has all classes. At least "
-                f"{self.goal.needed} are needed. Give more labeled texts, or a higher alpha."
-            )
         names = [name for row in missing for name in row.classes]
+        classes = f"{len(names)} of {len(self.label_names)} classes" if names else "all classes"
+        examples = f" ({', '.join(names[:MAX_SHOWN])})" if names else ""
+        fewest, kind = min(row.labeled for row in missing), " that are deferred" if self.only_deferred else ""
         return (
-            f"{len(names)} of {len(self.label_names)} classes are in every set, because their labeled predictions are "
-            f"fewer than {self.goal.needed}: {', '.join(names[:MAX_SHOWN])}. Give more labeled texts, or another "
-            "guarantee."
+            f"Every set has {classes}{examples}: a threshold needs at least {self.goal.needed} labeled "
+            f"predictions{kind}, and there are {fewest}. Give more labeled texts, or a higher alpha."
         )
 
     def __str__(self) -> str:
@@ -193,63 +186,6 @@ class SetRule:
 
 
 SIZES = ("mean_size", "single", "complete")
-
-
-def class_probabilities(
-    logits: ArrayLike, classes: NDArray[np.int64], error_probability: ArrayLike
-) -> NDArray[np.float64]:
-    """Compute probabilities of the classes that agree with the error probability, ``[N, C]`` float64.
-
-    The predicted class has probability 1 - q, with q the error probability. The other classes share q in proportion to
-    the model's softmax. Rows with values that are not finite are NaN.
-
-    Args:
-        logits: logits of the model, ``[N, C]``.
-        classes: index of the predicted class, ``[N]``.
-        error_probability: calibrated probability that the prediction is wrong, ``[N]``.
-    """
-    from scipy.special import softmax
-
-    rows, error = np.arange(len(classes)), np.asarray(error_probability, dtype=np.float64)
-    others = np.array(logits, dtype=np.float64)
-    is_finite = np.isfinite(others).all(1) & np.isfinite(error)
-    others[~is_finite] = 0.0
-    others[rows, classes] = -np.inf
-    probabilities: NDArray[np.float64] = softmax(others, axis=1) * error[:, None]
-    probabilities[rows, classes] = 1 - error
-    probabilities[~is_finite] = np.nan
-    return probabilities
-
-
-def set_scores(
-    probabilities: NDArray[np.float64], classes: NDArray[np.int64], method: SetMethod
-) -> NDArray[np.float64]:
-    """Compute the score of every class for every prediction, ``[N, C]``; a set has the classes with low scores.
-
-    ``lac`` is one minus the probability of the class. ``aps`` is the total probability of the classes before it, in the
-    order of falling probability that starts with the predicted class. The predicted class has score 0: a set always
-    contains it, so that no set is empty or contradicts the prediction.
-
-    Args:
-        probabilities: probabilities of the classes, ``[N, C]``.
-        classes: index of the predicted class, ``[N]``.
-        method: ``lac`` or ``aps``.
-
-    Sources: Sadinle, Lei and Wasserman, JASA 2019 (lac); Romano, Sesia and Candès, NeurIPS 2020 (aps, here without
-    randomization).
-    """
-    rows = np.arange(len(classes))
-    if method == "lac":
-        scores = 1 - probabilities
-    else:
-        keys = -probabilities
-        keys[rows, classes] = -np.inf
-        order = np.argsort(keys, axis=1, kind="stable")
-        falling = np.take_along_axis(probabilities, order, axis=1)
-        scores = np.empty_like(probabilities)
-        np.put_along_axis(scores, order, np.cumsum(falling, axis=1) - falling, axis=1)
-    scores[rows, classes] = 0.0
-    return scores
 
 
 def choose_sets(

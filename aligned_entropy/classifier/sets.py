@@ -1,0 +1,99 @@
+"""Prediction sets of a text classifier."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import replace
+from typing import Any
+
+from ..errors import ArgumentTypeError, NotApplicableError
+from ..features.arrays import Features
+from ..predictions import MultiLabelPredictions, Predictions, TokenPredictions
+from ..selective import SetGoal, SetRule, choose_sets, class_probabilities, set_scores
+from .held_out import check_held_out
+from .pretrained import ModelWithHead, Progress
+
+
+class ModelWithSets(ModelWithHead):
+    """A model whose predictions can have sets of classes."""
+
+    @abstractmethod
+    def predict_features(self, features: Features) -> Predictions | MultiLabelPredictions | TokenPredictions:
+        """Predict from features, with the uncertainty."""
+
+    def choose_sets(
+        self,
+        data: Any,
+        goal: SetGoal | None = None,
+        *,
+        progress: Progress = lambda done: None,
+        **columns: Any,
+    ) -> SetRule:
+        """Choose sets of classes, each with the right one at a chosen probability, for deferred predictions.
+
+        Later predictions and a saved head contain the choice. With a threshold, deferred predictions get a set and the
+        guarantee holds for these; without one, all predictions get a set. Therefore choose the threshold first: another
+        threshold, or another fit, removes the sets. The guarantee is exact for texts that the threshold was not chosen
+        on. On the same texts it is exact up to a tie for a coverage, and held in all simulations for the other goals.
+
+        Args:
+            data: labeled texts that neither the classifier nor the head was fitted on, in a form as for :meth:`fit`.
+            goal: target of the sets; ``SetGoal(alpha=0.1)`` by default.
+            progress: function that is called with the number of texts whose features are ready.
+            columns: column names and label map, as for :meth:`fit`.
+
+        Raises:
+            NotApplicableError: a text of the task has no single label.
+            NotFittedError: the head is untrained.
+            CalibrationError: the head was fitted on these texts and is too good on them, or there are none.
+            HeadMismatchError: the head was fitted for another adapter or classification module than is active.
+        """
+        if goal is not None and not isinstance(goal, SetGoal):
+            raise ArgumentTypeError(f"goal is a {type(goal).__name__}: pass a SetGoal, such as SetGoal(alpha=0.1).")
+        self.check_sets()
+        return self.choose_sets_features(self.features(data, progress, **columns), goal)
+
+    def choose_sets_features(self, features: Features, goal: SetGoal | None = None) -> SetRule:
+        """Choose sets of classes on features of labeled texts; see :meth:`choose_sets`."""
+        self.check_sets()
+        self._slot.head()
+        check_held_out(self.saved, features)
+        goal = SetGoal() if goal is None else goal
+        predictions = self.predict_features(features)
+        assert isinstance(predictions, Predictions), "only texts with one label have sets"
+        probabilities = class_probabilities(features.logits, predictions.classes, predictions.error_probability)
+        sets = choose_sets(
+            set_scores(probabilities, predictions.classes, goal.method),
+            features.require("labels"),
+            self.label_names,
+            goal,
+            None if self.saved.rule is None else ~predictions.accepted,
+        )
+        backbone = self.saved.backbone | {
+            "dtype": self.backbone.facts["dtype"]
+        }  # the guarantee holds in this precision
+        self.saved = replace(self.saved, sets=sets, backbone=backbone)
+        return sets
+
+    def check_sets(self) -> None:
+        """Check that predictions of the task can have sets.
+
+        Raises:
+            NotApplicableError: a text of the task has no single label.
+        """
+        if not self.task.one_label:
+            reason = "every word has a tag" if self.task.per_word else "a text can have any number of labels"
+            raise NotApplicableError(
+                f"prediction sets are for text classification: in {self.task} {reason}, so there is no single right "
+                "class. Use error_probability and a threshold."
+            )
+
+
+def with_sets(predictions: Predictions, features: Features, sets: SetRule | None) -> Predictions:
+    """Give predictions their sets of classes, if sets were chosen; accepted predictions get none."""
+    if sets is None or predictions.optional_error_probability is None:
+        return predictions
+    contained = sets.contains(features.logits, predictions.classes, predictions.error_probability)
+    if sets.only_deferred and predictions.optional_accepted is not None:
+        contained &= ~predictions.accepted[:, None]
+    return replace(predictions, optional_sets=contained)
