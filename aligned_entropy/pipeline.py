@@ -10,9 +10,11 @@ from transformers.pipelines import PIPELINE_REGISTRY
 
 from .backbones import Backbone
 from .classifier import UncertainClassifier
+from .classifier.sets import with_sets
 from .data.columns import PAIRS
 from .data.objects import as_texts
 from .errors import DataError, HeadMismatchError, UnsupportedModelError
+from .predictions import Predictions
 from .saved.format import read_config
 from .saved.hub import resolve_head
 
@@ -21,6 +23,8 @@ TASK = "uncertain-text-classification"
 
 class UncertainTextClassificationPipeline(TextClassificationPipeline):  # type: ignore[misc]
     """Text classification with ``uncertainty``, after a fit ``error_probability``, and with a threshold ``accepted``.
+
+    If the head has sets, a deferred text also has ``label_set``, the classes among which the right one is.
 
     Texts are cut at the same length as the calibration texts of the head; without a head at the model's limit, but at
     most 512 tokens. ``truncation`` and ``max_length`` in a call override this.
@@ -90,7 +94,25 @@ class UncertainTextClassificationPipeline(TextClassificationPipeline):  # type: 
         if rule is not None:
             predicted = self.uncertain.label_names[int(model_outputs["logits"].reshape(-1).argmax())]
             added["accepted"] = bool(rule.accepts([added["uncertainty"]], [predicted])[0])
+        label_set = None if added.get("accepted") else self._label_set(model_outputs)
+        added |= {} if label_set is None else {"label_set": label_set}
         return labels | added if isinstance(labels, dict) else [label | added for label in labels]
+
+    def _label_set(self, model_outputs: dict[str, Any]) -> list[str] | None:
+        """Names of the classes in the set of a text that is not accepted; None if the head has no sets."""
+        sets = self.uncertain.saved.sets
+        if sets is None:
+            return None
+        logits = model_outputs["logits"].float().reshape(1, -1)
+        predictions = Predictions(
+            logits.argmax(-1).numpy(),
+            self.uncertain.label_names,
+            logits.softmax(-1).numpy(),
+            model_outputs["uncertainty"].reshape(-1).numpy(),
+            model_outputs["error_probability"].reshape(-1).numpy(),
+        )
+        names = with_sets(predictions, logits.numpy(), sets)[0].label_set
+        return None if names is None else list(names)
 
 
 def register() -> None:

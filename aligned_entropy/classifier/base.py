@@ -95,7 +95,7 @@ class UncertainClassifier(ModelWithSets):
         rule = self.saved.rule
         if rule is not None:
             predictions = replace(predictions, optional_accepted=rule.accepts(uncertainty, predictions.labels))
-        return with_sets(predictions, features, self.saved.sets)
+        return with_sets(predictions, features.logits, self.saved.sets)
 
     def fit(
         self,

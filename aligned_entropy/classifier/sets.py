@@ -6,6 +6,8 @@ from abc import abstractmethod
 from dataclasses import replace
 from typing import Any
 
+from numpy.typing import ArrayLike
+
 from ..errors import ArgumentTypeError, NotApplicableError
 from ..features.arrays import Features
 from ..predictions import MultiLabelPredictions, Predictions, TokenPredictions
@@ -89,11 +91,17 @@ class ModelWithSets(ModelWithHead):
             )
 
 
-def with_sets(predictions: Predictions, features: Features, sets: SetRule | None) -> Predictions:
-    """Give predictions their sets of classes, if sets were chosen; accepted predictions get none."""
+def with_sets(predictions: Predictions, logits: ArrayLike, sets: SetRule | None) -> Predictions:
+    """Give predictions their sets of classes, if sets were chosen; accepted predictions get none.
+
+    Args:
+        predictions: predictions, with their acceptance if the head has a threshold.
+        logits: logits of the model, ``[N, C]``.
+        sets: rule of the head; None without sets.
+    """
     if sets is None or predictions.optional_error_probability is None:
         return predictions
-    contained = sets.contains(features.logits, predictions.classes, predictions.error_probability)
+    contained = sets.contains(logits, predictions.classes, predictions.error_probability)
     if sets.only_deferred and predictions.optional_accepted is not None:
         contained &= ~predictions.accepted[:, None]
     return replace(predictions, optional_sets=contained)

@@ -38,12 +38,12 @@ def inspect(
     device: Device = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the contents of a head with its threshold and, given a model, check that the head belongs to it.
+    """Show the contents of a head with its threshold and sets and, given a model, check that the head belongs to it.
 
     Long lists are shortened; --json prints them completely.
     """
     from ..saved.hub import describe_head, resolve_head
-    from ..selective import Rule
+    from ..selective import Rule, SetRule
 
     facts = describe_head(resolve_head(head))
     if model is not None:
@@ -52,7 +52,7 @@ def inspect(
     if as_json:
         print(json.dumps(facts))
         return
-    rule, candidates = facts.pop("rule"), facts.pop("candidates", [])
+    rule, sets, candidates = facts.pop("rule"), facts.pop("sets", None), facts.pop("candidates", [])
     if rule is not None:
         facts["threshold"] = "as below"
     for name, value in facts.items():
@@ -61,6 +61,8 @@ def inspect(
         print("\n".join(["", *candidates]))
     if rule is not None:
         print(f"\n{Rule.from_dict(rule)}")
+    if sets is not None:
+        print(f"\n{SetRule.from_dict(sets)}")
     if model is not None and rule is None:
         next_step("threshold", model, "MORE-HELD-OUT.csv", "--head", head, "--risk", "0.1")
 

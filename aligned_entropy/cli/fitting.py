@@ -29,6 +29,7 @@ from .options import (
     positive,
     with_option_groups,
 )
+from .set_options import SetOptions
 from .terminal import next_step, note, option_words, progress_bar, stage
 
 if TYPE_CHECKING:
@@ -192,6 +193,7 @@ def threshold(
     head: Annotated[str, typer.Option(help="Folder of a fitted head; the threshold is saved there.")],
     *,
     goal_options: GoalOptions,
+    set_options: SetOptions,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder for the head with its threshold, instead of --head.")
     ] = None,
@@ -202,20 +204,27 @@ def threshold(
     """Choose which predictions are accepted, on labeled texts that neither the classifier nor the head was fitted on.
 
     Give --risk, --coverage, or both costs. Later predictions contain the decision to accept or defer them; token
-    classification accepts and defers entities. If the risk cannot be certified, the head stays as it is and the exit
+    classification accepts and defers entities. With --sets, a deferred text also has the classes among which the right
+    one is, such as one of two. If the risk cannot be certified, the head stays as it is and the exit
     code is 1. See docs/selective-prediction.md.
     """
-    goal = goal_options.goal()
+    goal, set_goal = goal_options.goal(), set_options.goal()
     target = Path(head) if output is None else output
     if output is None and not target.is_dir():
         raise typer.BadParameter(f"{head} is not a folder: name a folder for the head and its threshold with --output.")
     check_folder(target, [data])
     classifier = load(model, head=head, options=options)
+    if set_goal is not None:
+        classifier.check_sets()
     data_features = features(classifier, data, description="features", columns=columns)
     with stage("choosing the threshold"):
         rule = classifier.choose_threshold_features(data_features, goal)
-    print(json.dumps(rule.to_dict()) if as_json else rule)
-    words = option_words(of_head(options), columns)
+        sets = (
+            None if set_goal is None or not rule.accepted else classifier.choose_sets_features(data_features, set_goal)
+        )
+    facts = rule.to_dict() | ({} if sets is None else {"sets": sets.to_dict()})
+    print(json.dumps(facts) if as_json else rule if sets is None else f"{rule}\n\n{sets}")
+    words = option_words(of_head(options), columns, set_options)
     if not rule.accepted:
         typer.echo("alien: no threshold reaches this goal, the head stays as it is", err=True)
         if goal.risk is not None and classifier.saved.selection_units is not None:

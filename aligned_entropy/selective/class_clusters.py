@@ -18,7 +18,8 @@ def class_clusters(
     """Divide classes into clusters by the quantiles of their scores on a random part of the rows.
 
     The other rows are free for thresholds: the clusters do not depend on them. Share of the part and number of clusters
-    are those of the source. Classes with too few rows in the part are a cluster of their own, whose guarantee is for
+    are those of the source, with the lower quartile of the numbers of rows of the classes in place of the lowest, which
+    a single rare class would decide. Classes with too few rows in the part are a cluster of their own, whose guarantee is for
     these classes together; the source gives them the threshold of all classes, without a guarantee of their own.
 
     Args:
@@ -36,10 +37,9 @@ def class_clusters(
     from sklearn.cluster import KMeans
 
     counts, fewest = np.bincount(labels, minlength=classes), math.ceil(1 / alpha - 1e-9) - 1
-    rarest = max(int(counts.min(initial=0)), fewest)
-    frequent = int((counts >= rarest).sum())
-    share = frequent / (75 + frequent)
-    number = int(share * rarest / 2)
+    frequent = counts[counts >= fewest]
+    share = len(frequent) / (75 + len(frequent))
+    number = int(share * np.quantile(frequent, 0.25) / 2) if len(frequent) else 0
     is_part = np.random.default_rng(SEED).random(len(labels)) < share
     part_counts = np.bincount(labels[is_part], minlength=classes)
     described = np.flatnonzero(part_counts >= fewest)

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..errors import DataError
-from ..predictions import Entity, TokenPrediction
+from ..predictions import Entity, Prediction, TokenPrediction
 from ..tasks import Task
 from .heads import VersionedPrediction
 
@@ -52,6 +52,11 @@ class TextPrediction(Message):
     accepted: bool | None = Field(
         description="True if the threshold accepts the prediction, false if it defers it; null without a threshold."
     )
+    label_set: list[str] | None = Field(
+        default=None,
+        description="Classes among which the right one is, the predicted one first; null for an accepted prediction, "
+        "and if the head has no sets.",
+    )
     truncated: bool | None = Field(
         default=None, description="True if the model did not read all of the text, because it is too long."
     )
@@ -93,6 +98,9 @@ class HeadResponse(Message):
     head: str
     previous: str | None = Field(description="Version of the head that a rollback would put in use.")
     rule: dict[str, Any] | None = Field(description="Rule that accepts or defers predictions.")
+    sets: dict[str, Any] | None = Field(
+        default=None, description="Rule that gives predictions sets of classes; null without sets."
+    )
 
 
 class Problem(Message):
@@ -134,6 +142,8 @@ def text_prediction(
     elif with_probabilities:
         probabilities = [_rounded(value) for value in row.probabilities]
         predicted["probabilities"] = dict(zip(label_names, probabilities, strict=True))
+    if isinstance(row, Prediction) and row.label_set is not None:
+        predicted["label_set"] = list(row.label_set)
     return TextPrediction(
         id=prediction_id,
         head=prediction.head,

@@ -222,6 +222,8 @@ class Page:
         rule, version = chosen
         summary_end = ""
         if table.head == version:
+            if table.loses_sets(rule):
+                summary_end = " Sets of classes are shown only for the threshold of the head."
             table = table.with_rule(rule)
         else:
             summary_end = " The head was exchanged after the page was loaded: reload the page."

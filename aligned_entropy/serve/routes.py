@@ -123,11 +123,12 @@ def add_entrance_routes(app: FastAPI, server: Server) -> None:
 
 
 def _head_in_use(server: Server) -> HeadResponse:
-    rule, previous = server.head.classifier.saved.rule, server.head.previous
+    saved, previous = server.head.classifier.saved, server.head.previous
     return HeadResponse(
         head=server.head.version,
         previous=None if previous is None else previous.version,
-        rule=None if rule is None else rule.to_dict(),
+        rule=None if saved.rule is None else saved.rule.to_dict(),
+        sets=None if saved.sets is None else saved.sets.to_dict(),
     )
 
 

@@ -21,7 +21,7 @@ from ..data.files.reading import open_rows
 from ..data.files.rows import COMPRESSED, InputRow, format_of
 from ..errors import DataError
 from ..predictions import Row as PredictedRow
-from ..selective import Rule
+from ..selective import Rule, SetRule
 from ..tasks import Task
 from .server import Server
 
@@ -60,6 +60,7 @@ class ShownRow:
         uncertainty: error probability, or the uncertainty if there is none; NaN without a prediction.
         accepted: True if the threshold accepts the prediction; None without a threshold.
         truncated: True if the model did not read all of the text.
+        label_set: classes among which the right one is, as words; empty without a set.
     """
 
     text: str
@@ -69,6 +70,7 @@ class ShownRow:
     uncertainty: float = math.nan
     accepted: bool | None = None
     truncated: bool = False
+    label_set: str = ""
 
     @property
     def decisions(self) -> list[bool | None]:
@@ -87,6 +89,8 @@ class UploadedTable:
         added: names of the added columns.
         text_column: column with the texts.
         head: version of the head that made the predictions.
+        rule: rule of this head that accepts or defers; None without a threshold.
+        sets: rule of the sets of this head; None without sets.
     """
 
     task: Task
@@ -95,11 +99,23 @@ class UploadedTable:
     added: AddedColumns
     text_column: str
     head: str
+    rule: Rule | None = None
+    sets: SetRule | None = None
+
+    def loses_sets(self, rule: Rule | None) -> bool:
+        """True if the guarantee of the sets holds for the rule of the head and not for another rule."""
+        return self.sets is not None and self.sets.only_deferred and rule is not None and rule != self.rule
 
     def with_rule(self, rule: Rule | None) -> UploadedTable:
-        """Apply a rule that accepts or defers: a table with its decisions; the table itself if the rule is None."""
+        """Apply a rule that accepts or defers: a table with its decisions; the table itself if the rule is None.
+
+        Sets are removed if their guarantee does not hold for the rule.
+        """
         if rule is None:
             return self
+        if self.loses_sets(rule):
+            rows = [row | {self.added.label_set: None} for row in self.rows]
+            return replace(self, rows=rows, sets=None).with_rule(rule)
         if self.task.per_word:
             return replace(self, rows=[row | self._entities_with_rule(row, rule) for row in self.rows])
         added = self.added
@@ -156,7 +172,16 @@ class UploadedTable:
             entities = [_shown_entity(entity) for entity in prediction]
             return ShownRow(text, None, "", entities, uncertainty, accepted, truncated)
         labels = prediction if isinstance(prediction, str) else ", ".join(prediction) or "none"
-        return ShownRow(text, None, labels, None, uncertainty, accepted, truncated)
+        label_set = self._in_words(row.get(self.added.label_set))
+        return ShownRow(text, None, labels, None, uncertainty, accepted, truncated, label_set)
+
+    def _in_words(self, label_set: list[str] | None) -> str:
+        """Set of classes for a person: ``one of: a, b``, or ``any`` for all classes; empty without a set."""
+        if self.sets is None or not label_set:
+            return ""
+        if len(label_set) == len(self.sets.label_names):
+            return "any class"
+        return label_set[0] if len(label_set) == 1 else f"one of: {', '.join(label_set)}"
 
     def most_uncertain(self, count: int) -> list[str]:
         """Texts with the most uncertain predictions, in decreasing order."""
@@ -259,7 +284,8 @@ def _predicted(server: Server, rows: list[InputRow], columns: list[str]) -> Uplo
         job = replace(job, prefix=job.prefix + PREFIX)
     added = job.added_columns(classifier)
     predicted = list(map(added.joined, rows, predict_rows(classifier, job, rows)))
-    return UploadedTable(queued.task, predicted, columns, added, text_column, queued.version)
+    saved = classifier.saved
+    return UploadedTable(queued.task, predicted, columns, added, text_column, queued.version, saved.rule, saved.sets)
 
 
 def _added_names(job: PredictionJob, classifier: UncertainClassifier) -> list[str]:
