@@ -1,9 +1,13 @@
 """Measure over many draws how often prediction sets contain the right class, and how large they are.
 
     python benchmarks/sets.py [--draws 2000] [--texts 1000] [--alpha .1]
+    python benchmarks/sets.py --model MODEL --head HEAD --data 20newsgroups:test [--rows 4000]
 
-Each population is a pool of predictions with known classes; labeled predictions are drawn from it with replacement, so
-that the coverage of their sets is known without error. Prints one table, with means over the draws: the share of
+Each population is a pool of predictions with known classes: simulated ones, or those of a classifier for labeled texts
+that neither the classifier nor the head was fitted on. Labeled predictions are drawn from it with replacement, so
+that the coverage of their sets is known without error.
+
+Prints one table, with means over the draws: the share of
 predictions whose set has the right class, this share for the worst true class, the number of classes in a set, and the
 share of sets with one class.
 """
@@ -203,6 +207,33 @@ def cases(pool: Pool, options: argparse.Namespace) -> list[Case]:
     return listed
 
 
+def predicted(options: argparse.Namespace) -> Pool:
+    """Predictions of a classifier for a random part of labeled texts."""
+    from aligned_entropy import UncertainClassifier, labeled_texts, load_data
+
+    classifier = UncertainClassifier.from_pretrained(options.model, head=options.head)
+    texts = labeled_texts(load_data(options.data), classifier.label_names)
+    rows = np.random.default_rng(0).permutation(len(texts))[: options.rows]
+    features = classifier.features(texts.select(np.sort(rows)))
+    predictions = classifier.predict_features(features)
+    error = np.asarray(predictions.single_error_probabilities, dtype=np.float64)
+    return Pool(features.logits.astype(np.float64), features.predictions, features.labels, error)
+
+
+def cases_of_classifier(options: argparse.Namespace) -> list[Case]:
+    """Cases for the predictions of a classifier: all, and those that rules for a risk and a coverage defer."""
+    return [
+        Case(SetGoal(options.alpha, method, guarantee), options.texts, words, goal)
+        for words, goal in (
+            ("all", None),
+            ("deferred, same texts: risk", Goal(risk=0.1)),
+            ("deferred, same texts: coverage", Goal(coverage=0.7)),
+        )
+        for guarantee in ("all", "class", "cluster")
+        for method in ("lac", "aps")
+    ]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--draws", type=int, default=2000)
@@ -210,11 +241,20 @@ def main() -> None:
         "--texts", type=int, default=1000, help="number of labeled texts; six times as many for clusters"
     )
     parser.add_argument("--alpha", type=float, default=0.1)
+    parser.add_argument("--model", help="classifier to take predictions of, instead of simulated ones")
+    parser.add_argument("--head", help="fitted head of the classifier")
+    parser.add_argument("--data", default="20newsgroups:test", help="labeled texts for the classifier")
+    parser.add_argument("--rows", type=int, default=4000, help="highest number of labeled texts for the classifier")
     options = parser.parse_args()
     heads = ["population", "method", "guarantee", "predictions with a set", "labeled", "draws"]
     heads += ["coverage", "± s.e.", "worst class", "size", "one class", "1 − alpha reached"]
     print(f"| {' | '.join(heads)} |")
     print("|---|---|---|---|---:|---:|---:|---:|---:|---:|---:|---|")
+    if options.model:
+        pool = predicted(options)
+        for case in cases_of_classifier(options):
+            print(f"| {' | '.join([options.data, *measure(pool, case, options.draws)])} |", flush=True)
+        return
     for population in (*POPULATIONS, many_classes):
         pool = population(np.random.default_rng(0))
         listed = cases(pool, options)

@@ -35,8 +35,11 @@ class ModelWithSets(ModelWithHead):
 
         Later predictions and a saved head contain the choice. With a threshold, deferred predictions get a set and the
         guarantee holds for these; without one, all predictions get a set. Therefore choose the threshold first: another
-        threshold, or another fit, removes the sets. The guarantee is exact for texts that the threshold was not chosen
-        on. On the same texts it is exact up to a tie for a coverage, and held in all simulations for the other goals.
+        threshold, or another fit, removes the sets.
+
+        The guarantee is exact if the threshold was not chosen on these texts. If it was, with one threshold for a
+        coverage, the probability is at least ``1 - alpha - alpha / n`` for n deferred texts; with another goal it was
+        at least ``1 - alpha`` in all simulations, without a proof. See docs/selective-prediction.md.
 
         Args:
             data: labeled texts that neither the classifier nor the head was fitted on, in a form as for :meth:`fit`.
