@@ -152,8 +152,8 @@ class HeadSlot:
         stored_dtype, dtype = facts.get("dtype"), self.backbone.facts["dtype"]
         if (saved.rule or saved.sets) is not None and stored_dtype not in (None, dtype):
             warnings.warn(
-                f"the threshold of the head in {folder} was chosen with the model in {stored_dtype}, but the model is "
-                f"loaded in {dtype}: its bounds do not hold; choose the threshold again.",
+                f"the head in {folder} has a threshold or sets that were chosen with the model in {stored_dtype}, but "
+                f"the model is loaded in {dtype}: their bounds do not hold; choose them again.",
                 stacklevel=3,
             )
         self.place(saved)

@@ -103,10 +103,10 @@ def predict(
 
     Rows keep their order and their columns. The added columns are the prediction (predicted_label; predicted_labels
     for multi-label models; entities for token classification), uncertainty, error_probability (with a fitted head),
-    accepted (with a threshold) and row_error, the reason why a row has no prediction. A killed run continues where it
-    stopped. Blank lines are skipped in JSON Lines and in CSV files of several columns; NaN becomes null in JSON. For an
-    input file, another --dtype is compared with float32 on the first rows, and the result is printed on stderr. The
-    exit code is 1 if no row has a prediction.
+    accepted (with a threshold), label_set (with sets of classes) and row_error, the reason why a row has no prediction.
+    A killed run continues where it stopped. Blank lines are skipped in JSON Lines and in CSV files of several columns;
+    NaN becomes null in JSON. For an input file, another --dtype is compared with float32 on the first rows, and the
+    result is printed on stderr. The exit code is 1 if no row has a prediction.
     """
     from ..batch.job import PredictionJob
 

@@ -19,8 +19,8 @@ def class_clusters(
 
     The other rows are free for thresholds: the clusters do not depend on them. Share of the part and number of clusters
     are those of the source, with the lower quartile of the numbers of rows of the classes in place of the lowest, which
-    a single rare class would decide. Classes with too few rows in the part are a cluster of their own, whose guarantee is for
-    these classes together; the source gives them the threshold of all classes, without a guarantee of their own.
+    a single rare class would decide. Classes with too few rows in the part are a cluster of their own, whose guarantee
+    is for these classes together; the source gives them the threshold of all classes, without a guarantee of their own.
 
     Args:
         scores: scores of the true classes, ``[N]``.

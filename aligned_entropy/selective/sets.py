@@ -229,7 +229,11 @@ def choose_sets(
         clusters, is_free = class_clusters(true_scores, labels, len(names), goal.alpha)
         members = [np.flatnonzero(clusters == number) for number in np.unique(clusters)]
         thresholds = [
-            SetThreshold.choose(true_scores[is_free & np.isin(labels, part)], goal.alpha, [names[i] for i in part])
+            SetThreshold.choose(
+                true_scores[is_free & np.isin(labels, part)],
+                goal.alpha,
+                [names[index] for index in part] if len(members) > 1 else (),
+            )
             for part in members
         ]
     sizes = _contained(scores, thresholds, names).sum(1)
