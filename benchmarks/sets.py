@@ -238,7 +238,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--draws", type=int, default=2000)
     parser.add_argument(
-        "--texts", type=int, default=1000, help="number of labeled texts; six times as many for clusters"
+        "--texts", type=int, default=1000, help="number of labeled texts; twice as many for many classes"
     )
     parser.add_argument("--alpha", type=float, default=0.1)
     parser.add_argument("--model", help="classifier to take predictions of, instead of simulated ones")
@@ -260,7 +260,7 @@ def main() -> None:
         listed = cases(pool, options)
         if population is many_classes:
             listed = [
-                Case(SetGoal(options.alpha, method, guarantee), 6 * options.texts)
+                Case(SetGoal(options.alpha, method, guarantee), 2 * options.texts)
                 for method in ("lac", "aps")
                 for guarantee in ("all", "class", "cluster")
             ]
