@@ -10,7 +10,7 @@ from transformers.pipelines import PIPELINE_REGISTRY
 
 from .backbones import Backbone
 from .classifier import UncertainClassifier
-from .classifier.sets import with_sets
+from .classifier.selection import with_sets
 from .data.columns import PAIRS
 from .data.objects import as_texts
 from .errors import DataError, HeadMismatchError, UnsupportedModelError

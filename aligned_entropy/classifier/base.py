@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..data.objects import as_texts
-from ..errors import ArgumentTypeError, NotApplicableError
+from ..errors import NotApplicableError
 from ..evaluation.calibration_maps import CalibrationMaps
 from ..evaluation.evaluation import Evaluation, evaluate
 from ..evaluation.fitted_scores import FittedScore, default_scores, fit_scores
@@ -23,13 +23,12 @@ from ..head.fit import FitConfig, FitResult, fit_head
 from ..head.fit_multilabel import MultiLabelConfig, MultiLabelResult
 from ..predictions import MultiLabelPredictions, Predictions, TokenPredictions
 from ..scores import HEAD, FittedHead, ScoreLike, arrays_of
-from ..selective import Goal, Rule, SelectionUnits, choose_threshold
-from .held_out import check_held_out, warn_if_fitted
+from .held_out import warn_if_fitted
 from .pretrained import Progress
-from .sets import ModelWithSets, with_sets
+from .selection import ModelWithSelection, with_sets
 
 
-class UncertainClassifier(ModelWithSets):
+class UncertainClassifier(ModelWithSelection):
     """A text classifier with an uncertainty head. The classifier's weights and predictions are never changed.
 
     A fitted head belongs to the classification module and the adapters that were active at the fit. If others are
@@ -239,59 +238,6 @@ class UncertainClassifier(ModelWithSets):
         if is_fitted or scores is None:
             fitted_scores[HEAD] = FittedScore(FittedHead(head), self.saved.maps)
         return fitted_scores, skipped
-
-    def choose_threshold(
-        self, data: Any, goal: Goal, *, progress: Progress = lambda done: None, **columns: Any
-    ) -> Rule:
-        """Choose which predictions are accepted; later predictions and a saved head contain the choice.
-
-        Token classification accepts or defers entities; multi-label classification accepts or defers texts.
-
-        Args:
-            data: labeled texts that neither the classifier nor the head was fitted on, in a form as for :meth:`fit`.
-            goal: ``Goal(risk=0.02)``, ``Goal(coverage=0.8)`` or ``Goal(error_cost=10, deferral_cost=1)``.
-            progress: function that is called with the number of texts whose features are ready.
-            columns: column names and label map, as for :meth:`fit`.
-
-        Raises:
-            NotFittedError: the head is untrained.
-            CalibrationError: the head was fitted on these texts and is too good on them, or nothing is predicted.
-            HeadMismatchError: the head was fitted for another adapter or classification module than is active.
-        """
-        if not isinstance(goal, Goal):
-            raise ArgumentTypeError(f"goal is a {type(goal).__name__}: pass a Goal, such as Goal(risk=0.02).")
-        return self.choose_threshold_features(self.features(data, progress, **columns), goal)
-
-    def choose_threshold_features(self, features: Features, goal: Goal) -> Rule:
-        """Choose which predictions are accepted on features of labeled texts; see :meth:`choose_threshold`."""
-        self._slot.head()
-        check_held_out(self.saved, features)
-        units = self.labeled_selection_units(features)
-        pilot = self.saved.pilot
-        rule = choose_threshold(units, goal, pilot)
-        backbone = self.saved.backbone | {"dtype": self.backbone.facts["dtype"]}  # the bounds hold in this precision
-        chosen = {"selection_units": units, "rule": rule, "backbone": backbone, "fit_units": pilot, "sets": None}
-        self.saved = replace(self.saved, **chosen)
-        return rule
-
-    def labeled_selection_units(self, features: Features) -> SelectionUnits:
-        """Units that a threshold accepts or defers, with the head's uncertainty and their errors."""
-        uncertainty = self.predict_features(features).uncertainty
-        return self.selection_units(self.single_predictions(features), uncertainty)
-
-    def selection_units(self, rows: Features, uncertainty: NDArray[np.floating]) -> SelectionUnits:
-        """Units that a threshold accepts or defers, here texts.
-
-        Args:
-            rows: labeled single predictions, one a row.
-            uncertainty: uncertainty of the rows, ``[N]``; for multi-label classification that of the texts.
-        """
-        labels = np.asarray(self.label_names)[rows.predictions]
-        return SelectionUnits(uncertainty.astype(np.float32), rows.errors, labels)
-
-    def single_predictions(self, features: Features) -> Features:
-        """Labeled features with one row for every single prediction; scores are fitted on these."""
-        return features
 
     def groups(self, rows: Features) -> dict[str, Groups]:
         """Groups of labeled single predictions by kind; none for one prediction a text."""

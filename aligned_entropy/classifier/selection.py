@@ -1,4 +1,4 @@
-"""Prediction sets of a text classifier."""
+"""Selection by a classifier: thresholds that accept or defer predictions, and sets of classes for deferred ones."""
 
 from __future__ import annotations
 
@@ -6,22 +6,86 @@ from abc import abstractmethod
 from dataclasses import replace
 from typing import Any
 
-from numpy.typing import ArrayLike
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from ..errors import ArgumentTypeError, NotApplicableError
 from ..features.arrays import Features
 from ..predictions import MultiLabelPredictions, Predictions, TokenPredictions
-from ..selective import SetGoal, SetRule, choose_sets, class_probabilities, set_scores
+from ..selective import (
+    Goal,
+    Rule,
+    SelectionUnits,
+    SetGoal,
+    SetRule,
+    choose_sets,
+    choose_threshold,
+    class_probabilities,
+    set_scores,
+)
 from .held_out import check_held_out
 from .pretrained import ModelWithHead, Progress
 
 
-class ModelWithSets(ModelWithHead):
-    """A model whose predictions can have sets of classes."""
+class ModelWithSelection(ModelWithHead):
+    """A model whose predictions can be accepted or deferred, and can have sets of classes."""
 
     @abstractmethod
     def predict_features(self, features: Features) -> Predictions | MultiLabelPredictions | TokenPredictions:
         """Predict from features, with the uncertainty."""
+
+    def choose_threshold(
+        self, data: Any, goal: Goal, *, progress: Progress = lambda done: None, **columns: Any
+    ) -> Rule:
+        """Choose which predictions are accepted; later predictions and a saved head contain the choice.
+
+        Token classification accepts or defers entities; multi-label classification accepts or defers texts.
+
+        Args:
+            data: labeled texts that neither the classifier nor the head was fitted on, in a form as for :meth:`fit`.
+            goal: ``Goal(risk=0.02)``, ``Goal(coverage=0.8)`` or ``Goal(error_cost=10, deferral_cost=1)``.
+            progress: function that is called with the number of texts whose features are ready.
+            columns: column names and label map, as for :meth:`fit`.
+
+        Raises:
+            NotFittedError: the head is untrained.
+            CalibrationError: the head was fitted on these texts and is too good on them, or nothing is predicted.
+            HeadMismatchError: the head was fitted for another adapter or classification module than is active.
+        """
+        if not isinstance(goal, Goal):
+            raise ArgumentTypeError(f"goal is a {type(goal).__name__}: pass a Goal, such as Goal(risk=0.02).")
+        return self.choose_threshold_features(self.features(data, progress, **columns), goal)
+
+    def choose_threshold_features(self, features: Features, goal: Goal) -> Rule:
+        """Choose which predictions are accepted on features of labeled texts; see :meth:`choose_threshold`."""
+        self._slot.head()
+        check_held_out(self.saved, features)
+        units = self.labeled_selection_units(features)
+        pilot = self.saved.pilot
+        rule = choose_threshold(units, goal, pilot)
+        backbone = self.saved.backbone | {"dtype": self.backbone.facts["dtype"]}  # the bounds hold in this precision
+        chosen = {"selection_units": units, "rule": rule, "backbone": backbone, "fit_units": pilot, "sets": None}
+        self.saved = replace(self.saved, **chosen)
+        return rule
+
+    def labeled_selection_units(self, features: Features) -> SelectionUnits:
+        """Units that a threshold accepts or defers, with the head's uncertainty and their errors."""
+        uncertainty = self.predict_features(features).uncertainty
+        return self.selection_units(self.single_predictions(features), uncertainty)
+
+    def selection_units(self, rows: Features, uncertainty: NDArray[np.floating]) -> SelectionUnits:
+        """Units that a threshold accepts or defers, here texts.
+
+        Args:
+            rows: labeled single predictions, one a row.
+            uncertainty: uncertainty of the rows, ``[N]``; for multi-label classification that of the texts.
+        """
+        labels = np.asarray(self.label_names)[rows.predictions]
+        return SelectionUnits(uncertainty.astype(np.float32), rows.errors, labels)
+
+    def single_predictions(self, features: Features) -> Features:
+        """Labeled features with one row for every single prediction; scores are fitted on these."""
+        return features
 
     def choose_sets(
         self,
@@ -74,9 +138,8 @@ class ModelWithSets(ModelWithHead):
             goal,
             None if self.saved.rule is None else ~predictions.accepted,
         )
-        backbone = self.saved.backbone | {
-            "dtype": self.backbone.facts["dtype"]
-        }  # the guarantee holds in this precision
+        dtype = self.backbone.facts["dtype"]  # the guarantee holds in this precision
+        backbone = self.saved.backbone | {"dtype": dtype}
         self.saved = replace(self.saved, sets=sets, backbone=backbone)
         return sets
 
