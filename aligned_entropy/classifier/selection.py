@@ -64,7 +64,13 @@ class ModelWithSelection(ModelWithHead):
         pilot = self.saved.pilot
         rule = choose_threshold(units, goal, pilot)
         backbone = self.saved.backbone | {"dtype": self.backbone.facts["dtype"]}  # the bounds hold in this precision
-        chosen = {"selection_units": units, "rule": rule, "backbone": backbone, "fit_units": pilot, "sets": None}
+        chosen: dict[str, Any] = {
+            "selection_units": units,
+            "rule": rule,
+            "backbone": backbone,
+            "fit_units": pilot,
+            "sets": None,
+        }
         self.saved = replace(self.saved, **chosen)
         return rule
 

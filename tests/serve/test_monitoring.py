@@ -98,7 +98,7 @@ def test_names_that_programs_read_do_not_change(client):
     fields = {name: set(schema["components"]["schemas"][name]["properties"]) for name in ("TextPrediction", "Entity")}
     assert fields["TextPrediction"] == {
         "id", "head", "label", "labels", "entities", "probabilities", "uncertainty", "error_probability", "accepted",
-        "truncated", "error",
+        "truncated", "error", "label_set",
     }  # fmt: skip
     assert fields["Entity"] == {
         "entity_group", "score", "word", "start", "end", "uncertainty", "error_probability", "accepted",
