@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from .classifier import UncertainClassifier
 from .errors import CalibrationError, NotFittedError
 from .features.arrays import Features
+from .head.views import PADDING
 from .metrics import brier, roc_auc
 from .selective import Rule
 from .stats import paired_auc, two_sided_p
@@ -162,4 +163,15 @@ def _concatenated(first: Features, second: Features) -> Features:
     hidden, logits, labels = (
         np.concatenate([first.require(name), second.require(name)]) for name in ("hidden", "logits", "labels")
     )
-    return Features(hidden, logits, labels, clusters=clusters)
+    views = {name: _joined(first.views[name], second.views[name]) for name in first.views if name in second.views}
+    return Features(hidden, logits, labels, views=views, clusters=clusters)
+
+
+def _joined(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:
+    """Concatenate inputs of a view; rows of token ids are padded to the same length."""
+    if first.ndim == 2:
+        length = max(first.shape[1], second.shape[1])
+        first, second = (
+            np.pad(part, [(0, 0), (0, length - part.shape[1])], constant_values=PADDING) for part in (first, second)
+        )
+    return np.concatenate([first, second])

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..features.arrays import Array, Features
 from ..features.files import cache_folder
-from ..features.store import FeatureStore, texts_key
+from ..features.store import FeatureStore, fill, texts_key
 from ..head.modules import active_module, in_float32
+from ..head.views import MAX_TOKENS, PADDING
 from .batching import CPU_PADDING, GPU_PADDING, Encoded, length_sorted_batches, require_texts
 from .capture import Capture
 from .fingerprint import adapter_state, fingerprint
@@ -22,6 +25,9 @@ from .wrappers import base_model, check_adapters, input_device, unwrapped, with_
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+VIEW_TYPES: dict[str, Any] = {"layers": np.float16, "tokens": np.int32}  # of the arrays in memory and in the store
+VIEW_FILL = {"layers": 0, "tokens": PADDING}
 
 
 class BaseBackbone(ABC):
@@ -90,6 +96,11 @@ class BaseBackbone(ABC):
     @abstractmethod
     def forward(self, **inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Compute hidden vectors ``[N, D]`` and logits ``[N, C]``, both float32, of a tokenized batch."""
+
+    @property
+    def view_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of a text's inputs of views, by name; empty if the model does not give them."""
+        return {}
 
     @abstractmethod
     def encode(self, texts: Sequence[str]) -> Encoded:
@@ -214,24 +225,35 @@ class BaseBackbone(ABC):
             texts: texts of the rows.
             progress: function that is called with the number of texts of each finished batch.
         """
-        return self.extract_encoded(self.encode(texts), progress)
+        features = self.extract_encoded(self.encode(texts), progress)
+        return features.hidden, features.logits
 
-    def extract_encoded(
-        self, encoded: Encoded, progress: Callable[[int], object] = lambda done: None
-    ) -> tuple[Array, Array]:
-        """Compute hidden vectors ``[N, D]`` and logits ``[N, C]`` of tokenized texts; see :meth:`extract`."""
+    def extract_encoded(self, encoded: Encoded, progress: Callable[[int], object] = lambda done: None) -> Features:
+        """Compute the features of tokenized texts, with the inputs of views; see :meth:`extract`."""
         self.model.eval()  # the caller may have trained the model in the meantime
         hidden_ND = np.empty((len(encoded), self.width), np.float32)
         logits_NC = np.empty((len(encoded), self.classes), np.float32)
-        for rows, hidden, logits in self._outputs(encoded):
+        views = self._empty_views(encoded)
+        for rows, hidden, logits, batch_views in self._outputs(encoded):
             hidden_ND[rows], logits_NC[rows] = hidden.cpu().numpy(), logits.cpu().numpy()
+            for name, values in views.items():
+                batch = batch_views[name].cpu().numpy()
+                values[(rows, *(slice(size) for size in batch.shape[1:]))] = batch
             progress(len(rows))
-        return hidden_ND, logits_NC
+        return Features(hidden_ND, logits_NC, views=views)
 
-    def _outputs(self, encoded: Encoded) -> Iterator[tuple[list[int], Tensor, Tensor]]:
-        """Compute the rows, hidden vectors and logits of each batch."""
+    def _empty_views(self, encoded: Encoded) -> dict[str, NDArray[Any]]:
+        """Arrays for the inputs of views, by name; token ids are as many as the longest text has."""
+        length = min(MAX_TOKENS, max(map(len, encoded.inputs["input_ids"]), default=0))
+        shapes = {name: (length,) if name == "tokens" else shape for name, shape in self.view_shapes.items()}
+        return {
+            name: np.full((len(encoded), *shape), VIEW_FILL[name], VIEW_TYPES[name]) for name, shape in shapes.items()
+        }
+
+    def _outputs(self, encoded: Encoded) -> Iterator[tuple[list[int], Tensor, Tensor, dict[str, Tensor]]]:
+        """Compute the rows, hidden vectors, logits and inputs of views of each batch."""
         for rows, inputs in self.encoded_batches(encoded):
-            yield rows, *self.forward(**inputs)
+            yield rows, *self.forward(**inputs), {}
 
     def features(self, texts: Sequence[str], progress: Callable[[int], object] = lambda done: None) -> Features:
         """Read the features of texts from the store on disk, and compute those that are missing.
@@ -243,9 +265,29 @@ class BaseBackbone(ABC):
         Raises:
             DataError: there are no texts.
         """
+        shapes, fingerprint = self.view_shapes, self.model_fingerprint
         widths = {"hidden": self.width, "logits": self.classes}
-        hidden, logits = self.store(texts, widths).fill(lambda rows: self.extract(texts[rows], progress), progress)
-        return Features(hidden, logits)
+        stores = [self.store(texts, widths, fingerprint)]
+        for name, shape in shapes.items():
+            stores.append(self.store(texts, {name: math.prod(shape)}, fingerprint, VIEW_TYPES[name]))
+
+        def extract(rows: slice) -> list[tuple[NDArray[Any], ...]]:
+            features = self.extract_encoded(self.encode(texts[rows]), progress)
+            views = []
+            for name, shape in shapes.items():
+                values = np.full((len(features), *shape), VIEW_FILL[name], VIEW_TYPES[name])
+                values[(slice(None), *(slice(size) for size in features.views[name].shape[1:]))] = features.views[name]
+                views.append((values.reshape(len(features), -1),))
+            return [(features.hidden, features.logits), *views]
+
+        (hidden, logits), *views = fill(stores, extract, progress)
+        return Features(
+            hidden,
+            logits,
+            views={
+                name: values.reshape(-1, *shape) for (values,), (name, shape) in zip(views, shapes.items(), strict=True)
+            },
+        )
 
     def store(
         self, texts: Sequence[str], widths: dict[str, int], fingerprint: str = "", dtype: Any = np.float32

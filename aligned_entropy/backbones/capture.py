@@ -12,12 +12,14 @@ from torch import Tensor, nn
 
 from ..errors import ArgumentError, UnsupportedModelError
 from ..head.modules import plain_copy
+from ..head.views import MAX_TOKENS, PADDING
 from .wrappers import Uncompiled, base_model, unwrapped, with_weights
 
 # Names of the last module before the logits, in the order of the search. Some models have several modules between the
 # encoder and the logits (DistilBERT, DeBERTa, ModernBERT, BERT's pooler). Only the last one is taken: other work
 # computes its scores on the input of that module, and its output is the logits.
 MODULE_NAMES = ("classifier", "score", "logits_proj")
+LAYER_VALUES = 16_384  # values of all layers of a text that views read: 32 KiB in half precision
 MULTI_LABEL = "multi_label_classification"  # problem_type of multi-label models
 SUPPORTED = (
     "BERT, RoBERTa, XLM-R, ELECTRA, DistilBERT, ALBERT, DeBERTa-v2/3, MPNet, ModernBERT (`classifier`); "
@@ -31,10 +33,13 @@ class CapturedOutput(Protocol):
     Attributes:
         hidden: hidden vectors ``[N, D]``, or ``[N, T, D]`` of a token classifier.
         logits: logits ``[N, C]``, or ``[N, T, C]`` of a token classifier.
+        views: inputs of views by name, see :class:`aligned_entropy.features.arrays.Features`; empty for a token
+            classifier, and where the model does not allow to read them.
     """
 
     hidden: Tensor
     logits: Tensor
+    views: dict[str, Tensor]
 
 
 class Capture(Protocol):
@@ -106,6 +111,8 @@ class _Calls(threading.local):
 
     watched = begun = False
     input_ids: Tensor | None = None
+    mask: Tensor | None = None
+    layers: list[Tensor | None] | None = None
     hidden: Tensor | None = None
     module_logits: Tensor | None = None
 
@@ -146,9 +153,11 @@ class HiddenCapture:
         self._models = list({id(part): part for part in (unwrapped(model), self._inner)}.values())
         self._model_class = type(self._inner).__name__
         self.name, self._module = find_classification_module(model, name, multi_label=multi_label)
+        self._layers = [] if every_token else chosen_layers(self._inner)
         self._listener: Callable[[Any], None] | None = None
         self._calls = _Calls()
         self._hooks = [Uncompiled(hook) for hook in (self._before_model, self._after_model, self._after_module)]
+        self._layer_hook = Uncompiled(self._after_layer)
         self._first_vector_checked = False
         self._holds = 0
         self._handles: list[Any] = []
@@ -182,6 +191,8 @@ class HiddenCapture:
                 for model in self._models:
                     self._handles.append(model.register_forward_pre_hook(self._hooks[0], with_kwargs=True))
                     self._handles.append(model.register_forward_hook(self._hooks[1]))
+                for layer in self._layers:
+                    self._handles.append(layer.register_forward_hook(self._layer_hook))
                 self._hook_module()
             elif not self._holds:
                 while self._handles:
@@ -214,7 +225,8 @@ class HiddenCapture:
                 self._handles.pop().remove()
                 self._hook_module()
         calls.input_ids = kwargs["input_ids"] if "input_ids" in kwargs else (args[0] if args else None)
-        calls.hidden = calls.module_logits = None
+        calls.mask = _token_mask(calls.input_ids, kwargs.get("attention_mask"))
+        calls.layers, calls.hidden, calls.module_logits = [], None, None
 
     def _after_module(self, module: nn.Module, args: tuple[Tensor, ...], *rest: Any) -> None:
         if not self._calls.begun or len(rest) < 2:  # torch omits the keywords if a hook was removed during the call
@@ -231,6 +243,21 @@ class HiddenCapture:
                 self._check_first_vector(module, hidden, output)
             hidden = hidden[:, 0]
         self._calls.hidden, self._calls.module_logits = hidden.detach(), output.detach()
+
+    def _after_layer(self, _: nn.Module, __: tuple[Any, ...], output: Any) -> None:
+        calls = self._calls
+        if calls.begun and calls.layers is not None:
+            calls.layers.append(mean_vectors(output[0] if isinstance(output, tuple) else output, calls.mask))
+
+    def _views(self) -> dict[str, Tensor]:
+        """Inputs of views, by name; empty where the model does not allow to read them."""
+        input_ids, mask, layers = self._calls.input_ids, self._calls.mask, self._calls.layers or []
+        if input_ids is None or mask is None:
+            return {}
+        vectors = [layer for layer in layers if layer is not None]
+        views = {"tokens": input_ids.masked_fill(~mask, PADDING)[:, :MAX_TOKENS]}
+        complete = len(vectors) == len(self._layers) == len(layers) and vectors
+        return views | ({"layers": torch.stack(vectors, 1)} if complete else {})
 
     def _check_first_vector(self, module: nn.Module, hidden: Tensor, output: Tensor) -> None:
         tolerance = 1e-3 if output.dtype == torch.float32 else 0.1
@@ -260,7 +287,9 @@ class HiddenCapture:
     def _after_model(self, _: nn.Module, __: tuple[Any, ...], output: Any) -> None:
         calls = self._calls
         begun, hidden, module_logits = calls.begun, calls.hidden, calls.module_logits
+        views = self._views() if begun else {}
         calls.begun, calls.hidden, calls.module_logits, calls.input_ids = False, None, None, None
+        calls.mask = calls.layers = None
         if not begun or isinstance(output, tuple):
             return
         logits = getattr(output, "logits", None)
@@ -283,7 +312,40 @@ class HiddenCapture:
                 "it would be silently wrong: pass classification_module='path.to.module', the module whose output "
                 "is the logits."
             )
-        output.hidden = hidden
+        output.hidden, output.views = hidden, views
         listener = self._listener
         if listener is not None and not calls.watched:
             listener(output)
+
+
+def chosen_layers(model: nn.Module) -> list[nn.Module]:
+    """Layers of a transformers model whose outputs views read, the last one included; empty if they are not found.
+
+    They are evenly spaced if all layers together have more than :data:`LAYER_VALUES` values a text.
+    """
+    config: Any = model.config.get_text_config()
+    count, width = getattr(config, "num_hidden_layers", 0) or 0, getattr(config, "hidden_size", 0) or 0
+    if not count or not width or getattr(config, "is_encoder_decoder", False):
+        return []
+    stacks = [part for part in base_model(model).modules() if isinstance(part, nn.ModuleList) and len(part) == count]
+    if len(stacks) != 1:
+        return []
+    chosen = min(count, max(1, LAYER_VALUES // width))
+    return [stacks[0][(k + 1) * count // chosen - 1] for k in range(chosen)]
+
+
+def mean_vectors(states: Any, mask: Tensor | None) -> Tensor | None:
+    """Mean over the real tokens of states ``[N, T, D]``, ``[N, D]`` float32; None if the states have another shape."""
+    if mask is None or not isinstance(states, Tensor) or states.dim() != 3 or states.shape[:2] != mask.shape:
+        return None
+    sums = states.detach().masked_fill(~mask.unsqueeze(-1), 0.0).sum(1, dtype=torch.float32)
+    return sums / mask.sum(1, keepdim=True).clamp(min=1)
+
+
+def _token_mask(input_ids: Tensor | None, attention_mask: Tensor | None) -> Tensor | None:
+    """True for real tokens, ``[N, T]``; None without token ids, or with an attention mask of another shape."""
+    if input_ids is None or input_ids.dim() != 2:
+        return None
+    if attention_mask is None:
+        return torch.ones_like(input_ids, dtype=torch.bool)
+    return attention_mask.bool() if attention_mask.shape == input_ids.shape else None

@@ -185,11 +185,11 @@ class LabelWordBackbone(BaseBackbone):
         plain = self.cap is None and max(counts) == 1
         return (linear if plain else LabelWords(linear, counts, self.cap)).eval().requires_grad_(False)
 
-    def _outputs(self, encoded: Encoded) -> Iterator[tuple[list[int], Tensor, Tensor]]:
+    def _outputs(self, encoded: Encoded) -> Iterator[tuple[list[int], Tensor, Tensor, dict[str, Tensor]]]:
         shared, cache = self._shared_start(encoded.inputs["input_ids"])
         for rows, inputs in self.encoded_batches(encoded):
             ids, mask = inputs["input_ids"][:, shared:], inputs["attention_mask"]
-            yield rows, *self._label_logits(ids, mask, None if cache is None else _expanded(cache, len(rows)))
+            yield rows, *self._label_logits(ids, mask, None if cache is None else _expanded(cache, len(rows))), {}
 
     def _label_logits(self, ids: Tensor, mask: Tensor, cache: Any = None) -> tuple[Tensor, Tensor]:
         """Compute hidden vectors and logits of the labels, at the last token of each row.

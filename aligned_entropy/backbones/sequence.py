@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..head.modules import active_module, module_shape, plain_copy
+from ..head.views import MAX_TOKENS
 from .base import BaseBackbone, vocabulary_size
 from .batching import Encoded
 from .capture import CapturedOutput, HiddenCapture
@@ -71,6 +72,7 @@ class Backbone(BaseBackbone):
         )
         super().__init__(model, tokenizer, capture=capture, max_length=max_length, pad_token_id=pad_token_id, name=name)
         self._lends_padding = configured is None
+        self._view_shapes: dict[str, tuple[int, ...]] | None = None
         self._padding_sides: dict[object, str | None] = {}  # by learned prompt
         self.width, self.classes, _ = module_shape(self.copy_classification_module())
         if self.classes == self.config.num_labels:  # if not, a pass will show that the module is wrong
@@ -114,9 +116,34 @@ class Backbone(BaseBackbone):
 
     def forward(self, **inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Compute hidden vectors ``[N, D]`` and logits ``[N, C]``, both float32, of a tokenized batch."""
+        hidden, logits, _ = self._forward_with_views(**inputs)
+        return hidden, logits
+
+    def _forward_with_views(self, **inputs: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         with torch.inference_mode():
             output = self.run(**{name: tensor.to(self.device) for name, tensor in inputs.items()})
-        return output.hidden.float(), output.logits.float()
+        return output.hidden.float(), output.logits.float(), output.views
+
+    def _outputs(self, encoded: Encoded) -> Iterator[tuple[list[int], Tensor, Tensor, dict[str, Tensor]]]:
+        if self.every_token:
+            yield from super()._outputs(encoded)
+            return
+        for rows, inputs in self.encoded_batches(encoded):
+            yield rows, *self._forward_with_views(**inputs)
+
+    @property
+    def view_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of a text's inputs of views, by name; a view that the model does not allow to read is left out.
+
+        A trial text shows the shapes. With a learned prompt there are none.
+        """
+        if self.every_token or self.learned_prompt is not None:
+            return {}
+        if self._view_shapes is None:
+            _, _, views = self._forward_with_views(**self.pad(self.tokenize(["a"])))
+            shapes = {"layers": views["layers"].shape[1:]} if "layers" in views else {}
+            self._view_shapes = shapes | ({"tokens": (min(self.max_length, MAX_TOKENS),)} if "tokens" in views else {})
+        return self._view_shapes
 
     def run(self, **inputs: Tensor) -> CapturedOutput:
         """Run the model on a batch that is on its device; the output has the hidden vectors, too."""

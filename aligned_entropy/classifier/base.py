@@ -67,8 +67,8 @@ class UncertainClassifier(ModelWithSelection):
             HeadMismatchError: the head was fitted for another adapter or classification module than is active.
         """
         encoded = self.backbone.encode(as_texts(texts, self.task.text_column, text_column))
-        hidden, logits = self.backbone.extract_encoded(encoded, progress)
-        return replace(self.predict_features(Features(hidden, logits)), truncated=encoded.truncated)
+        features = self.backbone.extract_encoded(encoded, progress)
+        return replace(self.predict_features(features), truncated=encoded.truncated)
 
     def predict_features(self, features: Features) -> Predictions | MultiLabelPredictions:
         """Predict the labels of texts, or the tags of words, from their features, with their uncertainty."""
@@ -77,10 +77,10 @@ class UncertainClassifier(ModelWithSelection):
     def _predictions(self, features: Features) -> Predictions:
         head = self._slot.head()
 
-        def values(hidden: Tensor, logits: Tensor) -> tuple[Tensor, ...]:
+        def values(hidden: Tensor, logits: Tensor, views: dict[str, Tensor]) -> tuple[Tensor, ...]:
             if head.error_model is None:
                 return (head(hidden, logits),)
-            probability = head.error_probability(hidden, logits)
+            probability = head.error_probability(hidden, logits, views)
             return probability if head.is_calibrated else head(hidden, logits), probability
 
         uncertainty, *probability = head.compute(features, values)
@@ -153,6 +153,8 @@ class UncertainClassifier(ModelWithSelection):
             calibration.labels,
             logits=calibration.logits,
             reference=None if reference is None else (reference.hidden, reference.labels),
+            views=calibration.views,
+            reference_views={} if reference is None else reference.views,
             clusters=calibration.clusters,
             config=config,
         )

@@ -61,7 +61,9 @@ class UncertainMultiLabelClassifier(UncertainClassifier):
         """Uncertainty of every label ``[N, L]`` and of every text ``[N]``."""
         head = self._slot.head()
         assert isinstance(head, MultiLabelHead)
-        labels, texts = head.compute(features, head.label_and_text_uncertainty)
+        labels, texts = head.compute(
+            features, lambda hidden, logits, _: head.label_and_text_uncertainty(hidden, logits)
+        )
         return labels, texts
 
     def fit_features(

@@ -18,7 +18,6 @@ from ..backbones.batching import require_texts
 from ..classifier import UncertainClassifier
 from ..data import Words
 from ..errors import MissingExtraError, UnsupportedModelError
-from ..features.arrays import Features
 from ..saved.format import check_output_folder
 from .graph import Graph, difference, open_session, write_graph
 from .quantization import QuantizationEffect, quantize
@@ -197,7 +196,7 @@ def exportable_backbone(classifier: UncertainClassifier) -> Backbone:
 def _check_head(classifier: UncertainClassifier, backbone: Backbone) -> None:
     """Raise an error if the head was fitted for another module or adapter than is active."""
     rows: Sequence[str] = Words([["a"]]) if backbone.every_token else ["a"]
-    classifier.predict_features(Features(*backbone.extract(rows)))
+    classifier.predict_features(backbone.extract_encoded(backbone.encode(rows)))
 
 
 def _trial_batches(backbone: Backbone) -> Iterator[list[str]]:

@@ -54,7 +54,7 @@ class Graph(nn.Module):
             outputs["error_probability"] = outputs["uncertainty"]
         else:
             if head.error_model is not None:
-                outputs["error_probability"] = head.error_probability(hidden, logits).unflatten(0, shape)
+                outputs["error_probability"] = head.error_probability(hidden, logits, output.views).unflatten(0, shape)
             outputs["uncertainty"] = (
                 outputs["error_probability"] if head.is_calibrated else head(hidden, logits).unflatten(0, shape)
             )

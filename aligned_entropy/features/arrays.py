@@ -27,6 +27,8 @@ class Features:
         states: last hidden states of the texts' tokens, ``[N, L, D]`` float16; zero where there is no token.
         content_free: log of the mean label probabilities that a model with label words gives to texts without content,
             ``[N, C]`` float32, equal in all rows.
+        views: inputs of views by name: ``layers``, the mean over a text's tokens of the output of each of L layers,
+            ``[N, L, W]`` float16; ``tokens``, token ids ``[N, T]`` int32, -1 where a row has no token.
         clusters: cluster of each row, ``[N]`` int, such as the sentence of a word; None where rows are independent.
         absent: reason for each array that is missing, by the array's name.
     """
@@ -38,6 +40,7 @@ class Features:
     members: Array | None = None
     states: NDArray[np.float16] | None = None
     content_free: Array | None = None
+    views: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     clusters: NDArray[np.int64] | None = None
     absent: Mapping[str, str] = field(default_factory=dict)
 
@@ -97,4 +100,5 @@ class Features:
         names = ("labels", "clusters", "passes", "members", "states", "content_free")
         arrays = {name: getattr(self, name) for name in names}
         selected: dict[str, Any] = {name: None if values is None else values[rows] for name, values in arrays.items()}
-        return replace(self, hidden=self.hidden[rows], logits=self.logits[rows], **selected)
+        views = {name: values[rows] for name, values in self.views.items()}
+        return replace(self, hidden=self.hidden[rows], logits=self.logits[rows], views=views, **selected)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import shutil
 import zlib
@@ -55,28 +56,36 @@ class FeatureStore:
     def fill(
         self, extract: Callable[[slice], tuple[NDArray[Any], ...]], progress: Callable[[int], object]
     ) -> tuple[NDArray[Any], ...]:
-        """Compute the chunks that are missing or damaged, and return all arrays, memory-mapped and read-only.
+        """Compute the chunks that are missing or damaged, and return all arrays; see :func:`fill`."""
+        return fill([self], lambda rows: [extract(rows)], progress)[0]
+
+    def arrays(self) -> tuple[np.memmap[Any, Any], ...]:
+        """Return all arrays, memory-mapped and writable."""
+        return tuple(np.lib.format.open_memmap(path, "r+") for path in self._shapes)
+
+    def is_ready(self, number: int, parts: Iterable[NDArray[Any]]) -> bool:
+        """True if a chunk was written, and its bytes are those that were written.
 
         Args:
-            extract: function that computes the rows of all arrays for a slice of the texts; it reports its progress
-                itself.
-            progress: function that is called with the number of texts of each chunk that is ready already.
+            number: number of the chunk.
+            parts: rows of the chunk of all arrays.
         """
-        arrays = [np.lib.format.open_memmap(path, "r+") for path in self._shapes]
-        for number, start in enumerate(range(0, self.rows, ROWS_PER_CHUNK)):
-            rows = slice(start, min(start + ROWS_PER_CHUNK, self.rows))
-            if self._checksums.get(number) == _checksum(array[rows] for array in arrays):
-                progress(rows.stop - rows.start)
-                continue
-            extracted = [np.asarray(values, self.dtype) for values in extract(rows)]
-            for array, values in zip(arrays, extracted, strict=True):
-                array[rows] = values
-                array.flush()
-            self._checksums[number] = _checksum(extracted)  # of the values in memory: detects a failed write
-            self._write_checksums()
-        for array in arrays:
-            array.flags.writeable = False
-        return tuple(arrays)
+        return self._checksums.get(number) == _checksum(parts)
+
+    def write(self, number: int, parts: Iterable[np.memmap[Any, Any]], values: Iterable[NDArray[Any]]) -> None:
+        """Write the rows of a chunk of all arrays, and its checksum.
+
+        Args:
+            number: number of the chunk.
+            parts: rows of the chunk of all arrays, which are overwritten.
+            values: new values.
+        """
+        converted = [np.asarray(array, self.dtype) for array in values]
+        for part, array in zip(parts, converted, strict=True):
+            part[...] = array
+            part.flush()
+        self._checksums[number] = _checksum(converted)  # of the values in memory: detects a failed write
+        self._write_checksums()
 
     def _read_checksums(self) -> dict[int, int]:
         """Read the checksums of the finished chunks; empty if a file is missing, damaged, or of another shape."""
@@ -104,6 +113,37 @@ class FeatureStore:
             temporary = temporary_path(path)  # another process may have mapped the old file, so it is not truncated
             np.lib.format.open_memmap(temporary, mode="w+", dtype=self.dtype, shape=shape)
             temporary.replace(path)
+
+
+def fill(
+    stores: Sequence[FeatureStore],
+    extract: Callable[[slice], Sequence[tuple[NDArray[Any], ...]]],
+    progress: Callable[[int], object],
+) -> list[tuple[NDArray[Any], ...]]:
+    """Compute the chunks of stores that are missing or damaged, and return the arrays of each store, read-only.
+
+    One pass computes a chunk of all stores. A store in which the chunk is ready keeps it as it is.
+
+    Args:
+        stores: stores about the same texts.
+        extract: function that computes the rows of all arrays of each store for a slice of the texts; it reports its
+            progress itself.
+        progress: function that is called with the number of texts of each chunk that is ready already.
+    """
+    arrays = [store.arrays() for store in stores]
+    for number, start in enumerate(range(0, stores[0].rows, ROWS_PER_CHUNK)):
+        rows = slice(start, min(start + ROWS_PER_CHUNK, stores[0].rows))
+        parts = [[array[rows] for array in group] for group in arrays]
+        missing = [not store.is_ready(number, group) for store, group in zip(stores, parts, strict=True)]
+        if not any(missing):
+            progress(rows.stop - rows.start)
+            continue
+        for store, group, values, is_missing in zip(stores, parts, extract(rows), missing, strict=True):
+            if is_missing:
+                store.write(number, group, values)
+    for array in itertools.chain(*arrays):
+        array.flags.writeable = False
+    return list(arrays)
 
 
 def _checksum(parts: Iterable[NDArray[Any]]) -> int:

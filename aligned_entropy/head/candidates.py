@@ -22,6 +22,7 @@ from .error_model import ErrorModel
 from .fit_summary import Candidate, FitSummary
 from .head import AlignedEntropyHead
 from .reference_features import ReferenceFeatures
+from .view_features import ViewFeatures
 
 ROWS_PER_CHUNK = 4096  # rows whose scores are computed at once
 PENALTIES = (10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)  # of error models, in examples
@@ -91,6 +92,7 @@ def with_error_model(
     data: CalibrationSet,
     seed: int,
     penalties: Sequence[float] = PENALTIES,
+    views: Sequence[ViewFeatures] = (),
 ) -> ScoredCandidate:
     """Fit an error model on top of a score, as an average over penalties with weights by out-of-fold likelihood.
 
@@ -101,11 +103,14 @@ def with_error_model(
         data: calibration set.
         seed: seed of the averaging weights.
         penalties: penalties of the error models, in examples.
+        views: views and the signals that they give to the calibration texts.
     """
-    model = start.head.new_error_model(tuple(features.reference for features in references))
+    model = start.head.new_error_model(
+        [features.reference for features in references], [features.view for features in views]
+    )
     logit_features = model.logit_features(data.logits)
     logit_features = logit_features.expand(data.folds, *logit_features.shape)
-    features = torch.cat([logit_features, *(features.values for features in references)], -1)
+    features = torch.cat([logit_features, *(source.values for source in [*references, *views])], -1)
     logits = [_out_of_fold_logits(model, start.log_u, features, data, penalty) for penalty in penalties]
     shares = dict(zip(penalties, likelihood_shares(logits, data, seed), strict=True))
     error_logit = torch.stack(logits, -1) @ torch.tensor(list(shares.values()))

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from .reference import LabelReference, Reference
 from .ridge import ridge_logistic
 from .scoring import LOG_FLOOR, entropy_and_response, log1mexp, log_odds, log_softmax_response
+from .views import VIEWS, View
 
 LINE_PENALTY = 10.0  # penalty on the weights of the score, in examples, for standardized columns
 MAX_STANDARDIZED = 6.0  # features are clipped at this many standard deviations: no extrapolation out of distribution
@@ -56,6 +57,7 @@ class ErrorModel(nn.Module):
     Args:
         classes: number of classes C.
         references: labeled texts whose nearest neighbors of a text give features.
+        views: class models of other inputs than the hidden vector, which give features.
     """
 
     line: Tensor
@@ -66,9 +68,12 @@ class ErrorModel(nn.Module):
 
     reference_class: ClassVar[type[Reference] | type[LabelReference]] = Reference
 
-    def __init__(self, classes: int, references: Sequence[Reference | LabelReference] = ()) -> None:
+    def __init__(
+        self, classes: int, references: Sequence[Reference | LabelReference] = (), views: Sequence[View] = ()
+    ) -> None:
         super().__init__()
         self.references = nn.ModuleList(references)
+        self.views = nn.ModuleDict({view.name: view for view in views})
         self.register_buffer("line", torch.tensor([0.0, 1.0, 1.0]))  # c, a and b
         self.register_buffer("offsets", torch.zeros(classes))
         self.register_buffer("mean", torch.zeros(0))
@@ -78,13 +83,16 @@ class ErrorModel(nn.Module):
     @classmethod
     def from_state(cls, classes: int, state: dict[str, Tensor]) -> ErrorModel:
         """Restore a saved error model from its ``state_dict``."""
-        reference_states: dict[str, dict[str, Tensor | None]] = {}
+        parts: dict[str, dict[str, dict[str, Tensor]]] = {"references": {}, "views": {}}
         for name, value in state.items():
-            if name.startswith("references."):
-                _, number, buffer = name.split(".", 2)
-                reference_states.setdefault(number, {})[buffer] = value
-        references = tuple(cls.reference_class(reference_states[number]) for number in sorted(reference_states))
-        model = cls(classes, references)
+            kind, _, rest = name.partition(".")
+            if kind in parts:
+                key, buffer = rest.split(".", 1)
+                parts[kind].setdefault(key, {})[buffer] = value
+        references = [cls.reference_class({**buffers}) for _, buffers in sorted(parts["references"].items())]
+        # The columns are in the order of VIEWS; a file may hold its tensors in another one.
+        views = [view(parts["views"][name]) for name, view in VIEWS.items() if name in parts["views"]]
+        model = cls(classes, references, views)
         model.line, model.offsets = state["line"], state["offsets"]
         model.mean, model.scale, model.weights = state["mean"], state["scale"], state["weights"]
         return model
@@ -93,7 +101,8 @@ class ErrorModel(nn.Module):
     def prior(self) -> Tensor:
         """Prior weights ``[1 + S]`` of the standardized score and features: the mixture that a fit starts from."""
         parts = [torch.ones(1), self.logit_feature_prior]
-        return torch.cat([*parts, *(torch.as_tensor(reference.prior) for reference in self.references)])
+        sources = [*self.references, *self.views.values()]
+        return torch.cat([*parts, *(torch.as_tensor(source.prior) for source in sources)])
 
     @property
     def logit_feature_prior(self) -> Tensor:
@@ -104,9 +113,11 @@ class ErrorModel(nn.Module):
         """Compute the features that depend on the logits alone."""
         return logit_features(logits_NC)
 
-    def forward(self, log_u_N: Tensor, hidden_ND: Tensor, logits_NC: Tensor) -> Tensor:
+    def forward(
+        self, log_u_N: Tensor, hidden_ND: Tensor, logits_NC: Tensor, views: Mapping[str, Tensor] | None = None
+    ) -> Tensor:
         """Compute the logit ``[N]`` of the probability that the prediction ``argmax logits`` is wrong."""
-        return self.combine(log_u_N, self.features(hidden_ND, logits_NC), logits_NC.argmax(-1))
+        return self.combine(log_u_N, self.features(hidden_ND, logits_NC, views), logits_NC.argmax(-1))
 
     def combine(self, log_u_N: Tensor, features_NS: Tensor, predicted_N: Tensor) -> Tensor:
         """Compute the logit ``[N]`` of the error probability from the result of :meth:`features`."""
@@ -115,15 +126,20 @@ class ErrorModel(nn.Module):
             return self.line[0] + self.offsets[predicted_N] + standardized @ self.weights
         return _line_terms(log_u_N) @ self.line + self.offsets[predicted_N]
 
-    def features(self, hidden_ND: Tensor, logits_NC: Tensor) -> Tensor:
-        """Compute the features ``[N, S]`` of the logits and of the neighbors in each reference.
+    def features(self, hidden_ND: Tensor, logits_NC: Tensor, views: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Compute the features ``[N, S]`` of the logits, of the neighbors in each reference, and of the views.
 
-        S is 0 without references.
+        S is 0 without references and views.
+
+        Raises:
+            ArgumentError: an input of a view is missing.
         """
-        if not len(self.references):
+        if not len(self.references) and not len(self.views):
             return logits_NC.new_zeros(*logits_NC.shape[:-1], 0)
-        neighbor_features = (reference(hidden_ND, logits_NC.argmax(-1)) for reference in self.references)
-        return torch.cat([self.logit_features(logits_NC), *neighbor_features], -1)
+        predicted = logits_NC.argmax(-1)
+        neighbor_features = [reference(hidden_ND, predicted) for reference in self.references]
+        signals = [view(views or {}, predicted) for view in self.views.values()]
+        return torch.cat([self.logit_features(logits_NC), *neighbor_features, *signals], -1)
 
     def _standardized(self, log_u: Tensor, features: Tensor) -> Tensor:
         columns = torch.cat([log_odds(log_u).unsqueeze(-1), features], -1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,6 +31,7 @@ from .reference_features import calibration_set_features, training_set_features
 from .ridge import stratified_folds
 from .scoring import BASE_SCORES
 from .selection import DEVELOPMENT_PRIOR, GainPrior, choose_base_score, choose_candidate
+from .view_features import ViewFeatures, fit_views
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class FitConfig:
         folds: number of folds of the cross-validation that compares the candidates.
         error_model: True to combine the score with features of the logits, the predicted class and the neighbors among
             labeled texts, unless no gain is expected from that; False to calibrate the score alone (beta calibration).
+        views: True to combine the score also with views, the class models of layers and tokens, where their inputs are
+            given and a gain is expected.
         required_gain: number of standard errors by which another base score must be better to replace the first.
         gain_prior: prior on the gain of a trained candidate over the untrained score.
         schedule: schedule of the published mini-batch training; None for the cross-validated full-batch fit.
@@ -60,6 +64,7 @@ class FitConfig:
     alphas: tuple[float, ...] = ()
     folds: int = 5
     error_model: bool = True
+    views: bool = True
     required_gain: float = 1.0
     gain_prior: GainPrior = DEVELOPMENT_PRIOR
     schedule: Schedule | None = None
@@ -117,6 +122,8 @@ def fit_head(
     *,
     logits: Any = None,
     reference: tuple[Any, Any] | None = None,
+    views: Mapping[str, Any] | None = None,
+    reference_views: Mapping[str, Any] | None = None,
     clusters: Any = None,
     config: FitConfig | None = None,
 ) -> FitResult:
@@ -135,6 +142,9 @@ def fit_head(
             carries compact statistics of them (at most 10 000 vectors of 128 half floats, C + 257 vectors of 128 floats
             and 128 vectors of D floats) and uses them if a gain is expected from them. The published recipe and
             ``error_model=False`` make no use of a reference.
+        views: inputs of views by name: ``layers`` ``[N, L, W]``, ``tokens`` ``[N, T]``, see
+            :class:`aligned_entropy.features.arrays.Features`. The head then also carries class models of these.
+        reference_views: the same for the training set, on whose labels the views are then fitted.
         clusters: cluster of each row, ``[N]`` int, such as the sentence of a word; cross-validation holds out a cluster
             as a unit.
         config: settings of the fit; ``FitConfig()`` by default.
@@ -154,13 +164,19 @@ def fit_head(
             result = _fit_published(classifier, data, config, config.schedule)
         else:
             training_set = None if reference is None else checked_reference(*reference, data)
-            result = _fit_cross_validated(classifier, data, training_set, config)
+            labels = None if training_set is None else training_set[1]
+            signals = fit_views(views or {}, data, reference_views or {}, labels, config.seed) if config.views else []
+            result = _fit_cross_validated(classifier, data, training_set, signals, config)
     result.head.to(device)
     return result
 
 
 def _fit_cross_validated(
-    classifier: nn.Module, data: CalibrationSet, training_set: tuple[Tensor, Tensor] | None, config: FitConfig
+    classifier: nn.Module,
+    data: CalibrationSet,
+    training_set: tuple[Tensor, Tensor] | None,
+    views: list[ViewFeatures],
+    config: FitConfig,
 ) -> FitResult:
     untrained = [untrained_candidate(classifier, base, data) for base in config.bases]
     start = choose_base_score(untrained, data, config.required_gain)
@@ -170,10 +186,17 @@ def _fit_cross_validated(
     if config.error_model:
         score, calibration = (aligned or [start])[-1], calibration_set_features(data, config.seed)
         eligible = [with_error_model(score, "neighbors", [calibration], data, config.seed)]
+        if views:
+            eligible.append(
+                with_error_model(score, "neighbors and views", [calibration], data, config.seed, views=views)
+            )
         if training_set is not None:
             training = training_set_features(data, training_set, config.seed)
             references = [calibration, training]
             eligible.append(with_error_model(score, "neighbors and reference", references, data, config.seed))
+            if views:
+                name = "neighbors, reference and views"
+                eligible.append(with_error_model(score, name, references, data, config.seed, views=views))
             fallbacks.append(with_error_model(start, "reference", [training], data, config.seed, STRONG_PENALTIES))
         scored += eligible + fallbacks
     else:

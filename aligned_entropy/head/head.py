@@ -10,7 +10,7 @@ entropy itself would round to zero.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from .error_model import ErrorModel
 from .modules import in_float32, module_shape, plain_copy
 from .reference import LabelReference, Reference
 from .scoring import BASE_SCORES
+from .views import View
 
 ROWS_PER_CHUNK = 4096  # rows that are computed at once
 
@@ -93,44 +94,57 @@ class AlignedEntropyHead(nn.Module):
         """Device of the copy, which starts on the device of the original module."""
         return next(self.classifier.parameters()).device
 
-    def forward(self, hidden: Tensor, logits: Tensor | None = None) -> Tensor:
+    def forward(
+        self, hidden: Tensor, logits: Tensor | None = None, views: Mapping[str, Tensor] | None = None
+    ) -> Tensor:
         """Compute the uncertainty ``[N]``, float32 in [0, 1]; NaN where the logits are not finite.
 
         Args:
             hidden: input of the classification module, ``[N, D]``.
             logits: the model's logits ``[N, C]``; a calibrated head requires them, since it uses the prediction.
+            views: inputs of views by name, see :class:`aligned_entropy.features.arrays.Features`; a calibrated head
+                requires those of :attr:`views`.
 
         Raises:
             NotFittedError: the head is calibrated but has no error model.
-            ArgumentError: the vectors have another shape, or a calibrated head gets no logits ``[N, C]``.
+            ArgumentError: the vectors have another shape, or a calibrated head gets no logits ``[N, C]``, or not the
+                inputs of its views.
         """
         if self.is_calibrated:
-            return self.error_probability(hidden, logits)
+            return self.error_probability(hidden, logits, views)
         score = self.log_uncertainty(hidden).exp().clamp(0.0, 1.0)
         return score if logits is None else score.masked_fill(self.not_finite(logits), torch.nan)
 
+    @property
+    def views(self) -> list[str]:
+        """Names of the views whose inputs the head needs; empty for an untrained head."""
+        return [] if self.error_model is None else list(self.error_model.views)
+
     def compute(
-        self, features: Features, function: Callable[[Tensor, Tensor], tuple[Tensor, ...]]
+        self, features: Features, function: Callable[[Tensor, Tensor, dict[str, Tensor]], tuple[Tensor, ...]]
     ) -> tuple[NDArray[Any], ...]:
-        """Apply a function of hidden vectors and logits to features, chunk by chunk, on the device of the copy.
+        """Apply a function of a head's inputs to features, chunk by chunk, on the device of the copy.
 
         Arrays may be memory maps that do not fit into memory. The function runs without gradient and in float32.
 
         Args:
             features: features of N rows.
-            function: maps hidden vectors ``[n, D]`` and logits ``[n, C]`` to one or several tensors ``[n, …]``.
+            function: maps hidden vectors ``[n, D]``, logits ``[n, C]`` and the inputs of the head's views by name to
+                one or several tensors ``[n, …]``.
 
         Returns:
             Arrays ``[N, …]``, one for each tensor.
         """
-        chunks = []
+        chunks, names = [], [name for name in self.views if name in features.views]
         with torch.inference_mode(), in_float32(self.device):
             for start in range(0, max(1, len(features)), ROWS_PER_CHUNK):  # no rows are one chunk, to know the shapes
                 rows = slice(start, start + ROWS_PER_CHUNK)
-                hidden, logits = (
-                    torch.tensor(values[rows], device=self.device) for values in (features.hidden, features.logits)
+                hidden, logits, *inputs = (
+                    torch.tensor(values[rows], device=self.device)
+                    for values in (features.hidden, features.logits, *(features.views[name] for name in names))
                 )
-                chunks.append([tensor.cpu().numpy() for tensor in function(hidden, logits)])
+                outputs = function(hidden, logits, dict(zip(names, inputs, strict=True)))
+                chunks.append([tensor.cpu().numpy() for tensor in outputs])
         return tuple(np.concatenate(parts) for parts in zip(*chunks, strict=True))
 
     def log_uncertainty(self, hidden: Tensor) -> Tensor:
@@ -155,21 +169,26 @@ class AlignedEntropyHead(nn.Module):
             )
         return hidden.float().unsqueeze(1) if self._sequence else hidden.float()
 
-    def new_error_model(self, references: Sequence[Reference | LabelReference] = ()) -> ErrorModel:
+    def new_error_model(
+        self, references: Sequence[Reference | LabelReference] = (), views: Sequence[View] = ()
+    ) -> ErrorModel:
         """Create an unfitted error model for this type of head."""
-        return ErrorModel(self.classes, references)
+        return ErrorModel(self.classes, references, views)
 
-    def error_probability(self, hidden: Tensor, logits: Tensor | None) -> Tensor:
+    def error_probability(
+        self, hidden: Tensor, logits: Tensor | None, views: Mapping[str, Tensor] | None = None
+    ) -> Tensor:
         """Compute the calibrated probability ``[N]`` that the model's prediction ``argmax logits`` is wrong.
 
         It is NaN where the logits are not finite.
 
         Raises:
             NotFittedError: the head has not been fitted.
-            ArgumentError: the logits are missing or have another shape than ``[N, C]``.
+            ArgumentError: the logits are missing or have another shape than ``[N, C]``, or an input of a view is
+                missing.
         """
         model, logits = self.checked_error_model(hidden, logits)
-        error_logit: Tensor = model(self.log_uncertainty(hidden), hidden.float(), logits)
+        error_logit: Tensor = model(self.log_uncertainty(hidden), hidden.float(), logits, views)
         return error_logit.sigmoid().masked_fill(self.not_finite(logits), torch.nan)
 
     def not_finite(self, logits: Tensor) -> Tensor:

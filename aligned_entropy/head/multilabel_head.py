@@ -8,7 +8,7 @@ yes and the no of every label. A text is wrong where any of its label prediction
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import torch
@@ -21,6 +21,7 @@ from .head import AlignedEntropyHead
 from .reference import LabelReference, Reference
 from .ridge import ridge_logistic
 from .scoring import LOG_FLOOR, log1mexp, log_entropy, log_odds, log_softmax_response
+from .views import View
 
 MAX_LABEL_COUNT = 3  # numbers of predicted labels that have an offset: 0, 1, 2, and 3 or more
 
@@ -226,7 +227,9 @@ class MultiLabelHead(AlignedEntropyHead):
         """
         return self.label_and_text_uncertainty(hidden, logits)[1]
 
-    def error_probability(self, hidden: Tensor, logits: Tensor | None) -> Tensor:
+    def error_probability(
+        self, hidden: Tensor, logits: Tensor | None, views: Mapping[str, Tensor] | None = None
+    ) -> Tensor:
         """Compute the calibrated probability ``[N, L]`` that a label prediction is wrong (yes if its logit exceeds 0).
 
         Raises:
@@ -248,9 +251,11 @@ class MultiLabelHead(AlignedEntropyHead):
         """True for labels ``[N, L]`` whose logit is not finite, so that the model makes no prediction."""
         return ~logits.isfinite()
 
-    def new_error_model(self, references: Sequence[Reference | LabelReference] = ()) -> LabelErrorModel:
+    def new_error_model(
+        self, references: Sequence[Reference | LabelReference] = (), views: Sequence[View] = ()
+    ) -> LabelErrorModel:
         """Create an unfitted error model for this type of head."""
-        return LabelErrorModel(self.classes, references)
+        return LabelErrorModel(self.classes, references, views)
 
     def _error_probabilities(self, hidden: Tensor, logits: Tensor | None) -> tuple[Tensor, Tensor]:
         """Calibrated error probabilities of labels ``[N, L]`` and of texts ``[N]``."""

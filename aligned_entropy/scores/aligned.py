@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from ..features.arrays import Features
 from ..head.error_model import ErrorModel
 from ..head.fit import FitConfig, FitResult, fit_head
 from ..head.head import AlignedEntropyHead
-from .base import ROWS_PER_CHUNK, Float, Score
+from .base import Float, Score
 
 HEAD = "aligned entropy"  # name of the default head, in tables and results
 
@@ -55,6 +56,8 @@ class Aligned(Score):
                 calibration.labels,
                 logits=calibration.logits,
                 reference=reference,
+                views=calibration.views,
+                reference_views={} if reference is None or train is None else train.views,
                 clusters=calibration.clusters,
                 config=self.config(),
             )
@@ -89,10 +92,9 @@ class Aligned(Score):
         head.classifier.load_state_dict(weights)
         head.error_model = ErrorModel.from_state(head.classes, _with_prefix(state, "error_model."))
         head.is_calibrated = bool(self.calibrated_)
-        hidden, logits = torch.tensor(self._input(features)), torch.tensor(features.logits)
-        chunks = zip(hidden.split(ROWS_PER_CHUNK), logits.split(ROWS_PER_CHUNK), strict=True)
-        with torch.inference_mode():
-            return torch.cat([head(h, z) for h, z in chunks]).double().numpy()
+        inputs = replace(features, hidden=self._input(features))
+        (uncertainty,) = head.compute(inputs, lambda hidden, logits, views: (head(hidden, logits, views),))
+        return uncertainty.astype(np.float64)
 
     def held_out(self, train: Features | None, calibration: Features) -> Float:
         """Held-out scores of the calibration set ``[N]`` from the fit itself; NaN for rows without one.
@@ -186,5 +188,5 @@ class FittedHead(Score):
         self.head = head
 
     def _score(self, features: Features) -> Float:
-        (uncertainty,) = self.head.compute(features, lambda hidden, logits: (self.head(hidden, logits),))
+        (uncertainty,) = self.head.compute(features, lambda hidden, logits, views: (self.head(hidden, logits, views),))
         return uncertainty

@@ -1,0 +1,121 @@
+"""Fit of views, and their signals for the calibration texts without leakage between the folds."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .calibration_set import CalibrationSet, checked_tensor
+from .class_models import ClassModel, NgramModel, Solution, VectorModel
+from .reference_features import sample_rows
+from .views import VIEWS, LayersView, TokensView, View
+
+FOLDS = 5  # folds of the training texts, which choose penalties and temperatures
+TRAINING_ROWS = 40_000  # training texts that views are fitted on, at most
+
+
+@dataclass(frozen=True)
+class ViewFeatures:
+    """A view, and the signal that it gives to the calibration texts.
+
+    Attributes:
+        view: view that the head carries.
+        values: signals of the calibration texts for every test fold, ``[K, N, 1]``, as in
+            :class:`~aligned_entropy.head.reference_features.ReferenceFeatures`.
+        accuracy: share of the calibration texts whose class the view alone predicts, out of fold.
+    """
+
+    view: View
+    values: Tensor
+    accuracy: float
+
+
+def fit_views(
+    inputs: Mapping[str, Any],
+    data: CalibrationSet,
+    training_inputs: Mapping[str, Any],
+    training_labels: Tensor | None,
+    seed: int,
+) -> list[ViewFeatures]:
+    """Fit the views whose inputs are given, on the training texts if these have them, else on the calibration labels.
+
+    Args:
+        inputs: inputs of views of the calibration texts, by name.
+        data: calibration set.
+        training_inputs: inputs of views of the training texts, by name.
+        training_labels: labels of the training texts; None without a training set.
+        seed: seed of folds and samples.
+    """
+    views = []
+    for name in VIEWS:
+        if name not in inputs:
+            continue
+        values = checked_tensor(name, inputs[name])
+        if training_labels is None or name not in training_inputs:
+            views.append(_calibration_set_view(name, values, data))
+        else:
+            training_set = checked_tensor(name, training_inputs[name]), training_labels
+            views.append(_training_set_view(name, values, data, training_set, seed))
+    return views
+
+
+def _calibration_set_view(name: str, values: Tensor, data: CalibrationSet) -> ViewFeatures:
+    """Fit a view on the calibration labels; the signal of a text comes from texts of other folds."""
+    classes, solutions = data.logits.shape[1], []
+    log_q = torch.zeros(data.folds, len(values), classes)
+    for model in _class_models(name, values, data.labels, classes, data.fold):
+        penalty, temperature = model.choose()
+        for j, k in itertools.combinations_with_replacement(range(data.folds), 2):
+            held_out = model.solve({j, k}, penalty)
+            for test_fold, row_fold in {(j, k), (k, j)}:
+                rows = model.rows(row_fold)
+                log_q[test_fold, rows] += (temperature * model.outputs(held_out, rows)).log_softmax(-1)
+        solutions.append(model.solve((), penalty).scaled(temperature))
+    log_q /= len(solutions)
+    values_by_fold = torch.stack([View.against(rows, data.predicted) for rows in log_q])
+    return ViewFeatures(
+        _view(model, solutions), values_by_fold, _accuracy(log_q[data.fold, torch.arange(len(values))], data.labels)
+    )
+
+
+def _training_set_view(
+    name: str, values: Tensor, data: CalibrationSet, training_set: tuple[Tensor, Tensor], seed: int
+) -> ViewFeatures:
+    """Fit a view on the classifier's training texts, which the calibration set does not contain."""
+    rows = sample_rows(torch.arange(len(training_set[1])), TRAINING_ROWS, seed)
+    inputs, labels = (part[rows] for part in training_set)
+    fold = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed)) % FOLDS
+    solutions = []
+    for model in _class_models(name, inputs, labels, data.logits.shape[1], fold):
+        penalty, temperature = model.choose()
+        solutions.append(model.solve((), penalty).scaled(temperature))
+    view = _view(model, solutions)
+    log_q = view.log_probabilities(values)
+    signal = View.against(log_q, data.predicted).expand(data.folds, -1, -1)
+    return ViewFeatures(view, signal, _accuracy(log_q, data.labels))
+
+
+def _class_models(name: str, values: Tensor, labels: Tensor, classes: int, fold: Tensor) -> Iterator[ClassModel]:
+    """Make the class models of a view one after another, since those of a layer take memory."""
+    if name == TokensView.name:
+        yield NgramModel(values, labels, classes, fold)
+    else:
+        yield from (VectorModel(values[:, layer], labels, classes, fold) for layer in range(values.shape[1]))
+
+
+def _view(model: ClassModel, solutions: list[Solution]) -> View:
+    """Make a view of the solutions of its class models, the last of which is given."""
+    weights, biases = (torch.stack(parts) for parts in zip(*solutions, strict=True))
+    if isinstance(model, NgramModel):
+        table = torch.cat([weights[0], model.frequency.float().unsqueeze(1)], 1)
+        return TokensView({"table": table.half(), "biases": biases[0]})
+    return LayersView({"weights": weights.half(), "biases": biases})
+
+
+def _accuracy(log_q: Tensor, labels: Tensor) -> float:
+    return float((log_q.argmax(-1) == labels).double().mean())
