@@ -145,11 +145,12 @@ def summarize(
     chosen: ScoredCandidate,
     before: ScoredCandidate,
     reason: str,
+    hint: str = "",
 ) -> FitSummary:
     """Summarize a fit; its candidates are sorted by ROC-AUC, the best first."""
     candidates = tuple(entry.candidate for entry in sorted(scored, key=cross_validated_auc, reverse=True))
     return FitSummary(
-        data.errors.numel(), int(data.errors.sum()), candidates, chosen.candidate, before.candidate, reason
+        data.errors.numel(), int(data.errors.sum()), candidates, chosen.candidate, before.candidate, reason, hint=hint
     )
 
 

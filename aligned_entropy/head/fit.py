@@ -31,7 +31,7 @@ from .reference_features import calibration_set_features, training_set_features
 from .ridge import stratified_folds
 from .scoring import BASE_SCORES
 from .selection import DEVELOPMENT_PRIOR, GainPrior, choose_base_score, choose_candidate
-from .view_features import ViewFeatures, fit_views
+from .view_features import ViewFeatures, accuracy_hint, fit_views
 
 
 @dataclass(frozen=True)
@@ -184,27 +184,31 @@ def _fit_cross_validated(
     scored, eligible, fallbacks = [*untrained, *aligned], aligned[-1:], list[ScoredCandidate]()
     gain_prior = config.gain_prior
     if config.error_model:
-        score, calibration = (aligned or [start])[-1], calibration_set_features(data, config.seed)
-        eligible = [with_error_model(score, "neighbors", [calibration], data, config.seed)]
-        if views:
+        score, seed = (aligned or [start])[-1], config.seed
+        calibration, eligible = calibration_set_features(data, seed), []
+        training = None if training_set is None else training_set_features(data, training_set, seed)
+        for signals in [[], views] if views else [[]]:
+            names = ["views"] if signals else []
             eligible.append(
-                with_error_model(score, "neighbors and views", [calibration], data, config.seed, views=views)
+                with_error_model(score, _name("neighbors", *names), [calibration], data, seed, views=signals)
             )
-        if training_set is not None:
-            training = training_set_features(data, training_set, config.seed)
-            references = [calibration, training]
-            eligible.append(with_error_model(score, "neighbors and reference", references, data, config.seed))
-            if views:
-                name = "neighbors, reference and views"
-                eligible.append(with_error_model(score, name, references, data, config.seed, views=views))
-            fallbacks.append(with_error_model(start, "reference", [training], data, config.seed, STRONG_PENALTIES))
+            if training is not None:
+                both, name = [calibration, training], _name("neighbors", "reference", *names)
+                eligible.append(with_error_model(score, name, both, data, seed, views=signals))
+                name = _name("reference", *names)
+                fallbacks.append(with_error_model(start, name, [training], data, seed, STRONG_PENALTIES, signals))
         scored += eligible + fallbacks
     else:
         gain_prior = replace(gain_prior, mean=0.0)  # without an error model, an aligned copy gains little
     chosen, reason = choose_candidate(eligible, start, data, gain_prior, fallbacks)
     chosen.head.is_calibrated = config.is_calibrated
     held_out = chosen.error_logit.sigmoid() if config.is_calibrated else chosen.log_u.exp()
-    return FitResult(chosen.head, summarize(data, scored, chosen, start, reason), held_out)
+    return FitResult(chosen.head, summarize(data, scored, chosen, start, reason, accuracy_hint(views, data)), held_out)
+
+
+def _name(*parts: str) -> str:
+    """Name of an error model from the names of its parts."""
+    return " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
 
 
 def _fit_published(classifier: nn.Module, data: CalibrationSet, config: FitConfig, schedule: Schedule) -> FitResult:

@@ -22,6 +22,7 @@ TERMS = {
     "average": "average of these copies, weighted by how well they predict the errors",
     "neighbors": "error model that also reads how the model does on the most similar calibration texts",
     "reference": "error model that also reads the most similar training texts",
+    "views": "error model that also reads what linear class models of the layers and of the tokens predict",
     "ROC-AUC": "probability that an error gets a higher uncertainty than a correct prediction",
     "ECE": "mean difference between the predicted and the observed error rate",
 }
@@ -59,6 +60,7 @@ class FitSummary:
         chosen: candidate that the head is made of.
         before: best untrained score.
         reason: reason for the choice, in a sentence.
+        hint: advice about the model, in a sentence; empty if there is none.
     """
 
     examples: int
@@ -67,6 +69,7 @@ class FitSummary:
     chosen: Candidate
     before: Candidate
     reason: str
+    hint: str = field(default="", kw_only=True)
 
     unit: ClassVar[str] = "examples"
 
@@ -79,6 +82,7 @@ class FitSummary:
             "chosen": f"{self.chosen.name}, ROC-AUC {self.chosen.roc_auc}",
             "reason": self.reason,
             "candidates": self.table().splitlines(),
+            **({"hint": self.hint} if self.hint else {}),
         }
 
     def table(self) -> str:
@@ -103,4 +107,5 @@ class FitSummary:
         )
         choice = f"chosen (*): {self.chosen.name}. {self.reason}"
         terms = [wrapped(f"  {term}", "    ") for term in self.terms()]
-        return "\n".join([wrapped(count), "", self.table(), "", wrapped(choice), *terms])
+        hint = ["", wrapped(self.hint)] if self.hint else []
+        return "\n".join([wrapped(count), "", self.table(), "", wrapped(choice), *terms, *hint])

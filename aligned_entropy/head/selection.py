@@ -94,9 +94,9 @@ def choose_candidate(
         untrained: untrained candidate, with which the others are compared.
         data: calibration set.
         gain_prior: prior on the gain.
-        fallbacks: candidates whose error models use the training texts alone. They are considered only where the
-            calibration texts are too few for the other candidates. On development data with a hundred texts they raised
-            the ROC-AUC.
+        fallbacks: candidates whose error models have no neighbors among calibration texts. They are considered only
+            where the calibration texts are too few for the other candidates. On development data with a hundred texts
+            they raised the ROC-AUC.
 
     Returns:
         Chosen candidate, and the reason in a sentence.
@@ -111,8 +111,8 @@ def choose_candidate(
     if fallback is not None and fallback.expected > 0 and fallback.measured > -fallback.standard_error:
         return (
             fallback.scored,
-            "The calibration texts are too few to serve as neighbors, so the error model uses the training texts "
-            f"alone. {fallback.evidence}.",
+            "The calibration texts are too few to serve as neighbors, so the error model does without them. "
+            f"{fallback.evidence}.",
         )
     problem = (
         "The measured gain of the best other candidate is too small"

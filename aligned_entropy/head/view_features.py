@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from scipy.stats import binomtest
 from torch import Tensor
 
 from .calibration_set import CalibrationSet, checked_tensor
@@ -16,6 +17,7 @@ from .reference_features import sample_rows
 from .views import VIEWS, LayersView, TokensView, View
 
 FOLDS = 5  # folds of the training texts, which choose penalties and temperatures
+SIGNIFICANCE_LEVEL = 0.01
 TRAINING_ROWS = 40_000  # training texts that views are fitted on, at most
 
 
@@ -27,12 +29,12 @@ class ViewFeatures:
         view: view that the head carries.
         values: signals of the calibration texts for every test fold, ``[K, N, 1]``, as in
             :class:`~aligned_entropy.head.reference_features.ReferenceFeatures`.
-        accuracy: share of the calibration texts whose class the view alone predicts, out of fold.
+        correct: True where the view alone predicts the class of the calibration text, ``[N]``, out of fold.
     """
 
     view: View
     values: Tensor
-    accuracy: float
+    correct: Tensor
 
 
 def fit_views(
@@ -78,9 +80,8 @@ def _calibration_set_view(name: str, values: Tensor, data: CalibrationSet) -> Vi
         solutions.append(model.solve((), penalty).scaled(temperature))
     log_q /= len(solutions)
     values_by_fold = torch.stack([View.against(rows, data.predicted) for rows in log_q])
-    return ViewFeatures(
-        _view(model, solutions), values_by_fold, _accuracy(log_q[data.fold, torch.arange(len(values))], data.labels)
-    )
+    predicted = log_q[data.fold, torch.arange(len(values))].argmax(-1)
+    return ViewFeatures(_view(model, solutions), values_by_fold, predicted == data.labels)
 
 
 def _training_set_view(
@@ -97,7 +98,23 @@ def _training_set_view(
     view = _view(model, solutions)
     log_q = view.log_probabilities(values)
     signal = View.against(log_q, data.predicted).expand(data.folds, -1, -1)
-    return ViewFeatures(view, signal, _accuracy(log_q, data.labels))
+    return ViewFeatures(view, signal, log_q.argmax(-1) == data.labels)
+
+
+def accuracy_hint(views: Sequence[ViewFeatures], data: CalibrationSet) -> str:
+    """Describe views that alone are more accurate than the model, by a one-sided sign test; empty if there is none."""
+    model_correct, better = data.errors == 0, []
+    for features in views:
+        only_view, only_model = features.correct & ~model_correct, model_correct & ~features.correct
+        wins, losses = int(only_view.sum()), int(only_model.sum())
+        if wins > losses and binomtest(wins, wins + losses, alternative="greater").pvalue < SIGNIFICANCE_LEVEL:
+            better.append(f"of the {features.view.name} is right on {features.correct.double().mean():.0%}")
+    if not better:
+        return ""
+    return (
+        f"The model is right on {model_correct.double().mean():.0%} of the calibration texts, but a linear class model "
+        f"{' and one '.join(better)} of them: train the model longer, or replace it."
+    )
 
 
 def _class_models(name: str, values: Tensor, labels: Tensor, classes: int, fold: Tensor) -> Iterator[ClassModel]:
@@ -115,7 +132,3 @@ def _view(model: ClassModel, solutions: list[Solution]) -> View:
         table = torch.cat([weights[0], model.frequency.float().unsqueeze(1)], 1)
         return TokensView({"table": table.half(), "biases": biases[0]})
     return LayersView({"weights": weights.half(), "biases": biases})
-
-
-def _accuracy(log_q: Tensor, labels: Tensor) -> float:
-    return float((log_q.argmax(-1) == labels).double().mean())

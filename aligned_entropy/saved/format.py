@@ -27,7 +27,7 @@ from ..selective import Rule, SelectionUnits, SetRule
 from .model_card import model_card
 from .tensors import group_maps_from, map_tensors, maps_from, unit_names, unit_tensors, units_from, without_prefix
 
-FORMAT = 1
+FORMAT = 2  # heads without views are stored in format 1, which former versions read
 REQUIRED_KEYS = ("library", "base", "calibrated", "classes", "backbone", "fit", "rivals", "sha256")  # of a config
 # Prefixes of tensor names; TEXT_HASHES is a complete name.
 CLASSIFIER, ERROR_MODEL, TEXT_MAP, PROBE, MAPS = "classifier.", "error_model.", "text_map.", "probe.", "maps."
@@ -135,7 +135,7 @@ def _config(saved: SavedHead) -> dict[str, Any]:
     # The key exists only with such units: fingerprints of other heads stay those of version 0.1.
     pilot = {} if saved.fit_units is None else {"pilot": _unit_facts(saved.fit_units)}
     return {
-        "format": FORMAT,
+        "format": FORMAT if head.views else 1,
         "library": f"aligned-entropy {version('aligned-entropy')}",
         "base": head.base,
         "calibrated": head.is_calibrated,

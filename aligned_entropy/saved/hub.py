@@ -75,6 +75,7 @@ def describe_head(folder: str | Path) -> dict[str, Any]:
         "calibrated": config["calibrated"],
         "parameters of the copy": copied,
         "references": len({name.split(".")[2] for name in shapes if name.startswith(f"{ERROR_MODEL}references.")}),
+        "views": sorted({name.split(".")[2] for name in shapes if name.startswith(f"{ERROR_MODEL}views.")}),
         "bytes": (Path(folder) / "head.safetensors").stat().st_size,
         "threshold": "none was chosen" if rule is None else str(Rule.from_dict(rule).goal),
         "rule": rule,
