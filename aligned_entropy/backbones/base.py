@@ -238,7 +238,7 @@ class BaseBackbone(ABC):
             hidden_ND[rows], logits_NC[rows] = hidden.cpu().numpy(), logits.cpu().numpy()
             for name, values in views.items():
                 batch = batch_views[name].cpu().numpy()
-                values[(rows, *(slice(size) for size in batch.shape[1:]))] = batch
+                values[rows, : batch.shape[1]] = batch
             progress(len(rows))
         return Features(hidden_ND, logits_NC, views=views)
 
@@ -276,7 +276,7 @@ class BaseBackbone(ABC):
             views = []
             for name, shape in shapes.items():
                 values = np.full((len(features), *shape), VIEW_FILL[name], VIEW_TYPES[name])
-                values[(slice(None), *(slice(size) for size in features.views[name].shape[1:]))] = features.views[name]
+                values[:, : features.views[name].shape[1]] = features.views[name]
                 views.append((values.reshape(len(features), -1),))
             return [(features.hidden, features.logits), *views]
 

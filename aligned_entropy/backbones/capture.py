@@ -318,7 +318,7 @@ class HiddenCapture:
             listener(output)
 
 
-def chosen_layers(model: nn.Module) -> list[nn.Module]:
+def chosen_layers(model: Any) -> list[nn.Module]:
     """Layers of a transformers model whose outputs views read, the last one included; empty if they are not found.
 
     They are evenly spaced if all layers together have more than :data:`LAYER_VALUES` values a text.

@@ -72,7 +72,7 @@ class FeatureStore:
         """
         return self._checksums.get(number) == _checksum(parts)
 
-    def write(self, number: int, parts: Iterable[np.memmap[Any, Any]], values: Iterable[NDArray[Any]]) -> None:
+    def write(self, number: int, parts: Iterable[Any], values: Iterable[NDArray[Any]]) -> None:
         """Write the rows of a chunk of all arrays, and its checksum.
 
         Args:

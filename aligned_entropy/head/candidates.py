@@ -110,7 +110,8 @@ def with_error_model(
     )
     logit_features = model.logit_features(data.logits)
     logit_features = logit_features.expand(data.folds, *logit_features.shape)
-    features = torch.cat([logit_features, *(source.values for source in [*references, *views])], -1)
+    values = [*(features.values for features in references), *(features.values for features in views)]
+    features = torch.cat([logit_features, *values], -1)
     logits = [_out_of_fold_logits(model, start.log_u, features, data, penalty) for penalty in penalties]
     shares = dict(zip(penalties, likelihood_shares(logits, data, seed), strict=True))
     error_logit = torch.stack(logits, -1) @ torch.tensor(list(shares.values()))

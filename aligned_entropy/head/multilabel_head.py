@@ -46,12 +46,15 @@ class LabelErrorModel(ErrorModel):
     Args:
         labels: number of labels L.
         references: labeled texts whose nearest neighbors of a text give features.
+        views: class models of other inputs than the hidden vector, which give features.
     """
 
     reference_class: ClassVar[type[Reference] | type[LabelReference]] = LabelReference
 
-    def __init__(self, labels: int, references: Sequence[Reference | LabelReference] = ()) -> None:
-        super().__init__(2 * labels, references)
+    def __init__(
+        self, labels: int, references: Sequence[Reference | LabelReference] = (), views: Sequence[View] = ()
+    ) -> None:
+        super().__init__(2 * labels, references, views)
 
     @property
     def logit_feature_prior(self) -> Tensor:

@@ -123,9 +123,10 @@ class TokensView(View):
     def class_logits(self, values: Tensor) -> Tensor:
         """Compute logits ``[N, 1, C]`` from token ids ``[N, T]``, which are -1 where a row has no token."""
         rows = self.get_buffer("_rows")
-        sums = F.embedding_bag(ngram_buckets(values, len(self.table)), rows, mode="sum")
+        sums: Tensor = F.embedding_bag(ngram_buckets(values, len(self.table)), rows, mode="sum")
         products, square = sums.split([rows.shape[1] - 1, 1], 1)
-        return (products / square.clamp(min=1e-12).sqrt() + self.biases).unsqueeze(1)
+        logits: Tensor = products / square.clamp(min=1e-12).sqrt() + self.biases
+        return logits.unsqueeze(1)
 
 
 VIEWS: dict[str, type[View]] = {"layers": LayersView, "tokens": TokensView}
