@@ -3,10 +3,10 @@
     python benchmarks/speed/overhead.py --model benchmarks/runs/minilm-sst2-0 [--pairs 200]
 
 Two heads are fitted on SST-2: the default head, and the heaviest possible one, whose error model looks up neighbors in
-the training set and the calibration set. The batches hold SST-2 sentences or texts of 128 tokens; passes with and
-without the head alternate on the same batch, in random order. The interval is a bootstrap of the median ratio. The
-memory is the sum over all tensors of the head. Prints a table and one JSON line. Needs the data sets in the folder of
-ALIEN_DATA.
+the training set and the calibration set, and reads the views of layers and tokens. The batches hold SST-2 sentences or
+texts of 128 tokens; passes with and without the head alternate on the same batch, in random order. The interval is a
+bootstrap of the median ratio. The memory is the sum over all tensors of the head. Prints a table and one JSON line.
+Needs the data sets in the folder of ALIEN_DATA.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from aligned_entropy.head.calibration_set import calibration_set
 from aligned_entropy.head.candidates import untrained_candidate, with_error_model
 from aligned_entropy.head.head import AlignedEntropyHead
 from aligned_entropy.head.reference_features import calibration_set_features, training_set_features
+from aligned_entropy.head.view_features import fit_views
 
 
 def heads(classifier: UncertainClassifier) -> dict[str, AlignedEntropyHead]:
@@ -36,7 +37,9 @@ def heads(classifier: UncertainClassifier) -> dict[str, AlignedEntropyHead]:
     data = calibration_set(default, validation.hidden, validation.labels, validation.logits, 5, 0)
     reference = torch.tensor(train.hidden), torch.tensor(train.labels)
     look_ups = [calibration_set_features(data, 0), training_set_features(data, reference, 0)]
-    heaviest = with_error_model(untrained_candidate(module, "smoothmax", data), "heaviest", look_ups, data, 0).head
+    views = fit_views(validation.views, data, train.views, reference[1], 0)
+    start = untrained_candidate(module, "smoothmax", data)
+    heaviest = with_error_model(start, "heaviest", look_ups, data, 0, views=views).head
     heaviest.is_calibrated = True
     return {"default": default, "heaviest": heaviest}
 
