@@ -112,7 +112,8 @@ def refit(
     if calibration is not None:
         fit_rows = _concatenated(calibration, fit_rows)
     new = type(classifier)(classifier.backbone)
-    new.fit_features(fit_rows, reference=reference, config=classifier.config_class(seed=seed))
+    options: dict[str, Any] = {"views": True} if classifier.head.views else {}
+    new.fit_features(fit_rows, reference=reference, config=classifier.config_class(seed=seed, **options))
     comparison = _compare(classifier, new, test)
     rule = classifier.saved.rule
     new_rule = None if rule is None else new.choose_threshold_features(test, rule.goal)

@@ -54,7 +54,7 @@ def classifier_features(
     if not (folder / "config.json").exists():
         train_classifier(base, parts[0], folder, TrainConfig(mode=mode, max_length=128, seed=seed))  # type: ignore[arg-type]
     classifier = UncertainClassifier.from_pretrained(folder)
-    return classifier, [classifier.features(part) for part in parts]
+    return classifier, [classifier.features(part, views=True) for part in parts]
 
 
 def measured(

@@ -1,8 +1,9 @@
 """Hugging Face models that map texts to hidden vectors and logits."""
 
 from .base import BaseBackbone
-from .capture import MULTI_LABEL, HiddenCapture, find_classification_module
+from .capture import HiddenCapture
 from .causal import LabelWordBackbone
+from .classification_module import MULTI_LABEL, find_classification_module
 from .extras import EXTRAS
 from .sequence import Backbone, MultiLabelBackbone
 from .tokens import TokenBackbone

@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..features.arrays import Array, Features
 from ..features.files import cache_folder
-from ..features.store import FeatureStore, fill, texts_key
+from ..features.store import FeatureStore, texts_key
 from ..head.modules import active_module, in_float32
-from ..head.views import MAX_TOKENS, PADDING
 from .batching import CPU_PADDING, GPU_PADDING, Encoded, length_sorted_batches, require_texts
 from .capture import Capture
 from .fingerprint import adapter_state, fingerprint
-from .wrappers import base_model, check_adapters, input_device, unwrapped, with_weights
+from .layers import empty_inputs
+from .stored import stored_features
+from .wrappers import base_model, check_adapters, input_device, unwrapped, vocabulary_size, with_weights
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
-
-VIEW_TYPES: dict[str, Any] = {"layers": np.float16, "tokens": np.int32}  # of the arrays in memory and in the store
-VIEW_FILL = {"layers": 0, "tokens": PADDING}
 
 
 class BaseBackbone(ABC):
@@ -228,66 +224,44 @@ class BaseBackbone(ABC):
         features = self.extract_encoded(self.encode(texts), progress)
         return features.hidden, features.logits
 
-    def extract_encoded(self, encoded: Encoded, progress: Callable[[int], object] = lambda done: None) -> Features:
-        """Compute the features of tokenized texts, with the inputs of views; see :meth:`extract`."""
+    def extract_encoded(
+        self, encoded: Encoded, progress: Callable[[int], object] = lambda done: None, *, views: bool = False
+    ) -> Features:
+        """Compute the features of tokenized texts, if requested with the inputs of views; see :meth:`extract`."""
         self.model.eval()  # the caller may have trained the model in the meantime
         hidden_ND = np.empty((len(encoded), self.width), np.float32)
         logits_NC = np.empty((len(encoded), self.classes), np.float32)
-        views = self._empty_views(encoded)
-        for rows, hidden, logits, batch_views in self._outputs(encoded):
+        longest = max(map(len, encoded.inputs["input_ids"]), default=0)
+        inputs = empty_inputs(self.view_shapes if views else {}, len(encoded), longest)
+        for rows, hidden, logits, batch_inputs in self._outputs(encoded, views):
             hidden_ND[rows], logits_NC[rows] = hidden.cpu().numpy(), logits.cpu().numpy()
-            for name, values in views.items():
-                batch = batch_views[name].cpu().numpy()
+            for name, values in inputs.items():
+                batch = batch_inputs[name].cpu().numpy()
                 values[rows, : batch.shape[1]] = batch
             progress(len(rows))
-        return Features(hidden_ND, logits_NC, views=views)
+        return Features(hidden_ND, logits_NC, views=inputs)
 
-    def _empty_views(self, encoded: Encoded) -> dict[str, NDArray[Any]]:
-        """Arrays for the inputs of views, by name; token ids are as many as the longest text has."""
-        length = min(MAX_TOKENS, max(map(len, encoded.inputs["input_ids"]), default=0))
-        shapes = {name: (length,) if name == "tokens" else shape for name, shape in self.view_shapes.items()}
-        return {
-            name: np.full((len(encoded), *shape), VIEW_FILL[name], VIEW_TYPES[name]) for name, shape in shapes.items()
-        }
-
-    def _outputs(self, encoded: Encoded) -> Iterator[tuple[list[int], Tensor, Tensor, dict[str, Tensor]]]:
-        """Compute the rows, hidden vectors, logits and inputs of views of each batch."""
+    def _outputs(
+        self, encoded: Encoded, views: bool = False
+    ) -> Iterator[tuple[list[int], Tensor, Tensor, dict[str, Tensor]]]:
+        """Compute the rows, hidden vectors, logits and, if requested, inputs of views of each batch."""
         for rows, inputs in self.encoded_batches(encoded):
             yield rows, *self.forward(**inputs), {}
 
-    def features(self, texts: Sequence[str], progress: Callable[[int], object] = lambda done: None) -> Features:
+    def features(
+        self, texts: Sequence[str], progress: Callable[[int], object] = lambda done: None, *, views: bool = False
+    ) -> Features:
         """Read the features of texts from the store on disk, and compute those that are missing.
 
         Args:
             texts: a list, or any other sequence of strings that supports slices.
             progress: function that is called with the number of texts whose features have become ready.
+            views: True for the inputs of views, too, as far as the model allows to read them.
 
         Raises:
             DataError: there are no texts.
         """
-        shapes, fingerprint = self.view_shapes, self.model_fingerprint
-        widths = {"hidden": self.width, "logits": self.classes}
-        stores = [self.store(texts, widths, fingerprint)]
-        for name, shape in shapes.items():
-            stores.append(self.store(texts, {name: math.prod(shape)}, fingerprint, VIEW_TYPES[name]))
-
-        def extract(rows: slice) -> list[tuple[NDArray[Any], ...]]:
-            features = self.extract_encoded(self.encode(texts[rows]), progress)
-            views = []
-            for name, shape in shapes.items():
-                values = np.full((len(features), *shape), VIEW_FILL[name], VIEW_TYPES[name])
-                values[:, : features.views[name].shape[1]] = features.views[name]
-                views.append((values.reshape(len(features), -1),))
-            return [(features.hidden, features.logits), *views]
-
-        (hidden, logits), *views = fill(stores, extract, progress)
-        return Features(
-            hidden,
-            logits,
-            views={
-                name: values.reshape(-1, *shape) for (values,), (name, shape) in zip(views, shapes.items(), strict=True)
-            },
-        )
+        return stored_features(self, texts, progress, views)
 
     def store(
         self, texts: Sequence[str], widths: dict[str, int], fingerprint: str = "", dtype: Any = np.float32
@@ -322,9 +296,3 @@ class BaseBackbone(ABC):
         max_padding = 0 if not self.can_pad else CPU_PADDING if self.device.type == "cpu" else GPU_PADDING
         for rows in length_sorted_batches([len(ids) for ids in encoded["input_ids"]], max_padding):
             yield rows, self.pad({name: [values[row] for row in rows] for name, values in encoded.items()})
-
-
-def vocabulary_size(model: PreTrainedModel) -> int:
-    """Number of token ids that a transformers model has an embedding for."""
-    embedding: Any = model.get_input_embeddings()  # an adapter may wrap it
-    return int(getattr(embedding, "num_embeddings", None) or embedding.weight.shape[0])

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 from ..errors import UnsupportedModelError
 from ..head.modules import module_shape
-from .base import BaseBackbone, vocabulary_size
+from .base import BaseBackbone
 from .batching import Encoded
 from .loading import load_language_model, load_tokenizer
 from .output_embedding import LabelWords, OutputEmbedding, by_label, differ, final_scaling
 from .padding import position_count
 from .prompts import LabelPrompts, Labels
-from .wrappers import base_model
+from .wrappers import base_model, vocabulary_size
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -185,7 +185,9 @@ class LabelWordBackbone(BaseBackbone):
         plain = self.cap is None and max(counts) == 1
         return (linear if plain else LabelWords(linear, counts, self.cap)).eval().requires_grad_(False)
 
-    def _outputs(self, encoded: Encoded) -> Iterator[tuple[list[int], Tensor, Tensor, dict[str, Tensor]]]:
+    def _outputs(
+        self, encoded: Encoded, views: bool = False
+    ) -> Iterator[tuple[list[int], Tensor, Tensor, dict[str, Tensor]]]:
         shared, cache = self._shared_start(encoded.inputs["input_ids"])
         for rows, inputs in self.encoded_batches(encoded):
             ids, mask = inputs["input_ids"][:, shared:], inputs["attention_mask"]

@@ -129,7 +129,7 @@ class OutputEmbedding:
             for handle in handles:
                 handle.remove()
 
-    def set_listener(self, listener: Callable[[Any], None]) -> None:
+    def set_listener(self, listener: Callable[[Any], None], *, views: bool = False) -> None:
         """Refuse a listener: the user of a language model calls it with other inputs than the prompts of a backbone.
 
         Raises:

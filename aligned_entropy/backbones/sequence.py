@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..head.modules import active_module, module_shape, plain_copy
 from ..head.views import MAX_TOKENS
-from .base import BaseBackbone, vocabulary_size
+from .base import BaseBackbone
 from .batching import Encoded
 from .capture import CapturedOutput, HiddenCapture
 from .label_names import class_names, warn_of_contradiction
@@ -22,7 +22,7 @@ from .loading import load_model, load_tokenizer
 from .module_state import module_state
 from .output_embedding import differ
 from .padding import PADDING_TEXTS, configured_padding, default_max_length, lent_padding, with_padding
-from .wrappers import base_model
+from .wrappers import base_model, vocabulary_size
 
 if TYPE_CHECKING:
     from transformers import BatchEncoding, PreTrainedTokenizerBase
@@ -116,39 +116,46 @@ class Backbone(BaseBackbone):
 
     def forward(self, **inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Compute hidden vectors ``[N, D]`` and logits ``[N, C]``, both float32, of a tokenized batch."""
-        hidden, logits, _ = self._forward_with_views(**inputs)
+        hidden, logits, _ = self._forward(inputs)
         return hidden, logits
 
-    def _forward_with_views(self, **inputs: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    def _forward(self, inputs: dict[str, Tensor], views: bool = False) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         with torch.inference_mode():
-            output = self.run(**{name: tensor.to(self.device) for name, tensor in inputs.items()})
+            output = self.run(views=views, **{name: tensor.to(self.device) for name, tensor in inputs.items()})
         return output.hidden.float(), output.logits.float(), output.views
 
-    def _outputs(self, encoded: Encoded) -> Iterator[tuple[list[int], Tensor, Tensor, dict[str, Tensor]]]:
-        if self.every_token:
+    def _outputs(
+        self, encoded: Encoded, views: bool = False
+    ) -> Iterator[tuple[list[int], Tensor, Tensor, dict[str, Tensor]]]:
+        if not views:
             yield from super()._outputs(encoded)
             return
         for rows, inputs in self.encoded_batches(encoded):
-            yield rows, *self._forward_with_views(**inputs)
+            yield rows, *self._forward(inputs, views)
 
     @property
     def view_shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of a text's inputs of views, by name; a view that the model does not allow to read is left out.
 
-        A trial text shows the shapes. With a learned prompt there are none.
+        A trial text shows the shapes. With a learned prompt there are none, and for token classification neither.
         """
         if self.every_token or self.learned_prompt is not None:
             return {}
         if self._view_shapes is None:
-            _, _, views = self._forward_with_views(**self.pad(self.tokenize(["a"])))
+            _, _, views = self._forward(self.pad(self.tokenize(["a a a a"])), views=True)
             shapes = {"layers": views["layers"].shape[1:]} if "layers" in views else {}
             self._view_shapes = shapes | ({"tokens": (min(self.max_length, MAX_TOKENS),)} if "tokens" in views else {})
         return self._view_shapes
 
-    def run(self, **inputs: Tensor) -> CapturedOutput:
-        """Run the model on a batch that is on its device; the output has the hidden vectors, too."""
+    def run(self, *, views: bool = False, **inputs: Tensor) -> CapturedOutput:
+        """Run the model on a batch that is on its device; the output has the hidden vectors, too.
+
+        Args:
+            views: True for an output that has the inputs of views as well.
+            inputs: inputs of the model.
+        """
         padding = lent_padding(self.config, self.pad_token_id) if self._lends_padding else nullcontext()
-        with padding, self.capture.watching():
+        with padding, self.capture.watching(views=views):
             output: CapturedOutput = self.model(**inputs, return_dict=True)
         return output
 
@@ -216,7 +223,7 @@ class Backbone(BaseBackbone):
 
     def _logits(self, inputs: dict[str, Tensor]) -> Tensor:
         with torch.inference_mode():
-            return self.run(**{name: tensor.to(self.device) for name, tensor in inputs.items()}).logits
+            return self.run(views=False, **{name: tensor.to(self.device) for name, tensor in inputs.items()}).logits
 
     def pad(self, encoded: dict[str, list[list[int]]]) -> dict[str, Tensor]:
         """Make one padded batch of tokenized texts."""

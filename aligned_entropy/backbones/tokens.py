@@ -99,10 +99,12 @@ class TokenBackbone(Backbone):
         rows, positions = places.to(hidden.device).T
         return hidden[rows, positions], logits[rows, positions]
 
-    def features(self, texts: Sequence[str], progress: Callable[[int], object] = lambda done: None) -> Features:
+    def features(
+        self, texts: Sequence[str], progress: Callable[[int], object] = lambda done: None, *, views: bool = False
+    ) -> Features:
         """Read the features of :class:`Words` from the store on disk, and compute those that are missing.
 
-        The words of one sentence are a cluster.
+        The words of one sentence are a cluster. There are no inputs of views.
         """
         return replace(super().features(texts, progress), clusters=_words(texts).clusters)
 

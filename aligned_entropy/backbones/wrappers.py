@@ -121,3 +121,9 @@ class Uncompiled:
 
     def __reduce__(self) -> tuple[type[Uncompiled], tuple[Callable[..., None]]]:
         return Uncompiled, (self._function,)
+
+
+def vocabulary_size(model: PreTrainedModel) -> int:
+    """Number of token ids that a transformers model has an embedding for."""
+    embedding: Any = model.get_input_embeddings()  # an adapter may wrap it
+    return int(getattr(embedding, "num_embeddings", None) or embedding.weight.shape[0])

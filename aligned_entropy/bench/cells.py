@@ -78,5 +78,7 @@ class Cell:
 def _stored_settings(config: FitConfig) -> dict[str, Any]:
     """Settings of a fit under the names that the keys of stored results were computed with."""
     settings = {STORED_NAMES.get(name, name): value for name, value in asdict(config).items()}
+    if not config.views:
+        del settings["views"]  # keys of older results were made without it
     prior = settings["belief"]
     return settings | {"belief": {"mean": prior["mean"], "deviation": prior["standard_deviation"]}}

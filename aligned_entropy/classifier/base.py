@@ -67,7 +67,7 @@ class UncertainClassifier(ModelWithSelection):
             HeadMismatchError: the head was fitted for another adapter or classification module than is active.
         """
         encoded = self.backbone.encode(as_texts(texts, self.task.text_column, text_column))
-        features = self.backbone.extract_encoded(encoded, progress)
+        features = self.backbone.extract_encoded(encoded, progress, views=bool(self.head.views))
         return replace(self.predict_features(features), truncated=encoded.truncated)
 
     def predict_features(self, features: Features) -> Predictions | MultiLabelPredictions:
@@ -123,8 +123,9 @@ class UncertainClassifier(ModelWithSelection):
             DataError: the data cannot be read, or their labels are not the model's.
             NotApplicableError: the reference or the settings are not for this task.
         """
-        calibration = self.features(data, progress, **columns)
-        training = None if reference is None else self.features(reference, progress, **columns)
+        views = isinstance(config, FitConfig) and config.views
+        calibration = self.features(data, progress, views=views, **columns)
+        training = None if reference is None else self.features(reference, progress, views=views, **columns)
         return self.fit_features(calibration, reference=training, config=config)
 
     def fit_features(
@@ -147,6 +148,11 @@ class UncertainClassifier(ModelWithSelection):
         """
         if config is not None and not isinstance(config, FitConfig):
             raise NotApplicableError(f"a {type(config).__name__} is not for {self.task}: use FitConfig.")
+        if config is not None and config.views and not calibration.views:
+            raise NotApplicableError(
+                "views=True, but the features have no inputs of views: they are computed for trained text classifiers "
+                "without a learned prompt, by fit() or by features(views=True)."
+            )
         result = fit_head(
             self.backbone.copy_classification_module(),
             calibration.hidden,

@@ -213,8 +213,8 @@ class ModelWithHead:
             HeadMismatchError: the head was fitted for another adapter or classification module than is active.
             NotApplicableError: the model is a language model that predicts label words.
         """
-        self._slot.head()
-        self.backbone.capture.set_listener(Attachment(self._slot))
+        head = self._slot.head()
+        self.backbone.capture.set_listener(Attachment(self._slot), views=bool(head.views))
         return self
 
     def detach(self) -> None:
@@ -239,6 +239,7 @@ class ModelWithHead:
         progress: Progress = lambda done: None,
         *,
         extras: Collection[str] = (),
+        views: bool | None = None,
         **columns: Any,
     ) -> Features:
         """Features of labeled data; they are read from the store on disk if they were computed before.
@@ -248,13 +249,14 @@ class ModelWithHead:
             progress: function that is called with the number of texts whose features are ready.
             extras: names of further arrays: ``passes`` (20 forward passes with dropout), ``states`` (last hidden states
                 of the tokens), ``content_free``. An array that the model cannot give is left out, with the reason.
+            views: True for the inputs of views, too, as far as the model gives them; by default if the head needs them.
             columns: column names and label map: ``text_column``, ``label_column``, ``label_map``.
 
         Warns:
             UserWarning: another order of the labels would make the model far better.
         """
         labeled = self.read_labeled(data, **columns)
-        features = self._extract(labeled.texts, progress, extras).with_labels(labeled.labels)
+        features = self._extract(labeled.texts, progress, extras, views).with_labels(labeled.labels)
         warn_of_label_order(features, self.label_names)
         return features
 
@@ -275,8 +277,10 @@ class ModelWithHead:
             raise NotApplicableError(f"out-of-distribution texts are for {TextClassification.name}, not {self.task}.")
         return self._extract(plain_texts(load_data(data), text_column), progress, extras)
 
-    def _extract(self, texts: Sequence[str], progress: Progress, extras: Collection[str]) -> Features:
-        features = self.backbone.features(texts, progress)
+    def _extract(
+        self, texts: Sequence[str], progress: Progress, extras: Collection[str], views: bool | None = None
+    ) -> Features:
+        features = self.backbone.features(texts, progress, views=bool(self.head.views) if views is None else views)
         for name in extras:
             try:
                 array: dict[str, Any] = {name: EXTRAS[name](self.backbone, texts, progress=progress)}

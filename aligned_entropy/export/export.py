@@ -196,7 +196,8 @@ def exportable_backbone(classifier: UncertainClassifier) -> Backbone:
 def _check_head(classifier: UncertainClassifier, backbone: Backbone) -> None:
     """Raise an error if the head was fitted for another module or adapter than is active."""
     rows: Sequence[str] = Words([["a"]]) if backbone.every_token else ["a"]
-    classifier.predict_features(backbone.extract_encoded(backbone.encode(rows)))
+    views = bool(classifier.head.views)
+    classifier.predict_features(backbone.extract_encoded(backbone.encode(rows), views=views))
 
 
 def _trial_batches(backbone: Backbone) -> Iterator[list[str]]:

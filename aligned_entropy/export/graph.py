@@ -45,7 +45,8 @@ class Graph(nn.Module):
 
     def forward(self, *values: Tensor) -> tuple[Tensor, ...]:
         """Compute the outputs in the order of ``outputs``; the values are the inputs ``[N, T]`` in their order."""
-        output = self.backbone.run(**dict(zip(self.inputs, values, strict=True)))
+        inputs = dict(zip(self.inputs, values, strict=True))
+        output = self.backbone.run(views=bool(self.head.views), **inputs)
         shape, head = output.hidden.shape[:-1], self.head
         hidden, logits = output.hidden.float().flatten(0, -2), output.logits.float().flatten(0, -2)
         outputs = {"logits": output.logits.float()}

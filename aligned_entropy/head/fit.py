@@ -47,8 +47,8 @@ class FitConfig:
         folds: number of folds of the cross-validation that compares the candidates.
         error_model: True to combine the score with features of the logits, the predicted class and the neighbors among
             labeled texts, unless no gain is expected from that; False to calibrate the score alone (beta calibration).
-        views: True to combine the score also with views, the class models of layers and tokens, where their inputs are
-            given and a gain is expected.
+        views: True to combine the score also with views, the class models of layers and tokens, if a gain is expected;
+            for text classification.
         required_gain: number of standard errors by which another base score must be better to replace the first.
         gain_prior: prior on the gain of a trained candidate over the untrained score.
         schedule: schedule of the published mini-batch training; None for the cross-validated full-batch fit.
@@ -64,7 +64,7 @@ class FitConfig:
     alphas: tuple[float, ...] = ()
     folds: int = 5
     error_model: bool = True
-    views: bool = True
+    views: bool = False
     required_gain: float = 1.0
     gain_prior: GainPrior = DEVELOPMENT_PRIOR
     schedule: Schedule | None = None

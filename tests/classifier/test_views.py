@@ -5,15 +5,25 @@ import pytest
 import torch
 from transformers import pipeline
 
-from aligned_entropy import FitConfig, HeadMismatchError, UncertainClassifier, register_pipeline
+from aligned_entropy import (
+    ArgumentError,
+    FitConfig,
+    HeadMismatchError,
+    NotApplicableError,
+    UncertainClassifier,
+    register_pipeline,
+)
 from aligned_entropy.backbones import Backbone
 from aligned_entropy.head.selection import GainPrior
+from aligned_entropy.refit import refit
 from aligned_entropy.saved.format import read_config
 from fixtures import sentiment, tiny
 from fixtures.onnx_consumer import consumer
 from fixtures.sentiment import named
 
-QUICK = FitConfig(folds=3, betas=(), gain_prior=GainPrior(0.5, 0.5))  # a candidate with views is expected to be better
+QUICK = FitConfig(
+    folds=3, betas=(), views=True, gain_prior=GainPrior(0.5, 0.5)
+)  # a candidate with views is expected to be better
 TEXTS = named(60, 9)["text"]
 
 
@@ -35,7 +45,7 @@ def classifier(request, folder, tmp_path_factory):
 
 def test_features_give_the_predictions_of_texts(classifier, tmp_path, monkeypatch):
     monkeypatch.setenv("ALIEN_CACHE", str(tmp_path))
-    features = classifier.backbone.features(TEXTS)
+    features = classifier.backbone.features(TEXTS, views=True)
     assert features.views["layers"].shape == (60, 1, 24)
     assert features.views["tokens"].shape == (60, 32)
     uncertainty = classifier.predict(TEXTS).uncertainty
@@ -72,7 +82,7 @@ def test_a_saved_head_gives_the_same_uncertainty(classifier, folder, tmp_path):
 
 def test_a_head_without_views_has_the_former_format(folder, tmp_path):
     classifier = UncertainClassifier.from_pretrained(folder)
-    classifier.fit(named(400, 2), config=FitConfig(folds=3, betas=(), views=False))
+    classifier.fit(named(400, 2), config=FitConfig(folds=3, betas=()))
     classifier.save_pretrained(tmp_path)
     assert read_config(tmp_path)["format"] == 1
     read_config(tmp_path)
@@ -94,14 +104,12 @@ def test_an_exported_graph_gives_the_same_uncertainty(classifier, tmp_path):
 def test_an_older_store_is_filled_up(folder, tmp_path, monkeypatch):
     monkeypatch.setenv("ALIEN_CACHE", str(tmp_path))
     backbone = Backbone.from_pretrained(folder)
-    with monkeypatch.context() as before:
-        before.setattr(Backbone, "view_shapes", {})
-        backbone.features(TEXTS)
+    assert backbone.features(TEXTS).views == {}
     (hidden,) = tmp_path.rglob("hidden.npy")
     written = hidden.stat().st_mtime_ns
-    filled = backbone.features(TEXTS)
+    filled = backbone.features(TEXTS, views=True)
     assert hidden.stat().st_mtime_ns == written
-    fresh = backbone.extract_encoded(backbone.encode(TEXTS))
+    fresh = backbone.extract_encoded(backbone.encode(TEXTS), views=True)
     np.testing.assert_array_equal(filled.views["layers"], fresh.views["layers"])
     np.testing.assert_array_equal(filled.views["tokens"][:, : fresh.views["tokens"].shape[1]], fresh.views["tokens"])
 
@@ -109,13 +117,14 @@ def test_an_older_store_is_filled_up(folder, tmp_path, monkeypatch):
         raise AssertionError("everything is in the store")
 
     monkeypatch.setattr(Backbone, "extract_encoded", refuse)
-    np.testing.assert_array_equal(backbone.features(TEXTS).views["tokens"], filled.views["tokens"])
+    np.testing.assert_array_equal(backbone.features(TEXTS, views=True).views["tokens"], filled.views["tokens"])
 
 
 @pytest.mark.parametrize("kind", tiny.ENCODERS)
 def test_layers_are_the_means_of_the_hidden_states_of_transformers(kind):
     model, tokenizer = tiny.model(kind), tiny.tokenizer()
-    features = Backbone(model, tokenizer).extract_encoded(Backbone(model, tokenizer).encode(tiny.TEXTS))
+    backbone = Backbone(model, tokenizer)
+    features = backbone.extract_encoded(backbone.encode(tiny.TEXTS), views=True)
     ids = [row[row >= 0].tolist() for row in features.views["tokens"]]
     assert ids == [tokenizer(text)["input_ids"] for text in tiny.TEXTS]
     if "layers" not in features.views:
@@ -127,3 +136,33 @@ def test_layers_are_the_means_of_the_hidden_states_of_transformers(kind):
         expected = torch.stack([state[0].mean(0) for state in states])
         np.testing.assert_allclose(layers[0], expected[0], atol=5e-3)
         assert layers.shape == expected.shape
+
+
+def test_features_without_inputs_of_views_are_refused(classifier):
+    features = classifier.features(named(60, 9), views=False)
+    with pytest.raises(ArgumentError, match="reads the layers of a text, which are missing"):
+        classifier.predict_features(features)
+    with pytest.raises(NotApplicableError, match="views=True, but the features have no inputs of views"):
+        classifier.fit_features(features, config=QUICK)
+
+
+def test_a_refit_keeps_the_views(classifier):
+    feedback = classifier.features(named(900, 11))
+    assert set(feedback.views) == {"layers", "tokens"}, "the head needs them"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("aligned_entropy.head.selection.DEVELOPMENT_PRIOR", GainPrior(0.5, 0.5))
+        result = refit(classifier, feedback, calibration=classifier.features(named(400, 2)))
+    assert any("views" in candidate for candidate in result.classifier.saved.fit["candidates"])
+
+
+def test_a_listener_without_views_leaves_the_layers_alone(folder):
+    backbone = Backbone.from_pretrained(folder)
+    outputs = []
+    backbone.capture.set_listener(outputs.append)
+    batch = backbone.tokenizer(TEXTS[:2], padding=True, return_tensors="pt")
+    backbone.model(**batch)
+    backbone.capture.set_listener(outputs.append, views=True)
+    backbone.model(**batch)
+    backbone.capture.remove_listener()
+    assert [sorted(output.views) for output in outputs] == [[], ["layers", "tokens"]]
+    assert not any(part._forward_hooks for part in backbone.model.modules())

@@ -142,7 +142,8 @@ def test_views_find_errors_that_the_score_cannot(rows):
     errors = test["hidden"].argmax(1) != test["labels"]
     aucs = {}
     for name, views in (("without", {}), ("with", inputs(rows))):
-        head = fit_head(module(), rows["hidden"], rows["labels"], views=views).head
+        config = FitConfig(views=True)
+        head = fit_head(module(), rows["hidden"], rows["labels"], views=views, config=config).head
         uncertainty = head(test["hidden"], test["hidden"], inputs(test))
         pairs = uncertainty[errors].unsqueeze(1) > uncertainty[~errors]
         aucs[name] = float(pairs.double().mean())
@@ -159,22 +160,23 @@ def test_training_texts_with_views_are_the_texts_of_the_class_models(rows):
         assert (log_q.argmax(1) == test["labels"]).float().mean() > 0.6
 
 
-def test_views_can_be_switched_off(rows):
-    config = FitConfig(views=False)
-    result = fit_head(module(), rows["hidden"], rows["labels"], views=inputs(rows), config=config)
+def test_views_are_used_on_request(rows):
+    result = fit_head(module(), rows["hidden"], rows["labels"], views=inputs(rows))
     assert result.head.views == []
     assert not any("views" in candidate.name for candidate in result.summary.candidates)
 
 
 def test_a_missing_input_is_an_error_that_names_it(rows):
-    head = fit_head(module(), rows["hidden"], rows["labels"], views=inputs(rows)).head
+    head = fit_head(module(), rows["hidden"], rows["labels"], views=inputs(rows), config=FitConfig(views=True)).head
     assert head.views == ["layers", "tokens"]
     with pytest.raises(ArgumentError, match=r"this head reads the tokens of a text, which are missing: pass views="):
         head(rows["hidden"], rows["hidden"], {"layers": rows["layers"]})
 
 
 def test_the_order_of_stored_tensors_does_not_matter(rows):
-    model = fit_head(module(), rows["hidden"], rows["labels"], views=inputs(rows)).head.error_model
+    model = fit_head(
+        module(), rows["hidden"], rows["labels"], views=inputs(rows), config=FitConfig(views=True)
+    ).head.error_model
     state = model.state_dict()
     arguments = torch.zeros(300), rows["hidden"], rows["hidden"], inputs(rows)
     for names in (sorted(state), sorted(state, reverse=True)):
@@ -192,7 +194,9 @@ def test_a_view_that_is_more_accurate_than_the_model_is_named(rows):
         "it."
     )
     assert model < layers < tokens
-    summary = fit_head(module(), rows["hidden"], rows["labels"], views=inputs(rows)).summary
+    summary = fit_head(
+        module(), rows["hidden"], rows["labels"], views=inputs(rows), config=FitConfig(views=True)
+    ).summary
     assert accuracy_hint(views, data) == summary.hint == summary.facts()["hint"]
     assert summary.hint in " ".join(str(summary).split())
     useless = fit_views({"layers": torch.randn(300, 1, 4)}, data, {}, None, 0)

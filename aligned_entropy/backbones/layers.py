@@ -1,0 +1,121 @@
+"""Capture of the inputs of views in a model's normal forward pass: means of the layers' outputs, and token ids."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ..head.views import MAX_TOKENS, PADDING
+from .wrappers import Uncompiled, base_model
+
+LAYER_VALUES = 16_384  # values of all layers of a text that views read: 32 KiB in half precision
+LARGEST = 65_504.0  # largest number in half precision
+TYPES: dict[str, Any] = {"layers": np.float16, "tokens": np.int32}  # of the arrays in memory and in the store
+
+
+class _Pass(threading.local):
+    """State of the forward pass in each thread; a copied or unpickled object starts without one."""
+
+    input_ids: Tensor | None = None
+    mask: Tensor | None = None
+    vectors: list[Tensor | None] | None = None
+
+    def __reduce__(self) -> tuple[type[_Pass], tuple[()]]:
+        return _Pass, ()
+
+
+class LayerCapture:
+    """Hooks that take the mean over a text's tokens of the output of each layer.
+
+    Args:
+        model: transformers model.
+
+    Attributes:
+        layers: layers whose outputs are taken; empty if they are not found.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.layers = chosen_layers(model)
+        self._pass = _Pass()
+        self._hook = Uncompiled(self._after_layer)
+
+    def register(self) -> list[Any]:
+        """Put the hooks on the layers, and return their handles."""
+        return [layer.register_forward_hook(self._hook) for layer in self.layers]
+
+    def begin(self, input_ids: Tensor | None, attention_mask: Tensor | None) -> None:
+        """Take the layers of the forward pass that begins."""
+        self._pass.input_ids, self._pass.mask = input_ids, _token_mask(input_ids, attention_mask)
+        self._pass.vectors = []
+
+    def end(self) -> dict[str, Tensor]:
+        """Return the inputs of views of the pass by name; those that the model does not allow to read are left out."""
+        input_ids, mask, vectors = self._pass.input_ids, self._pass.mask, self._pass.vectors
+        self._pass.input_ids = self._pass.mask = self._pass.vectors = None
+        if input_ids is None or mask is None:
+            return {}
+        views = {"tokens": input_ids.masked_fill(~mask, PADDING)[:, :MAX_TOKENS]}
+        taken = [vector for vector in vectors or [] if vector is not None]
+        if taken and len(taken) == len(self.layers) == len(vectors or []):
+            views["layers"] = torch.stack(taken, 1)
+        return views
+
+    def _after_layer(self, _: nn.Module, __: tuple[Any, ...], output: Any) -> None:
+        if self._pass.vectors is not None:
+            self._pass.vectors.append(mean_vectors(output[0] if isinstance(output, tuple) else output, self._pass.mask))
+
+
+def chosen_layers(model: Any) -> list[nn.Module]:
+    """Layers of a transformers model whose outputs views read, the last one included; empty if they are not found.
+
+    They are evenly spaced if all layers together have more than :data:`LAYER_VALUES` values a text.
+    """
+    config: Any = model.config.get_text_config()
+    count, width = getattr(config, "num_hidden_layers", 0) or 0, getattr(config, "hidden_size", 0) or 0
+    if not count or not width or getattr(config, "is_encoder_decoder", False):
+        return []
+    stacks = [part for part in base_model(model).modules() if isinstance(part, nn.ModuleList) and len(part) == count]
+    if len(stacks) != 1:
+        return []
+    chosen = min(count, max(1, LAYER_VALUES // width))
+    return [stacks[0][(k + 1) * count // chosen - 1] for k in range(chosen)]
+
+
+def mean_vectors(states: Any, mask: Tensor | None) -> Tensor | None:
+    """Mean over the real tokens of states ``[N, T, D]``, ``[N, D]`` float32 in the range of half precision.
+
+    None if the states have another shape.
+    """
+    if mask is None or not isinstance(states, Tensor) or states.dim() != 3 or states.shape[:2] != mask.shape:
+        return None
+    sums = states.detach().masked_fill(~mask.unsqueeze(-1), 0.0).sum(1, dtype=torch.float32)
+    return (sums / mask.sum(1, keepdim=True).clamp(min=1)).clamp(-LARGEST, LARGEST)
+
+
+def empty_inputs(shapes: dict[str, tuple[int, ...]], rows: int, length: int = MAX_TOKENS) -> dict[str, NDArray[Any]]:
+    """Make arrays for the inputs of views of N rows, by name.
+
+    Args:
+        shapes: shape of a row, by name.
+        rows: number of rows N.
+        length: largest number of token ids of a row, if that is less than in the shapes.
+    """
+    arrays = {}
+    for name, (first, *rest) in shapes.items():
+        size = min(first, max(length, 1)) if name == "tokens" else first
+        arrays[name] = np.full((rows, size, *rest), PADDING if name == "tokens" else 0, TYPES[name])
+    return arrays
+
+
+def _token_mask(input_ids: Tensor | None, attention_mask: Tensor | None) -> Tensor | None:
+    """True for real tokens, ``[N, T]``; None without token ids, or with an attention mask of another shape."""
+    if input_ids is None or input_ids.dim() != 2:
+        return None
+    if attention_mask is None:
+        return torch.ones_like(input_ids, dtype=torch.bool)
+    return attention_mask.bool() if attention_mask.shape == input_ids.shape else None
