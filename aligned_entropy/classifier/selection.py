@@ -49,7 +49,7 @@ class ModelWithSelection(ModelWithHead):
 
         Raises:
             NotFittedError: the head is untrained.
-            CalibrationError: the head was fitted on these texts and is too good on them, or nothing is predicted.
+            CalibrationError: the head was fitted on more than a tenth of these texts, or nothing is predicted.
             HeadMismatchError: the head was fitted for another adapter or classification module than is active.
         """
         if not isinstance(goal, Goal):
@@ -118,9 +118,9 @@ class ModelWithSelection(ModelWithHead):
             columns: column names and label map, as for :meth:`fit`.
 
         Raises:
-            NotApplicableError: a text of the task has no single label.
+            NotApplicableError: the task is not text classification with one label.
             NotFittedError: the head is untrained.
-            CalibrationError: the head was fitted on these texts and is too good on them, or there are none.
+            CalibrationError: the head was fitted on more than a tenth of these texts, or there are none.
             HeadMismatchError: the head was fitted for another adapter or classification module than is active.
         """
         if goal is not None and not isinstance(goal, SetGoal):
@@ -153,7 +153,7 @@ class ModelWithSelection(ModelWithHead):
         """Check that predictions of the task can have sets.
 
         Raises:
-            NotApplicableError: a text of the task has no single label.
+            NotApplicableError: the task is not text classification with one label.
         """
         if not self.task.one_label:
             reason = "every word has a tag" if self.task.per_word else "a text can have any number of labels"

@@ -16,7 +16,7 @@ from .class_models import ClassModel, NgramModel, Solution, VectorModel
 from .reference_features import sample_rows
 from .views import VIEWS, LayersView, TokensView, View
 
-FOLDS = 5  # folds of the training texts, which choose penalties and temperatures
+FOLDS = 5  # folds of the training texts, which choose penalties and factors
 SIGNIFICANCE_LEVEL = 0.01
 TRAINING_ROWS = 40_000  # training texts that views are fitted on, at most
 

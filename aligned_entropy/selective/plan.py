@@ -48,8 +48,8 @@ def efficient_sizes(total: int, risk: float, delta: float) -> tuple[NDArray[np.i
     """Numbers of accepted predictions at which a test allows one error more, and the allowed errors, both ``[K]``.
 
     A test at any other number allows as many errors as at the next lower one of these, among more predictions. It is
-    harder to pass, and a sequence that contains it ends earlier. The last number is that of all predictions. At most
-    :data:`MOST_TESTS` evenly spaced numbers are returned, and none if the predictions are too few for any test.
+    harder to pass, and a sequence that contains it ends earlier. The last number is that of all predictions. For at
+    most :data:`MOST_TESTS` evenly spaced numbers of allowed errors; none if the predictions are too few for any test.
     """
     from scipy.stats import binom
 

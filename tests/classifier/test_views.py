@@ -149,9 +149,7 @@ def test_features_without_inputs_of_views_are_refused(classifier):
 def test_a_refit_keeps_the_views(classifier):
     feedback = classifier.features(named(900, 11))
     assert set(feedback.views) == {"layers", "tokens"}, "the head needs them"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("aligned_entropy.head.selection.DEVELOPMENT_PRIOR", GainPrior(0.5, 0.5))
-        result = refit(classifier, feedback, calibration=classifier.features(named(400, 2)))
+    result = refit(classifier, feedback, calibration=classifier.features(named(400, 2)))
     assert any("views" in candidate for candidate in result.classifier.saved.fit["candidates"])
 
 
