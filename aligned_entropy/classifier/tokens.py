@@ -110,12 +110,18 @@ class UncertainTokenClassifier(UncertainClassifier):
         return self._predictions(features)
 
     def features(
-        self, data: Any, progress: Progress = lambda done: None, *, extras: Collection[str] = (), **columns: Any
+        self,
+        data: Any,
+        progress: Progress = lambda done: None,
+        *,
+        extras: Collection[str] = (),
+        views: bool | None = None,
+        **columns: Any,
     ) -> Features:
         """Features of labeled sentences, with the true tags in the scheme of the predicted ones.
 
         The tags of a model may leave open whether it predicts IOB1 or IOB2; then the predicted tags show it. Arguments
-        as for :meth:`UncertainClassifier.features`.
+        as for :meth:`UncertainClassifier.features`; there are no inputs of views.
         """
         labeled = self.read_labeled(data, **columns)
         assert isinstance(labeled, LabeledTokens), "read for this task"

@@ -62,7 +62,7 @@ class ModelOfScheme(TokenBackbone):
         self.logits[np.arange(len(tags)), [names.index(tag) for tag in tags]] = rng.random(len(tags)) + 1
         return self
 
-    def features(self, texts, progress=lambda done: None):
+    def features(self, texts, progress=lambda done: None, *, views=False):
         hidden = np.random.default_rng(3).normal(size=(len(self.logits), 16)).astype(np.float32)
         return Features(hidden, self.logits, clusters=texts.clusters)
 

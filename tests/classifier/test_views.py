@@ -18,8 +18,10 @@ from aligned_entropy.head.selection import GainPrior
 from aligned_entropy.refit import refit
 from aligned_entropy.saved.format import read_config
 from fixtures import sentiment, tiny
+from fixtures.multilabel_models import texts as multilabel_texts
 from fixtures.onnx_consumer import consumer
 from fixtures.sentiment import named
+from fixtures.token_models import sentences
 
 QUICK = FitConfig(
     folds=3, betas=(), views=True, gain_prior=GainPrior(0.5, 0.5)
@@ -164,3 +166,11 @@ def test_a_listener_without_views_leaves_the_layers_alone(folder):
     backbone.capture.remove_listener()
     assert [sorted(output.views) for output in outputs] == [[], ["layers", "tokens"]]
     assert not any(part._forward_hooks for part in backbone.model.modules())
+
+
+@pytest.mark.parametrize("kind", ["token", "multilabel"])
+def test_other_tasks_have_no_views(kind, request):
+    classifier = UncertainClassifier.from_pretrained(request.getfixturevalue(f"{kind}_model_folder"))
+    data = sentences(classifier, 1) if kind == "token" else multilabel_texts(200, 1)
+    with pytest.raises(NotApplicableError, match=r"views=True, but the features|use MultiLabelConfig"):
+        classifier.fit(data, config=QUICK)
