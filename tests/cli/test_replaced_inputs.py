@@ -145,7 +145,9 @@ def test_no_folder_is_written_over_a_data_set(folder, words):
 )
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs a folder that nobody can write to")
 def test_a_place_that_cannot_be_written_is_refused_before_any_work(folder, words):
+    before = contents(folder)
     refused(in_process(*words), f"output {words[-1]}: nothing can be written there", "name another folder")
+    assert contents(folder) == before
 
 
 def test_a_device_is_named_as_such(folder):
@@ -157,6 +159,7 @@ def test_a_device_is_named_as_such(folder):
 def test_an_output_without_an_ending_that_is_a_file_is_no_folder(folder):
     (folder / "out").touch()
     refused(in_process("predict", "no-model", "data.jsonl", "-o", "out"), "the file ending '' is unknown", ".parquet")
+    assert (folder / "out").read_bytes() == b""
 
 
 def test_a_missing_input_comes_with_the_folder_that_paths_start_from(folder):
@@ -165,6 +168,8 @@ def test_a_missing_input_comes_with_the_folder_that_paths_start_from(folder):
     done = in_process("predict", "no-model", "missing.parquet", "-o", "out")
     refused(done, "missing.parquet: there is no Parquet file; check the path, which is relative to", folder.name)
     refused(in_process("predict", "no-model", "set", "-o", "out.csv"), "input set: this is a folder; name a file in it")
+    assert not (folder / "out").exists()
+    assert not (folder / "out.csv").exists()
 
 
 @pytest.mark.parametrize(
