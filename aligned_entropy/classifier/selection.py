@@ -63,16 +63,13 @@ class ModelWithSelection(ModelWithHead):
         units = self.labeled_selection_units(features)
         pilot = self.saved.pilot
         rule = choose_threshold(units, goal, pilot)
-        backbone = self.saved.backbone | {"dtype": self.backbone.facts["dtype"]}  # the bounds hold in this precision
-        chosen: dict[str, Any] = {
-            "selection_units": units,
-            "rule": rule,
-            "backbone": backbone,
-            "fit_units": pilot,
-            "sets": None,
-        }
-        self.saved = replace(self.saved, **chosen)
+        facts = self._facts_of_choice()
+        self.saved = replace(self.saved, selection_units=units, rule=rule, backbone=facts, fit_units=pilot, sets=None)
         return rule
+
+    def _facts_of_choice(self) -> dict[str, Any]:
+        """Facts about the model with its precision now, since bounds hold in the precision of the labeled texts."""
+        return self.saved.backbone | {"dtype": self.backbone.facts["dtype"]}
 
     def labeled_selection_units(self, features: Features) -> SelectionUnits:
         """Units that a threshold accepts or defers, with the head's uncertainty and their errors."""
@@ -144,9 +141,7 @@ class ModelWithSelection(ModelWithHead):
             goal,
             None if self.saved.rule is None else ~predictions.accepted,
         )
-        dtype = self.backbone.facts["dtype"]  # the guarantee holds in this precision
-        backbone = self.saved.backbone | {"dtype": dtype}
-        self.saved = replace(self.saved, sets=sets, backbone=backbone)
+        self.saved = replace(self.saved, sets=sets, backbone=self._facts_of_choice())
         return sets
 
     def check_sets(self) -> None:
