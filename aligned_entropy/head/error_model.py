@@ -24,6 +24,7 @@ from .scoring import LOG_FLOOR, entropy_and_response, log1mexp, log_odds, log_so
 from .views import VIEWS, View
 
 LINE_PENALTY = 10.0  # penalty on the weights of the score, in examples, for standardized columns
+LEAST_SLOPE = 1e-3  # of a score that does not find errors on the calibration set: the score still keeps its order
 MAX_STANDARDIZED = 6.0  # features are clipped at this many standard deviations: no extrapolation out of distribution
 
 
@@ -184,7 +185,7 @@ class ErrorModel(nn.Module):
         return self
 
     def _fit_line(self, log_u: Tensor, logits: Tensor, errors: Tensor) -> None:
-        """Fit c, a and b alone; a and b are never negative, so that the score keeps its order."""
+        """Fit c, a and b alone; a and b are never negative and never both zero, so that the score keeps its order."""
         terms, free = _line_terms(log_u).double(), torch.ones(3, dtype=torch.bool)
         model_error_logit = log_odds(log_softmax_response(logits)).double().clamp(-20.0, 20.0)
         scale = terms.std(0, correction=0).clamp(min=1e-6)
@@ -200,6 +201,8 @@ class ErrorModel(nn.Module):
             if not negative.any():
                 break
             free &= ~negative
+        if not line[1:].any():
+            line[1], line[0] = LEAST_SLOPE, line[0] - LEAST_SLOPE * terms[:, 1].mean()
         self.line = line.float()
 
     def _fit_mixture(self, log_u: Tensor, features: Tensor, predicted: Tensor, errors: Tensor, penalty: float) -> None:

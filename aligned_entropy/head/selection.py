@@ -68,7 +68,7 @@ DEVELOPMENT_PRIOR = GainPrior(0.01, 0.01)  # measured on development splits, see
 def choose_base_score(
     candidates: Sequence[ScoredCandidate], data: CalibrationSet, required_gain: float
 ) -> ScoredCandidate:
-    """Choose the first of several untrained candidates, or the best one if it is clearly better.
+    """Choose the first of several untrained candidates, or the best one if it is better and finds errors.
 
     Args:
         candidates: untrained candidates, the preferred one first.
@@ -77,7 +77,7 @@ def choose_base_score(
     """
     best = max(candidates, key=cross_validated_auc)
     gain, standard_error = _measured_gain(best, candidates[0], data)
-    return best if gain > required_gain * standard_error else candidates[0]
+    return best if gain > required_gain * standard_error and _finds_errors(best, data) else candidates[0]
 
 
 def choose_candidate(
@@ -88,6 +88,9 @@ def choose_candidate(
     fallbacks: Sequence[ScoredCandidate] = (),
 ) -> tuple[ScoredCandidate, str]:
     """Choose the candidate with the largest expected gain, or the untrained one if no gain is expected.
+
+    A candidate must also find errors better than chance, by :data:`CLEAR` standard errors. Otherwise labels that have
+    nothing to do with the texts, such as permuted ones, would replace a score that is good by itself with noise.
 
     Args:
         candidates: trained candidates; the neighbors of their error models, if any, include calibration texts.
@@ -105,24 +108,31 @@ def choose_candidate(
     if best is None:
         return untrained, "There is no other candidate: the untrained score is kept and calibrated."
     minimum = gain_prior.minimum(best.standard_error)
-    if best.expected > 0 and best.measured > minimum:
+    if best.expected > 0 and best.measured > minimum and _finds_errors(best.scored, data):
         return best.scored, f"{best.evidence}."
     fallback = _largest_expected_gain(fallbacks, untrained, data, gain_prior) if minimum > 0 else None
-    if fallback is not None and fallback.expected > 0 and fallback.measured > -fallback.standard_error:
+    if (
+        fallback is not None
+        and fallback.expected > 0
+        and fallback.measured > -fallback.standard_error
+        and _finds_errors(fallback.scored, data)
+    ):
         return (
             fallback.scored,
             "The calibration texts are too few to serve as neighbors, so the error model does without them. "
             f"{fallback.evidence}.",
         )
-    problem = (
-        "The measured gain of the best other candidate is too small"
-        if best.expected > 0
-        else "No gain is expected from the best other candidate"
-    )
+    if best.expected <= 0:
+        problem = "No gain is expected from the best other candidate"
+    elif best.measured <= minimum:
+        problem = "The measured gain of the best other candidate is too small"
+    else:
+        problem = f"The best other candidate does not clearly find errors (ROC-AUC {best.scored.candidate.roc_auc})"
     name = best.scored.candidate.name
     return untrained, f"{problem} ({name}): the untrained score is kept and calibrated. {best.evidence}."
 
 
+CLEAR = 4.0  # standard errors by which the ROC-AUC of a candidate must be above chance, see benchmarks/LOG.md
 NORMAL_95 = 1.96  # half the width of a 95 % interval, in standard deviations
 
 
@@ -161,3 +171,10 @@ def _measured_gain(candidate: ScoredCandidate, baseline: ScoredCandidate, data: 
     """Measure the gain in ROC-AUC of a candidate over a baseline candidate, and the gain's standard error."""
     rankings = flat_array(candidate.ranking), flat_array(baseline.ranking)
     return paired_auc(flat_array(data.errors), *rankings, data.error_clusters)
+
+
+def _finds_errors(candidate: ScoredCandidate, data: CalibrationSet) -> bool:
+    """True if the out-of-fold ROC-AUC of a candidate is clearly above chance."""
+    errors = flat_array(data.errors)
+    above, standard_error = paired_auc(errors, flat_array(candidate.ranking), 0 * errors, data.error_clusters)
+    return above > CLEAR * standard_error

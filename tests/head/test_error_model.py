@@ -80,6 +80,10 @@ def test_calibration_never_falls_even_if_the_score_is_upside_down():
     upside_down = torch.log1p(-log_entropy(scenario.logits).exp().clamp(max=0.999))
     model = ErrorModel(4).fit(upside_down, torch.zeros(1000, 0), scenario.logits, scenario.errors)
     assert (model.line[1:] >= 0).all()
+    p = model(upside_down, scenario.hidden, scenario.logits).sigmoid()
+    assert (p[upside_down.argsort()].diff() >= 0).all(), "the score keeps its order"
+    assert len(p.unique()) > 900
+    assert p.mean() == pytest.approx(float(scenario.errors.mean()), abs=0.01)
 
 
 def with_reference(scenario, held_out=True):

@@ -12,12 +12,12 @@ from torch import nn
 from aligned_entropy import CalibrationError, FitConfig, fit_head
 from aligned_entropy.errors import ArgumentError
 from aligned_entropy.head.calibration_set import calibration_set
-from aligned_entropy.head.candidates import NEGLIGIBLE, untrained_candidate
+from aligned_entropy.head.candidates import NEGLIGIBLE
 from aligned_entropy.head.head import AlignedEntropyHead
 from aligned_entropy.head.published import Schedule
 from aligned_entropy.head.reference_features import calibration_set_features
 from aligned_entropy.head.scoring import log_entropy, log_smoothmax
-from aligned_entropy.head.selection import DEVELOPMENT_PRIOR, GainPrior, choose_candidate
+from aligned_entropy.head.selection import GainPrior
 from aligned_entropy.metrics import ece, roc_auc
 from fixtures.scenarios import blind_spot, calibrated, class_bias, worn
 
@@ -282,43 +282,6 @@ def test_labels_in_another_order_get_a_warning():
     labels = torch.where(torch.arange(600) < 40, predictions, (predictions + 1) % 4)
     with pytest.warns(UserWarning, match="less than by guessing"):
         fit_head(scenario.classifier, scenario.hidden, labels, config=FitConfig(folds=3, betas=(), error_model=False))
-
-
-@pytest.mark.parametrize(("rows", "uses_fallback"), [(160, True), (4000, False)])
-def test_fallbacks_with_training_texts_alone_are_chosen_where_calibration_texts_are_few(rows, uses_fallback):
-    scenario = calibrated(rows, seed=3)
-    head = AlignedEntropyHead(scenario.classifier)
-    data = calibration_set(head, scenario.hidden, scenario.labels, scenario.logits, 5, 0)
-    with torch.no_grad():
-        before = untrained_candidate(scenario.classifier, "entropy", data)
-    noise = torch.randn(len(data.errors), generator=torch.Generator().manual_seed(0))
-    worse = replace(before, ranking=before.ranking + 3 * noise)
-    fallback = replace(before, ranking=before.ranking + 0.1 * data.errors + 0.05 * noise)
-    chosen, reason = choose_candidate([worse], before, data, DEVELOPMENT_PRIOR, [fallback])
-    assert chosen is (fallback if uses_fallback else before)
-    assert reason.startswith("The calibration texts are too few to serve as neighbors") == uses_fallback
-    assert choose_candidate([worse], before, data, DEVELOPMENT_PRIOR)[0] is before
-    assert choose_candidate([worse], before, data, DEVELOPMENT_PRIOR, [worse])[0] is before
-
-
-def test_the_reason_for_the_untrained_score_is_no_expected_gain_or_a_measured_gain_that_is_too_small():
-    scenario = calibrated(160, seed=3)
-    data = calibration_set(AlignedEntropyHead(scenario.classifier), scenario.hidden, scenario.labels, None, 5, 0)
-    with torch.no_grad():
-        before = untrained_candidate(scenario.classifier, "entropy", data)
-    noise = torch.randn(len(data.errors), generator=torch.Generator().manual_seed(0))
-    worse = replace(before, ranking=before.ranking + 3 * noise)
-    ending = "(entropy, untrained): the untrained score is kept and calibrated. Expected gain on new texts over"
-    for mean, problem in (
-        (-1.0, "No gain is expected from the best other candidate"),
-        (1.0, "The measured gain of the best other candidate is too small"),
-    ):
-        chosen, reason = choose_candidate([worse], before, data, GainPrior(mean, 0.01))
-        assert chosen is before
-        assert reason.startswith(f"{problem} {ending}")
-    chosen, reason = choose_candidate([], before, data, DEVELOPMENT_PRIOR)
-    assert chosen is before
-    assert reason == "There is no other candidate: the untrained score is kept and calibrated."
 
 
 def test_a_reference_that_contains_the_calibration_texts_gets_a_warning():
