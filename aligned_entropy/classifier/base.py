@@ -123,7 +123,7 @@ class UncertainClassifier(ModelWithSelection):
             DataError: the data cannot be read, or their labels are not the model's.
             NotApplicableError: the reference or the settings are not for this task.
         """
-        views = isinstance(config, FitConfig) and config.views
+        views = (config or self.config_class()).views
         calibration = self.features(data, progress, views=views, **columns)
         training = None if reference is None else self.features(reference, progress, views=views, **columns)
         return self.fit_features(calibration, reference=training, config=config)

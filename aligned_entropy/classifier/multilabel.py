@@ -61,9 +61,7 @@ class UncertainMultiLabelClassifier(UncertainClassifier):
         """Uncertainty of every label ``[N, L]`` and of every text ``[N]``."""
         head = self._slot.head()
         assert isinstance(head, MultiLabelHead)
-        labels, texts = head.compute(
-            features, lambda hidden, logits, _: head.label_and_text_uncertainty(hidden, logits)
-        )
+        labels, texts = head.compute(features, head.label_and_text_uncertainty)
         return labels, texts
 
     def fit_features(
@@ -85,7 +83,12 @@ class UncertainMultiLabelClassifier(UncertainClassifier):
             raise NotApplicableError(f"a {type(config).__name__} is for one label a text: use MultiLabelConfig.")
         module = self.backbone.copy_classification_module()
         result = fit_multilabel(
-            module, calibration.hidden, calibration.labels, logits=calibration.logits, config=config
+            module,
+            calibration.hidden,
+            calibration.labels,
+            logits=calibration.logits,
+            views=calibration.views,
+            config=config,
         )
         rows, held_out_text = self.single_predictions(calibration), result.held_out_text.double().numpy()
         texts = self.groups(rows)["texts"]

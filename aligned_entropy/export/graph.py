@@ -51,7 +51,8 @@ class Graph(nn.Module):
         hidden, logits = output.hidden.float().flatten(0, -2), output.logits.float().flatten(0, -2)
         outputs = {"logits": output.logits.float()}
         if isinstance(head, MultiLabelHead):  # one call for both, so that the neighbors are looked up once
-            outputs["label_uncertainty"], outputs["uncertainty"] = head.label_and_text_uncertainty(hidden, logits)
+            values = head.label_and_text_uncertainty(hidden, logits, output.views)
+            outputs["label_uncertainty"], outputs["uncertainty"] = values
             outputs["error_probability"] = outputs["uncertainty"]
         else:
             if head.error_model is not None:

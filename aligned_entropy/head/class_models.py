@@ -1,4 +1,4 @@
-"""Class models of views: ridge regressions to one-hot labels, fitted with any of their folds left out."""
+"""Class models of views: ridge regressions to one-hot classes or to labels, fitted with any of their folds left out."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from scipy import sparse
 from torch import Tensor
 from torch.nn import functional as F
 
+from .ridge import ridge_logistic
 from .views import MAX_BUCKETS, MAX_TABLE, ngram_buckets
 
 TEMPERATURES = torch.logspace(-0.5, 2, 41).tolist()  # factors between the outputs of a regression and logits
@@ -28,16 +29,30 @@ class Solution(NamedTuple):
     weights: Tensor
     biases: Tensor
 
-    def scaled(self, factor: float) -> Solution:
-        """Return the model with outputs that are multiplied by a factor."""
-        return Solution(factor * self.weights, factor * self.biases)
+    def scaled(self, scale: float, shift: float = 0.0) -> Solution:
+        """Return the model with outputs that are multiplied by a scale and then shifted."""
+        return Solution(scale * self.weights, scale * self.biases + shift)
+
+
+class Choice(NamedTuple):
+    """Settings of a class model, chosen by likelihood: the logits are ``scale * outputs + shift``.
+
+    Attributes:
+        penalty: ridge penalty.
+        scale: factor of the outputs.
+        shift: shift of the outputs of all labels; 0 for classes that exclude each other, where it has no effect.
+    """
+
+    penalty: float
+    scale: float
+    shift: float
 
 
 class ClassModel(ABC):
-    """Ridge regression from N rows to their one-hot labels.
+    """Ridge regression from N rows to their one-hot classes, or to their labels, 0 or 1.
 
     Args:
-        labels: classes of the rows, ``[N]``.
+        labels: classes of the rows, ``[N]``, or labels of multi-label rows, ``[N, C]``.
         classes: number of classes C.
         fold: fold of each row, ``[N]``.
     """
@@ -46,6 +61,7 @@ class ClassModel(ABC):
 
     def __init__(self, labels: Tensor, classes: int, fold: Tensor) -> None:
         self.labels, self.classes, self.fold = labels, classes, fold
+        self.targets = (F.one_hot(labels, classes) if labels.dim() == 1 else labels).float()
 
     @abstractmethod
     def solve(self, excluded: Collection[int], penalty: float) -> Solution:
@@ -59,17 +75,39 @@ class ClassModel(ABC):
         """Numbers of the rows of a fold."""
         return (self.fold == fold).nonzero().flatten()
 
-    def choose(self) -> tuple[float, float]:
-        """Choose the penalty and the temperature with the highest likelihood of the labels, out of fold."""
+    def choose(self) -> Choice:
+        """Choose the penalty, scale and shift with the highest likelihood of the labels, out of fold."""
         folds = [self.rows(number) for number in range(int(self.fold.max()) + 1)]
-        labels, choices = torch.cat([self.labels[rows] for rows in folds]), []
+        labels, choices = self.labels[torch.cat(folds)], []
+        best = best_temperature if labels.dim() == 1 else platt_map
         for penalty in self.penalties:
             parts = [self.outputs(self.solve({number}, penalty), rows) for number, rows in enumerate(folds)]
-            outputs = torch.cat(parts)
-            for temperature in TEMPERATURES:
-                choices.append((float(F.cross_entropy(temperature * outputs, labels)), penalty, temperature))
-        _, penalty, temperature = min(choices)
-        return penalty, temperature
+            loss, scale, shift = best(torch.cat(parts), labels)
+            choices.append((loss, Choice(penalty, scale, shift)))
+        return min(choices)[1]
+
+
+def best_temperature(outputs_NC: Tensor, labels_N: Tensor) -> tuple[float, float, float]:
+    """Find the factor between outputs and logits of classes; return the mean loss, the factor and the shift 0."""
+    return min((float(F.cross_entropy(factor * outputs_NC, labels_N)), factor, 0.0) for factor in TEMPERATURES)
+
+
+def platt_map(outputs_NL: Tensor, labels_NL: Tensor) -> tuple[float, float, float]:
+    """Fit Platt's map from outputs to logits, common to all labels; return the mean loss, the scale and the shift.
+
+    The scale is never negative: a regression that finds nothing has the scale 0.
+    """
+    outputs, labels = outputs_NL.flatten().double(), labels_NL.flatten().double()
+    center, deviation = outputs.mean(), outputs.std(correction=0).clamp(min=1e-6)
+    design = torch.stack([torch.ones_like(outputs), (outputs - center) / deviation], 1)
+    weak, start = torch.full((2,), 1e-3).double(), torch.zeros(2).double()
+    solution = ridge_logistic(design, labels, weak, start)
+    if solution[1] < 0:
+        design[:, 1] = 0.0
+        solution = ridge_logistic(design, labels, weak, start)
+    scale = solution[1] / deviation
+    loss = F.binary_cross_entropy_with_logits(design @ solution, labels)
+    return float(loss), float(scale), float(solution[0] - scale * center)
 
 
 class VectorModel(ClassModel):
@@ -77,7 +115,7 @@ class VectorModel(ClassModel):
 
     Args:
         vectors: vectors ``[N, D]``.
-        labels: classes of the rows, ``[N]``.
+        labels: classes of the rows, ``[N]``, or labels of multi-label rows, ``[N, C]``.
         classes: number of classes C.
         fold: fold of each row, ``[N]``.
     """
@@ -89,8 +127,8 @@ class VectorModel(ClassModel):
         self.vectors = vectors.float()
         self._mean = self.vectors.mean(0)
         self._scale = self.vectors.std(0, correction=0).clamp(min=1e-6)
-        standardized, targets = (self.vectors - self._mean) / self._scale, F.one_hot(labels, classes).float()
-        columns = torch.cat([torch.ones(len(vectors), 1), standardized, targets], 1)
+        standardized = (self.vectors - self._mean) / self._scale
+        columns = torch.cat([torch.ones(len(vectors), 1), standardized, self.targets], 1)
         width = 1 + vectors.shape[1]
         parts = (columns[self.rows(number)] for number in range(int(fold.max()) + 1))
         self._sums = torch.stack([(part[:, :width].T @ part).double() for part in parts])
@@ -115,7 +153,7 @@ class NgramModel(ClassModel):
 
     Args:
         tokens: token ids ``[N, T]``, -1 where a row has no token.
-        labels: classes of the rows, ``[N]``.
+        labels: classes of the rows, ``[N]``, or labels of multi-label rows, ``[N, C]``.
         classes: number of classes C.
         fold: fold of each row, ``[N]``.
 
@@ -144,7 +182,7 @@ class NgramModel(ClassModel):
         from sklearn.linear_model import Ridge
 
         rows = (~torch.isin(self.fold, torch.tensor(list(excluded)))).nonzero().flatten()
-        targets = F.one_hot(self.labels[rows], self.classes).double().numpy()
+        targets = self.targets[rows].double().numpy()
         ridge = Ridge(penalty, solver="sparse_cg", tol=1e-3).fit(self._design[rows.numpy()], targets)
         return Solution(torch.tensor(ridge.coef_.T).float(), torch.tensor(ridge.intercept_).float())
 

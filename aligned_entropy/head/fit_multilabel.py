@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -33,6 +34,7 @@ from .reference_features import calibration_set_features
 from .ridge import stratified_folds
 from .scoring import log_odds
 from .selection import DEVELOPMENT_PRIOR, GainPrior, choose_candidate
+from .view_features import accuracy_hint, fit_views
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class MultiLabelConfig:
         error_model: True to combine the score with the text's other labels, the prediction and the labels of the
             nearest labeled texts, if an improvement is expected. Otherwise the score is only calibrated (beta
             calibration).
+        views: True to combine the score also with views, the class models of layers and tokens, if a gain is expected.
         gain_prior: prior on the gain of the error model over the untrained score.
         seed: seed of the folds and of the sample of reference vectors.
 
@@ -53,6 +56,7 @@ class MultiLabelConfig:
 
     folds: int = 5
     error_model: bool = True
+    views: bool = False
     gain_prior: GainPrior = DEVELOPMENT_PRIOR
     seed: int = 0
 
@@ -117,6 +121,7 @@ def fit_multilabel(
     labels: Any,
     *,
     logits: Any = None,
+    views: Mapping[str, Any] | None = None,
     config: MultiLabelConfig | None = None,
 ) -> MultiLabelResult:
     """Fit an uncertainty head on multi-label texts that the classifier was not trained on.
@@ -126,6 +131,8 @@ def fit_multilabel(
         hidden: input of the module, ``[N, D]`` float array or tensor.
         labels: true labels ``[N, L]``, 1 where a text has a label, 0 where it does not.
         logits: the model's logits ``[N, L]``, which determine its errors; by default those of the module in float32.
+        views: inputs of views by name: ``layers`` ``[N, L, W]``, ``tokens`` ``[N, T]``, see
+            :class:`aligned_entropy.features.arrays.Features`. The head then also carries class models of these.
         config: configuration of the fit; ``MultiLabelConfig()`` by default.
 
     Raises:
@@ -138,10 +145,14 @@ def fit_multilabel(
     with torch.no_grad():
         log_wrong = torch.cat([head.log_wrong(rows) for rows in data.hidden.split(LOGIT_ROWS_PER_CHUNK)])
     start = calibrated_candidate(head, "entropy, untrained", log_wrong, {}, data)
+    signals = fit_views(views or {}, data, {}, None, config.seed) if config.views else []
     trained = []
     if config.error_model:
         neighbors = calibration_set_features(data, config.seed, LabelReference)
-        trained = [with_error_model(start, "neighbors", [neighbors], data, config.seed)]
+        trained.append(with_error_model(start, "neighbors", [neighbors], data, config.seed))
+        if signals:
+            name = "neighbors and views"
+            trained.append(with_error_model(start, name, [neighbors], data, config.seed, views=signals))
     chosen, reason = choose_candidate(trained, start, data, config.gain_prior)
     fitted = chosen.head
     assert isinstance(fitted, MultiLabelHead)
@@ -155,7 +166,7 @@ def fit_multilabel(
     fitted.text_map.fit(chosen.error_logit, data.predicted, data.errors)
     fitted.to(device)
 
-    pair_summary = summarize(data, [start, *trained], chosen, start, reason)
+    pair_summary = summarize(data, [start, *trained], chosen, start, reason, accuracy_hint(signals, data))
     wrong_texts = data.errors.amax(1).double().numpy()
     untrained = any_log_odds(log_odds(log_wrong))
     summary = MultiLabelSummary(
@@ -260,6 +271,7 @@ def pairs(features: Features) -> Features:
         hidden=np.zeros((len(logits), 0), np.float32),
         logits=logits,
         labels=None if features.labels is None else np.asarray(features.labels).reshape(-1),
+        views={},
         passes=two_classes(features.passes),
         members=two_classes(features.members),
         states=None,

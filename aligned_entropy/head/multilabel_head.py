@@ -204,31 +204,37 @@ class MultiLabelHead(AlignedEntropyHead):
         """
         return log_softmax_response(pair_logits(self.copy_logits(hidden)))
 
-    def label_and_text_uncertainty(self, hidden: Tensor, logits: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def label_and_text_uncertainty(
+        self, hidden: Tensor, logits: Tensor | None = None, views: Mapping[str, Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Compute the uncertainty of every label ``[N, L]`` and of the text ``[N]`` in one pass.
 
-        The first is ``head(hidden, logits)``, the second :meth:`text_uncertainty`; the nearest neighbors are looked up
-        only once.
+        The first is ``head(hidden, logits, views)``, the second :meth:`text_uncertainty`; the nearest neighbors are
+        looked up only once.
 
         Args:
             hidden: input of the classification module, ``[N, D]``.
             logits: the model's logits ``[N, L]``; a calibrated head requires them, since it uses the predictions.
+            views: inputs of views by name; a calibrated head requires those of :attr:`views`.
         """
         if self.is_calibrated:
-            return self._error_probabilities(hidden, logits)
+            return self._error_probabilities(hidden, logits, views)
         pairs = pair_logits(self.copy_logits(hidden))
         labels = log_entropy(pairs).exp().clamp(0.0, 1.0)
         texts = any_log_odds(log_odds(log_softmax_response(pairs))).sigmoid()
         return (labels, texts) if logits is None else self._masked(labels, texts, logits)
 
-    def text_uncertainty(self, hidden: Tensor, logits: Tensor | None = None) -> Tensor:
+    def text_uncertainty(
+        self, hidden: Tensor, logits: Tensor | None = None, views: Mapping[str, Tensor] | None = None
+    ) -> Tensor:
         """Compute the uncertainty ``[N]`` of texts: the probability that any label prediction is wrong.
 
         Args:
             hidden: input of the classification module, ``[N, D]``.
             logits: the model's logits ``[N, L]``; a calibrated head requires them, since it uses the predictions.
+            views: inputs of views by name; a calibrated head requires those of :attr:`views`.
         """
-        return self.label_and_text_uncertainty(hidden, logits)[1]
+        return self.label_and_text_uncertainty(hidden, logits, views)[1]
 
     def error_probability(
         self, hidden: Tensor, logits: Tensor | None, views: Mapping[str, Tensor] | None = None
@@ -237,18 +243,22 @@ class MultiLabelHead(AlignedEntropyHead):
 
         Raises:
             NotFittedError: the head has not been fitted.
-            ArgumentError: the logits are missing or have another shape than ``[N, L]``.
+            ArgumentError: the logits are missing or have another shape than ``[N, L]``, or an input of a view is
+                missing.
         """
-        return self._error_probabilities(hidden, logits)[0]
+        return self._error_probabilities(hidden, logits, views)[0]
 
-    def text_error_probability(self, hidden: Tensor, logits: Tensor | None) -> Tensor:
+    def text_error_probability(
+        self, hidden: Tensor, logits: Tensor | None, views: Mapping[str, Tensor] | None = None
+    ) -> Tensor:
         """Compute the calibrated probability ``[N]`` that any label prediction of a text is wrong.
 
         Raises:
             NotFittedError: the head has not been fitted.
-            ArgumentError: the logits are missing or have another shape than ``[N, L]``.
+            ArgumentError: the logits are missing or have another shape than ``[N, L]``, or an input of a view is
+                missing.
         """
-        return self._error_probabilities(hidden, logits)[1]
+        return self._error_probabilities(hidden, logits, views)[1]
 
     def not_finite(self, logits: Tensor) -> Tensor:
         """True for labels ``[N, L]`` whose logit is not finite, so that the model makes no prediction."""
@@ -260,10 +270,12 @@ class MultiLabelHead(AlignedEntropyHead):
         """Create an unfitted error model for this type of head."""
         return LabelErrorModel(self.classes, references, views)
 
-    def _error_probabilities(self, hidden: Tensor, logits: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _error_probabilities(
+        self, hidden: Tensor, logits: Tensor | None, views: Mapping[str, Tensor] | None
+    ) -> tuple[Tensor, Tensor]:
         """Calibrated error probabilities of labels ``[N, L]`` and of texts ``[N]``."""
         model, logits = self.checked_error_model(hidden, logits)
-        odds = model(self.log_wrong(hidden), hidden.float(), pair_logits(logits))
+        odds = model(self.log_wrong(hidden), hidden.float(), pair_logits(logits), views)
         text_odds = self.text_map(odds, (logits > 0).long())
         return self._masked(odds.sigmoid(), text_odds.sigmoid(), logits)
 

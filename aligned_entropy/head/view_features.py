@@ -14,7 +14,7 @@ from torch import Tensor
 from .calibration_set import CalibrationSet, checked_tensor
 from .class_models import ClassModel, NgramModel, Solution, VectorModel
 from .reference_features import sample_rows
-from .views import VIEWS, LayersView, TokensView, View
+from .views import VIEWS, LayersView, TokensView, View, log_probabilities
 
 FOLDS = 5  # folds of the training texts, which choose penalties and factors
 SIGNIFICANCE_LEVEL = 0.01
@@ -27,9 +27,10 @@ class ViewFeatures:
 
     Attributes:
         view: view that the head carries.
-        values: signals of the calibration texts for every test fold, ``[K, N, 1]``, as in
-            :class:`~aligned_entropy.head.reference_features.ReferenceFeatures`.
-        correct: True where the view alone predicts the class of the calibration text, ``[N]``, out of fold.
+        values: signals of the calibration texts for every test fold, ``[K, N, 1]``, or ``[K, N, L, 1]`` for L labels a
+            text, as in :class:`~aligned_entropy.head.reference_features.ReferenceFeatures`.
+        correct: True where the view alone predicts the class of the calibration text, ``[N]``, or the label ``[N, L]``,
+            out of fold.
     """
 
     view: View
@@ -68,16 +69,17 @@ def fit_views(
 
 def _calibration_set_view(name: str, values: Tensor, data: CalibrationSet) -> ViewFeatures:
     """Fit a view on the calibration labels; the signal of a text comes from texts of other folds."""
-    classes, solutions = data.logits.shape[1], []
-    log_q = torch.zeros(data.folds, len(values), classes)
+    classes, per_label, solutions = data.logits.shape[1], data.labels.dim() == 2, []
+    log_q = torch.zeros(data.folds, *data.logits.shape)
     for model in _class_models(name, values, data.labels, classes, data.fold):
-        penalty, temperature = model.choose()
+        penalty, scale, shift = model.choose()
         for j, k in itertools.combinations_with_replacement(range(data.folds), 2):
             held_out = model.solve({j, k}, penalty)
             for test_fold, row_fold in {(j, k), (k, j)}:
                 rows = model.rows(row_fold)
-                log_q[test_fold, rows] += (temperature * model.outputs(held_out, rows)).log_softmax(-1)
-        solutions.append(model.solve((), penalty).scaled(temperature))
+                logits = scale * model.outputs(held_out, rows) + shift
+                log_q[test_fold, rows] += log_probabilities(logits, per_label=per_label)
+        solutions.append(model.solve((), penalty).scaled(scale, shift))
     log_q /= len(solutions)
     values_by_fold = torch.stack([View.against(rows, data.predicted) for rows in log_q])
     predicted = log_q[data.fold, torch.arange(len(values))].argmax(-1)
@@ -93,8 +95,8 @@ def _training_set_view(
     fold = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed)) % FOLDS
     solutions = []
     for model in _class_models(name, inputs, labels, data.logits.shape[1], fold):
-        penalty, temperature = model.choose()
-        solutions.append(model.solve((), penalty).scaled(temperature))
+        penalty, scale, shift = model.choose()
+        solutions.append(model.solve((), penalty).scaled(scale, shift))
     view = _view(model, solutions)
     log_q = view.log_probabilities(values)
     signal = View.against(log_q, data.predicted).expand(data.folds, -1, -1)
@@ -102,17 +104,23 @@ def _training_set_view(
 
 
 def accuracy_hint(views: Sequence[ViewFeatures], data: CalibrationSet) -> str:
-    """Describe views that alone are more accurate than the model, by a one-sided sign test; empty if there is none."""
+    """Describe views that alone are more accurate than the model, by a one-sided sign test; empty if there is none.
+
+    The labels of a text depend on each other. Therefore a multi-label text counts once in the test: for the view if
+    this is right on more of its labels than the model, for the model if it is right on fewer.
+    """
     model_correct, better = data.errors == 0, []
     for features in views:
-        only_view, only_model = features.correct & ~model_correct, model_correct & ~features.correct
-        wins, losses = int(only_view.sum()), int(only_model.sum())
-        if wins > losses and binomtest(wins, wins + losses, alternative="greater").pvalue < SIGNIFICANCE_LEVEL:
-            better.append(f"of the {features.view.name} is right on {features.correct.double().mean():.0%}")
+        gains = (features.correct.long() - model_correct.long()).reshape(len(data.errors), -1).sum(1)
+        wins, losses = int((gains > 0).sum()), int((gains < 0).sum())
+        is_higher = int(gains.sum()) > 0  # many small gains and a few large losses would pass the test alone
+        if is_higher and binomtest(wins, wins + losses, alternative="greater").pvalue < SIGNIFICANCE_LEVEL:
+            better.append(f"of the {features.view.name} is right on {features.correct.double().mean():.1%}")
     if not better:
         return ""
+    unit = "calibration texts" if data.errors.dim() == 1 else "label predictions for the calibration texts"
     return (
-        f"The model is right on {model_correct.double().mean():.0%} of the calibration texts, but a linear class model "
+        f"The model is right on {model_correct.double().mean():.1%} of the {unit}, but a linear class model "
         f"{' and one '.join(better)} of them: train the model longer, or replace it."
     )
 

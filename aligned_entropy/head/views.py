@@ -1,6 +1,7 @@
 """Views: class models of what a classifier reads and computes besides its hidden vector.
 
 A view maps a text's layers or tokens to class log-probabilities, and gives the log-odds against the model's prediction.
+For a multi-label model every label is a class, with log-probabilities of its no and its yes.
 By itself a view finds errors worse than the model's own softmax does; what counts is that it errs on other texts. A
 view is a linear model, so that it costs next to nothing in the pass that computes the prediction.
 """
@@ -44,16 +45,21 @@ class View(nn.Module, abc.ABC):
     def class_logits(self, values: Tensor) -> Tensor:
         """Compute logits ``[N, M, C]`` of M class models."""
 
-    def log_probabilities(self, values: Tensor) -> Tensor:
-        """Compute unnormalized class log-probabilities ``[N, C]``: the mean over the class models."""
-        return self.class_logits(values).log_softmax(-1).mean(1)
+    def log_probabilities(self, values: Tensor, *, per_label: bool = False) -> Tensor:
+        """Compute unnormalized log-probabilities ``[N, C]`` or ``[N, L, 2]``: the mean over the class models.
 
-    def forward(self, inputs: Mapping[str, Tensor], predicted_N: Tensor) -> Tensor:
-        """Compute the log-odds that the right class is another one than the predicted class, ``[N, 1]``.
+        Args:
+            values: input of the view.
+            per_label: True if the classes are independent labels, see :func:`log_probabilities`.
+        """
+        return log_probabilities(self.class_logits(values), per_label=per_label).mean(1)
+
+    def forward(self, inputs: Mapping[str, Tensor], predicted: Tensor) -> Tensor:
+        """Compute the log-odds against a prediction: ``[N, 1]``, or ``[N, L, 1]`` for the labels of multi-label texts.
 
         Args:
             inputs: view inputs by name.
-            predicted_N: predicted classes.
+            predicted: predicted classes ``[N]``, or label predictions ``[N, L]``, 1 for yes.
 
         Raises:
             ArgumentError: the input of this view is missing.
@@ -63,14 +69,15 @@ class View(nn.Module, abc.ABC):
                 f"this head reads the {self.name} of a text, which are missing: pass views={{{self.name!r}: …}}, as "
                 "Backbone.features computes them."
             )
-        return self.against(self.log_probabilities(inputs[self.name]), predicted_N)
+        log_q = self.log_probabilities(inputs[self.name], per_label=predicted.dim() == 2)
+        return self.against(log_q, predicted)
 
     @staticmethod
-    def against(log_q: Tensor, predicted_N: Tensor) -> Tensor:
-        """Compute the log-odds against a prediction, ``[N, 1]``, from class log-probabilities ``[N, C]``."""
-        predicted = predicted_N.unsqueeze(1)
-        log_others = log_q.scatter(1, predicted, -torch.inf).logsumexp(1, keepdim=True)
-        return (log_others - log_q.gather(1, predicted)).clamp(-MAX_LOG_ODDS, MAX_LOG_ODDS)
+    def against(log_q: Tensor, predicted: Tensor) -> Tensor:
+        """Compute the log-odds against a prediction, ``[…, 1]``, from log-probabilities ``[…, C]`` of its classes."""
+        classes = predicted.unsqueeze(-1)
+        log_others = log_q.scatter(-1, classes, -torch.inf).logsumexp(-1, keepdim=True)
+        return (log_others - log_q.gather(-1, classes)).clamp(-MAX_LOG_ODDS, MAX_LOG_ODDS)
 
 
 class LayersView(View):
@@ -127,6 +134,17 @@ class TokensView(View):
         products, square = sums.split([rows.shape[1] - 1, 1], 1)
         logits: Tensor = products / square.clamp(min=1e-12).sqrt() + self.biases
         return logits.unsqueeze(1)
+
+
+def log_probabilities(logits: Tensor, *, per_label: bool) -> Tensor:
+    """Compute log-probabilities from the logits ``[…, C]`` of a class model.
+
+    Args:
+        logits: logits of classes, or of the yes of independent labels.
+        per_label: True for labels: the result has the no and the yes of each, ``[…, L, 2]``. False for classes that
+            exclude each other: the result is ``[…, C]``.
+    """
+    return (F.pad(logits.unsqueeze(-1), (1, 0)) if per_label else logits).log_softmax(-1)
 
 
 VIEWS: dict[str, type[View]] = {"layers": LayersView, "tokens": TokensView}

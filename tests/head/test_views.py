@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from aligned_entropy import ArgumentError, FitConfig, fit_head
 from aligned_entropy.head.calibration_set import CalibrationSet, calibration_set
-from aligned_entropy.head.class_models import NgramModel, Solution, VectorModel
+from aligned_entropy.head.class_models import Choice, NgramModel, Solution, VectorModel
 from aligned_entropy.head.error_model import ErrorModel
 from aligned_entropy.head.head import AlignedEntropyHead
 from aligned_entropy.head.view_features import accuracy_hint, fit_views
@@ -74,7 +74,8 @@ def test_the_table_of_a_view_gives_the_outputs_of_the_regression(rows):
 
 def test_the_likelihood_of_other_folds_chooses_penalty_and_temperature(rows):
     model = VectorModel(rows["layers"][:, 0], rows["labels"], CLASSES, torch.arange(300) % 5)
-    penalty, temperature = model.choose()
+    penalty, temperature, shift = model.choose()
+    assert shift == 0
 
     def loss(penalty: float, temperature: float) -> float:
         parts = [(model.outputs(model.solve({k}, penalty), model.rows(k)), model.rows(k)) for k in range(5)]
@@ -130,7 +131,7 @@ def test_no_label_of_a_row_or_of_a_test_fold_enters_a_signal(rows, name):
     other = CalibrationSet(data.hidden, data.logits, labels, data.predicted, data.errors, data.fold)
     with pytest.MonkeyPatch.context() as patch:  # two numbers that all labels choose; their effect is not tested here
         for model in (VectorModel, NgramModel):
-            patch.setattr(model, "choose", lambda self: (self.penalties[0], 1.0))
+            patch.setattr(model, "choose", lambda self: Choice(self.penalties[0], 1.0, 0.0))
         first, second = (fit_views({name: rows[name]}, part, {}, None, 0)[0].values for part in (data, other))
     assert torch.equal(first[k, data.fold == j], second[k, data.fold == j])
     assert not torch.equal(first[0, data.fold == 2], second[0, data.fold == 2])
@@ -189,8 +190,8 @@ def test_a_view_that_is_more_accurate_than_the_model_is_named(rows):
     views = fit_views(inputs(rows), data, {}, None, 0)
     model, layers, tokens = (part.double().mean() for part in (data.errors == 0, views[0].correct, views[1].correct))
     assert accuracy_hint(views, data) == (
-        f"The model is right on {model:.0%} of the calibration texts, but a linear class model of the layers is right "
-        f"on {layers:.0%} and one of the tokens is right on {tokens:.0%} of them: train the model longer, or replace "
+        f"The model is right on {model:.1%} of the calibration texts, but a linear class model of the layers is right "
+        f"on {layers:.1%} and one of the tokens is right on {tokens:.1%} of them: train the model longer, or replace "
         "it."
     )
     assert model < layers < tokens
