@@ -5,6 +5,7 @@ Three quarters of a training split train the classifier, the first 900 validatio
 with the gain of every set of views over the head without views and DeLong's standard error, and means over all rows.
 
     ALIEN_DATA=DATA python benchmarks/views.py cola:full sst5:full goemotions:freeze --seeds 3
+    ALIEN_DATA=DATA python benchmarks/views.py goemotions_multilabel:freeze
 
 On two cores a full fine-tuning takes about five minutes. Trained classifiers stay in the folder of ``--runs``.
 """
@@ -20,12 +21,14 @@ from pathlib import Path
 
 import numpy as np
 
-from aligned_entropy import FitConfig, UncertainClassifier
-from aligned_entropy.data import LabeledTexts, labeled_texts, load_data
+from aligned_entropy import UncertainClassifier
+from aligned_entropy.data import LabeledTexts, load_data
 from aligned_entropy.features.arrays import Features
 from aligned_entropy.finetune import TrainConfig, train_classifier
+from aligned_entropy.head.fit import FitConfig
 from aligned_entropy.metrics import roc_auc
 from aligned_entropy.stats import paired_auc
+from aligned_entropy.tasks import task_of_dataset
 
 TRAINING_TEXTS, CALIBRATION_TEXTS, MEASURED_TEXTS = 10_000, 900, 1600
 VIEWS = {"layers": ["layers"], "tokens": ["tokens"], "both": ["layers", "tokens"]}
@@ -33,8 +36,10 @@ VIEWS = {"layers": ["layers"], "tokens": ["tokens"], "both": ["layers", "tokens"
 
 def splits(name: str, seed: int) -> tuple[LabeledTexts, LabeledTexts, LabeledTexts]:
     """Texts that train a classifier, calibrate its head and measure it."""
-    train = labeled_texts(load_data(name, "train"))
-    validation = labeled_texts(load_data(name, "validation"), train.label_names)
+    dataset = load_data(name, "train")
+    task = task_of_dataset(dataset)
+    train = task.read(dataset)
+    validation = task.read(load_data(name, "validation"), train.label_names)
     order = np.random.default_rng(seed).permutation(len(train.texts))
     end = 3 * len(order) // 4
     parts = order[:end][:TRAINING_TEXTS], order[end:][:MEASURED_TEXTS]
@@ -61,7 +66,7 @@ def measured(
     classifier: UncertainClassifier, training: Features | None, calibration: Features, test: Features
 ) -> Iterator[tuple[str, float, float, float]]:
     """Fit heads with no view, each view and both; yield name, ROC-AUC, gain over no view and its standard error."""
-    uncertainty = {}
+    rows, uncertainty = classifier.single_predictions(test), {}
     for name, kept in {"none": [], **VIEWS}.items():
         parts = [
             None if part is None else replace(part, views={key: part.views[key] for key in kept})
@@ -69,10 +74,11 @@ def measured(
         ]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            classifier.fit_features(parts[1], reference=parts[0], config=FitConfig(views=bool(kept)))  # type: ignore[arg-type]
-        uncertainty[name] = classifier.predict_features(test).uncertainty.astype(np.float64)
-        gain, error = paired_auc(test.errors, uncertainty[name], uncertainty["none"])
-        yield name, 100 * roc_auc(test.errors, uncertainty[name]), 100 * gain, 100 * error
+            config = classifier.config_class(views=bool(kept))
+            classifier.fit_features(parts[1], reference=parts[0], config=config)  # type: ignore[arg-type]
+        uncertainty[name] = np.asarray(classifier.predict_features(test).single_error_probabilities, np.float64)
+        gain, error = paired_auc(rows.errors, uncertainty[name], uncertainty["none"], rows.clusters)
+        yield name, 100 * roc_auc(rows.errors, uncertainty[name]), 100 * gain, 100 * error
 
 
 def main() -> None:
@@ -95,7 +101,8 @@ def main() -> None:
             for size in options.sizes:
                 for draw in range(1 if size >= len(calibration) else options.draws):
                     rows = np.sort(np.random.default_rng(draw).permutation(len(calibration))[:size])
-                    for reference, given in (("no", None), ("yes", training)):
+                    references = {"no": None, **({"yes": training} if classifier.config_class is FitConfig else {})}
+                    for reference, given in references.items():
                         cells = []
                         for view, auc, gain, error in measured(classifier, given, calibration[rows], test):
                             gains[size, reference, view].append(gain)

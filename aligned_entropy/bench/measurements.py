@@ -181,7 +181,7 @@ def _fit_multi_label_head(
         raise NotApplicableError(f"{score.name} is for models with one label per text.")
     start = time.perf_counter()
     with_head = UncertainMultiLabelClassifier(classifier.backbone)
-    result = with_head.fit_features(calibration, config=MultiLabelConfig(seed=score.seed))
+    result = with_head.fit_features(calibration, config=MultiLabelConfig(seed=score.seed, views=score.config().views))
     seconds = time.perf_counter() - start
     calibration_rows, test_rows = with_head.single_predictions(calibration), with_head.single_predictions(test)
     label_uncertainty, text_uncertainty = with_head.label_and_text_uncertainty(test)

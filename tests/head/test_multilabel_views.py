@@ -1,4 +1,4 @@
-"""Views of multi-label heads: class models of the labels, their common map to logits, signals, and their part in a fit."""
+"""Views of multi-label heads: class models of the labels, their map to logits, signals, and their part in a fit."""
 
 from dataclasses import replace
 
@@ -169,7 +169,9 @@ def test_views_are_used_on_request(rows):
 def test_a_missing_input_is_an_error_that_names_it(rows, result):
     head = result.head
     for method in (head, head.label_and_text_uncertainty, head.text_uncertainty):
-        with pytest.raises(ArgumentError, match=r"this head reads the tokens of a text, which are missing: pass views="):
+        with pytest.raises(
+            ArgumentError, match=r"this head reads the tokens of a text, which are missing: pass views="
+        ):
             method(rows["hidden"], rows["hidden"], {"layers": rows["layers"]})
 
 
