@@ -158,14 +158,8 @@ def fit_multilabel(
     assert isinstance(fitted, MultiLabelHead)
     fitted.is_calibrated = True
 
-    held_out_text = torch.empty(len(data.errors))
-    for k in range(data.folds):
-        train, test = data.fold != k, data.fold == k
-        text_map = fitted.text_map.fit(chosen.error_logit[train], data.predicted[train], data.errors[train])
-        held_out_text[test] = text_map(chosen.error_logit[test], data.predicted[test]).sigmoid()
-    fitted.text_map.fit(chosen.error_logit, data.predicted, data.errors)
+    held_out_text = _fit_text_map(fitted, chosen.error_logit, data)
     fitted.to(device)
-
     pair_summary = summarize(data, [start, *trained], chosen, start, reason, accuracy_hint(signals, data))
     wrong_texts = data.errors.amax(1).double().numpy()
     untrained = any_log_odds(log_odds(log_wrong))
@@ -177,6 +171,23 @@ def fit_multilabel(
         text_roc_auc=auc_interval(wrong_texts, held_out_text.double().numpy()),
     )
     return MultiLabelResult(fitted, summary, chosen.error_logit.sigmoid(), held_out_text)
+
+
+def _fit_text_map(head: MultiLabelHead, error_logit: Tensor, data: CalibrationSet) -> Tensor:
+    """Fit the text map of a head; return the held-out probability ``[N]`` that any label prediction is wrong.
+
+    Args:
+        head: head whose text map is fitted.
+        error_logit: logit of the error probability of every label ``[N, L]``, out of fold.
+        data: calibration set.
+    """
+    held_out = torch.empty(len(data.errors))
+    for k in range(data.folds):
+        train, test = data.fold != k, data.fold == k
+        text_map = head.text_map.fit(error_logit[train], data.predicted[train], data.errors[train])
+        held_out[test] = text_map(error_logit[test], data.predicted[test]).sigmoid()
+    head.text_map.fit(error_logit, data.predicted, data.errors)
+    return held_out
 
 
 def multilabel_set(
