@@ -105,6 +105,10 @@ def fit(
         Literal["default", "paper"],
         typer.Option(metavar="PRESET", help="Settings of the fit: default (measured best) or paper (as published)."),
     ] = "default",
+    views: Annotated[
+        bool,
+        typer.Option("--views/--no-views", help="Let the head read class models of the model's layers and tokens."),
+    ] = False,
     *,
     options: ModelOptions,
     columns: ColumnOptions,
@@ -116,16 +120,19 @@ def fit(
 
     if preset == "paper" and reference is not None:
         raise typer.BadParameter("--preset paper cannot be combined with --reference: the paper uses none.")
+    if preset == "paper" and views:
+        raise typer.BadParameter("--preset paper cannot be combined with --views: the paper uses none.")
     check_folder(output, [data, reference])
     classifier = load(model, options=options)
     special = "--preset paper" if preset == "paper" else "--reference" if reference is not None else None
     if special and classifier.config_class is not FitConfig:
         raise typer.BadParameter(f"{special}: there is no such fit for {classifier.task}; leave it out.")
-    calibration = features(classifier, data, description="calibration features", columns=columns)
+    calibration = features(classifier, data, description="calibration features", columns=columns, views=views)
     training = None
     if reference is not None:
-        training = features(classifier, reference, description="reference features", columns=columns)
-    config = classifier.config_class(seed=seed) if preset == "default" else FitConfig.paper(seed=seed)
+        training = features(classifier, reference, description="reference features", columns=columns, views=views)
+    is_default = preset == "default"
+    config = classifier.config_class(views=views, seed=seed) if is_default else FitConfig.paper(seed=seed)
     with stage("fitting the head"):
         result = classifier.fit_features(calibration, reference=training, config=config)
     classifier.save_pretrained(output)

@@ -112,6 +112,7 @@ def features(
     description: str,
     columns: ColumnOptions,
     extras: Collection[str] = (),
+    views: bool | None = None,
 ) -> Features:
     """Compute the features of labeled data, with a progress bar.
 
@@ -121,6 +122,7 @@ def features(
         description: text in front of the progress bar.
         columns: options that decide how the data are read.
         extras: names of additional arrays, see :func:`aligned_entropy.scores.arrays_of`.
+        views: True for the inputs of views as well; by default if the head needs them.
     """
     from ..data import load_data
     from ..data.label_maps import parse_label_map
@@ -133,7 +135,7 @@ def features(
     )
     _note_passes(classifier, texts.texts, extras)
     with progress_bar(description, len(texts.texts) * (1 + len(extras))) as progress:
-        return classifier.features(texts, progress, extras=extras)
+        return classifier.features(texts, progress, extras=extras, views=views)
 
 
 def _note_passes(classifier: UncertainClassifier, texts: Sequence[Any], extras: Collection[str]) -> None:

@@ -47,8 +47,7 @@ class FitConfig:
         folds: number of folds of the cross-validation that compares the candidates.
         error_model: True to combine the score with features of the logits, the predicted class and the neighbors among
             labeled texts, unless no gain is expected from that; False to calibrate the score alone (beta calibration).
-        views: True to combine the score also with views, the class models of layers and tokens, if a gain is expected;
-            for text classification.
+        views: True to combine the score also with views, the class models of layers and tokens, if a gain is expected.
         required_gain: number of standard errors by which another base score must be better to replace the first.
         gain_prior: prior on the gain of a trained candidate over the untrained score.
         schedule: schedule of the published mini-batch training; None for the cross-validated full-batch fit.

@@ -64,6 +64,8 @@ def describe_head(folder: str | Path) -> dict[str, Any]:
     try:
         with safe_open(Path(folder) / "head.safetensors", "pt") as file:
             shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+            views = [name for name in shapes if name.startswith(f"{ERROR_MODEL}views.")]
+            view_bytes = sum(file.get_tensor(name).nbytes for name in views)
     except SafetensorError as error:
         raise HeadMismatchError(f"{folder}/head.safetensors is damaged: {error}") from error
     rule, sets = config.get("rule"), config.get("sets")
@@ -75,7 +77,8 @@ def describe_head(folder: str | Path) -> dict[str, Any]:
         "calibrated": config["calibrated"],
         "parameters of the copy": copied,
         "references": len({name.split(".")[2] for name in shapes if name.startswith(f"{ERROR_MODEL}references.")}),
-        "views": sorted({name.split(".")[2] for name in shapes if name.startswith(f"{ERROR_MODEL}views.")}),
+        "views": sorted({name.split(".")[2] for name in views}),
+        "bytes of views": view_bytes,
         "bytes": (Path(folder) / "head.safetensors").stat().st_size,
         "threshold": "none was chosen" if rule is None else str(Rule.from_dict(rule).goal),
         "rule": rule,
