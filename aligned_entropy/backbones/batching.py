@@ -29,6 +29,27 @@ class Encoded:
     def __len__(self) -> int:
         return len(self.truncated)
 
+    @property
+    def longest(self) -> int:
+        """Largest number of token ids that views read of a row."""
+        return max(map(len, self.inputs["input_ids"]), default=0)
+
+
+@dataclass(frozen=True)
+class EncodedPrompts(Encoded):
+    """Tokenized prompts.
+
+    Attributes:
+        text_ids: token ids of the texts alone, which are cut at the same place as in the prompts.
+    """
+
+    text_ids: list[list[int]]
+
+    @property
+    def longest(self) -> int:
+        """Largest number of token ids of a text alone."""
+        return max(map(len, self.text_ids), default=0)
+
 
 def require_texts(texts: Sequence[str]) -> None:
     """Raise an error if there are no texts.

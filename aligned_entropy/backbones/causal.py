@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ..errors import UnsupportedModelError
 from ..head.modules import module_shape
+from ..head.views import MAX_TOKENS, PADDING
 from .base import BaseBackbone
-from .batching import Encoded
+from .batching import Encoded, EncodedPrompts
 from .loading import load_language_model, load_tokenizer
 from .output_embedding import LabelWords, OutputEmbedding, by_label, differ, final_scaling
 from .padding import position_count
+from .prompt_cache import expanded, is_plain
 from .prompts import LabelPrompts, Labels
 from .wrappers import base_model, vocabulary_size
 
@@ -26,15 +28,6 @@ if TYPE_CHECKING:
 
 PROMPT_TOKENS = 2048  # default maximum of the length of a prompt
 SHARED_TOKENS = 8  # smallest number of shared first tokens for which a separate pass is faster
-
-
-class _Pass(NamedTuple):
-    """Result of a forward pass at one position of every row."""
-
-    hidden: Tensor  # input of the output embedding, [N, D]
-    raw: Tensor  # output of the output embedding, [N, V]
-    logits: Tensor  # logits of the model, [N, V]
-    cache: Any  # keys and values, if requested
 
 
 class LabelWordBackbone(BaseBackbone):
@@ -98,6 +91,7 @@ class LabelWordBackbone(BaseBackbone):
                 f"{self.vocabulary}: load the tokenizer that it was trained with."
             )
         self._checked_parts: list[object] | None = None
+        self._view_shapes: dict[str, tuple[int, ...]] = {}
         self.scale, self.cap = self._final_scaling()
         self.width, self.classes, _ = module_shape(self.copy_classification_module())
 
@@ -154,12 +148,30 @@ class LabelWordBackbone(BaseBackbone):
             UnsupportedModelError: the classification module does not reproduce the model's own logits.
         """
         ids = inputs["input_ids"]
-        return self._label_logits(ids, inputs.get("attention_mask", torch.ones_like(ids)))
+        hidden, logits, _ = self._label_logits(ids, inputs.get("attention_mask", torch.ones_like(ids)))
+        return hidden, logits
 
-    def encode(self, texts: Sequence[str]) -> Encoded:
+    @property
+    def view_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of a text's inputs of views, by name; a view that the model does not allow to read is left out.
+
+        A trial prompt shows the shape of the layers. With a learned prompt there are no views.
+        """
+        if self.learned_prompt is not None:
+            return {}
+        if not self._view_shapes:
+            ids = torch.tensor(self.prompts.encode(["a"]), device=self.device)
+            layers = self.capture.run(self.model, ids, torch.ones_like(ids), ids[:, 0] * 0, views=True).layers
+            shapes = {} if layers is None else {"layers": tuple(layers.shape[1:])}
+            self._view_shapes = {**shapes, "tokens": (min(self.max_length, MAX_TOKENS),)}
+        return self._view_shapes
+
+    def encode(self, texts: Sequence[str]) -> EncodedPrompts:
         """Tokenize the prompts of texts, and report which texts were cut to the maximum length of a prompt."""
-        prompts, truncated = self.prompts.encode_with_truncated(texts)
-        return Encoded({"input_ids": prompts, "attention_mask": [[1] * len(ids) for ids in prompts]}, truncated)
+        prompts, cut = self.prompts.encode_with_texts(texts)
+        truncated = np.array([len(part) < len(text) for part, text in zip(cut, texts, strict=True)], bool)
+        inputs = {"input_ids": prompts, "attention_mask": [[1] * len(ids) for ids in prompts]}
+        return EncodedPrompts(inputs, truncated, self.prompts.encode_alone(cut))
 
     def pad(self, encoded: dict[str, list[list[int]]]) -> dict[str, Tensor]:
         """Make one batch of tokenized texts, padded on the right, which a causal model does not read."""
@@ -188,23 +200,33 @@ class LabelWordBackbone(BaseBackbone):
     def _outputs(
         self, encoded: Encoded, views: bool = False
     ) -> Iterator[tuple[list[int], Tensor, Tensor, dict[str, Tensor]]]:
+        assert isinstance(encoded, EncodedPrompts), "the texts without their prompts are known from encode()"
+        shapes = self.view_shapes if views else {}
         shared, cache = self._shared_start(encoded.inputs["input_ids"])
         for rows, inputs in self.encoded_batches(encoded):
             ids, mask = inputs["input_ids"][:, shared:], inputs["attention_mask"]
-            yield rows, *self._label_logits(ids, mask, None if cache is None else _expanded(cache, len(rows))), {}
+            row_cache = None if cache is None else expanded(cache, len(rows))
+            hidden, logits, layers = self._label_logits(ids, mask, row_cache, views="layers" in shapes)
+            inputs_of_views = {} if layers is None else {"layers": layers}
+            if shapes:
+                inputs_of_views["tokens"] = _padded([encoded.text_ids[row] for row in rows])
+            yield rows, hidden, logits, inputs_of_views
 
-    def _label_logits(self, ids: Tensor, mask: Tensor, cache: Any = None) -> tuple[Tensor, Tensor]:
-        """Compute hidden vectors and logits of the labels, at the last token of each row.
+    def _label_logits(
+        self, ids: Tensor, mask: Tensor, cache: Any = None, *, views: bool = False
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Compute hidden vectors, logits of the labels and, if requested, layers, at the last token of each row.
 
         Args:
             ids: token ids ``[N, T]`` after those in the cache.
             mask: attention mask of all tokens, those in the cache included.
             cache: keys and values of the first tokens of all rows.
+            views: True for the outputs of the layers, ``[N, L, W]``, which are None otherwise.
         """
         ids, mask = ids.to(self.device), mask.to(self.device)
         uncached_mask = mask[:, -ids.shape[1] :]
         last = (torch.arange(ids.shape[1], device=ids.device) * uncached_mask).argmax(-1)
-        output = self._run(ids, mask, last, cache)
+        output = self.capture.run(self.model, ids, mask, last, cache, views=views)
         logits = by_label(output.logits[:, self._tokens].float(), self._counts)
         active_parts = self.active_parts
         if active_parts != self._checked_parts:
@@ -216,20 +238,7 @@ class LabelWordBackbone(BaseBackbone):
                     "copied from them would be silently wrong. Name another model."
                 )
             self._checked_parts = active_parts
-        return output.hidden.float(), logits
-
-    def _run(self, ids: Tensor, mask: Tensor, positions: Tensor, cache: Any = None, keep_cache: bool = False) -> _Pass:
-        options = {} if cache is None else {"past_key_values": cache}
-        use_cache = keep_cache or cache is not None
-        with torch.inference_mode(), self.capture.at_positions(positions, ids.shape[1]) as captured:
-            # The model computes position ids itself: with padding on the right they follow from the cache's length.
-            output = self.model(input_ids=ids, attention_mask=mask, use_cache=use_cache, return_dict=True, **options)
-        if len(captured) != 2:
-            raise UnsupportedModelError(
-                f"{type(self.inner).__name__} makes its logits without calling {self.capture.name!r}, so its hidden "
-                "vectors cannot be captured: name another model."
-            )
-        return _Pass(captured[0], captured[1], output.logits[:, 0], getattr(output, "past_key_values", None))
+        return output.hidden.float(), logits, output.layers
 
     def _final_scaling(self) -> tuple[float, float | None]:
         """Find scale and cap of the model's logits from those of one token, and check with a second token behind it
@@ -237,8 +246,8 @@ class LabelWordBackbone(BaseBackbone):
         """
         ids = torch.tensor([(self.prompts.encode([""])[0] * 2)[:2]], device=self.device)
         first = torch.zeros(1, dtype=torch.long, device=self.device)
-        alone = self._run(ids[:, :1], torch.ones_like(ids[:, :1]), first)
-        followed = self._run(ids, torch.ones_like(ids), first)
+        alone = self.capture.run(self.model, ids[:, :1], torch.ones_like(ids[:, :1]), first)
+        followed = self.capture.run(self.model, ids, torch.ones_like(ids), first)
         if differ(followed.logits, alone.logits, alone.logits.dtype):
             raise UnsupportedModelError(
                 f"{type(self.inner).__name__} is not causal, its logits at a token depend on the next token: name a "
@@ -261,31 +270,15 @@ class LabelWordBackbone(BaseBackbone):
         if shared < SHARED_TOKENS or self.learned_prompt or depends_on_length:
             return 0, None
         ids = torch.tensor([first[:shared]], device=self.device)
-        cache = self._run(ids, torch.ones_like(ids), ids[:, 0] * 0, keep_cache=True).cache
-        return (shared, cache) if _is_plain(cache, longest) else (0, None)
+        cache = self.capture.run(self.model, ids, torch.ones_like(ids), ids[:, 0] * 0, keep_cache=True).cache
+        return (shared, cache) if is_plain(cache, longest) else (0, None)
 
 
 def _default_max_length(config: Any, tokenizer: Any) -> int:
     return int(min(PROMPT_TOKENS, position_count(config) or PROMPT_TOKENS, tokenizer.model_max_length))
 
 
-def _is_plain(cache: Any, longest: int) -> bool:
-    """True if a cache consists of keys and values of every token, for prompts up to the longest, and nothing else."""
-    from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
-
-    if type(cache) is not DynamicCache:
-        return False
-    for layer in cache.layers:
-        sliding = type(layer) is DynamicSlidingWindowLayer and longest < layer.sliding_window
-        if not (type(layer) is DynamicLayer or sliding) or not layer.is_initialized:
-            return False
-    return True
-
-
-def _expanded(cache: Any, rows: int) -> Any:
-    """Repeat the keys and values of one row without copying them; a pass appends to new tensors."""
-    expanded = copy.copy(cache)
-    expanded.layers = [copy.copy(layer) for layer in cache.layers]
-    for layer in expanded.layers:
-        layer.keys, layer.values = (part.expand(rows, -1, -1, -1) for part in (layer.keys, layer.values))
-    return expanded
+def _padded(text_ids: list[list[int]]) -> Tensor:
+    """Make one tensor ``[N, T]`` of the token ids of texts, as views read them."""
+    rows = [torch.tensor(ids[:MAX_TOKENS], dtype=torch.int) for ids in text_ids]
+    return nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=PADDING)

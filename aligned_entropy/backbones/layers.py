@@ -1,8 +1,10 @@
-"""Capture of the inputs of views in a model's normal forward pass: means of the layers' outputs, and token ids."""
+"""Capture of the inputs of views in a model's normal forward pass: outputs of the layers, and token ids."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -60,14 +62,45 @@ class LayerCapture:
         if input_ids is None or mask is None:
             return {}
         views = {"tokens": input_ids.masked_fill(~mask, PADDING)[:, :MAX_TOKENS]}
-        taken = [vector for vector in vectors or [] if vector is not None]
-        if taken and len(taken) == len(self.layers) == len(vectors or []):
-            views["layers"] = torch.stack(taken, 1)
-        return views
+        layers = stacked(vectors or [], len(self.layers))
+        return views if layers is None else views | {"layers": layers}
 
     def _after_layer(self, _: nn.Module, __: tuple[Any, ...], output: Any) -> None:
         if self._pass.vectors is not None:
             self._pass.vectors.append(mean_vectors(output[0] if isinstance(output, tuple) else output, self._pass.mask))
+
+
+@contextmanager
+def layers_at(layers: Sequence[nn.Module], positions: Tensor, length: int) -> Iterator[list[Tensor | None]]:
+    """Take the output of each layer at one position of every row, in passes of this thread while the block runs.
+
+    The list gets vectors ``[N, W]``, float32 in the range of half precision, or None for states of another shape.
+
+    Args:
+        layers: layers of a model.
+        positions: position in each row ``[N]``.
+        length: number of tokens of a row.
+    """
+    thread, vectors = threading.get_ident(), list[Tensor | None]()
+
+    def after_layer(_: nn.Module, __: tuple[Any, ...], output: Any) -> None:
+        if threading.get_ident() == thread:
+            states = output[0] if isinstance(output, tuple) else output
+            vectors.append(_vectors_at(states, positions) if _is_sequence(states, (len(positions), length)) else None)
+
+    hook = Uncompiled(after_layer)
+    handles = [layer.register_forward_hook(hook) for layer in layers]
+    try:
+        yield vectors
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def stacked(vectors: Sequence[Tensor | None], count: int) -> Tensor | None:
+    """Stack the vectors ``[N, W]`` of L layers to ``[N, L, W]``; None if there are not ``count`` of them."""
+    taken = [vector for vector in vectors if vector is not None]
+    return torch.stack(taken, 1) if taken and len(taken) == len(vectors) == count else None
 
 
 def chosen_layers(model: Any) -> list[nn.Module]:
@@ -91,10 +124,22 @@ def mean_vectors(states: Any, mask: Tensor | None) -> Tensor | None:
 
     None if the states have another shape.
     """
-    if mask is None or not isinstance(states, Tensor) or states.dim() != 3 or states.shape[:2] != mask.shape:
+    if mask is None or not _is_sequence(states, mask.shape):
         return None
-    sums = states.detach().masked_fill(~mask.unsqueeze(-1), 0.0).sum(1, dtype=torch.float32)
+    sums: Tensor = states.detach().masked_fill(~mask.unsqueeze(-1), 0.0).sum(1, dtype=torch.float32)
     return (sums / mask.sum(1, keepdim=True).clamp(min=1)).clamp(-LARGEST, LARGEST)
+
+
+def _is_sequence(states: Any, shape: tuple[int, ...]) -> bool:
+    """True for vectors ``[N, T, D]`` of every token of a batch of a shape ``[N, T]``."""
+    return isinstance(states, Tensor) and states.dim() == 3 and tuple(states.shape[:2]) == tuple(shape)
+
+
+def _vectors_at(states: Tensor, positions: Tensor) -> Tensor:
+    """Vectors at one position of every row, ``[N, D]`` float32 in the range of half precision."""
+    rows = torch.arange(len(states), device=states.device)
+    vectors = states[rows, positions.to(states.device)].float().clamp(-LARGEST, LARGEST)
+    return vectors.to(positions.device)  # a model may be divided among devices
 
 
 def empty_inputs(shapes: dict[str, tuple[int, ...]], rows: int, length: int = MAX_TOKENS) -> dict[str, NDArray[Any]]:

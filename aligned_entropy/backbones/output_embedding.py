@@ -6,13 +6,14 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import NotApplicableError, UnsupportedModelError
 from ..head.modules import active_module, plain_copy
+from .layers import chosen_layers, layers_at, stacked
 from .module_state import ModuleState, module_state
 
 if TYPE_CHECKING:
@@ -44,10 +45,28 @@ class LabelWords(nn.Module):
         return by_label(scaled(self.linear(hidden), 1.0, self.cap), self.counts)
 
 
+class Pass(NamedTuple):
+    """Result of a forward pass at one position of every row.
+
+    Attributes:
+        hidden: input of the output embedding, ``[N, D]``.
+        raw: output of the output embedding, ``[N, V]``.
+        logits: logits of the model, ``[N, V]``.
+        cache: keys and values, if requested.
+        layers: outputs of the chosen layers, ``[N, L, W]``, if requested; None if they cannot be read.
+    """
+
+    hidden: Tensor
+    raw: Tensor
+    logits: Tensor
+    cache: Any
+    layers: Tensor | None
+
+
 class OutputEmbedding:
     """Last layer of a language model, which gives a logit to every token of the vocabulary.
 
-    Hooks are on the model only inside :meth:`at_positions`, and they ignore other threads.
+    Hooks are on the model only inside :meth:`run` and :meth:`at_positions`, and they ignore other threads.
 
     Args:
         inner: transformers causal language model.
@@ -60,7 +79,7 @@ class OutputEmbedding:
     """
 
     def __init__(self, inner: PreTrainedModel) -> None:
-        self._inner, kind = inner, type(inner).__name__
+        self._inner, self._layers, kind = inner, chosen_layers(inner), type(inner).__name__
         output = inner.get_output_embeddings()
         names = [name for name, module in inner.named_modules() if module is output]
         if not names or inner.config.is_encoder_decoder:
@@ -96,6 +115,48 @@ class OutputEmbedding:
         if bias is not None:
             linear.bias = nn.Parameter(bias.detach()[tokens].float() * scale)
         return linear
+
+    def run(
+        self,
+        model: nn.Module,
+        ids: Tensor,
+        mask: Tensor,
+        positions: Tensor,
+        cache: Any = None,
+        *,
+        keep_cache: bool = False,
+        views: bool = False,
+    ) -> Pass:
+        """Run the model, and return its outputs at one position per row.
+
+        Args:
+            model: language model, or a PEFT model around it.
+            ids: token ids ``[N, T]`` after those in the cache.
+            mask: attention mask of all tokens, those in the cache included.
+            positions: position in each row of the token ids, ``[N]``.
+            cache: keys and values of the first tokens of all rows.
+            keep_cache: True to return keys and values, too.
+            views: True to return the outputs of the layers, too.
+
+        Raises:
+            UnsupportedModelError: the model makes its logits without this layer.
+        """
+        options = {} if cache is None else {"past_key_values": cache}
+        use_cache, layers = keep_cache or cache is not None, self._layers if views else []
+        with (
+            torch.inference_mode(),
+            self.at_positions(positions, ids.shape[1]) as captured,
+            layers_at(layers, positions, ids.shape[1]) as vectors,
+        ):
+            # The model computes position ids itself: with padding on the right they follow from the cache's length.
+            output = model(input_ids=ids, attention_mask=mask, use_cache=use_cache, return_dict=True, **options)
+        if len(captured) != 2:
+            raise UnsupportedModelError(
+                f"{type(self._inner).__name__} makes its logits without calling {self.name!r}, so its hidden "
+                "vectors cannot be captured: name another model."
+            )
+        cache = getattr(output, "past_key_values", None)
+        return Pass(captured[0], captured[1], output.logits[:, 0], cache, stacked(vectors, len(layers)))
 
     @contextmanager
     def at_positions(self, positions: Tensor, length: int) -> Iterator[list[Tensor]]:

@@ -6,9 +6,6 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ..errors import DataError, UnsupportedModelError
 from .chat import ChatTemplate
 
@@ -104,15 +101,20 @@ class LabelPrompts:
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the token ids of the prompts of texts, at most ``max_length`` per prompt."""
-        return self.encode_with_truncated(texts)[0]
+        return self.encode_with_texts(texts)[0]
 
-    def encode_with_truncated(self, texts: Sequence[str]) -> tuple[list[list[int]], NDArray[np.bool_]]:
-        """Return the token ids of :meth:`encode`, and an array ``[N]`` that is True where a text was cut."""
-        prompts = self._tokenize(texts)
-        truncated = np.array([len(ids) > self.max_length for ids in prompts], bool)
-        for row in np.flatnonzero(truncated).tolist():
-            prompts[row] = self._shortened(texts[row])
-        return prompts, truncated
+    def encode_with_texts(self, texts: Sequence[str]) -> tuple[list[list[int]], list[str]]:
+        """Return the token ids of :meth:`encode`, and the texts, cut where the prompt would be too long."""
+        prompts, cut = self._tokenize(texts), list(texts)
+        for row, ids in enumerate(prompts):
+            if len(ids) > self.max_length:
+                cut[row] = self._longest_start(texts[row])
+                (prompts[row],) = self._tokenize([cut[row]])
+        return prompts, cut
+
+    def encode_alone(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the token ids of texts without their prompts and without special tokens, at most ``max_length``."""
+        return [ids[: self.max_length] for ids in self._plain(list(texts))]
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -125,19 +127,18 @@ class LabelPrompts:
         # The rendered prompt is included since the chat template may change while the settings stay equal.
         return json.dumps([list(self.settings.items()), self.tokens, self.tail, self.render("")])
 
-    def _shortened(self, text: str) -> list[int]:
-        """Find by bisection the longest start of a text that fits, and return its prompt."""
+    def _longest_start(self, text: str) -> str:
+        """Find by bisection the longest start of a text whose prompt is not too long."""
         # The tokens of the complete text cannot be cut instead: a shorter text may have other tokens.
         fits, too_long = 0, len(text)
-        (longest,) = self._tokenize([""])
         while too_long - fits > 1:
             middle = (fits + too_long) // 2
             (ids,) = self._tokenize([text[:middle]])
             if len(ids) <= self.max_length:
-                fits, longest = middle, ids
+                fits = middle
             else:
                 too_long = middle
-        return longest
+        return text[:fits]
 
     def _tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         plain = self._plain([self.render(text) for text in texts])

@@ -1,0 +1,28 @@
+"""Cache of the tokens that all prompts of a call begin with."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+
+def is_plain(cache: Any, longest: int) -> bool:
+    """True if a cache consists of keys and values of every token, for prompts up to the longest, and nothing else."""
+    from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
+
+    if type(cache) is not DynamicCache:
+        return False
+    for layer in cache.layers:
+        sliding = type(layer) is DynamicSlidingWindowLayer and longest < layer.sliding_window
+        if not (type(layer) is DynamicLayer or sliding) or not layer.is_initialized:
+            return False
+    return True
+
+
+def expanded(cache: Any, rows: int) -> Any:
+    """Repeat the keys and values of one row without copying them; a pass appends to new tensors."""
+    expanded = copy.copy(cache)
+    expanded.layers = [copy.copy(layer) for layer in cache.layers]
+    for layer in expanded.layers:
+        layer.keys, layer.values = (part.expand(rows, -1, -1, -1) for part in (layer.keys, layer.values))
+    return expanded
