@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from transformers.cache_utils import DynamicCache
 
 
 def is_plain(cache: Any, longest: int) -> bool:
@@ -19,10 +22,10 @@ def is_plain(cache: Any, longest: int) -> bool:
     return True
 
 
-def expanded(cache: Any, rows: int) -> Any:
+def expanded(cache: DynamicCache, rows: int) -> DynamicCache:
     """Repeat the keys and values of one row without copying them; a pass appends to new tensors."""
-    expanded = copy.copy(cache)
-    expanded.layers = [copy.copy(layer) for layer in cache.layers]
-    for layer in expanded.layers:
+    repeated = copy.copy(cache)
+    repeated.layers = [copy.copy(layer) for layer in cache.layers]
+    for layer in repeated.layers:
         layer.keys, layer.values = (part.expand(rows, -1, -1, -1) for part in (layer.keys, layer.values))
-    return expanded
+    return repeated
