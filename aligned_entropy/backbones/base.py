@@ -231,7 +231,7 @@ class BaseBackbone(ABC):
         self.model.eval()  # the caller may have trained the model in the meantime
         hidden_ND = np.empty((len(encoded), self.width), np.float32)
         logits_NC = np.empty((len(encoded), self.classes), np.float32)
-        inputs = empty_inputs(self.view_shapes if views else {}, len(encoded), encoded.longest)
+        inputs = empty_inputs(self.view_shapes, len(encoded), encoded.longest) if views else {}
         for rows, hidden, logits, batch_inputs in self._outputs(encoded, views):
             hidden_ND[rows], logits_NC[rows] = hidden.cpu().numpy(), logits.cpu().numpy()
             for name, values in inputs.items():

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,10 +41,16 @@ class EncodedPrompts(Encoded):
     """Tokenized prompts.
 
     Attributes:
-        text_ids: token ids of the texts alone, which are cut at the same place as in the prompts.
+        encode_texts: function that tokenizes the texts alone, cut at the same place as in the prompts; it is called
+            for views alone.
     """
 
-    text_ids: list[list[int]]
+    encode_texts: Callable[[], list[list[int]]]
+
+    @cached_property
+    def text_ids(self) -> list[list[int]]:
+        """Token ids of the texts alone."""
+        return self.encode_texts()
 
     @property
     def longest(self) -> int:

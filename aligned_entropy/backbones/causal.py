@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -171,7 +172,7 @@ class LabelWordBackbone(BaseBackbone):
         prompts, cut = self.prompts.encode_with_texts(texts)
         truncated = np.array([len(part) < len(text) for part, text in zip(cut, texts, strict=True)], bool)
         inputs = {"input_ids": prompts, "attention_mask": [[1] * len(ids) for ids in prompts]}
-        return EncodedPrompts(inputs, truncated, self.prompts.encode_alone(cut))
+        return EncodedPrompts(inputs, truncated, partial(self.prompts.encode_alone, cut))
 
     def pad(self, encoded: dict[str, list[list[int]]]) -> dict[str, Tensor]:
         """Make one batch of tokenized texts, padded on the right, which a causal model does not read."""

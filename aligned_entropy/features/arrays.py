@@ -27,8 +27,9 @@ class Features:
         states: last hidden states of the texts' tokens, ``[N, L, D]`` float16; zero where there is no token.
         content_free: log of the mean label probabilities that a model with label words gives to texts without content,
             ``[N, C]`` float32, equal in all rows.
-        views: inputs of views by name: ``layers``, the mean over a text's tokens of the output of each of L layers,
-            ``[N, L, W]`` float16; ``tokens``, token ids ``[N, T]`` int32, -1 where a row has no token.
+        views: inputs of views by name: ``layers``, the mean over a text's tokens of the output of each of L layers, or
+            its value at the end of a prompt, ``[N, L, W]`` float16; ``tokens``, token ids of the text ``[N, T]`` int32,
+            -1 where a row has no token.
         clusters: cluster of each row, ``[N]`` int, such as the sentence of a word; None where rows are independent.
         absent: reason for each array that is missing, by the array's name.
     """

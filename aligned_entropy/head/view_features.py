@@ -121,7 +121,7 @@ def accuracy_hint(views: Sequence[ViewFeatures], data: CalibrationSet) -> str:
     unit = "calibration texts" if data.errors.dim() == 1 else "label predictions for the calibration texts"
     return (
         f"The model is right on {model_correct.double().mean():.1%} of the {unit}, but a linear class model "
-        f"{' and one '.join(better)} of them: train the model longer, or replace it."
+        f"{' and one '.join(better)} of them: train the model further, or replace it."
     )
 
 

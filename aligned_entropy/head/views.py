@@ -81,7 +81,7 @@ class View(nn.Module, abc.ABC):
 
 
 class LayersView(View):
-    """Class models of the layers: one linear model for each layer's mean vector.
+    """Class models of the layers: one linear model for the vector of each layer.
 
     Args:
         state: ``weights`` ``[L, D, C]`` in half precision and ``biases`` ``[L, C]``.
@@ -98,7 +98,7 @@ class LayersView(View):
         self.register_buffer("_weights", self.weights.float(), persistent=False)
 
     def class_logits(self, values: Tensor) -> Tensor:
-        """Compute logits ``[N, L, C]`` from the mean vectors ``[N, L, D]`` of the layers."""
+        """Compute logits ``[N, L, C]`` from the vectors ``[N, L, D]`` of the layers."""
         vectors = values.half().float()  # as in the store, so that a pass gives the same values
         products = torch.matmul(vectors.transpose(0, 1), self.get_buffer("_weights"))
         return products.transpose(0, 1) + self.biases

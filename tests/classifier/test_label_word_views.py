@@ -12,6 +12,7 @@ from torch import nn
 
 from aligned_entropy import FitConfig, NotApplicableError, UncertainClassifier, UnsupportedModelError
 from aligned_entropy.backbones import LabelWordBackbone
+from aligned_entropy.backbones.prompts import LabelPrompts
 from aligned_entropy.export import export_onnx
 from aligned_entropy.head.selection import GainPrior
 from aligned_entropy.refit import refit
@@ -195,6 +196,7 @@ def test_the_model_is_left_without_hooks_and_a_pass_without_views_has_none(monke
         raise AssertionError("no view was requested")
 
     monkeypatch.setattr("aligned_entropy.backbones.layers._vectors_at", refuse)
+    monkeypatch.setattr(LabelPrompts, "encode_alone", refuse)
     assert backbone.extract_encoded(backbone.encode(TEXTS)).views == {}
 
 
