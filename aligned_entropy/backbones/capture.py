@@ -23,8 +23,8 @@ class CapturedOutput(Protocol):
     Attributes:
         hidden: hidden vectors ``[N, D]``, or ``[N, T, D]`` of a token classifier.
         logits: logits ``[N, C]``, or ``[N, T, C]`` of a token classifier.
-        views: inputs of views by name, see :class:`aligned_entropy.features.arrays.Features`; empty where they are not
-            requested or the model does not allow to read them.
+        views: inputs of views by name, see :class:`aligned_entropy.features.arrays.Features`, with a row for each text,
+            or ``[N, T, …]`` of a token classifier; empty where they are not requested or cannot be read.
     """
 
     hidden: Tensor
@@ -102,7 +102,7 @@ class HiddenCapture:
         self._models = list({id(part): part for part in (unwrapped(model), self._inner)}.values())
         self._model_class = type(self._inner).__name__
         self.name, self._module = find_classification_module(model, name, multi_label=multi_label)
-        self._layers = LayerCapture(self._inner)
+        self._layers = LayerCapture(self._inner, every_token=every_token)
         self._listener: Callable[[Any], None] | None = None
         self._listener_views = False
         self._calls = _Calls()

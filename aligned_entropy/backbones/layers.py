@@ -5,17 +5,25 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ..head.views import MAX_TOKENS, PADDING
-from .wrappers import Uncompiled, base_model
+from .wrappers import Uncompiled, base_model, vocabulary_size
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 LAYER_VALUES = 16_384  # values of all layers of a text that views read: 32 KiB in half precision
+# The same for a word of token classification: 8 KiB, since data sets have many words. In a model of base size these are
+# 5 layers; CoNLL-2003 has 200 000 training words, which take 1.6 GB on disk.
+WORD_LAYER_VALUES = 4096
+TOKENS_BEFORE, TOKENS_AFTER = 2, 3  # window of tokens around the token of a word
 LARGEST = 65_504.0  # largest number in half precision
 TYPES: dict[str, Any] = {"layers": np.float16, "tokens": np.int32}  # of the arrays in memory and in the store
 
@@ -32,17 +40,20 @@ class _Pass(threading.local):
 
 
 class LayerCapture:
-    """Hooks that take the mean over a text's tokens of the output of each layer.
+    """Hooks that take the output of each layer: its mean over a text's tokens, or that of every token.
 
     Args:
         model: transformers model.
+        every_token: True for a token classifier: the inputs of views are then ``[N, T, …]``, one row for each token,
+            and the token ids are those of :func:`token_windows`.
 
     Attributes:
         layers: layers whose outputs are taken; empty if they are not found.
     """
 
-    def __init__(self, model: nn.Module) -> None:
-        self.layers = chosen_layers(model)
+    def __init__(self, model: PreTrainedModel, *, every_token: bool = False) -> None:
+        self.layers = chosen_layers(model, WORD_LAYER_VALUES if every_token else LAYER_VALUES)
+        self._model, self._every_token = model, every_token
         self._pass = _Pass()
         self._hook = Uncompiled(self._after_layer)
 
@@ -61,13 +72,18 @@ class LayerCapture:
         self._pass.input_ids = self._pass.mask = self._pass.vectors = None
         if input_ids is None or mask is None:
             return {}
-        views = {"tokens": input_ids.masked_fill(~mask, PADDING)[:, :MAX_TOKENS]}
+        tokens = input_ids.masked_fill(~mask, PADDING)
+        if self._every_token:
+            views = {"tokens": token_windows(tokens, vocabulary_size(self._model))}
+        else:
+            views = {"tokens": tokens[:, :MAX_TOKENS]}
         layers = stacked(vectors or [], len(self.layers))
         return views if layers is None else views | {"layers": layers}
 
     def _after_layer(self, _: nn.Module, __: tuple[Any, ...], output: Any) -> None:
         if self._pass.vectors is not None:
-            self._pass.vectors.append(mean_vectors(output[0] if isinstance(output, tuple) else output, self._pass.mask))
+            vectors = token_vectors if self._every_token else mean_vectors
+            self._pass.vectors.append(vectors(output[0] if isinstance(output, tuple) else output, self._pass.mask))
 
 
 @contextmanager
@@ -86,7 +102,7 @@ def layers_at(layers: Sequence[nn.Module], positions: Tensor, length: int) -> It
     def after_layer(_: nn.Module, __: tuple[Any, ...], output: Any) -> None:
         if threading.get_ident() == thread:
             states = output[0] if isinstance(output, tuple) else output
-            vectors.append(_vectors_at(states, positions) if _is_sequence(states, (len(positions), length)) else None)
+            vectors.append(_vectors_at(states, positions) if _are_states(states, (len(positions), length)) else None)
 
     hook = Uncompiled(after_layer)
     handles = [layer.register_forward_hook(hook) for layer in layers]
@@ -98,15 +114,19 @@ def layers_at(layers: Sequence[nn.Module], positions: Tensor, length: int) -> It
 
 
 def stacked(vectors: Sequence[Tensor | None], count: int) -> Tensor | None:
-    """Stack the vectors ``[N, W]`` of L layers to ``[N, L, W]``; None if there are not ``count`` of them."""
+    """Stack the vectors ``[…, W]`` of L layers to ``[…, L, W]``; None if there are not ``count`` of them."""
     taken = [vector for vector in vectors if vector is not None]
-    return torch.stack(taken, 1) if taken and len(taken) == len(vectors) == count else None
+    if not taken or not len(taken) == len(vectors) == count:
+        return None
+    return torch.stack([vector.to(taken[-1].device) for vector in taken], -2)  # a model may be on several devices
 
 
-def chosen_layers(model: Any) -> list[nn.Module]:
+def chosen_layers(model: Any, budget: int) -> list[nn.Module]:
     """Layers of a transformers model whose outputs views read, the last one included; empty if they are not found.
 
-    They are evenly spaced if all layers together have more than :data:`LAYER_VALUES` values a text.
+    Args:
+        model: transformers model.
+        budget: number of values; if the outputs of all layers have more, evenly spaced layers are chosen.
     """
     config: Any = model.config.get_text_config()
     count, width = getattr(config, "num_hidden_layers", 0) or 0, getattr(config, "hidden_size", 0) or 0
@@ -115,7 +135,7 @@ def chosen_layers(model: Any) -> list[nn.Module]:
     stacks = [part for part in base_model(model).modules() if isinstance(part, nn.ModuleList) and len(part) == count]
     if len(stacks) != 1:
         return []
-    chosen = min(count, max(1, LAYER_VALUES // width))
+    chosen = min(count, max(1, budget // width))
     return [stacks[0][(k + 1) * count // chosen - 1] for k in range(chosen)]
 
 
@@ -124,14 +144,22 @@ def mean_vectors(states: Any, mask: Tensor | None) -> Tensor | None:
 
     None if the states have another shape.
     """
-    if mask is None or not _is_sequence(states, mask.shape):
+    if mask is None or not _are_states(states, mask.shape):
         return None
-    sums: Tensor = states.detach().masked_fill(~mask.unsqueeze(-1), 0.0).sum(1, dtype=torch.float32)
+    mask = mask.to(states.device)
+    sums = states.detach().masked_fill(~mask.unsqueeze(-1), 0.0).sum(1, dtype=torch.float32)
     return (sums / mask.sum(1, keepdim=True).clamp(min=1)).clamp(-LARGEST, LARGEST)
 
 
-def _is_sequence(states: Any, shape: tuple[int, ...]) -> bool:
-    """True for vectors ``[N, T, D]`` of every token of a batch of a shape ``[N, T]``."""
+def token_vectors(states: Any, mask: Tensor | None) -> Tensor | None:
+    """States ``[N, T, D]`` of every token in half precision; None if they have another shape."""
+    if mask is None or not _are_states(states, mask.shape):
+        return None
+    return states.detach().float().clamp(-LARGEST, LARGEST).half()
+
+
+def _are_states(states: Any, shape: tuple[int, ...]) -> TypeGuard[Tensor]:
+    """True for states ``[N, T, D]`` of every token of a batch of a shape ``[N, T]``."""
     return isinstance(states, Tensor) and states.dim() == 3 and tuple(states.shape[:2]) == tuple(shape)
 
 
@@ -140,6 +168,22 @@ def _vectors_at(states: Tensor, positions: Tensor) -> Tensor:
     rows = torch.arange(len(states), device=states.device)
     vectors = states[rows, positions.to(states.device)].float().clamp(-LARGEST, LARGEST)
     return vectors.to(positions.device)  # a model may be divided among devices
+
+
+def token_windows(tokens_NT: Tensor, vocabulary: int) -> Tensor:
+    """Token ids in a window around every token, ``[N, T, W]``, numbered by their place in the window.
+
+    An id at place w counts as ``id + vocabulary * w``, so that n-grams of a row tell where in the window they are.
+
+    Args:
+        tokens_NT: token ids, -1 where a row has no token.
+        vocabulary: number of token ids.
+    """
+    length, places = tokens_NT.shape[1], range(TOKENS_BEFORE + 1 + TOKENS_AFTER)
+    padded = F.pad(tokens_NT, (TOKENS_BEFORE, TOKENS_AFTER), value=PADDING)
+    windows = torch.stack([padded[:, place : place + length] for place in places], -1)
+    numbered = windows + vocabulary * torch.arange(len(places), device=windows.device)
+    return numbered.masked_fill(windows < 0, PADDING)
 
 
 def empty_inputs(shapes: dict[str, tuple[int, ...]], rows: int, length: int = MAX_TOKENS) -> dict[str, NDArray[Any]]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..errors import NotApplicableError, UnsupportedModelError
 from ..head.modules import active_module, plain_copy
-from .layers import chosen_layers, layers_at, stacked
+from .layers import LAYER_VALUES, chosen_layers, layers_at, stacked
 from .module_state import ModuleState, module_state
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class OutputEmbedding:
     """
 
     def __init__(self, inner: PreTrainedModel) -> None:
-        self._inner, self._layers, kind = inner, chosen_layers(inner), type(inner).__name__
+        self._inner, self._layers, kind = inner, chosen_layers(inner, LAYER_VALUES), type(inner).__name__
         output = inner.get_output_embeddings()
         names = [name for name, module in inner.named_modules() if module is output]
         if not names or inner.config.is_encoder_decoder:

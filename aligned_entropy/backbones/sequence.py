@@ -18,6 +18,7 @@ from .base import BaseBackbone
 from .batching import Encoded
 from .capture import CapturedOutput, HiddenCapture
 from .label_names import class_names, warn_of_contradiction
+from .layers import TYPES
 from .loading import load_model, load_tokenizer
 from .module_state import module_state
 from .output_embedding import differ
@@ -120,6 +121,7 @@ class Backbone(BaseBackbone):
         return hidden, logits
 
     def _forward(self, inputs: dict[str, Tensor], views: bool = False) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Compute hidden vectors, logits and, if requested, inputs of views of a tokenized batch."""
         with torch.inference_mode():
             output = self.run(views=views, **{name: tensor.to(self.device) for name, tensor in inputs.items()})
         return output.hidden.float(), output.logits.float(), output.views
@@ -137,14 +139,16 @@ class Backbone(BaseBackbone):
     def view_shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of a text's inputs of views, by name; a view that the model does not allow to read is left out.
 
-        A trial text shows the shapes. With a learned prompt there are none, and for token classification neither.
+        A trial text shows the shapes. With a learned prompt there are none.
         """
-        if self.every_token or self.learned_prompt is not None:
+        if self.learned_prompt is not None:
             return {}
         if self._view_shapes is None:
             _, _, views = self._forward(self.pad(self.tokenize(["a a a a"])), views=True)
-            shapes = {"layers": views["layers"].shape[1:]} if "layers" in views else {}
-            self._view_shapes = shapes | ({"tokens": (min(self.max_length, MAX_TOKENS),)} if "tokens" in views else {})
+            shapes = {name: tuple(views[name].shape[1:]) for name in TYPES if name in views}
+            if "tokens" in shapes and not self.every_token:  # a text may be longer than the trial text
+                shapes["tokens"] = (min(self.max_length, MAX_TOKENS),)
+            self._view_shapes = shapes
         return self._view_shapes
 
     def run(self, *, views: bool = False, **inputs: Tensor) -> CapturedOutput:

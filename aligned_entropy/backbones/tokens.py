@@ -48,9 +48,9 @@ class EncodedWords(Encoded):
 class TokenBackbone(Backbone):
     """A token classifier with its tokenizer and its classification module.
 
-    The first sub-word of a word gives its hidden vector and logits, as usual in training. Sentences longer than the
-    maximum length are read in overlapping windows; every word is taken from the window with the most context around it.
-    A word that the tokenizer maps to no token is read as the unknown token.
+    The first sub-word of a word gives its hidden vector, logits and inputs of views, as usual in training. Sentences
+    longer than the maximum length are read in overlapping windows; every word is taken from the window with the most
+    context around it. A word that the tokenizer maps to no token is read as the unknown token.
 
     Methods take :class:`aligned_entropy.data.Words` where those of :class:`Backbone` take texts. Arrays have one row
     per word.
@@ -83,30 +83,37 @@ class TokenBackbone(Backbone):
             != self.tokenizer("a b", add_special_tokens=False)["input_ids"]
         )
 
-    def forward(self, places: Tensor | None = None, **inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute hidden vectors ``[W, D]`` and logits ``[W, C]``, both float32, of words in a tokenized batch.
+    def _forward(self, inputs: dict[str, Tensor], views: bool = False) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Compute hidden vectors ``[W, D]``, logits ``[W, C]`` and inputs of views ``[W, …]`` of words in a batch.
 
         Args:
-            places: row and position ``[W, 2]`` of the token of each word; all tokens, row by row, by default.
-            inputs: inputs of the model.
+            inputs: inputs of the model, with the row and position ``[W, 2]`` of the token of each word as ``places``;
+                all tokens, row by row, without them.
+            views: True for the inputs of views, which are empty otherwise.
         """
-        hidden, logits = super().forward(**inputs)
+        places = inputs.get("places")
+        model_inputs = {name: values for name, values in inputs.items() if name != "places"}
+        hidden, logits, tokens = super()._forward(model_inputs, views)
         if "input_ids" in inputs:
             virtual = hidden.shape[1] - inputs["input_ids"].shape[1]  # tokens of a learned prompt, before the others
             hidden, logits = hidden[:, virtual:], logits[:, virtual:]
-        if places is None:
-            return hidden.flatten(0, 1), logits.flatten(0, 1)
-        rows, positions = places.to(hidden.device).T
-        return hidden[rows, positions], logits[rows, positions]
+
+        def of_words(part: Tensor) -> Tensor:
+            if places is None:
+                return part.flatten(0, 1)
+            rows, positions = places.to(part.device).T
+            return part[rows, positions]
+
+        return of_words(hidden), of_words(logits), {name: of_words(part) for name, part in tokens.items()}
 
     def features(
         self, texts: Sequence[str], progress: Callable[[int], object] = lambda done: None, *, views: bool = False
     ) -> Features:
         """Read the features of :class:`Words` from the store on disk, and compute those that are missing.
 
-        The words of one sentence are a cluster. There are no inputs of views.
+        The words of one sentence are a cluster.
         """
-        return replace(super().features(texts, progress), clusters=_words(texts).clusters)
+        return replace(super().features(texts, progress, views=views), clusters=_words(texts).clusters)
 
     def store(self, texts: Sequence[str], widths: dict[str, int], fingerprint: str = "", *rest: Any) -> FeatureStore:
         """Open the store on disk for arrays of words; equal words in other sentences have another store."""

@@ -34,7 +34,7 @@ class Attachment:
                 head.to(hidden.device)
             logits = output.logits.detach().flatten(0, -2).to(hidden.device)
             if head.error_model is not None:
-                views = {name: values.to(hidden.device) for name, values in output.views.items()}
+                views = {name: part.flatten(0, len(units) - 1).to(hidden.device) for name, part in output.views.items()}
                 output.error_probability = head.error_probability(hidden, logits, views).unflatten(0, units)
             output.uncertainty = (
                 output.error_probability if head.is_calibrated else head(hidden, logits).unflatten(0, units)

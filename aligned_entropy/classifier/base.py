@@ -161,6 +161,7 @@ class UncertainClassifier(ModelWithSelection):
             reference=None if reference is None else (reference.hidden, reference.labels),
             views=calibration.views,
             reference_views={} if reference is None else reference.views,
+            reference_clusters=None if reference is None else reference.clusters,
             clusters=calibration.clusters,
             config=config,
         )

@@ -78,10 +78,11 @@ class UncertainTokenClassifier(UncertainClassifier):
         offsets = [self._offsets(text) for text in texts]
         joined = [text if isinstance(text, str) else " ".join(text) for text in texts]
         words = Words([[text[start:end] for start, end in pairs] for text, pairs in zip(joined, offsets, strict=True)])
-        hidden, logits = self.backbone.extract(words, progress)
+        encoded = self.backbone.encode(words)
+        features = self.backbone.extract_encoded(encoded, progress, views=bool(self.head.views))
         return TokenPredictions(
             texts=joined,
-            words=self.predict_features(Features(hidden, logits)),
+            words=self.predict_features(features),
             starts=words.starts,
             offsets=np.array([pair for pairs in offsets for pair in pairs], dtype=np.int64).reshape(-1, 2),
             aggregation=AGGREGATION,
@@ -121,12 +122,12 @@ class UncertainTokenClassifier(UncertainClassifier):
         """Features of labeled sentences, with the true tags in the scheme of the predicted ones.
 
         The tags of a model may leave open whether it predicts IOB1 or IOB2; then the predicted tags show it. Arguments
-        as for :meth:`UncertainClassifier.features`; there are no inputs of views.
+        as for :meth:`UncertainClassifier.features`.
         """
         labeled = self.read_labeled(data, **columns)
         assert isinstance(labeled, LabeledTokens), "read for this task"
         self._warn_of_other_words(labeled.sentences[:SENTENCES_TO_DIVIDE])
-        features = super().features(labeled, progress, extras=extras)
+        features = super().features(labeled, progress, extras=extras, views=views)
         if not has_tag_names(self.label_names):
             return features
         starts, names = labeled.texts.starts, np.asarray(self.label_names)

@@ -56,7 +56,8 @@ class Graph(nn.Module):
             outputs["error_probability"] = outputs["uncertainty"]
         else:
             if head.error_model is not None:
-                outputs["error_probability"] = head.error_probability(hidden, logits, output.views).unflatten(0, shape)
+                views = {name: part.flatten(0, len(shape) - 1) for name, part in output.views.items()}
+                outputs["error_probability"] = head.error_probability(hidden, logits, views).unflatten(0, shape)
             outputs["uncertainty"] = (
                 outputs["error_probability"] if head.is_calibrated else head(hidden, logits).unflatten(0, shape)
             )

@@ -29,7 +29,8 @@ class Features:
             ``[N, C]`` float32, equal in all rows.
         views: inputs of views by name: ``layers``, the mean over a text's tokens of the output of each of L layers, or
             its value at the end of a prompt, ``[N, L, W]`` float16; ``tokens``, token ids of the text ``[N, T]`` int32,
-            -1 where a row has no token.
+            -1 where a row has no token. For a word these are the outputs of layers at its token, and the ids in a
+            window around it, numbered by their place.
         clusters: cluster of each row, ``[N]`` int, such as the sentence of a word; None where rows are independent.
         absent: reason for each array that is missing, by the array's name.
     """

@@ -127,11 +127,13 @@ class VectorModel(ClassModel):
         self.vectors = vectors.float()
         self._mean = self.vectors.mean(0)
         self._scale = self.vectors.std(0, correction=0).clamp(min=1e-6)
-        standardized = (self.vectors - self._mean) / self._scale
-        columns = torch.cat([torch.ones(len(vectors), 1), standardized, self.targets], 1)
-        width = 1 + vectors.shape[1]
-        parts = (columns[self.rows(number)] for number in range(int(fold.max()) + 1))
-        self._sums = torch.stack([(part[:, :width].T @ part).double() for part in parts])
+        self._sums = torch.stack([self._sums_over(self.rows(number)) for number in range(int(fold.max()) + 1)])
+
+    def _sums_over(self, rows: Tensor) -> Tensor:
+        """Sums ``[1 + D, 1 + D + C]`` of the products of inputs, and of inputs and targets, over some rows."""
+        standardized = (self.vectors[rows] - self._mean) / self._scale
+        inputs = torch.cat([torch.ones(len(rows), 1), standardized], 1)
+        return (inputs.T @ torch.cat([inputs, self.targets[rows]], 1)).double()
 
     def solve(self, excluded: Collection[int], penalty: float) -> Solution:
         """Fit the regression without the rows of some folds."""

@@ -123,6 +123,7 @@ def fit_head(
     reference: tuple[Any, Any] | None = None,
     views: Mapping[str, Any] | None = None,
     reference_views: Mapping[str, Any] | None = None,
+    reference_clusters: Any = None,
     clusters: Any = None,
     config: FitConfig | None = None,
 ) -> FitResult:
@@ -144,6 +145,7 @@ def fit_head(
         views: inputs of views by name: ``layers`` ``[N, L, W]``, ``tokens`` ``[N, T]``, see
             :class:`aligned_entropy.features.arrays.Features`. The head then also carries class models of these.
         reference_views: the same for the training set, on whose labels the views are then fitted.
+        reference_clusters: cluster of each row of the training set, ``[R]`` int; used by the fit of views.
         clusters: cluster of each row, ``[N]`` int, such as the sentence of a word; cross-validation holds out a cluster
             as a unit.
         config: settings of the fit; ``FitConfig()`` by default.
@@ -164,7 +166,9 @@ def fit_head(
         else:
             training_set = None if reference is None else checked_reference(*reference, data)
             labels = None if training_set is None else training_set[1]
-            signals = fit_views(views or {}, data, reference_views or {}, labels, config.seed) if config.views else []
+            signals = list[ViewFeatures]()
+            if config.views:
+                signals = fit_views(views or {}, data, reference_views or {}, labels, config.seed, reference_clusters)
             result = _fit_cross_validated(classifier, data, training_set, signals, config)
     result.head.to(device)
     return result

@@ -19,6 +19,7 @@ from .views import VIEWS, LayersView, TokensView, View, log_probabilities
 FOLDS = 5  # folds of the training texts, which choose penalties and factors
 SIGNIFICANCE_LEVEL = 0.01
 TRAINING_ROWS = 40_000  # training texts that views are fitted on, at most
+ROWS_PER_CHUNK = 4096  # rows of a memory map that are converted to float32 at once
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ def fit_views(
     training_inputs: Mapping[str, Any],
     training_labels: Tensor | None,
     seed: int,
+    training_clusters: Any = None,
 ) -> list[ViewFeatures]:
     """Fit the views whose inputs are given, on the training texts if these have them, else on the calibration labels.
 
@@ -53,6 +55,8 @@ def fit_views(
         training_inputs: inputs of views of the training texts, by name.
         training_labels: labels of the training texts; None without a training set.
         seed: seed of folds and samples.
+        training_clusters: cluster of each training text, ``[R]``, whose texts stay in one fold; None if the texts are
+            independent.
     """
     views = []
     for name in VIEWS:
@@ -63,7 +67,7 @@ def fit_views(
             views.append(_calibration_set_view(name, values, data))
         else:
             training_set = checked_tensor(name, training_inputs[name]), training_labels
-            views.append(_training_set_view(name, values, data, training_set, seed))
+            views.append(_training_set_view(name, values, data, training_set, training_clusters, seed))
     return views
 
 
@@ -87,18 +91,22 @@ def _calibration_set_view(name: str, values: Tensor, data: CalibrationSet) -> Vi
 
 
 def _training_set_view(
-    name: str, values: Tensor, data: CalibrationSet, training_set: tuple[Tensor, Tensor], seed: int
+    name: str, values: Tensor, data: CalibrationSet, training_set: tuple[Tensor, Tensor], clusters: Any, seed: int
 ) -> ViewFeatures:
     """Fit a view on the classifier's training texts, which the calibration set does not contain."""
     rows = sample_rows(torch.arange(len(training_set[1])), TRAINING_ROWS, seed)
     inputs, labels = (part[rows] for part in training_set)
-    fold = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed)) % FOLDS
+    units = torch.arange(len(rows))
+    if clusters is not None:
+        distinct, number = checked_tensor("clusters", clusters)[rows].unique(return_inverse=True)
+        units = number if len(distinct) >= FOLDS else units
+    fold = (torch.randperm(int(units.max()) + 1, generator=torch.Generator().manual_seed(seed)) % FOLDS)[units]
     solutions = []
     for model in _class_models(name, inputs, labels, data.logits.shape[1], fold):
         penalty, scale, shift = model.choose()
         solutions.append(model.solve((), penalty).scaled(scale, shift))
     view = _view(model, solutions)
-    log_q = view.log_probabilities(values)
+    log_q = torch.cat([view.log_probabilities(part) for part in values.split(ROWS_PER_CHUNK)])
     signal = View.against(log_q, data.predicted).expand(data.folds, -1, -1)
     return ViewFeatures(view, signal, log_q.argmax(-1) == data.labels)
 
@@ -106,19 +114,24 @@ def _training_set_view(
 def accuracy_hint(views: Sequence[ViewFeatures], data: CalibrationSet) -> str:
     """Describe views that alone are more accurate than the model, by a one-sided sign test; empty if there is none.
 
-    The labels of a text depend on each other. Therefore a multi-label text counts once in the test: for the view if
-    this is right on more of its labels than the model, for the model if it is right on fewer.
+    The labels of a text depend on each other, and so do the words of a sentence. Therefore a multi-label text, or a
+    cluster, counts once in the test: for the view if this is right on more of its labels or words than the model, for
+    the model if it is right on fewer.
     """
     model_correct, better = data.errors == 0, []
     for features in views:
         gains = (features.correct.long() - model_correct.long()).reshape(len(data.errors), -1).sum(1)
+        if data.clusters is not None:
+            distinct, number = torch.from_numpy(data.clusters).unique(return_inverse=True)
+            gains = gains.new_zeros(len(distinct)).index_add(0, number, gains)
         wins, losses = int((gains > 0).sum()), int((gains < 0).sum())
         is_higher = int(gains.sum()) > 0  # many small gains and a few large losses would pass the test alone
         if is_higher and binomtest(wins, wins + losses, alternative="greater").pvalue < SIGNIFICANCE_LEVEL:
             better.append(f"of the {features.view.name} is right on {features.correct.double().mean():.1%}")
     if not better:
         return ""
-    unit = "calibration texts" if data.errors.dim() == 1 else "label predictions for the calibration texts"
+    unit = "calibration texts" if data.clusters is None else "calibration rows"
+    unit = unit if data.errors.dim() == 1 else f"label predictions for the {unit}"
     return (
         f"The model is right on {model_correct.double().mean():.1%} of the {unit}, but a linear class model "
         f"{' and one '.join(better)} of them: train the model further, or replace it."

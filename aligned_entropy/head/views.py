@@ -1,6 +1,7 @@
 """Views: class models of what a classifier reads and computes besides its hidden vector.
 
-A view maps a text's layers or tokens to class log-probabilities, and gives the log-odds against the model's prediction.
+A view maps the layers or tokens of a text or word to class log-probabilities, and gives the log-odds against the
+model's prediction.
 For a multi-label model every label is a class, with log-probabilities of its no and its yes.
 By itself a view finds errors worse than the model's own softmax does; what counts is that it errs on other texts. A
 view is a linear model, so that it costs next to nothing in the pass that computes the prediction.

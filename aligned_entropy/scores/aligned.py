@@ -58,6 +58,7 @@ class Aligned(Score):
                 reference=reference,
                 views=calibration.views,
                 reference_views={} if reference is None or train is None else train.views,
+                reference_clusters=None if train is None else train.clusters,
                 clusters=calibration.clusters,
                 config=self.config(),
             )

@@ -1,18 +1,22 @@
 """On a device of its own a model is fitted, asked, saved and loaded as on the CPU, and says the same."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from aligned_entropy import FitConfig, UncertainClassifier, fit_head
+from aligned_entropy.backbones.layers import LayerCapture
 from aligned_entropy.head.fit_multilabel import fit_multilabel
 from aligned_entropy.head.published import Schedule
+from aligned_entropy.head.selection import GainPrior
 from aligned_entropy.scores import SCORES
 from fixtures import scenarios, sentiment, tiny
 from fixtures.multilabel_models import texts as multi_label_texts
 from fixtures.other_device import elsewhere
 from fixtures.sentiment import named
-from fixtures.token_models import sentences
+from fixtures.token_models import contextual_sentences
 
 pytestmark = pytest.mark.filterwarnings("ignore:for .*copying from a non-meta parameter")  # here it is none
 CLOSE = {"rtol": 0, "atol": 1e-5}
@@ -64,15 +68,39 @@ def test_a_classifier(folder, tmp_path, config):
         np.testing.assert_allclose(theirs, ours, **CLOSE)
 
 
-def test_words(token_model_folder):
+@pytest.mark.parametrize("views", [False, True])
+def test_words(token_model_folder, views):
+    config = replace(QUICK, views=views, gain_prior=GainPrior(0.5, 0.5))
+
     def work(device):
         own = UncertainClassifier.from_pretrained(token_model_folder, device=device)
-        own.fit(sentences(own, 1), config=QUICK)
+        own.fit(contextual_sentences(own, 1), config=config)
+        assert bool(own.head.views) == views
         return [entity.uncertainty for found in own.predict(tiny.TEXTS) for entity in found.entities]
 
     here, there = on_both(work)
     assert here
     np.testing.assert_allclose(there, here, **CLOSE)
+
+
+@pytest.mark.parametrize("every_token", [False, True])
+def test_layers_on_several_devices(every_token):
+    """A model that is spread over devices has the token ids on the first and the last layer on another."""
+    model = tiny.token_classifier("Bert") if every_token else tiny.model("Bert")
+    ids, states = torch.arange(8).view(2, 4), torch.randn(2, 4, 16)
+    layers = LayerCapture(model, every_token=every_token)
+
+    def taken(*outputs):
+        layers.begin(ids, None)
+        for output in outputs:
+            layers._after_layer(model, (), output)
+        return layers.end()["layers"]
+
+    here = taken(states, 2 * states)
+    with elsewhere() as device:
+        there = taken(states, (2 * states).to(device))
+    assert there.device == device
+    torch.testing.assert_close(there.held, here)
 
 
 def test_many_labels(multilabel_model_folder):

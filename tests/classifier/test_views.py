@@ -20,7 +20,6 @@ from aligned_entropy.saved.format import read_config
 from fixtures import sentiment, tiny
 from fixtures.onnx_consumer import consumer
 from fixtures.sentiment import named
-from fixtures.token_models import sentences
 
 QUICK = FitConfig(
     folds=3, betas=(), views=True, gain_prior=GainPrior(0.5, 0.5)
@@ -165,9 +164,3 @@ def test_a_listener_without_views_leaves_the_layers_alone(folder):
     backbone.capture.remove_listener()
     assert [sorted(output.views) for output in outputs] == [[], ["layers", "tokens"]]
     assert not any(part._forward_hooks for part in backbone.model.modules())
-
-
-def test_other_tasks_have_no_views(token_model_folder):
-    classifier = UncertainClassifier.from_pretrained(token_model_folder)
-    with pytest.raises(NotApplicableError, match="views=True, but the features"):
-        classifier.fit(sentences(classifier, 1), config=QUICK)

@@ -1,5 +1,7 @@
 """Views: class models, hashed n-grams, signals that no label of the same fold enters, and their part in a fit."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -161,6 +163,28 @@ def test_training_texts_with_views_are_the_texts_of_the_class_models(rows):
         assert (log_q.argmax(1) == test["labels"]).float().mean() > 0.6
 
 
+def training_folds(rows, clusters):
+    """Folds of the training texts of a view."""
+    folds = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(VectorModel, "choose", lambda model: folds.append(model.fold) or (100.0, 1.0, 0.0))
+        layers = {"layers": rows["layers"]}
+        fit_views(layers, checked(rows), layers, rows["labels"], 0, clusters)
+    assert torch.equal(folds[0], folds[1])
+    return folds[0]
+
+
+def test_training_words_of_a_sentence_are_in_one_fold(rows):
+    clusters = torch.arange(300) // 7 + 100
+    fold = training_folds(rows, clusters.numpy())
+    assert all(len(fold[clusters == cluster].unique()) == 1 for cluster in clusters.unique())
+    assert sorted(fold.unique().tolist()) == [0, 1, 2, 3, 4]
+    independent = training_folds(rows, None)
+    assert independent.bincount().tolist() == [60] * 5
+    few = training_folds(rows, torch.arange(300) // 100)
+    assert torch.equal(few, independent), "three sentences cannot be divided into five folds"
+
+
 def test_views_are_used_on_request(rows):
     result = fit_head(module(), rows["hidden"], rows["labels"], views=inputs(rows))
     assert result.head.views == []
@@ -202,6 +226,9 @@ def test_a_view_that_is_more_accurate_than_the_model_is_named(rows):
     assert summary.hint in " ".join(str(summary).split())
     useless = fit_views({"layers": torch.randn(300, 1, 4)}, data, {}, None, 0)
     assert accuracy_hint(useless, data) == ""
+    many, few = (replace(data, clusters=(np.arange(300) // size)) for size in (5, 100))
+    assert accuracy_hint(views, many).startswith(f"The model is right on {model:.1%} of the calibration rows, but")
+    assert accuracy_hint(views, few) == "", "three sentences are no evidence"
 
 
 def test_a_table_is_bounded_by_the_number_of_classes():
