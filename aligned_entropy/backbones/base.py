@@ -15,7 +15,6 @@ from ..features.arrays import Array, Features
 from ..features.files import cache_folder
 from ..features.store import FeatureStore, texts_key
 from ..head.modules import active_module, in_float32
-from ..head.views import MAX_TOKENS
 from .batching import CPU_PADDING, GPU_PADDING, Encoded, length_sorted_batches, require_texts
 from .capture import Capture
 from .fingerprint import adapter_state, fingerprint
@@ -232,8 +231,7 @@ class BaseBackbone(ABC):
         self.model.eval()  # the caller may have trained the model in the meantime
         hidden_ND = np.empty((len(encoded), self.width), np.float32)
         logits_NC = np.empty((len(encoded), self.classes), np.float32)
-        length = MAX_TOKENS if self.every_token else encoded.longest  # a word has a window of ids
-        inputs = empty_inputs(self.view_shapes if views else {}, len(encoded), length)
+        inputs = empty_inputs(self.view_shapes, len(encoded), encoded.longest) if views else {}
         for rows, hidden, logits, batch_inputs in self._outputs(encoded, views):
             hidden_ND[rows], logits_NC[rows] = hidden.cpu().numpy(), logits.cpu().numpy()
             for name, values in inputs.items():

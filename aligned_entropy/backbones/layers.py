@@ -23,7 +23,8 @@ LAYER_VALUES = 16_384  # values of all layers of a text that views read: 32 KiB 
 # The same for a word of token classification: 8 KiB, since data sets have many words. In a model of base size these are
 # 5 layers; CoNLL-2003 has 200 000 training words, which take 1.6 GB on disk.
 WORD_LAYER_VALUES = 4096
-TOKENS_BEFORE, TOKENS_AFTER = 2, 3  # window of tokens around the token of a word
+TOKENS_BEFORE, TOKENS_AFTER = 2, 3  # tokens in a window around the token of a word
+WINDOW = TOKENS_BEFORE + 1 + TOKENS_AFTER
 LARGEST = 65_504.0  # largest number in half precision
 TYPES: dict[str, Any] = {"layers": np.float16, "tokens": np.int32}  # of the arrays in memory and in the store
 
@@ -179,10 +180,10 @@ def token_windows(tokens_NT: Tensor, vocabulary: int) -> Tensor:
         tokens_NT: token ids, -1 where a row has no token.
         vocabulary: number of token ids.
     """
-    length, places = tokens_NT.shape[1], range(TOKENS_BEFORE + 1 + TOKENS_AFTER)
+    length = tokens_NT.shape[1]
     padded = F.pad(tokens_NT, (TOKENS_BEFORE, TOKENS_AFTER), value=PADDING)
-    windows = torch.stack([padded[:, place : place + length] for place in places], -1)
-    numbered = windows + vocabulary * torch.arange(len(places), device=windows.device)
+    windows = torch.stack([padded[:, place : place + length] for place in range(WINDOW)], -1)
+    numbered = windows + vocabulary * torch.arange(WINDOW, device=windows.device)
     return numbered.masked_fill(windows < 0, PADDING)
 
 

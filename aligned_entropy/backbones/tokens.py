@@ -17,6 +17,7 @@ from ..errors import ArgumentTypeError, UnsupportedModelError
 from ..features.arrays import Features
 from ..features.store import FeatureStore
 from .batching import Encoded
+from .layers import WINDOW
 from .sequence import Backbone
 
 if TYPE_CHECKING:
@@ -43,6 +44,11 @@ class EncodedWords(Encoded):
     """
 
     places: list[list[tuple[int, int]]]
+
+    @property
+    def longest(self) -> int:
+        """Number of token ids that views read of a word."""
+        return WINDOW
 
 
 class TokenBackbone(Backbone):

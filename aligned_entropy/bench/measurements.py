@@ -150,8 +150,10 @@ def _grouped(cell: Cell, fit: _Fit, test: _TestValues, classifier: UncertainClas
 def _fit(cell: Cell, runs: Path) -> _Fit:
     classifier = _classifier(cell, runs)
     score = STUDIES[cell.study][cell.score](classifier.backbone.copy_classification_module(), cell.seed)
-    train = _features(cell, runs, "train", ()) if "train" in score.uses else None
-    calibration, test = (_features(cell, runs, part, score.needs) for part in ("calibration", "test"))
+    train = _features(cell, runs, "train", (), score.reads_views) if "train" in score.uses else None
+    calibration, test = (
+        _features(cell, runs, part, score.needs, score.reads_views) for part in ("calibration", "test")
+    )
     if cell.size is not None:
         calibration = _subset(calibration, cell.size, cell.seed)
     start = time.perf_counter()
@@ -225,7 +227,7 @@ def _classifier(cell: Cell, runs: Path) -> UncertainClassifier:
     return _load(cell.model, cell.data, cell.seed, runs)
 
 
-def _features(cell: Cell, runs: Path, part: Part, needs: tuple[str, ...]) -> Features:
+def _features(cell: Cell, runs: Path, part: Part, needs: tuple[str, ...], views: bool) -> Features:
     """Features of one of the three sets of a cell; of a sample of the set if dropout passes are needed.
 
     Args:
@@ -233,12 +235,13 @@ def _features(cell: Cell, runs: Path, part: Part, needs: tuple[str, ...]) -> Fea
         runs: folder of trained classifiers.
         part: name of the set.
         needs: arrays that the score reads in addition to the logits.
+        views: True for the inputs of views as well.
     """
     classifier = _classifier(cell, runs)
     texts = _texts(cell, part, classifier.label_names)
     if "passes" in needs and len(texts) > SAMPLED_ROWS:
         texts = texts.select(np.sort(np.random.default_rng(0).permutation(len(texts))[:SAMPLED_ROWS]))
-    features = classifier.features(texts, extras=[name for name in needs if name in EXTRAS])
+    features = classifier.features(texts, extras=[name for name in needs if name in EXTRAS], views=views)
     if "members" in needs and cell.members:
         members = [_load(cell.model, cell.data, seed, runs) for seed in cell.members]
         logits = np.stack([member.features(texts).logits for member in members], axis=1)

@@ -7,16 +7,23 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
+from ..errors import NotApplicableError
 from ..evaluation.groups import AGGREGATIONS, ScoreKey
 from ..features.arrays import Features
+from ..head.calibration_set import calibration_set
 from ..head.fit import FitConfig
+from ..head.head import AlignedEntropyHead
 from ..head.last_layer import final_linear
 from ..head.modules import plain_copy
 from ..head.selection import GainPrior
+from ..head.view_features import fit_views
+from ..head.views import View
 from ..scores import SCORES, Score
 from ..scores.aligned import Aligned
+from ..scores.base import FOLDS
 from ..scores.mutual_information import AlignedMutualInformation
 from ..scores.sampling import DropoutBALD
 from ..scores.softmax import best_temperature
@@ -69,6 +76,52 @@ class Variant(Aligned):
         super()._fit(train, calibration)
 
 
+class ViewsAlone(Score):
+    """Views without the model's own score: the mean of their log-odds against the prediction, as a probability.
+
+    Args:
+        module: classification module.
+        seed: seed of the fit.
+        reference: True to fit the views on the training features, False to fit them on the calibration labels.
+    """
+
+    name = "views alone"
+    is_probability = True
+    supervised = True
+    reads_views = True
+
+    def __init__(self, module: nn.Module | None, seed: int, reference: bool = False) -> None:
+        super().__init__(module, seed)
+        self.uses = ("train", "calibration") if reference else ("calibration",)
+        self._views: list[View] = []
+        self._held_out: NDArray[np.float64] | None = None
+
+    def _fit(self, train: Features | None, calibration: Features) -> None:
+        if self.module is None or not calibration.views:
+            raise NotApplicableError("the model gives no inputs of views: choose another score.")
+        head, inputs = AlignedEntropyHead(self.module), calibration.views
+        data = calibration_set(
+            head, calibration.hidden, calibration.labels, calibration.logits, FOLDS, self.seed, calibration.clusters
+        )
+        if train is None or "train" not in self.uses:
+            fitted = fit_views(inputs, data, {}, None, self.seed)
+        else:
+            fitted = fit_views(inputs, data, train.views, torch.tensor(train.labels), self.seed, train.clusters)
+        self._views = [part.view for part in fitted]
+        signals = torch.cat([part.values[data.fold, torch.arange(len(data.fold))] for part in fitted], 1)
+        self._held_out = signals.mean(1).sigmoid().double().numpy()
+
+    def _score(self, features: Features) -> NDArray[np.float64]:
+        predicted = torch.tensor(features.predictions)
+        signals = [view({view.name: torch.tensor(features.views[view.name])}, predicted) for view in self._views]
+        return torch.cat(signals, 1).mean(1).sigmoid().double().numpy()
+
+    def held_out(self, train: Features | None, calibration: Features) -> NDArray[np.float64]:
+        """Held-out scores of the calibration set ``[N]`` from the fit itself."""
+        assert self._held_out is not None
+        return self._held_out
+
+
 def random_module(module: nn.Module, calibration: Features, seed: int) -> nn.Module:
     """Copy a module and draw new random weights for the copy; the calibration set is not used."""
     copied = plain_copy(module)
@@ -118,6 +171,10 @@ ABLATION: dict[str, Build] = {
     "default: cross-validation alone decides": _variant(_with(DEFAULT, gain_prior=GainPrior(0.0, 1e3))),
     "default: permuted errors": _variant(DEFAULT, permuted=True),
     "default + reference": _variant(DEFAULT, reference=True),
+    "default + views": _variant(_with(DEFAULT, views=True)),
+    "default + reference + views": _variant(_with(DEFAULT, views=True), reference=True),
+    "views alone": ViewsAlone,
+    "views alone + reference": lambda module, seed: ViewsAlone(module, seed, reference=True),
 }
 OUTLOOK: dict[str, Build] = {
     "entropy": SCORES["entropy"],

@@ -22,7 +22,7 @@ from ..features.arrays import Features
 from ..head.fit import FitConfig, FitResult, fit_head
 from ..head.fit_multilabel import MultiLabelConfig, MultiLabelResult
 from ..predictions import MultiLabelPredictions, Predictions, TokenPredictions
-from ..scores import HEAD, FittedHead, ScoreLike, arrays_of
+from ..scores import HEAD, FittedHead, ScoreLike, arrays_of, read_views
 from .held_out import warn_if_fitted
 from .pretrained import Progress
 from .selection import ModelWithSelection, with_sets
@@ -207,11 +207,12 @@ class UncertainClassifier(ModelWithSelection):
             DataError: the data cannot be read, or their labels are not the model's.
             NotApplicableError: ``ood`` is not supported for the task.
         """
-        extras = arrays_of(scores or ())
-        features = self.features(data, progress, extras=extras, **columns)
-        fitting_set = None if calibration is None else self.features(calibration, progress, extras=extras, **columns)
-        train_set = None if train is None else self.features(train, progress, **columns)
-        ood_set = None if ood is None else self.plain_features(ood, progress, extras=extras)
+        extras, views = arrays_of(scores or ()), bool(self.head.views) or read_views(scores or ())
+        options: dict[str, Any] = {"views": views, **columns}
+        features = self.features(data, progress, extras=extras, **options)
+        fitting_set = None if calibration is None else self.features(calibration, progress, extras=extras, **options)
+        train_set = None if train is None else self.features(train, progress, **options)
+        ood_set = None if ood is None else self.plain_features(ood, progress, extras=extras, views=views)
         return self.evaluate_features(
             features, scores=scores, train=train_set, calibration=fitting_set, ood=ood_set, resamples=resamples
         )

@@ -267,6 +267,7 @@ class ModelWithHead:
         *,
         extras: Collection[str] = (),
         text_column: str | None = None,
+        views: bool | None = None,
     ) -> Features:
         """Features of texts without labels, for text classification; arguments as for :meth:`features`.
 
@@ -275,7 +276,7 @@ class ModelWithHead:
         """
         if not self.task.one_label:
             raise NotApplicableError(f"out-of-distribution texts are for {TextClassification.name}, not {self.task}.")
-        return self._extract(plain_texts(load_data(data), text_column), progress, extras)
+        return self._extract(plain_texts(load_data(data), text_column), progress, extras, views)
 
     def _extract(
         self, texts: Sequence[str], progress: Progress, extras: Collection[str], views: bool | None = None

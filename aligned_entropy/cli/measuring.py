@@ -182,17 +182,17 @@ def _evaluate_model(
 ) -> Evaluation | GroupedEvaluation:
     """Measure the head of a classifier and other scores on labeled data."""
     from ..data import load_data
-    from ..scores import arrays_of
+    from ..scores import arrays_of, read_views
 
-    extras = arrays_of(names or ())
-    test = features(classifier, data, description="features", columns=columns, extras=extras)
+    extras, views = arrays_of(names or ()), bool(classifier.head.views) or read_views(names or ())
+    test = features(classifier, data, description="features", columns=columns, extras=extras, views=views)
     training = calibration = ood = None
     if more_data.calibration is not None:
         calibration = features(
-            classifier, more_data.calibration, description="calibration", columns=columns, extras=extras
+            classifier, more_data.calibration, description="calibration", columns=columns, extras=extras, views=views
         )
     if more_data.train is not None:
-        training = features(classifier, more_data.train, description="training features", columns=columns)
+        training = features(classifier, more_data.train, description="training features", columns=columns, views=views)
     if more_data.ood is not None:
         with progress_bar("out-of-distribution", None) as progress:
             ood = classifier.plain_features(
@@ -200,6 +200,7 @@ def _evaluate_model(
                 progress,
                 extras=extras,
                 text_column=columns.text_column,
+                views=views,
             )
     with stage(MEASURING):
         return classifier.evaluate_features(

@@ -113,4 +113,9 @@ def arrays_of(scores: Collection[ScoreLike]) -> set[str]:
     return {array for kind in kinds for array in getattr(kind, "needs", ())} & {"passes", "states", "content_free"}
 
 
-__all__ = ["HEAD", "SCORES", "FittedHead", "Score", "ScoreLike", "arrays_of", "make_score"]
+def read_views(scores: Collection[ScoreLike]) -> bool:
+    """True if a fit of any of the scores reads the inputs of views; see :func:`make_score`."""
+    return any(make_score(score).reads_views for score in scores)
+
+
+__all__ = ["HEAD", "SCORES", "FittedHead", "Score", "ScoreLike", "arrays_of", "make_score", "read_views"]

@@ -44,6 +44,11 @@ class Aligned(Score):
     def config(self) -> FitConfig:
         """Configuration of the fit."""
 
+    @property
+    def reads_views(self) -> bool:
+        """True if the settings of the fit ask for views."""
+        return self.config().views
+
     def _fit(self, train: Features | None, calibration: Features) -> None:
         module, self.reads_ = self._initial_module(calibration)
         reference = None

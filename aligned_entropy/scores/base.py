@@ -54,6 +54,11 @@ class Score(ABC):
         self.module = None if module is None else plain_copy(module).cpu()  # the CPU holds the features
         self.seed = seed
 
+    @property
+    def reads_views(self) -> bool:
+        """True if a fit reads the inputs of views, where the features have them."""
+        return False
+
     def fit(self, train: Features | None = None, calibration: Features | None = None) -> Self:
         """Fit the score and return it.
 

@@ -47,7 +47,7 @@ grid:
     datasets: {films: 2, few: 2}
     scores: [entropy, energy, MC dropout BALD, deep ensemble BALD, Mahalanobis, aligned entropy]
   - {study: scores, models: [loose], datasets: {films: 1}, scores: [softmax response, MC dropout BALD]}
-  - {study: ablation, models: [tiny], datasets: {films: 1}, scores: [default, "paper: permuted errors"]}
+  - {study: ablation, models: [tiny], datasets: {films: 1}, scores: [default, "paper: permuted errors", "views alone"]}
   - {study: outlook, models: [tiny], datasets: {films: 1}, scores: [margin, "margin, aligned"]}
   - study: label-efficiency
     models: [tiny]
@@ -141,8 +141,8 @@ def test_folders_are_relative_to_the_file(bench, tmp_path):
 
 def test_a_grid_has_a_cell_for_every_score_and_seed(bench):
     counts = Counter(cell.study for cell in bench.grid.cells)
-    assert counts == {"scores": 6 * 4 + 2, "ablation": 2, "outlook": 2, "label-efficiency": 2 * 3, "transfer": 3 * 4}
-    assert len({cell.key for cell in bench.grid.cells}) == len({cell.path for cell in bench.grid.cells}) == 48
+    assert counts == {"scores": 6 * 4 + 2, "ablation": 3, "outlook": 2, "label-efficiency": 2 * 3, "transfer": 3 * 4}
+    assert len({cell.key for cell in bench.grid.cells}) == len({cell.path for cell in bench.grid.cells}) == 49
     assert {cell.seed for cell in bench.grid.cells if cell.data.name == "few"} == {0, 1}
 
 

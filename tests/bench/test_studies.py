@@ -21,7 +21,10 @@ from aligned_entropy.bench.studies import (
 from aligned_entropy.errors import NotApplicableError
 from aligned_entropy.evaluation.fitted_scores import fit_score
 from aligned_entropy.features.arrays import Features
+from aligned_entropy.head.calibration_set import calibration_set
+from aligned_entropy.head.head import AlignedEntropyHead
 from aligned_entropy.head.last_layer import final_linear
+from aligned_entropy.head.view_features import fit_views
 from aligned_entropy.metrics import roc_auc
 from aligned_entropy.scores import SCORES, aligned
 from aligned_entropy.scores.mutual_information import AlignedMutualInformation, mutual_information
@@ -31,11 +34,12 @@ from fixtures.scenarios import blind_spot, worn
 
 
 def features(scenario, noise=1.0):
-    """Features of a scenario, with noisy copies of its logits as dropout passes."""
+    """Features of a scenario, with noisy copies of its logits as dropout passes and its vectors as a layer."""
     logits = scenario.logits.numpy()
     scatter = np.random.default_rng(0).normal(size=(len(logits), 8, logits.shape[1]))
     passes = (logits[:, None] + noise * scatter).astype(np.float32)
-    return Features(scenario.hidden.numpy(), logits, scenario.labels.numpy(), passes)
+    layers = scenario.hidden.numpy()[:, None].astype(np.float16)
+    return Features(scenario.hidden.numpy(), logits, scenario.labels.numpy(), passes, views={"layers": layers})
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +86,22 @@ def test_a_variant_is_fitted_as_it_is_configured():
         config for name, config in configs.items() if name.startswith("default:") and name not in with_default_settings
     ]
     assert len({*changed, configs["default"]}) == len(changed) + 1
+
+
+def test_views_alone_are_the_log_odds_of_their_class_models(sets):
+    module, train, calibration, test = sets
+    score = ABLATION["views alone + reference"](module, 0).fit(train, calibration)
+    data = calibration_set(AlignedEntropyHead(module), calibration.hidden, calibration.labels, calibration.logits, 5, 0)
+    view = fit_views(calibration.views, data, train.views, torch.tensor(train.labels), 0)[0].view
+    q = view.log_probabilities(torch.tensor(test.views["layers"])).softmax(-1).numpy()
+    np.testing.assert_allclose(score.score(test), 1 - q[np.arange(200), test.predictions], atol=1e-5)
+    cross_fitted = ABLATION["views alone"](module, 0).fit(None, calibration)
+    assert not np.allclose(cross_fitted.score(calibration), cross_fitted.held_out(None, calibration), atol=1e-3)
+    assert [ABLATION[name](module, 0).reads_views for name in ("views alone", "default + views", "default")] == [
+        True, True, False,
+    ]  # fmt: skip
+    with pytest.raises(NotApplicableError, match="the model gives no inputs of views"):
+        ABLATION["views alone"](module, 0).fit(None, replace(calibration, views={}))
 
 
 @pytest.mark.parametrize("name", ["default", "default + reference"])
