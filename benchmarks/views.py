@@ -1,6 +1,6 @@
 """Gain of views on development splits: ROC-AUC of the head with and without them, for several calibration sizes.
 
-Three quarters of a training split train the classifier, the first 900 validation texts calibrate the head, and up to
+Three quarters of a training split train the classifier, 900 random validation texts calibrate the head, and up to
 1600 texts of the last quarter measure it; no test split is read. Prints a row for each classifier and calibration set,
 with the gain of every set of views over the head without views and DeLong's standard error, and means over all rows.
 
@@ -45,7 +45,7 @@ def splits(name: str, seed: int) -> tuple[LabeledTexts, LabeledTexts, LabeledTex
     parts = order[:end][:TRAINING_TEXTS], order[end:][:MEASURED_TEXTS]
     return (
         train.select(parts[0]),
-        validation.select(np.arange(len(validation.texts))[:CALIBRATION_TEXTS]),
+        validation.select(np.sort(np.random.default_rng(0).permutation(len(validation.texts))[:CALIBRATION_TEXTS])),
         train.select(parts[1]),
     )
 

@@ -182,7 +182,7 @@ def _fit_cross_validated(
     config: FitConfig,
 ) -> FitResult:
     untrained = [untrained_candidate(classifier, base, data) for base in config.bases]
-    start = choose_base_score(untrained, data, config.required_gain)
+    start = choose_base_score(untrained, data, config.required_gain) if data.covers_classes else untrained[0]
     aligned = aligned_candidates(classifier, start, data, config.betas, config.seed)
     scored, eligible, fallbacks = [*untrained, *aligned], aligned[-1:], list[ScoredCandidate]()
     gain_prior = config.gain_prior
@@ -203,7 +203,17 @@ def _fit_cross_validated(
         scored += eligible + fallbacks
     else:
         gain_prior = replace(gain_prior, mean=0.0)  # without an error model, an aligned copy gains little
-    chosen, reason = choose_candidate(eligible, start, data, gain_prior, fallbacks)
+    if data.covers_classes:
+        chosen, reason = choose_candidate(eligible, start, data, gain_prior, fallbacks)
+    else:
+        missing, classes = len(data.missing_classes), data.logits.shape[1]
+        chosen, reason = (
+            start,
+            (
+                f"{missing} of {classes} classes have no calibration text, so that every prediction of them counts as "
+                "an error: the untrained score is kept and calibrated. Add texts of these classes."
+            ),
+        )
     chosen.head.is_calibrated = config.is_calibrated
     held_out = chosen.error_logit.sigmoid() if config.is_calibrated else chosen.log_u.exp()
     return FitResult(chosen.head, summarize(data, scored, chosen, start, reason, accuracy_hint(views, data)), held_out)

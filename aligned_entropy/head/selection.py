@@ -89,8 +89,9 @@ def choose_candidate(
 ) -> tuple[ScoredCandidate, str]:
     """Choose the candidate with the largest expected gain, or the untrained one if no gain is expected.
 
-    A candidate must also find errors better than chance, by :data:`CLEAR` standard errors. Otherwise labels that have
-    nothing to do with the texts, such as permuted ones, would replace a score that is good by itself with noise.
+    A candidate must also find errors better than chance, by :data:`CLEAR` standard errors, or by twice as many where
+    the untrained score itself does not by :data:`ABOVE_CHANCE`. Otherwise labels that have nothing to do with the
+    texts, such as permuted ones, would replace a score that is good by itself with noise.
 
     Args:
         candidates: trained candidates; the neighbors of their error models, if any, include calibration texts.
@@ -108,14 +109,15 @@ def choose_candidate(
     if best is None:
         return untrained, "There is no other candidate: the untrained score is kept and calibrated."
     minimum = gain_prior.minimum(best.standard_error)
-    if best.expected > 0 and best.measured > minimum and _finds_errors(best.scored, data):
+    required = CLEAR if _finds_errors(untrained, data, ABOVE_CHANCE) else 2 * CLEAR
+    if best.expected > 0 and best.measured > minimum and _finds_errors(best.scored, data, required):
         return best.scored, f"{best.evidence}."
     fallback = _largest_expected_gain(fallbacks, untrained, data, gain_prior) if minimum > 0 else None
     if (
         fallback is not None
         and fallback.expected > 0
         and fallback.measured > -fallback.standard_error
-        and _finds_errors(fallback.scored, data)
+        and _finds_errors(fallback.scored, data, required)
     ):
         return (
             fallback.scored,
@@ -132,7 +134,8 @@ def choose_candidate(
     return untrained, f"{problem} ({name}): the untrained score is kept and calibrated. {best.evidence}."
 
 
-CLEAR = 4.0  # standard errors by which the ROC-AUC of a candidate must be above chance, see benchmarks/LOG.md
+# Standard errors above chance of the ROC-AUC of a candidate, and of an untrained score whose labels are in no doubt.
+CLEAR, ABOVE_CHANCE = 4.0, 2.0
 NORMAL_95 = 1.96  # half the width of a 95 % interval, in standard deviations
 
 
@@ -173,8 +176,8 @@ def _measured_gain(candidate: ScoredCandidate, baseline: ScoredCandidate, data: 
     return paired_auc(flat_array(data.errors), *rankings, data.error_clusters)
 
 
-def _finds_errors(candidate: ScoredCandidate, data: CalibrationSet) -> bool:
-    """True if the out-of-fold ROC-AUC of a candidate is clearly above chance."""
+def _finds_errors(candidate: ScoredCandidate, data: CalibrationSet, required: float = CLEAR) -> bool:
+    """True if the out-of-fold ROC-AUC of a candidate is above chance by a number of standard errors."""
     errors = flat_array(data.errors)
     above, standard_error = paired_auc(errors, flat_array(candidate.ranking), 0 * errors, data.error_clusters)
-    return above > CLEAR * standard_error
+    return above > required * standard_error

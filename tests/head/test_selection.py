@@ -71,6 +71,38 @@ def test_another_base_score_is_taken_only_if_it_finds_errors():
     assert choose_base_score([first, replace(better, ranking=first.ranking + right.errors)], right, 0.0) is not first
 
 
+def test_nothing_is_learned_from_texts_that_lack_classes():
+    """With half of the classes, every prediction of another one is an error, and a head would learn that."""
+    scenario = calibrated(3000, seed=4)
+    rows = torch.arange(1500)[scenario.labels[:1500] < 2]
+    result = fit_head(scenario.classifier, scenario.hidden[rows], scenario.labels[rows], config=FitConfig(folds=3))
+    assert result.summary.reason == (
+        "2 of 4 classes have no calibration text, so that every prediction of them counts as an error: the untrained "
+        "score is kept and calibrated. Add texts of these classes."
+    )
+    test = Scenario(scenario.classifier, scenario.hidden[1500:], scenario.labels[1500:])
+    with torch.no_grad():
+        uncertainty = result.head(test.hidden, test.logits)
+    assert roc_auc(test.errors, uncertainty) == pytest.approx(
+        roc_auc(test.errors, log_smoothmax(test.logits)), abs=1e-4
+    )
+
+
+def test_more_is_required_of_a_candidate_where_the_untrained_score_is_at_chance():
+    scenario = calibrated(600, seed=6)
+    data = calibration_set(
+        AlignedEntropyHead(scenario.classifier), scenario.hidden, with_permuted_errors(scenario, 1), None, 5, 0
+    )
+    start = untrained_candidate(scenario.classifier, "smoothmax", data)
+    noise = torch.randn(len(data.errors), generator=torch.Generator().manual_seed(0))
+    for gain, is_chosen in ((0.5, False), (3.0, True)):  # 5 and 30 standard errors above chance
+        candidate = replace(start, ranking=noise + gain * data.errors)
+        assert (choose_candidate([candidate], start, data, DEVELOPMENT_PRIOR)[0] is candidate) == is_chosen
+    right = replace(start, ranking=0.8 * data.errors + noise.flip(0))  # an untrained score that finds errors
+    better = replace(start, ranking=right.ranking + 0.1 * data.errors)
+    assert choose_candidate([better], right, data, DEVELOPMENT_PRIOR)[0] is better
+
+
 def test_a_candidate_that_does_not_clearly_find_errors_is_not_chosen():
     scenario = calibrated(160, seed=3)
     data = calibration_set(AlignedEntropyHead(scenario.classifier), scenario.hidden, scenario.labels, None, 5, 0)
@@ -80,6 +112,7 @@ def test_a_candidate_that_does_not_clearly_find_errors_is_not_chosen():
     chosen, reason = choose_candidate([replace(before, ranking=noise)], start, data, GainPrior(1.0, 0.01))
     assert chosen is start
     assert reason.startswith("The best other candidate does not clearly find errors (ROC-AUC 0.")
+    start = replace(before, ranking=before.ranking + 0.5 * noise)
     assert choose_candidate([before], start, data, GainPrior(1.0, 0.01))[0] is before
 
 
