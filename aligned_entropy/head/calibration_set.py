@@ -21,7 +21,7 @@ ROWS_PER_CHUNK = 8192  # rows of a memory-mapped array that are checked at once
 LOGIT_ROWS_PER_CHUNK = 4096  # rows whose logits are computed at once
 MINIMUM_ERRORS = 10  # minimum number of errors, and of right predictions: two for each of five folds
 SUSPICIOUS_ERROR_RATE = 0.01
-COVERED_SHARE = 0.75  # least share of the classes that must have a calibration text for a trained head
+COVERED_SHARE = 0.75  # least share of the predicted classes that must have a calibration text for a trained head
 
 
 @dataclass(frozen=True)
@@ -54,17 +54,22 @@ class CalibrationSet:
         return int(self.fold.max()) + 1
 
     @property
-    def missing_classes(self) -> list[int]:
-        """Classes without a calibration text; none for multi-label texts."""
-        return [] if self.labels.dim() == 2 else sorted(set(range(self.logits.shape[1])) - set(self.labels.tolist()))
+    def predicted_classes(self) -> set[int]:
+        """Classes that the model predicts for some text, or labels of multi-label texts."""
+        return set(self.predicted.flatten().tolist())
+
+    @property
+    def missing_classes(self) -> set[int]:
+        """Predicted classes without a calibration text."""
+        return self.predicted_classes - set(self.labels.flatten().tolist())
 
     @property
     def covers_classes(self) -> bool:
-        """True if enough classes have a calibration text for a trained head.
+        """True if enough of the predicted classes have a calibration text for a trained head.
 
         All predictions of a class without a text are errors, whatever the text, and a head would learn that.
         """
-        return len(self.missing_classes) <= (1 - COVERED_SHARE) * self.logits.shape[1]
+        return len(self.missing_classes) <= (1 - COVERED_SHARE) * len(self.predicted_classes)
 
     @property
     def error_clusters(self) -> NDArray[np.int64] | None:

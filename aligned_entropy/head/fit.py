@@ -206,13 +206,11 @@ def _fit_cross_validated(
     if data.covers_classes:
         chosen, reason = choose_candidate(eligible, start, data, gain_prior, fallbacks)
     else:
-        missing, classes = len(data.missing_classes), data.logits.shape[1]
-        chosen, reason = (
-            start,
-            (
-                f"{missing} of {classes} classes have no calibration text, so that every prediction of them counts as "
-                "an error: the untrained score is kept and calibrated. Add texts of these classes."
-            ),
+        chosen = start
+        reason = (
+            f"{len(data.missing_classes)} of the {len(data.predicted_classes)} predicted classes have no calibration "
+            "text, so that every prediction of them counts as an error: the untrained score is kept and calibrated. "
+            "Add texts of these classes."
         )
     chosen.head.is_calibrated = config.is_calibrated
     held_out = chosen.error_logit.sigmoid() if config.is_calibrated else chosen.log_u.exp()

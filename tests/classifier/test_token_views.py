@@ -36,7 +36,7 @@ def classifier(request, token_model_folder, tmp_path_factory):
         reference = contextual_sentences(classifier, 4) if request.param == "reference" else None
         classifier.fit(contextual_sentences(classifier, 2), reference=reference, config=QUICK)
         classifier.choose_threshold(contextual_sentences(classifier, 3), Goal(coverage=0.7))
-    assert classifier.head.views == ["layers", "tokens"]
+    assert classifier.head.views == ["layers", "tokens"], classifier.saved.fit["reason"]
     return classifier
 
 
