@@ -148,7 +148,7 @@ def test_a_text_may_have_more_tokens_alone_than_its_prompt(folder):
 
 
 def test_all_layers_of_a_text_have_a_bounded_size(monkeypatch):
-    monkeypatch.setattr("aligned_entropy.backbones.layers.LAYER_VALUES", 2 * 16)
+    monkeypatch.setattr("aligned_entropy.backbones.output_embedding.LAYER_VALUES", 2 * 16)
     many = label_backbone(model=tiny.language_model("Llama", num_hidden_layers=5))
     monkeypatch.undo()
     whole = label_backbone(model=tiny.language_model("Llama", num_hidden_layers=5))
