@@ -16,6 +16,7 @@ from aligned_entropy.saved.format import read_config
 from aligned_entropy.scores import HEAD
 from aligned_entropy.selective import Goal
 from aligned_entropy.serve.app import create_app
+from fixtures import tiny
 from fixtures.command_line import in_process
 from fixtures.multilabel_models import NAMES, texts
 from fixtures.onnx_consumer import consumer
@@ -82,12 +83,7 @@ def test_an_older_store_is_filled_up(classifier, tmp_path, monkeypatch):
 
 
 def test_an_attached_model_gives_the_same_uncertainty(classifier):
-    classifier.attach()
-    try:
-        batch = classifier.backbone.tokenizer(TEXTS, padding=True, return_tensors="pt")
-        output = classifier.backbone.model(**batch)
-    finally:
-        classifier.detach()
+    output = tiny.attached_output(classifier, TEXTS)
     np.testing.assert_allclose(output.uncertainty, classifier.predict(TEXTS).label_uncertainty, atol=1e-5)
     assert torch.equal(output.error_probability, output.uncertainty)
 

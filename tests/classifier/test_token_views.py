@@ -58,12 +58,7 @@ def test_features_give_the_predictions_of_words(classifier, tmp_path, monkeypatc
 
 
 def test_an_attached_model_gives_the_same_uncertainty(classifier):
-    classifier.attach()
-    try:
-        batch = classifier.backbone.tokenizer(tiny.TEXTS, padding=True, return_tensors="pt")
-        output = classifier.backbone.model(**batch)
-    finally:
-        classifier.detach()
+    output = tiny.attached_output(classifier, tiny.TEXTS)
     words = torch.cat(
         [row[1 : 1 + len(text.split())] for row, text in zip(output.uncertainty, tiny.TEXTS, strict=True)]
     )

@@ -56,12 +56,7 @@ def test_features_give_the_predictions_of_texts(classifier, tmp_path, monkeypatc
 
 
 def test_an_attached_model_gives_the_same_uncertainty(classifier):
-    classifier.attach()
-    try:
-        batch = classifier.backbone.tokenizer(TEXTS, padding=True, return_tensors="pt")
-        output = classifier.backbone.model(**batch)
-    finally:
-        classifier.detach()
+    output = tiny.attached_output(classifier, TEXTS)
     np.testing.assert_allclose(output.uncertainty, classifier.predict(TEXTS).uncertainty, atol=1e-5)
 
 

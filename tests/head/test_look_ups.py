@@ -61,13 +61,7 @@ def test_predict(classifier, look_ups):
 
 
 def test_attached(classifier, look_ups):
-    classifier.attach()
-    try:
-        with torch.no_grad():
-            inputs = classifier.backbone.tokenizer(tiny.TEXTS, padding=True, return_tensors="pt")
-            output = classifier.backbone.model(**inputs)
-    finally:
-        classifier.detach()
+    output = tiny.attached_output(classifier, tiny.TEXTS)
     assert look_ups == [len(tiny.TEXTS)]
     assert torch.equal(output.uncertainty, output.error_probability)
 
