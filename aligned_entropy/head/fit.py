@@ -47,7 +47,8 @@ class FitConfig:
         folds: number of folds of the cross-validation that compares the candidates.
         error_model: True to combine the score with features of the logits, the predicted class and the neighbors among
             labeled texts, unless no gain is expected from that; False to calibrate the score alone (beta calibration).
-        views: True to combine the score also with views, the class models of layers and tokens, if a gain is expected.
+        views: True to combine the score also with views, the class models of layers and tokens, if their inputs are
+            given and a gain is expected.
         required_gain: number of standard errors by which another base score must be better to replace the first.
         gain_prior: prior on the gain of a trained candidate over the untrained score.
         schedule: schedule of the published mini-batch training; None for the cross-validated full-batch fit.
@@ -63,7 +64,7 @@ class FitConfig:
     alphas: tuple[float, ...] = ()
     folds: int = 5
     error_model: bool = True
-    views: bool = False
+    views: bool = True
     required_gain: float = 1.0
     gain_prior: GainPrior = DEVELOPMENT_PRIOR
     schedule: Schedule | None = None
@@ -84,6 +85,7 @@ class FitConfig:
             "alphas": (0.01, 0.1, 1.0),
             "betas": (0.01, 0.1, 1.0),
             "error_model": False,
+            "views": False,
             "schedule": Schedule(),
             "is_calibrated": False,
         }
@@ -167,7 +169,7 @@ def fit_head(
             training_set = None if reference is None else checked_reference(*reference, data)
             labels = None if training_set is None else training_set[1]
             signals = list[ViewFeatures]()
-            if config.views:
+            if config.views and config.error_model:
                 signals = fit_views(views or {}, data, reference_views or {}, labels, config.seed, reference_clusters)
             result = _fit_cross_validated(classifier, data, training_set, signals, config)
     result.head.to(device)

@@ -46,7 +46,8 @@ class MultiLabelConfig:
         error_model: True to combine the score with the text's other labels, the prediction and the labels of the
             nearest labeled texts, if an improvement is expected. Otherwise the score is only calibrated (beta
             calibration).
-        views: True to combine the score also with views, the class models of layers and tokens, if a gain is expected.
+        views: True to combine the score also with views, the class models of layers and tokens, if their inputs are
+            given and a gain is expected.
         gain_prior: prior on the gain of the error model over the untrained score.
         seed: seed of the folds and of the sample of reference vectors.
 
@@ -56,7 +57,7 @@ class MultiLabelConfig:
 
     folds: int = 5
     error_model: bool = True
-    views: bool = False
+    views: bool = True
     gain_prior: GainPrior = DEVELOPMENT_PRIOR
     seed: int = 0
 
@@ -145,7 +146,7 @@ def fit_multilabel(
     with torch.no_grad():
         log_wrong = torch.cat([head.log_wrong(rows) for rows in data.hidden.split(LOGIT_ROWS_PER_CHUNK)])
     start = calibrated_candidate(head, "entropy, untrained", log_wrong, {}, data)
-    signals = fit_views(views or {}, data, {}, None, config.seed) if config.views else []
+    signals = fit_views(views or {}, data, {}, None, config.seed) if config.views and config.error_model else []
     trained = []
     if config.error_model:
         neighbors = calibration_set_features(data, config.seed, LabelReference)
