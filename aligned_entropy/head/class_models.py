@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from .ridge import ridge_logistic
 from .views import MAX_BUCKETS, MAX_TABLE, ngram_buckets
 
+CHOICE_ROWS = 2000  # rows that are left out, at least, to choose the settings of a class model; more choose the same
 TEMPERATURES = torch.logspace(-0.5, 2, 41).tolist()  # factors between the outputs of a regression and logits
 
 
@@ -76,8 +77,14 @@ class ClassModel(ABC):
         return (self.fold == fold).nonzero().flatten()
 
     def choose(self) -> Choice:
-        """Choose the penalty, scale and shift with the highest likelihood of the labels, out of fold."""
-        folds = [self.rows(number) for number in range(int(self.fold.max()) + 1)]
+        """Choose the penalty, scale and shift with the highest likelihood of the labels, out of fold.
+
+        Folds are left out until :data:`CHOICE_ROWS` rows were, so that of many rows one fold decides.
+        """
+        folds = list[Tensor]()
+        for number in range(int(self.fold.max()) + 1):
+            if sum(map(len, folds)) < CHOICE_ROWS:
+                folds.append(self.rows(number))
         labels, choices = self.labels[torch.cat(folds)], []
         best = best_temperature if labels.dim() == 1 else platt_map
         for penalty in self.penalties:

@@ -89,6 +89,16 @@ def test_the_likelihood_of_other_folds_chooses_penalty_and_temperature(rows):
     assert best <= min(loss(penalty, temperature * factor) for factor in (0.8, 1.25))
 
 
+@pytest.mark.parametrize(("count", "tested"), [(1000, {0, 1, 2, 3, 4}), (5000, {0, 1}), (20_000, {0})])
+def test_of_many_rows_few_folds_choose_the_settings(count, tested, monkeypatch):
+    labels = torch.arange(count) % 2
+    model = VectorModel(torch.randn(count, 4) + labels.unsqueeze(1), labels, 2, torch.arange(count) % 5)
+    left_out, solve = set(), model.solve
+    monkeypatch.setattr(model, "solve", lambda excluded, penalty: left_out.update(excluded) or solve(excluded, penalty))
+    model.choose()
+    assert left_out == tested
+
+
 def test_hashed_n_grams():
     tokens = torch.tensor([[5, 6, 7, PADDING], [6, 5, PADDING, PADDING], [PADDING] * 4])
     index = ngram_buckets(tokens, 50_000)
