@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from .evaluation.evaluation import Evaluation
     from .evaluation.grouped import GroupedEvaluation
     from .export import export_onnx
-    from .head.fit import FitConfig, FitResult, fit_head
-    from .head.fit_multilabel import MultiLabelConfig, MultiLabelResult, fit_multilabel
+    from .head.fit import FitResult, fit_head
+    from .head.fit_config import FitConfig, MultiLabelConfig
+    from .head.fit_multilabel import MultiLabelResult, fit_multilabel
     from .head.head import AlignedEntropyHead
     from .head.published import Schedule
     from .head.selection import GainPrior
@@ -43,7 +44,7 @@ _HOMES = {
     "CalibrationError": "errors",
     "DataError": "errors",
     "Evaluation": "evaluation.evaluation",
-    "FitConfig": "head.fit",
+    "FitConfig": "head.fit_config",
     "FitResult": "head.fit",
     "GainPrior": "head.selection",
     "Goal": "selective",
@@ -52,7 +53,7 @@ _HOMES = {
     "LabeledTexts": "data",
     "LabeledTokens": "data",
     "MissingExtraError": "errors",
-    "MultiLabelConfig": "head.fit_multilabel",
+    "MultiLabelConfig": "head.fit_config",
     "MultiLabelPredictions": "predictions",
     "MultiLabelResult": "head.fit_multilabel",
     "NotApplicableError": "errors",

@@ -20,7 +20,7 @@ from .data import LabeledTexts, labeled_texts, load_data
 from .evaluation.evaluation import Evaluation
 from .features.arrays import Features
 from .finetune import TrainConfig, train_classifier
-from .head.fit import FitConfig
+from .head.fit_config import FitConfig
 from .predictions.texts import Predictions
 from .report import write_report
 from .selective import Goal

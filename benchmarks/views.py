@@ -25,7 +25,7 @@ from aligned_entropy import UncertainClassifier
 from aligned_entropy.data import LabeledTexts, load_data
 from aligned_entropy.features.arrays import Features
 from aligned_entropy.finetune import TrainConfig, train_classifier
-from aligned_entropy.head.fit import FitConfig
+from aligned_entropy.head.fit_config import FitConfig
 from aligned_entropy.metrics import roc_auc
 from aligned_entropy.stats import paired_auc
 from aligned_entropy.tasks import task_of_dataset

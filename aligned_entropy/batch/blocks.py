@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 from ..data.files.rows import InputRow, InputTable
 from ..errors import DataError
 from ..execution import Engine, map_items
+from ..head.progress import Progress
 from .counts import RowCounts
 from .folders import as_metadata, claim_folder, open_folder, stored_counts
 from .job import PredictionJob, with_text_column
-from .predict import Progress, predict_rows
+from .predict import predict_rows
 from .writing import write_rows
 
 if TYPE_CHECKING:

@@ -19,6 +19,7 @@ import numpy as np
 from ..data.columns import TOKEN_COLUMNS
 from ..data.files.rows import InputRow, InputTable, batched
 from ..data.table import blank_word
+from ..head.progress import Progress
 from .counts import RowCounts
 from .job import AddedColumns, PredictionJob, Values, with_text_column
 from .journal import Journal, job_key
@@ -28,8 +29,6 @@ from .writing import write_rows
 if TYPE_CHECKING:
     from ..classifier import UncertainClassifier
     from ..predictions import Row
-
-Progress = Callable[[int], object]
 
 
 def predict_file(classifier: UncertainClassifier, job: PredictionJob, progress: Progress) -> RowCounts:

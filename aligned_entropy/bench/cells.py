@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..evaluation.groups import ScoreKey
-from ..head.fit import FitConfig
+from ..head.fit_config import FitConfig
 from ..scores.aligned import Aligned
 from .runs import DataSpec, ModelSpec, folder_name
 from .studies import GROUPED_STUDIES, STUDIES

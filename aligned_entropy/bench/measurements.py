@@ -20,7 +20,7 @@ from ..evaluation.fitted_scores import ScoreValues, fit_score
 from ..evaluation.grouped import group_values
 from ..evaluation.groups import ScoreKey
 from ..features.arrays import Features
-from ..head.fit_multilabel import MultiLabelConfig
+from ..head.fit_config import MultiLabelConfig
 from ..metrics import Sample, reliability, roc_auc
 from ..scores import HEAD, SCORES
 from ..scores.aligned import Aligned

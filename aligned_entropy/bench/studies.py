@@ -14,7 +14,7 @@ from ..errors import NotApplicableError
 from ..evaluation.groups import AGGREGATIONS, ScoreKey
 from ..features.arrays import Features
 from ..head.calibration_set import calibration_set
-from ..head.fit import FitConfig
+from ..head.fit_config import FitConfig
 from ..head.head import AlignedEntropyHead
 from ..head.last_layer import final_linear
 from ..head.modules import plain_copy

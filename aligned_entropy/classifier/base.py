@@ -19,12 +19,13 @@ from ..evaluation.fitted_scores import FittedScore, default_scores, fit_scores
 from ..evaluation.grouped import GroupedEvaluation
 from ..evaluation.groups import Groups
 from ..features.arrays import Features
-from ..head.fit import FitConfig, FitResult, fit_head
-from ..head.fit_multilabel import MultiLabelConfig, MultiLabelResult
+from ..head.fit import FitResult, fit_head
+from ..head.fit_config import FitConfig, MultiLabelConfig
+from ..head.fit_multilabel import MultiLabelResult
+from ..head.progress import Progress
 from ..predictions import MultiLabelPredictions, Predictions, TokenPredictions
 from ..scores import HEAD, FittedHead, ScoreLike, arrays_of, read_views
 from .held_out import warn_if_fitted
-from .pretrained import Progress
 from .selection import ModelWithSelection, with_sets
 
 
@@ -134,6 +135,7 @@ class UncertainClassifier(ModelWithSelection):
         *,
         reference: Features | None = None,
         config: FitConfig | MultiLabelConfig | None = None,
+        progress: Progress = lambda percent: None,
     ) -> FitResult | MultiLabelResult:
         """Fit the head on features of labeled texts.
 
@@ -141,6 +143,8 @@ class UncertainClassifier(ModelWithSelection):
             calibration: features of the calibration set, labeled.
             reference: features of the classifier's training set, labeled; optional.
             config: settings of the fit; ``FitConfig()`` by default.
+            progress: function that is called with the percentage points of the fit that were finished since its last
+                call.
 
         Raises:
             CalibrationError: no head can be fitted on these features; the message gives the reason.
@@ -159,6 +163,7 @@ class UncertainClassifier(ModelWithSelection):
             reference_clusters=None if reference is None else reference.clusters,
             clusters=calibration.clusters,
             config=config,
+            progress=progress,
         )
         held_out = result.held_out.double().numpy()
         group_maps, units = self._group_maps(calibration, held_out), self.selection_units(calibration, held_out)

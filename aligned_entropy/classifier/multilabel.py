@@ -17,10 +17,11 @@ from ..evaluation.fitted_scores import ScoreValues, score_values
 from ..evaluation.grouped import GroupedEvaluation, group_values
 from ..evaluation.groups import Groups, ScoreKey
 from ..features.arrays import Features
-from ..head.fit import FitConfig
-from ..head.fit_multilabel import MultiLabelConfig, MultiLabelResult, fit_multilabel, pairs
+from ..head.fit_config import FitConfig, MultiLabelConfig
+from ..head.fit_multilabel import MultiLabelResult, fit_multilabel, pairs
 from ..head.head import AlignedEntropyHead
 from ..head.multilabel_head import MultiLabelHead
+from ..head.progress import Progress
 from ..predictions import MultiLabelPredictions
 from ..scores import HEAD, ScoreLike
 from ..selective import SelectionUnits
@@ -70,6 +71,7 @@ class UncertainMultiLabelClassifier(UncertainClassifier):
         *,
         reference: Features | None = None,
         config: FitConfig | MultiLabelConfig | None = None,
+        progress: Progress = lambda percent: None,
     ) -> MultiLabelResult:
         """Fit the head on features of labeled texts; arguments as for :meth:`fit`.
 
@@ -89,6 +91,7 @@ class UncertainMultiLabelClassifier(UncertainClassifier):
             logits=calibration.logits,
             views=calibration.views,
             config=config,
+            progress=progress,
         )
         rows, held_out_text = self.single_predictions(calibration), result.held_out_text.double().numpy()
         texts = self.groups(rows)["texts"]

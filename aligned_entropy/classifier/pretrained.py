@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import tempfile
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -15,14 +15,13 @@ from ..errors import ArgumentError, ArgumentTypeError, NotApplicableError, NotFi
 from ..evaluation.label_order import warn_of_label_order
 from ..features.arrays import Features
 from ..head.head import AlignedEntropyHead
+from ..head.progress import Progress
 from ..saved.format import SavedHead, read_config, save_head
 from ..saved.hub import push_head, resolve_head
 from ..tasks import Task, TextClassification, task_by_name, task_of_model
 from .attachment import Attachment
 from .loading import load_prompted, load_trained, prompt_settings
 from .slot import HeadSlot
-
-Progress = Callable[[int], object]
 
 
 class ModelWithHead:

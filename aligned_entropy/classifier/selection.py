@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import ArgumentTypeError, NotApplicableError
 from ..features.arrays import Features
+from ..head.progress import Progress
 from ..predictions import MultiLabelPredictions, Predictions, TokenPredictions
 from ..selective import (
     Goal,
@@ -24,7 +25,7 @@ from ..selective import (
     set_scores,
 )
 from .held_out import check_held_out
-from .pretrained import ModelWithHead, Progress
+from .pretrained import ModelWithHead
 
 
 class ModelWithSelection(ModelWithHead):

@@ -23,13 +23,13 @@ from ..evaluation.fitted_scores import score_values
 from ..evaluation.grouped import GroupedEvaluation, group_maps, group_values
 from ..evaluation.groups import Groups, ScoreKey
 from ..features.arrays import Features
+from ..head.progress import Progress
 from ..predictions import Predictions, TokenPredictions
 from ..scores import HEAD, ScoreLike
 from ..selective import SelectionUnits
 from ..tasks import Task, TokenClassification
 from .base import UncertainClassifier
 from .held_out import warn_if_fitted
-from .pretrained import Progress
 
 # Aggregation from words to each kind of group: the best one on the validation split of CoNLL-2003, benchmarks/LOG.md.
 AGGREGATION = {"entities": "mean", "sentences": "product"}

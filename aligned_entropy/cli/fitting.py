@@ -118,7 +118,7 @@ def fit(
     as_json: AsJson = False,
 ) -> None:
     """Fit an uncertainty head on labeled texts that the classifier was not trained on."""
-    from ..head.fit import FitConfig
+    from ..head.fit_config import FitConfig
 
     if preset == "paper" and reference is not None:
         raise typer.BadParameter("--preset paper cannot be combined with --reference: the paper uses none.")
@@ -136,8 +136,8 @@ def fit(
         training = features(classifier, reference, description="reference features", columns=columns, views=views)
     is_default = preset == "default"
     config = classifier.config_class(views=views, seed=seed) if is_default else FitConfig.paper(seed=seed)
-    with stage("fitting the head"):
-        result = classifier.fit_features(calibration, reference=training, config=config)
+    with progress_bar("fitting the head, %", 100) as progress:
+        result = classifier.fit_features(calibration, reference=training, config=config, progress=progress)
     classifier.save_pretrained(output)
     if as_json:
         print(json.dumps(classifier.saved.fit))

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import ArgumentError
 from ..stats import auc_interval
 from .aligned_copies import aligned_candidates
 from .calibration_set import CalibrationSet, calibration_set, checked_reference
@@ -24,79 +23,15 @@ from .candidates import (
     with_error_model,
 )
 from .error_model import ErrorModel
+from .fit_config import FitConfig
 from .fit_summary import Candidate, FitSummary
 from .head import AlignedEntropyHead
+from .progress import FitProgress, Progress, class_model_count
 from .published import Schedule, train_published
 from .reference_features import calibration_set_features, training_set_features
 from .ridge import stratified_folds
-from .scoring import BASE_SCORES
-from .selection import DEVELOPMENT_PRIOR, GainPrior, choose_base_score, choose_candidate
+from .selection import choose_base_score, choose_candidate
 from .view_features import ViewFeatures, accuracy_hint, fit_views
-
-
-@dataclass(frozen=True)
-class FitConfig:
-    """Settings of a fit. The defaults gave the best measured results; :meth:`paper` is the published recipe.
-
-    Attributes:
-        bases: names of the base scores to try, of ``entropy``, ``smoothmax`` and ``margin``. The first is used unless
-            another is clearly better, see ``required_gain``.
-        betas: strengths of L2-SP, the penalty on the distance of the weights to their start.
-        alphas: strengths of the anchor, the penalty on the distance of the score to its start; used by the published
-            recipe only.
-        folds: number of folds of the cross-validation that compares the candidates.
-        error_model: True to combine the score with features of the logits, the predicted class and the neighbors among
-            labeled texts, unless no gain is expected from that; False to calibrate the score alone (beta calibration).
-        views: True to combine the score also with views, the class models of layers and tokens, if their inputs are
-            given and a gain is expected.
-        required_gain: number of standard errors by which another base score must be better to replace the first.
-        gain_prior: prior on the gain of a trained candidate over the untrained score.
-        schedule: schedule of the published mini-batch training; None for the cross-validated full-batch fit.
-        is_calibrated: True if the head's uncertainty is the calibrated probability, False if it is the copy's score.
-        seed: seed of folds, batches and the sample of reference vectors.
-
-    Raises:
-        ArgumentError: no base score is named, a base score is unknown, or there are fewer than 3 folds.
-    """
-
-    bases: tuple[str, ...] = ("smoothmax", "entropy", "margin")
-    betas: tuple[float, ...] = (300.0, 3000.0)
-    alphas: tuple[float, ...] = ()
-    folds: int = 5
-    error_model: bool = True
-    views: bool = True
-    required_gain: float = 1.0
-    gain_prior: GainPrior = DEVELOPMENT_PRIOR
-    schedule: Schedule | None = None
-    is_calibrated: bool = True
-    seed: int = 0
-
-    @classmethod
-    def paper(cls, **changes: Any) -> FitConfig:
-        """Make the settings of the published recipe (arXiv 2505.15443): 27 candidates, chosen by validation ROC-AUC.
-
-        The head's uncertainty is not calibrated.
-
-        Args:
-            **changes: settings that differ from the published ones.
-        """
-        published: dict[str, Any] = {
-            "bases": ("entropy",),
-            "alphas": (0.01, 0.1, 1.0),
-            "betas": (0.01, 0.1, 1.0),
-            "error_model": False,
-            "views": False,
-            "schedule": Schedule(),
-            "is_calibrated": False,
-        }
-        return cls(**(published | changes))
-
-    def __post_init__(self) -> None:
-        unknown = [base for base in self.bases if base not in BASE_SCORES]
-        if unknown or not self.bases:
-            raise ArgumentError(f"bases={self.bases!r}: name one or more of {', '.join(BASE_SCORES)}.")
-        if self.folds < 3:
-            raise ArgumentError(f"folds={self.folds}: cross-validation needs at least 3.")
 
 
 @dataclass(frozen=True)
@@ -128,6 +63,7 @@ def fit_head(
     reference_clusters: Any = None,
     clusters: Any = None,
     config: FitConfig | None = None,
+    progress: Progress = lambda percent: None,
 ) -> FitResult:
     """Fit an uncertainty head on labeled texts that the classifier was not trained on.
 
@@ -148,13 +84,12 @@ def fit_head(
             :class:`aligned_entropy.features.arrays.Features`. The head then also carries class models of these.
         reference_views: the same for the training set, on whose labels the views are then fitted.
         reference_clusters: cluster of each row of the training set, ``[R]`` int; used by the fit of views.
-        clusters: cluster of each row, ``[N]`` int, such as the sentence of a word; cross-validation holds out a cluster
-            as a unit.
+        clusters: cluster of each row, ``[N]`` int, such as the sentence of a word; no fold divides a cluster.
         config: settings of the fit; ``FitConfig()`` by default.
+        progress: function that is called with the percentage points of the fit that were finished since its last call.
 
     Raises:
-        CalibrationError: no head can be fitted on this calibration set, or the reference does not fit it; the message
-            gives the reason.
+        CalibrationError: no head can be fitted on this calibration set or with this reference; the message says why.
         UnsupportedModelError: the module is no classification module.
     """
     config = config or FitConfig()
@@ -164,14 +99,15 @@ def fit_head(
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(config.seed)
         if config.schedule is not None:
-            result = _fit_published(classifier, data, config, config.schedule)
+            result = _fit_published(classifier, data, config, config.schedule, progress)
         else:
             training_set = None if reference is None else checked_reference(*reference, data)
             labels = None if training_set is None else training_set[1]
-            signals = list[ViewFeatures]()
-            if config.views and config.error_model:
-                signals = fit_views(views or {}, data, reference_views or {}, labels, config.seed, reference_clusters)
-            result = _fit_cross_validated(classifier, data, training_set, signals, config)
+            given = views or {} if config.views and config.error_model else {}
+            models = (1 if training_set is None else 3) * (2 if given else 1) if config.error_model else 0
+            steps = FitProgress(progress, class_model_count(given) + 1 + models)
+            parts = fit_views(given, data, reference_views or {}, labels, config.seed, reference_clusters, steps.finish)
+            result = _fit_cross_validated(classifier, data, training_set, parts, config, steps)
     result.head.to(device)
     return result
 
@@ -182,10 +118,12 @@ def _fit_cross_validated(
     training_set: tuple[Tensor, Tensor] | None,
     views: list[ViewFeatures],
     config: FitConfig,
+    steps: FitProgress,
 ) -> FitResult:
     untrained = [untrained_candidate(classifier, base, data) for base in config.bases]
     start = choose_base_score(untrained, data, config.required_gain) if data.covers_classes else untrained[0]
     aligned = aligned_candidates(classifier, start, data, config.betas, config.seed)
+    steps.finish()
     scored, eligible, fallbacks = [*untrained, *aligned], aligned[-1:], list[ScoredCandidate]()
     gain_prior = config.gain_prior
     if config.error_model:
@@ -197,11 +135,13 @@ def _fit_cross_validated(
             eligible.append(
                 with_error_model(score, _name("neighbors", *names), [calibration], data, seed, views=signals)
             )
+            steps.finish()
             if training is not None:
                 both, name = [calibration, training], _name("neighbors", "reference", *names)
                 eligible.append(with_error_model(score, name, both, data, seed, views=signals))
                 name = _name("reference", *names)
                 fallbacks.append(with_error_model(start, name, [training], data, seed, STRONG_PENALTIES, signals))
+                steps.finish(2)
         scored += eligible + fallbacks
     else:
         gain_prior = replace(gain_prior, mean=0.0)  # without an error model, an aligned copy gains little
@@ -224,14 +164,18 @@ def _name(*parts: str) -> str:
     return " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
 
 
-def _fit_published(classifier: nn.Module, data: CalibrationSet, config: FitConfig, schedule: Schedule) -> FitResult:
+def _fit_published(
+    classifier: nn.Module, data: CalibrationSet, config: FitConfig, schedule: Schedule, progress: Progress
+) -> FitResult:
+    candidates = len(schedule.learning_rates) * len(config.alphas) * len(config.betas)
+    epochs = FitProgress(progress, len(config.bases) * candidates * schedule.epochs)
     parts = max(2, round(1 / schedule.validation_fraction))
     validation = torch.from_numpy(stratified_folds(data.errors.numpy(), parts, config.seed, data.clusters)) == 0
     untrained, trained = [], []
     for base in config.bases:
         head = AlignedEntropyHead(classifier, base)
         untrained.append(_validated(head, f"{base}, untrained", {}, data, validation))
-        trained += _published_candidates(classifier, head, data, validation, config, schedule)
+        trained += _published_candidates(classifier, head, data, validation, config, schedule, epochs)
     best_untrained, chosen = max(untrained, key=cross_validated_auc), max(trained, key=cross_validated_auc)
     count = int(validation.sum())
     chosen.head.error_model = ErrorModel(chosen.head.classes).fit(  # uses only rows that the copy was not trained on
@@ -256,6 +200,7 @@ def _published_candidates(
     validation: Tensor,
     config: FitConfig,
     schedule: Schedule,
+    epochs: FitProgress,
 ) -> list[ScoredCandidate]:
     """Train the published grid for the base score of an untrained head."""
     base = untrained.base
@@ -269,6 +214,7 @@ def _published_candidates(
         torch.tensor(grid),
         schedule,
         config.seed,
+        epochs.finish,
     )
     candidates = []
     for index, (rate, alpha, beta) in enumerate(grid):

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..errors import ArgumentError, CalibrationError
+from ..errors import CalibrationError
 from ..features.arrays import Features
 from ..stats import Interval, auc_interval
 from ..text_tables import wrapped
@@ -27,43 +27,16 @@ from .calibration_set import (
     checked_vectors,
 )
 from .candidates import calibrated_candidate, summarize, with_error_model
+from .fit_config import MultiLabelConfig
 from .fit_summary import FitSummary
 from .multilabel_head import MultiLabelHead, any_log_odds, pair_logits
+from .progress import FitProgress, Progress, class_model_count
 from .reference import LabelReference
 from .reference_features import calibration_set_features
 from .ridge import stratified_folds
 from .scoring import log_odds
-from .selection import DEVELOPMENT_PRIOR, GainPrior, choose_candidate
+from .selection import choose_candidate
 from .view_features import accuracy_hint, fit_views
-
-
-@dataclass(frozen=True)
-class MultiLabelConfig:
-    """Configuration of the fit of a multi-label head.
-
-    Attributes:
-        folds: number of cross-validation folds, over texts.
-        error_model: True to combine the score with the text's other labels, the prediction and the labels of the
-            nearest labeled texts, if an improvement is expected. Otherwise the score is only calibrated (beta
-            calibration).
-        views: True to combine the score also with views, the class models of layers and tokens, if their inputs are
-            given and a gain is expected.
-        gain_prior: prior on the gain of the error model over the untrained score.
-        seed: seed of the folds and of the sample of reference vectors.
-
-    Raises:
-        ArgumentError: there are fewer than 3 folds.
-    """
-
-    folds: int = 5
-    error_model: bool = True
-    views: bool = True
-    gain_prior: GainPrior = DEVELOPMENT_PRIOR
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.folds < 3:
-            raise ArgumentError(f"folds={self.folds}: cross-validation needs at least 3 folds.")
 
 
 @dataclass(frozen=True)
@@ -124,6 +97,7 @@ def fit_multilabel(
     logits: Any = None,
     views: Mapping[str, Any] | None = None,
     config: MultiLabelConfig | None = None,
+    progress: Progress = lambda percent: None,
 ) -> MultiLabelResult:
     """Fit an uncertainty head on multi-label texts that the classifier was not trained on.
 
@@ -135,6 +109,7 @@ def fit_multilabel(
         views: inputs of views by name: ``layers`` ``[N, L, W]``, ``tokens`` ``[N, T]``, see
             :class:`aligned_entropy.features.arrays.Features`. The head then also carries class models of these.
         config: configuration of the fit; ``MultiLabelConfig()`` by default.
+        progress: function that is called with the percentage points of the fit that were finished since its last call.
 
     Raises:
         CalibrationError: no head can be fitted on this calibration set; the message says why.
@@ -146,29 +121,31 @@ def fit_multilabel(
     with torch.no_grad():
         log_wrong = torch.cat([head.log_wrong(rows) for rows in data.hidden.split(LOGIT_ROWS_PER_CHUNK)])
     start = calibrated_candidate(head, "entropy, untrained", log_wrong, {}, data)
-    signals = fit_views(views or {}, data, {}, None, config.seed) if config.views and config.error_model else []
+    inputs = views or {} if config.views and config.error_model else {}
+    steps = FitProgress(progress, class_model_count(inputs) + 1 + config.error_model * (2 if inputs else 1))
+    signals = fit_views(inputs, data, {}, None, config.seed, finish=steps.finish)
     trained = []
     if config.error_model:
         neighbors = calibration_set_features(data, config.seed, LabelReference)
-        trained.append(with_error_model(start, "neighbors", [neighbors], data, config.seed))
-        if signals:
-            name = "neighbors and views"
-            trained.append(with_error_model(start, name, [neighbors], data, config.seed, views=signals))
+        for used in [[], signals] if signals else [[]]:
+            name = "neighbors and views" if used else "neighbors"
+            trained.append(with_error_model(start, name, [neighbors], data, config.seed, views=used))
+            steps.finish()
     chosen, reason = choose_candidate(trained, start, data, config.gain_prior)
     fitted = chosen.head
     assert isinstance(fitted, MultiLabelHead)
     fitted.is_calibrated = True
 
     held_out_text = _fit_text_map(fitted, chosen.error_logit, data)
+    steps.finish()
     fitted.to(device)
     pair_summary = summarize(data, [start, *trained], chosen, start, reason, accuracy_hint(signals, data))
     wrong_texts = data.errors.amax(1).double().numpy()
-    untrained = any_log_odds(log_odds(log_wrong))
     summary = MultiLabelSummary(
         **vars(pair_summary),
         texts=len(wrong_texts),
         wrong_texts=int(wrong_texts.sum()),
-        text_before=auc_interval(wrong_texts, untrained.double().numpy()),
+        text_before=auc_interval(wrong_texts, any_log_odds(log_odds(log_wrong)).double().numpy()),
         text_roc_auc=auc_interval(wrong_texts, held_out_text.double().numpy()),
     )
     return MultiLabelResult(fitted, summary, chosen.error_logit.sigmoid(), held_out_text)

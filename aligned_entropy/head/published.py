@@ -6,6 +6,7 @@ All candidates of the grid are trained together as stacked tensors; candidates t
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -113,6 +114,7 @@ def train_published(
     grid: Tensor,
     schedule: Schedule,
     seed: int,
+    finish: Callable[[int], object] = lambda epochs: None,
 ) -> GridResult:
     """Train every candidate of a grid by the published recipe, in stacks of limited size.
 
@@ -125,13 +127,15 @@ def train_published(
         grid: learning rate, alpha and beta of each candidate, ``[G, 3]``.
         schedule: all other settings.
         seed: seed of the batches, which are equal for all candidates.
+        finish: function that is called with the number of epochs, summed over candidates, that were finished or left
+            out since its last call.
     """
     size = sum(parameter.numel() for parameter in classifier.parameters())
     results = []
     for part in grid.split(max(1, STACKED_PARAMETERS // size)):
         generator = torch.Generator().manual_seed(seed)
         training = _StackTraining(classifier, module_input, errors, validation, base, part, schedule, generator)
-        results.append(training.run())
+        results.append(training.run(finish))
     classifier.eval()
     return GridResult(
         {name: torch.cat([result.parameters[name] for result in results]) for name in results[0].parameters},
@@ -179,14 +183,17 @@ class _StackTraining:
         )
         self.active, self.alpha, self.stale, self.steps = torch.arange(size), grid[:, 1:2], torch.zeros(size), 0
 
-    def run(self) -> GridResult:
+    def run(self, finish: Callable[[int], object]) -> GridResult:
         """Train until all candidates have stopped or the last epoch is over."""
+        size = len(self.best.epochs)
         for epoch in range(1, self.schedule.epochs + 1):
             self.train_epoch()
             self.validate(epoch)
             self.stop()
             if not len(self.active):
+                finish(size * (self.schedule.epochs + 1 - epoch))
                 break
+            finish(size)
         return self.best
 
     def train_epoch(self) -> None:

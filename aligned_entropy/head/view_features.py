@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +46,7 @@ def fit_views(
     training_labels: Tensor | None,
     seed: int,
     training_clusters: Any = None,
+    finish: Callable[[], object] = lambda: None,
 ) -> list[ViewFeatures]:
     """Fit the views whose inputs are given, on the training texts if these have them, else on the calibration labels.
 
@@ -57,6 +58,7 @@ def fit_views(
         seed: seed of folds and samples.
         training_clusters: cluster of each training text, ``[R]``, whose texts stay in one fold; None if the texts are
             independent.
+        finish: function that is called after the fit of each class model.
     """
     views = []
     for name in VIEWS:
@@ -64,14 +66,16 @@ def fit_views(
             continue
         values = checked_tensor(name, inputs[name])
         if training_labels is None or name not in training_inputs:
-            views.append(_calibration_set_view(name, values, data))
+            views.append(_calibration_set_view(name, values, data, finish))
         else:
             training_set = checked_tensor(name, training_inputs[name]), training_labels
-            views.append(_training_set_view(name, values, data, training_set, training_clusters, seed))
+            views.append(_training_set_view(name, values, data, training_set, training_clusters, seed, finish))
     return views
 
 
-def _calibration_set_view(name: str, values: Tensor, data: CalibrationSet) -> ViewFeatures:
+def _calibration_set_view(
+    name: str, values: Tensor, data: CalibrationSet, finish: Callable[[], object]
+) -> ViewFeatures:
     """Fit a view on the calibration labels; the signal of a text comes from texts of other folds."""
     classes, per_label, solutions = data.logits.shape[1], data.labels.dim() == 2, []
     log_q = torch.zeros(data.folds, *data.logits.shape)
@@ -84,6 +88,7 @@ def _calibration_set_view(name: str, values: Tensor, data: CalibrationSet) -> Vi
                 logits = scale * model.outputs(held_out, rows) + shift
                 log_q[test_fold, rows] += log_probabilities(logits, per_label=per_label)
         solutions.append(model.solve((), penalty).scaled(scale, shift))
+        finish()
     log_q /= len(solutions)
     values_by_fold = torch.stack([View.against(rows, data.predicted) for rows in log_q])
     predicted = log_q[data.fold, torch.arange(len(values))].argmax(-1)
@@ -91,7 +96,13 @@ def _calibration_set_view(name: str, values: Tensor, data: CalibrationSet) -> Vi
 
 
 def _training_set_view(
-    name: str, values: Tensor, data: CalibrationSet, training_set: tuple[Tensor, Tensor], clusters: Any, seed: int
+    name: str,
+    values: Tensor,
+    data: CalibrationSet,
+    training_set: tuple[Tensor, Tensor],
+    clusters: Any,
+    seed: int,
+    finish: Callable[[], object],
 ) -> ViewFeatures:
     """Fit a view on the classifier's training texts, which the calibration set does not contain."""
     rows = sample_rows(torch.arange(len(training_set[1])), TRAINING_ROWS, seed)
@@ -105,6 +116,7 @@ def _training_set_view(
     for model in _class_models(name, inputs, labels, data.logits.shape[1], fold):
         penalty, scale, shift = model.choose()
         solutions.append(model.solve((), penalty).scaled(scale, shift))
+        finish()
     view = _view(model, solutions)
     log_q = torch.cat([view.log_probabilities(part) for part in values.split(ROWS_PER_CHUNK)])
     signal = View.against(log_q, data.predicted).expand(data.folds, -1, -1)

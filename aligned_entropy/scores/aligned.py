@@ -14,7 +14,8 @@ from torch import nn
 from ..errors import NotApplicableError
 from ..features.arrays import Features
 from ..head.error_model import ErrorModel
-from ..head.fit import FitConfig, FitResult, fit_head
+from ..head.fit import FitResult, fit_head
+from ..head.fit_config import FitConfig
 from ..head.head import AlignedEntropyHead
 from .base import Float, Score
 

@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 
 from aligned_entropy import NotApplicableError, UncertainClassifier
 from aligned_entropy.backbones import MultiLabelBackbone
-from aligned_entropy.head.fit_multilabel import MultiLabelConfig
+from aligned_entropy.head.fit_config import MultiLabelConfig
 from aligned_entropy.head.selection import GainPrior
 from aligned_entropy.refit import refit
 from aligned_entropy.saved.format import read_config

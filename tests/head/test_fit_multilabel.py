@@ -14,7 +14,8 @@ from aligned_entropy.errors import ArgumentError, NotApplicableError
 from aligned_entropy.evaluation.evaluation import evaluate
 from aligned_entropy.evaluation.fitted_scores import BASELINES, fit_scores
 from aligned_entropy.features.arrays import Features
-from aligned_entropy.head.fit_multilabel import MultiLabelConfig, fit_multilabel, multilabel_set, pairs
+from aligned_entropy.head.fit_config import MultiLabelConfig
+from aligned_entropy.head.fit_multilabel import fit_multilabel, multilabel_set, pairs
 from aligned_entropy.head.multilabel_head import LabelErrorModel, MultiLabelHead, TextMap, any_log_odds, pair_logits
 from aligned_entropy.head.reference import K_NEAR, MAX_POINTS, LabelReference
 from aligned_entropy.head.reference_features import calibration_set_features

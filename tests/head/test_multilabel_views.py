@@ -11,7 +11,8 @@ from torch.nn import functional as F
 
 from aligned_entropy import ArgumentError
 from aligned_entropy.head.class_models import Choice, NgramModel, VectorModel, platt_map
-from aligned_entropy.head.fit_multilabel import MultiLabelConfig, fit_multilabel, multilabel_set
+from aligned_entropy.head.fit_config import MultiLabelConfig
+from aligned_entropy.head.fit_multilabel import fit_multilabel, multilabel_set
 from aligned_entropy.head.multilabel_head import MultiLabelHead
 from aligned_entropy.head.view_features import ViewFeatures, accuracy_hint, fit_views
 from aligned_entropy.head.views import MAX_LOG_ODDS, LayersView, log_probabilities
