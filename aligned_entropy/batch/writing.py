@@ -89,11 +89,14 @@ def local_path(name: str | Path) -> Path:
 
 
 def _files_of(name: str | Path | None) -> list[Path | int]:
-    """Files that are read under a name: a file, the files with data in a folder, or stdin."""
+    """Files that are read under a name: a file, the files of a model or with data in a folder, or stdin."""
     if name is None or name == "-":
         return [] if name is None else [STDIN]
     path = local_path(name)
-    return [file for file in path.iterdir() if ending_format(file)] if os.path.isdir(path) else [path]
+    if not os.path.isdir(path):
+        return [path]
+    holds_model = (path / "config.json").exists()  # or a head
+    return [file for file in path.iterdir() if holds_model or ending_format(file)]
 
 
 def make_folder_of(path: Path) -> None:

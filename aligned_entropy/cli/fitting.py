@@ -73,7 +73,7 @@ def train(
 
     if lora and freeze:
         raise typer.BadParameter("--lora and --freeze exclude each other.")
-    check_folder(output, [model, data], may_hold_model=True)
+    check_folder(output, [model, data], content="model")
     dataset = load_data(data, delimiter=delimiter, encoding=encoding)
     task = task_of_dataset(dataset, text_column, label_column)
     texts = task.read(dataset, text_column=text_column, label_column=label_column)

@@ -131,8 +131,8 @@ def evaluate(
     if (outputs is None) == (data is None) or (outputs is not None and (model or head)):
         raise typer.BadParameter("give MODEL and DATA, or --outputs FILE alone.")
     names = _score_names(scores, list(SCORES))
-    inputs = [data, outputs, more_data.train, more_data.calibration, more_data.ood, columns.label_map, options.prompt]
-    files.check(inputs)
+    more_inputs = [more_data.train, more_data.calibration, more_data.ood, columns.label_map, options.prompt]
+    files.check([data, outputs, model, head, *more_inputs])
     if outputs is not None:
         result = _evaluate_outputs(outputs, more_data, names, resamples)
     else:

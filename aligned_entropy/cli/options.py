@@ -175,25 +175,27 @@ def _option_parameters(group: Any) -> list[inspect.Parameter]:
     return parameters
 
 
-def check_folder(path: Path, inputs: Iterable[str | Path | None] = (), may_hold_model: bool = False) -> None:
+def check_folder(
+    path: Path, inputs: Iterable[str | Path | None] = (), content: Literal["head", "graph", "model"] = "head"
+) -> None:
     """Check that a folder can be written to a path, and that it is no input.
 
     Args:
         path: path of the folder.
         inputs: names of the data that are read, and of a model that must not be replaced; None is skipped.
-        may_hold_model: True if a model that is already there may be replaced.
+        content: what will be written; only a model may replace a model.
 
     Raises:
-        DataError: the path is a file, nothing can be written there, or the folder is an input or holds a model that
-            must not be replaced.
+        DataError: the path is a file, nothing can be written there, or the folder is an input or holds something
+            else, whose files would be replaced.
     """
     for name in inputs:
         if name is not None and path.is_dir() and os.path.isdir(local_path(name)) and path.samefile(local_path(name)):
             raise DataError(f"output {path}: this is the input {name}, whose files could be replaced; name another.")
-    if not may_hold_model:
-        from ..saved.format import check_output_folder
+    if content != "model":
+        from ..saved.format import check_head_folder, check_output_folder
 
-        check_output_folder(path)
+        (check_head_folder if content == "head" else check_output_folder)(path)
     if path.exists() and not path.is_dir():
         raise DataError(f"output {path}: this is a file; name a folder.")
     try:

@@ -116,7 +116,7 @@ def export(
 
     if text_column is not None and int8 is None:
         raise typer.BadParameter(f"--text-column {text_column} names a column of the texts of --int8: give both.")
-    check_folder(output, [int8])
+    check_folder(output, [int8], content="graph")
     texts = None if int8 is None else plain_texts(load_data(int8, delimiter=delimiter, encoding=encoding), text_column)
     options = ModelOptions(max_length, "cpu", classification_module=classification_module, task=task)
     classifier = load(model, head=head, options=options)

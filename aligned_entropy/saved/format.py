@@ -82,12 +82,12 @@ def save_head(saved: SavedHead, folder: str | Path) -> None:
     at the same time therefore gets the old head, the new head, or an error.
 
     Raises:
-        DataError: the folder holds a model, whose files would be overwritten.
+        DataError: the folder holds a model, or other files with the names of a head's, which would be overwritten.
     """
     from safetensors.torch import save
 
     folder = Path(folder)
-    check_output_folder(folder)
+    check_head_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
     config, content = _config(saved), save(_tensors(saved))
     config["sha256"] = hashlib.sha256(content).hexdigest()
@@ -97,7 +97,7 @@ def save_head(saved: SavedHead, folder: str | Path) -> None:
 
 
 def check_output_folder(folder: str | Path) -> None:
-    """Check that a head can be saved in a folder.
+    """Check that a folder holds no model.
 
     Raises:
         DataError: the folder holds a model, whose files would be overwritten.
@@ -106,6 +106,21 @@ def check_output_folder(folder: str | Path) -> None:
     is_model = config.is_file() and '"model_type"' in config.read_text(encoding="utf-8", errors="replace")
     if is_model or (Path(folder) / "adapter_config.json").is_file():
         raise DataError(f"output {folder} holds a model, whose files would be overwritten: name another folder.")
+
+
+def check_head_folder(folder: str | Path) -> None:
+    """Check that a head can be saved in a folder: that nothing but a head would be overwritten.
+
+    Raises:
+        DataError: the folder holds a model, or other files with the names of a head's.
+    """
+    check_output_folder(folder)
+    others = [name for name in ("config.json", "README.md") if (Path(folder) / name).exists()]
+    if others and not (Path(folder) / "head.safetensors").exists():
+        raise DataError(
+            f"output {folder} holds {' and '.join(others)} of something else, which would be overwritten: name another "
+            "folder."
+        )
 
 
 def head_fingerprint(saved: SavedHead) -> str:

@@ -416,6 +416,18 @@ def test_a_head_never_overwrites_a_model(fitted, model_folder, tmp_path):
         assert [path.name for path in place.iterdir()] == [config]
 
 
+@pytest.mark.parametrize("name", ["README.md", "config.json"])
+def test_a_head_overwrites_only_the_files_of_a_head(fitted, tmp_path, name):
+    place = tmp_path / "place"
+    place.mkdir()
+    (place / name).write_text("{}")
+    with pytest.raises(DataError, match=f"holds {name} of something else, which would be overwritten"):
+        fitted.save_pretrained(place)
+    assert [path.name for path in place.iterdir()] == [name]
+    for _ in range(2):
+        fitted.save_pretrained(tmp_path / "head")
+
+
 def test_under_autocast_a_head_computes_in_float32(fitted, labeled):
     """A trainer that evaluates in half precision calls the model there, and what is attached with it."""
     classifier, texts = copy.copy(fitted), labeled["text"][:64]

@@ -85,12 +85,16 @@ def test_predict_writes_no_parts_beside_its_input(folder, name):
         (["no-model", "set:test"], "set/train.jsonl"),
         (["no-model", "set:test", "--train", "data.jsonl"], "data.jsonl"),
         (["no-model", "set:test", "--label-map", "map.json"], "map.json"),
+        (["model", "data.jsonl"], "model/config.json"),
+        (["no-model", "data.jsonl", "--head", "model"], "model/config.json"),
         (["--outputs", "outputs.parquet"], "outputs.parquet"),
         (["--outputs", "set:test", "--calibration", "outputs.parquet"], "outputs.parquet"),
     ],
 )
 def test_evaluate_does_not_replace_what_it_reads(folder, option, words, output):
     (folder / "map.json").write_text("{}")
+    (folder / "model").mkdir()
+    (folder / "model" / "config.json").write_text("{}")
     before = contents(folder)
     refused(in_process("evaluate", *words, option, output), f"output {output}: this is the input")
     assert contents(folder) == before
