@@ -1,6 +1,6 @@
 """Measure the certified share of predictions and how often its guarantee is broken, on populations with known risk.
 
-    python benchmarks/certificates.py [--draws 2000] [--pilot 1000] [--units FILE.npz]
+    python benchmarks/certificates.py [--draws 2000] [--pilot 1000] [--grid CONFIG]
 
 The first table compares sequences of tests without a pilot (*before*) and with one (*after*) with a clairvoyant, who
 accepts the highest share whose true risk is at most the target, and with the risk control of MAPIE on the same scores,
@@ -8,16 +8,18 @@ if it is installed: its default, and split fixed-sequence testing that learns on
 populations and pilots that are as bad as possible for the guarantee. Shares are means over draws, in percent; *broken*
 is the share of the draws in which the true risk of the chosen threshold is above the target. It must not exceed 5 %.
 
-A file of ``--units`` has the arrays ``uncertainty`` and ``errors`` of real selection units. Its rows are then the
-population, and draws are rows with replacement.
+With ``--grid``, such as ``benchmarks/configs/text_classification.yaml``, the populations of the first table are the
+test texts of the grid's MiniLM classifiers with seed 0, with the default head and its reference. Draws are rows with
+replacement.
 """
 
 from __future__ import annotations
 
 import argparse
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,6 +81,26 @@ def curve(risk: Callable[[NDArray[np.float64]], NDArray[np.float64]], atoms: int
     shares = (np.arange(GRID) + 0.5) / GRID
     level = np.floor(shares * atoms) / atoms
     return Population(level.astype(np.float32), np.clip(risk(level if atoms < GRID else shares), 0, 1))
+
+
+def test_texts(config: str) -> Iterator[tuple[str, Population]]:
+    """Test texts of the classifiers of a grid, with the error probability of the default head with reference."""
+    from aligned_entropy import UncertainClassifier
+    from aligned_entropy.bench.grid import Grid
+    from aligned_entropy.bench.runs import split_texts, train_run
+
+    grid = Grid.read(Path(config))
+    first = {cell.data.name: cell for cell in grid.cells if cell.seed == 0 and cell.model.name == "minilm"}
+    for name, cell in first.items():
+        classifier = UncertainClassifier.from_pretrained(
+            train_run(cell.model, cell.data, cell.seed, grid.runs), max_length=cell.model.max_length
+        )
+        texts = split_texts(cell.data, cell.seed, classifier.label_names)
+        classifier.fit(texts["validation"], reference=texts["train"])
+        features = classifier.features(texts["test"])
+        uncertainty = classifier.predict_features(features).uncertainty
+        order = np.argsort(uncertainty, kind="stable")
+        yield f"{name}, {len(order):,} texts", Population(np.float32(uncertainty)[order], features.errors[order])
 
 
 def adversaries(target: float) -> dict[str, Population]:
@@ -147,8 +169,8 @@ def mapie_share(population: Population, size: int, target: float, method: str, o
     return 100 * float(np.mean(shares))
 
 
-def comparison(populations: dict[str, Population], options: argparse.Namespace) -> Iterator[list[str]]:
-    for name, population in populations.items():
+def comparison(populations: Iterable[tuple[str, Population]], options: argparse.Namespace) -> Iterator[list[str]]:
+    for name, population in populations:
         for target in RISKS:
             for size in SIZES:
                 before, broken_before = simulate(population, None, size, target, options)
@@ -188,7 +210,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--draws", type=int, default=2000, help="draws of every row")
     parser.add_argument("--pilot", type=int, default=1000, help="number of pilot predictions")
-    parser.add_argument("--units", help="file of NumPy arrays `uncertainty` and `errors`: the population")
+    parser.add_argument("--grid", help="YAML file of a grid whose test texts are the populations")
     parser.add_argument("--table", choices=["both", "shares", "guarantee"], default="both")
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
@@ -199,17 +221,14 @@ def main() -> None:
     except ImportError:
         options.mapie = False
         print("MAPIE is not installed, so its columns are empty: pip install mapie, in an environment of its own.\n")
-    populations = {f"{rate:.0%} errors, ROC-AUC {auc}": classifier(rate, auc) for rate, auc in CLASSIFIERS}
-    if options.units:
-        arrays = np.load(options.units)
-        order = np.argsort(arrays["uncertainty"], kind="stable")
-        populations = {options.units: Population(np.float32(arrays["uncertainty"])[order], arrays["errors"][order])}
+    simulated = ((f"{rate:.0%} errors, ROC-AUC {auc}", classifier(rate, auc)) for rate, auc in CLASSIFIERS)
+    populations = test_texts(options.grid) if options.grid else simulated
     if options.table != "guarantee":
         header = ["population", "risk", "labeled", "before", "after", "clairvoyant", "MAPIE", "MAPIE, split"]
         print_table([*header, "broken before", "broken after"], comparison(populations, options))
     if options.table == "both":
         print()
-    if options.table != "shares" and not options.units:
+    if options.table != "shares" and not options.grid:
         header = [
             "population",
             "pilot",
