@@ -148,8 +148,15 @@ def mean_vectors(states: Any, mask: Tensor | None) -> Tensor | None:
     if mask is None or not _are_states(states, mask.shape):
         return None
     mask = mask.to(states.device)
+    count = mask.sum(1, keepdim=True).clamp(min=1)
+    # A product takes a tenth of the time of a masked sum on a CPU. On a GPU, where neither takes long, the check of it
+    # would wait for the layer, and an exported graph has no branches.
+    if states.device.type == "cpu" and not torch.compiler.is_compiling():
+        means: Tensor = torch.bmm((mask / count).unsqueeze(1), states.detach().float()).squeeze(1)
+        if means.isfinite().all():  # otherwise states of padding may be infinite or not a number
+            return means.clamp(-LARGEST, LARGEST)
     sums = states.detach().masked_fill(~mask.unsqueeze(-1), 0.0).sum(1, dtype=torch.float32)
-    return (sums / mask.sum(1, keepdim=True).clamp(min=1)).clamp(-LARGEST, LARGEST)
+    return (sums / count).clamp(-LARGEST, LARGEST)
 
 
 def token_vectors(states: Any, mask: Tensor | None) -> Tensor | None:

@@ -13,6 +13,7 @@ from aligned_entropy import (
     register_pipeline,
 )
 from aligned_entropy.backbones import Backbone
+from aligned_entropy.backbones.layers import mean_vectors
 from aligned_entropy.head.selection import GainPrior
 from aligned_entropy.refit import refit
 from aligned_entropy.saved.format import read_config
@@ -128,6 +129,15 @@ def test_layers_are_the_means_of_the_hidden_states_of_transformers(kind):
         expected = torch.stack([state[0].mean(0) for state in states])
         np.testing.assert_allclose(layers[0], expected[0], atol=5e-3)
         assert layers.shape == expected.shape
+
+
+def test_means_leave_out_padding_whatever_it_holds():
+    states = torch.randn(3, 5, 4, generator=torch.Generator().manual_seed(0))
+    mask = torch.tensor([[1, 1, 1, 1, 1], [0, 0, 1, 1, 1], [1, 0, 0, 0, 0]]).bool()
+    expected = torch.stack([row[kept].mean(0) for row, kept in zip(states, mask, strict=True)])
+    for padding in (0.0, 7.0, torch.nan, torch.inf):
+        means = mean_vectors(states.masked_fill(~mask.unsqueeze(-1), padding), mask)
+        torch.testing.assert_close(means, expected)
 
 
 def test_a_head_with_views_refuses_features_without_their_inputs(classifier):
