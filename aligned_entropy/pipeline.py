@@ -78,7 +78,7 @@ class UncertainTextClassificationPipeline(TextClassificationPipeline):  # type: 
 
     def _forward(self, model_inputs: Any) -> dict[str, Any]:
         output = super()._forward(model_inputs)
-        tensors = {"logits": output.logits, "uncertainty": output.uncertainty}
+        tensors = {"logits": output.class_logits, "uncertainty": output.uncertainty}
         if hasattr(output, "error_probability"):
             tensors["error_probability"] = output.error_probability
         return tensors  # a plain dict, since the pipeline divides a batch into texts by the keys
@@ -87,7 +87,8 @@ class UncertainTextClassificationPipeline(TextClassificationPipeline):  # type: 
         self, model_outputs: dict[str, Any], *args: Any, **kwargs: Any
     ) -> dict[str, Any] | list[dict[str, Any]]:
         """Add the uncertainty of the text to each label that the pipeline of transformers returns."""
-        labels: dict[str, Any] | list[dict[str, Any]] = super().postprocess(model_outputs, *args, **kwargs)
+        named = self._labels_of_one_logit if self.model.config.num_labels == 1 else super().postprocess
+        labels: dict[str, Any] | list[dict[str, Any]] = named(model_outputs, *args, **kwargs)
         names = [name for name in ("uncertainty", "error_probability") if name in model_outputs]
         added: dict[str, Any] = {name: float(model_outputs[name].reshape(-1)[0]) for name in names}
         rule = self.uncertain.saved.rule
@@ -97,6 +98,19 @@ class UncertainTextClassificationPipeline(TextClassificationPipeline):  # type: 
         label_set = None if added.get("accepted") else self._label_set(model_outputs)
         added |= {} if label_set is None else {"label_set": label_set}
         return labels | added if isinstance(labels, dict) else [label | added for label in labels]
+
+    def _labels_of_one_logit(
+        self, model_outputs: dict[str, Any], function_to_apply: Any = None, top_k: int | None = 1, _legacy: bool = True
+    ) -> dict[str, Any] | list[dict[str, Any]]:
+        """Name both classes of a model with one logit, for which transformers has one name."""
+        logits = model_outputs["logits"].float().reshape(-1)
+        is_raw = getattr(function_to_apply, "value", function_to_apply) == "none"
+        scores = (logits if is_raw else logits.softmax(-1)).tolist()
+        rows = [
+            {"label": label, "score": score} for label, score in zip(self.uncertain.label_names, scores, strict=True)
+        ]
+        rows.sort(key=lambda row: -row["score"])
+        return rows[0] if top_k == 1 and _legacy else rows[:top_k]
 
     def _label_set(self, model_outputs: dict[str, Any]) -> list[str] | None:
         """Names of the classes in the set of a text that is not accepted; None if the head has no sets."""

@@ -9,6 +9,6 @@ from .sequence import Backbone, MultiLabelBackbone
 from .tokens import TokenBackbone
 
 __all__ = [
-    "EXTRAS", "MULTI_LABEL", "Backbone", "BaseBackbone", "HiddenCapture", "LabelWordBackbone", "MultiLabelBackbone",
-    "TokenBackbone", "find_classification_module",
+    "EXTRAS", "MULTI_LABEL", "Backbone", "BaseBackbone", "HiddenCapture", "LabelWordBackbone",
+    "MultiLabelBackbone", "TokenBackbone", "find_classification_module",
 ]  # fmt: skip

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..errors import ArgumentError, UnsupportedModelError
 from ..head.modules import plain_copy
-from .classification_module import find_classification_module
+from .classification_module import class_logits, find_classification_module
 from .layers import LayerCapture
 from .wrappers import Uncompiled, base_model, unwrapped, with_weights
 
@@ -22,13 +22,15 @@ class CapturedOutput(Protocol):
 
     Attributes:
         hidden: hidden vectors ``[N, D]``, or ``[N, T, D]`` of a token classifier.
-        logits: logits ``[N, C]``, or ``[N, T, C]`` of a token classifier.
+        logits: logits of the model, ``[N, C]``, or ``[N, T, C]`` of a token classifier.
+        class_logits: logits of the classes: (0, z) for the one logit z of a text classifier, otherwise ``logits``.
         views: inputs of views by name, see :class:`aligned_entropy.features.arrays.Features`, with a row for each text,
             or ``[N, T, …]`` of a token classifier; empty where they are not requested or cannot be read.
     """
 
     hidden: Tensor
     logits: Tensor
+    class_logits: Tensor
     views: dict[str, Tensor]
 
 
@@ -97,11 +99,13 @@ class HiddenCapture:
     def __init__(
         self, model: nn.Module, name: str | None = None, *, every_token: bool = False, multi_label: bool = False
     ) -> None:
-        self._inner, self._every_token = base_model(model), every_token
+        self._inner, self._every_token, self._multi_label = base_model(model), every_token, multi_label
         # An adapter may call the `forward` of the model inside, past its hooks (AdaLoRA), or never call it.
         self._models = list({id(part): part for part in (unwrapped(model), self._inner)}.values())
         self._model_class = type(self._inner).__name__
-        self.name, self._module = find_classification_module(model, name, multi_label=multi_label)
+        self.name, self._module = find_classification_module(
+            model, name, multi_label=multi_label, every_token=every_token
+        )
         self._layers = LayerCapture(self._inner, every_token=every_token)
         self._listener: Callable[[Any], None] | None = None
         self._listener_views = False
@@ -262,6 +266,7 @@ class HiddenCapture:
                 "is the logits."
             )
         output.hidden, output.views = hidden, views
+        output.class_logits = logits if self._multi_label or self._every_token else class_logits(logits)
         listener = self._listener
         if listener is not None and not calls.watched:
             listener(output)

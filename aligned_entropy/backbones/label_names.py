@@ -35,6 +35,15 @@ def class_names(config: Any, classes: int) -> list[str]:
     return names
 
 
+def names_of_one_logit(config: Any) -> list[str]:
+    """Return the names of the two classes of a model with one logit, which is the log-odds of the second class.
+
+    The configuration names one class at most: ``toxic`` becomes ``not toxic`` and ``toxic``.
+    """
+    (name,) = class_names(config, 1)
+    return ["LABEL_0", "LABEL_1"] if name == "LABEL_0" else [f"not {name}", name]
+
+
 def warn_of_contradiction(config: Any, names: list[str]) -> None:
     """Warn if ``label2id`` numbers the same names in another order than ``id2label``."""
     label2id = getattr(config, "label2id", None) or {}

@@ -17,7 +17,8 @@ from ..head.views import MAX_TOKENS
 from .base import BaseBackbone
 from .batching import Encoded
 from .capture import CapturedOutput, HiddenCapture
-from .label_names import class_names, warn_of_contradiction
+from .classification_module import with_two_logits
+from .label_names import class_names, names_of_one_logit, warn_of_contradiction
 from .layers import TYPES
 from .loading import load_model, load_tokenizer
 from .module_state import module_state
@@ -106,9 +107,14 @@ class Backbone(BaseBackbone):
         return cls(model, tokenizer, name=str(name), **options)
 
     @property
+    def has_one_logit(self) -> bool:
+        """True if the model has one logit for two classes, the log-odds of the second."""
+        return self.config.num_labels == 1 and not self.multi_label and not self.every_token
+
+    @property
     def label_names(self) -> list[str]:
-        """Names of the classes in the order of the logits."""
-        return class_names(self.config, self.classes)
+        """Names of the classes in the order of the logits; a model of one logit may name the class that it is for."""
+        return names_of_one_logit(self.config) if self.has_one_logit else class_names(self.config, self.classes)
 
     @property
     def reads_last_token(self) -> bool:
@@ -124,7 +130,7 @@ class Backbone(BaseBackbone):
         """Compute hidden vectors, logits and, if requested, inputs of views of a tokenized batch."""
         with torch.inference_mode():
             output = self.run(views=views, **{name: tensor.to(self.device) for name, tensor in inputs.items()})
-        return output.hidden.float(), output.logits.float(), output.views
+        return output.hidden.float(), output.class_logits.float(), output.views
 
     def _outputs(
         self, encoded: Encoded, views: bool = False
@@ -243,7 +249,8 @@ class Backbone(BaseBackbone):
         return module_state(active_module(self.inner.get_submodule(self.capture.name)))
 
     def _new_module_copy(self) -> nn.Module:
-        return plain_copy(self.inner.get_submodule(self.capture.name))
+        module = plain_copy(self.inner.get_submodule(self.capture.name))
+        return with_two_logits(module) if self.has_one_logit else module
 
 
 class MultiLabelBackbone(Backbone):

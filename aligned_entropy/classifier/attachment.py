@@ -21,7 +21,7 @@ class Attachment:
         self.slot = slot
 
     def __call__(self, output: Any) -> None:
-        """Add the attributes to an output with ``hidden`` ``[..., D]`` and ``logits`` ``[..., C]``.
+        """Add the attributes to an output with ``hidden`` ``[..., D]`` and ``class_logits`` ``[..., C]``.
 
         Raises:
             HeadMismatchError: other parts of the model are active than those that the head was fitted for.
@@ -32,7 +32,7 @@ class Attachment:
             hidden = output.hidden.flatten(0, -2)
             if head.device != hidden.device:  # the model has been moved, or is spread over several devices
                 head.to(hidden.device)
-            logits = output.logits.detach().flatten(0, -2).to(hidden.device)
+            logits = output.class_logits.detach().flatten(0, -2).to(hidden.device)
             if head.error_model is not None:
                 views = {name: part.flatten(0, len(units) - 1).to(hidden.device) for name, part in output.views.items()}
                 output.error_probability = head.error_probability(hidden, logits, views).unflatten(0, units)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..backbones import MULTI_LABEL, BaseBackbone, LabelWordBackbone
+from ..backbones.classification_module import check_activation
 from ..backbones.loading import load_model, load_tokenizer
 from ..backbones.wrappers import base_model
 from ..errors import DataError
@@ -107,6 +108,8 @@ def load_trained(
     check_model_class(dict(facts), model)
     if is_explicit:  # a model saved without its problem type, or an adapter without its configuration
         base_model(model).config.problem_type = MULTI_LABEL if backbone_class.multi_label else None
+    else:
+        check_activation(model)
     backbone: BaseBackbone = backbone_class(
         model,
         load_tokenizer(name, trust_remote_code=trust_remote_code),

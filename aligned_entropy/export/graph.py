@@ -48,8 +48,8 @@ class Graph(nn.Module):
         inputs = dict(zip(self.inputs, values, strict=True))
         output = self.backbone.run(views=bool(self.head.views), **inputs)
         shape, head = output.hidden.shape[:-1], self.head
-        hidden, logits = output.hidden.float().flatten(0, -2), output.logits.float().flatten(0, -2)
-        outputs = {"logits": output.logits.float()}
+        hidden, logits = output.hidden.float().flatten(0, -2), output.class_logits.float().flatten(0, -2)
+        outputs = {"logits": output.class_logits.float()}
         if isinstance(head, MultiLabelHead):  # one call for both, so that the neighbors are looked up once
             values = head.label_and_text_uncertainty(hidden, logits, output.views)
             outputs["label_uncertainty"], outputs["uncertainty"] = values

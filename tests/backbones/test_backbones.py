@@ -504,7 +504,7 @@ def test_a_module_that_is_called_by_keyword():
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"num_labels": 1}, "has one logit, so it is a regression model, a reranker or a binary classifier"),
+        ({"num_labels": 1, "problem_type": "regression"}, "has one logit and is configured as a regression model"),
         ({"problem_type": "regression"}, "is configured for"),
         ({"problem_type": "multi_label_classification"}, "is configured for"),
     ],

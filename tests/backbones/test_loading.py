@@ -109,12 +109,8 @@ def test_code_in_a_checkpoint_runs_only_if_it_is_trusted(
     assert "trust_remote_code" not in trusted.backbone.facts
 
 
-def test_a_model_with_one_logit_is_read_as_the_yes_or_no_of_a_label(tmp_path: Path) -> None:
+def test_a_model_with_one_logit_is_read_as_the_yes_or_no_of_a_label_if_asked(tmp_path: Path) -> None:
     folder = save(tmp_path / "model", num_labels=1)
-    with pytest.raises(
-        UnsupportedModelError, match=r"one logit, .* pass task='multi-label-classification' .* `alien train`"
-    ):
-        UncertainClassifier.from_pretrained(folder)
     classifier = UncertainClassifier.from_pretrained(folder, task="multi-label-classification")
     assert isinstance(classifier, UncertainMultiLabelClassifier)
     predictions = classifier.predict(tiny.TEXTS)
