@@ -149,7 +149,7 @@ def mean_vectors(states: Any, mask: Tensor | None) -> Tensor | None:
         return None
     mask = mask.to(states.device)
     count = mask.sum(1, keepdim=True).clamp(min=1)
-    # A product takes a tenth of the time of a masked sum on a CPU. On a GPU, where neither takes long, the check of it
+    # A product takes a fraction of the time of a masked sum on a CPU. On a GPU, where neither takes long, its check
     # would wait for the layer, and an exported graph has no branches.
     if states.device.type == "cpu" and not torch.compiler.is_compiling():
         means: Tensor = torch.bmm((mask / count).unsqueeze(1), states.detach().float()).squeeze(1)
