@@ -92,6 +92,8 @@ def refit(
     Args:
         classifier: classifier with its current head, which is not changed.
         feedback: features of texts with their true labels, see :func:`aligned_entropy.serve.feedback.read_feedback`.
+            A new head has views if these features and those of ``calibration`` have their inputs, see ``views`` of
+            :meth:`UncertainClassifier.features`.
         calibration: features of more labeled texts to fit on, usually the calibration set of the current head.
         reference: features of the training set of the classifier, as for :meth:`UncertainClassifier.fit`.
         share: share of the other feedback that the new head is fitted on.
@@ -112,8 +114,7 @@ def refit(
     if calibration is not None:
         fit_rows = _concatenated(calibration, fit_rows)
     new = type(classifier)(classifier.backbone)
-    options: dict[str, Any] = {"views": True} if classifier.head.views else {}
-    new.fit_features(fit_rows, reference=reference, config=classifier.config_class(seed=seed, **options))
+    new.fit_features(fit_rows, reference=reference, config=classifier.config_class(seed=seed))
     comparison = _compare(classifier, new, test)
     rule = classifier.saved.rule
     new_rule = None if rule is None else new.choose_threshold_features(test, rule.goal)

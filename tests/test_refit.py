@@ -94,9 +94,9 @@ def test_without_a_head_or_enough_feedback_there_is_an_error(classifier, folder)
 
 
 def test_the_command_saves_only_a_better_head(workplace, tmp_path):
-    for name, flipped, better in (("same", 0.0, False), ("changed", 0.3, True)):
+    for name, count, flipped, better in (("fewer", 300, 0.0, False), ("changed", 900, 0.3, True)):
         feedback, output = Feedback(tmp_path / f"{name}.sqlite"), tmp_path / name
-        rows = named(900, 8, flipped)
+        rows = named(count, 8, flipped)
         for text, label in zip(rows["text"], rows["label"], strict=True):
             feedback.add(text, label)
         feedback.close()

@@ -169,22 +169,24 @@ ABLATION: dict[str, Build] = {
     "default: without calibrated output": _variant(_with(DEFAULT, is_calibrated=False)),
     "default: without choice of base score": _variant(_with(DEFAULT, bases=("entropy",))),
     "default: cross-validation alone decides": _variant(_with(DEFAULT, gain_prior=GainPrior(0.0, 1e3))),
+    "default: without views": _variant(_with(DEFAULT, views=False)),
     "default: permuted errors": _variant(DEFAULT, permuted=True),
     "default + reference": _variant(DEFAULT, reference=True),
-    "default + views": _variant(_with(DEFAULT, views=True)),
-    "default + reference + views": _variant(_with(DEFAULT, views=True), reference=True),
+    "default + reference: without views": _variant(_with(DEFAULT, views=False), reference=True),
     "views alone": ViewsAlone,
     "views alone + reference": lambda module, seed: ViewsAlone(module, seed, reference=True),
 }
 OUTLOOK: dict[str, Build] = {
     "entropy": SCORES["entropy"],
-    "entropy, aligned": _variant(_with(DEFAULT, bases=("entropy",))),
+    "entropy, aligned": _variant(_with(DEFAULT, bases=("entropy",), views=False)),
     "smooth maximum": SCORES["softmax response"],  # ranks texts in the same order
-    "smooth maximum, aligned": _variant(_with(DEFAULT, bases=("smoothmax",))),
+    "smooth maximum, aligned": _variant(_with(DEFAULT, bases=("smoothmax",), views=False)),
     "margin": SCORES["margin"],
-    "margin, aligned": _variant(_with(DEFAULT, bases=("margin",))),
+    "margin, aligned": _variant(_with(DEFAULT, bases=("margin",), views=False)),
     "temperature-scaled entropy": SCORES["temperature-scaled entropy"],
-    "temperature-scaled entropy, aligned": _variant(_with(DEFAULT, bases=("entropy",)), change=scaled_module),
+    "temperature-scaled entropy, aligned": _variant(
+        _with(DEFAULT, bases=("entropy",), views=False), change=scaled_module
+    ),
     "mutual information": DropoutBALD,
     "mutual information, aligned": AlignedMutualInformation,
 }

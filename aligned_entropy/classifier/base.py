@@ -152,11 +152,6 @@ class UncertainClassifier(ModelWithSelection):
         """
         if config is not None and not isinstance(config, FitConfig):
             raise NotApplicableError(f"a {type(config).__name__} is not for {self.task}: use FitConfig.")
-        if config is not None and config.views and not calibration.views:
-            raise NotApplicableError(
-                "views=True, but the features have no inputs of views: compute them by fit() or features(views=True). "
-                "Models with a learned prompt have none."
-            )
         result = fit_head(
             self.backbone.copy_classification_module(),
             calibration.hidden,

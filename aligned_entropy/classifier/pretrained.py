@@ -248,7 +248,8 @@ class ModelWithHead:
             progress: function that is called with the number of texts whose features are ready.
             extras: names of further arrays: ``passes`` (20 forward passes with dropout), ``states`` (last hidden states
                 of the tokens), ``content_free``. An array that the model cannot give is left out, with the reason.
-            views: True for the inputs of views, too, as far as the model gives them; by default if the head needs them.
+            views: True for the inputs of views, too, as far as the model gives them; by default unless a fitted head
+                has no views.
             columns: column names and label map: ``text_column``, ``label_column``, ``label_map``.
 
         Warns:
@@ -280,7 +281,9 @@ class ModelWithHead:
     def _extract(
         self, texts: Sequence[str], progress: Progress, extras: Collection[str], views: bool | None = None
     ) -> Features:
-        features = self.backbone.features(texts, progress, views=bool(self.head.views) if views is None else views)
+        if views is None:
+            views = bool(self.head.views) or self.head.error_model is None
+        features = self.backbone.features(texts, progress, views=views)
         for name in extras:
             try:
                 array: dict[str, Any] = {name: EXTRAS[name](self.backbone, texts, progress=progress)}

@@ -106,9 +106,11 @@ def fit(
         typer.Option(metavar="PRESET", help="Settings of the fit: default (measured best) or paper (as published)."),
     ] = "default",
     views: Annotated[
-        bool,
-        typer.Option("--views/--no-views", help="Let the head read class models of the model's layers and tokens."),
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--views/--no-views", help="Let the head read class models of the model's layers and tokens (default)."
+        ),
+    ] = None,
     *,
     options: ModelOptions,
     columns: ColumnOptions,
@@ -122,6 +124,7 @@ def fit(
         raise typer.BadParameter("--preset paper cannot be combined with --reference: the paper uses none.")
     if preset == "paper" and views:
         raise typer.BadParameter("--preset paper cannot be combined with --views: the paper uses none.")
+    views = views is not False and preset == "default"
     check_folder(output, [data, reference])
     classifier = load(model, options=options)
     special = "--preset paper" if preset == "paper" else "--reference" if reference is not None else None

@@ -122,7 +122,7 @@ def features(
         description: text in front of the progress bar.
         columns: options that decide how the data are read.
         extras: names of additional arrays, see :func:`aligned_entropy.scores.arrays_of`.
-        views: True for the inputs of views as well; by default if the head needs them.
+        views: True for the inputs of views as well; by default unless a fitted head has no views.
     """
     from ..data import load_data
     from ..data.label_maps import parse_label_map

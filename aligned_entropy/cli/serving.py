@@ -182,9 +182,11 @@ def refit(
     rows = read_feedback(feedback)
     classifier = load(model, head=head, options=options)
     with progress_bar("feedback", len(rows["text"])) as progress:
-        labeled = classifier.features(rows, progress, text_column="text", label_column="label")
+        labeled = classifier.features(rows, progress, views=True, text_column="text", label_column="label")
     more, training = (
-        None if data is None else features(classifier, data, description=f"{name} features", columns=columns)
+        None
+        if data is None
+        else features(classifier, data, description=f"{name} features", columns=columns, views=True)
         for name, data in (("calibration", calibration), ("reference", reference))
     )
     with stage("fitting and comparing the heads"):

@@ -41,7 +41,7 @@ class FitConfig:
     alphas: tuple[float, ...] = ()
     folds: int = 5
     error_model: bool = True
-    views: bool = False
+    views: bool = True
     required_gain: float = 1.0
     gain_prior: GainPrior = DEVELOPMENT_PRIOR
     schedule: Schedule | None = None
@@ -96,7 +96,7 @@ class MultiLabelConfig:
 
     folds: int = 5
     error_model: bool = True
-    views: bool = False
+    views: bool = True
     gain_prior: GainPrior = DEVELOPMENT_PRIOR
     seed: int = 0
 

@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
-from aligned_entropy import FitConfig, fit_head
+from aligned_entropy import fit_head
 
 CASES = [(2, 6, 384), (28, 6, 384), (150, 6, 384), (2, 12, 768), (28, 12, 768), (150, 12, 768)]
 CALIBRATION_TEXTS, TRAINING_TEXTS, TOKENS, VOCABULARY = 1000, 10_000, 40, 30_000
@@ -56,7 +56,7 @@ def measure(classes: int, layers: int, width: int) -> dict[str, float]:
     }  # fmt: skip
     for name, given in references.items():
         start = time.perf_counter()
-        result = fit_head(module, **calibration, **given, config=FitConfig(views=True))
+        result = fit_head(module, **calibration, **given)
         row[f"seconds, {name}"] = round(time.perf_counter() - start, 1)
         state = {key: value.contiguous() for key, value in result.head.state_dict().items()}
         row[f"MB, {name}"] = round(len(save(state)) / 1e6, 1)

@@ -16,7 +16,7 @@ from fixtures.onnx_consumer import consumer
 from fixtures.sentiment import named
 
 TEXTS = named(60, 9)["text"]
-QUICK = FitConfig(folds=3, betas=(300.0,), views=True, gain_prior=GainPrior(0.5, 0.5))  # a gain by views is expected
+QUICK = FitConfig(folds=3, betas=(300.0,), gain_prior=GainPrior(0.5, 0.5))  # a gain by views is expected
 CLOSE = {"rtol": 0, "atol": 1e-5}
 
 

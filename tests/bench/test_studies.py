@@ -97,9 +97,8 @@ def test_views_alone_are_the_log_odds_of_their_class_models(sets):
     np.testing.assert_allclose(score.score(test), 1 - q[np.arange(200), test.predictions], atol=1e-5)
     cross_fitted = ABLATION["views alone"](module, 0).fit(None, calibration)
     assert not np.allclose(cross_fitted.score(calibration), cross_fitted.held_out(None, calibration), atol=1e-3)
-    assert [ABLATION[name](module, 0).reads_views for name in ("views alone", "default + views", "default")] == [
-        True, True, False,
-    ]  # fmt: skip
+    names = ("views alone", "default", "default: without views", "paper: BCE")
+    assert [ABLATION[name](module, 0).reads_views for name in names] == [True, True, False, False]
     with pytest.raises(NotApplicableError, match="the model gives no inputs of views"):
         ABLATION["views alone"](module, 0).fit(None, replace(calibration, views={}))
 

@@ -443,7 +443,8 @@ def test_under_autocast_a_head_computes_in_float32(fitted, labeled):
         classifier.detach()
     assert np.array_equal(again, expected)
     with torch.no_grad():
-        own = fitted.head(output.hidden.float(), output.logits.float())
+        views = {name: values.clone() for name, values in output.views.items()}
+        own = fitted.head(output.hidden.float(), output.logits.float(), views)
     torch.testing.assert_close(output.uncertainty, own, atol=1e-6, rtol=0)
 
 

@@ -23,7 +23,7 @@ from aligned_entropy.serve.server import Settings
 from fixtures import tiny
 from fixtures.command_line import in_process
 
-QUICK = FitConfig(folds=3, betas=(), views=True, gain_prior=GainPrior(0.5, 0.5))  # a gain by views is expected
+QUICK = FitConfig(folds=3, betas=(), gain_prior=GainPrior(0.5, 0.5))  # a gain by views is expected
 PROMPT = {
     "labels": {"negative": ["bad", "dull"], "positive": "good"},
     "template": "review: {text} sentiment:",

@@ -75,7 +75,7 @@ def test_before_a_fit_an_answer_has_its_binary_entropy(model_folder):
 def test_a_fit_calibrates_answers_and_texts(fitted):
     test = texts(600, 2)
     found = fitted.evaluate(test, resamples=20)
-    assert found.single_predictions.table[HEAD]["ece"].value < 0.06
+    assert found.single_predictions.table[HEAD]["ece"].value < 0.08
     whole = found.groups["texts"]
     assert whole.table[f"{HEAD}, product"]["ece"].value < 0.08
     assert len(found.single_predictions.errors) == 3 * 600

@@ -21,7 +21,7 @@ from fixtures.command_line import in_process
 from fixtures.multilabel_models import NAMES, texts
 from fixtures.onnx_consumer import consumer
 
-QUICK = MultiLabelConfig(folds=3, views=True, gain_prior=GainPrior(0.5, 0.5))  # error models are expected to be better
+QUICK = MultiLabelConfig(folds=3, gain_prior=GainPrior(0.5, 0.5))  # error models are expected to be better
 
 
 def changed(count, seed):

@@ -23,7 +23,7 @@ from fixtures.onnx_consumer import consumer
 from fixtures.token_models import contextual_sentences
 
 # A candidate with views is expected to be better.
-QUICK = FitConfig(folds=3, betas=(), views=True, gain_prior=GainPrior(0.5, 0.5))
+QUICK = FitConfig(folds=3, betas=(), gain_prior=GainPrior(0.5, 0.5))
 SENTENCES = [text.split() for text in tiny.TEXTS] + [tiny.WORDS * 2]
 
 

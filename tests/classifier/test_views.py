@@ -9,7 +9,6 @@ from aligned_entropy import (
     ArgumentError,
     FitConfig,
     HeadMismatchError,
-    NotApplicableError,
     UncertainClassifier,
     register_pipeline,
 )
@@ -22,9 +21,7 @@ from fixtures import sentiment, tiny
 from fixtures.onnx_consumer import consumer
 from fixtures.sentiment import named
 
-QUICK = FitConfig(
-    folds=3, betas=(), views=True, gain_prior=GainPrior(0.5, 0.5)
-)  # a candidate with views is expected to be better
+QUICK = FitConfig(folds=3, betas=(), gain_prior=GainPrior(0.5, 0.5))  # a candidate with views is expected to be better
 TEXTS = named(60, 9)["text"]
 
 
@@ -78,7 +75,7 @@ def test_a_saved_head_gives_the_same_uncertainty(classifier, folder, tmp_path):
 
 def test_a_head_without_views_has_the_former_format(folder, tmp_path):
     classifier = UncertainClassifier.from_pretrained(folder)
-    classifier.fit(named(400, 2), config=FitConfig(folds=3, betas=()))
+    classifier.fit(named(400, 2), config=FitConfig(folds=3, betas=(), views=False))
     classifier.save_pretrained(tmp_path)
     assert read_config(tmp_path)["format"] == 1
     read_config(tmp_path)
@@ -143,12 +140,19 @@ def test_means_leave_out_padding_whatever_it_holds():
         torch.testing.assert_close(means, expected)
 
 
-def test_features_without_inputs_of_views_are_refused(classifier):
-    features = classifier.features(named(60, 9), views=False)
+def test_a_head_with_views_refuses_features_without_their_inputs(classifier):
     with pytest.raises(ArgumentError, match="reads the layers of a text, which are missing"):
-        classifier.predict_features(features)
-    with pytest.raises(NotApplicableError, match="views=True, but the features have no inputs of views"):
-        classifier.fit_features(features, config=QUICK)
+        classifier.predict_features(classifier.features(named(60, 9), views=False))
+
+
+def test_features_have_the_inputs_of_views_unless_a_fitted_head_has_none(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("ALIEN_CACHE", str(tmp_path))
+    classifier, data = UncertainClassifier.from_pretrained(folder), named(400, 2)
+    assert set(classifier.features(data).views) == {"layers", "tokens"}
+    result = classifier.fit_features(classifier.features(data, views=False), config=QUICK)
+    assert not any("views" in candidate.name for candidate in result.summary.candidates)
+    assert classifier.features(data).views == {}
+    assert classifier.plain_features({"text": data["text"]}).views == {}
 
 
 def test_a_refit_keeps_the_views(classifier):

@@ -19,7 +19,7 @@ from aligned_entropy.head.views import MAX_LOG_ODDS, LayersView, log_probabiliti
 from aligned_entropy.metrics import roc_auc
 
 LABELS = 4
-WITH_VIEWS = MultiLabelConfig(folds=3, views=True)
+WITH_VIEWS = MultiLabelConfig(folds=3)
 
 
 def population(count: int, seed: int) -> dict[str, torch.Tensor]:
@@ -157,9 +157,10 @@ def test_views_find_errors_that_the_score_cannot(rows, result):
     assert aucs[1][1] > aucs[0][1] + 0.1
 
 
-def test_views_are_used_on_request(rows):
+def test_no_views_are_fitted_without_a_use_for_them(rows):
     for result in (
-        fitted(rows, MultiLabelConfig(folds=3)),
+        fitted(rows, MultiLabelConfig(folds=3, views=False)),
+        fitted(rows, MultiLabelConfig(folds=3, error_model=False)),
         fit_multilabel(module(), rows["hidden"], rows["labels"], config=WITH_VIEWS),
     ):
         assert result.head.views == []

@@ -34,8 +34,8 @@ def test_steps_are_reported_in_percent():
 @pytest.mark.parametrize(
     "config",
     [
-        FitConfig(folds=3, views=True),
-        FitConfig(folds=3, betas=()),
+        FitConfig(folds=3),
+        FitConfig(folds=3, betas=(), views=False),
         FitConfig(folds=3, error_model=False),
         FitConfig.paper(schedule=Schedule(epochs=4)),
         FitConfig.paper(schedule=Schedule(epochs=30, patience=1), bases=("entropy", "margin")),
@@ -52,7 +52,7 @@ def test_the_reports_of_a_fit_sum_to_100_percent(config, has_reference):
     assert len(reports) > 1 or not config.error_model
 
 
-@pytest.mark.parametrize("settings", [{}, {"views": True}, {"error_model": False}])
+@pytest.mark.parametrize("settings", [{}, {"views": False}, {"error_model": False}])
 def test_the_reports_of_a_multi_label_fit_sum_to_100_percent(settings):
     reports, data = [], rows(4)
     data["labels"] = (data["labels"] > 0).long()

@@ -51,7 +51,7 @@ def test_permuted_errors_leave_the_order_of_the_untrained_score(rows, with_refer
             fit.hidden,
             with_permuted_errors(fit, seed),
             views=views_of(rows, seed),
-            config=FitConfig(folds=3, betas=(300.0,), views=True, seed=seed),
+            config=FitConfig(folds=3, betas=(300.0,), seed=seed),
             **(reference if with_reference else {}),
         ).head
         with torch.no_grad():

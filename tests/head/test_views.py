@@ -155,8 +155,7 @@ def test_views_find_errors_that_the_score_cannot(rows):
     errors = test["hidden"].argmax(1) != test["labels"]
     aucs = {}
     for name, views in (("without", {}), ("with", inputs(rows))):
-        config = FitConfig(views=True)
-        head = fit_head(module(), rows["hidden"], rows["labels"], views=views, config=config).head
+        head = fit_head(module(), rows["hidden"], rows["labels"], views=views).head
         uncertainty = head(test["hidden"], test["hidden"], inputs(test))
         pairs = uncertainty[errors].unsqueeze(1) > uncertainty[~errors]
         aucs[name] = float(pairs.double().mean())
@@ -195,23 +194,23 @@ def test_training_words_of_a_sentence_are_in_one_fold(rows):
     assert torch.equal(few, independent), "three sentences cannot be divided into five folds"
 
 
-def test_views_are_used_on_request(rows):
-    result = fit_head(module(), rows["hidden"], rows["labels"], views=inputs(rows))
+@pytest.mark.parametrize("config", [FitConfig(views=False), FitConfig(error_model=False)])
+def test_no_views_are_fitted_without_a_use_for_them(rows, config):
+    result = fit_head(module(), rows["hidden"], rows["labels"], views=inputs(rows), config=config)
     assert result.head.views == []
     assert not any("views" in candidate.name for candidate in result.summary.candidates)
+    assert result.summary.hint == ""
 
 
 def test_a_missing_input_is_an_error_that_names_it(rows):
-    head = fit_head(module(), rows["hidden"], rows["labels"], views=inputs(rows), config=FitConfig(views=True)).head
+    head = fit_head(module(), rows["hidden"], rows["labels"], views=inputs(rows)).head
     assert head.views == ["layers", "tokens"]
     with pytest.raises(ArgumentError, match=r"this head reads the tokens of a text, which are missing: pass views="):
         head(rows["hidden"], rows["hidden"], {"layers": rows["layers"]})
 
 
 def test_the_order_of_stored_tensors_does_not_matter(rows):
-    model = fit_head(
-        module(), rows["hidden"], rows["labels"], views=inputs(rows), config=FitConfig(views=True)
-    ).head.error_model
+    model = fit_head(module(), rows["hidden"], rows["labels"], views=inputs(rows)).head.error_model
     state = model.state_dict()
     arguments = torch.zeros(300), rows["hidden"], rows["hidden"], inputs(rows)
     for names in (sorted(state), sorted(state, reverse=True)):
@@ -229,9 +228,7 @@ def test_a_view_that_is_more_accurate_than_the_model_is_named(rows):
         "it."
     )
     assert model < layers < tokens
-    summary = fit_head(
-        module(), rows["hidden"], rows["labels"], views=inputs(rows), config=FitConfig(views=True)
-    ).summary
+    summary = fit_head(module(), rows["hidden"], rows["labels"], views=inputs(rows)).summary
     assert accuracy_hint(views, data) == summary.hint == summary.facts()["hint"]
     assert summary.hint in " ".join(str(summary).split())
     useless = fit_views({"layers": torch.randn(300, 1, 4)}, data, {}, None, 0)
