@@ -72,7 +72,7 @@ class AlignedCopies:
             betas: strengths of L2-SP.
             seed: seed of the sample of rows, where there are more than :data:`ALIGNED_ROWS`.
         """
-        last = last_linear(head.classifier, head.module_input(data.hidden))
+        last = last_linear(head.classifier, head.module_input(data.hidden, data.logits))
         if last is None:
             return None
         layer, inputs = last

@@ -107,7 +107,7 @@ def calibration_set(
     Raises:
         CalibrationError: no head can be fitted on this calibration set; the message says why.
     """
-    hidden = checked_vectors("hidden", hidden, head.width)
+    hidden = checked_vectors("hidden", hidden, np.shape(hidden)[-1] if head.reads_logits else head.width)
     labels = _labels(labels, len(hidden), head.classes)
     logits = checked_logits(logits, head, hidden)
     predicted = logits.argmax(-1)
@@ -248,6 +248,8 @@ def checked_logits(values: Any, head: AlignedEntropyHead, hidden: Tensor) -> Ten
     Raises:
         CalibrationError: the logits have another shape, or contain NaN or infinity.
     """
+    if values is None and head.reads_logits:
+        raise CalibrationError("logits are missing: pass the model's logits [N, C], which the head is a copy of.")
     if values is None:
         with torch.no_grad():
             values = torch.cat([head.copy_logits(rows) for rows in hidden.split(LOGIT_ROWS_PER_CHUNK)])

@@ -57,13 +57,14 @@ def cross_validated_auc(scored: ScoredCandidate) -> float:
 def untrained_candidate(classifier: nn.Module, base: str, data: CalibrationSet) -> ScoredCandidate:
     """Score the calibration set by a base score of the unchanged classification module."""
     head = AlignedEntropyHead(classifier, base)
-    return calibrated_candidate(head, f"{base}, untrained", log_scores(head, data.hidden), {}, data)
+    return calibrated_candidate(head, f"{base}, untrained", log_scores(head, data), {}, data)
 
 
-def log_scores(head: AlignedEntropyHead, hidden: Tensor) -> Tensor:
-    """Compute the log of a head's score before calibration, ``[N]``, for hidden vectors ``[N, D]``."""
+def log_scores(head: AlignedEntropyHead, data: CalibrationSet) -> Tensor:
+    """Compute the log of a head's score before calibration, ``[N]``, for the rows of a calibration set."""
+    chunks = zip(data.hidden.split(ROWS_PER_CHUNK), data.logits.split(ROWS_PER_CHUNK), strict=True)
     with torch.no_grad():
-        return torch.cat([head.log_uncertainty(rows) for rows in hidden.split(ROWS_PER_CHUNK)])
+        return torch.cat([head.log_uncertainty(hidden, logits) for hidden, logits in chunks])
 
 
 def calibrated_candidate(

@@ -207,7 +207,7 @@ def _published_candidates(
     grid = list(itertools.product(schedule.learning_rates, config.alphas, config.betas))
     result = train_published(
         untrained.classifier,
-        untrained.module_input(data.hidden),
+        untrained.module_input(data.hidden, data.logits),
         data.errors,
         validation,
         base,
@@ -231,7 +231,7 @@ def _validated(
     head: AlignedEntropyHead, name: str, settings: dict[str, float], data: CalibrationSet, validation: Tensor
 ) -> ScoredCandidate:
     """Measure a head without calibration on the validation rows."""
-    log_u = log_scores(head, data.hidden)
+    log_u = log_scores(head, data)
     errors = data.errors[validation].double().numpy()
     roc_auc = auc_interval(errors, log_u[validation].double().numpy())
     candidate = Candidate(name, head.base, bool(settings), roc_auc, settings=settings)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from ..errors import ArgumentError, NotFittedError
 from ..features.arrays import Features
 from .error_model import ErrorModel
-from .modules import in_float32, module_shape, plain_copy
+from .modules import LogProbabilityModule, in_float32, module_shape, plain_copy
 from .reference import LabelReference, Reference
 from .scoring import BASE_SCORES
 from .views import View
@@ -112,7 +112,7 @@ class AlignedEntropyHead(nn.Module):
         """
         if self.is_calibrated:
             return self.error_probability(hidden, logits, views)
-        score = self.log_uncertainty(hidden).exp().clamp(0.0, 1.0)
+        score = self.log_uncertainty(hidden, logits).exp().clamp(0.0, 1.0)
         return score if logits is None else score.masked_fill(self.not_finite(logits), torch.nan)
 
     @property
@@ -147,27 +147,38 @@ class AlignedEntropyHead(nn.Module):
                 chunks.append([tensor.cpu().numpy() for tensor in outputs])
         return tuple(np.concatenate(parts) for parts in zip(*chunks, strict=True))
 
-    def log_uncertainty(self, hidden: Tensor) -> Tensor:
+    @property
+    def reads_logits(self) -> bool:
+        """True if the copy reads the model's logits and not the hidden vectors, as for outputs from elsewhere."""
+        return isinstance(self.classifier, LogProbabilityModule)
+
+    def log_uncertainty(self, hidden: Tensor, logits: Tensor | None = None) -> Tensor:
         """Compute the log of the copy's score ``[N]``, before calibration."""
-        return BASE_SCORES[self.base](self.copy_logits(hidden))
+        return BASE_SCORES[self.base](self.copy_logits(hidden, logits))
 
-    def copy_logits(self, hidden: Tensor) -> Tensor:
+    def copy_logits(self, hidden: Tensor, logits: Tensor | None = None) -> Tensor:
         """Compute the copy's logits ``[N, C]`` in float32."""
-        logits: Tensor = self.classifier(self.module_input(hidden))
-        return logits
+        outputs: Tensor = self.classifier(self.module_input(hidden, logits))
+        return outputs
 
-    def module_input(self, hidden: Tensor) -> Tensor:
+    def module_input(self, hidden: Tensor, logits: Tensor | None = None) -> Tensor:
         """Convert hidden vectors ``[N, D]`` to the shape and precision of the copy's input.
 
+        Args:
+            hidden: hidden vectors ``[N, D]``.
+            logits: the model's logits ``[N, C]``, which are returned if the copy reads them.
+
         Raises:
-            ArgumentError: the vectors have another shape.
+            ArgumentError: the vectors or the logits have another shape, or the logits are missing.
         """
-        if hidden.dim() != 2 or hidden.shape[1] != self.width:
+        name, values, size = ("logits", logits, self.classes) if self.reads_logits else ("hidden", hidden, self.width)
+        if values is None or values.dim() != 2 or values.shape[1] != size:
+            shape = None if values is None else list(values.shape)
             raise ArgumentError(
-                f"hidden must be [N, {self.width}], not {list(hidden.shape)}: pass one vector a row, the input of the "
-                "classification module."
+                f"{name} must be [N, {size}], not {shape}: pass one vector a row, the input of the classification "
+                "module."
             )
-        return hidden.float().unsqueeze(1) if self._sequence else hidden.float()
+        return values.float().unsqueeze(1) if self._sequence else values.float()
 
     def new_error_model(
         self, references: Sequence[Reference | LabelReference] = (), views: Sequence[View] = ()
@@ -188,7 +199,7 @@ class AlignedEntropyHead(nn.Module):
                 missing.
         """
         model, logits = self.checked_error_model(hidden, logits)
-        error_logit: Tensor = model(self.log_uncertainty(hidden), hidden.float(), logits, views)
+        error_logit: Tensor = model(self.log_uncertainty(hidden, logits), hidden.float(), logits, views)
         return error_logit.sigmoid().masked_fill(self.not_finite(logits), torch.nan)
 
     def not_finite(self, logits: Tensor) -> Tensor:

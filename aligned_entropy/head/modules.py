@@ -93,6 +93,29 @@ def _make_plain(part: nn.Module) -> None:
         part.register_parameter(name, nn.Parameter(weight))
 
 
+class LogProbabilityModule(nn.Module):
+    """Classification module for outputs from elsewhere, whose own module is not known: identity on log-probabilities.
+
+    It reads the model's logits in place of a hidden vector. A copy that is not trained gives exactly the model's
+    entropy; the training of a copy scales the log-probabilities (matrix scaling; source: Guo et al., 2017).
+
+    Args:
+        classes: number of classes C.
+    """
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.scaling = nn.Linear(classes, classes)
+        nn.init.eye_(self.scaling.weight)
+        nn.init.zeros_(self.scaling.bias)
+        self.requires_grad_(False)
+
+    def forward(self, logits: torch.Tensor) -> torch.Tensor:
+        """Scale the log-probabilities ``[N, C]`` of logits ``[N, C]``."""
+        scaled: torch.Tensor = self.scaling(logits.log_softmax(-1))
+        return scaled
+
+
 def module_shape(classifier: nn.Module) -> tuple[int, int, bool]:
     """Input width D of a classification module, its number of classes, and True if its input is a sequence.
 

@@ -192,9 +192,9 @@ class MultiLabelHead(AlignedEntropyHead):
         head.load_state_dict(state)
         return head
 
-    def log_uncertainty(self, hidden: Tensor) -> Tensor:
+    def log_uncertainty(self, hidden: Tensor, logits: Tensor | None = None) -> Tensor:
         """Compute the log of the copy's score ``[N, L]``, before calibration."""
-        return log_entropy(pair_logits(self.copy_logits(hidden)))
+        return log_entropy(pair_logits(self.copy_logits(hidden, logits)))
 
     def log_wrong(self, hidden: Tensor) -> Tensor:
         """Compute ``log(1 - max(p, 1 - p))``, ``[N, L]``: the log of the copy's uncalibrated error probability.

@@ -128,8 +128,8 @@ class Score(ABC):
         values = np.asarray(hidden, dtype=np.float64)
         if self.module is not None:
             head = AlignedEntropyHead(self.module)
-            chunks = torch.tensor(hidden).split(ROWS_PER_CHUNK)
-            layers = [last_linear(head.classifier, head.module_input(rows)) for rows in chunks]
+            chunks = zip(*(torch.tensor(part).split(ROWS_PER_CHUNK) for part in (hidden, features.logits)), strict=True)
+            layers = [last_linear(head.classifier, head.module_input(*rows)) for rows in chunks]
             if all(layer is not None for layer in layers):
                 values = torch.cat([layer[1] for layer in layers if layer is not None]).double().flatten(1).numpy()
         return values / np.linalg.norm(values, axis=1, keepdims=True).clip(1e-12) if normalize else values
