@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..features.arrays import Array, Features
 from ..features.files import cache_folder
 from ..features.store import FeatureStore, texts_key
+from ..features.texts import Text
 from ..head.modules import active_module, in_float32
 from .batching import CPU_PADDING, GPU_PADDING, Encoded, length_sorted_batches, require_texts
 from .capture import Capture
@@ -99,7 +100,7 @@ class BaseBackbone(ABC):
         return {}
 
     @abstractmethod
-    def encode(self, texts: Sequence[str]) -> Encoded:
+    def encode(self, texts: Sequence[Text]) -> Encoded:
         """Tokenize texts, and report which of them were truncated."""
 
     @abstractmethod
@@ -208,12 +209,12 @@ class BaseBackbone(ABC):
             settings=f"{self.max_length} {description} {self.pad_token_id} {sides}{self._changed_padding}",
         )
 
-    def tokenize(self, texts: Sequence[str]) -> dict[str, list[list[int]]]:
+    def tokenize(self, texts: Sequence[Text]) -> dict[str, list[list[int]]]:
         """Return token ids and further model inputs of texts, truncated but not padded."""
         return self.encode(texts).inputs
 
     def extract(
-        self, texts: Sequence[str], progress: Callable[[int], object] = lambda done: None
+        self, texts: Sequence[Text], progress: Callable[[int], object] = lambda done: None
     ) -> tuple[Array, Array]:
         """Compute hidden vectors ``[N, D]`` and logits ``[N, C]`` of texts, in the order of the texts.
 
@@ -248,12 +249,12 @@ class BaseBackbone(ABC):
             yield rows, *self.forward(**inputs), {}
 
     def features(
-        self, texts: Sequence[str], progress: Callable[[int], object] = lambda done: None, *, views: bool = False
+        self, texts: Sequence[Text], progress: Callable[[int], object] = lambda done: None, *, views: bool = False
     ) -> Features:
         """Read the features of texts from the store on disk, and compute those that are missing.
 
         Args:
-            texts: a list, or any other sequence of strings that supports slices.
+            texts: a list, or any other sequence of texts or pairs of texts that supports slices.
             progress: function that is called with the number of texts whose features have become ready.
             views: True for the inputs of views, too, as far as the model allows to read them.
 
@@ -263,7 +264,7 @@ class BaseBackbone(ABC):
         return stored_features(self, texts, progress, views)
 
     def store(
-        self, texts: Sequence[str], widths: dict[str, int], fingerprint: str = "", dtype: Any = np.float32
+        self, texts: Sequence[Text], widths: dict[str, int], fingerprint: str = "", dtype: Any = np.float32
     ) -> FeatureStore:
         """Open the store on disk for arrays that the model computes for texts; the store may be empty.
 
@@ -282,7 +283,7 @@ class BaseBackbone(ABC):
         ).hexdigest()
         return FeatureStore(cache_folder() / "features" / key[:32], len(texts), widths, dtype)
 
-    def batches(self, texts: Sequence[str]) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
+    def batches(self, texts: Sequence[Text]) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
         """Tokenize texts and divide them into padded batches of similar length; yield the rows and each batch."""
         yield from self.encoded_batches(self.encode(texts))
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
+from ..features.texts import Text
 
 BATCH_ROWS, BATCH_TOKENS = 64, 8192  # largest number of rows and of tokens in a batch, padding included
 GPU_PADDING, CPU_PADDING = 4096, 128  # padding tokens above which another batch is faster
@@ -58,7 +59,7 @@ class EncodedPrompts(Encoded):
         return max(map(len, self.text_ids), default=0)
 
 
-def require_texts(texts: Sequence[str]) -> None:
+def require_texts(texts: Sequence[Text]) -> None:
     """Raise an error if there are no texts.
 
     Raises:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UnsupportedModelError
+from ..features.texts import Text
 from ..head.modules import module_shape
 from ..head.views import MAX_TOKENS, PADDING
 from .base import BaseBackbone
@@ -21,7 +22,7 @@ from .loading import load_language_model, load_tokenizer
 from .output_embedding import LabelWords, OutputEmbedding, by_label, differ, final_scaling
 from .padding import position_count
 from .prompt_cache import expanded, is_plain
-from .prompts import LabelPrompts, Labels
+from .prompts import Examples, LabelPrompts, Labels
 from .wrappers import base_model, vocabulary_size
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class LabelWordBackbone(BaseBackbone):
         tokenizer: tokenizer that the model was trained with; it needs no padding token.
         labels: word or words of each class, see :class:`~aligned_entropy.backbones.prompts.LabelPrompts`.
         template: prompt with a slot for the text, see :class:`~aligned_entropy.backbones.prompts.LabelPrompts`.
-        examples: texts with their classes that each prompt shows.
+        examples: texts, or pairs of texts, with their classes that each prompt shows.
         chat: True if the prompt is a turn of a chat.
         max_length: maximum number of tokens of a prompt, to which the text is cut; by default the least of 2048, the
             tokenizer's limit and the number of positions of the model.
@@ -70,7 +71,7 @@ class LabelWordBackbone(BaseBackbone):
         *,
         labels: Labels,
         template: str,
-        examples: Sequence[tuple[str, str]] = (),
+        examples: Examples = (),
         chat: bool = False,
         max_length: int | None = None,
         name: str = "",
@@ -161,16 +162,16 @@ class LabelWordBackbone(BaseBackbone):
         if self.learned_prompt is not None:
             return {}
         if not self._view_shapes:
-            ids = torch.tensor(self.prompts.encode(["a"]), device=self.device)
+            ids = torch.tensor(self.prompts.encode([self.prompts.trial("a")]), device=self.device)
             layers = self.capture.run(self.model, ids, torch.ones_like(ids), ids[:, 0] * 0, views=True).layers
             shapes = {} if layers is None else {"layers": tuple(layers.shape[1:])}
             self._view_shapes = {**shapes, "tokens": (min(self.max_length, MAX_TOKENS),)}
         return self._view_shapes
 
-    def encode(self, texts: Sequence[str]) -> EncodedPrompts:
+    def encode(self, texts: Sequence[Text]) -> EncodedPrompts:
         """Tokenize the prompts of texts, and report which texts were cut to the maximum length of a prompt."""
         prompts, cut = self.prompts.encode_with_texts(texts)
-        truncated = np.array([len(part) < len(text) for part, text in zip(cut, texts, strict=True)], bool)
+        truncated = np.array([part != text for part, text in zip(cut, texts, strict=True)], bool)
         inputs = {"input_ids": prompts, "attention_mask": [[1] * len(ids) for ids in prompts]}
         return EncodedPrompts(inputs, truncated, partial(self.prompts.encode_alone, cut))
 
@@ -245,7 +246,7 @@ class LabelWordBackbone(BaseBackbone):
         """Find scale and cap of the model's logits from those of one token, and check with a second token behind it
         that the model is causal.
         """
-        ids = torch.tensor([(self.prompts.encode([""])[0] * 2)[:2]], device=self.device)
+        ids = torch.tensor([(self.prompts.encode([self.prompts.trial("")])[0] * 2)[:2]], device=self.device)
         first = torch.zeros(1, dtype=torch.long, device=self.device)
         alone = self.capture.run(self.model, ids[:, :1], torch.ones_like(ids[:, :1]), first)
         followed = self.capture.run(self.model, ids, torch.ones_like(ids), first)

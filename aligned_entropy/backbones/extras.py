@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..errors import NotApplicableError
 from ..features.arrays import Array
+from ..features.texts import Text
 from .base import BaseBackbone
 from .batching import require_texts
 from .causal import LabelWordBackbone
@@ -26,7 +27,7 @@ STATE_BYTES = 64 * 1024  # largest size on disk of the hidden states of one text
 
 def dropout_passes(
     backbone: BaseBackbone,
-    texts: Sequence[str],
+    texts: Sequence[Text],
     count: int = DROPOUT_PASSES,
     progress: Callable[[int], object] = lambda done: None,
 ) -> Array:
@@ -61,7 +62,7 @@ def dropout_passes(
 
 
 def token_states(
-    backbone: BaseBackbone, texts: Sequence[str], progress: Callable[[int], object] = lambda done: None
+    backbone: BaseBackbone, texts: Sequence[Text], progress: Callable[[int], object] = lambda done: None
 ) -> NDArray[np.float16]:
     """Compute the last hidden states ``[N, L, D]`` of the tokens of texts, or read them from the store on disk.
 
@@ -106,7 +107,7 @@ def token_states(
 
 
 def content_free_logits(
-    backbone: BaseBackbone, texts: Sequence[str], progress: Callable[[int], object] = lambda done: None
+    backbone: BaseBackbone, texts: Sequence[Text], progress: Callable[[int], object] = lambda done: None
 ) -> Array:
     """Compute the log of the mean label probabilities of texts without content, ``[N, C]``; all rows are equal.
 
@@ -125,7 +126,8 @@ def content_free_logits(
             "about it."
         )
     require_texts(texts)
-    p_cf = torch.tensor(backbone.extract(CONTENT_FREE)[1]).double().softmax(-1).mean(0)
+    content_free = [backbone.prompts.trial(text) for text in CONTENT_FREE]
+    p_cf = torch.tensor(backbone.extract(content_free)[1]).double().softmax(-1).mean(0)
     progress(len(texts))
     return np.broadcast_to(p_cf.log().float().numpy(), (len(texts), backbone.classes))
 
@@ -150,7 +152,7 @@ def _dropout(model: nn.Module) -> Iterator[None]:
         model.eval()
 
 
-def _check_dropout(backbone: BaseBackbone, texts: Sequence[str]) -> None:
+def _check_dropout(backbone: BaseBackbone, texts: Sequence[Text]) -> None:
     """Raise an error if two passes are equal; the option that configures dropout differs from model to model."""
     _, inputs = next(backbone.batches(texts[:1]))
     with torch.random.fork_rng(), _dropout(backbone.model):

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import DataError, UnsupportedModelError
+from ..features.texts import Text, TextPair, are_pairs, parts_of, start_of
+from ..head.views import PADDING
 from .chat import ChatTemplate
 
-SLOT = "{text}"
+SLOT, PAIR_SLOT = "{text}", "{text_pair}"
 # The label words must have the same tokens after every text; the check uses these texts.
 TRIAL_TEXTS = ("", "a", "It is 1.", "two\n")
 
 Labels = Mapping[str, str | Sequence[str]]
+Examples = Sequence[tuple[str | Sequence[str], str]]
+"""Texts, or pairs of texts, with the names of their classes."""
 
 
 class LabelPrompts:
@@ -26,19 +31,21 @@ class LabelPrompts:
     Args:
         tokenizer: tokenizer of the model. Special tokens before a text are kept, those behind it are left out.
         labels: label word or words of every class by the name of the class, in the order of the logits.
-        template: prompt with ``{text}`` once; everything else is literal.
-        examples: pairs of a text and the name of its class, shown before every text in the same template.
+        template: prompt with ``{text}`` once and, for pairs of texts, ``{text_pair}`` once; everything else is literal.
+        examples: texts, or pairs of texts, each with the name of its class, shown before every text.
         chat: True if the filled template is a user's turn in the tokenizer's chat template, and the label the reply;
             examples are earlier turns. Thinking is switched off in a chat template with ``enable_thinking``.
-        max_length: maximum number of tokens of a prompt; the text of a longer prompt is cut at its end.
+        max_length: maximum number of tokens of a prompt; the text of a longer prompt is cut at its end. Of a pair the
+            longer text is cut first.
 
     Attributes:
         tokenizer: tokenizer of the model.
         template: prompt with ``{text}`` once.
+        takes_pairs: True if the template has a slot for the second text of a pair.
         chat: True if the filled template is a user's turn in a chat.
         max_length: maximum number of tokens of a prompt.
         names: names of the classes.
-        examples: pairs of a text and the name of its class.
+        examples: texts, or pairs of texts, each with the name of its class.
         words: label words of every class.
         tokens: token ids of every class, each id once.
         tail: token ids that all label words begin with, appended to every prompt.
@@ -56,17 +63,19 @@ class LabelPrompts:
         *,
         labels: Labels,
         template: str,
-        examples: Sequence[tuple[str, str]] = (),
+        examples: Examples = (),
         chat: bool = False,
         max_length: int,
     ) -> None:
         self.tokenizer, self.template, self.chat, self.max_length = tokenizer, template, chat, max_length
         self.names, self.words = list(labels), _words(labels)
-        if template.count(SLOT) != 1:
+        if template.count(SLOT) != 1 or template.count(PAIR_SLOT) > 1:
+            wrong = SLOT if template.count(SLOT) != 1 else PAIR_SLOT
             raise DataError(
-                f"the template {template!r} holds {SLOT} {template.count(SLOT)} times: write it once, where the text "
+                f"the template {template!r} holds {wrong} {template.count(wrong)} times: write it once, where the text "
                 "belongs."
             )
+        self.takes_pairs = PAIR_SLOT in template
         self.examples = [self._example(example) for example in examples]
         shots = [(self._filled(text), self.words[self.names.index(name)][0]) for text, name in self.examples]
         turns = [
@@ -78,33 +87,48 @@ class LabelPrompts:
         self._chat = ChatTemplate(tokenizer, turns, replies) if chat else None
         self._spaces = self._joined_spaces()
         self._shots = "" if chat else "".join(f"{shot}{self._joint(shot, word)}{word}\n\n" for shot, word in shots)
-        if self.render("\0").endswith("\0"):
+        if self.render(self.trial("\0")).endswith("\0"):
+            slot = max(SLOT, PAIR_SLOT, key=template.rfind)
             raise DataError(
-                f"the template {template!r} ends in {SLOT}, so the tokens of a label would depend on the text: add "
+                f"the template {template!r} ends in {slot}, so the tokens of a label would depend on the text: add "
                 "words behind it, as in 'review: {text} sentiment:'."
             )
         self._start = [] if chat else _start(tokenizer)
         self.tail: list[int] = []
         self.tokens = self._label_tokens()
-        shortest = max(map(len, self._tokenize(["", "a"])))
+        shortest = max(map(len, self._tokenize([self.trial(""), self.trial("a")])))
         if shortest > max_length:
             raise DataError(
                 f"the prompt of a text of one letter takes {shortest} tokens, so that max_length={max_length} leaves "
                 "no room for a text: shorten the template, give fewer examples or raise max_length."
             )
 
-    def render(self, text: str) -> str:
+    def trial(self, text: str) -> Text:
+        """Make a text of the kind that the template takes; both texts of a pair are the given one."""
+        return TextPair(text, text) if self.takes_pairs else text
+
+    def render(self, text: Text) -> str:
         """Make the prompt of a text as a string, without truncation and without the tail."""
         if self._chat is None:
             return self._shots + self._filled(text)
         return self._chat.render(self._filled(text)).removesuffix(self._spaces)
 
-    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+    def encode(self, texts: Sequence[Text]) -> list[list[int]]:
         """Return the token ids of the prompts of texts, at most ``max_length`` per prompt."""
         return self.encode_with_texts(texts)[0]
 
-    def encode_with_texts(self, texts: Sequence[str]) -> tuple[list[list[int]], list[str]]:
-        """Return the token ids of :meth:`encode`, and the texts, cut where the prompt would be too long."""
+    def encode_with_texts(self, texts: Sequence[Text]) -> tuple[list[list[int]], list[Text]]:
+        """Return the token ids of :meth:`encode`, and the texts, cut where the prompt would be too long.
+
+        Raises:
+            DataError: the texts are pairs and the template has no slot for the second one, or the reverse.
+        """
+        if len(texts) and are_pairs(texts) != self.takes_pairs:
+            needed, verb = ("pairs of texts", "holds") if self.takes_pairs else ("single texts", "does not hold")
+            raise DataError(
+                f"the template {self.template!r} is for {needed}, since it {verb} {PAIR_SLOT}: pass {needed}, or "
+                "change the template."
+            )
         prompts, cut = self._tokenize(texts), list(texts)
         for row, ids in enumerate(prompts):
             if len(ids) > self.max_length:
@@ -112,35 +136,46 @@ class LabelPrompts:
                 (prompts[row],) = self._tokenize([cut[row]])
         return prompts, cut
 
-    def encode_alone(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the token ids of texts without their prompts and without special tokens, at most ``max_length``."""
-        return [ids[: self.max_length] for ids in self._plain(list(texts))]
+    def encode_alone(self, texts: Sequence[Text]) -> list[list[int]]:
+        """Return the token ids of texts without their prompts and without special tokens, at most ``max_length``.
+
+        A padding id is between the texts of a pair, so that no n-gram has words of both.
+        """
+        firsts, *seconds = zip(*map(parts_of, texts), strict=True) if len(texts) else ((),)
+        rows = self._plain(list(firsts))
+        for others in seconds:
+            rows = [[*ids, PADDING, *more] for ids, more in zip(rows, self._plain(list(others)), strict=True)]
+        return [ids[: self.max_length] for ids in rows]
 
     @property
     def settings(self) -> dict[str, Any]:
         """Arguments of the constructor besides tokenizer and ``max_length``, as values that JSON can store."""
         labels = dict(zip(self.names, self.words, strict=True))
-        return {"labels": labels, "template": self.template, "examples": self.examples, "chat": self.chat}
+        examples = [(parts_of(text) if self.takes_pairs else text, name) for text, name in self.examples]
+        return {"labels": labels, "template": self.template, "examples": examples, "chat": self.chat}
 
     def describe(self) -> str:
         """Write everything that prompts and label tokens depend on to a string, to be hashed."""
         # The rendered prompt is included since the chat template may change while the settings stay equal.
-        return json.dumps([list(self.settings.items()), self.tokens, self.tail, self.render("")])
+        return json.dumps([list(self.settings.items()), self.tokens, self.tail, self.render(self.trial(""))])
 
-    def _longest_start(self, text: str) -> str:
-        """Find by bisection the longest start of a text whose prompt is not too long."""
+    def _longest_start(self, text: Text) -> Text:
+        """Find by bisection the longest start of a text whose prompt is not too long.
+
+        Both texts of a pair get the same limit, so that the longer one is cut first.
+        """
         # The tokens of the complete text cannot be cut instead: a shorter text may have other tokens.
-        fits, too_long = 0, len(text)
+        fits, too_long = 0, max(map(len, parts_of(text)))
         while too_long - fits > 1:
             middle = (fits + too_long) // 2
-            (ids,) = self._tokenize([text[:middle]])
+            (ids,) = self._tokenize([start_of(text, middle)])
             if len(ids) <= self.max_length:
                 fits = middle
             else:
                 too_long = middle
-        return text[:fits]
+        return start_of(text, fits)
 
-    def _tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+    def _tokenize(self, texts: Sequence[Text]) -> list[list[int]]:
         plain = self._plain([self.render(text) for text in texts])
         return [[*self._start, *ids, *self.tail] for ids in plain]
 
@@ -150,9 +185,10 @@ class LabelPrompts:
         encoded = self.tokenizer(strings, add_special_tokens=False, truncation=False, padding=False, verbose=False)
         return [list(ids) for ids in encoded["input_ids"]]
 
-    def _filled(self, text: str) -> str:
-        before, after = self.template.split(SLOT)
-        return before + text + after
+    def _filled(self, text: Text) -> str:
+        values = dict(zip((SLOT, PAIR_SLOT), parts_of(text), strict=False))
+        pieces = re.split(f"({SLOT}|{PAIR_SLOT})" if self.takes_pairs else f"({SLOT})", self.template)
+        return "".join(values.get(piece, piece) for piece in pieces)
 
     def _joint(self, prompt: str, word: str) -> str:
         """Return the separator between a prompt and a label word."""
@@ -164,20 +200,22 @@ class LabelPrompts:
         """Return the spaces at the end of a chat that the tokenizer joins with the word behind them."""
         if self._chat is None:
             return ""
-        prompt = self._chat.render(self._filled(""))
+        prompt = self._chat.render(self._filled(self.trial("")))
         words = [word for words in self.words for word in words]
         alone, *continued = self._plain([prompt, *(prompt + word for word in words)])
         is_joined = any(ids[: len(alone)] != alone for ids in continued)
         return prompt[len(prompt.rstrip(" ")) :] if is_joined else ""
 
-    def _example(self, example: tuple[str, str]) -> tuple[str, str]:
-        pair = isinstance(example, (list, tuple)) and len(example) == 2
-        if not pair or not isinstance(example[0], str):
-            raise DataError(f"the example {example!r:.80} is no pair of a text and a class: pass (text, class name).")
-        text, name = example
+    def _example(self, example: Any) -> tuple[Text, str]:
+        content, name = example if isinstance(example, (list, tuple)) and len(example) == 2 else (None, None)
+        parts = [content] if isinstance(content, str) else content if isinstance(content, (list, tuple)) else []
+        if len(parts) != 1 + self.takes_pairs or not all(isinstance(part, str) for part in parts):
+            form = "((text, text_pair), class name)" if self.takes_pairs else "(text, class name)"
+            raise DataError(f"the example {example!r:.80} is no pair of a text and a class: pass {form}.")
+        text = TextPair(*parts) if self.takes_pairs else parts[0]
         if name not in self.names:
             raise DataError(
-                f"the example {text!r:.80} is of the class {name!r}; there are {', '.join(self.names)}: name one of "
+                f"the example {content!r:.80} is of the class {name!r}; there are {', '.join(self.names)}: name one of "
                 "these classes."
             )
         return text, name
@@ -185,7 +223,9 @@ class LabelPrompts:
     def _label_tokens(self) -> list[list[int]]:
         """Find the token ids of every class, and set the tail."""
         named_words = [(name, word) for name, words in zip(self.names, self.words, strict=True) for word in words]
-        word_ids, *trial_ids = ([self._continuation(text, word) for _, word in named_words] for text in TRIAL_TEXTS)
+        word_ids, *trial_ids = (
+            [self._continuation(self.trial(text), word) for _, word in named_words] for text in TRIAL_TEXTS
+        )
         for text, continuations in zip(TRIAL_TEXTS[1:], trial_ids, strict=True):
             for (_, word), ids, ids_after_text in zip(named_words, word_ids, continuations, strict=True):
                 if ids != ids_after_text:
@@ -213,7 +253,7 @@ class LabelPrompts:
                 )
         return [[token for token, (owner, _) in owners.items() if owner == name] for name in self.names]
 
-    def _continuation(self, text: str, word: str) -> list[int]:
+    def _continuation(self, text: Text, word: str) -> list[int]:
         """Return the token ids of a label word behind the prompt of a text."""
         prompt = self.render(text)
         alone, continued = self._plain([prompt, prompt + self._joint(prompt, word) + word])

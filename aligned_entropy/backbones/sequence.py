@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ..errors import DataError
+from ..features.texts import Text, are_pairs, two_lists
 from ..head.modules import active_module, module_shape, plain_copy
 from ..head.views import MAX_TOKENS
 from .base import BaseBackbone
@@ -169,15 +171,24 @@ class Backbone(BaseBackbone):
             output: CapturedOutput = self.model(**inputs, return_dict=True)
         return output
 
-    def encode(self, texts: Sequence[str]) -> Encoded:
-        """Tokenize texts, and report which of them were truncated.
+    def encode(self, texts: Sequence[Text]) -> Encoded:
+        """Tokenize texts or pairs of texts, and report which of them were truncated.
 
-        A text without tokens becomes one special token, since models cannot read an empty row.
+        Tokens are removed from the longer text of a pair first (``longest_first`` in transformers). A text without
+        tokens becomes one special token, since models cannot read an empty row.
+
+        Raises:
+            DataError: some texts are pairs and others are single texts, or there is no room for pairs.
         """
         if not len(texts):
             return Encoded({"input_ids": []}, np.zeros(0, bool))
-        output = self.tokenizer(list(texts), truncation=True, max_length=self.max_length)
+        output = self.tokenizer(*two_lists(texts), truncation="longest_first", max_length=self.max_length)
         encoded, truncated = dict(output), self._truncated(texts, output)
+        if are_pairs(texts) and max(map(len, encoded["input_ids"])) > self.max_length:
+            raise DataError(
+                f"max_length={self.max_length} leaves no room for the special tokens of a pair of texts: pass a larger "
+                "max_length."
+            )
         special = (self.tokenizer.bos_token_id, self.tokenizer.eos_token_id, self.pad_token_id)
         empty = {"input_ids": next(token for token in special if token is not None), "attention_mask": 1}
         for row, ids in enumerate(encoded["input_ids"]):
@@ -186,14 +197,16 @@ class Backbone(BaseBackbone):
                     values[row] = [empty.get(name, 0)]
         return Encoded(encoded, truncated)
 
-    def _truncated(self, texts: Sequence[str], output: BatchEncoding) -> NDArray[np.bool_]:
+    def _truncated(self, texts: Sequence[Text], output: BatchEncoding) -> NDArray[np.bool_]:
         """True where the tokenizer truncated a text, ``[N]``."""
         truncated = np.array([len(ids) >= self.max_length for ids in output["input_ids"]])
         full = np.flatnonzero(truncated).tolist()
-        if output.encodings is not None:  # a fast tokenizer keeps the rest of a text
+        if output.encodings is not None and not are_pairs(texts):  # a fast tokenizer keeps the rest of a single text
             truncated[full] = [bool(output.encodings[row].overflowing) for row in full]
         elif full:
-            whole = self.tokenizer([texts[row] for row in full], truncation=False, verbose=False)["input_ids"]
+            whole = self.tokenizer(*two_lists([texts[row] for row in full]), truncation=False, verbose=False)[
+                "input_ids"
+            ]
             truncated[full] = [len(ids) > self.max_length for ids in whole]
         return truncated
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..features.arrays import Features
 from ..features.store import fill
+from ..features.texts import Text
 from .layers import TYPES, empty_inputs
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def stored_features(
-    backbone: BaseBackbone, texts: Sequence[str], progress: Callable[[int], object], views: bool
+    backbone: BaseBackbone, texts: Sequence[Text], progress: Callable[[int], object], views: bool
 ) -> Features:
     """Read the features of texts from the store, and compute those that are missing.
 

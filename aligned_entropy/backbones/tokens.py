@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from ..data import Words
-from ..errors import ArgumentTypeError, UnsupportedModelError
+from ..errors import ArgumentTypeError, NotApplicableError, UnsupportedModelError
 from ..features.arrays import Features
 from ..features.store import FeatureStore
+from ..features.texts import NO_PAIRS, Text, TextPair
 from .batching import Encoded
 from .layers import WINDOW
 from .sequence import Backbone
@@ -113,7 +114,7 @@ class TokenBackbone(Backbone):
         return of_words(hidden), of_words(logits), {name: of_words(part) for name, part in tokens.items()}
 
     def features(
-        self, texts: Sequence[str], progress: Callable[[int], object] = lambda done: None, *, views: bool = False
+        self, texts: Sequence[Text], progress: Callable[[int], object] = lambda done: None, *, views: bool = False
     ) -> Features:
         """Read the features of :class:`Words` from the store on disk, and compute those that are missing.
 
@@ -121,17 +122,17 @@ class TokenBackbone(Backbone):
         """
         return replace(super().features(texts, progress, views=views), clusters=_words(texts).clusters)
 
-    def store(self, texts: Sequence[str], widths: dict[str, int], fingerprint: str = "", *rest: Any) -> FeatureStore:
+    def store(self, texts: Sequence[Text], widths: dict[str, int], fingerprint: str = "", *rest: Any) -> FeatureStore:
         """Open the store on disk for arrays of words; equal words in other sentences have another store."""
         starts = hashlib.sha256(_words(texts).starts.tobytes()).hexdigest()
         return super().store(texts, widths, f"{fingerprint or self.model_fingerprint} {starts}", *rest)
 
-    def encode(self, texts: Sequence[str]) -> EncodedWords:
+    def encode(self, texts: Sequence[Text]) -> EncodedWords:
         """Tokenize the sentences of words into windows; no word is truncated."""
         inputs, places = self.windows(_words(texts))
         return EncodedWords(inputs, np.zeros(len(texts), bool), places)
 
-    def tokenize(self, texts: Sequence[str]) -> dict[str, list[list[int]]]:
+    def tokenize(self, texts: Sequence[Text]) -> dict[str, list[list[int]]]:
         """Return token ids and further model inputs of whole texts, which are not divided into words."""
         return super().encode(texts).inputs
 
@@ -234,7 +235,9 @@ class TokenBackbone(Backbone):
         return self.tokenizer.unk_token or " ?"
 
 
-def _words(texts: Sequence[str]) -> Words:
+def _words(texts: Sequence[Text]) -> Words:
+    if any(isinstance(text, TextPair) for text in texts):
+        raise NotApplicableError(f"{NO_PAIRS}: pass one text at a time.")
     if not isinstance(texts, Words):
         raise ArgumentTypeError(
             f"a token classifier takes Words, not a {type(texts).__name__}: pass Words(sentences), from lists of words."

@@ -9,6 +9,7 @@ from typing import Any
 from ..backbones import MULTI_LABEL, BaseBackbone, LabelWordBackbone
 from ..backbones.classification_module import check_activation
 from ..backbones.loading import load_model, load_tokenizer
+from ..backbones.prompts import Examples
 from ..backbones.wrappers import base_model
 from ..errors import DataError
 from ..tasks import Task
@@ -18,7 +19,7 @@ from .slot import check_model_class
 def prompt_settings(
     labels: Mapping[str, str | Sequence[str]] | None,
     template: str | None,
-    examples: Sequence[tuple[str, str]],
+    examples: Examples,
     chat: bool,
 ) -> dict[str, Any] | None:
     """Settings of a prompt; None if nothing was set.

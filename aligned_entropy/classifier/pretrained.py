@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from ..backbones import EXTRAS, BaseBackbone
+from ..backbones.prompts import Examples
 from ..data import LabeledTexts, LabeledTokens, checked_names, load_data, plain_texts
 from ..errors import ArgumentError, ArgumentTypeError, NotApplicableError, NotFittedError, UnsupportedModelError
 from ..evaluation.label_order import warn_of_label_order
 from ..features.arrays import Features
+from ..features.texts import Text
 from ..head.head import AlignedEntropyHead
 from ..head.progress import Progress
 from ..saved.format import SavedHead, read_config, save_head
@@ -75,7 +77,7 @@ class ModelWithHead:
         task: str | None = None,
         labels: Mapping[str, str | Sequence[str]] | None = None,
         template: str | None = None,
-        examples: Sequence[tuple[str, str]] = (),
+        examples: Examples = (),
         chat: bool = False,
         max_length: int | None = None,
         device: str | None = None,
@@ -92,8 +94,8 @@ class ModelWithHead:
                 task that the model was trained for.
             labels: label word or words of every class of a causal language model, such as ``{"negative": "bad",
                 "positive": "good"}``; needs ``template``. A saved head contains the prompt that it was fitted with.
-            template: prompt with ``{text}`` in it.
-            examples: texts with their labels that are shown in every prompt.
+            template: prompt with ``{text}`` in it, and ``{text_pair}`` if it is for pairs of texts.
+            examples: texts, or pairs of texts, with their labels that are shown in every prompt.
             chat: True to give the prompt to the model as a user's turn in a chat.
             max_length: maximum number of tokens of an input; by default that of the head, otherwise the model's limit,
                 but at most 512, or 2048 for a prompt.
@@ -279,7 +281,7 @@ class ModelWithHead:
         return self._extract(plain_texts(load_data(data), text_column), progress, extras, views)
 
     def _extract(
-        self, texts: Sequence[str], progress: Progress, extras: Collection[str], views: bool | None = None
+        self, texts: Sequence[Text], progress: Progress, extras: Collection[str], views: bool | None = None
     ) -> Features:
         if views is None:
             views = bool(self.head.views) or self.head.error_model is None

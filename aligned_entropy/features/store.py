@@ -15,16 +15,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .files import temporary_path, write_atomic
+from .texts import Text, parts_of
 
+FIRST_OF_PAIR = 1 << 63  # bit of a length
 ROWS_PER_CHUNK = 4096  # texts of a chunk are sorted by length, written, checksummed and resumed together
 
 
-def texts_key(texts: Sequence[str]) -> str:
-    """Compute the SHA-256 of a sequence of texts; it includes their lengths, so that no two lists share a key."""
+def texts_key(texts: Sequence[Text]) -> str:
+    """Compute the SHA-256 of a sequence of texts or pairs; it includes lengths, so that no two lists share a key."""
     digest = hashlib.sha256()
     for text in texts:
-        encoded = text.encode("utf-8", "surrogatepass")
-        digest.update(len(encoded).to_bytes(8, "little") + encoded)
+        *firsts, last = (part.encode("utf-8", "surrogatepass") for part in parts_of(text))
+        for encoded in firsts:  # no text is long enough to have the bit that marks the first text of a pair
+            digest.update((FIRST_OF_PAIR | len(encoded)).to_bytes(8, "little") + encoded)
+        digest.update(len(last).to_bytes(8, "little") + last)
     return digest.hexdigest()
 
 
