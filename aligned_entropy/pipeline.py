@@ -11,9 +11,10 @@ from transformers.pipelines import PIPELINE_REGISTRY
 from .backbones import Backbone
 from .classifier import UncertainClassifier
 from .classifier.selection import with_sets
-from .data.columns import PAIRS
 from .data.objects import as_texts
+from .data.pairs import FORM
 from .errors import DataError, HeadMismatchError, UnsupportedModelError
+from .features.texts import TextPair
 from .predictions import Predictions
 from .saved.format import read_config
 from .saved.hub import resolve_head
@@ -60,20 +61,25 @@ class UncertainTextClassificationPipeline(TextClassificationPipeline):  # type: 
         self.uncertain.attach()
 
     def preprocess(self, inputs: Any, **tokenizer_kwargs: Any) -> dict[str, Any]:
-        """Tokenize a text, or a dict with a text; it is cut at the same length as the calibration texts of the head.
+        """Tokenize a text or a pair of texts, cut at the same length as the calibration texts of the head.
+
+        A pair is a dict with ``text`` and ``text_pair``, or a tuple of two strings. Its longer text is cut first.
 
         Raises:
             ArgumentTypeError: an object of this type holds no text.
-            DataError: the text is blank, or there are several, such as a pair of texts.
+            DataError: the text is blank, or there are several.
         """
-        texts = as_texts(inputs, self.uncertain.task.text_column)
+        texts = as_texts(inputs, self.uncertain.task.find_text_columns)
         if len(texts) != 1:
             raise DataError(
-                f"an input of the pipeline is one text, not {len(texts)}, and {PAIRS}: pass a list with one string for "
-                "each text."
+                f"an input of the pipeline is one text, not {len(texts)}: pass a list with one string for each text; "
+                f"{FORM}."
             )
         length = {"truncation": True, "max_length": self.uncertain.backbone.max_length}
-        batch: dict[str, Any] = super().preprocess(texts[0], **(length | tokenizer_kwargs))
+        text = texts[0]
+        if isinstance(text, TextPair):
+            text = {"text": text.text, "text_pair": text.text_pair}
+        batch: dict[str, Any] = super().preprocess(text, **(length | tokenizer_kwargs))
         return batch
 
     def _forward(self, model_inputs: Any) -> dict[str, Any]:

@@ -86,16 +86,18 @@ class Task(ABC):
 
     @property
     def text_columns(self) -> tuple[str, ...]:
-        """Usual names of the column with the texts or word lists."""
-        from .data.columns import TEXT_COLUMNS, TOKEN_COLUMNS
+        """Usual names of the columns with texts, pairs of texts or word lists."""
+        from .data.columns import PAIR_COLUMNS, TEXT_COLUMNS, TOKEN_COLUMNS
 
-        return (*TEXT_COLUMNS, *TOKEN_COLUMNS) if self.per_word else TEXT_COLUMNS
+        return (*TEXT_COLUMNS, *(TOKEN_COLUMNS if self.per_word else [name for pair in PAIR_COLUMNS for name in pair]))
 
-    def text_column(self, table: Table, column: str | None = None) -> str:
-        """Name of the column with the texts to predict; see :func:`aligned_entropy.data.columns.find_input_column`."""
-        from .data.columns import find_input_column
+    def find_text_columns(
+        self, table: Table, column: str | None = None, pair_column: str | None = None
+    ) -> tuple[str, ...]:
+        """Find the column with the texts to predict, or two; see :func:`.data.columns.find_input_columns`."""
+        from .data.columns import find_input_columns
 
-        return find_input_column(table, column, self.per_word)
+        return find_input_columns(table, column, pair_column, self.per_word)
 
     def prediction_columns(self, saved: SavedHead, label_names: Sequence[str] = ()) -> list[str]:
         """Names of the columns of a predicted row, in order.
@@ -193,9 +195,11 @@ class TokenClassification(Task):
         return _without_prompt(self, form, TokenBackbone)
 
     def read(self, data: Any, label_names: Sequence[str] | None = None, **columns: Any) -> LabeledTokens:
-        """Read sentences with a tag for each word."""
+        """Read sentences with a tag for each word; a column with the second texts of pairs is refused."""
         from .data import labeled_tokens
+        from .data.columns import check_single
 
+        check_single([columns.get("text_column") or "text", *filter(None, [columns.pop("text_pair_column", None)])])
         return labeled_tokens(data, label_names, **columns)
 
     def describes(self, data: Any, text_column: str | None = None, label_column: str | None = None) -> bool:

@@ -86,15 +86,41 @@ def test_registered_pipeline_says_what_it_takes_for_a_head(fitted, model_folder)
             pipeline("uncertain-text-classification", model=str(model_folder), head=head)
 
 
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_registered_pipeline_reads_pairs_as_predict_does(fitted, model_folder, tmp_path, batch_size):
+    register_pipeline()
+    fitted.save_pretrained(tmp_path / "head")
+    pairs = list(zip(sentiment.texts(8, 6)[0], sentiment.texts(8, 7)[0], strict=True))
+    pairs.append(("a great film " * 20, "dull"))  # longer than the limit of 32 tokens
+    pipe = pipeline("uncertain-text-classification", model=str(model_folder), head=str(tmp_path / "head"))
+    expected = fitted.predict(pairs)
+    for rows in (pairs, [{"text": text, "text_pair": text_pair} for text, text_pair in pairs]):
+        predicted = pipe(rows, batch_size=batch_size)
+        assert [row["label"] for row in predicted] == expected.labels.tolist()
+        np.testing.assert_allclose(
+            [row["error_probability"] for row in predicted], expected.error_probability, atol=1e-5
+        )
+    one = pipe({"text": pairs[0][0], "text_pair": pairs[0][1]})
+    assert one["error_probability"] == pytest.approx(expected.error_probability[0], abs=1e-5)
+    alone = pipeline("text-classification", model=str(model_folder))({"text": pairs[0][0], "text_pair": pairs[0][1]})
+    assert (one["label"], one["score"]) == (alone["label"], pytest.approx(alone["score"], abs=1e-5))
+
+
 @pytest.mark.parametrize(
-    "pair", [{"text": "a film", "text_pair": "a plot"}, ("a film", "a plot"), [["a film", "a plot"]]]
+    ("pair", "message"),
+    [
+        ([["a film", "a plot"]], "one text, not 2: pass a list.*a pair of texts is a tuple"),
+        ({"text": "a film", "text_pair": None}, "second text of pair 0 is a NoneType"),
+        ({"text": "a film", "text_pair": " "}, "second text of pair 0 is empty"),
+        ([("a film", 5)], "second text is a int"),
+        ([("a", "b", "c")], "a tuple of 3 values"),
+    ],
 )
-@pytest.mark.parametrize("in_list", [False, True])
-def test_pairs_of_texts_are_refused_by_that_name(model_folder, pair, in_list):
+def test_pairs_that_are_not_clear_are_refused(model_folder, pair, message):
     register_pipeline()
     pipe = pipeline("uncertain-text-classification", model=str(model_folder))
-    with pytest.raises(DataError, match="pairs of texts are not supported yet"):
-        pipe([pair] if in_list else pair)
+    with pytest.raises(DataError, match=message):
+        pipe(pair)
 
 
 def test_an_input_may_be_a_dict_with_a_text(fitted, model_folder):

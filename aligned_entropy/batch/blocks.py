@@ -19,7 +19,7 @@ from ..execution import Engine, map_items
 from ..head.progress import Progress
 from .counts import RowCounts
 from .folders import as_metadata, claim_folder, open_folder, stored_counts
-from .job import PredictionJob, with_text_column
+from .job import PredictionJob, with_text_columns
 from .predict import predict_rows
 from .writing import write_rows
 
@@ -199,7 +199,7 @@ class BlockWorker:
             read = self._read(block)
             input_columns = dict(zip(read.schema.names, read.schema.types, strict=True))
             rows = [InputRow(columns) for columns in read.to_pylist()]
-            job = with_text_column(self.job, self.classifier, InputTable(input_columns, iter(rows)))
+            job = with_text_columns(self.job, self.classifier, InputTable(input_columns, iter(rows)))
             predicted = list(predict_rows(self.classifier, job, rows))
             counts = RowCounts.of_rows(predicted, self.columns)
             path = job.output_path / f"{block.part}.{os.getpid()}"

@@ -14,6 +14,7 @@ from ..data import Table
 from ..data.files.reading import open_rows
 from ..data.files.rows import InputRow, InputTable, batched, format_of
 from ..errors import DataError
+from ..features.texts import Text, TextPair
 from .locking import check_unlocked
 from .writing import STDIN, STDOUT, check_output, is_same_file
 
@@ -84,6 +85,7 @@ class PredictionJob:
         output: output file, folder, or ``-`` for stdout.
         input_format: format of the input; None to use its file ending.
         text_column: column with the texts; None to look for the usual names.
+        text_pair_column: column with the second texts of pairs; None for single texts, or to look for the usual names.
         probabilities: True to add a column for every class.
         prefix: prefix for the added columns.
         max_characters: longest text that is predicted; a longer one gets an error.
@@ -107,6 +109,7 @@ class PredictionJob:
     encoding: str | None = None
     truncated: bool = False
     safe_csv: bool = False
+    text_pair_column: str | None = None
 
     def __post_init__(self) -> None:
         for role, name in (("input", self.source), ("output", self.output)):
@@ -182,6 +185,17 @@ class PredictionJob:
             check_output(self.output, [self.source, *inputs])
             check_unlocked(self.lock_path, self.output)
 
+    @property
+    def text_columns(self) -> tuple[str, ...]:
+        """Columns with the texts: one, or two for pairs; empty before they have been found."""
+        return tuple(name for name in (self.text_column, self.text_pair_column) if name is not None)
+
+    def text(self, row: InputRow) -> Text | list[str]:
+        """Text of a row, or its pair of texts."""
+        parts = [row.columns[name] for name in self.text_columns]
+        text: Text | list[str] = parts[0] if len(parts) == 1 else TextPair(*parts)
+        return text
+
     def added_columns(self, classifier: UncertainClassifier) -> AddedColumns:
         """Names of the added columns.
 
@@ -217,31 +231,33 @@ class PredictionJob:
         return list(classifier.label_names) if self.probabilities else []
 
 
-def with_text_column(job: PredictionJob, classifier: UncertainClassifier, table: InputTable) -> PredictionJob:
-    """Find the text column of an input: the named one, or the only one with a usual name.
+def with_text_columns(job: PredictionJob, classifier: UncertainClassifier, table: InputTable) -> PredictionJob:
+    """Find the text column of an input, or the two columns of pairs: the named ones, or those with usual names.
 
-    The function reads rows ahead until one has such a column; ``table.rows`` still yields all rows afterwards.
+    The function reads rows ahead until these have such columns; ``table.rows`` still yields all rows afterwards.
 
     Raises:
         DataError: there are no rows, no row has a text column, several columns may be meant, or the input already has
             a column with the name of an added one.
     """
-    candidates = classifier.task.text_columns if job.text_column is None else (job.text_column,)
+    candidates = job.text_columns or classifier.task.text_columns
+    is_complete = all if job.text_columns else any
     columns, rows_read = dict.fromkeys(table.columns), list[InputRow]()
     for batch in batched(table.rows):
         rows_read += batch
         columns |= dict.fromkeys(name for row in batch if row.problem is None for name in row.columns)
-        if any(name in columns for name in candidates):
+        if is_complete(name in columns for name in candidates):
             break
     if not rows_read:
         raise DataError(f"{job.source} is empty: it has no rows.")
     table.rows = chain(rows_read, table.rows)
     _check_names_are_free(job.added_columns(classifier).names, table.columns, rows_read)
     if not columns:
-        return replace(job, text_column=candidates[0])
+        return replace(job, text_column=job.text_column or candidates[0])
     readable = [row.columns for row in rows_read if row.problem is None]
     first_rows = Table({name: [row.get(name) for row in readable] for name in columns})
-    return replace(job, text_column=classifier.task.text_column(first_rows, job.text_column))
+    names = classifier.task.find_text_columns(first_rows, job.text_column, job.text_pair_column)
+    return replace(job, text_column=names[0], text_pair_column=names[1] if len(names) > 1 else None)
 
 
 def _check_names_are_free(names: Sequence[str], columns: Mapping[str, Any], rows: Sequence[InputRow]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
@@ -21,7 +21,7 @@ from ..data.files.rows import InputRow, InputTable, batched
 from ..data.table import blank_word
 from ..head.progress import Progress
 from .counts import RowCounts
-from .job import AddedColumns, PredictionJob, Values, with_text_column
+from .job import AddedColumns, PredictionJob, Values, with_text_columns
 from .journal import Journal, job_key
 from .locking import locked
 from .writing import write_rows
@@ -46,7 +46,7 @@ def predict_file(classifier: UncertainClassifier, job: PredictionJob, progress: 
     job.added_columns(classifier)  # refuses options that the task does not have
     lock = nullcontext() if job.output == "-" else locked(job.lock_path, job.output)
     with lock, job.open_source() as table:
-        job = with_text_column(job, classifier, table)
+        job = with_text_columns(job, classifier, table)
         is_resumable = "-" not in (job.source, job.output) and Path(job.source).is_file()
         return (_with_journal if is_resumable else _without_journal)(classifier, job, table, progress)
 
@@ -55,8 +55,7 @@ def predict_rows(classifier: UncertainClassifier, job: PredictionJob, rows: list
     """Yield the values of the added columns for every row; a row without a usable text gets an error."""
     columns = job.added_columns(classifier)
     problems = [_problem(row, job, columns, classifier.task.per_word) for row in rows]
-    text_column = str(job.text_column)
-    texts = [row.columns[text_column] for row, problem in zip(rows, problems, strict=True) if problem is None]
+    texts = [job.text(row) for row, problem in zip(rows, problems, strict=True) if problem is None]
     predictions: Iterator[Row] = iter(classifier.predict(texts))
     for problem in problems:
         if problem is not None:
@@ -91,7 +90,7 @@ def compare_predictions(
 
     columns = job.added_columns(first)
     with job.open_source() as table:
-        job = with_text_column(job, first, table)
+        job = with_text_columns(job, first, table)
         first_rows = list(islice(table.rows, rows))
     predicted = [predict_rows(classifier, job, first_rows) for classifier in (first, second)]
     pairs = [pair for pair in zip(*predicted, strict=True) if all(values[columns.row_error] is None for values in pair)]
@@ -178,9 +177,12 @@ def _problem(row: InputRow, job: PredictionJob, columns: AddedColumns, per_word:
         return f"the row already has values in the added columns, {values}: pass --prefix"
     if row.problem is not None:
         return row.problem
-    if job.text_column not in row.columns:
-        return f"no column {job.text_column!r}"
-    text = row.columns[job.text_column]
+    missing = [name for name in job.text_columns if name not in row.columns]
+    if missing:
+        return f"no column {missing[0]!r}"
+    if len(job.text_columns) > 1:
+        return _problem_of_pair({name: row.columns[name] for name in job.text_columns}, job.max_characters)
+    text = row.columns[job.text_columns[0]]
     if per_word and isinstance(text, list) and all(isinstance(word, str) for word in text):
         text, position = " ".join(text), blank_word(text)
         if position is not None and text.strip():
@@ -193,4 +195,17 @@ def _problem(row: InputRow, job: PredictionJob, columns: AddedColumns, per_word:
         return "the text is empty"
     if len(text) > job.max_characters:
         return f"the text has {len(text)} characters, more than {job.max_characters}"
+    return None
+
+
+def _problem_of_pair(texts: Mapping[str, Any], max_characters: int) -> str | None:
+    """Reason why a pair of texts, by the names of their columns, cannot be predicted; None if it can."""
+    for column, text in texts.items():
+        if not isinstance(text, str):
+            return f"the text in column {column!r} has type {type(text).__name__}, not string"
+        if not text.strip():
+            return f"the text in column {column!r} is empty"
+    length = sum(map(len, texts.values()))
+    if length > max_characters:
+        return f"the two texts have {length} characters, more than {max_characters}"
     return None

@@ -49,25 +49,37 @@ class UncertainClassifier(ModelWithSelection):
     config_class: ClassVar[type[FitConfig] | type[MultiLabelConfig]] = FitConfig
 
     def predict(
-        self, texts: Any, progress: Progress = lambda done: None, *, text_column: str | None = None
+        self,
+        texts: Any,
+        progress: Progress = lambda done: None,
+        *,
+        text_column: str | None = None,
+        text_pair_column: str | None = None,
     ) -> Predictions | MultiLabelPredictions | TokenPredictions:
         """Predict the labels of texts, with their uncertainty.
 
         Args:
             texts: string, or list, array, Series or iterator of strings; or a table with a column of texts: DataFrame,
-                ``datasets.Dataset``, dict of columns, list of dicts; ``load_data(path)`` for the rows of a file.
+                ``datasets.Dataset``, dict of columns, list of dicts; ``load_data(path)`` for the rows of a file. A pair
+                of texts is a tuple ``(text, text_pair)``, a dict with ``text`` and ``text_pair``, or a row of two
+                columns.
             progress: function that is called with the number of texts that have been processed.
             text_column: column of a table with the texts; found by its usual names by default.
+            text_pair_column: column of a table with the second texts of pairs; found by usual names by default.
 
         Returns:
             :class:`aligned_entropy.Predictions`; the other tasks have their own kinds of predictions.
 
         Raises:
             ArgumentTypeError: an object of this type holds no texts.
-            DataError: a text is not a string or is blank, the text column is not clear, or there are pairs of texts.
+            DataError: a text is not a string or is blank, the text column is not clear, or there are single texts and
+                pairs.
             HeadMismatchError: the head was fitted for another adapter or classification module than is active.
         """
-        encoded = self.backbone.encode(as_texts(texts, self.task.text_column, text_column))
+        texts = as_texts(
+            texts, self.task.find_text_columns, text_column, text_pair_column, label_names=self.label_names
+        )
+        encoded = self.backbone.encode(texts)
         features = self.backbone.extract_encoded(encoded, progress, views=bool(self.head.views))
         return replace(self.predict_features(features), truncated=encoded.truncated)
 
@@ -116,8 +128,8 @@ class UncertainClassifier(ModelWithSelection):
             config: settings of the fit; ``FitConfig()`` by default, ``MultiLabelConfig()`` for multi-label
                 classification.
             progress: function that is called with the number of texts whose features are ready.
-            columns: column names and label map: ``text_column``, ``label_column``, ``label_map``, see
-                :func:`aligned_entropy.labeled_texts`.
+            columns: column names and label map: ``text_column``, ``text_pair_column``, ``label_column``, ``label_map``,
+                see :func:`aligned_entropy.labeled_texts`.
 
         Raises:
             CalibrationError: no head can be fitted on these texts; the message gives the reason.

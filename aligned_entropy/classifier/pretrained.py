@@ -252,7 +252,7 @@ class ModelWithHead:
                 of the tokens), ``content_free``. An array that the model cannot give is left out, with the reason.
             views: True for the inputs of views, too, as far as the model gives them; by default unless a fitted head
                 has no views.
-            columns: column names and label map: ``text_column``, ``label_column``, ``label_map``.
+            columns: column names and label map: ``text_column``, ``text_pair_column``, ``label_column``, ``label_map``.
 
         Warns:
             UserWarning: another order of the labels would make the model far better.
@@ -269,6 +269,7 @@ class ModelWithHead:
         *,
         extras: Collection[str] = (),
         text_column: str | None = None,
+        text_pair_column: str | None = None,
         views: bool | None = None,
     ) -> Features:
         """Features of texts without labels, for text classification; arguments as for :meth:`features`.
@@ -278,7 +279,7 @@ class ModelWithHead:
         """
         if not self.task.one_label:
             raise NotApplicableError(f"out-of-distribution texts are for {TextClassification.name}, not {self.task}.")
-        return self._extract(plain_texts(load_data(data), text_column), progress, extras, views)
+        return self._extract(plain_texts(load_data(data), text_column, text_pair_column), progress, extras, views)
 
     def _extract(
         self, texts: Sequence[Text], progress: Progress, extras: Collection[str], views: bool | None = None

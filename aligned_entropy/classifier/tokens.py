@@ -55,7 +55,12 @@ class UncertainTokenClassifier(UncertainClassifier):
     task: ClassVar[Task] = TokenClassification()
 
     def predict(
-        self, texts: Any, progress: Progress = lambda done: None, *, text_column: str | None = None
+        self,
+        texts: Any,
+        progress: Progress = lambda done: None,
+        *,
+        text_column: str | None = None,
+        text_pair_column: str | None = None,
     ) -> TokenPredictions:
         """Predict the entities of texts, with the uncertainty of every entity and every word.
 
@@ -65,15 +70,16 @@ class UncertainTokenClassifier(UncertainClassifier):
                 :func:`~aligned_entropy.backbones.words.word_offsets`; lists of words are used as they are.
             progress: function that is called with the number of words that have been processed.
             text_column: column of a table with the texts or words; found by its usual names by default.
+            text_pair_column: refused, since token classification takes no pairs of texts.
 
         Raises:
             ArgumentTypeError: an object of this type holds no texts.
             DataError: a text is neither a string nor a list of words, or is blank, or it is not clear which column
                 holds the texts.
             HeadMismatchError: the head was fitted for another adapter or classification module than is active.
-            NotApplicableError: the tags of the model have no names.
+            NotApplicableError: the tags of the model have no names, or there are pairs of texts.
         """
-        texts = as_texts(texts, self.task.text_column, text_column, per_word=True)
+        texts = as_texts(texts, self.task.find_text_columns, text_column, text_pair_column, per_word=True)
         self._check_names()
         offsets = [self._offsets(text) for text in texts]
         joined = [text if isinstance(text, str) else " ".join(text) for text in texts]

@@ -24,6 +24,7 @@ from .options import (
     Reference,
     Seed,
     TextColumn,
+    TextPairColumn,
     check_folder,
     of_head,
     positive,
@@ -58,6 +59,7 @@ def train(
     batch_size: Annotated[int, typer.Option(metavar="N", help="Number of texts per step.", min=1)] = 32,
     max_length: Annotated[int, typer.Option(metavar="N", help="Maximum number of tokens per text.", min=2)] = 128,
     text_column: TextColumn = None,
+    text_pair_column: TextPairColumn = None,
     label_column: LabelColumn = None,
     delimiter: Delimiter = None,
     encoding: Encoding = None,
@@ -76,7 +78,8 @@ def train(
     check_folder(output, [model, data], content="model")
     dataset = load_data(data, delimiter=delimiter, encoding=encoding)
     task = task_of_dataset(dataset, text_column, label_column)
-    texts = task.read(dataset, text_column=text_column, label_column=label_column)
+    columns = ColumnOptions(text_column, text_pair_column, label_column, None, delimiter, encoding)
+    texts = task.read(dataset, text_column=text_column, text_pair_column=text_pair_column, label_column=label_column)
     mode: Literal["full", "lora", "freeze"] = "lora" if lora else "freeze" if freeze else "full"
     config = TrainConfig(mode, epochs, learning_rate, batch_size, max_length, seed)
     epochs_done: list[Epoch] = []
@@ -91,7 +94,6 @@ def train(
     print(f"trained on {len(texts)} texts of {len(texts.label_names)} classes")
     print(epochs_done[-1])
     print(f"saved: {output}")
-    columns = ColumnOptions(text_column, label_column, None, delimiter, encoding)
     next_step("fit", output, "HELD-OUT.csv", "-o", f"{output}-head", *option_words(columns))
 
 

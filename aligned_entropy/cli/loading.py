@@ -130,6 +130,7 @@ def features(
     texts = classifier.read_labeled(
         load_data(data, delimiter=columns.delimiter, encoding=columns.encoding),
         text_column=columns.text_column,
+        text_pair_column=columns.text_pair_column,
         label_column=columns.label_column,
         label_map=parse_label_map(columns.label_map),
     )

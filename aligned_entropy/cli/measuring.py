@@ -200,6 +200,7 @@ def _evaluate_model(
                 progress,
                 extras=extras,
                 text_column=columns.text_column,
+                text_pair_column=columns.text_pair_column,
                 views=views,
             )
     with stage(MEASURING):

@@ -34,6 +34,10 @@ Data = Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP)]
 Head = Annotated[str | None, typer.Option(help="Path or hub id of a fitted head.")]
 Reference = Annotated[str | None, typer.Option(help="Training set of the classifier; optional.")]
 TextColumn = Annotated[str | None, typer.Option(help="Column with the texts; found by its usual names by default.")]
+TextPairColumn = Annotated[
+    str | None,
+    typer.Option(help="Column with the second texts of pairs; usual pairs of columns are found by their names."),
+]
 LabelColumn = Annotated[str | None, typer.Option(help="Column with the labels; found by its usual names by default.")]
 Delimiter = Annotated[
     str | None,
@@ -113,6 +117,7 @@ class ColumnOptions(OptionGroup):
     panel: ClassVar[str] = "Labeled data"
 
     text_column: TextColumn = None
+    text_pair_column: TextPairColumn = None
     label_column: LabelColumn = None
     label_map: Annotated[
         str | None,

@@ -23,6 +23,7 @@ from .options import (
     ModelOptions,
     OptionGroup,
     TextColumn,
+    TextPairColumn,
     of_head,
     with_option_groups,
 )
@@ -45,6 +46,7 @@ class RowOptions(OptionGroup):
         ),
     ] = None
     text_column: TextColumn = None
+    text_pair_column: TextPairColumn = None
     delimiter: Delimiter = None
     encoding: Encoding = None
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Add a column for every class.")] = False
@@ -124,7 +126,7 @@ def predict(
         typer.echo(json.dumps(counts.to_dict()), err=output == "-")
     else:
         note("\n".join(_summary(counts, rows.prefix)))
-        _print_next_step(counts, model, head, options, ColumnOptions(text_column=rows.text_column))
+        _print_next_step(counts, model, head, options, ColumnOptions(rows.text_column, rows.text_pair_column))
     if counts.rows and not counts.predicted:
         raise DataError(_no_prediction(counts, is_guessed=source == "-" and rows.input_format is None))
 

@@ -26,6 +26,7 @@ from .options import (
     Seed,
     Task,
     TextColumn,
+    TextPairColumn,
     check_folder,
     of_head,
     with_option_groups,
@@ -102,6 +103,7 @@ def export(
         typer.Option(help="Texts for a comparison: quantize the model to 8 bits and print what this changes."),
     ] = None,
     text_column: TextColumn = None,
+    text_pair_column: TextPairColumn = None,
     delimiter: Delimiter = None,
     encoding: Encoding = None,
     as_json: AsJson = False,
@@ -114,10 +116,12 @@ def export(
     from ..data import load_data, plain_texts
     from ..export import export_onnx
 
-    if text_column is not None and int8 is None:
-        raise typer.BadParameter(f"--text-column {text_column} names a column of the texts of --int8: give both.")
+    for option, name in (("text-column", text_column), ("text-pair-column", text_pair_column)):
+        if name is not None and int8 is None:
+            raise typer.BadParameter(f"--{option} {name} names a column of the texts of --int8: give both.")
     check_folder(output, [int8], content="graph")
-    texts = None if int8 is None else plain_texts(load_data(int8, delimiter=delimiter, encoding=encoding), text_column)
+    rows = None if int8 is None else load_data(int8, delimiter=delimiter, encoding=encoding)
+    texts = None if rows is None else plain_texts(rows, text_column, text_pair_column)
     options = ModelOptions(max_length, "cpu", classification_module=classification_module, task=task)
     classifier = load(model, head=head, options=options)
     with quiet_warnings():
@@ -182,7 +186,8 @@ def refit(
     rows = read_feedback(feedback)
     classifier = load(model, head=head, options=options)
     with progress_bar("feedback", len(rows["text"])) as progress:
-        labeled = classifier.features(rows, progress, views=True, text_column="text", label_column="label")
+        columns_of_rows = {f"{name}_column": name for name in rows}
+        labeled = classifier.features(rows, progress, views=True, **columns_of_rows)
     more, training = (
         None
         if data is None

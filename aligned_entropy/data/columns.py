@@ -10,7 +10,8 @@ from math import inf
 from numbers import Real
 from typing import Any
 
-from ..errors import DataError
+from ..errors import DataError, NotApplicableError
+from ..features.texts import NO_PAIRS
 from .table import Table
 
 # Usual names; a data set may have one of each kind, otherwise the column has to be named.
@@ -30,7 +31,7 @@ PAIR_COLUMNS = (
     ("query", "passage"), ("query", "document"), ("query", "text"), ("prompt", "response"),
 )  # fmt: skip
 INFINITE = (inf, -inf)
-PAIRS = "pairs of texts are not supported yet"
+NAME_BOTH = "name both columns, text_column='…' and text_pair_column='…' or --text-column and --text-pair-column"
 
 
 @dataclass(frozen=True)
@@ -102,47 +103,109 @@ def label_number(label: Any) -> int | None:
     return int(number) if number == int(number) else None
 
 
-def find_text_column(table: Table, column: str | None = None, label_column: str | None = None) -> str:
-    """Name of the column with the texts: the given one if it exists, else the only one with a usual name.
+def find_text_columns(
+    table: Table, column: str | None = None, pair_column: str | None = None, label_column: str | None = None
+) -> tuple[str, ...]:
+    """Name of the column with the texts, or names of the two columns with pairs of texts.
 
-    If several columns have a usual name, the only one of them with strings is taken.
+    Columns that the user named are taken, and one alone holds single texts. Otherwise two columns with the usual names
+    of a pair hold pairs; without such columns the texts are in the only column with a usual name. If several columns
+    have a usual name, the only one of them with strings is taken.
 
     Args:
         table: table to search.
-        column: name that the user gave, or None.
+        column: name of the column with the texts that the user gave, or None.
+        pair_column: name of the column with the second texts of pairs that the user gave, or None.
         label_column: column with the labels if the user named it; it is not a column with texts.
 
     Raises:
-        DataError: the given column does not exist, no column has a usual name, several have, or two columns hold pairs
-            of texts.
+        DataError: a given column does not exist, both are the same, no column has a usual name, or several columns may
+            hold the texts.
     """
-    if column is None:
-        pair = next((pair for pair in PAIR_COLUMNS if set(pair) <= set(table.columns) - {label_column}), None)
-        if pair is not None:
-            raise DataError(
-                f"the columns {' and '.join(map(repr, pair))} hold pairs of texts, and {PAIRS}: if the model reads one "
-                f"of them alone, name it with text_column={pair[0]!r} or --text-column {pair[0]}."
-            )
+    if pair_column is not None:
+        return _pair_with(table, column, pair_column, label_column)
+    pair = _usual_pair(table, label_column) if column is None else None
+    if pair is not None:
+        return pair
     candidates = [name for name in TEXT_COLUMNS if name != label_column]
     of_strings = [name for name in candidates if isinstance(table.first_value(name), str)]
-    return find_column(table, "text", column, of_strings if len(of_strings) == 1 else candidates, TEXT_COLUMNS)
+    return (find_column(table, "text", column, of_strings if len(of_strings) == 1 else candidates, TEXT_COLUMNS),)
 
 
-def find_input_column(table: Table, column: str | None = None, per_word: bool = False) -> str:
-    """Name of the column with the texts to predict.
+def _pair_with(table: Table, column: str | None, pair_column: str, label_column: str | None) -> tuple[str, str]:
+    """Names of the two columns with pairs of texts, of which the user named the second one."""
+    find_column(table, "text-pair", pair_column, ())
+    usual = [first for first, second in PAIR_COLUMNS if second == pair_column and first in table.columns]
+    others = [name for name in TEXT_COLUMNS if name not in (pair_column, label_column)]
+    first = find_column(table, "text", column, usual or others, TEXT_COLUMNS)
+    if first == pair_column:
+        raise DataError(f"{first!r} is named for both texts of a pair: name the two columns that hold them.")
+    return first, pair_column
+
+
+def _usual_pair(table: Table, label_column: str | None) -> tuple[str, str] | None:
+    """Names of two columns with the usual names of a pair of texts; None without such columns.
+
+    Raises:
+        DataError: several columns may hold the pairs, or another column may hold single texts.
+    """
+
+    def holds_strings(name: str) -> bool:
+        return isinstance(table.first_value(name), str)
+
+    names = [name for name in table.columns if name != label_column]
+    pairs = [pair for pair in PAIR_COLUMNS if set(pair) <= set(names)]
+    if len(pairs) > 1:  # a column such as the one with the answers to questions need not hold texts
+        pairs = [pair for pair in pairs if all(map(holds_strings, pair))] or pairs
+    if not pairs:
+        return None
+    others = [name for name in TEXT_COLUMNS if name in names and name not in pairs[0] and holds_strings(name)]
+    if len(pairs) > 1 or others:
+        candidates = [" and ".join(map(repr, pair)) for pair in pairs]
+        alone = [repr(name) for name in others if not any(name in pair for pair in pairs)]
+        singles = f", and {', '.join(alone)} single texts" if alone else ""
+        raise DataError(
+            f"the columns {', or '.join(candidates)} may hold pairs of texts{singles}: {NAME_BOTH}, or the first one "
+            "alone for single texts."
+        )
+    return pairs[0]
+
+
+def find_input_columns(
+    table: Table, column: str | None = None, pair_column: str | None = None, per_word: bool = False
+) -> tuple[str, ...]:
+    """Name of the column with the texts to predict, or names of the two columns with pairs of texts.
 
     Args:
         table: rows to predict; the first ones are enough.
         column: name that the user gave, or None to look for the usual names.
+        pair_column: name of the column with the second texts of pairs that the user gave, or None.
         per_word: True for token classification, where a column of word lists comes before a column of texts.
 
     Raises:
-        DataError: the column does not exist, none or several may be meant, or two columns hold pairs of texts.
+        DataError: the column does not exist, or none or several may be meant.
+        NotApplicableError: two columns hold pairs of texts, for token classification.
     """
     has_words = any(map(table.has_lists, TOKEN_COLUMNS)) or first_column(table, TEXT_COLUMNS) is None
-    if per_word and column is None and has_words:
-        return find_column(table, "text", None, TOKEN_COLUMNS, (*TEXT_COLUMNS, *TOKEN_COLUMNS))
-    return find_text_column(table, column)
+    if per_word and column is None and pair_column is None and has_words:
+        return (find_column(table, "text", None, TOKEN_COLUMNS, (*TEXT_COLUMNS, *TOKEN_COLUMNS)),)
+    columns = find_text_columns(table, column, pair_column)
+    if per_word:
+        check_single(columns)
+    return columns
+
+
+def check_single(columns: Sequence[str]) -> None:
+    """Check that one column holds the texts of token classification.
+
+    Raises:
+        NotApplicableError: there are two columns.
+    """
+    if len(columns) > 1:
+        raise NotApplicableError(
+            f"the columns {' and '.join(map(repr, columns))} hold pairs of texts, but {NO_PAIRS}: name the column with "
+            f"the texts alone, text_column={columns[0]!r} or --text-column {columns[0]}."
+        )
 
 
 def find_column(
@@ -185,7 +248,7 @@ def _only_column(
     table: Table, kind: str, missing: str, column: str | None, candidates: Sequence[str], usual_names: Sequence[str]
 ) -> str:
     columns = quoted(table.columns)
-    remedy = f"{kind}_column='…' or --{kind}-column"
+    remedy = f"{kind.replace('-', '_')}_column='…' or --{kind}-column"
     if column is not None:
         if column not in table.columns:
             raise DataError(f"there is no column {column!r}; the columns are {columns}.")
@@ -193,7 +256,7 @@ def _only_column(
     if len(candidates) > 1:
         raise DataError(
             f"{len(candidates)} columns may be the {kind} column: {quoted(candidates)}. Name the right one with "
-            f"{remedy}."
+            f"{remedy}{f'; for pairs of texts {NAME_BOTH}' if kind == 'text' else ''}."
         )
     if not candidates:
         raise DataError(f"{missing} among {columns} (looked for {', '.join(usual_names)}): name it with {remedy}.")

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from .columns import LABEL_COLUMNS, LabelColumn, find_column, find_text_column
+from ..features.texts import Text, TextPair
+from .columns import LABEL_COLUMNS, LabelColumn, find_column, find_text_columns
 from .files.text_files import is_damaged
 from .label_maps import apply_label_map
 from .matching import MAX_NAMES, match_labels, sorted_names
@@ -28,13 +29,13 @@ class LabeledTexts:
     """N texts with their true classes.
 
     Attributes:
-        texts: texts, as a list or as a lazy column of a ``datasets.Dataset``.
+        texts: texts, as a list or as a lazy column of a ``datasets.Dataset``; or a list of pairs of texts.
         labels: class of each text, ``[N]`` int, in the order of ``label_names``. For multi-label data ``[N, L]``: 1
             where a text has a label, else 0.
         label_names: names of the classes.
     """
 
-    texts: Sequence[str]
+    texts: Sequence[Text]
     labels: NDArray[np.int64]
     label_names: list[str]
 
@@ -74,6 +75,7 @@ def labeled_texts(
     label_names: Sequence[str] | None = None,
     *,
     text_column: str | None = None,
+    text_pair_column: str | None = None,
     label_column: str | None = None,
     label_map: Mapping[str, str] | None = None,
 ) -> LabeledTexts:
@@ -84,6 +86,7 @@ def labeled_texts(
         label_names: class names of the model. By default the classes of the data: the names that the data set stores,
             or the sorted labels.
         text_column: column with the texts; found by its usual names by default.
+        text_pair_column: column with the second texts of pairs; found by usual names of two columns by default.
         label_column: column with the labels; found by its usual names by default.
         label_map: class of the model for each label of the data that has another name.
 
@@ -92,7 +95,7 @@ def labeled_texts(
             classes.
     """
     table = as_table(data)
-    texts = read_texts(table, find_text_column(table, text_column, label_column))
+    texts = read_texts(table, find_text_columns(table, text_column, text_pair_column, label_column))
     column = LabelColumn.read(table, find_column(table, "label", label_column, LABEL_COLUMNS))
     _check_labels(column)
     labels, class_names = apply_label_map(column.values, column, label_map, label_names)
@@ -100,29 +103,35 @@ def labeled_texts(
     return LabeledTexts(texts, match_labels(labels, class_names, names, column.name), names)
 
 
-def plain_texts(data: Any, text_column: str | None = None) -> Sequence[str]:
+def plain_texts(data: Any, text_column: str | None = None, text_pair_column: str | None = None) -> Sequence[Text]:
     """Read the texts of a data set, which needs no labels.
 
     Args:
         data: table with a column of texts.
         text_column: column with the texts; found by its usual names by default.
+        text_pair_column: column with the second texts of pairs; found by usual names of two columns by default.
 
     Raises:
         DataError: there are no rows, the column is missing, or a text is not a string.
     """
     table = as_table(data)
-    return read_texts(table, find_text_column(table, text_column))
+    return read_texts(table, find_text_columns(table, text_column, text_pair_column))
 
 
-def read_texts(table: Table, column: str) -> Sequence[str]:
-    """Read a column of texts.
+def read_texts(table: Table, columns: Sequence[str]) -> Sequence[Text]:
+    """Read a column of texts, or two columns of pairs of texts.
 
     Raises:
         DataError: there are no rows, or a text is not a string or not valid Unicode.
     """
-    texts: Sequence[str] = table[column]
-    if not len(texts):
+    if not len(table):
         raise DataError("the data set is empty: it has no rows.")
+    for column in columns:
+        _check_column(table[column], column)
+    return table[columns[0]] if len(columns) == 1 else list(map(TextPair, *(table[column] for column in columns)))
+
+
+def _check_column(texts: Sequence[Any], column: str) -> None:
     for row, text in enumerate(texts):
         if not isinstance(text, str):
             raise DataError(
@@ -134,7 +143,6 @@ def read_texts(table: Table, column: str) -> Sequence[str]:
                 f"row {row} of column {column!r} holds half of a surrogate pair, which is not valid Unicode: "
                 f"{text!r:.80}. Correct the row."
             )
-    return texts
 
 
 def _check_labels(column: LabelColumn) -> None:

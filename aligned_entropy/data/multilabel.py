@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from .columns import LABEL_COLUMNS, LabelColumn, find_column, find_text_column, first_column, quoted
+from ..features.texts import Text
+from .columns import LABEL_COLUMNS, LabelColumn, find_column, find_text_columns, first_column, quoted
 from .label_cells import is_written_as_lists, split_cells, yes_or_no
 from .label_maps import apply_label_map, checked_label_map
 from .labels import LabeledTexts, is_missing, read_texts
@@ -25,6 +26,7 @@ def multilabel_texts(
     label_names: Sequence[str] | None = None,
     *,
     text_column: str | None = None,
+    text_pair_column: str | None = None,
     label_column: str | None = None,
     label_map: Mapping[str, str] | None = None,
 ) -> LabeledTexts:
@@ -43,6 +45,7 @@ def multilabel_texts(
         label_names: label names of the model. By default the labels of the data: the names that the data set stores,
             or the sorted labels.
         text_column: column with the texts; found by its usual names by default.
+        text_pair_column: column with the second texts of pairs; found by usual names of two columns by default.
         label_column: column with the labels, or several columns with one label each, separated by commas; found by
             usual names and the names of the labels by default.
         label_map: label of the model for each label of the data that has another name.
@@ -52,7 +55,7 @@ def multilabel_texts(
             column has another form, or a label is none of the model's.
     """
     table = as_table(data)
-    texts_in = find_text_column(table, text_column, label_column)
+    texts_in = find_text_columns(table, text_column, text_pair_column, label_column)
     texts = read_texts(table, texts_in)
     names = None if label_names is None else list(label_names)
     columns = _columns_of_labels(table, texts_in, label_column, names, label_map)
@@ -88,7 +91,7 @@ def has_label_lists(data: Any, label_column: str | None = None) -> bool:
 
 
 def _columns_of_labels(
-    table: Table, text_column: str, label_column: str | None, names: list[str] | None, label_map: Any
+    table: Table, text_columns: Sequence[str], label_column: str | None, names: list[str] | None, label_map: Any
 ) -> dict[str, str]:
     """Label of each column with a yes or no; empty if the labels are in one column.
 
@@ -104,8 +107,8 @@ def _columns_of_labels(
 
     if label_column is not None:
         return {column: label_of(column) for column in _named_columns(table, label_column)}
-    others = [column for column in table.columns if column != text_column]
-    usual = first_column(table, [name for name in LABEL_COLUMNS if name != text_column])
+    others = [column for column in table.columns if column not in text_columns]
+    usual = first_column(table, [name for name in LABEL_COLUMNS if name not in text_columns])
     if names is None:
         return {} if usual else {column: label_of(column) for column in _yes_no_columns(table)}
     index = NameIndex(names)
@@ -144,7 +147,7 @@ def _yes_no_columns(table: Table) -> list[str]:
 
 
 def _of_columns(
-    texts: Sequence[str], table: Table, columns: Mapping[str, str], label_names: list[str] | None
+    texts: Sequence[Text], table: Table, columns: Mapping[str, str], label_names: list[str] | None
 ) -> LabeledTexts:
     names = label_names or list(dict.fromkeys(columns.values()))
     matrix: NDArray[np.int64] = np.zeros((len(texts), len(names)), np.int64)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
 from ..errors import ArgumentTypeError, DataError
-from .columns import PAIRS
+from ..features.texts import TextPair, parts_of
 from .files.rows import ending_format
 from .files.text_files import is_damaged
+from .pairs import input_rows, items, labeled_columns
 from .series import SeriesColumn, check_indexes, is_table, python_value, python_values
 from .table import Table, blank_word, check_unique
 
@@ -19,7 +20,7 @@ LABELED_FORMS = (
     "a datasets.Dataset, a DataFrame, a pyarrow.Table, a dict of columns, a list of dicts, (texts, labels), "
     "(text, label) pairs, or the name of a data set"
 )
-TEXT_FORMS = "a string, a list of strings, or a table with a column of texts"
+TEXT_FORMS = "a string, a list of strings or of pairs (text, text_pair), or a table with a column of texts"
 
 
 def as_table(source: Any) -> Table:
@@ -36,6 +37,8 @@ def as_table(source: Any) -> Table:
             * tuple of two sequences, the texts and their labels;
             * list of (text, label) pairs.
 
+            A tuple of two strings in the place of a text is a pair of texts.
+
     Raises:
         ArgumentTypeError: an object of this type does not hold labeled data.
         DataError: the object cannot be read as labeled data, two of its columns have one name, or Series of pandas have
@@ -46,87 +49,98 @@ def as_table(source: Any) -> Table:
         return table
     if isinstance(source, tuple) and len(source) == 2 and all(map(_is_sequence, source)):
         check_indexes(dict(zip(("texts", "labels"), source, strict=True)))
-        return _labeled(*map(python_values, source))
+        return Table(labeled_columns(*source))
     if isinstance(source, (str, os.PathLike)):
         raise DataError(f"{str(source)!r:.80} is a name, not the data: pass load_data({str(source)!r:.80}).")
     _check_iterable(source, f"cannot be read as labeled data: pass {LABELED_FORMS}")
-    rows = python_values(source)
+    rows: list[Any] = [row if isinstance(row, (list, tuple, TextPair)) else python_value(row) for row in items(source)]
     if all(isinstance(row, dict) for row in rows) and rows:
         return _of_rows(rows)
     for number, row in enumerate(rows):
-        if not isinstance(row, list) or len(row) != 2 or not isinstance(row[0], (str, list)):
-            detail = f"the text {row!r:.40} has no label" if isinstance(row, str) else f"row {number} is {row!r:.80}"
+        is_labeled = isinstance(row, (list, tuple)) and len(row) == 2
+        if not is_labeled or not isinstance(row[0], (str, list, tuple, TextPair)):
+            has_no_label = isinstance(row, (str, TextPair))
+            detail = f"the text {row!r:.40} has no label" if has_no_label else f"row {number} is {row!r:.80}"
             raise DataError(
                 f"a {type(source).__name__} cannot be read as labeled data ({detail}): pass {LABELED_FORMS}."
             )
-    return _labeled([row[0] for row in rows], [row[1] for row in rows])
+    return Table(labeled_columns([row[0] for row in rows], [row[1] for row in rows]))
 
 
 def as_texts(
     source: Any,
-    find_text_column: Callable[[Table, str | None], str],
+    find_text_columns: Callable[[Table, str | None, str | None], tuple[str, ...]],
     text_column: str | None = None,
+    text_pair_column: str | None = None,
+    *,
     per_word: bool = False,
+    label_names: Collection[str] = (),
 ) -> list[Any]:
-    """Read the texts to predict from an object in memory.
+    """Read the texts, or pairs of texts, to predict from an object in memory.
 
     Args:
         source: string; list, array, Series or iterator of strings (or, for token classification, of lists of words);
-            or a table in any form that :func:`as_table` reads, except for a tuple and pairs.
-        find_text_column: function that gives the name of the column with the texts of a table.
-        text_column: name of this column that the user gave, or None.
+            a pair of texts, which is a tuple of two strings, or a list or iterator of pairs; or a table in any form
+            that :func:`as_table` reads, except for texts with labels.
+        find_text_columns: function that gives the name of the column with the texts of a table, or of two columns.
+        text_column: name of the column with the texts that the user gave, or None.
+        text_pair_column: name of the column with the second texts of pairs that the user gave, or None.
         per_word: True for token classification, where a list of strings is a sentence.
+        label_names: class names of the model; tuples with one of them in the second place are texts with labels.
+
+    Returns:
+        Strings, :class:`~aligned_entropy.features.texts.TextPair` objects, or lists of words.
 
     Raises:
         ArgumentTypeError: an object of this type does not hold texts.
         DataError: a text is blank or not a string (or, for token classification, a list of words), the object holds
-            texts with labels, or pairs of texts; or its text column is not clear.
+            texts with labels, or single texts and pairs; or its text column is not clear.
+        NotApplicableError: there are pairs of texts for token classification.
 
     Warns:
         UserWarning: every text is the path of a file with data, which is not read.
     """
     table: Table | None = None
-    if isinstance(source, str):
-        texts: list[Any] = [source]
-    elif (table := _named_columns(source)) is not None:
-        texts = list(table[find_text_column(table, text_column)])
-    else:
+    texts: list[Any] = []
+    if isinstance(source, (str, TextPair)):
+        texts = input_rows([source], per_word)
+    elif (table := _named_columns(source)) is None:
         remedy = f"load_data({os.fspath(source)!r})" if isinstance(source, os.PathLike) else TEXT_FORMS
         _check_iterable(source, f"holds no texts: pass {remedy}")
-        texts = python_values(source)
+        texts = input_rows(source, per_word, label_names)
         if texts and all(isinstance(row, dict) for row in texts):
             table = _of_rows(texts)
-            texts = list(table[find_text_column(table, text_column)])
-        elif not per_word:
-            _check_no_pairs(texts, is_tuple=isinstance(source, tuple))
     if table is None:
         _warn_of_paths(texts)
+    else:
+        columns = [table[name] for name in find_text_columns(table, text_column, text_pair_column)]
+        texts = list(columns[0]) if len(columns) == 1 else list(map(TextPair, *columns))
     for row, text in enumerate(texts):
-        is_words = per_word and isinstance(text, list) and all(isinstance(word, str) for word in text)
-        if not isinstance(text, str) and not is_words:
-            expected = "a string or a list of words" if per_word else "a string"
-            raise DataError(f"text {row} is a {type(text).__name__}, not {expected}: {text!r:.80}. Pass strings.")
-        joined = text if isinstance(text, str) else " ".join(text)
-        if not joined.strip():
-            raise DataError(f"text {row} is empty: leave it out, since there is nothing to predict.")
-        if is_words and (position := blank_word(text)) is not None:
-            raise DataError(f"word {position} of text {row} is empty: leave it out. The words are {text!r:.80}.")
-        if is_damaged(joined):
-            raise DataError(f"text {row} holds half of a surrogate pair, which is not valid Unicode: {text!r:.80}.")
+        _check_text(text, f"text {row}", per_word)
     return texts
 
 
-def _check_no_pairs(texts: Sequence[Any], is_tuple: bool) -> None:
-    """Check that texts are neither pairs of texts nor lists of texts and labels.
+def _check_text(text: Any, place: str, per_word: bool) -> None:
+    """Check that a text, both texts of a pair, or a list of words can be predicted.
 
     Raises:
-        DataError: they are.
+        DataError: one of them is blank, not a string, or not valid Unicode.
     """
-    if is_tuple and len(texts) == 2 and all(isinstance(part, list) for part in texts):
-        raise DataError("the tuple holds two lists, as texts with their labels: pass the texts alone to predict them.")
-    for number, text in enumerate(texts):
-        if isinstance(text, list) and len(text) == 2 and all(isinstance(part, str) for part in text):
-            raise DataError(f"text {number} is a pair of texts, and {PAIRS}: pass one string for each text.")
+    if isinstance(text, TextPair):
+        for order, part in zip(("first", "second"), parts_of(text), strict=True):
+            _check_text(part, f"the {order} text of {place.replace('text', 'pair')}", False)
+        return
+    is_words = per_word and isinstance(text, list) and all(isinstance(word, str) for word in text)
+    if not isinstance(text, str) and not is_words:
+        expected = "a string or a list of words" if per_word else "a string"
+        raise DataError(f"{place} is a {type(text).__name__}, not {expected}: {text!r:.80}. Pass strings.")
+    joined = text if isinstance(text, str) else " ".join(text)
+    if not joined.strip():
+        raise DataError(f"{place} is empty: leave it out, since there is nothing to predict.")
+    if is_words and (position := blank_word(text)) is not None:
+        raise DataError(f"word {position} of {place} is empty: leave it out. The words are {text!r:.80}.")
+    if is_damaged(joined):
+        raise DataError(f"{place} holds half of a surrogate pair, which is not valid Unicode: {text!r:.80}.")
 
 
 def _warn_of_paths(texts: Sequence[Any]) -> None:
@@ -222,12 +236,6 @@ def _of_rows(rows: Sequence[dict[Any, Any]]) -> Table:
     names = dict.fromkeys(name for row in rows for name in row)
     check_unique([str(name) for name in names])
     return Table({str(name): [python_value(row.get(name)) for row in rows] for name in names})
-
-
-def _labeled(texts: list[Any], labels: list[Any]) -> Table:
-    per_word = bool(texts) and isinstance(texts[0], list)
-    names = ("tokens", "tags") if per_word else ("text", "label")
-    return Table(dict(zip(names, (texts, labels), strict=True)))
 
 
 def _is_sequence(value: Any) -> bool:

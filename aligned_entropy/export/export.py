@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from itertools import permutations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,6 +19,7 @@ from ..backbones.batching import require_texts
 from ..classifier import UncertainClassifier
 from ..data import Words
 from ..errors import MissingExtraError, UnsupportedModelError
+from ..features.texts import Text, TextPair
 from ..saved.format import check_output_folder
 from .graph import Graph, difference, open_session, write_graph
 from .quantization import QuantizationEffect, quantize
@@ -65,7 +67,7 @@ class Export:
 def export_onnx(
     classifier: UncertainClassifier,
     folder: str | Path,
-    int8: Sequence[str] | None = None,
+    int8: Sequence[Text] | None = None,
     stage: Stage = lambda description: nullcontext(),
 ) -> Export:
     """Write a classifier with its head as one ONNX graph from token ids to logits and uncertainty.
@@ -115,7 +117,7 @@ def export_onnx(
 
 
 def _write(
-    classifier: UncertainClassifier, backbone: Backbone, folder: Path, int8: Sequence[str] | None, stage: Stage
+    classifier: UncertainClassifier, backbone: Backbone, folder: Path, int8: Sequence[Text] | None, stage: Stage
 ) -> tuple[list[str], list[str], float, QuantizationEffect | None]:
     """Write all files to an empty folder and check them; return the fields of :class:`Export` after the folder."""
     settings = write_tokenizer(backbone, folder)
@@ -200,9 +202,13 @@ def _check_head(classifier: UncertainClassifier, backbone: Backbone) -> None:
     classifier.predict_features(backbone.extract_encoded(backbone.encode(rows), views=views))
 
 
-def _trial_batches(backbone: Backbone) -> Iterator[list[str]]:
-    """Trial texts in batches: all short ones, a long one between others, and each alone."""
+def _trial_batches(backbone: Backbone) -> Iterator[Sequence[Text]]:
+    """Trial texts in batches: all short ones, a long one between others, and each alone; and pairs of these texts."""
     long = LONG_TEXT * (backbone.max_length // 8 + 1)
     yield list(TRIAL_TEXTS)
     yield [TRIAL_TEXTS[0], long, TRIAL_TEXTS[1]]
     yield from ([text] for text in (*TRIAL_TEXTS, long))
+    has_room = backbone.max_length >= backbone.tokenizer.num_special_tokens_to_add(pair=True)
+    if has_room and not backbone.every_token and getattr(backbone.config, "type_vocab_size", 2) != 1:
+        yield [TextPair(*pair) for pair in permutations([*TRIAL_TEXTS[:3], long], 2)]
+        yield [TextPair(long, long)]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..features.texts import Text
 from ..head.multilabel_head import MultiLabelHead
 from .graph import Graph, is_large, open_session, real_rows, run_session
 
@@ -41,7 +42,7 @@ class QuantizationEffect:
         return {"answers": self.predictions, "changed": self.changed_share, "correlation": correlation}
 
 
-def quantize(graph: Graph, session: InferenceSession, path: Path, texts: Sequence[str]) -> QuantizationEffect:
+def quantize(graph: Graph, session: InferenceSession, path: Path, texts: Sequence[Text]) -> QuantizationEffect:
     """Replace the file of a float32 graph by its 8-bit quantization, and compare both on texts.
 
     Args:
@@ -68,7 +69,7 @@ def quantize(graph: Graph, session: InferenceSession, path: Path, texts: Sequenc
     return _compare(graph, (session, open_session(path)), texts)
 
 
-def _compare(graph: Graph, sessions: Sequence[InferenceSession], texts: Sequence[str]) -> QuantizationEffect:
+def _compare(graph: Graph, sessions: Sequence[InferenceSession], texts: Sequence[Text]) -> QuantizationEffect:
     """Compare the predictions and the uncertainty of two sessions, of the graph before and after quantization."""
     from scipy.stats import spearmanr
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from ..backbones import Backbone, TokenBackbone
 from ..data import Words
 from ..errors import UnsupportedModelError
+from ..features.texts import Text, parts_of
 
 if TYPE_CHECKING:
     from tokenizers import Encoding
@@ -111,6 +112,11 @@ def _empty_text(backbone: Backbone, core: Any) -> str:
     return str(text)
 
 
+def _word_lists(texts: Sequence[Text]) -> list[list[str]]:
+    """Words between the spaces of each text."""
+    return [parts_of(text)[0].split() for text in texts]
+
+
 class ExportedTokenizer:
     """Tokenizer of an exported folder, read without transformers.
 
@@ -126,12 +132,14 @@ class ExportedTokenizer:
         self.core = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self.core.encode_special_tokens = settings["split_special_tokens"]
 
-    def encode(self, texts: Sequence[str]) -> list[Encoding]:
-        """Tokenize texts to padded rows; for token classification, the words between spaces, in windows."""
+    def encode(self, texts: Sequence[Text]) -> list[Encoding]:
+        """Tokenize texts or pairs to padded rows; for token classification, the words between spaces, in windows."""
         if self.settings["words"] is None:
             empty = self.settings["empty_text"] or ""
-            return list(self.core.encode_batch([text if self.core.encode(text).ids else empty for text in texts]))
-        sentences = [self._words(text.split()) for text in texts if text.split()]
+            inputs: list[Any] = [parts_of(text) for text in texts]
+            inputs = [parts if self.core.encode(*parts).ids else (empty, *parts[1:]) for parts in inputs]
+            return list(self.core.encode_batch([parts[0] if len(parts) == 1 else parts for parts in inputs]))
+        sentences = [self._words(words) for words in _word_lists(texts) if words]
         rows = self.core.encode_batch(sentences, is_pretokenized=True)
         return [window for row in rows for window in (row, *row.overflowing)]
 
@@ -144,14 +152,14 @@ class ExportedTokenizer:
             for k, word in enumerate(words)
         ]
 
-    def checked_inputs(self, backbone: Backbone, texts: Sequence[str]) -> dict[str, Tensor]:
+    def checked_inputs(self, backbone: Backbone, texts: Sequence[Text]) -> dict[str, Tensor]:
         """Make a padded batch of texts, and compare it with that of the backbone; no rows give no tensors.
 
         Raises:
             UnsupportedModelError: the batches differ.
         """
         if isinstance(backbone, TokenBackbone):
-            encoded = backbone.windows(Words([text.split() for text in texts]))[0]
+            encoded = backbone.windows(Words(_word_lists(texts)))[0]
         else:
             encoded = backbone.tokenize(texts)
         if not encoded["input_ids"]:

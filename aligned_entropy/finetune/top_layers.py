@@ -14,6 +14,7 @@ from ..backbones import Backbone
 from ..data import LabeledTexts
 from ..errors import UnsupportedModelError
 from ..features.arrays import Array
+from ..features.texts import Text
 from .config import TrainConfig
 from .measures import TrainingMeter
 
@@ -87,7 +88,7 @@ def train_top_layers(
     backbone.store(data.texts, widths).fill(lambda rows: (hidden[rows], logits[rows]), lambda done: None)
 
 
-def _encoder_vectors(backbone: Backbone, texts: Sequence[str], progress: Callable[[int], object]) -> Array:
+def _encoder_vectors(backbone: Backbone, texts: Sequence[Text], progress: Callable[[int], object]) -> Array:
     """Vectors ``[N, D]`` of the encoder that the top layers read: of the first token, or of the last in a decoder.
 
     The cache on disk uses the fingerprint of the encoder, so another seed or learning rate needs no second run.

@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 
+from ..features.texts import Text, TextPair
 from ..predictions import Row as PredictedRow
 from ..predictions import TokenPrediction
 from ..tasks import Task
 
+PAIR_MARK = " ⏐ "  # between the texts of a pair
 MAX_PIECES = 60  # a text of more words is cut into pieces of several words
 Weights = list[tuple[str, float]]
 
@@ -20,7 +22,7 @@ Weights = list[tuple[str, float]]
 class Predictor(Protocol):
     """Classifier that predicts a list of texts."""
 
-    def predict(self, texts: list[str], /) -> Iterable[PredictedRow]:
+    def predict(self, texts: list[Any], /) -> Iterable[PredictedRow]:
         """Predict texts row by row."""
 
 
@@ -32,16 +34,19 @@ class TaskPredictor(Predictor, Protocol):
         """Task of the classifier."""
 
 
-def attributions(classifier: TaskPredictor, text: str) -> Weights:
+def attributions(classifier: TaskPredictor, text: Text) -> Weights:
     """Attribute the uncertainty of a text: to its words by their tags, or to its pieces by occlusion.
 
     Args:
         classifier: classifier of any task.
-        text: text of at least one word.
+        text: text of at least one word, or a pair of such texts.
 
     Returns:
         The pieces, which joined give the text, and their weights. A list without entries if there is only one piece.
+        For a pair, a mark without weight is between the pieces of both texts.
     """
+    if isinstance(text, TextPair):
+        return pair_occlusion(classifier, text)
     return tag_uncertainties(classifier, text) if classifier.task.per_word else occlusion(classifier, text)
 
 
@@ -67,15 +72,35 @@ def occlusion(classifier: Predictor, text: str) -> Weights:
 
     Source: Zeiler and Fergus, ECCV 2014.
     """
-    words = re.findall(r"\s*\S+\s*", text)
-    count = min(MAX_PIECES, len(words))
-    if count < 2:
+    pieces = _pieces(text, MAX_PIECES)
+    if len(pieces) < 2:
         return []
-    cuts = np.linspace(0, len(words), count + 1).astype(int)
-    pieces = ["".join(words[start:end]) for start, end in pairwise(cuts)]
-    occluded = [_without(pieces, index) for index in range(count)]
+    occluded = [_without(pieces, index) for index in range(len(pieces))]
     uncertainty, *uncertainty_without = (row.uncertainty for row in classifier.predict([text, *occluded]))
     return [(piece, uncertainty - without) for piece, without in zip(pieces, uncertainty_without, strict=True)]
+
+
+def pair_occlusion(classifier: Predictor, pair: TextPair) -> Weights:
+    """Split both texts of a pair into pieces, as :func:`occlusion`; a text of one piece stays as it is, with weight 0.
+
+    Args:
+        classifier: classifier of pairs of texts.
+        pair: two texts of at least one word.
+    """
+    first, second = (_pieces(text, MAX_PIECES // 2) for text in (pair.text, pair.text_pair))
+    occluded = [TextPair(_without(first, index), pair.text_pair) for index in range(len(first)) if len(first) > 1]
+    occluded += [TextPair(pair.text, _without(second, index)) for index in range(len(second)) if len(second) > 1]
+    uncertainty, *uncertainty_without = (row.uncertainty for row in classifier.predict([pair, *occluded]))
+    weights = iter([uncertainty - without for without in uncertainty_without])
+    weighted = [[(piece, next(weights) if len(pieces) > 1 else 0.0) for piece in pieces] for pieces in (first, second)]
+    return [*weighted[0], (PAIR_MARK, 0.0), *weighted[1]]
+
+
+def _pieces(text: str, maximum: int) -> list[str]:
+    """Divide a text into words, or into pieces of several words if there are more than a maximum."""
+    words = re.findall(r"\s*\S+\s*", text)
+    cuts = np.linspace(0, len(words), min(maximum, len(words)) + 1).astype(int)
+    return ["".join(words[start:end]) for start, end in pairwise(cuts)]
 
 
 def _without(pieces: Sequence[str], index: int) -> str:

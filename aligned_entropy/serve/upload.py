@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
@@ -19,63 +19,19 @@ from ..data import Table
 from ..data.columns import quoted
 from ..data.files.reading import open_rows
 from ..data.files.rows import COMPRESSED, InputRow, format_of
-from ..errors import DataError
+from ..errors import AlignedEntropyError, DataError
+from ..features.texts import Text, TextPair
 from ..predictions import Row as PredictedRow
 from ..selective import Rule, SetRule
 from ..tasks import Task
+from .attribution import PAIR_MARK
 from .server import Server
+from .shown_rows import ShownRow, shown_entity, shown_uncertainty
 
 MAX_ROWS = 10_000
 LINE_END = re.compile(r"\r\n|\r|\n")  # str.splitlines would also divide a text at a line separator inside it
 PREFIX = "alien_"  # prefix of added columns if the file has columns with their names
 RESERVED = ("error_probability", "accepted")  # read or added later, so a file's columns may not have these names
-
-
-@dataclass(frozen=True)
-class ShownEntity:
-    """Entity as the page shows it.
-
-    Attributes:
-        word: characters of the entity.
-        label: type of the entity.
-        uncertainty: error probability, or the uncertainty if there is none.
-        accepted: True if the threshold accepts the entity; None without a threshold.
-    """
-
-    word: str
-    label: str
-    uncertainty: float
-    accepted: bool | None
-
-
-@dataclass(frozen=True)
-class ShownRow:
-    """Row as the page shows it.
-
-    Attributes:
-        text: text of the row.
-        error: reason why there is no prediction; None if there is one.
-        prediction: predicted label, or labels; empty for token classification.
-        entities: predicted entities; None for other tasks.
-        uncertainty: error probability, or the uncertainty if there is none; NaN without a prediction.
-        accepted: True if the threshold accepts the prediction; None without a threshold.
-        truncated: True if the model did not read all of the text.
-        label_set: classes among which the right one is, as words; empty without a set.
-    """
-
-    text: str
-    error: str | None = None
-    prediction: str = ""
-    entities: list[ShownEntity] | None = None
-    uncertainty: float = math.nan
-    accepted: bool | None = None
-    truncated: bool = False
-    label_set: str = ""
-
-    @property
-    def decisions(self) -> list[bool | None]:
-        """Acceptance of every selection unit."""
-        return [self.accepted] if self.entities is None else [entity.accepted for entity in self.entities]
 
 
 @dataclass(frozen=True)
@@ -87,7 +43,7 @@ class UploadedTable:
         rows: values of every row by column name, added columns included.
         columns: names of the uploaded columns, in order.
         added: names of the added columns.
-        text_column: column with the texts.
+        text_columns: column with the texts, or two columns of pairs.
         head: version of the head that made the predictions.
         rule: rule of this head that accepts or defers; None without a threshold.
         sets: rule of the sets of this head; None without sets.
@@ -97,7 +53,7 @@ class UploadedTable:
     rows: list[dict[str, Any]]
     columns: list[str]
     added: AddedColumns
-    text_column: str
+    text_columns: tuple[str, ...]
     head: str
     rule: Rule | None = None
     sets: SetRule | None = None
@@ -162,18 +118,22 @@ class UploadedTable:
         return [self._shown(row) for row in self.rows]
 
     def _shown(self, row: dict[str, Any]) -> ShownRow:
-        text, prediction = _plain(row.get(self.text_column)), row[self.added.prediction]
+        text, prediction = self._text(row), row[self.added.prediction]
         error = row[self.added.row_error]
         if error is not None:
             return ShownRow(text, error)
-        uncertainty = _shown_uncertainty(row.get(self.added.uncertainty), row.get(self.added.error_probability))
+        uncertainty = shown_uncertainty(row.get(self.added.uncertainty), row.get(self.added.error_probability))
         accepted, truncated = row.get(self.added.accepted), bool(row[self.added.truncated])
         if self.task.per_word:
-            entities = [_shown_entity(entity) for entity in prediction]
+            entities = [shown_entity(entity) for entity in prediction]
             return ShownRow(text, None, "", entities, uncertainty, accepted, truncated)
         labels = prediction if isinstance(prediction, str) else ", ".join(prediction) or "none"
         label_set = self._in_words(row.get(self.added.label_set))
         return ShownRow(text, None, labels, None, uncertainty, accepted, truncated, label_set)
+
+    def _text(self, row: dict[str, Any]) -> str:
+        """Text of a row for a person; both texts of a pair, with a mark between them."""
+        return PAIR_MARK.join(_plain(row.get(name)) for name in self.text_columns)
 
     def _in_words(self, label_set: list[str] | None) -> str:
         """Set of classes for a person: ``one of: a, b``, or ``any`` for all classes; empty without a set."""
@@ -183,28 +143,24 @@ class UploadedTable:
             return "any class"
         return label_set[0] if len(label_set) == 1 else f"one of: {', '.join(label_set)}"
 
-    def most_uncertain(self, count: int) -> list[str]:
-        """Texts with the most uncertain predictions, in decreasing order."""
+    def most_uncertain(self, count: int) -> list[Text]:
+        """Texts, or pairs of texts, with the most uncertain predictions, in decreasing order."""
         rows = [row for row in self.rows if row[self.added.row_error] is None]
         rows.sort(key=lambda row: row[self.added.uncertainty], reverse=True)
-        return [_plain(row[self.text_column]) for row in rows[:count]]
+        return [_as_read([row[name] for name in self.text_columns]) for row in rows[:count]]
 
     def write(self, path: str | Path) -> None:
         """Write all rows as CSV, in which no spreadsheet takes a text for a formula."""
         write_rows(lambda: self.rows, dict.fromkeys(self.columns), self.added.types, str(path), "csv", safe=True)
 
 
+def _as_read(values: Sequence[Any]) -> Text:
+    """Text, or pair of texts, that the model has read from the cells of a row."""
+    return _plain(values[0]) if len(values) == 1 else TextPair(*values)
+
+
 def _plain(text: Any) -> str:
     return " ".join(text) if isinstance(text, list) else str(text)
-
-
-def _shown_entity(entity: Mapping[str, Any]) -> ShownEntity:
-    uncertainty = _shown_uncertainty(entity["uncertainty"], entity.get("error_probability"))
-    return ShownEntity(entity["word"], entity["entity_group"], uncertainty, entity.get("accepted"))
-
-
-def _shown_uncertainty(uncertainty: Any, error_probability: Any) -> float:
-    return float(uncertainty if error_probability is None else error_probability)
 
 
 class QueuedClassifier:
@@ -273,19 +229,23 @@ def _predicted(server: Server, rows: list[InputRow], columns: list[str]) -> Uplo
     classifier = cast(UncertainClassifier, queued)
     table = Table({name: [row.columns.get(name) for row in rows] for name in columns})
     try:
-        text_column = queued.task.text_column(table)
-    except DataError as error:
+        names = queued.task.find_text_columns(table)
+    except AlignedEntropyError as error:
         raise DataError(
             f"no single column with texts: the columns are {quoted(columns)}; name one of them "
-            f"{queued.task.text_columns[0]}, and leave out other columns with texts."
+            f"{queued.task.text_columns[0]} (for pairs of texts name two of them text and text_pair), and leave out "
+            "other columns with texts."
         ) from error
-    job = PredictionJob("-", "-", None, text_column, False, "", server.settings.characters, truncated=True)
+    pair_column = names[1] if len(names) > 1 else None
+    job = PredictionJob(
+        "-", "-", None, names[0], False, "", server.settings.characters, truncated=True, text_pair_column=pair_column
+    )
     while not set(columns).isdisjoint(_added_names(job, classifier)):
         job = replace(job, prefix=job.prefix + PREFIX)
     added = job.added_columns(classifier)
     predicted = list(map(added.joined, rows, predict_rows(classifier, job, rows)))
     saved = classifier.saved
-    return UploadedTable(queued.task, predicted, columns, added, text_column, queued.version, saved.rule, saved.sets)
+    return UploadedTable(queued.task, predicted, columns, added, names, queued.version, saved.rule, saved.sets)
 
 
 def _added_names(job: PredictionJob, classifier: UncertainClassifier) -> list[str]:

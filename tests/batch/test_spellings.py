@@ -79,7 +79,6 @@ def test_predict_reads_the_rows_that_evaluate_reads(tmp_path, name):
     ("name", "content"),
     [
         ("twice.csv", b"text,label,label\na,short,long\n"),
-        ("pair.csv", b"text,text_pair,label\na,b,short\nc,d,long\n"),
         ("empty.jsonl", b""),
         ("header.csv", b"text,label\n"),
     ],

@@ -112,21 +112,6 @@ def test_labels_in_the_other_order_give_a_hint(fitted, model_folder):
     assert any("in another order (negative → positive, positive → negative)" in str(w.message) for w in caught)
 
 
-@pytest.mark.parametrize("names", [("text", "text_pair"), ("question", "sentence"), ("premise", "hypothesis")])
-def test_pairs_of_texts_are_refused_everywhere(fitted, model_folder, tmp_path, names):
-    rows = named(20, 3)
-    data = {names[0]: rows["text"], names[1]: rows["text"][::-1], "label": rows["label"]}
-    path = write_csv(tmp_path / "pairs.csv", data)
-    for use in (lambda: fitted.evaluate(data), lambda: fitted.evaluate(path), lambda: fitted.predict(data)):
-        with pytest.raises(DataError, match="pairs of texts are not supported yet"):
-            use()
-    arguments = ["predict", str(model_folder), str(path), "-o", str(tmp_path / "out.csv")]
-    done = CliRunner().invoke(app, arguments)
-    assert done.exit_code == 1 or isinstance(done.exception, DataError)
-    assert "pairs of texts are not supported yet" in done.stderr + str(done.exception)
-    assert not (tmp_path / "out.csv").exists()
-
-
 def test_a_blank_text_is_refused_by_python_and_by_the_command(fitted, model_folder, tmp_path):
     with pytest.raises(DataError, match="text 1 is empty: leave it out"):
         fitted.predict(["fine", " "])

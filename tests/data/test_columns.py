@@ -1,12 +1,10 @@
 """Columns are found by their usual names; where several may be meant, they are named and none is guessed."""
 
-import pandas as pd
 import pytest
 from datasets import Dataset
 
 from aligned_entropy import DataError
 from aligned_entropy.data import Table, labeled_texts, labeled_tokens, load_data, load_outputs
-from aligned_entropy.data.columns import PAIR_COLUMNS
 from aligned_entropy.tasks import TASKS
 
 
@@ -59,7 +57,7 @@ def test_missing_columns_are_refused():
 
 
 @pytest.mark.parametrize(
-    "find", [labeled_texts, labeled_tokens, lambda data: TASKS["text-classification"].text_column(data)]
+    "find", [labeled_texts, labeled_tokens, lambda data: TASKS["text-classification"].find_text_columns(data)]
 )
 def test_names_of_columns_are_quoted(find):
     data = Table({"my text, cleaned": ["a"], "Class": ["x"]})
@@ -80,12 +78,12 @@ def test_texts_must_be_strings(texts, type_name):
 def test_several_columns_of_texts_are_named_and_none_is_guessed(names, task):
     usual = sorted(set(names) - {"title"})
     data = table(*names, "label")
-    for find in (lambda: labeled_texts(data), lambda: TASKS[task].text_column(load_data(data))):
+    for find in (lambda: labeled_texts(data), lambda: TASKS[task].find_text_columns(load_data(data))):
         with pytest.raises(DataError, match=r"2 columns may be the text column: .*--text-column") as error:
             find()
         assert all(name in str(error.value) for name in usual)
     assert list(labeled_texts(data, text_column=usual[0]).texts) == data[usual[0]]
-    assert TASKS[task].text_column(load_data(data), usual[0]) == usual[0]
+    assert TASKS[task].find_text_columns(load_data(data), usual[0]) == (usual[0],)
 
 
 @pytest.mark.parametrize(
@@ -109,18 +107,6 @@ def test_the_named_label_column_is_no_column_of_texts():
     assert list(labeled_texts(data, label_column="review").texts) == ["text 0", "text 1"]
 
 
-@pytest.mark.parametrize("pair", PAIR_COLUMNS)
-@pytest.mark.parametrize("form", [dict, pd.DataFrame, Dataset.from_dict])
-def test_pairs_of_texts_are_refused_by_that_name(pair, form):
-    data = form(table(*pair, "label"))
-    for find in (lambda: labeled_texts(data), lambda: TASKS["text-classification"].text_column(load_data(data))):
-        with pytest.raises(
-            DataError, match=rf"the columns '{pair[0]}' and '{pair[1]}' hold pairs of texts, and .*not supported yet"
-        ):
-            find()
-    assert list(labeled_texts(data, text_column=pair[1]).texts) == [f"{pair[1]} 0", f"{pair[1]} 1"]
-
-
 def test_several_columns_of_words_or_tags_are_refused():
     words, tags = [["a", "b"]], [["O", "B-X"]]
     with pytest.raises(DataError, match="2 columns may be the text column: 'tokens', 'words'"):
@@ -134,11 +120,11 @@ def test_several_columns_of_words_or_tags_are_refused():
 def test_words_come_before_the_text_they_are_from():
     task = TASKS["token-classification"]
     both = load_data({"text": ["a b"], "tokens": [["a", "b"]]})
-    assert task.text_column(both) == "tokens"
-    assert task.text_column(both, "text") == "text"
-    assert task.text_column(load_data({"text": ["a b"], "tokens": ["['a', 'b']"]})) == "text"
+    assert task.find_text_columns(both) == ("tokens",)
+    assert task.find_text_columns(both, "text") == ("text",)
+    assert task.find_text_columns(load_data({"text": ["a b"], "tokens": ["['a', 'b']"]})) == ("text",)
     with pytest.raises(DataError, match=r"no text column among 'body' \(looked for text, .*tokens, words\)"):
-        task.text_column(load_data({"body": ["a b"]}))
+        task.find_text_columns(load_data({"body": ["a b"]}))
 
 
 def test_outputs_with_two_label_columns_are_refused():

@@ -59,7 +59,6 @@ LABELED = TABLES | {
 }
 UNLABELED = TABLES | {
     "list": lambda: TEXTS,
-    "tuple": lambda: tuple(TEXTS),
     "array": lambda: np.array(TEXTS),
     "object array": lambda: np.array(TEXTS, dtype=object),
     "Series": lambda: pd.Series(TEXTS, index=[2, 1, 0]),
@@ -75,7 +74,7 @@ UNLABELED = TABLES | {
 
 
 def texts_of(source, task="text-classification", text_column=None):
-    return as_texts(source, TASKS[task].text_column, text_column, TASKS[task].per_word)
+    return as_texts(source, TASKS[task].find_text_columns, text_column, per_word=TASKS[task].per_word)
 
 
 @pytest.mark.parametrize("form", LABELED)
@@ -241,7 +240,7 @@ def test_the_path_of_a_file_is_predicted_with_a_warning(tmp_path, name):
     path = str(tmp_path / name)
     assert texts_of(path) == [path]  # no file, no warning
     Path(path).write_text("text\na b\n")
-    for source in (path, [path], (path,), iter([path]), pd.Series([path]), [path, path]):
+    for source in (path, [path], iter([path]), pd.Series([path]), [path, path]):
         with pytest.warns(UserWarning, match=rf"'{path}' is the path of a file.* predict\(load_data\('{path}'\)\)"):
             assert set(texts_of(source)) == {path}
     for task in TASKS:
@@ -263,14 +262,6 @@ def test_names_are_read_by_load_data_alone(name):
             DataError, match=r"'reviews\.csv' is a name, not the data: pass load_data\('reviews\.csv'\)"
         ):
             read(name)
-
-
-@pytest.mark.parametrize("pair", [("a", "b"), ["a", "b"]])
-def test_pairs_of_texts_are_refused_by_that_name(pair):
-    with pytest.raises(DataError, match="text 1 is a pair of texts, and pairs of texts are not supported yet"):
-        texts_of(["one", pair])
-    with pytest.raises(DataError, match="hold pairs of texts, and pairs of texts are not supported yet"):
-        texts_of({"text": "a", "text_pair": "b"})
 
 
 def test_texts_with_labels_are_no_texts():

@@ -32,7 +32,7 @@ HARMLESS = {
 
 
 def texts_of(source, text_column=None):
-    return as_texts(source, TASKS["text-classification"].text_column, text_column)
+    return as_texts(source, TASKS["text-classification"].find_text_columns, text_column)
 
 
 @pytest.mark.parametrize("kind", HARMLESS)
