@@ -107,6 +107,15 @@ class LabelPrompts:
         """Make a text of the kind that the template takes; both texts of a pair are the given one."""
         return TextPair(text, text) if self.takes_pairs else text
 
+    def check_kind(self, texts: Sequence[Text]) -> None:
+        """Raise an error if texts are pairs and the template has no slot for the second one, or the reverse."""
+        if len(texts) and are_pairs(texts) != self.takes_pairs:
+            needed, verb = ("pairs of texts", "holds") if self.takes_pairs else ("single texts", "does not hold")
+            raise DataError(
+                f"the template {self.template!r} is for {needed}, since it {verb} {PAIR_SLOT}: pass {needed}, or "
+                "change the template."
+            )
+
     def render(self, text: Text) -> str:
         """Make the prompt of a text as a string, without truncation and without the tail."""
         if self._chat is None:
@@ -118,17 +127,8 @@ class LabelPrompts:
         return self.encode_with_texts(texts)[0]
 
     def encode_with_texts(self, texts: Sequence[Text]) -> tuple[list[list[int]], list[Text]]:
-        """Return the token ids of :meth:`encode`, and the texts, cut where the prompt would be too long.
-
-        Raises:
-            DataError: the texts are pairs and the template has no slot for the second one, or the reverse.
-        """
-        if len(texts) and are_pairs(texts) != self.takes_pairs:
-            needed, verb = ("pairs of texts", "holds") if self.takes_pairs else ("single texts", "does not hold")
-            raise DataError(
-                f"the template {self.template!r} is for {needed}, since it {verb} {PAIR_SLOT}: pass {needed}, or "
-                "change the template."
-            )
+        """Return the token ids of :meth:`encode`, and the texts, cut where the prompt would be too long."""
+        self.check_kind(texts)
         prompts, cut = self._tokenize(texts), list(texts)
         for row, ids in enumerate(prompts):
             if len(ids) > self.max_length:

@@ -57,7 +57,7 @@ def input_rows(source: Any, per_word: bool, label_names: Collection[str] = ()) -
         pair = as_pair(source, "the input")
         if per_word:
             raise _refused(pair, "the input")
-        source, is_tuple = [pair], False
+        source, is_tuple = [source], False
     rows = items(source)
     if per_word:
         return [_words(row, f"text {number}") for number, row in enumerate(rows)]
@@ -75,7 +75,8 @@ def input_rows(source: Any, per_word: bool, label_names: Collection[str] = ()) -
     for number, text in enumerate(texts):
         if isinstance(text, list) and text and all(isinstance(part, str) for part in text):
             raise DataError(f"text {number} is a list of {len(text)} strings, {text!r:.80}: {FORM}.")
-    if are_pairs(texts) and {text.text_pair for text in texts} <= set(label_names):
+    are_tuples = are_pairs(texts) and all(isinstance(row, tuple) for row in rows)
+    if are_tuples and {text.text_pair for text in texts} <= set(label_names):
         raise DataError(
             f"the second texts of all pairs are labels of the model, such as {texts[0].text_pair!r}: pass the texts "
             "alone to predict them, or give pairs of texts as columns."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypedDict
 
 from fastapi import Depends, Request, Security
@@ -11,8 +11,12 @@ from fastapi.security import HTTPBearer
 from pydantic import JsonValue
 from starlette.exceptions import HTTPException
 
+from ..backbones import LabelWordBackbone
+from ..classifier import UncertainClassifier
 from ..data.files.text_files import is_damaged
 from ..data.table import blank_word
+from ..errors import DataError
+from ..features.texts import NO_PAIRS, Text, TextPair, are_pairs, length_of, parts_of
 from .messages import FeedbackRequest, text_prediction
 from .server import Server, Settings
 
@@ -54,8 +58,20 @@ def _key_check(key: str | None) -> Callable[[Request], None]:
     return check
 
 
-def check_texts(texts: list[str], settings: Settings) -> None:
-    """Check texts against the limits of the server.
+def check_kind(texts: Sequence[Text], classifier: UncertainClassifier) -> None:
+    """Check that texts are all pairs or all single texts, as the model takes them.
+
+    Raises:
+        DataError: they are not.
+    """
+    if are_pairs(texts) and classifier.task.per_word:
+        raise DataError(f"{NO_PAIRS}: send each text alone.")
+    if isinstance(classifier.backbone, LabelWordBackbone):
+        classifier.backbone.prompts.check_kind(texts)
+
+
+def check_texts(texts: Sequence[Text], settings: Settings) -> None:
+    """Check texts, and both texts of pairs, against the limits of the server.
 
     Raises:
         HTTPException: there are too many texts, or a text is empty, too long or not valid Unicode.
@@ -63,16 +79,17 @@ def check_texts(texts: list[str], settings: Settings) -> None:
     if len(texts) > settings.texts:
         raise HTTPException(422, f"{len(texts)} texts in a request, at most {settings.texts} are allowed.")
     for number, text in enumerate(texts):
-        if not text.strip():
-            raise HTTPException(422, f"text {number} is empty.")
-        if len(text) > settings.characters:
-            raise HTTPException(422, f"text {number} has {len(text)} characters, more than {settings.characters}.")
-        if is_damaged(text):
+        parts, length = parts_of(text), length_of(text)
+        if not all(part.strip() for part in parts):
+            raise HTTPException(422, f"text {number} is empty{', or its text_pair' if len(parts) > 1 else ''}.")
+        if length > settings.characters:
+            raise HTTPException(422, f"text {number} has {length} characters, more than {settings.characters}.")
+        if any(map(is_damaged, parts)):
             raise HTTPException(422, f"text {number} holds half of a surrogate pair: send valid Unicode.")
 
 
-def feedback_text(feedback: FeedbackRequest, server: Server) -> tuple[str | list[str], PredictionRecord]:
-    """Text (or words) that feedback labels, and the fields of the prediction that it names.
+def feedback_text(feedback: FeedbackRequest, server: Server) -> tuple[Text | list[str], PredictionRecord]:
+    """Text (or pair of texts, or words) that feedback labels, and the fields of the prediction that it names.
 
     Raises:
         HTTPException: the feedback names neither a text nor a recent prediction, a word is empty, or its words belong
@@ -81,7 +98,11 @@ def feedback_text(feedback: FeedbackRequest, server: Server) -> tuple[str | list
     words = feedback.text if isinstance(feedback.text, list) else None
     if words and (position := blank_word(words)) is not None:
         raise HTTPException(422, f"word {position} of the text is empty: leave it out with its tag.")
+    if feedback.text_pair is not None and not (isinstance(feedback.text, str) and feedback.id is None):
+        raise HTTPException(422, "text_pair is the second text of a pair: send the first one as a string in text.")
     if feedback.id is None and feedback.text is not None:
+        if isinstance(feedback.text, str) and feedback.text_pair is not None:
+            return TextPair(feedback.text, feedback.text_pair), {}
         return feedback.text, {}
     if feedback.id is None or (feedback.text is not None and words is None):
         reason = "send either the id of a prediction, or a text; an id together with a list of words for tags."
@@ -89,7 +110,7 @@ def feedback_text(feedback: FeedbackRequest, server: Server) -> tuple[str | list
     if feedback.id not in server.recent:
         raise HTTPException(404, f"no prediction {feedback.id[:40]!r} is remembered: send its text instead.")
     text, prediction = server.recent[feedback.id]
-    if words is not None and "".join("".join(words).split()) != "".join(text.split()):
+    if words is not None and "".join("".join(words).split()) != "".join("".join(parts_of(text)).split()):
         raise HTTPException(422, f"these are not the words of the text of prediction {feedback.id[:40]!r}.")
     classifier = server.head.classifier
     message = text_prediction(classifier.task, prediction, feedback.id, classifier.label_names).model_dump(mode="json")

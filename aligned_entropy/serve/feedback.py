@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
+from ..features.texts import Text, TextPair
 
 COLUMNS = ("at", "prediction", "text", "label", "predicted", "uncertainty", "head")
 SCHEMA = f"CREATE TABLE IF NOT EXISTS feedback (id INTEGER PRIMARY KEY, {', '.join(COLUMNS)})"
@@ -40,7 +41,7 @@ class Feedback:
 
     def add(
         self,
-        text: str | Sequence[str],
+        text: Text | Sequence[str],
         label: str | Sequence[str],
         *,
         prediction: str | None = None,
@@ -51,14 +52,15 @@ class Feedback:
         """Store a text with its true label; returns the number of rows in the file.
 
         Args:
-            text: text, or its words for token classification.
+            text: text, pair of texts, or words for token classification.
             label: true label, list of true labels, or tags of the words.
             prediction: id of the prediction; None for a text without one, like all arguments below.
             predicted: predicted label, labels or entities, as a JSON value.
             uncertainty: uncertainty of the prediction.
             head: version of the head that made the prediction.
         """
-        row = (time.time(), prediction, json.dumps(text), json.dumps(label), json.dumps(predicted), uncertainty, head)
+        values = [json.dumps(value) for value in (_json(text), label, predicted)]
+        row = (time.time(), prediction, *values, uncertainty, head)
         with self._lock, self._connection:  # the connection commits at the end, or rolls back on an error
             marks = ", ".join("?" * len(row))
             self._connection.execute(f"INSERT INTO feedback ({', '.join(COLUMNS)}) VALUES ({marks})", row)
@@ -71,10 +73,12 @@ class Feedback:
 
 
 def read_feedback(path: str | Path) -> dict[str, list[Any]]:
-    """Read the columns ``text`` and ``label`` of a feedback file, oldest first; the latest label of a text counts.
+    """Read the columns of a feedback file, oldest first; the latest label of a text counts.
+
+    The columns are ``text`` and ``label`` and, for pairs of texts, ``text_pair``.
 
     Raises:
-        DataError: the file does not exist, is not a feedback file, or has no rows.
+        DataError: the file does not exist, is not a feedback file, has no rows, or holds single texts and pairs.
     """
     if not Path(path).is_file():
         raise DataError(f"there is no feedback file {path}: alien serve writes it with --feedback.")
@@ -87,4 +91,14 @@ def read_feedback(path: str | Path) -> dict[str, list[Any]]:
     if not latest_label:
         raise DataError(f"{path} holds no feedback yet: send true labels to the server first.")
     texts = [json.loads(text) for text in latest_label]
-    return {"text": texts, "label": [json.loads(label) for label in latest_label.values()]}
+    labels = [json.loads(label) for label in latest_label.values()]
+    if not any(isinstance(text, dict) for text in texts):
+        return {"text": texts, "label": labels}
+    if not all(isinstance(text, dict) for text in texts):
+        raise DataError(f"{path} holds labels of single texts and of pairs: collect them in one file for each model.")
+    return {name: [text[name] for text in texts] for name in ("text", "text_pair")} | {"label": labels}
+
+
+def _json(text: Text | Sequence[str]) -> object:
+    """Text, pair of texts or list of words as a JSON value."""
+    return {"text": text.text, "text_pair": text.text_pair} if isinstance(text, TextPair) else text

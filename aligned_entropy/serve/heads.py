@@ -8,8 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..backbones import LabelWordBackbone
 from ..classifier import UncertainClassifier
 from ..errors import HeadMismatchError
+from ..features.texts import Text, TextPair
 from ..predictions import Row as PredictedRow
 from ..saved.format import head_fingerprint
 
@@ -70,10 +72,16 @@ class ServedHead:
         """Version of the head in use."""
         return self.current.version
 
-    def predict(self, texts: list[str]) -> list[VersionedPrediction]:
-        """Predict texts, all with the same head."""
+    def predict(self, texts: list[Text]) -> list[VersionedPrediction]:
+        """Predict texts and pairs of texts, which may be of several requests, all with the same head."""
         classifier, version = self.current
-        return [VersionedPrediction(row, version) for row in classifier.predict(texts)]
+        rows: dict[int, PredictedRow] = {}
+        for kind in (str, TextPair):
+            positions = [position for position, text in enumerate(texts) if isinstance(text, kind)]
+            if positions:
+                predictions = classifier.predict([texts[position] for position in positions])
+                rows |= dict(zip(positions, predictions, strict=True))
+        return [VersionedPrediction(rows[position], version) for position in range(len(texts))]
 
     def replace(self, folder: str | Path) -> str:
         """Load a head and put it in use, after a trial; returns its version.
@@ -82,10 +90,13 @@ class ServedHead:
             HeadMismatchError: the head cannot be loaded, is damaged or belongs to another model. The head in use stays.
         """
         classifier = self.classifier
+        backbone, texts = classifier.backbone, list[Text](TRIAL_TEXTS)
+        if isinstance(backbone, LabelWordBackbone):
+            texts = [backbone.prompts.trial(text) for text in TRIAL_TEXTS]
         try:
             candidate = type(classifier)(classifier.backbone).load_head(folder)
             version = head_version(candidate)
-            uncertainty = np.array([row.uncertainty for row in candidate.predict(TRIAL_TEXTS)])
+            uncertainty = np.array([row.uncertainty for row in candidate.predict(texts)])
         except HeadMismatchError:
             raise
         except Exception as error:  # a damaged file can raise exceptions of many kinds

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from ..errors import DataError
+from ..features.texts import Text, TextPair
 from ..predictions import Entity, Prediction, TokenPrediction
 from ..tasks import Task
 from .heads import VersionedPrediction
 
 NOT_FINITE = "the model's output is not a finite number"
+TEXT_KIND, PAIR_KIND = "<text>", "<pair>"  # left out of error messages
 MAX_NAMES = 30  # class names that an error message lists
 
 
@@ -23,10 +25,27 @@ class Message(BaseModel):
     model_config = ConfigDict(extra="forbid", ser_json_inf_nan="null")
 
 
+class Pair(Message):
+    """Pair of texts."""
+
+    text: str = Field(description="First text.", examples=["a man sleeps"])
+    text_pair: str = Field(description="Second text.", examples=["nobody is awake"])
+
+
+SentText = Annotated[
+    Annotated[str, Tag(TEXT_KIND)] | Annotated[Pair, Tag(PAIR_KIND)],
+    Discriminator(lambda sent: PAIR_KIND if isinstance(sent, (dict, Pair)) else TEXT_KIND),
+]
+"""Text or pair of texts; an error names the field of the kind that was sent."""
+
+
 class PredictRequest(Message):
     """Texts to predict."""
 
-    texts: list[str] = Field(description="Texts; none may be blank.", examples=[["a fine film", "not my cup of tea"]])
+    texts: list[SentText] = Field(
+        description="Texts, or pairs of texts, all of one kind; none may be blank.",
+        examples=[["a fine film", "not my cup of tea"]],
+    )
     probabilities: bool = Field(
         default=True, description="False if the response need not contain the probabilities of the classes."
     )
@@ -77,6 +96,7 @@ class FeedbackRequest(Message):
         default=None,
         description="Text, instead of an id. For token classification the list of words, with or without an id.",
     )
+    text_pair: str | None = Field(default=None, description="Second text of a pair, whose first text is in text.")
     label: str | list[str] = Field(description="True label, list of true labels, or tags of the words.")
 
 
@@ -167,6 +187,11 @@ def _rounded_entity(entity: Entity) -> Entity:
         uncertainty=_rounded(entity.uncertainty),
         error_probability=None if entity.error_probability is None else _rounded(entity.error_probability),
     )
+
+
+def as_text(sent: str | Pair) -> Text:
+    """Convert a text, or a pair of texts, of a message."""
+    return sent if isinstance(sent, str) else TextPair(sent.text, sent.text_pair)
 
 
 def true_label(task: Task, request: FeedbackRequest, label_names: list[str]) -> str | list[str]:

@@ -12,7 +12,7 @@ from starlette.routing import Match
 
 from ..errors import DataError, HeadMismatchError
 from .batcher import ClosedError, OverloadedError
-from .messages import Problem
+from .messages import PAIR_KIND, TEXT_KIND, Problem
 
 _DESCRIPTIONS = {
     400: "The body cannot be read.",
@@ -44,7 +44,7 @@ def add_problem_handlers(app: FastAPI) -> None:
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]  # its input is left out: texts do not belong in error responses or logs
         location, reason = (
-            ".".join(str(part) for part in first["loc"]),
+            ".".join(str(part) for part in first["loc"] if part not in (TEXT_KIND, PAIR_KIND)),
             first["msg"].replace(" or object to extract fields from", ""),
         )
         if reason.startswith("Input should be"):

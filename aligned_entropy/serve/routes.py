@@ -14,7 +14,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Red
 from starlette.exceptions import HTTPException
 
 from ..report.html import load_template
-from .checks import admin_key_checks, api_key_checks, check_texts, feedback_text
+from .checks import admin_key_checks, api_key_checks, check_kind, check_texts, feedback_text
 from .messages import (
     FeedbackRequest,
     FeedbackResponse,
@@ -22,6 +22,7 @@ from .messages import (
     HeadResponse,
     PredictRequest,
     PredictResponse,
+    as_text,
     text_prediction,
     true_label,
 )
@@ -37,13 +38,15 @@ def add_prediction_routes(app: FastAPI, server: Server) -> None:
     @app.post("/v1/predict", dependencies=needs_api_key)
     async def predict(body: PredictRequest, request: Request) -> PredictResponse:
         """Predict texts, each with its uncertainty and the probability that the prediction is wrong."""
-        check_texts(body.texts, server.settings)
-        predictions = await _while_connected(request, server.predict(body.texts))
+        texts = list(map(as_text, body.texts))
+        check_texts(texts, server.settings)
+        check_kind(texts, server.head.classifier)
+        predictions = await _while_connected(request, server.predict(texts))
         task, names = server.head.classifier.task, server.head.classifier.label_names
         return PredictResponse(
             predictions=[
                 text_prediction(task, prediction, server.remember(text, prediction), names, body.probabilities)
-                for text, prediction in zip(body.texts, predictions, strict=True)
+                for text, prediction in zip(texts, predictions, strict=True)
             ]
         )
 
@@ -54,8 +57,9 @@ def add_prediction_routes(app: FastAPI, server: Server) -> None:
         if file is None:
             raise HTTPException(404, "this server stores no feedback: start it with --feedback FILE.")
         text, record = feedback_text(body, server)
-        check_texts([text if isinstance(text, str) else " ".join(text)], server.settings)
-        classifier = server.head.classifier
+        classifier, single = server.head.classifier, " ".join(text) if isinstance(text, list) else text
+        check_texts([single], server.settings)
+        check_kind([single], classifier)
         label = true_label(classifier.task, body, classifier.label_names)
         stored = await asyncio.to_thread(lambda: file.add(text, label, **record))
         server.monitor.feedback.inc()

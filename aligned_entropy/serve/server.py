@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 
 from ..classifier import UncertainClassifier
 from ..errors import AlignedEntropyError
+from ..features.texts import Text
 from .batcher import Batcher, ClosedError, OverloadedError
 from .feedback import Feedback
 from .heads import ServedHead, VersionedPrediction
@@ -32,7 +33,7 @@ class Settings:
         wait: seconds to wait for more texts while a batch is not full.
         queue: maximum number of waiting texts; requests beyond it get 429.
         texts: maximum number of texts in a request.
-        characters: maximum number of characters in a text.
+        characters: maximum number of characters in a text, or in both texts of a pair.
         body: maximum number of bytes in a request, before and after its decompression.
         timeout: seconds until a request fails with 503, and until a body that is not complete fails with 408.
         api_key: key that requests must send as ``Authorization: Bearer …``; None if no key is needed.
@@ -89,9 +90,9 @@ class Server:
         )
         self.on_shutdown: list[Callable[[], object]] = []
         self.feedback = None if settings.feedback is None else Feedback(settings.feedback)
-        self.recent: OrderedDict[str, tuple[str, VersionedPrediction]] = OrderedDict()
+        self.recent: OrderedDict[str, tuple[Text, VersionedPrediction]] = OrderedDict()
 
-    async def predict(self, texts: list[str]) -> list[VersionedPrediction]:
+    async def predict(self, texts: list[Text]) -> list[VersionedPrediction]:
         """Predict texts within the time limit.
 
         Raises:
@@ -142,7 +143,7 @@ class Server:
         except AlignedEntropyError:
             return  # exchange_head has logged it
 
-    def remember(self, text: str, prediction: VersionedPrediction) -> str:
+    def remember(self, text: Text, prediction: VersionedPrediction) -> str:
         """Give a prediction an id; if it is finite, record it and remember it for feedback.
 
         Returns:
