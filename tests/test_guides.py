@@ -58,6 +58,19 @@ def test_label_words(tmp_path, monkeypatch, capsys):
     assert "contextual calibration" in capsys.readouterr().out
 
 
+def test_pairs(tmp_path, monkeypatch, capsys):
+    names = ["contradiction", "entailment", "neutral"]
+    model = tiny.model("DebertaV2", id2label=dict(enumerate(names)), label2id={name: k for k, name in enumerate(names)})
+    save(model, tiny.tokenizer(), tmp_path / "cross-encoder" / "nli-deberta-v3-small")
+    for name in ("held-out", "test"):
+        rows = zip(sentences(), sentences(), strict=True)
+        lines = [f"{' '.join(first)},{' '.join(second)},{RNG.choice(names)}" for first, second in rows]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["premise,hypothesis,label", *lines]))
+    variables = run("pairs.md", tmp_path, monkeypatch)
+    assert variables["classifier"].predict(variables["pairs"]).labels.shape == (2,)
+    assert "aligned entropy" in capsys.readouterr().out
+
+
 def test_token_classification(tmp_path, monkeypatch, capsys):
     save(tiny.token_classifier("Bert"), tiny.tokenizer(), tmp_path / "my-org" / "token-classifier")
     for name in ("held-out", "test"):

@@ -54,6 +54,29 @@ def test_texts(kind, task, tmp_path):
             np.testing.assert_allclose(outputs["label_uncertainty"], expected.label_uncertainty, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["Bert", "Roberta", "DebertaV2", "Llama"])
+def test_pairs(kind, tmp_path):
+    """Outputs are compared for pairs in a batch and alone; token types are an input of the graph of BERT."""
+    names = ["input_ids", *(["token_type_ids"] if kind == "Bert" else []), "attention_mask"]
+    tokens = tiny.tokenizer("encoder" if kind in tiny.ENCODERS else "decoder", model_input_names=names)
+    classifier = UncertainClassifier(Backbone(tiny.model(kind, **LAYERS[kind]), tokens))
+    assert export_onnx(classifier, tmp_path).inputs == names
+    predict = consumer(tmp_path)["predict"]
+    pairs = [
+        ("the film is good", "bad"),
+        (LONG, "not bad"),
+        ("not bad", LONG),
+        (LONG, LONG),
+        ("bad", "the film is good"),
+    ]
+    expected = classifier.predict(pairs)
+    assert expected.truncated.tolist() == [False, True, True, True, False]
+    alone = np.concatenate([predict([pair])["uncertainty"] for pair in pairs])
+    for uncertainty in (predict(pairs)["uncertainty"], alone):
+        np.testing.assert_allclose(uncertainty, expected.uncertainty, atol=1e-5)
+    assert abs(expected.uncertainty[0] - expected.uncertainty[4]) > 1e-4  # the order of the texts counts
+
+
 @pytest.mark.parametrize("kind", tiny.ARCHITECTURES)
 def test_words(kind, tmp_path):
     """Outputs of real tokens alone are compared, for sentences in one window and in several."""
