@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..features.arrays import Features
 from ..features.store import fill
-from ..features.texts import Text
+from ..features.texts import Text, are_pairs
 from .layers import TYPES, empty_inputs
 
 if TYPE_CHECKING:
@@ -31,8 +31,9 @@ def stored_features(
         views: True for the inputs of views, too, as far as the model allows to read them.
 
     Raises:
-        DataError: there are no texts.
+        DataError: there are no texts, or some are pairs and others are single texts.
     """
+    are_pairs(texts)  # raises an error if there are both
     shapes, fingerprint = backbone.view_shapes if views else {}, backbone.model_fingerprint
     widths = {"hidden": backbone.width, "logits": backbone.classes}
     stores = [backbone.store(texts, widths, fingerprint)]

@@ -137,6 +137,8 @@ def test_pairs_and_single_texts_in_one_call_are_refused():
         backbone.encode([*PAIRS[:2], "good"])
     with pytest.raises(DataError, match="text 1 is a pair of texts, but text 0 is a single text"):
         backbone.encode(["good", *PAIRS])
+    with pytest.raises(DataError, match="text 8 is a single text, but text 0 is a pair"):
+        backbone.features([*PAIRS, "good"])
 
 
 def test_a_token_classifier_refuses_pairs_with_the_reason():

@@ -17,7 +17,8 @@ from aligned_entropy.serve.attribution import PAIR_MARK, attributions
 from aligned_entropy.serve.feedback import Feedback, read_feedback
 from aligned_entropy.serve.server import Server, Settings
 from aligned_entropy.serve.upload import read_file
-from fixtures import tiny
+from fixtures import sentiment, tiny
+from fixtures.command_line import in_process
 
 PAIRS = [("a great film", "it was dull"), ("a cold plot", "and it is fine"), ("the story", "very moving")]
 BODIES = [{"text": text, "text_pair": text_pair} for text, text_pair in PAIRS]
@@ -159,3 +160,20 @@ def test_two_columns_that_are_not_clear_are_refused_on_the_page(served_classifie
     path.write_text("premise,hypothesis,text\na,b,c\n")
     with pytest.raises(DataError, match=r"no single column with texts: .*for pairs of texts name two of them text and"):
         read_file(Server(served_classifier, None, Settings()), str(path))
+
+
+def test_a_head_is_refitted_on_feedback_about_pairs(served_folder, tmp_path):
+    feedback = Feedback(tmp_path / "feedback.sqlite")
+    texts, labels = sentiment.texts(300, 8)
+    others, _ = sentiment.texts(300, 9)
+    for text, other, label in zip(texts, others, labels, strict=True):
+        feedback.add(TextPair(text, other), sentiment.NAMES[label])
+    feedback.close()
+    done = in_process(
+        "refit", served_folder / "model", tmp_path / "feedback.sqlite", "--head", served_folder / "head",
+        "-o", tmp_path / "new", "--json",
+    )  # fmt: skip
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    rows = read_feedback(tmp_path / "feedback.sqlite")
+    assert len(rows["text"]) == len({*zip(texts, others, strict=True)})
+    assert '"saved"' in done.stdout, done.output
