@@ -9,6 +9,7 @@ from transformers import AutoModelForSequenceClassification, TextClassificationP
 from transformers.pipelines import PIPELINE_REGISTRY
 
 from .backbones import Backbone
+from .backbones.sentence_embedding import SetFitFiles
 from .classifier import UncertainClassifier
 from .classifier.selection import with_sets
 from .data.objects import as_texts
@@ -41,7 +42,7 @@ class UncertainTextClassificationPipeline(TextClassificationPipeline):  # type: 
 
     Raises:
         HeadMismatchError: ``head`` is not a path or hub id of a head, or the head was fitted for another model.
-        UnsupportedModelError: there is no tokenizer, or the model is no classifier.
+        UnsupportedModelError: there is no tokenizer, or the model is no classifier of transformers.
     """
 
     def __init__(self, *args: Any, head: str | Path | None = None, **kwargs: Any) -> None:
@@ -55,6 +56,11 @@ class UncertainTextClassificationPipeline(TextClassificationPipeline):  # type: 
             raise UnsupportedModelError("an uncertain-text-classification pipeline needs a tokenizer: pass tokenizer=…")
         facts = {} if head is None else read_config(resolve_head(head))["backbone"]
         name, max_length = self.model.name_or_path, facts.get("max_length")
+        if name and SetFitFiles.find(name) is not None:
+            raise UnsupportedModelError(
+                f"{name} is a model of SetFit, whose head a pipeline of transformers does not load: use "
+                "UncertainClassifier.from_pretrained."
+            )
         self.uncertain = UncertainClassifier(Backbone(self.model, self.tokenizer, max_length=max_length, name=name))
         if head is not None:
             self.uncertain.load_head(head)

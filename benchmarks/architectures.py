@@ -41,7 +41,7 @@ from transformers import (
     RobertaModel,
 )
 
-from aligned_entropy.backbones.loading import resolve
+from aligned_entropy.backbones.checkpoints import resolve
 
 POSITIONS = "embeddings.position_embeddings.weight"
 RECORDS = {

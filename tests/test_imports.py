@@ -39,6 +39,7 @@ LEAVES = {"report": {"demo", "cli", "serve"}, "bench": {"cli"}, "serve": {"cli"}
 HOMES = {
     "transformers": {"backbones", "finetune", "pipeline"},
     "peft": {"backbones", "finetune", "pipeline"},
+    "sentence_transformers": {"backbones"},
     "datasets": {"data"},
     "yaml": {"bench"},
     "plotly": {"report"},

@@ -99,11 +99,17 @@ def token_states(
 
     backbone.model.eval()
     store = backbone.store(texts, {"states": length * width}, dtype=np.float16)
-    handle = encoder.register_forward_hook(lambda _, __, output: outputs.append(output[0].detach()))
+    handle = encoder.register_forward_hook(lambda _, __, output: outputs.append(_states(output).detach()))
     try:
         return store.fill(extract, progress)[0].reshape(len(texts), length, width)
     finally:
         handle.remove()
+
+
+def _states(output: Any) -> Tensor:
+    """States of the tokens in the output of an encoder, or of a model of sentence-transformers."""
+    states: Tensor = output["token_embeddings"] if type(output) is dict else output[0]
+    return states
 
 
 def content_free_logits(

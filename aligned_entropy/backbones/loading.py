@@ -1,63 +1,22 @@
-"""Load models and tokenizers by path, hub id or embedded name, PEFT adapters included."""
+"""Load models and tokenizers by path, hub id or embedded name; adapters of PEFT and models of SetFit included."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from ..data.wheels import EMBEDDED_MODELS, embedded_folder
 from ..errors import UnsupportedModelError
-from .adapters import adapter_config, load_adapter, named_adapter, some
-from .gguf import converted_gguf
+from .adapters import adapter_config, load_adapter, some
+from .checkpoints import custom_code, device_and_dtype, resolve
+from .classification_module import MULTI_LABEL
 from .label_names import names_by_index
+from .sentence_embedding import MODULES, SentenceClassifier, SetFitFiles, checkpoint_file, load_setfit
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-TRUST = "if you have read and trust this code, pass trust_remote_code=True (in the shell --trust-remote-code)."
-
-
-def resolve(name: str | Path) -> str:
-    """Return the folder of an embedded model, downloaded if necessary, or of a named adapter; else the name unchanged.
-
-    Names on the hub are checked once here, since the loaders of transformers retry each file for about a minute.
-
-    Raises:
-        UnsupportedModelError: there is no folder of that name, and no model in the hub's cache or on the hub; or the
-            folder holds several adapters.
-    """
-    if Path(name).exists():
-        return str(named_adapter(Path(name)) or name)
-    if str(name) not in EMBEDDED_MODELS:
-        _check_hub(str(name))
-        return str(name)
-    folder = embedded_folder(str(name))
-    return str(converted_gguf(folder) if str(name) == "smollm2" else folder)
-
-
-def _check_hub(name: str) -> None:
-    from huggingface_hub import model_info, try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
-
-    try:
-        if any(isinstance(try_to_load_from_cache(name, f), str) for f in ("config.json", "adapter_config.json")):
-            return
-        model_info(name, timeout=10)
-    except HFValidationError:
-        raise UnsupportedModelError(
-            f"there is no folder {name!r}, and it is no hub id either: check the spelling."
-        ) from None
-    except Exception as error:  # no network, offline mode, unknown or gated model: there is no common exception
-        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UnsupportedModelError(
-            f"{name!r} is no folder here and no embedded model ({', '.join(EMBEDDED_MODELS)}), and could not be loaded "
-            f"from the hub: {first_line}"
-        ) from error
 
 
 def _check_label_names(path: str) -> None:
@@ -73,23 +32,6 @@ def _check_label_names(path: str) -> None:
     except (OSError, ValueError):
         return  # there is no configuration, as beside an adapter
     names_by_index(config.get("id2label"))
-
-
-@contextmanager
-def _custom_code(name: str | Path, advice: str = TRUST) -> Iterator[None]:
-    """Replace the error of transformers about Python code in a checkpoint.
-
-    Raises:
-        UnsupportedModelError: the checkpoint has code of its own that may not run.
-    """
-    try:
-        yield
-    except ValueError as error:
-        if "trust_remote_code" not in str(error):
-            raise
-        raise UnsupportedModelError(
-            f"{name} needs Python code that is saved with it, which would run on this machine: {advice}"
-        ) from error
 
 
 def load_tokenizer(name: str | Path, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
@@ -108,7 +50,7 @@ def load_tokenizer(name: str | Path, *, trust_remote_code: bool = False) -> PreT
     path, reason = resolve(name), "its vocabulary is empty"
     for folder in dict.fromkeys([path, str(name) if Path(name).is_dir() else path]):  # a named adapter is one deeper
         try:
-            with _custom_code(name):
+            with custom_code(name):
                 tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
             if len(tokenizer) > len(set(tokenizer.all_special_ids)) + 2:
                 return tokenizer
@@ -128,6 +70,8 @@ def load_tokenizer(name: str | Path, *, trust_remote_code: bool = False) -> PreT
 def trained_as(name: str | Path, *, trust_remote_code: bool = False) -> set[str]:
     """Read the purposes of a checkpoint: class names and problem type of its configuration, and the task of an adapter.
 
+    Those of a model of SetFit are read from its head.
+
     Args:
         name: path, hub id or embedded name.
         trust_remote_code: True to run Python code that is saved with the model.
@@ -138,11 +82,15 @@ def trained_as(name: str | Path, *, trust_remote_code: bool = False) -> set[str]
     from transformers import AutoConfig
 
     path = resolve(name)
+    setfit = SetFitFiles.find(path)
+    if setfit is not None:
+        head = setfit.read_head(trust_remote_code=trust_remote_code)
+        return {"SetFit", *([MULTI_LABEL] if head.multi_label else [])}
     _check_label_names(path)
     adapter = adapter_config(path)
     purposes: set[Any] = set()
     try:
-        with _custom_code(name):
+        with custom_code(name):
             config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
         purposes |= {config.problem_type, *(() if adapter is not None else config.architectures or ())}
     except (OSError, ValueError):
@@ -178,11 +126,19 @@ def load_model(
     import transformers
 
     path = resolve(name)
+    setfit = SetFitFiles.find(path)
+    if setfit is not None:
+        if not auto_class.endswith("SequenceClassification"):
+            raise UnsupportedModelError(
+                f"{name} is a model of SetFit: it classifies whole texts, which is another task. Leave out the task, "
+                "or name another model."
+            )
+        return load_setfit(setfit, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
     _check_label_names(path)
-    device, dtype = _device_and_dtype(device, dtype)
+    device, dtype = device_and_dtype(device, dtype)
     options = {"dtype": dtype, "trust_remote_code": trust_remote_code}
     adapter = adapter_config(path)
-    with _custom_code(name):
+    with custom_code(name):
         if adapter is not None:
             return load_adapter(path, resolve(adapter.base_model_name_or_path), auto_class, options).to(device)
         model, info = getattr(transformers, auto_class).from_pretrained(
@@ -196,6 +152,11 @@ def load_model(
                 "name another model."
             )
     missing = sorted(info["missing_keys"])  # weights of the pooler and the encoder count: the logits depend on them
+    if missing and checkpoint_file(path, MODULES) is not None:
+        raise UnsupportedModelError(
+            f"{name} is a sentence-transformers model without a head: train a head on it with SetFit, or a classifier "
+            "with `alien train`, and name the folder of that."
+        )
     if missing:
         raise UnsupportedModelError(
             f"{name} holds no trained classifier ({some(missing)} would be random numbers): "
@@ -209,6 +170,21 @@ def load_model(
         )
     trained: nn.Module = model.to(device)
     return trained
+
+
+def load_classifier(
+    name: str | Path,
+    auto_class: str,
+    *,
+    device: str | None = None,
+    dtype: Any = None,
+    trust_remote_code: bool = False,
+) -> tuple[nn.Module, PreTrainedTokenizerBase]:
+    """Load a trained classifier and its tokenizer; arguments and errors as for :func:`load_model`."""
+    model = load_model(name, auto_class, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
+    if isinstance(model, SentenceClassifier):
+        return model, model.tokenizer
+    return model, load_tokenizer(name, trust_remote_code=trust_remote_code)
 
 
 def load_for_training(
@@ -226,7 +202,7 @@ def load_for_training(
     import transformers
 
     transformers.set_seed(seed)
-    with _custom_code(name, "such a model cannot be trained here; name another model."):
+    with custom_code(name, "such a model cannot be trained here; name another model."):
         return getattr(transformers, auto_class).from_pretrained(
             resolve(name),
             dtype=torch.float32,
@@ -257,7 +233,7 @@ def load_language_model(
     from transformers import AutoModelForCausalLM
 
     path = resolve(name)
-    device, dtype = _device_and_dtype(device, dtype)
+    device, dtype = device_and_dtype(device, dtype)
     adapter = adapter_config(path)
     if adapter is not None and adapter.task_type == "SEQ_CLS":
         raise UnsupportedModelError(
@@ -265,7 +241,7 @@ def load_language_model(
         )
     base = path if adapter is None else resolve(adapter.base_model_name_or_path)
     try:
-        with _custom_code(name):
+        with custom_code(name):
             model, info = AutoModelForCausalLM.from_pretrained(
                 base, dtype=dtype, output_loading_info=True, trust_remote_code=trust_remote_code
             )
@@ -288,9 +264,3 @@ def load_language_model(
         model = PeftModel.from_pretrained(model, path)
     trained: nn.Module = model.to(device)
     return trained.eval()
-
-
-def _device_and_dtype(device: str | None, dtype: Any) -> tuple[str, Any]:
-    """Replace None by the defaults: the GPU if there is one, the checkpoint's precision there and float32 on a CPU."""
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    return device, dtype or ("auto" if device.startswith("cuda") else torch.float32)

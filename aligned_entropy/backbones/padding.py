@@ -22,6 +22,8 @@ COUNTED_FROM_PADDING = (
     "mpnet", "longformer", "luke", "esm",
 )  # fmt: skip
 
+USUAL_MAX_LENGTH = 512  # largest number of tokens of a text, unless the user or the model names another
+
 # Trial texts of different lengths, which show if padding changes the logits.
 PADDING_TEXTS = (
     "a",
@@ -33,12 +35,12 @@ PADDING_TEXTS = (
 _LENDING = threading.RLock()  # held while a configuration has a padding token that it does not name itself
 
 
-def default_max_length(config: Any, tokenizer: Any) -> int:
-    """Maximum number of tokens of a text: the least of 512, the tokenizer's limit and the model's positions."""
-    positions = position_count(config) or 512
+def default_max_length(config: Any, tokenizer: Any, limit: int = USUAL_MAX_LENGTH) -> int:
+    """Maximum number of tokens of a text: the least of a limit, the tokenizer's limit and the model's positions."""
+    positions = position_count(config) or limit
     if config.model_type in COUNTED_FROM_PADDING:
         positions -= (config.pad_token_id or 0) + 1
-    return int(min(512, positions, tokenizer.model_max_length))
+    return int(min(limit, positions, tokenizer.model_max_length))
 
 
 def position_count(config: Any) -> int | None:

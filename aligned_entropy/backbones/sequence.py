@@ -22,10 +22,10 @@ from .capture import CapturedOutput, HiddenCapture
 from .classification_module import with_two_logits
 from .label_names import class_names, names_of_one_logit, warn_of_contradiction
 from .layers import TYPES
-from .loading import load_model, load_tokenizer
+from .loading import load_classifier
 from .module_state import module_state
 from .output_embedding import differ
-from .padding import PADDING_TEXTS, configured_padding, default_max_length, lent_padding, with_padding
+from .padding import PADDING_TEXTS, USUAL_MAX_LENGTH, configured_padding, default_max_length, lent_padding, with_padding
 from .wrappers import base_model, vocabulary_size
 
 if TYPE_CHECKING:
@@ -67,7 +67,8 @@ class Backbone(BaseBackbone):
     ) -> None:
         model.eval()
         inner = base_model(model)
-        max_length = max_length or default_max_length(inner.config, tokenizer)
+        limit = getattr(inner, "max_seq_length", None) or USUAL_MAX_LENGTH  # of sentence-transformers
+        max_length = max_length or default_max_length(inner.config, tokenizer, limit)
         vocabulary = vocabulary_size(inner)
         configured = configured_padding(inner.config, vocabulary)
         tokenizer, pad_token_id = with_padding(tokenizer, configured, vocabulary)
@@ -104,8 +105,8 @@ class Backbone(BaseBackbone):
         Raises:
             UnsupportedModelError: the checkpoint has no classification module, or not its weights.
         """
-        model = load_model(name, cls.auto_class, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
-        tokenizer = load_tokenizer(name, trust_remote_code=trust_remote_code)
+        loading = {"device": device, "dtype": dtype, "trust_remote_code": trust_remote_code}
+        model, tokenizer = load_classifier(name, cls.auto_class, **loading)
         return cls(model, tokenizer, name=str(name), **options)
 
     @property

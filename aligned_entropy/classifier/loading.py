@@ -8,8 +8,9 @@ from typing import Any
 
 from ..backbones import MULTI_LABEL, BaseBackbone, LabelWordBackbone
 from ..backbones.classification_module import check_activation
-from ..backbones.loading import load_model, load_tokenizer
+from ..backbones.loading import load_classifier
 from ..backbones.prompts import Examples
+from ..backbones.sentence_embedding import SentenceClassifier
 from ..backbones.wrappers import base_model
 from ..errors import DataError
 from ..tasks import Task
@@ -105,15 +106,16 @@ def load_trained(
     """
     backbone_class: Any = task.backbone()
     auto_class = backbone_class.auto_class
-    model = load_model(name, auto_class, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
+    loading = {"device": device, "dtype": dtype, "trust_remote_code": trust_remote_code}
+    model, tokenizer = load_classifier(name, auto_class, **loading)
     check_model_class(dict(facts), model)
-    if is_explicit:  # a model saved without its problem type, or an adapter without its configuration
-        base_model(model).config.problem_type = MULTI_LABEL if backbone_class.multi_label else None
-    else:
+    if not is_explicit:
         check_activation(model)
+    elif not isinstance(model, SentenceClassifier):  # a model saved without its problem type, or an adapter without its
+        base_model(model).config.problem_type = MULTI_LABEL if backbone_class.multi_label else None  # configuration
     backbone: BaseBackbone = backbone_class(
         model,
-        load_tokenizer(name, trust_remote_code=trust_remote_code),
+        tokenizer,
         name=str(name),
         max_length=max_length or facts.get("max_length"),
         classification_module=classification_module or facts.get("classification_module"),

@@ -16,7 +16,8 @@ import torch
 from torch import nn
 
 from ..backbones import MULTI_LABEL, Backbone, TokenBackbone
-from ..backbones.loading import load_for_training, load_tokenizer, resolve
+from ..backbones.checkpoints import resolve
+from ..backbones.loading import load_for_training, load_tokenizer
 from ..data import LabeledTexts, LabeledTokens
 from ..errors import DataError, MissingExtraError, UnsupportedModelError
 from ..tasks import labeled_data, task_of_labels
