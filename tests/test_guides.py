@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fixtures import tiny
+from fixtures import sentiment, tiny
+from fixtures.embedding import embeddings, flawed, save_body, save_head
 
 # The models are untrained and the labels random, so the warning about the order of the labels is expected.
 pytestmark = pytest.mark.filterwarnings("ignore:.*check that the labels are in the model's order:UserWarning")
@@ -119,3 +120,17 @@ def test_onnx_export(tmp_path, monkeypatch):
     expected = variables["classifier"].predict(["the film is good", "not bad"])
     assert variables["outputs"]["logits"].argmax(1).tolist() == expected.classes.tolist()
     np.testing.assert_allclose(variables["outputs"]["uncertainty"], expected.uncertainty, atol=1e-5)
+
+
+def test_setfit(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("sentence_transformers", reason="needs the extra setfit")
+    texts, labels = sentiment.texts(100, 1)
+    head = save_head(save_body(tmp_path / "my-setfit-model"), texts, labels, names=sentiment.NAMES)
+    for name, seed in (("held-out", 2), ("test", 3)):
+        rows = zip(*flawed(120, seed).values(), strict=True)
+        (tmp_path / f"{name}.csv").write_text("\n".join(["text,label", *(f"{text},{label}" for text, label in rows)]))
+    variables = run("setfit.md", tmp_path, monkeypatch)
+    vectors = embeddings(tmp_path / "my-setfit-model", ["a warm and great film"])
+    np.testing.assert_allclose(variables["row"].probabilities, head.predict_proba(vectors)[0], atol=1e-5)
+    assert (tmp_path / "my-setfit-head" / "head.safetensors").exists()
+    assert "aligned entropy" in capsys.readouterr().out

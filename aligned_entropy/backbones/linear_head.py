@@ -60,7 +60,7 @@ class LinearHead:
                 sigmoids of linear logits.
             MissingExtraError: the head was written by a library that is not installed.
         """
-        head = load_pickle(path, trusted=trusted)
+        head = _load_pickle(path, trusted=trusted)
         return _torch_head(head, path, labels) if isinstance(head, nn.Module) else _sklearn_head(head, path, labels)
 
     def module(self) -> nn.Linear:
@@ -70,7 +70,7 @@ class LinearHead:
         return layer.requires_grad_(False)
 
 
-def load_pickle(path: Path, *, trusted: bool) -> Any:
+def _load_pickle(path: Path, *, trusted: bool) -> Any:
     """Load a pickle of joblib; if it is not trusted, only if it names nothing but the parts of a logistic regression.
 
     Args:

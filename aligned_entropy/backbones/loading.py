@@ -13,7 +13,7 @@ from .adapters import adapter_config, load_adapter, some
 from .checkpoints import custom_code, device_and_dtype, resolve
 from .classification_module import MULTI_LABEL
 from .label_names import names_by_index
-from .sentence_embedding import MODULES, SentenceClassifier, SetFitFiles, checkpoint_file, load_setfit
+from .sentence_embedding import MODULES, SetFitFiles, checkpoint_file, load_setfit
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -126,14 +126,6 @@ def load_model(
     import transformers
 
     path = resolve(name)
-    setfit = SetFitFiles.find(path)
-    if setfit is not None:
-        if not auto_class.endswith("SequenceClassification"):
-            raise UnsupportedModelError(
-                f"{name} is a model of SetFit: it classifies whole texts, which is another task. Leave out the task, "
-                "or name another model."
-            )
-        return load_setfit(setfit, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
     _check_label_names(path)
     device, dtype = device_and_dtype(device, dtype)
     options = {"dtype": dtype, "trust_remote_code": trust_remote_code}
@@ -152,17 +144,8 @@ def load_model(
                 "name another model."
             )
     missing = sorted(info["missing_keys"])  # weights of the pooler and the encoder count: the logits depend on them
-    if missing and checkpoint_file(path, MODULES) is not None:
-        raise UnsupportedModelError(
-            f"{name} is a sentence-transformers model without a head: train a head on it with SetFit, or a classifier "
-            "with `alien train`, and name the folder of that."
-        )
     if missing:
-        raise UnsupportedModelError(
-            f"{name} holds no trained classifier ({some(missing)} would be random numbers): "
-            "train one first, for example with `alien train`, or name a trained one. A language model can classify "
-            "by label words: pass labels and a template."
-        )
+        raise _untrained(name, path, missing)
     for weights, stored, configured in info["mismatched_keys"]:
         raise UnsupportedModelError(
             f"the weights {weights} of {name} have the shape {list(stored)}, but its config.json asks for "
@@ -170,6 +153,19 @@ def load_model(
         )
     trained: nn.Module = model.to(device)
     return trained
+
+
+def _untrained(name: str | Path, path: str, missing: list[str]) -> UnsupportedModelError:
+    if checkpoint_file(path, MODULES) is not None:
+        return UnsupportedModelError(
+            f"{name} is a sentence-transformers model without a head: train a head on it with SetFit, or a classifier "
+            "with `alien train`, and name the folder of that."
+        )
+    return UnsupportedModelError(
+        f"{name} holds no trained classifier ({some(missing)} would be random numbers): "
+        "train one first, for example with `alien train`, or name a trained one. A language model can classify "
+        "by label words: pass labels and a template."
+    )
 
 
 def load_classifier(
@@ -180,11 +176,23 @@ def load_classifier(
     dtype: Any = None,
     trust_remote_code: bool = False,
 ) -> tuple[nn.Module, PreTrainedTokenizerBase]:
-    """Load a trained classifier and its tokenizer; arguments and errors as for :func:`load_model`."""
-    model = load_model(name, auto_class, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
-    if isinstance(model, SentenceClassifier):
-        return model, model.tokenizer
-    return model, load_tokenizer(name, trust_remote_code=trust_remote_code)
+    """Load a trained classifier, of transformers or SetFit, and its tokenizer; arguments as for :func:`load_model`.
+
+    Raises:
+        UnsupportedModelError: there is no trained classifier, it is for another task, or there is no tokenizer.
+        MissingExtraError: the model needs an optional dependency.
+    """
+    options: dict[str, Any] = {"device": device, "dtype": dtype, "trust_remote_code": trust_remote_code}
+    setfit = SetFitFiles.find(resolve(name))
+    if setfit is None:
+        return load_model(name, auto_class, **options), load_tokenizer(name, trust_remote_code=trust_remote_code)
+    if not auto_class.endswith("SequenceClassification"):
+        raise UnsupportedModelError(
+            f"{name} is a model of SetFit: it classifies whole texts, which is another task. Leave out the task, or "
+            "name another model."
+        )
+    model = load_setfit(setfit, **options)
+    return model, model.tokenizer
 
 
 def load_for_training(

@@ -88,7 +88,7 @@ class ModelWithHead:
         """Load a trained classifier, with or without PEFT adapters, or a language model that predicts label words.
 
         Args:
-            name: path or hub id.
+            name: path or hub id of a model of transformers or SetFit.
             head: path or hub id of a head that was fitted for the model.
             task: ``text-classification``, ``multi-label-classification`` or ``token-classification``; by default the
                 task that the model was trained for.
@@ -102,7 +102,7 @@ class ModelWithHead:
             device: device to load to; ``cuda`` if available and ``cpu`` otherwise by default.
             dtype: precision; that of the checkpoint on a GPU and float32 on a CPU by default.
             classification_module: dotted path of the module whose output is the logits, if it is not found by name.
-            trust_remote_code: True to run Python code that is saved with the model; never recorded in a head.
+            trust_remote_code: True to run code that is saved with the model, or in a pickle; never recorded in a head.
 
         Returns:
             The classifier of the task: ``UncertainTokenClassifier`` for token classification,
@@ -111,6 +111,7 @@ class ModelWithHead:
         Raises:
             UnsupportedModelError: the model is no trained classifier, has another task or no classification module.
             HeadMismatchError: the head was fitted for another model, or the model has changed.
+            MissingExtraError: the model needs an optional dependency.
             ArgumentError: there is no task of this name.
             DataError: the prompt is incomplete or has a wrong form, or is combined with a task.
         """
@@ -126,8 +127,7 @@ class ModelWithHead:
         else:
             trust = trust_remote_code
             chosen = task_of_model(name, trust_remote_code=trust) if task is None else task_by_name(task)
-            kind = cls._for(chosen)
-            classifier = kind(load_trained(name, chosen, facts, is_explicit=task is not None, **options))
+            classifier = cls._for(chosen)(load_trained(name, chosen, facts, is_explicit=task is not None, **options))
         return classifier if folder is None else classifier.load_head(folder)
 
     @classmethod
