@@ -125,6 +125,33 @@ def test_several_labels_a_text(body, tmp_path, strategy):
         UncertainClassifier.from_pretrained(folder, task="text-classification")
 
 
+@pytest.mark.parametrize(
+    ("kind", "pooling", "options"),
+    [
+        ("MPNet", "mean", {}),
+        ("ModernBert", "cls", {}),
+        ("Qwen3", "lasttoken", {}),
+        ("Qwen3", "weightedmean", {}),
+        ("Bert", "lasttoken", {"padding_side": "left"}),
+    ],
+)
+def test_bodies_of_other_architectures(tmp_path, kind, pooling, options):
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling, Transformer
+
+    encoder = tiny.model(kind)
+    getattr(encoder, encoder.base_model_prefix).save_pretrained(tmp_path / "encoder")
+    tiny.tokenizer(**options).save_pretrained(tmp_path / "encoder")
+    transformer = Transformer(str(tmp_path / "encoder"), do_lower_case=True)
+    parts = [transformer, Pooling(16, pooling), Dense(16, 8), Normalize()]
+    SentenceTransformer(modules=parts, device="cpu").save(str(tmp_path / "model"))
+    head = save_head(tmp_path / "model", tiny.TEXTS, np.arange(len(tiny.TEXTS)) % 3)
+    texts = [*tiny.TEXTS, " The FILM is Good "]
+    alone = np.concatenate([embeddings(tmp_path / "model", [text]) for text in texts])  # padding may change them
+    predictions = UncertainClassifier.from_pretrained(tmp_path / "model").predict(texts)
+    np.testing.assert_allclose(predictions.probabilities, head.predict_proba(alone), **CLOSE)
+
+
 def test_texts_are_cut_where_the_body_cuts_them(tmp_path):
     folder = save_body(tmp_path / "short", max_length=6)
     head = save_head(folder, TRAINING, LABELS)
