@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .classifier import UncertainClassifier
-from .errors import CalibrationError, NotFittedError
+from .errors import CalibrationError, DataError, NotFittedError
 from .features.arrays import Features
 from .head.views import PADDING
 from .metrics import brier, roc_auc
@@ -159,14 +159,20 @@ def _error_probabilities(classifier: UncertainClassifier, features: Features) ->
 
 def _concatenated(first: Features, second: Features) -> Features:
     """Concatenate the rows of two sets of labeled features; clusters are renumbered, and extra arrays are left out."""
+    sizes = first.hidden.shape[1], second.hidden.shape[1]
+    if sizes[0] != sizes[1]:
+        raise DataError(
+            f"the calibration set has vectors of {sizes[0]} numbers in the column 'hidden', the feedback of "
+            f"{sizes[1]}: give all rows vectors of the same model, or none."
+        )
     clusters = None
     if first.clusters is not None and second.clusters is not None:
         clusters = np.concatenate([first.clusters, second.clusters + first.clusters.max(initial=-1) + 1])
-    hidden, logits, labels = (
-        np.concatenate([first.require(name), second.require(name)]) for name in ("hidden", "logits", "labels")
-    )
+    logits, labels = (np.concatenate([first.require(name), second.require(name)]) for name in ("logits", "labels"))
+    hidden = np.concatenate([first.hidden, second.hidden])  # which may stand in place of missing ones
+    hashes = None if first.hashes is None or second.hashes is None else np.concatenate([first.hashes, second.hashes])
     views = {name: _joined(first.views[name], second.views[name]) for name in first.views if name in second.views}
-    return Features(hidden, logits, labels, views=views, clusters=clusters)
+    return Features(hidden, logits, labels, views=views, clusters=clusters, absent=dict(first.absent), hashes=hashes)
 
 
 def _joined(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:

@@ -134,3 +134,32 @@ def test_setfit(tmp_path, monkeypatch, capsys):
     np.testing.assert_allclose(variables["row"].probabilities, head.predict_proba(vectors)[0], atol=1e-5)
     assert (tmp_path / "my-setfit-head" / "head.safetensors").exists()
     assert "aligned entropy" in capsys.readouterr().out
+
+
+def test_outputs(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("sklearn")
+    topics = {"autos": ["car", "road", "wheel"], "space": ["orbit", "moon", "car"], "windows": ["file", "card", "moon"]}
+    (tmp_path / "20newsgroups").mkdir()
+    for split, count in (("train", 200), ("validation", 200), ("test", 400)):
+        lines = [
+            f"{' '.join(RNG.choice(topics[topic if RNG.random() < 0.7 else 'space'], 3))} no{split}{row},{topic}"
+            for row, topic in enumerate(RNG.choice(list(topics), count))
+        ]
+        (tmp_path / "20newsgroups" / f"{split}.csv").write_text("\n".join(["text,label", *lines]))
+    labels = {}
+    with (tmp_path / "batch-results.jsonl").open("w") as file:
+        for row in range(200):
+            p = float(np.clip(RNG.beta(0.6, 0.6), 0.02, 0.98))
+            labels[str(row)] = "positive" if RNG.random() < p else "negative"
+            tokens = [{"token": " positive", "logprob": np.log(0.9 * p)}, {"token": "The", "logprob": np.log(0.05)}]
+            tokens += [{"token": "Negative", "logprob": np.log(0.9 * (1 - p))}]
+            content = [{"token": " positive", "logprob": tokens[0]["logprob"], "top_logprobs": tokens}]
+            body = {"choices": [{"logprobs": {"content": content}}]}
+            file.write(json.dumps({"custom_id": str(row), "response": {"status_code": 200, "body": body}}) + "\n")
+    (tmp_path / "labels.json").write_text(json.dumps(labels))
+    variables = run("outputs.md", tmp_path, monkeypatch)
+    assert variables["rule"].goal.risk == 0.1
+    predictions = variables["classifier"].predict("outputs.jsonl")
+    assert len(predictions) == variables["classifier"].saved.fit["examples"] == 200
+    assert ((predictions.error_probability > 0) & (predictions.error_probability < 1)).all()
+    assert "errors in 200 texts" in capsys.readouterr().out

@@ -240,6 +240,13 @@ def with_text_columns(job: PredictionJob, classifier: UncertainClassifier, table
         DataError: there are no rows, no row has a text column, several columns may be meant, or the input already has
             a column with the name of an added one.
     """
+    if classifier.reads_outputs:  # in columns of fixed names
+        first = next(table.rows, None)
+        if first is None:
+            raise DataError(f"{job.source} is empty: it has no rows.")
+        table.rows = chain([first], table.rows)
+        _check_names_are_free(job.added_columns(classifier).names, table.columns, [first])
+        return job
     candidates = job.text_columns or classifier.task.text_columns
     is_complete = all if job.text_columns else any
     columns, rows_read = dict.fromkeys(table.columns), list[InputRow]()

@@ -24,6 +24,7 @@ from .counts import RowCounts
 from .job import AddedColumns, PredictionJob, Values, with_text_columns
 from .journal import Journal, job_key
 from .locking import locked
+from .outputs import predict_outputs
 from .writing import write_rows
 
 if TYPE_CHECKING:
@@ -54,15 +55,20 @@ def predict_file(classifier: UncertainClassifier, job: PredictionJob, progress: 
 def predict_rows(classifier: UncertainClassifier, job: PredictionJob, rows: list[InputRow]) -> Iterator[Values]:
     """Yield the values of the added columns for every row; a row without a usable text gets an error."""
     columns = job.added_columns(classifier)
-    problems = [_problem(row, job, columns, classifier.task.per_word) for row in rows]
-    texts = [job.text(row) for row, problem in zip(rows, problems, strict=True) if problem is None]
-    predictions: Iterator[Row] = iter(classifier.predict(texts))
+    predictions: Iterator[Row | str]
+    if classifier.reads_outputs:
+        problems = [_problem_of_row(row, columns) for row in rows]
+        usable = [row.columns for row, problem in zip(rows, problems, strict=True) if problem is None]
+        predictions = iter(predict_outputs(classifier, usable, next(iter(job.text_columns), None)))
+    else:
+        problems = [_problem(row, job, columns, classifier.task.per_word) for row in rows]
+        texts = [job.text(row) for row, problem in zip(rows, problems, strict=True) if problem is None]
+        predictions = iter(classifier.predict(texts))
     for problem in problems:
-        if problem is not None:
-            yield columns.without_prediction(problem)
-            continue
-        prediction = next(predictions)
-        if prediction.is_finite:
+        prediction = next(predictions) if problem is None else problem
+        if isinstance(prediction, str):
+            yield columns.without_prediction(prediction)
+        elif prediction.is_finite:
             yield job.added_values(classifier, prediction)
         else:
             yield columns.without_prediction("the model's output is not a finite number")
@@ -169,14 +175,20 @@ def _write_spooled(
         _write(reread, table, columns, job)
 
 
-def _problem(row: InputRow, job: PredictionJob, columns: AddedColumns, per_word: bool) -> str | None:
-    """Reason why a row cannot be predicted; None if it can."""
+def _problem_of_row(row: InputRow, columns: AddedColumns) -> str | None:
+    """Reason why a row cannot be read, or written with the added columns; None if it can."""
     taken = {name: row.columns[name] for name in columns.names if name in row.columns}
     if taken:
         values = json.dumps(taken, ensure_ascii=False, default=str)
         return f"the row already has values in the added columns, {values}: pass --prefix"
-    if row.problem is not None:
-        return row.problem
+    return row.problem
+
+
+def _problem(row: InputRow, job: PredictionJob, columns: AddedColumns, per_word: bool) -> str | None:
+    """Reason why a row cannot be predicted; None if it can."""
+    problem = _problem_of_row(row, columns)
+    if problem is not None:
+        return problem
     missing = [name for name in job.text_columns if name not in row.columns]
     if missing:
         return f"no column {missing[0]!r}"

@@ -2,10 +2,17 @@
 
 from .base import UncertainClassifier
 from .multilabel import UncertainMultiLabelClassifier
+from .outputs import UncertainOutputs
 from .tokens import UncertainTokenClassifier
 
 CLASSIFIERS: dict[str, type[UncertainClassifier]] = {
     kind.task.name: kind for kind in (UncertainClassifier, UncertainMultiLabelClassifier, UncertainTokenClassifier)
 }
 
-__all__ = ["CLASSIFIERS", "UncertainClassifier", "UncertainMultiLabelClassifier", "UncertainTokenClassifier"]
+__all__ = [
+    "CLASSIFIERS",
+    "UncertainClassifier",
+    "UncertainMultiLabelClassifier",
+    "UncertainOutputs",
+    "UncertainTokenClassifier",
+]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -28,6 +29,9 @@ from ..scores import HEAD, FittedHead, ScoreLike, arrays_of, read_views
 from .held_out import warn_if_fitted
 from .selection import ModelWithSelection, with_sets
 
+if TYPE_CHECKING:
+    from .outputs import UncertainOutputs
+
 
 class UncertainClassifier(ModelWithSelection):
     """A text classifier with an uncertainty head. The classifier's weights and predictions are never changed.
@@ -42,11 +46,30 @@ class UncertainClassifier(ModelWithSelection):
     Attributes:
         task: kind of prediction.
         config_class: class of the settings of a fit.
+        reads_outputs: True if methods take outputs of a model in place of texts.
         backbone: backbone of the classifier.
         saved: head in use with everything that is saved beside it.
     """
 
     config_class: ClassVar[type[FitConfig] | type[MultiLabelConfig]] = FitConfig
+    reads_outputs: ClassVar[bool] = False
+
+    @staticmethod
+    def from_outputs(label_names: Sequence[str] | None = None, *, head: str | Path | None = None) -> UncertainOutputs:
+        """Create a classifier for outputs of any model of one label a text, without the model.
+
+        Args:
+            label_names: names of the C classes in the order of the outputs; those of the head by default.
+            head: path or hub id of a head that was fitted on outputs.
+
+        Raises:
+            ArgumentError: there are no label names, or fewer than two.
+            DataError: two label names are equal.
+            HeadMismatchError: the head was fitted for a model, or for other label names.
+        """
+        from .outputs import classifier_of_outputs
+
+        return classifier_of_outputs(label_names, head)
 
     def predict(
         self,

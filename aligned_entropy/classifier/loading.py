@@ -108,7 +108,7 @@ def load_trained(
     auto_class = backbone_class.auto_class
     loading = {"device": device, "dtype": dtype, "trust_remote_code": trust_remote_code}
     model, tokenizer = load_classifier(name, auto_class, **loading)
-    check_model_class(dict(facts), model)
+    check_model_class(dict(facts), type(base_model(model)).__name__)
     if not is_explicit:
         check_activation(model)
     elif not isinstance(model, SentenceClassifier):  # a model saved without its problem type, or an adapter without its

@@ -12,8 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from ..backbones import BaseBackbone
-from ..backbones.wrappers import base_model
+from ..backbones import OUTPUTS, BaseBackbone
 from ..errors import HeadMismatchError
 from ..evaluation.calibration_maps import CalibrationMaps
 from ..evaluation.fitted_scores import BASELINES, fit_scores
@@ -134,7 +133,7 @@ class HeadSlot:
         """
         folder = resolve_head(folder)
         facts = read_config(folder)["backbone"]
-        check_model_class(facts, self.backbone.model)
+        check_model_class(facts, self.backbone.facts["model class"])
         prompt = self.backbone.facts.get("prompt")
         if facts.get("prompt") != prompt:
             raise HeadMismatchError(
@@ -175,18 +174,27 @@ class HeadSlot:
         return False
 
 
-def check_model_class(facts: dict[str, Any], model: nn.Module) -> None:
+def check_model_class(facts: dict[str, Any], model_class: str) -> None:
     """Check that a model is of the class that a head was fitted for.
 
     Args:
         facts: description of the model that the head was fitted for, from the config of the head.
-        model: model that is to get the head.
+        model_class: class of the model that is to get the head, or ``OUTPUTS`` without a model.
 
     Raises:
         HeadMismatchError: the classes differ.
     """
-    model_class = type(base_model(model)).__name__
-    if facts.get("model class", model_class) != model_class:
+    fitted_class = facts.get("model class", "model" if model_class == OUTPUTS else model_class)
+    if OUTPUTS in (model_class, fitted_class) and model_class != fitted_class:
+        raise HeadMismatchError(
+            f"the head was fitted on {OUTPUTS} and belongs to no model: use it with UncertainClassifier.from_outputs "
+            "or --outputs FILE, without a model, or fit a head for this model."
+            if fitted_class == OUTPUTS
+            else f"the head was fitted for a {fitted_class} ({facts.get('name') or 'unnamed'}), not on {OUTPUTS}: load "
+            "the model that the head belongs to, or fit a head on outputs, with UncertainClassifier.from_outputs or "
+            "alien fit --outputs FILE."
+        )
+    if fitted_class != model_class:
         raise HeadMismatchError(
             f"the head was fitted for a {facts['model class']} ({facts.get('name') or 'unnamed'}), but this model is a "
             f"{model_class}: load the model that the head belongs to, or fit a head for this one."

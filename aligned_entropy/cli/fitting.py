@@ -18,8 +18,9 @@ from .options import (
     Delimiter,
     Encoding,
     LabelColumn,
-    Model,
     ModelOptions,
+    OptionalData,
+    OptionalModel,
     OptionGroup,
     Reference,
     Seed,
@@ -30,6 +31,7 @@ from .options import (
     positive,
     with_option_groups,
 )
+from .outputs_options import OutputsOptions
 from .set_options import SetOptions
 from .terminal import next_step, note, option_words, progress_bar, stage
 
@@ -99,9 +101,11 @@ def train(
 
 @with_option_groups
 def fit(
-    model: Model,
-    data: Data,
+    model: OptionalModel = None,
+    data: OptionalData = None,
+    *,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the head.")],
+    outputs: OutputsOptions,
     reference: Reference = None,
     preset: Annotated[
         Literal["default", "paper"],
@@ -113,13 +117,15 @@ def fit(
             "--views/--no-views", help="Let the head read class models of the model's layers and tokens (default)."
         ),
     ] = None,
-    *,
     options: ModelOptions,
     columns: ColumnOptions,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Fit an uncertainty head on labeled texts that the classifier was not trained on."""
+    """Fit an uncertainty head on labeled texts that the classifier was not trained on.
+
+    With --outputs no model is needed; --reference then also names a file of outputs.
+    """
     from ..head.fit_config import FitConfig
 
     if preset == "paper" and reference is not None:
@@ -127,8 +133,9 @@ def fit(
     if preset == "paper" and views:
         raise typer.BadParameter("--preset paper cannot be combined with --views: the paper uses none.")
     views = views is not False and preset == "default"
+    data = outputs.source(model, data, options)
     check_folder(output, [data, reference])
-    classifier = load(model, options=options)
+    classifier = load(model, options=options, outputs=outputs)
     special = "--preset paper" if preset == "paper" else "--reference" if reference is not None else None
     if special and classifier.config_class is not FitConfig:
         raise typer.BadParameter(f"{special}: there is no such fit for {classifier.task}; leave it out.")
@@ -148,7 +155,7 @@ def fit(
     if classifier.task.one_label and classifier.head.is_calibrated:
         print(EQUAL_COLUMNS)
     print(f"saved: {output}")
-    next_step("evaluate", model, "TEST.csv", "--head", output, *option_words(of_head(options), columns))
+    next_step("evaluate", *outputs.words(model, "TEST.csv"), "--head", output, *option_words(of_head(options), columns))
 
 
 @dataclass(frozen=True)
@@ -200,10 +207,11 @@ class GoalOptions(OptionGroup):
 
 @with_option_groups
 def threshold(
-    model: Model,
-    data: Data,
-    head: Annotated[str, typer.Option(help="Folder of a fitted head; the threshold is saved there.")],
+    model: OptionalModel = None,
+    data: OptionalData = None,
     *,
+    head: Annotated[str, typer.Option(help="Folder of a fitted head; the threshold is saved there.")],
+    outputs: OutputsOptions,
     goal_options: GoalOptions,
     set_options: SetOptions,
     output: Annotated[
@@ -224,8 +232,9 @@ def threshold(
     target = Path(head) if output is None else output
     if output is None and not target.is_dir():
         raise typer.BadParameter(f"{head} is not a folder: name a folder for the head and its threshold with --output.")
+    data = outputs.source(model, data, options)
     check_folder(target, [data])
-    classifier = load(model, head=head, options=options)
+    classifier = load(model, head=head, options=options, outputs=outputs)
     if set_goal is not None:
         classifier.check_sets()
     data_features = features(classifier, data, description="features", columns=columns)
@@ -240,16 +249,16 @@ def threshold(
     if not rule.accepted:
         typer.echo("alien: no threshold reaches this goal, the head stays as it is", err=True)
         if goal.risk is not None and classifier.saved.selection_units is not None:
-            command: list[object] = ["threshold", model, data, "--head", head, *words]
+            source = ["--outputs", data] if model is None else [model, data]
+            command: list[object] = ["threshold", *source, "--head", head, *words]
             command += [] if output is None else ["--output", output]
             _show_reachable(classifier.saved.selection_units, classifier.saved.pilot, goal, command)
         raise typer.Exit(1)
     classifier.save_pretrained(target)
     if not as_json:
         print(f"saved: {target}")
-        next_step(
-            "predict", model, "NEW.csv", "--head", target, "-o", "predictions.csv", *option_words(of_head(options))
-        )
+        source = outputs.words(model, "NEW.csv")
+        next_step("predict", *source, "--head", target, "-o", "predictions.csv", *option_words(of_head(options)))
 
 
 def _show_reachable(units: SelectionUnits, pilot: SelectionUnits | None, goal: Goal, command: Sequence[object]) -> None:

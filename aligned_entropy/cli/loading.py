@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import AlignedEntropyError, ArgumentError, DataError, UnsupportedModelError
 from .options import ColumnOptions, ModelOptions
+from .outputs_options import OutputsOptions
 from .terminal import note, progress_bar, stage
 
 if TYPE_CHECKING:
@@ -19,20 +20,35 @@ if TYPE_CHECKING:
 TIMED_TEXTS = 16  # texts that the time of a forward pass is estimated from
 
 
-def load(model: str, *, head: str | None = None, options: ModelOptions) -> UncertainClassifier:
+def load(
+    model: str | None, *, head: str | None = None, options: ModelOptions, outputs: OutputsOptions | None = None
+) -> UncertainClassifier:
     """Load a classifier.
 
     Args:
-        model: path or hub id of the model.
+        model: path or hub id of the model; None for outputs in its place.
         head: path or hub id of a fitted head; None for the untrained head.
         options: options that decide how the model is loaded.
+        outputs: outputs in place of a model, from which a head that is not fitted yet has its number of classes.
 
     Raises:
         AlignedEntropyError: the device does not exist, the model or the head cannot be loaded, they do not belong
             together, or ``max_length`` is larger than the number of positions of the model.
     """
+    if model is None:
+        return _for_outputs(head, outputs or OutputsOptions())
     with stage("loading the model"):
         return _load(model, head, options)
+
+
+def _for_outputs(head: str | None, outputs: OutputsOptions) -> UncertainClassifier:
+    from ..classifier import UncertainClassifier
+    from ..data.outputs import numbered_names
+
+    names = outputs.names
+    if names is None and head is None:
+        names = numbered_names(outputs.outputs)
+    return UncertainClassifier.from_outputs(names, head=head)
 
 
 def _load(model: str, head: str | None, options: ModelOptions) -> UncertainClassifier:
@@ -127,13 +143,16 @@ def features(
     from ..data import load_data
     from ..data.label_maps import parse_label_map
 
-    texts = classifier.read_labeled(
-        load_data(data, delimiter=columns.delimiter, encoding=columns.encoding),
-        text_column=columns.text_column,
-        text_pair_column=columns.text_pair_column,
-        label_column=columns.label_column,
-        label_map=parse_label_map(columns.label_map),
-    )
+    table = load_data(data, delimiter=columns.delimiter, encoding=columns.encoding)
+    names: dict[str, Any] = {
+        "text_column": columns.text_column,
+        "label_column": columns.label_column,
+        "label_map": parse_label_map(columns.label_map),
+    }
+    if classifier.reads_outputs:
+        with progress_bar(description, len(table)) as progress:
+            return classifier.features(table, progress, extras=extras, views=views, **names)
+    texts = classifier.read_labeled(table, text_pair_column=columns.text_pair_column, **names)
     _note_passes(classifier, texts.texts, extras)
     with progress_bar(description, len(texts.texts) * (1 + len(extras))) as progress:
         return classifier.features(texts, progress, extras=extras, views=views)

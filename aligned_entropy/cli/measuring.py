@@ -23,12 +23,14 @@ from .options import (
     of_head,
     with_option_groups,
 )
+from .outputs_options import OutputsOptions
 from .terminal import next_step, option_words, progress_bar, stage
 
 if TYPE_CHECKING:
     from ..classifier import UncertainClassifier
     from ..evaluation.evaluation import Evaluation
     from ..evaluation.grouped import GroupedEvaluation
+    from ..features.arrays import Features
 
 MEASURING = "fitting and measuring the scores"
 
@@ -95,12 +97,8 @@ class ResultFiles(OptionGroup):
 def evaluate(
     model: Annotated[str | None, typer.Argument(metavar="MODEL", help="Trained classifier, as for fit.")] = None,
     data: Annotated[str | None, typer.Argument(metavar="DATA", help=f"Labeled data. {DATA_HELP}")] = None,
-    outputs: Annotated[
-        str | None,
-        typer.Option(
-            help="File of model outputs in place of MODEL and DATA: logits or probabilities, label, optionally hidden."
-        ),
-    ] = None,
+    *,
+    outputs: OutputsOptions,
     head: Head = None,
     scores: Annotated[
         str | None,
@@ -109,7 +107,6 @@ def evaluate(
             "By default the baselines and the head."
         ),
     ] = None,
-    *,
     more_data: MoreData,
     resamples: Annotated[
         int, typer.Option(metavar="N", help="Number of bootstrap samples per interval.", min=10)
@@ -121,52 +118,67 @@ def evaluate(
 ) -> None:
     """Measure how well the head and other scores find the errors of a model.
 
-    With --outputs no model is needed; --train, --calibration and --ood then also name files of outputs.
+    With --outputs no model is needed; --train, --calibration and --ood then also name files of outputs. Without --head,
+    scores are then measured on the outputs alone.
     """
     from ..scores import SCORES
 
     if scores == "list":
         print(_score_list())
         return
-    if (outputs is None) == (data is None) or (outputs is not None and (model or head)):
-        raise typer.BadParameter("give MODEL and DATA, or --outputs FILE alone.")
+    data = outputs.source(model, data, options)
     names = _score_names(scores, list(SCORES))
     more_inputs = [more_data.train, more_data.calibration, more_data.ood, columns.label_map, options.prompt]
-    files.check([data, outputs, model, head, *more_inputs])
-    if outputs is not None:
-        result = _evaluate_outputs(outputs, more_data, names, resamples)
+    files.check([data, model, head, *more_inputs])
+    if model is None and head is None:
+        result = _evaluate_outputs(data, outputs.names, more_data, names, resamples, columns)
     else:
-        classifier = load(str(model), head=head, options=options)
-        result = _evaluate_model(classifier, str(data), more_data, names, resamples, columns)
-    source = f"{model} on {data}" if model else str(outputs)
+        classifier = load(model, head=head, options=options, outputs=outputs)
+        result = _evaluate_model(classifier, data, more_data, names, resamples, columns)
+    source = f"{model} on {data}" if model else data
     files.write(result, {"source": source, "head": head or "–", "resamples": str(resamples)})
     print(json.dumps(result.to_dict()) if as_json else result)
-    if model is not None and not as_json:
-        words = option_words(of_head(options), columns)
-        if head is None:
-            next_step("fit", model, "HELD-OUT.csv", "-o", "head", *words)
-        elif classifier.saved.rule is not None:
-            loading = option_words(of_head(options))
-            next_step("predict", model, "NEW.csv", "--head", head, "-o", "predictions.csv", *loading)
-        else:
-            next_step("threshold", model, "MORE-HELD-OUT.csv", "--head", head, "--risk", "0.1", *words)
+    if as_json:
+        return
+    words, loading = option_words(of_head(options), columns), option_words(of_head(options))
+    if head is None:
+        next_step("fit", *outputs.words(model, "HELD-OUT.csv"), "-o", "head", *words)
+    elif classifier.saved.rule is not None:
+        next_step("predict", *outputs.words(model, "NEW.csv"), "--head", head, "-o", "predictions.csv", *loading)
+    else:
+        more = outputs.words(model, "MORE-HELD-OUT.csv")
+        next_step("threshold", *more, "--head", head, "--risk", "0.1", *words)
 
 
 def _evaluate_outputs(
-    outputs: str, more_data: MoreData, names: Sequence[str] | None, resamples: int
+    outputs: str,
+    label_names: Sequence[str] | None,
+    more_data: MoreData,
+    names: Sequence[str] | None,
+    resamples: int,
+    columns: ColumnOptions,
 ) -> Evaluation | GroupedEvaluation:
     """Measure scores on files of model outputs."""
-    from ..data import load_outputs
+    from ..data import load_data, load_outputs
+    from ..data.label_maps import parse_label_map
     from ..evaluation.evaluation import evaluate as evaluate_scores
     from ..evaluation.fitted_scores import default_scores, fit_scores
     from ..scores import HEAD
 
-    test = load_outputs(outputs)
-    training, calibration = (
-        None if path is None else load_outputs(path) for path in (more_data.train, more_data.calibration)
-    )
+    def read(path: str, labeled: bool = True) -> Features:
+        is_plain = columns.delimiter is None and columns.encoding is None
+        return load_outputs(
+            path if is_plain else load_data(path, delimiter=columns.delimiter, encoding=columns.encoding),
+            labeled,
+            label_names=label_names,
+            label_column=columns.label_column,
+            label_map=parse_label_map(columns.label_map),
+        )
+
+    test = read(outputs)
+    training, calibration = (None if path is None else read(path) for path in (more_data.train, more_data.calibration))
     names = names or [*default_scores(calibration), *([HEAD] if calibration else [])]
-    ood = None if more_data.ood is None else load_outputs(more_data.ood, labeled=False)
+    ood = None if more_data.ood is None else read(more_data.ood, labeled=False)
     with stage(MEASURING):
         fitted_scores, skipped = fit_scores(names, None, training, calibration)
         return evaluate_scores(test, fitted_scores, skipped=skipped, resamples=resamples, ood=ood)

@@ -31,6 +31,11 @@ Model = Annotated[
     typer.Argument(metavar="MODEL", help="Trained text or token classifier: path or hub id, PEFT adapters included."),
 ]
 Data = Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP)]
+OptionalModel = Annotated[
+    str | None,
+    typer.Argument(metavar="MODEL", help="Trained text or token classifier: path or hub id, PEFT adapters included."),
+]
+OptionalData = Annotated[str | None, typer.Argument(metavar="DATA", help=DATA_HELP)]
 Head = Annotated[str | None, typer.Option(help="Path or hub id of a fitted head.")]
 Reference = Annotated[str | None, typer.Option(help="Training set of the classifier; optional.")]
 TextColumn = Annotated[str | None, typer.Option(help="Column with the texts; found by its usual names by default.")]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,19 +19,21 @@ from .options import (
     Encoding,
     Engine,
     Head,
-    Model,
     ModelOptions,
+    OptionalModel,
     OptionGroup,
     TextColumn,
     TextPairColumn,
     of_head,
     with_option_groups,
 )
+from .outputs_options import OutputsOptions
 from .terminal import next_step, note, option_words, progress_bar
 
 if TYPE_CHECKING:
     from ..batch.counts import RowCounts
     from ..batch.job import PredictionJob
+    from ..classifier import UncertainClassifier
 
 
 @dataclass(frozen=True)
@@ -70,13 +72,16 @@ class RowOptions(OptionGroup):
 
 @with_option_groups
 def predict(
-    model: Model,
+    model: OptionalModel = None,
     source: Annotated[
-        str,
+        str | None,
         typer.Argument(
-            help="JSON, JSON Lines, CSV, TSV, Parquet, CoNLL or .txt file; folder of Parquet files; - for stdin."
+            help="JSON, JSON Lines, CSV, TSV, Parquet, CoNLL or .txt file; folder of Parquet files; - for stdin, the "
+            "default."
         ),
-    ] = "-",
+    ] = None,
+    *,
+    outputs: OutputsOptions,
     head: Head = None,
     output: Annotated[
         str,
@@ -94,7 +99,6 @@ def predict(
         ),
     ] = "local",
     workers: Annotated[int, typer.Option(metavar="N", help="Number of Ray actors; each loads the model.", min=1)] = 1,
-    *,
     rows: RowOptions,
     options: ModelOptions,
     as_json: Annotated[
@@ -108,25 +112,24 @@ def predict(
     accepted (with a threshold), label_set (with sets of classes) and row_error, the reason why a row has no prediction.
     A killed run continues where it stopped. Blank lines are skipped in JSON Lines and in CSV files of several columns;
     NaN becomes null in JSON. For an input file, another --dtype is compared with float32 on the first rows, and the
-    result is printed on stderr. The exit code is 1 if no row has a prediction.
+    result is printed on stderr. The exit code is 1 if no row has a prediction. With --outputs FILE, every row has
+    outputs of a model in place of a text, and no model is needed.
     """
     from ..batch.job import PredictionJob
 
     if engine == "local" and workers != 1:
         raise typer.BadParameter(f"--workers {workers} is for --engine ray; the local engine uses all cores.")
+    source = outputs.source(model, source, options, default="-")
     job = PredictionJob(source, output, **vars(rows))
-    is_new_folder = not Path(output).suffix and not Path(output).exists()
-    if output != "-" and (Path(output).is_dir() or is_new_folder):
-        counts = _predict_folder(job, model, head, options, engine, workers)
-    elif engine != "local":
-        raise typer.BadParameter(f"--engine {engine} writes a folder of Parquet files: name a folder with --output.")
-    else:
-        counts = _predict_file(job, model, head, options)
+    loading = partial(load, model, head=head, options=options, outputs=outputs)
+    made_of = _made_of(model, head, options, outputs)
+    counts = _predict(job, loading, made_of, options, engine, workers)
     if as_json:
         typer.echo(json.dumps(counts.to_dict()), err=output == "-")
     else:
         note("\n".join(_summary(counts, rows.prefix)))
-        _print_next_step(counts, model, head, options, ColumnOptions(rows.text_column, rows.text_pair_column))
+        text_columns = ColumnOptions(rows.text_column, rows.text_pair_column)
+        _print_next_step(counts, partial(outputs.words, model), head, options, text_columns)
     if counts.rows and not counts.predicted:
         raise DataError(_no_prediction(counts, is_guessed=source == "-" and rows.input_format is None))
 
@@ -153,18 +156,59 @@ def _no_prediction(counts: RowCounts, is_guessed: bool) -> str:
 
 
 def _print_next_step(
-    counts: RowCounts, model: str, head: str | None, options: ModelOptions, columns: ColumnOptions
+    counts: RowCounts,
+    source: Callable[[str], list[str]],
+    head: str | None,
+    options: ModelOptions,
+    columns: ColumnOptions,
 ) -> None:
     """Print the command that adds a column that the predictions lack, if there is one."""
     if head is None:
-        next_step("fit", model, "HELD-OUT.csv", "-o", "head", *option_words(options, columns))
+        next_step("fit", *source("HELD-OUT.csv"), "-o", "head", *option_words(options, columns))
     elif counts.undecided:
         words = option_words(of_head(options), columns)
-        next_step("threshold", model, "MORE-HELD-OUT.csv", "--head", head, "--risk", "0.1", *words)
+        next_step("threshold", *source("MORE-HELD-OUT.csv"), "--head", head, "--risk", "0.1", *words)
+
+
+def _predict(
+    job: PredictionJob,
+    loading: Callable[..., UncertainClassifier],
+    made_of: Mapping[str, object],
+    options: ModelOptions,
+    engine: Engine,
+    workers: int,
+) -> RowCounts:
+    """Predict into a file, to stdout, or into a folder."""
+    if made_of["model"] is None and job.truncated:
+        raise typer.BadParameter("--truncated: outputs do not tell if the model read all of a text; leave it out.")
+    path = Path(job.output)
+    if job.output != "-" and (path.is_dir() or not (path.suffix or path.exists())):
+        return _predict_folder(job, loading, made_of, engine, workers)
+    if engine != "local":
+        raise typer.BadParameter(f"--engine {engine} writes a folder of Parquet files: name a folder with --output.")
+    return _predict_file(job, loading, options)
+
+
+def _made_of(model: str | None, head: str | None, options: ModelOptions, outputs: OutputsOptions) -> dict[str, object]:
+    """Settings that decide the predictions, whose names are stored in the output folder."""
+    settings: dict[str, object] = {
+        "model": model,
+        "head": head,
+        "prompt": options.prompt,
+        "task": options.task,
+        "dtype": options.dtype,
+        "length": options.max_length,
+        "module": options.classification_module,
+    }
+    return settings if model is not None else settings | {"labels": outputs.label_names}
 
 
 def _predict_folder(
-    job: PredictionJob, model: str, head: str | None, options: ModelOptions, engine: Engine, workers: int
+    job: PredictionJob,
+    loading: Callable[[], UncertainClassifier],
+    made_of: Mapping[str, object],
+    engine: Engine,
+    workers: int,
 ) -> RowCounts:
     """Predict Parquet files into a folder."""
     from ..batch.blocks import predict_blocks
@@ -177,21 +221,11 @@ def _predict_folder(
         )
     if job.safe_csv:
         raise typer.BadParameter(f"--safe-csv is for CSV and TSV files, not for the folder {job.output}: leave it out.")
-    made_of = {  # the names of these settings are stored in the output folder
-        "model": model,
-        "head": head,
-        "prompt": options.prompt,
-        "task": options.task,
-        "dtype": options.dtype,
-        "length": options.max_length,
-        "module": options.classification_module,
-    }
-    loading = partial(load, model, head=head, options=options)
     with progress_bar("rows", None) as progress:
         return predict_blocks(job, loading, made_of, engine=engine, workers=workers, progress=progress)
 
 
-def _predict_file(job: PredictionJob, model: str, head: str | None, options: ModelOptions) -> RowCounts:
+def _predict_file(job: PredictionJob, loading: Callable[..., UncertainClassifier], options: ModelOptions) -> RowCounts:
     """Predict a file, or stdin, into a file or to stdout."""
     from ..batch.predict import compare_predictions, predict_file
 
@@ -205,9 +239,9 @@ def _predict_file(job: PredictionJob, model: str, head: str | None, options: Mod
     if job.source != "-":
         with job.open_source():  # raises if the file or its header cannot be read, before a model is loaded
             pass
-    classifier = load(model, head=head, options=options)
+    classifier = loading()
     if options.dtype not in (None, "float32") and job.source != "-":
-        float32 = load(model, head=head, options=replace(options, dtype="float32"))
+        float32 = loading(options=replace(options, dtype="float32"))
         difference = compare_predictions(classifier, float32, job)
         typer.echo(
             f"{options.dtype} against float32, on the first {difference.texts} rows: {difference.changed:.2%} of the "

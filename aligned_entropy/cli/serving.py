@@ -6,7 +6,7 @@ import json
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,6 +22,7 @@ from .options import (
     Model,
     ModelOptions,
     Module,
+    OptionalModel,
     Reference,
     Seed,
     Task,
@@ -31,12 +32,16 @@ from .options import (
     of_head,
     with_option_groups,
 )
+from .outputs_options import OutputsOptions
 from .server_options import ENVIRONMENT_PREFIX, LimitOptions, NetworkOptions, check_keys, server_settings
 from .terminal import Verbosity, next_step, option_words, progress_bar, quiet_warnings, stage
 from .terminal import settings as terminal
 
 if TYPE_CHECKING:
+    from ..classifier import UncertainClassifier
     from ..export import Export
+    from ..features.arrays import Features
+    from ..refit import Refit
 
 
 @with_option_groups
@@ -153,8 +158,12 @@ def _print_export(exported: Export) -> None:
 
 @with_option_groups
 def refit(
-    model: Model,
-    feedback: Annotated[Path, typer.Argument(help="SQLite file with the true labels that alien serve has stored.")],
+    model: OptionalModel = None,
+    feedback: Annotated[
+        Path | None, typer.Argument(help="SQLite file with the true labels that alien serve has stored.")
+    ] = None,
+    *,
+    outputs: OutputsOptions,
     head: Annotated[str, typer.Option(help="Path or hub id of the current head.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the new head, if it is better.")],
     calibration: Annotated[
@@ -165,7 +174,6 @@ def refit(
     share: Annotated[
         float, typer.Option(metavar="X", help="Share of the feedback to fit on; the rest serves to compare the heads.")
     ] = 0.5,
-    *,
     options: ModelOptions,
     columns: ColumnOptions,
     seed: Seed = 0,
@@ -175,19 +183,22 @@ def refit(
 
     Better means a lower Brier score of the error probability (one-sided p < .05) and no worse ranking. The new head
     gets a threshold for the goal of the current one. If it is not better, nothing is saved and the exit code is 1.
-    Feedback that was given only for uncertain predictions describes only those.
+    Feedback that was given only for uncertain predictions describes only those. With --outputs FILE, labeled outputs
+    are the feedback, and --calibration and --reference also name files of outputs.
     """
     from ..refit import refit as fit_again
     from ..serve.feedback import read_feedback
 
     if not 0 < share < 1:
         raise typer.BadParameter(f"--share {share} is not between 0 and 1.")
-    check_folder(output, [calibration, reference])
-    rows = read_feedback(feedback)
-    classifier = load(model, head=head, options=options)
-    with progress_bar("feedback", len(rows["text"])) as progress:
-        columns_of_rows = {f"{name}_column": name for name in rows}
-        labeled = classifier.features(rows, progress, views=True, **columns_of_rows)
+    data = outputs.source(model, feedback, options)
+    check_folder(output, [data, calibration, reference])
+    rows = None if model is None else read_feedback(Path(data))
+    classifier = load(model, head=head, options=options, outputs=outputs)
+    if rows is None:
+        labeled = features(classifier, data, description="feedback", columns=columns, views=True)
+    else:
+        labeled = _stored_feedback(classifier, rows)
     more, training = (
         None
         if data is None
@@ -196,19 +207,32 @@ def refit(
     )
     with stage("fitting and comparing the heads"):
         result = fit_again(classifier, labeled, calibration=more, reference=training, share=share, seed=seed)
-    better, rule = result.comparison.better, result.rule
+    better = result.comparison.better
     if better:
         result.classifier.save_pretrained(output)
-    if as_json:
-        facts = {"saved": str(output) if better else None, "rule": None if rule is None else rule.to_dict()}
-        print(json.dumps(result.comparison.to_dict() | facts))
-    else:
-        print(result.comparison)
+    _print_refit(result, output, as_json)
     if not better:
         typer.echo("alien: the new head is not better, nothing was saved", err=True)
         raise typer.Exit(1)
     if not as_json:
+        words = ["serve", model] if model is not None else ["predict", *outputs.words(model, "NEW.csv")]
+        next_step(*words, "--head", output, *option_words(of_head(options)))
+
+
+def _print_refit(result: Refit, output: Path, as_json: bool) -> None:
+    better, rule = result.comparison.better, result.rule
+    if as_json:
+        facts = {"saved": str(output) if better else None, "rule": None if rule is None else rule.to_dict()}
+        print(json.dumps(result.comparison.to_dict() | facts))
+        return
+    print(result.comparison)
+    if better:
         print(f"saved: {output}")
         if rule is not None:
             print(f"\n{rule}")
-        next_step("serve", model, "--head", output, *option_words(of_head(options)))
+
+
+def _stored_feedback(classifier: UncertainClassifier, rows: dict[str, list[Any]]) -> Features:
+    """Features of the texts with true labels that the server has stored."""
+    with progress_bar("feedback", len(rows["text"])) as progress:
+        return classifier.features(rows, progress, views=True, **{f"{name}_column": name for name in rows})

@@ -1,58 +1,146 @@
-"""Outputs of a classifier from a file: logits or probabilities, true labels, and hidden vectors."""
+"""Outputs of a classifier from a file or table: logits or probabilities, true labels, hidden vectors and texts."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
 from ..features.arrays import Features
-from .columns import LABEL_COLUMNS, find_column, first_column, quoted
+from .columns import LABEL_COLUMNS, LabelColumn, find_column, first_column, label_number, quoted
+from .label_maps import apply_label_map
+from .labels import is_missing, read_texts
+from .matching import match_labels
 from .registry import load_data
 from .table import Table
+from .top_logprobs import SMALLEST_PROBABILITY, TOLERANCE, class_logits
+from .word_ids import word_ids
 
-SMALLEST_PROBABILITY = 1e-30  # the logarithm of zero is infinite
+OUTPUT_COLUMNS = ("logits", "probabilities", "top_logprobs")  # the first that exists is read
+HIDDEN_COLUMNS = ("hidden", "embedding")
+TEXT_COLUMN = "text"
 
 
-def load_outputs(path: str | Path, labeled: bool = True) -> Features:
-    """Read features from a file with the outputs of a classifier.
+def load_outputs(
+    source: Any,
+    labeled: bool = True,
+    *,
+    label_names: Sequence[str] | None = None,
+    text_column: str | None = None,
+    label_column: str | None = None,
+    label_map: Mapping[str, str] | None = None,
+    views: bool = False,
+) -> Features:
+    """Read features from the outputs of a classifier.
 
-    Columns of the file:
+    Columns:
 
-    * ``logits`` or ``probabilities``: a list of C numbers in each row; ``logits`` are used if both exist;
-    * ``label`` (or another usual name): true class, 0 to C - 1;
-    * ``hidden``, optional: a list of D numbers, the input of the last layer.
+    * ``logits`` or ``probabilities``: a list of C numbers in each row; or ``top_logprobs``, see
+      :func:`~aligned_entropy.data.top_logprobs.class_logits`. The first of the three that exists is read;
+    * ``label`` (or another usual name): true class, 0 to C - 1 in the order of the logits, or its name;
+    * ``hidden`` or ``embedding``, optional: a list of D numbers, the input of the last layer or another vector;
+    * ``text``, optional: string.
 
     Args:
-        path: Parquet or JSON Lines file, or another source for :func:`load_data`.
-        labeled: True if the label column is required.
+        source: Parquet, JSON Lines or CSV file (with lists in the form of JSON), or another source for
+            :func:`load_data`.
+        labeled: True to read the label column, which is required then.
+        label_names: names of the C classes in the order of the logits; the labels are then matched as those of other
+            data, see :func:`~aligned_entropy.data.matching.match_labels`. By default they have no names.
+        text_column: column with the texts; ``text`` by default, if it exists.
+        label_column: column with the labels; found by its usual names by default.
+        label_map: class for each label of the data that has another name.
+        views: True to read the texts for the lexical view.
 
     Raises:
-        DataError: a column is missing, or a row does not fit; the message names it.
+        DataError: a column is missing, two may be meant, or a row does not fit; the message names it.
     """
-    data = load_data(path)
-    columns = data.column_names
-    label_column = first_column(data, LABEL_COLUMNS) and find_column(data, "label", None, LABEL_COLUMNS)
-    if (labeled and label_column is None) or not {"logits", "probabilities"} & set(columns):
+    data, name = load_data(source), str(source) if isinstance(source, (str, Path)) else "the table"
+    output_column, columns = first_column(data, OUTPUT_COLUMNS), data.column_names
+    usual_label = first_column(data, LABEL_COLUMNS)
+    if output_column is None or (labeled and label_column is None and usual_label is None):
         raise DataError(
-            f"{path} has the columns {quoted(columns)}; needed are 'logits' or 'probabilities' (a list of numbers "
-            "in each row) and 'label' (number of the true class)."
+            f"{name} has the columns {quoted(columns)}; needed are 'logits' or 'probabilities' (a list of numbers in "
+            "each row) or 'top_logprobs'" + (" and 'label' (number of the true class)." if labeled else ".")
         )
-    logits = _matrix(data, "logits") if "logits" in columns else _logits_of_probabilities(data)
-    labels = None if label_column is None else _labels(data[label_column][:], label_column, logits.shape[1])
-    if "hidden" in columns:
-        return Features(_matrix(data, "hidden"), logits, labels)
-    return Features(
-        np.empty((len(logits), 0), np.float32), logits, labels, absent={"hidden": f"{path} has no column 'hidden'."}
+    logits = _logits(data, output_column, label_names)
+    labels = _labels(data, label_column, label_map, label_names, logits.shape[1]) if labeled else None
+    hidden, texts = _hidden(data, name), _texts(data, text_column) if labeled or views else None
+    absent = {} if hidden is not None else {"hidden": f"{name} has no column 'hidden'."}
+    absent |= {} if texts is not None else {"tokens": f"{name} has no column {TEXT_COLUMN!r}."}
+    hidden = np.empty((len(logits), 0), np.float32) if hidden is None else hidden
+    inputs = {"tokens": word_ids(texts)} if views and texts is not None else {}
+    hashes = _hashes(texts, logits, hidden) if labeled else None
+    return Features(hidden, logits, labels, views=inputs, absent=absent, hashes=hashes)
+
+
+def numbered_names(source: Any) -> list[str]:
+    """Names ``LABEL_0``, ``LABEL_1``, … for the classes of outputs without names, by their number in the first row.
+
+    Raises:
+        DataError: the number is not clear, since there are no lists, or tokens.
+    """
+    data = load_data(source)
+    column = first_column(data, OUTPUT_COLUMNS)
+    if column == "top_logprobs":
+        raise DataError(f"column {column!r} has tokens, so the classes need names: pass label_names or --label-names.")
+    rows = [] if column is None else _parsed(data, column)[:1]
+    if not rows or not isinstance(rows[0], list):
+        raise DataError(
+            f"the columns are {quoted(data.column_names)}; 'logits' or 'probabilities' with a list of numbers in each "
+            "row is needed."
+        )
+    return [f"LABEL_{number}" for number in range(len(rows[0]))]
+
+
+def _hidden(data: Table, name: str) -> NDArray[np.float32] | None:
+    if set(HIDDEN_COLUMNS) <= set(data.column_names):
+        raise DataError(f"{name} has the columns {quoted(HIDDEN_COLUMNS)}: leave out the one that is not meant.")
+    column = first_column(data, HIDDEN_COLUMNS)
+    return None if column is None else _matrix(data, column)
+
+
+def _texts(data: Table, column: str | None) -> Sequence[str] | None:
+    if column is None and TEXT_COLUMN not in data.column_names:
+        return None
+    return [str(text) for text in read_texts(data, [find_column(data, "text", column, (TEXT_COLUMN,))])]
+
+
+def _hashes(texts: Sequence[str] | None, logits: NDArray[np.float32], hidden: NDArray[np.float32]) -> NDArray[np.int64]:
+    """64-bit hashes of texts, or of the outputs for them if there are no texts."""
+    rows = (
+        [row.tobytes() for row in np.concatenate([logits, hidden], 1)]
+        if texts is None
+        else [text.encode() for text in texts]
     )
+    digests = b"".join(hashlib.blake2b(row, digest_size=8).digest() for row in rows)
+    return np.frombuffer(digests, np.int64)
 
 
-def _logits_of_probabilities(data: Table) -> NDArray[np.float32]:
-    p = _matrix(data, "probabilities")
-    wrong = np.flatnonzero((p < 0).any(1) | (np.abs(p.sum(1) - 1) > 1e-2))
+def _logits(data: Table, column: str, label_names: Sequence[str] | None) -> NDArray[np.float32]:
+    if column == "top_logprobs":
+        if label_names is None:
+            raise DataError(
+                f"column {column!r} has tokens, so the classes need names: pass label_names or --label-names."
+            )
+        return class_logits(_parsed(data, column), label_names, column)
+    values = _matrix(data, column)
+    if label_names is not None and values.shape[1] != len(label_names):
+        raise DataError(
+            f"column {column!r} has {values.shape[1]} classes in each row, but there are {len(label_names)} label "
+            f"names ({quoted(label_names[:10])}): both must be in the same order."
+        )
+    return values if column == "logits" else _logits_of_probabilities(values)
+
+
+def _logits_of_probabilities(p: NDArray[np.float32]) -> NDArray[np.float32]:
+    wrong = np.flatnonzero((p < 0).any(1) | (np.abs(p.sum(1) - 1) > TOLERANCE))
     if len(wrong):
         raise DataError(
             f"row {wrong[0]} of column 'probabilities' is {p[wrong[0]].tolist()}: probabilities must be in [0, 1] and "
@@ -62,9 +150,20 @@ def _logits_of_probabilities(data: Table) -> NDArray[np.float32]:
     return logits
 
 
+def _parsed(data: Table, column: str) -> list[Any]:
+    """Values of a column; strings of a CSV file become the lists and dicts that they hold in the form of JSON."""
+    rows = data[column][:]
+    if not any(isinstance(row, str) for row in rows):
+        return list(rows)
+    try:
+        return [json.loads(row) if isinstance(row, str) and row[:1] in ("[", "{") else row for row in rows]
+    except ValueError as error:
+        raise DataError(f"column {column!r} holds a string that is not JSON: {error}.") from error
+
+
 def _matrix(data: Table, column: str) -> NDArray[np.float32]:
     """Column of lists of numbers as an array, ``[N, width]``; every row must have the width of the first one."""
-    rows = data[column][:]
+    rows = _parsed(data, column)
     width = len(rows[0]) if rows and isinstance(rows[0], list) else 0
     for number, row in enumerate(rows):
         if not isinstance(row, list) or len(row) != width or width < 1 or None in row:
@@ -80,16 +179,35 @@ def _matrix(data: Table, column: str) -> NDArray[np.float32]:
     broken = np.flatnonzero(~np.isfinite(matrix).all(1))
     if len(broken):
         raise DataError(f"row {broken[0]} of column {column!r} holds NaN or infinity: finite numbers are needed.")
-    if width < 2 and column != "hidden":
+    if width < 2 and column not in HIDDEN_COLUMNS:
         raise DataError(f"column {column!r} has {width} class in each row; at least two are needed.")
     return matrix
 
 
-def _labels(values: Sequence[object], column: str, classes: int) -> NDArray[np.int64]:
-    for number, value in enumerate(values):
+def _labels(
+    data: Table,
+    label_column: str | None,
+    label_map: Mapping[str, str] | None,
+    label_names: Sequence[str] | None,
+    classes: int,
+) -> NDArray[np.int64]:
+    column = LabelColumn.read(data, find_column(data, "label", label_column, LABEL_COLUMNS))
+    if label_names is None:
+        return _class_numbers(column, classes)
+    for row, label in enumerate(column.values):
+        if is_missing(label) or isinstance(label, (list, dict)):
+            raise DataError(f"{column.row(row)} is {label!r:.40}: the true class is needed.")
+    labels, class_names = apply_label_map(column.values, column, label_map, label_names)
+    return match_labels(labels, class_names, label_names, column.name)
+
+
+def _class_numbers(column: LabelColumn, classes: int) -> NDArray[np.int64]:
+    # A CSV file has strings alone.
+    values = [label_number(value) if isinstance(value, str) else value for value in column.values]
+    for row, value in enumerate(values):
         if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or not 0 <= value < classes:
             raise DataError(
-                f"row {number} of column {column!r} is {value!r:.40}: the number of the true class is needed, 0 to "
+                f"{column.row(row)} is {column.values[row]!r:.40}: the number of the true class is needed, 0 to "
                 f"{classes - 1} in the order of the logits."
             )
     return np.asarray(values, dtype=np.int64)

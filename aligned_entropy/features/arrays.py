@@ -32,7 +32,9 @@ class Features:
             -1 where a row has no token. For a word these are the outputs of layers at its token, and the ids in a
             window around it, numbered by their place.
         clusters: cluster of each row, ``[N]`` int, such as the sentence of a word; None where rows are independent.
-        absent: reason for each array that is missing, by the array's name.
+        absent: reason for each array that is missing, by the array's name. An array that stands in place of a missing
+            one, as log-probabilities do for hidden vectors, counts as missing in :meth:`require`.
+        hashes: 64-bit hash of each text, ``[N]`` int, where the texts are at hand; None to hash the hidden vectors.
     """
 
     hidden: Array
@@ -45,6 +47,7 @@ class Features:
     views: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     clusters: NDArray[np.int64] | None = None
     absent: Mapping[str, str] = field(default_factory=dict)
+    hashes: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.logits)
@@ -74,8 +77,10 @@ class Features:
     def text_hashes(self) -> NDArray[np.int64]:
         """64-bit hash of each text (each cluster, where there are clusters), used to recognize fitted texts.
 
-        The first 32 values of the hidden vector are hashed in half precision.
+        The first 32 values of the hidden vector are hashed in half precision, unless the features have ``hashes``.
         """
+        if self.hashes is not None:
+            return self.hashes
         rows = self.hidden if self.clusters is None else self.hidden[np.flatnonzero(np.diff(self.clusters, prepend=-1))]
         prefix = np.zeros((len(rows), 32), dtype=np.float16)
         with np.errstate(over="ignore"):
@@ -94,12 +99,12 @@ class Features:
             NotApplicableError: the array is missing; the message gives the reason.
         """
         values: NDArray[Any] | None = getattr(self, name)
-        if values is None or 0 in values.shape[1:]:
+        if name in self.absent or values is None or 0 in values.shape[1:]:
             raise NotApplicableError(self.absent.get(name, f"the features hold no {name}: request them at extraction."))
         return values
 
     def __getitem__(self, rows: slice | NDArray[np.int64] | NDArray[np.bool_]) -> Features:
-        names = ("labels", "clusters", "passes", "members", "states", "content_free")
+        names = ("labels", "clusters", "passes", "members", "states", "content_free", "hashes")
         arrays = {name: getattr(self, name) for name in names}
         selected: dict[str, Any] = {name: None if values is None else values[rows] for name, values in arrays.items()}
         views = {name: values[rows] for name, values in self.views.items()}

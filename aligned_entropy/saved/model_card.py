@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ..backbones import OUTPUTS
+
 
 def model_card(config: dict[str, Any]) -> str:
     """Markdown of the model card of a head, with the metadata block that the Hub reads.
@@ -14,6 +16,10 @@ def model_card(config: dict[str, Any]) -> str:
     """
     backbone, fit = config["backbone"], config["fit"]
     name = backbone.get("name") or "path-of-the-model"
+    loading, inputs = f'from_pretrained("{name}", head="path-or-id-of-this-head")', '["some text"]'
+    if backbone.get("model class") == OUTPUTS:
+        name, loading = OUTPUTS, 'from_outputs(head="path-or-id-of-this-head")'
+        inputs = '"outputs.jsonl"'
     rows = "".join(
         f"| {key} | {value} |\n" for key, value in (backbone | fit).items() if not isinstance(value, (dict, list))
     )
@@ -33,8 +39,8 @@ Estimates how likely a prediction of this classifier is to be wrong. The classif
 ```python
 from aligned_entropy import UncertainClassifier
 
-classifier = UncertainClassifier.from_pretrained("{name}", head="path-or-id-of-this-head")
-for row in classifier.predict(["some text"]):
+classifier = UncertainClassifier.{loading}
+for row in classifier.predict({inputs}):
     print(row.label, row.error_probability)
 ```
 

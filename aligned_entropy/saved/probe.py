@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..backbones import BaseBackbone
+from ..backbones import BaseBackbone, OutputsBackbone
 from ..errors import HeadMismatchError
 from .format import SavedHead
 
@@ -14,7 +14,9 @@ TOLERANCE = 0.1  # half precision moves a hidden vector by about 1 %, another mo
 
 
 def make_probe(backbone: BaseBackbone) -> dict[str, Tensor]:
-    """Run the probe: four rows of eight token ids, with the model's hidden vectors and logits."""
+    """Run the probe: four rows of eight token ids, with hidden vectors and logits of them; empty without a model."""
+    if isinstance(backbone, OutputsBackbone):
+        return {}
     special = set(backbone.tokenizer.all_special_ids)
     size = min(len(backbone.tokenizer), backbone.vocabulary)
     input_ids = probe_token_ids([token for token in range(size) if token not in special])

@@ -17,6 +17,7 @@ from ..head.error_model import ErrorModel
 from ..head.fit import FitResult, fit_head
 from ..head.fit_config import FitConfig
 from ..head.head import AlignedEntropyHead
+from ..head.modules import LogProbabilityModule
 from .base import Float, Score
 
 HEAD = "aligned entropy"  # name of the default head, in tables and results
@@ -85,7 +86,10 @@ class Aligned(Score):
         return (self.module, "hidden") if self.module is not None else linear_module(calibration)
 
     def _input(self, features: Features) -> NDArray[Any]:
-        return features.logits if str(self.reads_) == "logits" else features.require("hidden")
+        if str(self.reads_) == "logits":
+            return features.logits
+        # A module that reads the logits has vectors for neighbors alone, which may stand in place of hidden ones.
+        return features.hidden if isinstance(self.module, LogProbabilityModule) else features.require("hidden")
 
     def _score(self, features: Features) -> Float:
         state = {

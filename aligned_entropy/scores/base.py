@@ -126,8 +126,8 @@ class Score(ABC):
         """
         hidden = features.require("hidden")
         values = np.asarray(hidden, dtype=np.float64)
-        if self.module is not None:
-            head = AlignedEntropyHead(self.module)
+        head = None if self.module is None else AlignedEntropyHead(self.module)
+        if head is not None and not head.reads_logits:
             chunks = zip(*(torch.tensor(part).split(ROWS_PER_CHUNK) for part in (hidden, features.logits)), strict=True)
             layers = [last_linear(head.classifier, head.module_input(*rows)) for rows in chunks]
             if all(layer is not None for layer in layers):

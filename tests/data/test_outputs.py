@@ -134,9 +134,16 @@ def test_an_unreadable_file_is_named(tmp_path, name, reason):
         load_outputs(tmp_path / name)
 
 
-def test_lists_in_a_csv_file_are_text_and_refused(tmp_path):
-    (tmp_path / "outputs.csv").write_text('logits,label\n"[1, 2]",0\n')
-    with pytest.raises(DataError, match=r"row 0 of column 'logits' is '\[1, 2\]': a list"):
+def test_lists_in_a_csv_file_are_those_of_json(tmp_path):
+    (tmp_path / "outputs.csv").write_text('logits,label\n"[1, 2.5]",0\n"[3, 0]",1\n')
+    features = load_outputs(tmp_path / "outputs.csv")
+    assert (features.logits.tolist(), features.labels.tolist()) == ([[1, 2.5], [3, 0]], [0, 1])
+
+
+@pytest.mark.parametrize(("cell", "message"), [("[1, ]", "is not JSON"), ("1 2", "row 0 of column 'logits' is '1 2'")])
+def test_other_strings_in_a_csv_file_are_refused(tmp_path, cell, message):
+    (tmp_path / "outputs.csv").write_text(f'logits,label\n"{cell}",0\n')
+    with pytest.raises(DataError, match=message):
         load_outputs(tmp_path / "outputs.csv")
 
 

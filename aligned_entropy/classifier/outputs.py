@@ -1,0 +1,258 @@
+"""Classifier for outputs from elsewhere: logits or probabilities of any model, in place of a model and texts."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from scipy.special import log_softmax
+
+from ..backbones import OUTPUTS, OutputsBackbone
+from ..data import load_outputs
+from ..data.matching import NameIndex
+from ..errors import ArgumentError, ArgumentTypeError, DataError, HeadMismatchError, NotApplicableError
+from ..evaluation.evaluation import Evaluation
+from ..evaluation.grouped import GroupedEvaluation
+from ..evaluation.label_order import warn_of_label_order
+from ..features.arrays import Features
+from ..head.fit import FitResult
+from ..head.fit_multilabel import MultiLabelResult
+from ..head.progress import Progress
+from ..predictions import MultiLabelPredictions, Predictions, TokenPredictions
+from ..saved.format import read_config
+from ..saved.hub import resolve_head
+from .base import UncertainClassifier
+from .slot import check_model_class
+
+HIDDEN_SIZE = (
+    "hidden size"  # fact about a head: size D of the vectors; None if it reads log-probabilities in their place
+)
+MAX_REPEATED = 0.01  # share of rows with outputs of another row, above which outputs do not identify a text
+
+
+class UncertainOutputs(UncertainClassifier):
+    """Outputs of any classifier with an uncertainty head; no model is needed.
+
+    All methods of :class:`UncertainClassifier` take outputs in place of texts, in every form that
+    :func:`aligned_entropy.data.load_outputs` reads; a string is a path. Methods that run or change a model raise
+    ``NotApplicableError``. See :meth:`UncertainClassifier.from_outputs`.
+    """
+
+    reads_outputs: ClassVar[bool] = True
+
+    def load_head(self, folder: str | Path) -> Self:
+        """Use a head that was fitted on outputs with the same label names, and return the classifier.
+
+        Raises:
+            HeadMismatchError: the head is damaged, was fitted for a model, or for other label names.
+        """
+        folder = resolve_head(folder)
+        labels = _labels_of(folder)
+        if labels != self.label_names:
+            raise HeadMismatchError(
+                f"the head in {folder} was fitted for the classes {', '.join(labels[:30])}, in this order, but the "
+                f"outputs have {', '.join(self.label_names[:30])}: give the names and the outputs in the order of the "
+                "head, or fit another head."
+            )
+        return super().load_head(folder)
+
+    def predict(
+        self,
+        texts: Any,
+        progress: Progress = lambda done: None,
+        *,
+        text_column: str | None = None,
+        text_pair_column: str | None = None,
+    ) -> Predictions | MultiLabelPredictions | TokenPredictions:
+        """Predict from outputs, with their uncertainty; labels are not needed.
+
+        Args:
+            texts: outputs: path, or data in memory, see :func:`aligned_entropy.data.load_outputs`.
+            progress: function that is called with the number of rows that have been read.
+            text_column: column with the texts, for a head with a lexical view; ``text`` by default.
+
+        Raises:
+            DataError: the outputs cannot be read, or lack vectors or texts that the head needs.
+        """
+        features = self.plain_features(
+            texts, progress, text_column=text_column, text_pair_column=text_pair_column, views=bool(self.head.views)
+        )
+        return self.predict_features(features)
+
+    def features(
+        self,
+        data: Any,
+        progress: Progress = lambda done: None,
+        *,
+        extras: Collection[str] = (),
+        views: bool | None = None,
+        **columns: Any,
+    ) -> Features:
+        """Read labeled outputs.
+
+        Args:
+            data: path, or data in memory, see :func:`aligned_entropy.data.load_outputs`.
+            progress: function that is called with the number of rows that have been read.
+            extras: names of arrays that only a model could compute; they are left out.
+            views: True for the texts of the lexical view, too; by default unless a fitted head has no views.
+            columns: ``text_column``, ``label_column`` and ``label_map``.
+
+        Raises:
+            DataError: the outputs cannot be read, or their labels are not the classes.
+
+        Warns:
+            UserWarning: another order of the labels would make the outputs far better.
+        """
+        features = self._read(data, progress, extras, views, labeled=True, **columns)
+        warn_of_label_order(features, self.label_names)
+        return features
+
+    def plain_features(
+        self,
+        data: Any,
+        progress: Progress = lambda done: None,
+        *,
+        extras: Collection[str] = (),
+        text_column: str | None = None,
+        text_pair_column: str | None = None,
+        views: bool | None = None,
+    ) -> Features:
+        """Read outputs without their labels; arguments and errors as for :meth:`features`.
+
+        Raises:
+            NotApplicableError: a column of second texts was given, which the lexical view does not read.
+        """
+        if text_pair_column is not None:
+            raise NotApplicableError(
+                f"text_pair_column={text_pair_column!r}: the outputs decide, and their lexical view reads one text; leave "
+                "it out, or join both texts in one column."
+            )
+        return self._read(data, progress, extras, views, labeled=False, text_column=text_column)
+
+    def _read(
+        self, data: Any, progress: Progress, extras: Collection[str], views: bool | None, **options: Any
+    ) -> Features:
+        views = bool(self.head.views) or self.head.error_model is None if views is None else views
+        features = load_outputs(data, label_names=self.label_names, views=views, **options)
+        progress(len(features))
+        reasons = dict.fromkeys(extras, f"{OUTPUTS} have no model that could compute it.")
+        return replace(features, absent={**features.absent, **reasons})
+
+    def fit_features(
+        self,
+        calibration: Features,
+        *,
+        reference: Features | None = None,
+        config: Any = None,
+        progress: Progress = lambda percent: None,
+    ) -> FitResult | MultiLabelResult:
+        """Fit the head on features of labeled outputs; see :meth:`UncertainClassifier.fit_features`.
+
+        Raises:
+            DataError: the reference has other vectors than the calibration set.
+        """
+        calibration = self._with_vectors(calibration)
+        if reference is not None:
+            reference = self._matching(reference, _hidden_size(calibration), "the calibration set")
+        result = super().fit_features(calibration, reference=reference, config=config, progress=progress)
+        facts = self.saved.backbone | {HIDDEN_SIZE: _hidden_size(calibration)}
+        hashes = self.saved.text_hashes
+        if {"hidden", "tokens"} <= calibration.absent.keys():
+            repeated = 1 - len(np.unique(hashes.numpy())) / len(hashes)
+            hashes = hashes if repeated <= MAX_REPEATED else torch.zeros(0, dtype=torch.int64)
+        self.saved = replace(self.saved, backbone=facts, text_hashes=hashes)
+        return result
+
+    def predict_features(self, features: Features) -> Predictions | MultiLabelPredictions:
+        """Predict from features of outputs, with their uncertainty.
+
+        Raises:
+            DataError: the features lack vectors or texts that the head needs.
+        """
+        return super().predict_features(self._for_head(features))
+
+    def evaluate_features(
+        self,
+        features: Features,
+        *,
+        train: Features | None = None,
+        calibration: Features | None = None,
+        ood: Features | None = None,
+        **options: Any,
+    ) -> Evaluation | GroupedEvaluation:
+        """Measure the head and other scores on features of labeled outputs; arguments as for :meth:`evaluate`."""
+        test, train, calibration, ood = (
+            None if part is None else self._for_head(part) for part in (features, train, calibration, ood)
+        )
+        assert test is not None, "features are given"
+        return super().evaluate_features(test, train=train, calibration=calibration, ood=ood, **options)
+
+    def _for_head(self, features: Features) -> Features:
+        """Check features against the head in use, and give them the vectors that it reads."""
+        if self.head.error_model is None:
+            return self._with_vectors(features)
+        missing = [name for name in self.head.views if name not in features.views]
+        if missing:
+            raise DataError(
+                f"the head reads the words of a text, but {features.absent.get('tokens', 'the texts were not read.')} "
+                "Add the texts, or fit a head without views."
+            )
+        return self._matching(features, self.saved.backbone.get(HIDDEN_SIZE), "the head")
+
+    def _matching(self, features: Features, hidden_size: int | None, owner: str) -> Features:
+        """Give features the vectors of a size; None for log-probabilities, which every row has."""
+        if hidden_size is None:
+            features = replace(features, hidden=features.hidden[:, :0])
+        features = self._with_vectors(features)
+        if _hidden_size(features) != hidden_size:
+            raise DataError(
+                f"{owner} has vectors of {hidden_size} numbers in the column 'hidden' (or 'embedding'), but these rows "
+                f"have {_hidden_size(features) or 'none'}: give the vectors of the same model for all rows, or fit "
+                "a head without them."
+            )
+        return features
+
+    def _with_vectors(self, features: Features) -> Features:
+        """Put log-probabilities in place of missing vectors, so that the head can look up neighbors."""
+        if features.logits.shape[1] != len(self.label_names):
+            raise DataError(f"the logits have {features.logits.shape[1]} classes, not {len(self.label_names)}.")
+        if features.hidden.shape[1] and "hidden" not in features.absent:
+            return features
+        absent = {"hidden": "these outputs have no column 'hidden'.", **features.absent}
+        return replace(features, hidden=log_softmax(features.logits, axis=1).astype(np.float32), absent=absent)
+
+
+def classifier_of_outputs(label_names: Sequence[str] | None = None, head: str | Path | None = None) -> UncertainOutputs:
+    """Create a classifier for outputs; see :meth:`UncertainClassifier.from_outputs`."""
+    folder = None if head is None else resolve_head(head)
+    if label_names is None:
+        if folder is None:
+            raise ArgumentError("label_names are missing: name the classes in the order of the outputs.")
+        label_names = _labels_of(folder)
+    if isinstance(label_names, (str, bytes)) or not all(isinstance(name, str) for name in label_names):
+        raise ArgumentTypeError(f"label_names is {label_names!r:.80}: pass a list of strings, one for each class.")
+    if len(label_names) < 2:
+        raise ArgumentError(f"label_names has {len(label_names)} class: at least two are needed.")
+    NameIndex(label_names, "label_names")  # raises if two are equal
+    classifier = UncertainOutputs(OutputsBackbone(label_names))
+    return classifier if folder is None else classifier.load_head(folder)
+
+
+def _labels_of(folder: Path) -> list[str]:
+    """Label names of a head that was fitted on outputs.
+
+    Raises:
+        HeadMismatchError: the folder holds no head, or one that was fitted for a model.
+    """
+    facts = read_config(folder)["backbone"]
+    check_model_class(facts, OUTPUTS)
+    labels: list[str] = facts["labels"]
+    return labels
+
+
+def _hidden_size(features: Features) -> int | None:
+    return None if "hidden" in features.absent else features.hidden.shape[1]

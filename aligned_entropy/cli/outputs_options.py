@@ -1,0 +1,89 @@
+"""Options of commands that take outputs of a model in place of the model and texts."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+import typer
+
+from .options import ModelOptions, OptionGroup
+
+REMEDY = "give MODEL and DATA, or --outputs FILE in place of both"
+
+
+@dataclass(frozen=True)
+class OutputsOptions(OptionGroup):
+    """Outputs of a model that takes no part, and the names of their classes."""
+
+    panel: ClassVar[str] = "Outputs in place of a model"
+
+    outputs: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="File of outputs in place of MODEL and DATA: logits, probabilities or top_logprobs, label, optionally "
+            "hidden and text; see docs/outputs.md.",
+        ),
+    ] = None
+    label_names: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="Names of the classes in the order of the outputs: a,b,c or a JSON list; those of the head, or "
+            "LABEL_0,LABEL_1,… by default.",
+        ),
+    ] = None
+
+    @property
+    def names(self) -> list[str] | None:
+        """Names of the classes; None if they were not given.
+
+        Raises:
+            BadParameter: they are no list of strings.
+        """
+        if self.label_names is None:
+            return None
+        if not self.label_names.lstrip().startswith("["):
+            return [name.strip() for name in self.label_names.split(",")]
+        try:
+            names = json.loads(self.label_names)
+        except ValueError as error:
+            raise typer.BadParameter(f"--label-names {self.label_names} is not JSON: {error}.") from error
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise typer.BadParameter(f"--label-names {self.label_names}: a list of strings is needed.")
+        return names
+
+    def source(
+        self, model: str | None, data: str | Path | None, options: ModelOptions, *, default: str | None = None
+    ) -> str:
+        """Name of the data: DATA, which belongs to a model, or the file of outputs, which needs none.
+
+        Args:
+            model: MODEL, if it was given.
+            data: DATA, if it was given.
+            options: options of the model; none may be given without it.
+            default: DATA of a model if none was given.
+
+        Raises:
+            BadParameter: both or neither were given.
+        """
+        if self.outputs is None:
+            data = data or (None if model is None else default)
+            if model is None or data is None:
+                raise typer.BadParameter(f"{REMEDY}{'' if model is None else f'; there is only {model}'}.")
+            if self.label_names is not None:
+                raise typer.BadParameter(f"--label-names {self.label_names} is for --outputs: the model has names.")
+            return str(data)
+        given = [f"{name} {value}" for name, value in (("MODEL", model), ("DATA", data)) if value is not None]
+        if given:
+            raise typer.BadParameter(f"--outputs {self.outputs} and {' and '.join(given)}: {REMEDY}.")
+        if options != ModelOptions():
+            raise typer.BadParameter(f"--outputs {self.outputs} needs no model: leave the options of the model out.")
+        return self.outputs
+
+    def words(self, model: str | None, data: str) -> list[str]:
+        """Words of a next command for MODEL and DATA, or for a file of outputs."""
+        return ["--outputs", data.removesuffix(".csv") + ".jsonl"] if model is None else [model, data]

@@ -1,0 +1,101 @@
+"""Log-probabilities of classes from those of the most likely tokens, as servers of language models give them."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import DataError
+from .columns import quoted
+from .matching import NameIndex
+
+SMALLEST_PROBABILITY = 1e-30  # the logarithm of zero is infinite
+TOLERANCE = 1e-2  # by which rounded probabilities may exceed 1 in sum
+MAX_TOKENS = 10  # tokens in an error message
+
+
+def class_logits(rows: Sequence[Any], label_names: Sequence[str], column: str) -> NDArray[np.float32]:
+    """Read the log-probability of every class, ``[N, C]``, not normalized: the mass of other tokens is lost.
+
+    A token belongs to the class whose name it is, see :class:`~aligned_entropy.data.matching.NameIndex`; the
+    probabilities of several tokens of a class are added. A class without a token among the most likely ones can have
+    at most the smallest probability in the row, and the missing classes together at most the mass that no token has.
+    It gets the smaller of this smallest probability and its equal share of this mass, so that the uncertainty is
+    rather too high than too low.
+
+    Args:
+        rows: a dict ``{token: log-probability}`` or a list of ``{"token": …, "logprob": …}`` for every text; None in
+            place of a log-probability stands for a missing one.
+        label_names: names of the C classes.
+        column: name of the column, for error messages.
+
+    Raises:
+        DataError: a row has another form, a value is no log-probability, or no token is the name of a class.
+
+    Warns:
+        UserWarning: a class is missing in some rows.
+    """
+    index, is_incomplete = NameIndex(label_names), False
+    masses = np.zeros((len(rows), len(label_names)))
+    for number, row in enumerate(rows):
+        place = f"row {number} of column {column!r}"
+        tokens = list(_tokens(row, place))
+        probabilities = [_probability(value, place) for _, value in tokens]
+        total, names = sum(probabilities), [token for token, _ in tokens]
+        if total > 1 + TOLERANCE:
+            raise DataError(
+                f"{place} has probabilities that add up to {total:.3g}: give natural logarithms, each once."
+            )
+        for token, probability in zip(names, probabilities, strict=True):
+            position = index.find(token)
+            if position is not None:
+                masses[number, position] += probability
+        classes = {index.find(token) for token in names} - {None}
+        if not classes:
+            raise DataError(
+                f"{place} has the tokens {quoted(names[:MAX_TOKENS])}, none of which is a class "
+                f"({quoted(label_names[:MAX_TOKENS])}): name the classes as the model "
+                "writes them, or ask for more tokens."
+            )
+        missing = [position for position in range(len(label_names)) if position not in classes]
+        if missing:
+            is_incomplete = True
+            masses[number, missing] = min(*probabilities, max(1 - total, 0.0) / len(missing))
+    if is_incomplete:
+        warnings.warn(
+            f"column {column!r} lacks classes in some rows, which count with the largest probability that they can "
+            "have: ask the model for more tokens, so that all classes are among them.",
+            UserWarning,
+            stacklevel=2,
+        )
+    logits: NDArray[np.float32] = np.log(masses.clip(SMALLEST_PROBABILITY)).astype(np.float32)
+    return logits
+
+
+def _tokens(row: Any, place: str) -> Iterator[tuple[str, Any]]:
+    """Yield the tokens of a row with their log-probabilities."""
+    if isinstance(row, dict):
+        pairs = list(row.items())
+    elif isinstance(row, list) and all(
+        isinstance(entry, dict) and {"token", "logprob"} <= entry.keys() for entry in row
+    ):
+        pairs = [(entry["token"], entry["logprob"]) for entry in row]
+    else:
+        raise DataError(
+            f'{place} is {row!r:.80}: a dict {{token: log-probability}}, or a list of {{"token": …, "logprob": …}}, is '
+            "needed."
+        )
+    yield from ((token, value) for token, value in pairs if value is not None)  # Parquet files give every row all keys
+
+
+def _probability(value: Any, place: str) -> float:
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    if not is_number or math.isnan(value) or value > TOLERANCE:
+        raise DataError(f"{place} holds {value!r:.40}: log-probabilities are numbers of at most 0.")
+    return min(math.exp(value), 1.0)
