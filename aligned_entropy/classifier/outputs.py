@@ -128,8 +128,8 @@ class UncertainOutputs(UncertainClassifier):
         """
         if text_pair_column is not None:
             raise NotApplicableError(
-                f"text_pair_column={text_pair_column!r}: the outputs decide, and their lexical view reads one text; leave "
-                "it out, or join both texts in one column."
+                f"text_pair_column={text_pair_column!r}: the outputs decide, and their lexical view reads one text; "
+                "leave it out, or join both texts in one column."
             )
         return self._read(data, progress, extras, views, labeled=False, text_column=text_column)
 
