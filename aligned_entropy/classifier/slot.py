@@ -187,8 +187,8 @@ def check_model_class(facts: dict[str, Any], model_class: str) -> None:
     fitted_class = facts.get("model class", "model" if model_class == OUTPUTS else model_class)
     if OUTPUTS in (model_class, fitted_class) and model_class != fitted_class:
         raise HeadMismatchError(
-            f"the head was fitted on {OUTPUTS} and belongs to no model: use it with UncertainClassifier.from_outputs "
-            "or --outputs FILE, without a model, or fit a head for this model."
+            f"the head was fitted on {OUTPUTS} and belongs to no model: use it with UncertainClassifier.from_outputs, "
+            "--outputs FILE or alien serve --head, without a model, or fit a head for this model."
             if fitted_class == OUTPUTS
             else f"the head was fitted for a {fitted_class} ({facts.get('name') or 'unnamed'}), not on {OUTPUTS}: load "
             "the model that the head belongs to, or fit a head on outputs, with UncertainClassifier.from_outputs or "

@@ -47,13 +47,14 @@ if TYPE_CHECKING:
 @with_option_groups
 def serve(
     model: Annotated[
-        str,
+        str | None,
         typer.Argument(
-            help="Trained text or token classifier: path or hub id, PEFT adapters included.",
+            help="Trained text or token classifier: path or hub id, PEFT adapters included; none for a head that was "
+            "fitted on outputs.",
             envvar=f"{ENVIRONMENT_PREFIX}_MODEL",
             show_envvar=True,
         ),
-    ],
+    ] = None,
     head: Head = None,
     feedback: Annotated[
         Path | None, typer.Option(help="SQLite file for true labels; without it the server accepts no feedback.")
@@ -72,6 +73,8 @@ def serve(
 ) -> None:
     """Serve a model with its head: POST /v1/predict, /v1/feedback; GET /docs, /healthz, /readyz, /metrics.
 
+    Without MODEL, a head that was fitted on outputs serves POST /v1/score, which takes outputs in place of texts.
+
     Every option can also be set by an environment variable: ALIEN_PORT for --port, for example. Requests must send the
     API key as "Authorization: Bearer …". The signal SIGHUP reloads the folder of the head. On SIGTERM the server
     finishes all accepted requests and exits.
@@ -86,6 +89,8 @@ def serve(
     if ui and find_spec("gradio") is None:
         raise MissingExtraError("the page needs an optional dependency: pip install 'aligned-entropy[ui]'")
     check_keys({"API_KEY": api_key, "ADMIN_KEY": admin_key})
+    if model is None:
+        _check_without_model(head, options, feedback, ui)
     sockets = listen(network.host, network.port)  # a port in use is an error before the model is loaded
     settings = server_settings(limits, network, api_key=api_key, admin_key=admin_key, feedback=feedback, page=ui)
     start_log()
@@ -94,6 +99,24 @@ def serve(
         terminal.verbosity = Verbosity.QUIET  # the log is for programs, which read JSON
     classifier = load(model, head=head, options=options)
     run(classifier, head, settings, sockets, network.keep_alive, network.forwarded_allow_ips)
+
+
+def _check_without_model(head: str | None, options: ModelOptions, feedback: Path | None, ui: bool) -> None:
+    """Refuse options that need a model.
+
+    Raises:
+        BadParameter: there is no head, or an option needs a model.
+    """
+    if head is None:
+        raise typer.BadParameter("give MODEL, or --head HEAD with a head that was fitted on outputs.")
+    if options != ModelOptions():
+        raise typer.BadParameter(f"--head {head} without MODEL: leave the options of the model out, or name MODEL.")
+    if ui:
+        raise typer.BadParameter("--ui needs MODEL: the page takes texts, and without a model there is none for them.")
+    if feedback is not None:
+        raise typer.BadParameter(
+            f"--feedback {feedback} needs MODEL: keep outputs and labels in a file, for alien refit --outputs FILE."
+        )
 
 
 def export(

@@ -17,6 +17,7 @@ from .bodies import BodyLimits, JsonRoute
 from .middleware import HeadRequests, RequestLog, RootPath
 from .problems import PROBLEM_RESPONSES, add_problem_handlers
 from .routes import add_entrance_routes, add_operation_routes, add_prediction_routes
+from .scoring import add_score_routes
 from .server import Server, Settings
 
 
@@ -52,7 +53,8 @@ def create_app(
     )
     app.router.route_class = JsonRoute
     app.state.server = server
-    add_prediction_routes(app, server)
+    add_routes = add_score_routes if classifier.reads_outputs else add_prediction_routes
+    add_routes(app, server)
     add_operation_routes(app, server)
     add_entrance_routes(app, server)
     add_problem_handlers(app)

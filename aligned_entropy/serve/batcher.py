@@ -13,7 +13,9 @@ from typing import Generic, TypeVar
 
 from ..errors import AlignedEntropyError
 from ..features.texts import Text
+from .heads import OutputsRow
 
+Item = Text | OutputsRow
 Prediction = TypeVar("Prediction")
 
 
@@ -35,7 +37,7 @@ class ClosedError(AlignedEntropyError):
 
 @dataclass(eq=False)
 class _Request(Generic[Prediction]):
-    texts: Sequence[Text]
+    texts: Sequence[Item]
     result: asyncio.Future[list[Prediction]]
     predictions: list[Prediction] = field(default_factory=list)  # in the order of the texts, which is that of the queue
 
@@ -60,7 +62,7 @@ class Batcher(Generic[Prediction]):
 
     def __init__(
         self,
-        predict_batch: Callable[[list[Text]], Sequence[Prediction]],
+        predict_batch: Callable[[list[Item]], Sequence[Prediction]],
         *,
         batch: int = 32,
         wait: float = 0.002,
@@ -69,7 +71,7 @@ class Batcher(Generic[Prediction]):
     ) -> None:
         self.predict_batch, self.batch, self.wait, self.queue, self.observe = predict_batch, batch, wait, queue, observe
         self.thread = ThreadPoolExecutor(1, "predictions")
-        self._waiting: deque[tuple[_Request[Prediction], Text]] = deque()
+        self._waiting: deque[tuple[_Request[Prediction], Item]] = deque()
         self._new_work = asyncio.Event()
         self._seconds_per_text = 0.01  # a running mean
         self._worker: asyncio.Task[None] | None = None
@@ -92,7 +94,7 @@ class Batcher(Generic[Prediction]):
             await self._worker
         self.thread.shutdown()
 
-    async def predict(self, texts: Sequence[Text]) -> list[Prediction]:
+    async def predict(self, texts: Sequence[Item]) -> list[Prediction]:
         """Predict the texts of a request, in their order.
 
         Raises:
@@ -134,7 +136,7 @@ class Batcher(Generic[Prediction]):
             for (request, _), outcome in zip(items, outcomes, strict=True):
                 _deliver(request, outcome)
 
-    def _outcomes(self, texts: list[Text]) -> list[Prediction | Exception]:
+    def _outcomes(self, texts: list[Item]) -> list[Prediction | Exception]:
         """Prediction of every text, or the exception that this text raises when it is predicted alone."""
         try:
             predictions = list(self.predict_batch(texts))

@@ -70,8 +70,8 @@ def check_kind(texts: Sequence[Text], classifier: UncertainClassifier) -> None:
         classifier.backbone.prompts.check_kind(texts)
 
 
-def check_texts(texts: Sequence[Text], settings: Settings) -> None:
-    """Check texts, and both texts of pairs, against the limits of the server.
+def check_texts(texts: Sequence[Text | None], settings: Settings) -> None:
+    """Check texts, and both texts of pairs, against the limits of the server; None for outputs without their text.
 
     Raises:
         HTTPException: there are too many texts, or a text is empty, too long or not valid Unicode.
@@ -79,6 +79,8 @@ def check_texts(texts: Sequence[Text], settings: Settings) -> None:
     if len(texts) > settings.texts:
         raise HTTPException(422, f"{len(texts)} texts in a request, at most {settings.texts} are allowed.")
     for number, text in enumerate(texts):
+        if text is None:
+            continue
         parts, length = parts_of(text), length_of(text)
         if not all(part.strip() for part in parts):
             raise HTTPException(422, f"text {number} is empty{', or its text_pair' if len(parts) > 1 else ''}.")

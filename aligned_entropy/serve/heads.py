@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..backbones import LabelWordBackbone
 from ..classifier import UncertainClassifier
-from ..errors import HeadMismatchError
+from ..classifier.outputs import HIDDEN_SIZE
+from ..errors import DataError, HeadMismatchError
 from ..features.texts import Text, TextPair
 from ..predictions import Row as PredictedRow
 from ..saved.format import head_fingerprint
 
 TRIAL_TEXTS = ["a", "The first of them was better than the second, or so they said.", "1 2 3 ? !"]
 UNTRAINED = "untrained"
+
+
+@dataclass(frozen=True)
+class OutputsRow:
+    """Outputs of a model for one text of a request.
+
+    Attributes:
+        number: position in the request, for error messages.
+        columns: values by the name of their column, see :func:`aligned_entropy.data.load_outputs`.
+    """
+
+    number: int
+    columns: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -72,15 +87,19 @@ class ServedHead:
         """Version of the head in use."""
         return self.current.version
 
-    def predict(self, texts: list[Text]) -> list[VersionedPrediction]:
-        """Predict texts and pairs of texts, which may be of several requests, all with the same head."""
+    def predict(self, texts: list[Text | OutputsRow]) -> list[VersionedPrediction]:
+        """Predict texts, pairs of texts or outputs, which may be of several requests, all with the same head.
+
+        Raises:
+            DataError: outputs cannot be read, or lack vectors or texts that the head needs.
+        """
         classifier, version = self.current
         rows: dict[int, PredictedRow] = {}
-        for kind in (str, TextPair):
-            positions = [position for position, text in enumerate(texts) if isinstance(text, kind)]
-            if positions:
-                predictions = classifier.predict([texts[position] for position in positions])
-                rows |= dict(zip(positions, predictions, strict=True))
+        kinds = [_kind(text) for text in texts]
+        for kind in dict.fromkeys(kinds):
+            positions = [position for position, other in enumerate(kinds) if other == kind]
+            predictions = _predict_kind(classifier, [texts[position] for position in positions])
+            rows |= dict(zip(positions, predictions, strict=True))
         return [VersionedPrediction(rows[position], version) for position in range(len(texts))]
 
     def replace(self, folder: str | Path) -> str:
@@ -90,8 +109,10 @@ class ServedHead:
             HeadMismatchError: the head cannot be loaded, is damaged or belongs to another model. The head in use stays.
         """
         classifier = self.classifier
-        backbone, texts = classifier.backbone, list[Text](TRIAL_TEXTS)
-        if isinstance(backbone, LabelWordBackbone):
+        backbone, texts = classifier.backbone, list[Any](TRIAL_TEXTS)
+        if classifier.reads_outputs:
+            texts = _trial_outputs(classifier)
+        elif isinstance(backbone, LabelWordBackbone):
             texts = [backbone.prompts.trial(text) for text in TRIAL_TEXTS]
         try:
             candidate = type(classifier)(classifier.backbone).load_head(folder)
@@ -118,6 +139,34 @@ class ServedHead:
             raise HeadMismatchError("there is no previous head to go back to: the head was not exchanged yet.")
         self.previous, self.current = self.current, self.previous
         return self.version
+
+
+def _kind(text: Text | OutputsRow) -> object:
+    """Key of the texts that can be predicted in one call: rows of outputs must have the same columns."""
+    return frozenset(text.columns) if isinstance(text, OutputsRow) else isinstance(text, TextPair)
+
+
+def _predict_kind(classifier: UncertainClassifier, texts: list[Text | OutputsRow]) -> list[PredictedRow]:
+    outputs = [text for text in texts if isinstance(text, OutputsRow)]
+    if not outputs:
+        return list(classifier.predict(texts))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # classes without a token; documented for the whole table
+            return list(classifier.predict([row.columns for row in outputs]))
+    except DataError as error:  # the batcher predicts the rows of a failed batch again, each alone
+        reason = str(error).removeprefix("row 0 of ").removeprefix("row 0: ")
+        raise DataError(f"row {outputs[0].number} of outputs: {reason}") from error
+
+
+def _trial_outputs(classifier: UncertainClassifier) -> list[dict[str, Any]]:
+    """Rows with the columns that the head in use needs, since the clients send no others."""
+    size = classifier.saved.backbone.get(HIDDEN_SIZE)
+    columns = ({} if size is None else {"hidden": [0.5] * size}) | (
+        {"text": TRIAL_TEXTS[1]} if classifier.head.views else {}
+    )
+    classes = len(classifier.label_names)
+    return [{"logits": [scale * number for number in range(classes)]} | columns for scale in (0.0, 1.0, -5.0)]
 
 
 def head_version(classifier: UncertainClassifier) -> str:

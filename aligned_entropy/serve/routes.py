@@ -6,8 +6,6 @@ The names of the functions are part of the OpenAPI description (operation ids), 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from typing import TypeVar
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse
@@ -26,9 +24,7 @@ from .messages import (
     text_prediction,
     true_label,
 )
-from .server import PAGE_PATH, Server
-
-Result = TypeVar("Result")
+from .server import PAGE_PATH, Server, while_connected
 
 
 def add_prediction_routes(app: FastAPI, server: Server) -> None:
@@ -41,7 +37,7 @@ def add_prediction_routes(app: FastAPI, server: Server) -> None:
         texts = list(map(as_text, body.texts))
         check_texts(texts, server.settings)
         check_kind(texts, server.head.classifier)
-        predictions = await _while_connected(request, server.predict(texts))
+        predictions = await while_connected(request, server.predict(texts))
         task, names = server.head.classifier.task, server.head.classifier.label_names
         return PredictResponse(
             predictions=[
@@ -117,7 +113,8 @@ def add_entrance_routes(app: FastAPI, server: Server) -> None:
         if server.settings.page:
             return RedirectResponse(f"{root}{PAGE_PATH}/")
         paths = ("docs", "openapi.json", "healthz", "readyz", "metrics")
-        links = {"predict": f"{root}/v1/predict"} | {path.removesuffix(".json"): f"{root}/{path}" for path in paths}
+        name = "score" if server.head.classifier.reads_outputs else "predict"
+        links = {name: f"{root}/v1/{name}"} | {path.removesuffix(".json"): f"{root}/{path}" for path in paths}
         return JSONResponse({"name": app.title, "version": app.version, "head": server.head.version, "links": links})
 
     @app.get("/docs", include_in_schema=False)
@@ -134,22 +131,3 @@ def _head_in_use(server: Server) -> HeadResponse:
         rule=None if saved.rule is None else saved.rule.to_dict(),
         sets=None if saved.sets is None else saved.sets.to_dict(),
     )
-
-
-async def _while_connected(request: Request, work: Coroutine[None, None, Result]) -> Result:
-    """Await a result; the work is canceled if the client disconnects first."""
-    result = asyncio.ensure_future(work)
-    disconnect = asyncio.ensure_future(_disconnected(request))
-    try:
-        await asyncio.wait([result, disconnect], return_when=asyncio.FIRST_COMPLETED)
-        if not result.done():
-            raise HTTPException(499, "the client disconnected.")
-        return result.result()
-    finally:
-        result.cancel()
-        disconnect.cancel()
-
-
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

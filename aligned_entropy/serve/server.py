@@ -5,23 +5,26 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 from uuid import uuid4
 
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 
 from ..classifier import UncertainClassifier
-from ..errors import AlignedEntropyError
+from ..errors import AlignedEntropyError, DataError
 from ..features.texts import Text
 from .batcher import Batcher, ClosedError, OverloadedError
 from .feedback import Feedback
-from .heads import ServedHead, VersionedPrediction
+from .heads import OutputsRow, ServedHead, VersionedPrediction
 from .monitor import Monitor
 
 LOG = logging.getLogger("aligned_entropy.serve")
 PAGE_PATH = "/ui"
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -92,10 +95,11 @@ class Server:
         self.feedback = None if settings.feedback is None else Feedback(settings.feedback)
         self.recent: OrderedDict[str, tuple[Text, VersionedPrediction]] = OrderedDict()
 
-    async def predict(self, texts: list[Text]) -> list[VersionedPrediction]:
-        """Predict texts within the time limit.
+    async def predict(self, texts: Sequence[Text | OutputsRow]) -> list[VersionedPrediction]:
+        """Predict texts, or outputs in their place, within the time limit.
 
         Raises:
+            DataError: outputs do not fit the head.
             OverloadedError: the queue has no room for these texts.
             ClosedError: the server shuts down.
             HTTPException: the time limit has passed, or the model failed.
@@ -108,7 +112,10 @@ class Server:
         except TimeoutError as error:
             reason = f"there was no prediction within {self.settings.timeout:g} s: try again."
             raise HTTPException(503, reason, {"Retry-After": "1"}) from error
-        except Exception as error:  # raised by the model; its message may hold a text, so it is neither logged nor sent
+        except Exception as error:
+            if isinstance(error, DataError) and self.head.classifier.reads_outputs:  # it names what the client sent
+                raise
+            # The message of a model may hold a text, so it is neither logged nor sent.
             LOG.error("failed", extra={"facts": {"kind": type(error).__name__, "texts": len(texts)}})
             raise HTTPException(500, "the model failed on these texts; the server goes on.") from None
 
@@ -159,3 +166,26 @@ class Server:
             for uncertainty, accepted in prediction.row.selection_units:
                 self.monitor.record(uncertainty, accepted)
         return prediction_id
+
+
+async def while_connected(request: Request, work: Coroutine[None, None, Result]) -> Result:
+    """Await a result; the work is canceled if the client disconnects first.
+
+    Raises:
+        HTTPException: the client disconnected.
+    """
+    result = asyncio.ensure_future(work)
+    disconnect = asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait([result, disconnect], return_when=asyncio.FIRST_COMPLETED)
+        if not result.done():
+            raise HTTPException(499, "the client disconnected.")
+        return result.result()
+    finally:
+        result.cancel()
+        disconnect.cancel()
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
