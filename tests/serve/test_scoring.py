@@ -72,7 +72,7 @@ def test_scores_equal_those_of_predict_outputs(client, folder, tmp_path):
     response = client.post("/v1/score", json={"outputs": sent})
     assert response.status_code == 200, response.text
     scored = response.json()["predictions"]
-    assert [row["label"] for row in scored] == [row["label"] for row in expected]
+    assert [row["label"] for row in scored] == [row["predicted_label"] for row in expected]
     assert [row["accepted"] for row in scored] == [row["accepted"] for row in expected]
     for name in ("uncertainty", "error_probability"):
         assert [row[name] for row in scored] == pytest.approx([row[name] for row in expected], abs=1e-6)
