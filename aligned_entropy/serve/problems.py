@@ -48,7 +48,9 @@ def add_problem_handlers(app: FastAPI) -> None:
             first["msg"].replace(" or object to extract fields from", ""),
         )
         if reason.startswith("Input should be"):
-            reason += f", not {_JSON_TYPES.get(type(first['input']), 'null')}"
+            is_number = "valid number" in reason and type(first["input"]) is int  # of more digits than a float can have
+            sent = "one of this size" if is_number else _JSON_TYPES.get(type(first["input"]), "null")
+            reason += f", not {sent}"
         return _problem(422, f"{location}: {reason}")
 
     @app.exception_handler(HTTPException)

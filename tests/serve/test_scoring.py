@@ -129,6 +129,7 @@ def test_numbers_that_are_not_finite_are_refused(plain, number):
     body = f'{{"outputs": [{{"logits": [{number}, 0, 0, 0]}}]}}'
     response = plain.post("/v1/score", content=body, headers={"Content-Type": "application/json"})
     assert response.status_code == 422, response.text
+    assert any(reason in response.json()["detail"] for reason in ("no number", "finite", "not one of this size"))
 
 
 def test_limits_hold_for_rows_and_bytes(plain):
