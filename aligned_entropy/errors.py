@@ -9,6 +9,7 @@ AlignedEntropyError
 ├── NotFittedError         a value that only a fitted head has
 ├── NotApplicableError     a score or option that the model, task or features do not support
 ├── DataError              a file, column or label that cannot be read
+├── EndpointError          an endpoint that cannot be reached, refuses requests or gives no log-probabilities
 └── MissingExtraError      an optional dependency that is not installed
 """
 
@@ -47,6 +48,10 @@ class NotApplicableError(AlignedEntropyError, ValueError):
 
 class DataError(AlignedEntropyError, ValueError):
     """A data set, file, column or label cannot be read."""
+
+
+class EndpointError(AlignedEntropyError, RuntimeError):
+    """An endpoint cannot be reached, refuses requests or gives no log-probabilities; replies so far are stored."""
 
 
 class MissingExtraError(AlignedEntropyError, ImportError):

@@ -41,6 +41,7 @@ HOMES = {
     "peft": {"backbones", "finetune", "pipeline"},
     "sentence_transformers": {"backbones"},
     "datasets": {"data"},
+    "httpx2": {"backbones"},
     "yaml": {"bench"},
     "plotly": {"report"},
     "jinja2": {"report"},

@@ -16,6 +16,7 @@ PUBLIC = {
     "ArgumentTypeError",
     "CalibrationError",
     "DataError",
+    "EndpointError",
     "Evaluation",
     "FitConfig",
     "FitResult",

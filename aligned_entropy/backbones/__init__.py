@@ -4,12 +4,14 @@ from .base import BaseBackbone
 from .capture import HiddenCapture
 from .causal import LabelWordBackbone
 from .classification_module import MULTI_LABEL, find_classification_module
+from .endpoint.backbone import ENDPOINT, EndpointBackbone
 from .extras import EXTRAS
-from .outputs import OUTPUTS, OutputsBackbone
+from .outputs import OUTPUTS, ElsewhereBackbone, OutputsBackbone
 from .sequence import Backbone, MultiLabelBackbone
 from .tokens import TokenBackbone
 
 __all__ = [
-    "EXTRAS", "MULTI_LABEL", "OUTPUTS", "Backbone", "BaseBackbone", "HiddenCapture", "LabelWordBackbone",
-    "MultiLabelBackbone", "OutputsBackbone", "TokenBackbone", "find_classification_module",
+    "ENDPOINT", "EXTRAS", "MULTI_LABEL", "OUTPUTS", "Backbone", "BaseBackbone", "ElsewhereBackbone", "EndpointBackbone",
+    "HiddenCapture", "LabelWordBackbone", "MultiLabelBackbone", "OutputsBackbone", "TokenBackbone",
+    "find_classification_module",
 ]  # fmt: skip

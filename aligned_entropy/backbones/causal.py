@@ -22,7 +22,8 @@ from .loading import load_language_model, load_tokenizer
 from .output_embedding import LabelWords, OutputEmbedding, by_label, differ, final_scaling
 from .padding import position_count
 from .prompt_cache import expanded, is_plain
-from .prompts import Examples, LabelPrompts, Labels
+from .prompts import LabelPrompts
+from .templates import Examples, Labels
 from .wrappers import base_model, vocabulary_size
 
 if TYPE_CHECKING:

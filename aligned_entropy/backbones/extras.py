@@ -17,8 +17,9 @@ from ..features.texts import Text
 from .base import BaseBackbone
 from .batching import require_texts
 from .causal import LabelWordBackbone
+from .endpoint.backbone import EndpointBackbone
+from .templates import CONTENT_FREE
 
-CONTENT_FREE = ("N/A", "[MASK]", "")  # Zhao et al., Calibrate Before Use, ICML 2021
 DROPOUT_PASSES = 20
 # Forward passes over all texts that each array takes.
 FORWARD_PASSES = {"passes": DROPOUT_PASSES, "states": 1, "content_free": 0}
@@ -126,7 +127,7 @@ def content_free_logits(
         DataError: there are no texts.
         NotApplicableError: the model is a trained classifier.
     """
-    if not isinstance(backbone, LabelWordBackbone):
+    if not isinstance(backbone, LabelWordBackbone | EndpointBackbone):
         raise NotApplicableError(
             f"{type(backbone.inner).__name__} predicts without label words: texts without content tell nothing "
             "about it."

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ..errors import DataError, UnsupportedModelError
-from ..features.texts import Text, TextPair, are_pairs, parts_of, start_of
+from ..features.texts import Text, parts_of, start_of
 from ..head.views import PADDING
 from .chat import ChatTemplate
+from .templates import Examples, Labels, PromptTemplate, chat_turns, joint
 
-SLOT, PAIR_SLOT = "{text}", "{text_pair}"
 # The label words must have the same tokens after every text; the check uses these texts.
 TRIAL_TEXTS = ("", "a", "It is 1.", "two\n")
 
-Labels = Mapping[str, str | Sequence[str]]
-Examples = Sequence[tuple[str | Sequence[str], str]]
-"""Texts, or pairs of texts, with the names of their classes."""
 
-
-class LabelPrompts:
+class LabelPrompts(PromptTemplate):
     """Prompts of texts as token ids, cut to a maximum length, and the tokens of the label words.
 
     A space separates the prompt from the label word, unless the prompt ends in whitespace, the word begins with
@@ -67,32 +62,13 @@ class LabelPrompts:
         chat: bool = False,
         max_length: int,
     ) -> None:
-        self.tokenizer, self.template, self.chat, self.max_length = tokenizer, template, chat, max_length
-        self.names, self.words = list(labels), _words(labels)
-        if template.count(SLOT) != 1 or template.count(PAIR_SLOT) > 1:
-            wrong = SLOT if template.count(SLOT) != 1 else PAIR_SLOT
-            raise DataError(
-                f"the template {template!r} holds {wrong} {template.count(wrong)} times: write it once, where the text "
-                "belongs."
-            )
-        self.takes_pairs = PAIR_SLOT in template
-        self.examples = [self._example(example) for example in examples]
-        shots = [(self._filled(text), self.words[self.names.index(name)][0]) for text, name in self.examples]
-        turns = [
-            {"role": role, "content": content}
-            for shot in shots
-            for role, content in zip(("user", "assistant"), shot, strict=True)
-        ]
+        super().__init__(labels=labels, template=template, examples=examples, chat=chat)
+        self.tokenizer, self.max_length = tokenizer, max_length
         replies = [word for words in self.words for word in words]
-        self._chat = ChatTemplate(tokenizer, turns, replies) if chat else None
+        self._chat = ChatTemplate(tokenizer, chat_turns(self.shots), replies) if chat else None
         self._spaces = self._joined_spaces()
-        self._shots = "" if chat else "".join(f"{shot}{self._joint(shot, word)}{word}\n\n" for shot, word in shots)
-        if self.render(self.trial("\0")).endswith("\0"):
-            slot = max(SLOT, PAIR_SLOT, key=template.rfind)
-            raise DataError(
-                f"the template {template!r} ends in {slot}, so the tokens of a label would depend on the text: add "
-                "words behind it, as in 'review: {text} sentiment:'."
-            )
+        self._shots = "" if chat else self.joined_shots(self.shots)
+        self.check_ending(self.render(self.trial("\0")))
         self._start = [] if chat else _start(tokenizer)
         self.tail: list[int] = []
         self.tokens = self._label_tokens()
@@ -103,24 +79,11 @@ class LabelPrompts:
                 "no room for a text: shorten the template, give fewer examples or raise max_length."
             )
 
-    def trial(self, text: str) -> Text:
-        """Make a text of the kind that the template takes; both texts of a pair are the given one."""
-        return TextPair(text, text) if self.takes_pairs else text
-
-    def check_kind(self, texts: Sequence[Text]) -> None:
-        """Raise an error if texts are pairs and the template has no slot for the second one, or the reverse."""
-        if len(texts) and are_pairs(texts) != self.takes_pairs:
-            needed, verb = ("pairs of texts", "holds") if self.takes_pairs else ("single texts", "does not hold")
-            raise DataError(
-                f"the template {self.template!r} is for {needed}, since it {verb} {PAIR_SLOT}: pass {needed}, or "
-                "change the template."
-            )
-
     def render(self, text: Text) -> str:
         """Make the prompt of a text as a string, without truncation and without the tail."""
         if self._chat is None:
-            return self._shots + self._filled(text)
-        return self._chat.render(self._filled(text)).removesuffix(self._spaces)
+            return self._shots + self.filled(text)
+        return self._chat.render(self.filled(text)).removesuffix(self._spaces)
 
     def encode(self, texts: Sequence[Text]) -> list[list[int]]:
         """Return the token ids of the prompts of texts, at most ``max_length`` per prompt."""
@@ -146,13 +109,6 @@ class LabelPrompts:
         for others in seconds:
             rows = [[*ids, PADDING, *more] for ids, more in zip(rows, self._plain(list(others)), strict=True)]
         return [ids[: self.max_length] for ids in rows]
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Arguments of the constructor besides tokenizer and ``max_length``, as values that JSON can store."""
-        labels = dict(zip(self.names, self.words, strict=True))
-        examples = [(parts_of(text) if self.takes_pairs else text, name) for text, name in self.examples]
-        return {"labels": labels, "template": self.template, "examples": examples, "chat": self.chat}
 
     def describe(self) -> str:
         """Write everything that prompts and label tokens depend on to a string, to be hashed."""
@@ -185,40 +141,21 @@ class LabelPrompts:
         encoded = self.tokenizer(strings, add_special_tokens=False, truncation=False, padding=False, verbose=False)
         return [list(ids) for ids in encoded["input_ids"]]
 
-    def _filled(self, text: Text) -> str:
-        values = dict(zip((SLOT, PAIR_SLOT), parts_of(text), strict=False))
-        pieces = re.split(f"({SLOT}|{PAIR_SLOT})" if self.takes_pairs else f"({SLOT})", self.template)
-        return "".join(values.get(piece, piece) for piece in pieces)
-
     def _joint(self, prompt: str, word: str) -> str:
         """Return the separator between a prompt and a label word."""
         if self.chat:
             return self._spaces
-        return "" if prompt[-1:].isspace() or word[:1].isspace() else " "
+        return joint(prompt, word)
 
     def _joined_spaces(self) -> str:
         """Return the spaces at the end of a chat that the tokenizer joins with the word behind them."""
         if self._chat is None:
             return ""
-        prompt = self._chat.render(self._filled(self.trial("")))
+        prompt = self._chat.render(self.filled(self.trial("")))
         words = [word for words in self.words for word in words]
         alone, *continued = self._plain([prompt, *(prompt + word for word in words)])
         is_joined = any(ids[: len(alone)] != alone for ids in continued)
         return prompt[len(prompt.rstrip(" ")) :] if is_joined else ""
-
-    def _example(self, example: Any) -> tuple[Text, str]:
-        content, name = example if isinstance(example, (list, tuple)) and len(example) == 2 else (None, None)
-        parts = [content] if isinstance(content, str) else content if isinstance(content, (list, tuple)) else []
-        if len(parts) != 1 + self.takes_pairs or not all(isinstance(part, str) for part in parts):
-            form = "((text, text_pair), class name)" if self.takes_pairs else "(text, class name)"
-            raise DataError(f"the example {example!r:.80} is no pair of a text and a class: pass {form}.")
-        text = TextPair(*parts) if self.takes_pairs else parts[0]
-        if name not in self.names:
-            raise DataError(
-                f"the example {content!r:.80} is of the class {name!r}; there are {', '.join(self.names)}: name one of "
-                "these classes."
-            )
-        return text, name
 
     def _label_tokens(self) -> list[list[int]]:
         """Find the token ids of every class, and set the tail."""
@@ -266,27 +203,6 @@ class LabelPrompts:
 
     def _names(self, ids: list[int]) -> str:
         return " ".join(map(repr, self.tokenizer.convert_ids_to_tokens(ids)))
-
-
-def _words(labels: Labels) -> list[list[str]]:
-    if not isinstance(labels, Mapping):
-        raise DataError(
-            f"labels is a {type(labels).__name__}, {labels!r:.80}: pass a mapping from the name of every class to its "
-            "word or words."
-        )
-    if len(labels) < 2:
-        raise DataError(f"labels names {len(labels)} class(es), {list(labels)}: name at least two.")
-    by_class: list[list[Any]] = [
-        list(words) if isinstance(words, (list, tuple)) else [words] for words in labels.values()
-    ]
-    for name, words in zip(labels, by_class, strict=True):
-        if not isinstance(name, str):
-            raise DataError(f"the class {name!r} is named by a {type(name).__name__}, not a string: give it a name.")
-        if not words or not all(isinstance(word, str) and word.strip() for word in words):
-            raise DataError(
-                f"the class {name!r} has the label words {words!r}: give it at least one word, and no empty one."
-            )
-    return by_class
 
 
 def _start(tokenizer: Any) -> list[int]:

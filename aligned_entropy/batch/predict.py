@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from itertools import islice
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ..classifier.elsewhere import NO_REPLY
 from ..data.columns import TOKEN_COLUMNS
 from ..data.files.rows import InputRow, InputTable, batched
 from ..data.table import blank_word
@@ -63,7 +65,9 @@ def predict_rows(classifier: UncertainClassifier, job: PredictionJob, rows: list
     else:
         problems = [_problem(row, job, columns, classifier.task.per_word) for row in rows]
         texts = [job.text(row) for row, problem in zip(rows, problems, strict=True) if problem is None]
-        predictions = iter(classifier.predict(texts))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", f".* {NO_REPLY}", UserWarning)  # the reasons are in the rows
+            predictions = iter(classifier.predict(texts))
     for problem in problems:
         prediction = next(predictions) if problem is None else problem
         if isinstance(prediction, str):
@@ -71,7 +75,8 @@ def predict_rows(classifier: UncertainClassifier, job: PredictionJob, rows: list
         elif prediction.is_finite:
             yield job.added_values(classifier, prediction)
         else:
-            yield columns.without_prediction("the model's output is not a finite number")
+            reason = getattr(prediction, "row_error", None) or "the model's output is not a finite number"
+            yield columns.without_prediction(reason)
 
 
 class Difference(NamedTuple):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -26,14 +25,12 @@ from ..head.fit_multilabel import MultiLabelResult
 from ..head.progress import Progress
 from ..predictions import MultiLabelPredictions, Predictions, TokenPredictions
 from ..scores import HEAD, FittedHead, ScoreLike, arrays_of, read_views
+from .elsewhere import ModelElsewhere, warn_of_row_errors
 from .held_out import warn_if_fitted
 from .selection import ModelWithSelection, with_sets
 
-if TYPE_CHECKING:
-    from .outputs import UncertainOutputs
 
-
-class UncertainClassifier(ModelWithSelection):
+class UncertainClassifier(ModelElsewhere, ModelWithSelection):
     """A text classifier with an uncertainty head. The classifier's weights and predictions are never changed.
 
     A fitted head belongs to the classification module and the adapters that were active at the fit. If others are
@@ -53,23 +50,6 @@ class UncertainClassifier(ModelWithSelection):
 
     config_class: ClassVar[type[FitConfig] | type[MultiLabelConfig]] = FitConfig
     reads_outputs: ClassVar[bool] = False
-
-    @staticmethod
-    def from_outputs(label_names: Sequence[str] | None = None, *, head: str | Path | None = None) -> UncertainOutputs:
-        """Create a classifier for outputs of any model of one label a text, without the model.
-
-        Args:
-            label_names: names of the C classes in the order of the outputs; those of the head by default.
-            head: path or hub id of a head that was fitted on outputs.
-
-        Raises:
-            ArgumentError: there are no label names, or fewer than two.
-            DataError: two label names are equal.
-            HeadMismatchError: the head was fitted for a model, or for other label names.
-        """
-        from .outputs import classifier_of_outputs
-
-        return classifier_of_outputs(label_names, head)
 
     def predict(
         self,
@@ -93,6 +73,10 @@ class UncertainClassifier(ModelWithSelection):
         Returns:
             :class:`aligned_entropy.Predictions`; the other tasks have their own kinds of predictions.
 
+        Warns:
+            UserWarning: an endpoint gives no usable reply to some texts; their numbers are NaN, and ``row_errors`` has
+                the reasons.
+
         Raises:
             ArgumentTypeError: an object of this type holds no texts.
             DataError: a text is not a string or is blank, the text column is not clear, or there are single texts and
@@ -104,6 +88,7 @@ class UncertainClassifier(ModelWithSelection):
         )
         encoded = self.backbone.encode(texts)
         features = self.backbone.extract_encoded(encoded, progress, views=bool(self.head.views))
+        warn_of_row_errors(features)
         return replace(self.predict_features(features), truncated=encoded.truncated)
 
     def predict_features(self, features: Features) -> Predictions | MultiLabelPredictions:
@@ -126,6 +111,7 @@ class UncertainClassifier(ModelWithSelection):
             torch.tensor(features.logits).softmax(-1).numpy(),
             uncertainty,
             probability[0] if probability else None,
+            row_errors=features.row_errors,
         )
         rule = self.saved.rule
         if rule is not None:

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..backbones import MULTI_LABEL, BaseBackbone, LabelWordBackbone
+from ..backbones import ENDPOINT, MULTI_LABEL, BaseBackbone, LabelWordBackbone
 from ..backbones.classification_module import check_activation
 from ..backbones.loading import load_classifier
-from ..backbones.prompts import Examples
 from ..backbones.sentence_embedding import SentenceClassifier
+from ..backbones.templates import Examples
 from ..backbones.wrappers import base_model
 from ..errors import DataError
 from ..tasks import Task
@@ -66,7 +66,10 @@ def load_prompted(
 
     Raises:
         DataError: a task or a classification module was given.
+        HeadMismatchError: the saved head was fitted for a model behind an endpoint.
     """
+    if facts.get("model class") == ENDPOINT:
+        check_model_class(dict(facts), f"model of this process, {name}")
     for argument, value in (("task", task), ("classification_module", classification_module)):
         if value is not None:
             raise DataError(f"{argument}={value!r} cannot be combined with labels and template: remove it.")

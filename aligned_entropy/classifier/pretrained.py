@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from ..backbones import EXTRAS, BaseBackbone
-from ..backbones.prompts import Examples
+from ..backbones.templates import Examples
 from ..data import LabeledTexts, LabeledTokens, checked_names, load_data, plain_texts
 from ..errors import ArgumentError, ArgumentTypeError, NotApplicableError, NotFittedError, UnsupportedModelError
 from ..evaluation.label_order import warn_of_label_order

@@ -45,13 +45,9 @@ def class_logits(rows: Sequence[Any], label_names: Sequence[str], column: str) -
     masses = np.zeros((len(rows), len(label_names)))
     for number, row in enumerate(rows):
         place = f"row {number} of column {column!r}"
-        tokens = list(_tokens(row, place))
-        probabilities = [_probability(value, place) for _, value in tokens]
-        total, names = sum(probabilities), [token for token, _ in tokens]
-        if total > 1 + TOLERANCE:
-            raise DataError(
-                f"{place} has probabilities that add up to {total:.3g}: give natural logarithms, each once."
-            )
+        tokens = token_probabilities(row, place)
+        names, probabilities = [token for token, _ in tokens], [probability for _, probability in tokens]
+        total = sum(probabilities)
         for token, probability in zip(names, probabilities, strict=True):
             position = index.find(token)
             if position is not None:
@@ -78,6 +74,24 @@ def class_logits(rows: Sequence[Any], label_names: Sequence[str], column: str) -
     return logits
 
 
+def token_probabilities(row: Any, place: str) -> list[tuple[str, float]]:
+    """Read the tokens of a row with their probabilities.
+
+    Args:
+        row: a dict ``{token: log-probability}`` or a list of ``{"token": …, "logprob": …}``; None in place of a
+            log-probability stands for a missing one.
+        place: name of the row for error messages.
+
+    Raises:
+        DataError: the row has another form, a value is no log-probability, or the probabilities exceed 1 in sum.
+    """
+    tokens = [(token, _probability(value, place)) for token, value in _tokens(row, place)]
+    total = sum(probability for _, probability in tokens)
+    if total > 1 + TOLERANCE:
+        raise DataError(f"{place} has probabilities that add up to {total:.3g}: give natural logarithms, each once.")
+    return tokens
+
+
 def _tokens(row: Any, place: str) -> Iterator[tuple[str, Any]]:
     """Yield the tokens of a row with their log-probabilities."""
     if isinstance(row, dict):
@@ -91,6 +105,8 @@ def _tokens(row: Any, place: str) -> Iterator[tuple[str, Any]]:
             f'{place} is {row!r:.80}: a dict {{token: log-probability}}, or a list of {{"token": …, "logprob": …}}, is '
             "needed."
         )
+    if not all(isinstance(token, str) for token, _ in pairs):
+        raise DataError(f"{place} is {row!r:.80}: tokens are strings.")
     yield from ((token, value) for token, value in pairs if value is not None)  # Parquet files give every row all keys
 
 

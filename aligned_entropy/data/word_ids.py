@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import zlib
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ..features.texts import Text, parts_of
 
 # A word is a run of letters and digits, a character of Chinese or Japanese, or another visible character.
 WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W\u3040-\u30ff\u3400-\u9fff]+|[^\w\s]")
@@ -27,6 +30,21 @@ def word_ids(texts: Sequence[str]) -> NDArray[np.int32]:
     for row, values in zip(ids, rows, strict=True):
         row[: len(values)] = values
     return ids
+
+
+def ids_of_texts(texts: Sequence[Text]) -> NDArray[np.int32]:
+    """Compute the word ids ``[N, T]`` of texts or pairs; -1 stands between the texts of a pair."""
+    firsts, *seconds = zip(*map(parts_of, texts), strict=True) if len(texts) else ((),)
+    ids = word_ids(firsts)
+    for others in seconds:
+        ids = np.concatenate([ids, np.full((len(ids), 1), PADDING, np.int32), word_ids(others)], axis=1)
+    return ids
+
+
+def hashes_of_texts(texts: Sequence[Text]) -> NDArray[np.int64]:
+    """Compute 64-bit hashes ``[N]`` of texts or pairs, by which texts that a head was fitted on are recognized."""
+    rows = (b"\0".join(part.encode("utf-8", "surrogatepass") for part in parts_of(text)) for text in texts)
+    return np.frombuffer(b"".join(hashlib.blake2b(row, digest_size=8).digest() for row in rows), np.int64)
 
 
 def _word_id(word: str) -> int:

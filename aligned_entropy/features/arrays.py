@@ -35,6 +35,8 @@ class Features:
         absent: reason for each array that is missing, by the array's name. An array that stands in place of a missing
             one, as log-probabilities do for hidden vectors, counts as missing in :meth:`require`.
         hashes: 64-bit hash of each text, ``[N]`` int, where the texts are at hand; None to hash the hidden vectors.
+        row_errors: reason why a row has no outputs and is NaN, None for other rows, ``[N]`` object; None if every row
+            has outputs.
     """
 
     hidden: Array
@@ -48,6 +50,7 @@ class Features:
     clusters: NDArray[np.int64] | None = None
     absent: Mapping[str, str] = field(default_factory=dict)
     hashes: NDArray[np.int64] | None = None
+    row_errors: NDArray[np.object_] | None = None
 
     def __len__(self) -> int:
         return len(self.logits)
@@ -104,7 +107,7 @@ class Features:
         return values
 
     def __getitem__(self, rows: slice | NDArray[np.int64] | NDArray[np.bool_]) -> Features:
-        names = ("labels", "clusters", "passes", "members", "states", "content_free", "hashes")
+        names = ("labels", "clusters", "passes", "members", "states", "content_free", "hashes", "row_errors")
         arrays = {name: getattr(self, name) for name in names}
         selected: dict[str, Any] = {name: None if values is None else values[rows] for name, values in arrays.items()}
         views = {name: values[rows] for name, values in self.views.items()}

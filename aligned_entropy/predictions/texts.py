@@ -25,6 +25,7 @@ class TextRow(ABC):
         accepted: True if the threshold of the head accepts the text; None without a threshold.
         truncated: True if the text is longer than the model's maximum length, so that the model did not read all of it;
             None for a prediction from features.
+        row_error: reason why there is no prediction and all numbers are NaN; None if there is one.
     """
 
     prediction_column: ClassVar[str]
@@ -34,6 +35,7 @@ class TextRow(ABC):
     error_probability: float | None
     accepted: bool | None = None
     truncated: bool | None = None
+    row_error: str | None = None
 
     @property
     @abstractmethod
@@ -93,7 +95,8 @@ class Prediction(TextRow):
 class Predictions(Table):
     """Predictions for N texts as arrays; an index gives one row, a slice gives predictions of the same kind.
 
-    Where a logit is not finite (half precision can overflow), uncertainty and error probability of the row are NaN.
+    Where a logit is not finite (half precision can overflow, an endpoint may not reply), uncertainty and error
+    probability of the row are NaN.
 
     Attributes:
         classes: index of the predicted class, ``[N]`` int.
@@ -106,6 +109,8 @@ class Predictions(Table):
             it, ``[N]`` bool; None for predictions from features.
         optional_sets: True for the classes in the set of each prediction, ``[N, C]`` bool, the predicted class among
             them; no class for predictions without a set, since they are accepted; None if no sets were chosen.
+        row_errors: reason why a row has no prediction, None for other rows, ``[N]`` object; None if the model is in
+            this process.
     """
 
     classes: NDArray[np.int64]
@@ -116,6 +121,7 @@ class Predictions(Table):
     optional_accepted: NDArray[np.bool_] | None = None
     truncated: NDArray[np.bool_] | None = None
     optional_sets: NDArray[np.bool_] | None = None
+    row_errors: NDArray[np.object_] | None = None
 
     @property
     def labels(self) -> NDArray[np.str_]:
@@ -177,7 +183,7 @@ class Predictions(Table):
     def __getitem__(self, row: int | slice) -> Prediction | Predictions:
         if isinstance(row, slice):
             names = ("classes", "probabilities", "uncertainty", "optional_error_probability", "optional_accepted")
-            return replace(self, **sliced(self, (*names, "truncated", "optional_sets"), row))
+            return replace(self, **sliced(self, (*names, "truncated", "optional_sets", "row_errors"), row))
         probability, accepted = self.optional_error_probability, self.optional_accepted
         return Prediction(
             label=str(self.label_names[self.classes[row]]),
@@ -187,6 +193,7 @@ class Predictions(Table):
             accepted=None if accepted is None else bool(accepted[row]),
             truncated=None if self.truncated is None else bool(self.truncated[row]),
             label_set=None if self.optional_sets is None else self._label_set(self.optional_sets, row),
+            row_error=None if self.row_errors is None else self.row_errors[row],
         )
 
     def __iter__(self) -> Iterator[Prediction]:

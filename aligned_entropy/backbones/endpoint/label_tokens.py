@@ -1,0 +1,125 @@
+"""First tokens of label words, found in replies, and the probabilities of the labels in other replies."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import UnsupportedModelError
+from .replies import TopTokens
+
+LEAST_START = 0.05  # probability after examples with a word that a token must have to count as the start of this word
+SMALLEST_LABEL, SMALLEST_REST = 1e-30, 1e-6  # the logarithm of zero is infinite; the rest is rounded by the server
+NEGLIGIBLE = 1e-3  # share of the labels' probability that a token may have that counts without having been seen
+
+
+@dataclass(frozen=True)
+class WordToken:
+    """First token of a label word.
+
+    Attributes:
+        string: token as the server writes it.
+        id: token id, where the server gives ids.
+    """
+
+    string: str
+    id: int | None
+
+    @property
+    def spellings(self) -> tuple[str, str]:
+        """Token with and without a space before it."""
+        return self.string, self.string[1:] if self.string.startswith(" ") else f" {self.string}"
+
+
+class LabelTokens:
+    """First tokens of the label words of every class.
+
+    Args:
+        names: names of the classes.
+        tokens: first tokens of the words of every class.
+
+    Attributes:
+        tokens: first tokens of the words of every class.
+
+    Raises:
+        UnsupportedModelError: words of two classes begin with one token.
+    """
+
+    def __init__(self, names: Sequence[str], tokens: Sequence[Sequence[WordToken]]) -> None:
+        self.tokens = [list(of_class) for of_class in tokens]
+        self._spellings = [{spelling for token in row for spelling in token.spellings} for row in self.tokens]
+        for number, name in enumerate(names):
+            for other in range(number):
+                shared = self._spellings[number] & self._spellings[other]
+                if shared:
+                    raise UnsupportedModelError(
+                        f"label words of {names[other]!r} and {name!r} both begin with the token {min(shared)!r}, so "
+                        "that the next token does not tell them apart: choose other words."
+                    )
+
+    def to_json(self) -> str:
+        """Write the tokens as JSON."""
+        return json.dumps([[[token.string, token.id] for token in row] for row in self.tokens])
+
+    @classmethod
+    def from_json(cls, names: Sequence[str], text: str) -> Self:
+        """Read tokens that :meth:`to_json` has written."""
+        return cls(names, [[WordToken(string, number) for string, number in row] for row in json.loads(text)])
+
+    def seen(self, top: TopTokens) -> list[WordToken]:
+        """Tokens that are among the most probable ones."""
+        return [token for token in chain(*self.tokens) if token.string in top.probabilities]
+
+    def missing(self, top: TopTokens) -> list[WordToken]:
+        """Tokens that are not among the most probable ones."""
+        return [token for token in chain(*self.tokens) if token.string not in top.probabilities]
+
+    def is_negligible(self, top: TopTokens) -> bool:
+        """True if all missing tokens together can have no more than a thousandth of the labels' probability."""
+        return len(self.missing(top)) * top.smallest <= NEGLIGIBLE * float(self._masses(top).sum())
+
+    def log_probabilities(self, top: TopTokens) -> NDArray[np.float32]:
+        """Compute the log-probabilities of the C classes and of all other tokens together, ``[C + 1]``.
+
+        A class without any token among the most probable ones gets the largest probability that it can have.
+        """
+        masses = self._masses(top)
+        masses[masses == 0] = top.smallest
+        rest = max(1.0 - float(masses.sum()), SMALLEST_REST)
+        vector: NDArray[np.float32] = np.log([*masses.clip(SMALLEST_LABEL), rest]).astype(np.float32)
+        return vector
+
+    def _masses(self, top: TopTokens) -> NDArray[np.float64]:
+        """Probabilities of the classes, ``[C]``, as far as they are known from the most probable tokens."""
+        return np.array([sum(top.probabilities.get(spelling, 0.0) for spelling in row) for row in self._spellings])
+
+
+def first_token(word: str, top: TopTokens) -> WordToken:
+    """Find the first token of a word in the reply to a prompt whose examples all have this word.
+
+    It is the complete word, with or without a space before it, or else the most probable token that begins it.
+
+    Raises:
+        UnsupportedModelError: no token begins the word, or only improbable ones do.
+    """
+    word = word.strip()
+    by_probability = sorted(top.probabilities, key=top.probabilities.__getitem__, reverse=True)
+    complete = [token for token in by_probability if token in (word, f" {word}")]
+    starts = [token for token in by_probability if (start := token.removeprefix(" ")) and word.startswith(start)]
+    if not complete:
+        starts = [token for token in starts if top.probabilities[token] >= LEAST_START]
+    if not starts:
+        shown = ", ".join(f"{token!r} {top.probabilities[token]:.2g}" for token in by_probability[:5])
+        raise UnsupportedModelError(
+            f"the label word {word!r} has no token among the {len(by_probability)} most probable ones, not even after "
+            f"three examples with this word; the first are {shown}. Choose a word that the model would write, or ask "
+            "for more tokens with top_logprobs, as far as the server allows."
+        )
+    string = (complete or starts)[0]
+    return WordToken(string, top.ids.get(string))

@@ -1,0 +1,229 @@
+"""Model of an endpoint with its label words: requests for a text, and the trials that precede them."""
+
+from __future__ import annotations
+
+import math
+import threading
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import EndpointError
+from ...features.texts import Text
+from ..templates import CONTENT_FREE, PromptTemplate, chat_turns
+from .client import EndpointClient, RequestError
+from .label_tokens import LabelTokens, WordToken, first_token
+from .replies import TopTokens, top_tokens
+
+FEWER_TOKENS = (20, 10, 5)  # tokens to ask for where a server refuses more
+COMPARED_TOKENS = 5  # most probable tokens by which two replies are compared
+BIAS = 100  # logit bias that brings a token among the most probable ones
+TOLERANCE = 0.05  # difference of two log-probabilities of one token
+MAX_PROBABILITY = 0.9  # of a token on which the effect of a bias can be seen
+
+
+class EndpointModel:
+    """A model of an endpoint that is asked for the first token of its reply.
+
+    Args:
+        client: client of the endpoint.
+        name: name of the model.
+        prompt: template, label words and examples.
+        top_logprobs: number of most probable tokens to ask for; if the server refuses it, fewer.
+        extra_body: further parameters of every request.
+
+    Attributes:
+        trial: most probable tokens after the texts without content, by which the model is recognized.
+
+    Raises:
+        EndpointError: the endpoint gives no usable reply to the texts without content.
+    """
+
+    def __init__(
+        self,
+        client: EndpointClient,
+        name: str,
+        prompt: PromptTemplate,
+        top_logprobs: int,
+        extra_body: Mapping[str, Any],
+    ) -> None:
+        self._client, self._name, self._prompt = client, name, prompt
+        self._top_logprobs, self._extra_body = top_logprobs, extra_body
+        self._lock = threading.Lock()
+        self._is_unbiased: bool | None = None
+        if not prompt.chat:
+            prompt.check_ending(prompt.filled(prompt.trial("\0")))
+        first, *others = [prompt.trial(text) for text in CONTENT_FREE]
+        try:
+            self._trials = [(first, self._first_reply(first)), *((text, self._top(text)) for text in others)]
+        except RequestError as error:
+            raise EndpointError(
+                f"{client.url} gives no usable reply to a first request: {error}. Log-probabilities are needed, as "
+                "llama.cpp, vLLM and many models of OpenAI give them."
+            ) from error
+        self.trial = [_most_probable(top) for _, top in self._trials]
+        self._labels: LabelTokens
+
+    def find_tokens(self) -> str:
+        """Find the first tokens of the label words, by a request for every word, and return them as JSON.
+
+        Raises:
+            EndpointError: a request has no usable reply.
+            UnsupportedModelError: a word has no token, or the words of two labels begin with the same one.
+        """
+        words = [word for words in self._prompt.words for word in words]
+        tokens: dict[str, WordToken] = {}
+        for word, top in self._client.map(self._after_examples, words):
+            if isinstance(top, RequestError):
+                raise EndpointError(f"{self._client.url} gives no reply to examples of {word!r}: {top}.") from top
+            tokens[word] = first_token(word, top)
+        by_class = [[tokens[word] for word in words] for words in self._prompt.words]
+        self._labels = LabelTokens(self._prompt.names, by_class)
+        return self._labels.to_json()
+
+    def use_tokens(self, tokens: str) -> None:
+        """Use the tokens that :meth:`find_tokens` returned for the same model."""
+        self._labels = LabelTokens.from_json(self._prompt.names, tokens)
+
+    def log_probabilities(self, text: Text) -> NDArray[np.float32]:
+        """Ask for the log-probabilities of the C labels, and of all other tokens together, ``[C + 1]``.
+
+        Raises:
+            RequestError: there is no usable reply, or a label is not among its tokens and may matter.
+            EndpointError: the endpoint is gone, or the bound on requests is reached.
+        """
+        top = self._top(text)
+        missing = self._labels.missing(top)
+        if missing and all(token.id is not None for token in missing) and self._gives_biased_tokens():
+            top = self._with_missing(text, top, missing)
+        elif missing and not self._labels.is_negligible(top):
+            first = ", ".join(map(repr, _most_probable(top)))
+            raise RequestError(
+                f"the label token {missing[0].string!r} is not among the {len(top.probabilities)} most probable tokens "
+                f"(the first are {first}), and this server does not give it on request: ask for more tokens with "
+                "top_logprobs, or choose label words and a template with which the model writes such a word"
+            )
+        return self._labels.log_probabilities(top)
+
+    def _with_missing(self, text: Text, top: TopTokens, missing: Sequence[WordToken]) -> TopTokens:
+        """Ask again with a bias on the missing tokens, and add them with their log-probabilities.
+
+        Raises:
+            RequestError: the second reply lacks a token, or does not agree with the first.
+        """
+        second = self._reply(self._body(text) | _bias(missing)).probabilities
+        for token in missing:
+            probability = second.get(token.string)
+            if probability is None or probability > top.smallest * math.exp(TOLERANCE):
+                shown = "is missing" if probability is None else f"has the probability {probability:.3g}"
+                raise RequestError(
+                    f"the label token {token.string!r} {shown} in a second reply with a bias on it, but can have at "
+                    f"most {top.smallest:.3g}: ask for more tokens with top_logprobs"
+                )
+        added = {token.string: second[token.string] for token in missing}
+        return replace(top, probabilities={**top.probabilities, **added})
+
+    def _gives_biased_tokens(self) -> bool:
+        """True if a token with a logit bias appears with its unbiased log-probability.
+
+        This is tried once, on a label token that a reply without a bias has, too.
+        """
+        with self._lock:
+            if self._is_unbiased is None:
+                self._is_unbiased = self._try_bias()
+            return self._is_unbiased
+
+    def _try_bias(self) -> bool:
+        # Label words are rare after texts without content, but less so after examples with another label word.
+        words = [words[0] for words in self._prompt.words]
+        replies = chain(
+            ((self._body(text), top) for text, top in self._trials),
+            ((self._body_of_word(word), self._after_examples(word)) for word in words),
+        )
+        try:
+            for body, top in replies:
+                for token in self._labels.seen(top):
+                    probability = top.probabilities[token.string]
+                    if token.id is None or not 0 < probability < MAX_PROBABILITY:
+                        continue
+                    biased = self._reply(body | _bias([token])).probabilities.get(token.string)
+                    return biased is not None and biased > 0 and abs(math.log(biased / probability)) < TOLERANCE
+        except RequestError:
+            return False
+        return False
+
+    def _first_reply(self, text: Text) -> TopTokens:
+        """Ask for the first time, and for fewer tokens if the server refuses the number."""
+        requested = self._top_logprobs
+        for number in (requested, *(fewer for fewer in FEWER_TOKENS if fewer < requested)):
+            self._top_logprobs = number
+            try:
+                top = self._reply(self._body(text))
+            except RequestError as error:
+                if error.status not in (400, 422):
+                    raise
+                refusal = error
+                continue
+            if number < requested:
+                warnings.warn(
+                    f"{self._client.url} refuses {requested} tokens ({refusal}) and gives {number}.",
+                    UserWarning,
+                    stacklevel=2,
+                )
+            return top
+        raise refusal
+
+    def _top(self, text: Text) -> TopTokens:
+        return self._reply(self._body(text))
+
+    def _after_examples(self, word: str) -> TopTokens:
+        """Ask after examples that all have one label word, so that its first token is probable."""
+        return self._reply(self._body_of_word(word))
+
+    def _reply(self, body: Mapping[str, Any]) -> TopTokens:
+        return top_tokens(self._client.post("/chat/completions" if self._prompt.chat else "/completions", body))
+
+    def _body_of_word(self, word: str) -> dict[str, Any]:
+        texts = [self._prompt.trial(text) for text in CONTENT_FREE]
+        return self._body(texts[0], [(self._prompt.filled(text), word) for text in texts])
+
+    def _body(self, text: Text, shots: Sequence[tuple[str, str]] | None = None) -> dict[str, Any]:
+        """Parameters of the request for a text, by default with the examples of the prompt."""
+        shots = self._prompt.shots if shots is None else shots
+        filled = self._prompt.filled(text)
+        body: dict[str, Any] = {"model": self._name, "max_tokens": 1, "temperature": 0}
+        if self._prompt.chat:
+            body |= {"messages": [*chat_turns(shots), {"role": "user", "content": filled}]}
+            body |= {"logprobs": True, "top_logprobs": self._top_logprobs}
+        else:
+            body |= {"prompt": self._prompt.joined_shots(shots) + filled, "logprobs": self._top_logprobs}
+        return body | dict(self._extra_body)
+
+
+def distance(first: Sequence[Mapping[str, float]], second: Sequence[Mapping[str, float]]) -> float:
+    """Largest total variation distance between two replies to a text, as far as the tokens of the first tell.
+
+    Args:
+        first: probabilities of the most probable tokens, for each text.
+        second: those of another model.
+    """
+    largest = 0.0
+    for one, other in zip(first, second, strict=True):
+        differences = [one[token] - other.get(token, 0.0) for token in one]
+        largest = max(largest, (sum(map(abs, differences)) + abs(sum(differences))) / 2)
+    return largest
+
+
+def _most_probable(top: TopTokens) -> dict[str, float]:
+    """The few most probable tokens with their probabilities."""
+    ordered = sorted(top.probabilities.items(), key=lambda item: -item[1])
+    return dict(ordered[:COMPARED_TOKENS])
+
+
+def _bias(tokens: Sequence[WordToken]) -> dict[str, Any]:
+    return {"logit_bias": {str(token.id): BIAS for token in tokens}}

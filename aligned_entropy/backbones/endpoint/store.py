@@ -1,0 +1,65 @@
+"""Store of replies on disk, so that no text is sent twice."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+WAIT = 30.0  # seconds to wait for another process that writes
+
+
+class ReplyStore:
+    """Log-probabilities by the hash of a text, in an SQLite file that several processes may use.
+
+    A file belongs to one address, model name and prompt. Since another model can be started under the same name, the
+    file holds *states*: the replies to texts without content, to which those of the model are compared.
+
+    Args:
+        path: path of the file, which is created if necessary.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._connection = sqlite3.connect(path, timeout=WAIT, check_same_thread=False)
+        self._connection.execute("PRAGMA journal_mode=WAL")
+        self._connection.execute("PRAGMA synchronous=NORMAL")
+        self._connection.execute("CREATE TABLE IF NOT EXISTS states (id INTEGER PRIMARY KEY, trial TEXT, tokens TEXT)")
+        self._connection.execute(
+            "CREATE TABLE IF NOT EXISTS replies (state INTEGER, text BLOB, vector BLOB, PRIMARY KEY (state, text))"
+        )
+        self._connection.commit()
+
+    def states(self) -> list[tuple[int, list[dict[str, float]], str]]:
+        """Number, replies to the texts without content, and label tokens of every state."""
+        rows = self._connection.execute("SELECT id, trial, tokens FROM states ORDER BY id").fetchall()
+        return [(number, json.loads(trial), tokens) for number, trial, tokens in rows]
+
+    def add_state(self, trial: Sequence[Mapping[str, float]], tokens: str) -> int:
+        """Add a state, and return its number."""
+        with self._connection:
+            values = (json.dumps([dict(row) for row in trial]), tokens)
+            number = self._connection.execute("INSERT INTO states (trial, tokens) VALUES (?, ?)", values).lastrowid
+        assert number is not None, "a row was inserted"
+        return number
+
+    def read(self, state: int, text: bytes) -> NDArray[np.float32] | None:
+        """Read the vector of a text; None if the text was not sent yet."""
+        row = self._connection.execute(
+            "SELECT vector FROM replies WHERE state = ? AND text = ?", (state, text)
+        ).fetchone()
+        return None if row is None else np.frombuffer(row[0], "<f4").astype(np.float32)
+
+    def write(self, state: int, text: bytes, vector: NDArray[np.float32]) -> None:
+        """Write the vector of a text; it is on disk when the method returns."""
+        with self._connection:
+            values = (state, text, vector.astype("<f4").tobytes())
+            self._connection.execute("INSERT OR REPLACE INTO replies VALUES (?, ?, ?)", values)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
