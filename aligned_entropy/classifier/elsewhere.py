@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ArgumentError, DataError
-
 if TYPE_CHECKING:
     from ..backbones.templates import Examples
     from ..features.arrays import Features
@@ -49,11 +47,8 @@ class ModelElsewhere:
         examples: Examples = (),
         chat: bool = False,
         top_logprobs: int = 20,
-        concurrency: int = 8,
-        timeout: float = 60.0,
-        retries: int = 5,
-        max_requests: int | None = None,
         extra_body: Mapping[str, Any] | None = None,
+        **connection: Any,
     ) -> UncertainClassifier:
         """Create a classifier from a language model behind an API that is compatible with OpenAI's.
 
@@ -73,12 +68,11 @@ class ModelElsewhere:
             chat: True for ``/chat/completions``, with the filled template as a user's turn; False for
                 ``/completions``.
             top_logprobs: number of most probable tokens to ask for; if the server refuses it, fewer.
-            concurrency: number of requests at once.
-            timeout: seconds without a byte of a reply after which a request has failed.
-            retries: number of times that a failed request is repeated.
-            max_requests: bound on the number of requests; None for no bound.
             extra_body: further parameters of every request, such as ``{"chat_template_kwargs": …}``; a head contains
                 them.
+            connection: ``concurrency``, number of requests at once (8); ``timeout``, seconds without a byte of a reply
+                after which a request has failed (60); ``retries``, number of times that a failed request is repeated
+                (5); ``max_requests``, bound on the number of requests (none).
 
         Raises:
             ArgumentError: the address or a number cannot be used, or the name of the model is missing.
@@ -87,44 +81,10 @@ class ModelElsewhere:
             UnsupportedModelError: a label word has no token, or words of two labels begin with the same one.
             HeadMismatchError: the head was fitted for another model or prompt.
         """
-        from ..backbones import ENDPOINT, EndpointBackbone
-        from ..backbones.endpoint.client import EndpointClient
-        from ..backbones.templates import PromptTemplate
-        from ..saved.format import read_config
-        from ..saved.hub import resolve_head
-        from .base import UncertainClassifier
-        from .loading import prompt_settings
-        from .slot import check_model_class
+        from .endpoint import classifier_of_endpoint
 
-        folder = None if head is None else resolve_head(head)
-        facts: dict[str, Any] = {} if folder is None else read_config(folder)["backbone"]
-        if folder is not None:
-            check_model_class(facts, ENDPOINT)
-        prompt = dict(prompt_settings(labels, template, examples, chat) or facts.get("prompt", {}))
-        if not prompt:
-            raise DataError(
-                "labels and template are missing: a language model behind an endpoint predicts label words after a "
-                "prompt, as in labels={'negative': 'bad', 'positive': 'good'}, template='review: {text} sentiment:'."
-            )
-        stored_body = facts.get("prompt", {}).get("extra_body")
-        prompt.pop("extra_body", None)
-        name = model or facts.get("name")
-        if not name:
-            raise ArgumentError(f"model is missing: name a model that {url!r:.80} offers.")
-        if facts and name != facts["name"]:
-            warnings.warn(
-                f"the head was fitted for the model {facts['name']!r}, not {name!r}: use it only if this is another "
-                "name for the same model.",
-                UserWarning,
-                stacklevel=2,
-            )
-        client = EndpointClient(
-            url, timeout=timeout, retries=retries, concurrency=concurrency, max_requests=max_requests
-        )
-        body = stored_body if extra_body is None else extra_body
-        backbone = EndpointBackbone(client, name, PromptTemplate(**prompt), top_logprobs=top_logprobs, extra_body=body)
-        classifier = UncertainClassifier(backbone)
-        return classifier if folder is None else classifier.load_head(folder)
+        prompt = {"labels": labels, "template": template, "examples": examples, "chat": chat}
+        return classifier_of_endpoint(url, model, head, prompt, top_logprobs, extra_body, connection)
 
 
 def warn_of_row_errors(features: Features) -> None:

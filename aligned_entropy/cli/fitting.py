@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import typer
 
+from .elsewhere_options import ElsewhereOptions
 from .loading import features, load
 from .options import (
     AsJson,
@@ -31,7 +32,6 @@ from .options import (
     positive,
     with_option_groups,
 )
-from .outputs_options import OutputsOptions
 from .set_options import SetOptions
 from .terminal import next_step, note, option_words, progress_bar, stage
 
@@ -105,7 +105,7 @@ def fit(
     data: OptionalData = None,
     *,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the head.")],
-    outputs: OutputsOptions,
+    outputs: ElsewhereOptions,
     reference: Reference = None,
     preset: Annotated[
         Literal["default", "paper"],
@@ -133,7 +133,7 @@ def fit(
     if preset == "paper" and views:
         raise typer.BadParameter("--preset paper cannot be combined with --views: the paper uses none.")
     views = views is not False and preset == "default"
-    data = outputs.source(model, data, options)
+    model, data = outputs.source(model, data, options)
     check_folder(output, [data, reference])
     classifier = load(model, options=options, outputs=outputs)
     special = "--preset paper" if preset == "paper" else "--reference" if reference is not None else None
@@ -211,7 +211,7 @@ def threshold(
     data: OptionalData = None,
     *,
     head: Annotated[str, typer.Option(help="Folder of a fitted head; the threshold is saved there.")],
-    outputs: OutputsOptions,
+    outputs: ElsewhereOptions,
     goal_options: GoalOptions,
     set_options: SetOptions,
     output: Annotated[
@@ -232,7 +232,7 @@ def threshold(
     target = Path(head) if output is None else output
     if output is None and not target.is_dir():
         raise typer.BadParameter(f"{head} is not a folder: name a folder for the head and its threshold with --output.")
-    data = outputs.source(model, data, options)
+    model, data = outputs.source(model, data, options)
     check_folder(target, [data])
     classifier = load(model, head=head, options=options, outputs=outputs)
     if set_goal is not None:
@@ -249,7 +249,7 @@ def threshold(
     if not rule.accepted:
         typer.echo("alien: no threshold reaches this goal, the head stays as it is", err=True)
         if goal.risk is not None and classifier.saved.selection_units is not None:
-            source = ["--outputs", data] if model is None else [model, data]
+            source = outputs.words_of(model, data)
             command: list[object] = ["threshold", *source, "--head", head, *words]
             command += [] if output is None else ["--output", output]
             _show_reachable(classifier.saved.selection_units, classifier.saved.pilot, goal, command)

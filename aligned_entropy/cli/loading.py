@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import AlignedEntropyError, ArgumentError, DataError, UnsupportedModelError
+from .elsewhere_options import ElsewhereOptions
 from .options import ColumnOptions, ModelOptions
-from .outputs_options import OutputsOptions
 from .terminal import note, progress_bar, stage
 
 if TYPE_CHECKING:
@@ -21,27 +21,32 @@ TIMED_TEXTS = 16  # texts that the time of a forward pass is estimated from
 
 
 def load(
-    model: str | None, *, head: str | None = None, options: ModelOptions, outputs: OutputsOptions | None = None
+    model: str | None, *, head: str | None = None, options: ModelOptions, outputs: ElsewhereOptions | None = None
 ) -> UncertainClassifier:
     """Load a classifier.
 
     Args:
-        model: path or hub id of the model; None for outputs in its place.
+        model: path or hub id of the model; None for outputs or an endpoint in its place.
         head: path or hub id of a fitted head; None for the untrained head.
         options: options that decide how the model is loaded.
-        outputs: outputs in place of a model, from which a head that is not fitted yet has its number of classes.
+        outputs: endpoint in place of a model, or outputs, from which a head that is not fitted yet has its number of
+            classes.
 
     Raises:
         AlignedEntropyError: the device does not exist, the model or the head cannot be loaded, they do not belong
             together, or ``max_length`` is larger than the number of positions of the model.
     """
     if model is None:
-        return _for_outputs(head, outputs or OutputsOptions())
+        outputs = outputs or ElsewhereOptions()
+        if outputs.endpoint is not None:
+            with stage("asking the endpoint for the label words"):
+                return _for_endpoint(head, options, outputs)
+        return _for_outputs(head, outputs)
     with stage("loading the model"):
         return _load(model, head, options)
 
 
-def _for_outputs(head: str | None, outputs: OutputsOptions) -> UncertainClassifier:
+def _for_outputs(head: str | None, outputs: ElsewhereOptions) -> UncertainClassifier:
     from ..classifier import UncertainClassifier
     from ..data.outputs import numbered_names
 
@@ -49,6 +54,21 @@ def _for_outputs(head: str | None, outputs: OutputsOptions) -> UncertainClassifi
     if names is None and head is None:
         names = numbered_names(outputs.outputs)
     return UncertainClassifier.from_outputs(names, head=head)
+
+
+def _for_endpoint(head: str | None, options: ModelOptions, outputs: ElsewhereOptions) -> UncertainClassifier:
+    from ..classifier import UncertainClassifier
+
+    prompt = {} if options.prompt is None else _read_prompt(options.prompt)
+    return UncertainClassifier.from_endpoint(**outputs.arguments, head=head, **prompt)
+
+
+def note_requests(classifier: UncertainClassifier) -> None:
+    """Print what an endpoint was asked; nothing for other models."""
+    from ..backbones import EndpointBackbone
+
+    if isinstance(classifier.backbone, EndpointBackbone):
+        note(f"endpoint: {classifier.backbone.report}")
 
 
 def _load(model: str, head: str | None, options: ModelOptions) -> UncertainClassifier:
@@ -155,14 +175,19 @@ def features(
     texts = classifier.read_labeled(table, text_pair_column=columns.text_pair_column, **names)
     _note_passes(classifier, texts.texts, extras)
     with progress_bar(description, len(texts.texts) * (1 + len(extras))) as progress:
-        return classifier.features(texts, progress, extras=extras, views=views)
+        labeled = classifier.features(texts, progress, extras=extras, views=views)
+    note_requests(classifier)
+    return labeled
 
 
 def _note_passes(classifier: UncertainClassifier, texts: Sequence[Any], extras: Collection[str]) -> None:
     """Print how long the forward passes for additional arrays take, estimated from a few texts."""
+    from ..backbones import ElsewhereBackbone
     from ..backbones.extras import FORWARD_PASSES
 
     passes = sum(FORWARD_PASSES[name] for name in extras)
+    if isinstance(classifier.backbone, ElsewhereBackbone):  # which makes no passes
+        return
     if not passes or len(texts) < 2 * TIMED_TEXTS:
         return
     sample = texts[:: len(texts) // TIMED_TEXTS][:TIMED_TEXTS]

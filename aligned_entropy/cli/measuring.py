@@ -12,6 +12,7 @@ import typer
 
 from ..batch.writing import check_outputs, make_folder_of
 from ..text_tables import text_table, wrapped
+from .elsewhere_options import ElsewhereOptions
 from .loading import features, load
 from .options import (
     DATA_HELP,
@@ -23,7 +24,6 @@ from .options import (
     of_head,
     with_option_groups,
 )
-from .outputs_options import OutputsOptions
 from .terminal import next_step, option_words, progress_bar, stage
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def evaluate(
     model: Annotated[str | None, typer.Argument(metavar="MODEL", help="Trained classifier, as for fit.")] = None,
     data: Annotated[str | None, typer.Argument(metavar="DATA", help=f"Labeled data. {DATA_HELP}")] = None,
     *,
-    outputs: OutputsOptions,
+    outputs: ElsewhereOptions,
     head: Head = None,
     scores: Annotated[
         str | None,
@@ -126,16 +126,16 @@ def evaluate(
     if scores == "list":
         print(_score_list())
         return
-    data = outputs.source(model, data, options)
+    model, data = outputs.source(model, data, options)
     names = _score_names(scores, list(SCORES))
     more_inputs = [more_data.train, more_data.calibration, more_data.ood, columns.label_map, options.prompt]
     files.check([data, model, head, *more_inputs])
-    if model is None and head is None:
+    if outputs.outputs is not None and head is None:
         result = _evaluate_outputs(data, outputs.names, more_data, names, resamples, columns)
     else:
         classifier = load(model, head=head, options=options, outputs=outputs)
         result = _evaluate_model(classifier, data, more_data, names, resamples, columns)
-    source = f"{model} on {data}" if model else data
+    source = f"{model or outputs.model_name} on {data}" if outputs.outputs is None else data
     files.write(result, {"source": source, "head": head or "–", "resamples": str(resamples)})
     print(json.dumps(result.to_dict()) if as_json else result)
     if as_json:

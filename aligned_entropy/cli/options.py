@@ -173,7 +173,7 @@ def _option_parameters(group: Any) -> list[inspect.Parameter]:
     for option in fields(group):
         kind, information = get_args(hints[option.name])
         information = copy.copy(information)
-        information.rich_help_panel = group.panel
+        information.rich_help_panel = information.rich_help_panel or group.panel
         parameters.append(
             inspect.Parameter(
                 option.name,

@@ -11,7 +11,7 @@ import typer
 
 from .options import ModelOptions, OptionGroup
 
-REMEDY = "give MODEL and DATA, or --outputs FILE in place of both"
+REMEDY = "give MODEL and DATA, --outputs FILE in place of both, or --endpoint URL in place of MODEL"
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class OutputsOptions(OptionGroup):
             raise typer.BadParameter(f"--label-names {self.label_names}: a list of strings is needed.")
         return names
 
-    def source(
+    def file(
         self, model: str | None, data: str | Path | None, options: ModelOptions, *, default: str | None = None
     ) -> str:
         """Name of the data: DATA, which belongs to a model, or the file of outputs, which needs none.

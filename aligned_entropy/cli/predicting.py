@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ..errors import DataError
-from .loading import load
+from .elsewhere_options import ElsewhereOptions
+from .loading import load, note_requests
 from .options import (
     ColumnOptions,
     Delimiter,
@@ -27,7 +28,6 @@ from .options import (
     of_head,
     with_option_groups,
 )
-from .outputs_options import OutputsOptions
 from .terminal import next_step, note, option_words, progress_bar
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def predict(
         ),
     ] = None,
     *,
-    outputs: OutputsOptions,
+    outputs: ElsewhereOptions,
     head: Head = None,
     output: Annotated[
         str,
@@ -119,11 +119,10 @@ def predict(
 
     if engine == "local" and workers != 1:
         raise typer.BadParameter(f"--workers {workers} is for --engine ray; the local engine uses all cores.")
-    source = outputs.source(model, source, options, default="-")
+    model, source = outputs.source(model, source, options, default="-")
     job = PredictionJob(source, output, **vars(rows))
     loading = partial(load, model, head=head, options=options, outputs=outputs)
-    made_of = _made_of(model, head, options, outputs)
-    counts = _predict(job, loading, made_of, options, engine, workers)
+    counts = _predict(job, loading, _made_of(model, head, options, outputs), options, engine, workers)
     if as_json:
         typer.echo(json.dumps(counts.to_dict()), err=output == "-")
     else:
@@ -180,7 +179,9 @@ def _predict(
 ) -> RowCounts:
     """Predict into a file, to stdout, or into a folder."""
     if made_of["model"] is None and job.truncated:
-        raise typer.BadParameter("--truncated: outputs do not tell if the model read all of a text; leave it out.")
+        raise typer.BadParameter(
+            "--truncated: outputs and endpoints do not tell if the model read all of a text; leave it out."
+        )
     path = Path(job.output)
     if job.output != "-" and (path.is_dir() or not (path.suffix or path.exists())):
         return _predict_folder(job, loading, made_of, engine, workers)
@@ -189,7 +190,9 @@ def _predict(
     return _predict_file(job, loading, options)
 
 
-def _made_of(model: str | None, head: str | None, options: ModelOptions, outputs: OutputsOptions) -> dict[str, object]:
+def _made_of(
+    model: str | None, head: str | None, options: ModelOptions, outputs: ElsewhereOptions
+) -> dict[str, object]:
     """Settings that decide the predictions, whose names are stored in the output folder."""
     settings: dict[str, object] = {
         "model": model,
@@ -200,6 +203,8 @@ def _made_of(model: str | None, head: str | None, options: ModelOptions, outputs
         "length": options.max_length,
         "module": options.classification_module,
     }
+    if outputs.endpoint is not None:
+        return settings | {"endpoint": outputs.endpoint, "name": outputs.model_name, "body": outputs.extra_body}
     return settings if model is not None else settings | {"labels": outputs.label_names}
 
 
@@ -249,4 +254,6 @@ def _predict_file(job: PredictionJob, loading: Callable[..., UncertainClassifier
             err=True,
         )
     with progress_bar("rows", None) as progress:
-        return predict_file(classifier, job, progress)
+        counts = predict_file(classifier, job, progress)
+    note_requests(classifier)
+    return counts

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import MissingExtraError
+from .elsewhere_options import ElsewhereOptions
 from .loading import features, load
 from .options import (
     AsJson,
@@ -32,7 +33,6 @@ from .options import (
     of_head,
     with_option_groups,
 )
-from .outputs_options import OutputsOptions
 from .server_options import ENVIRONMENT_PREFIX, LimitOptions, NetworkOptions, check_keys, server_settings
 from .terminal import Verbosity, next_step, option_words, progress_bar, quiet_warnings, stage
 from .terminal import settings as terminal
@@ -186,7 +186,7 @@ def refit(
         Path | None, typer.Argument(help="SQLite file with the true labels that alien serve has stored.")
     ] = None,
     *,
-    outputs: OutputsOptions,
+    outputs: ElsewhereOptions,
     head: Annotated[str, typer.Option(help="Path or hub id of the current head.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the new head, if it is better.")],
     calibration: Annotated[
@@ -214,7 +214,7 @@ def refit(
 
     if not 0 < share < 1:
         raise typer.BadParameter(f"--share {share} is not between 0 and 1.")
-    data = outputs.source(model, feedback, options)
+    model, data = outputs.source(model, feedback, options)
     check_folder(output, [data, calibration, reference])
     rows = None if model is None else read_feedback(Path(data))
     classifier = load(model, head=head, options=options, outputs=outputs)

@@ -24,7 +24,7 @@ from ..batching import Encoded, require_texts
 from ..outputs import ElsewhereBackbone
 from ..templates import PromptTemplate
 from .client import EndpointClient, RequestError
-from .model import EndpointModel, distance
+from .model import EndpointModel
 from .store import ReplyStore
 
 ENDPOINT = "language model behind an endpoint"  # in place of the class of a model, in the config of a head
@@ -122,7 +122,7 @@ class EndpointBackbone(ElsewhereBackbone):
         Raises:
             HeadMismatchError: another model replies.
         """
-        change = distance(facts["trial"], self._model.trial)
+        change = self._model.distance(facts["trial"])
         if not change < SAME_MODEL:
             raise HeadMismatchError(
                 f"the model {self.name!r} at {self.client.url} is not the one that this head was fitted for "
@@ -199,7 +199,7 @@ class EndpointBackbone(ElsewhereBackbone):
     def _find_state(self) -> tuple[int, list[dict[str, float]]]:
         """Find the state of the store in which the model is, or add it; set the tokens of the label words."""
         for number, trial, tokens in self._store.states():
-            if distance(trial, self._model.trial) <= SAME_STATE:
+            if self._model.distance(trial) <= SAME_STATE:
                 self._model.use_tokens(tokens)
                 return number, trial
         trial = self._model.trial

@@ -12,11 +12,12 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, TypeVar
-
-import httpx2
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...errors import ArgumentError, EndpointError
+
+if TYPE_CHECKING:
+    import httpx2
 
 KEY_VARIABLES = ("ALIEN_ENDPOINT_KEY", "OPENAI_API_KEY")
 FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0  # seconds between two tries of a request
@@ -89,6 +90,8 @@ class EndpointClient:
         concurrency: int = 8,
         max_requests: int | None = None,
     ) -> None:
+        import httpx2
+
         numbers = {"timeout": timeout, "retries": retries + 1, "concurrency": concurrency}
         for name, value in numbers.items():
             if not value > 0:
@@ -117,6 +120,8 @@ class EndpointClient:
             RequestError: there is no usable reply to this request.
             EndpointError: the endpoint refuses all requests or is gone, or the bound on requests is reached.
         """
+        import httpx2
+
         reason: str | None = None
         address = self._address.copy_with(path=self._address.path.rstrip("/") + path)
         content = json.dumps(body).encode()
@@ -233,6 +238,8 @@ class EndpointClient:
 
 
 def _address(url: str) -> httpx2.URL:
+    import httpx2
+
     try:
         address = httpx2.URL(url)
     except (httpx2.InvalidURL, TypeError) as error:

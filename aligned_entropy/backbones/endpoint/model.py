@@ -69,6 +69,19 @@ class EndpointModel:
         self.trial = [_most_probable(top) for _, top in self._trials]
         self._labels: LabelTokens
 
+    def distance(self, trial: Sequence[Mapping[str, float]]) -> float:
+        """Largest total variation distance between stored replies to the texts without content and those of the model.
+
+        Args:
+            trial: probabilities of the most probable tokens of each stored reply, the most probable first.
+        """
+        largest = 0.0
+        for stored, (_, top) in zip(trial, self._trials, strict=True):
+            tokens = list(stored)[: len(_most_probable(top))]
+            differences = [stored[token] - top.probabilities.get(token, 0.0) for token in tokens]
+            largest = max(largest, (sum(map(abs, differences)) + abs(sum(differences))) / 2)
+        return largest
+
     def find_tokens(self) -> str:
         """Find the first tokens of the label words, by a request for every word, and return them as JSON.
 
@@ -205,24 +218,11 @@ class EndpointModel:
         return body | dict(self._extra_body)
 
 
-def distance(first: Sequence[Mapping[str, float]], second: Sequence[Mapping[str, float]]) -> float:
-    """Largest total variation distance between two replies to a text, as far as the tokens of the first tell.
-
-    Args:
-        first: probabilities of the most probable tokens, for each text.
-        second: those of another model.
-    """
-    largest = 0.0
-    for one, other in zip(first, second, strict=True):
-        differences = [one[token] - other.get(token, 0.0) for token in one]
-        largest = max(largest, (sum(map(abs, differences)) + abs(sum(differences))) / 2)
-    return largest
-
-
 def _most_probable(top: TopTokens) -> dict[str, float]:
     """The few most probable tokens with their probabilities."""
-    ordered = sorted(top.probabilities.items(), key=lambda item: -item[1])
-    return dict(ordered[:COMPARED_TOKENS])
+    # Parts of a character have one string for many tokens, whose sum depends on the number of tokens.
+    complete = {token: probability for token, probability in top.probabilities.items() if "\ufffd" not in token}
+    return dict(sorted(complete.items(), key=lambda item: -item[1])[:COMPARED_TOKENS])
 
 
 def _bias(tokens: Sequence[WordToken]) -> dict[str, Any]:
