@@ -185,11 +185,16 @@ class EndpointBackbone(ElsewhereBackbone):
             vectors[places] = vector
             self._stored += len(places)
             progress(len(places))
-        for key, reply in self.client.map(lambda key: self._model.log_probabilities(texts[rows[key][0]]), missing):
+
+        def ask(key: bytes) -> NDArray[np.float32]:
+            vector = self._model.log_probabilities(texts[rows[key][0]])
+            self._store.write(self._state, key, vector)  # at once, so that an error of another request loses nothing
+            return vector
+
+        for key, reply in self.client.map(ask, missing):
             if isinstance(reply, RequestError):
                 reasons[rows[key]] = str(reply)
             else:
-                self._store.write(self._state, key, reply)
                 vectors[rows[key]] = reply
             progress(len(rows[key]))
         rest = np.exp(vectors[:, -1])

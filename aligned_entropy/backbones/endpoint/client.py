@@ -7,6 +7,7 @@ import os
 import random
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
@@ -104,6 +105,7 @@ class EndpointClient:
         headers |= {"authorization": f"Bearer {self._key}"} if self._key else {}
         limits = httpx2.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
         self._http = httpx2.Client(headers=headers, timeout=timeout, limits=limits)
+        weakref.finalize(self, self._http.close)
         self.timeout = timeout
         self.usage = Usage()
         self._failures = 0

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import chain
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,22 +18,24 @@ SMALLEST_LABEL, SMALLEST_REST = 1e-30, 1e-6  # the logarithm of zero is infinite
 NEGLIGIBLE = 1e-3  # share of the labels' probability that a token may have that counts without having been seen
 
 
-@dataclass(frozen=True)
-class WordToken:
+class WordToken(NamedTuple):
     """First token of a label word.
 
     Attributes:
         string: token as the server writes it.
         id: token id, where the server gives ids.
+        variant: second spelling with or without a space before it, where the model writes both; its probability is
+            added.
     """
 
     string: str
-    id: int | None
+    id: int | None = None
+    variant: str | None = None
 
     @property
-    def spellings(self) -> tuple[str, str]:
-        """Token with and without a space before it."""
-        return self.string, self.string[1:] if self.string.startswith(" ") else f" {self.string}"
+    def spellings(self) -> tuple[str, ...]:
+        """All spellings of the token that count."""
+        return (self.string,) if self.variant is None else (self.string, self.variant)
 
 
 class LabelTokens:
@@ -53,7 +54,7 @@ class LabelTokens:
 
     def __init__(self, names: Sequence[str], tokens: Sequence[Sequence[WordToken]]) -> None:
         self.tokens = [list(of_class) for of_class in tokens]
-        self._spellings = [{spelling for token in row for spelling in token.spellings} for row in self.tokens]
+        self._spellings = [set(chain(*(token.spellings for token in row))) for row in self.tokens]
         for number, name in enumerate(names):
             for other in range(number):
                 shared = self._spellings[number] & self._spellings[other]
@@ -65,12 +66,12 @@ class LabelTokens:
 
     def to_json(self) -> str:
         """Write the tokens as JSON."""
-        return json.dumps([[[token.string, token.id] for token in row] for row in self.tokens])
+        return json.dumps(self.tokens)
 
     @classmethod
     def from_json(cls, names: Sequence[str], text: str) -> Self:
         """Read tokens that :meth:`to_json` has written."""
-        return cls(names, [[WordToken(string, number) for string, number in row] for row in json.loads(text)])
+        return cls(names, [[WordToken(*token) for token in row] for row in json.loads(text)])
 
     def seen(self, top: TopTokens) -> list[WordToken]:
         """Tokens that are among the most probable ones."""
@@ -100,26 +101,37 @@ class LabelTokens:
         return np.array([sum(top.probabilities.get(spelling, 0.0) for spelling in row) for row in self._spellings])
 
 
-def first_token(word: str, top: TopTokens) -> WordToken:
+def first_token(word: str, top: TopTokens, separator: str | None) -> WordToken:
     """Find the first token of a word in the reply to a prompt whose examples all have this word.
 
-    It is the complete word, with or without a space before it, or else the most probable token that begins it.
+    It is the complete word, or else the most probable token that begins it.
+
+    Args:
+        word: label word.
+        top: most probable tokens.
+        separator: separator between the prompt and a word, with which a complete word is looked for first; None in a
+            chat, where the more probable spelling, with or without a space, is taken.
 
     Raises:
         UnsupportedModelError: no token begins the word, or only improbable ones do.
     """
-    word = word.strip()
-    by_probability = sorted(top.probabilities, key=top.probabilities.__getitem__, reverse=True)
+    word, probabilities = word.strip(), top.probabilities
+    by_probability = sorted(probabilities, key=probabilities.__getitem__, reverse=True)
     complete = [token for token in by_probability if token in (word, f" {word}")]
-    starts = [token for token in by_probability if (start := token.removeprefix(" ")) and word.startswith(start)]
-    if not complete:
-        starts = [token for token in starts if top.probabilities[token] >= LEAST_START]
-    if not starts:
-        shown = ", ".join(f"{token!r} {top.probabilities[token]:.2g}" for token in by_probability[:5])
+    complete.sort(key=lambda token: separator is not None and token != separator + word)
+    starts = [
+        token
+        for token in by_probability
+        if probabilities[token] >= LEAST_START and token.strip() and word.startswith(token.removeprefix(" "))
+    ]
+    if not complete and not starts:
+        shown = ", ".join(f"{token!r} {probabilities[token]:.2g}" for token in by_probability[:5])
         raise UnsupportedModelError(
             f"the label word {word!r} has no token among the {len(by_probability)} most probable ones, not even after "
             f"three examples with this word; the first are {shown}. Choose a word that the model would write, or ask "
             "for more tokens with top_logprobs, as far as the server allows."
         )
     string = (complete or starts)[0]
-    return WordToken(string, top.ids.get(string))
+    variant = string[1:] if string.startswith(" ") else f" {string}"
+    is_used = probabilities.get(variant, 0.0) >= LEAST_START
+    return WordToken(string, top.ids.get(string), variant if is_used else None)

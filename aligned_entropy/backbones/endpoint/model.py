@@ -7,7 +7,6 @@ import threading
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from ...errors import EndpointError
 from ...features.texts import Text
-from ..templates import CONTENT_FREE, PromptTemplate, chat_turns
+from ..templates import CONTENT_FREE, PromptTemplate, chat_turns, joint
 from .client import EndpointClient, RequestError
 from .label_tokens import LabelTokens, WordToken, first_token
 from .replies import TopTokens, top_tokens
@@ -94,7 +93,8 @@ class EndpointModel:
         for word, top in self._client.map(self._after_examples, words):
             if isinstance(top, RequestError):
                 raise EndpointError(f"{self._client.url} gives no reply to examples of {word!r}: {top}.") from top
-            tokens[word] = first_token(word, top)
+            separator = None if self._prompt.chat else joint(self._prompt.filled(self._prompt.trial("")), word)
+            tokens[word] = first_token(word, top, separator)
         by_class = [[tokens[word] for word in words] for words in self._prompt.words]
         self._labels = LabelTokens(self._prompt.names, by_class)
         return self._labels.to_json()
@@ -129,22 +129,28 @@ class EndpointModel:
         Raises:
             RequestError: the second reply lacks a token, or does not agree with the first.
         """
-        second = self._reply(self._body(text) | _bias(missing)).probabilities
+        second = self._reply(self._body(text) | _bias(missing))
+        changed = [token.string for token in self._labels.seen(top) if not _agree(top, second, token, absent=True)]
+        if changed:
+            raise RequestError(
+                f"the label token {changed[0]!r} has another probability in a second reply with a bias on other "
+                "tokens: ask for more tokens with top_logprobs"
+            )
         for token in missing:
-            probability = second.get(token.string)
+            probability = second.probabilities.get(token.string)
             if probability is None or probability > top.smallest * math.exp(TOLERANCE):
                 shown = "is missing" if probability is None else f"has the probability {probability:.3g}"
                 raise RequestError(
                     f"the label token {token.string!r} {shown} in a second reply with a bias on it, but can have at "
                     f"most {top.smallest:.3g}: ask for more tokens with top_logprobs"
                 )
-        added = {token.string: second[token.string] for token in missing}
+        added = {token.string: second.probabilities[token.string] for token in missing}
         return replace(top, probabilities={**top.probabilities, **added})
 
     def _gives_biased_tokens(self) -> bool:
         """True if a token with a logit bias appears with its unbiased log-probability.
 
-        This is tried once, on a label token that a reply without a bias has, too.
+        This is tried once, on a token that a reply without a bias has, too; a label token if there is one.
         """
         with self._lock:
             if self._is_unbiased is None:
@@ -152,22 +158,17 @@ class EndpointModel:
             return self._is_unbiased
 
     def _try_bias(self) -> bool:
-        # Label words are rare after texts without content, but less so after examples with another label word.
-        words = [words[0] for words in self._prompt.words]
-        replies = chain(
-            ((self._body(text), top) for text, top in self._trials),
-            ((self._body_of_word(word), self._after_examples(word)) for word in words),
-        )
-        try:
-            for body, top in replies:
-                for token in self._labels.seen(top):
-                    probability = top.probabilities[token.string]
-                    if token.id is None or not 0 < probability < MAX_PROBABILITY:
-                        continue
-                    biased = self._reply(body | _bias([token])).probabilities.get(token.string)
-                    return biased is not None and biased > 0 and abs(math.log(biased / probability)) < TOLERANCE
-        except RequestError:
-            return False
+        for text, top in self._trials:
+            seen = {token.string: token.id for token in self._labels.seen(top) if token.id is not None}
+            tokens = [WordToken(string, number) for string, number in {**top.ids, **seen}.items()]
+            usable = [token for token in tokens if 0 < top.probabilities[token.string] < MAX_PROBABILITY]
+            if not usable:
+                continue
+            try:  # a label token, which stands last, or else the least probable token
+                second = self._reply(self._body(text) | _bias([usable[-1]]))
+            except RequestError:
+                return False
+            return _agree(top, second, usable[-1])
         return False
 
     def _first_reply(self, text: Text) -> TopTokens:
@@ -223,6 +224,14 @@ def _most_probable(top: TopTokens) -> dict[str, float]:
     # Parts of a character have one string for many tokens, whose sum depends on the number of tokens.
     complete = {token: probability for token, probability in top.probabilities.items() if "\ufffd" not in token}
     return dict(sorted(complete.items(), key=lambda item: -item[1])[:COMPARED_TOKENS])
+
+
+def _agree(first: TopTokens, second: TopTokens, token: WordToken, *, absent: bool = False) -> bool:
+    """True if a token has the same probability in two replies; ``absent`` if it is not in the second one."""
+    one, other = first.probabilities[token.string], second.probabilities.get(token.string)
+    if other is None or not one or not other:
+        return absent
+    return abs(math.log(one / other)) < TOLERANCE
 
 
 def _bias(tokens: Sequence[WordToken]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +23,7 @@ class TopTokens:
 
     Attributes:
         probabilities: probability of each token by its string; several tokens with one string are added.
-        ids: token id of a string, where the server gives ids.
+        ids: token id of a string that only one token has, where the server gives ids.
     """
 
     probabilities: Mapping[str, float]
@@ -64,8 +65,9 @@ def top_tokens(reply: Mapping[str, Any]) -> TopTokens:
     probabilities: dict[str, float] = {}
     for token, probability in tokens:
         probabilities[_plain(token)] = probabilities.get(_plain(token), 0.0) + probability
-    entries = rows if isinstance(rows, list) else []
-    ids = {_plain(entry["token"]): entry["id"] for entry in entries if isinstance(entry.get("id"), int)}
+    counts = Counter(_plain(token) for token, _ in tokens)
+    entries = {_plain(entry["token"]): entry.get("id") for entry in rows} if isinstance(rows, list) else {}
+    ids = {string: number for string, number in entries.items() if isinstance(number, int) and counts[string] == 1}
     return TopTokens(probabilities, ids)
 
 

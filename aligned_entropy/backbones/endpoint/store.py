@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import threading
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -26,6 +28,8 @@ class ReplyStore:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._connection = sqlite3.connect(path, timeout=WAIT, check_same_thread=False)
+        self._lock = threading.Lock()
+        weakref.finalize(self, self._connection.close)
         self._connection.execute("PRAGMA journal_mode=WAL")
         self._connection.execute("PRAGMA synchronous=NORMAL")
         self._connection.execute("CREATE TABLE IF NOT EXISTS states (id INTEGER PRIMARY KEY, trial TEXT, tokens TEXT)")
@@ -55,11 +59,7 @@ class ReplyStore:
         return None if row is None else np.frombuffer(row[0], "<f4").astype(np.float32)
 
     def write(self, state: int, text: bytes, vector: NDArray[np.float32]) -> None:
-        """Write the vector of a text; it is on disk when the method returns."""
-        with self._connection:
+        """Write the vector of a text, in any thread; it is on disk when the method returns."""
+        with self._lock, self._connection:
             values = (state, text, vector.astype("<f4").tobytes())
             self._connection.execute("INSERT OR REPLACE INTO replies VALUES (?, ?, ?)", values)
-
-    def close(self) -> None:
-        """Close the file."""
-        self._connection.close()
