@@ -11,7 +11,7 @@ import typer
 
 from .options import ModelOptions, OptionGroup
 
-REMEDY = "give MODEL and DATA, --outputs FILE in place of both, or --endpoint URL in place of MODEL"
+REMEDY = "give MODEL and DATA, or --outputs FILE in place of both, or --endpoint URL in place of MODEL"
 
 
 @dataclass(frozen=True)

@@ -179,9 +179,8 @@ def _predict(
 ) -> RowCounts:
     """Predict into a file, to stdout, or into a folder."""
     if made_of["model"] is None and job.truncated:
-        raise typer.BadParameter(
-            "--truncated: outputs and endpoints do not tell if the model read all of a text; leave it out."
-        )
+        subject = "an endpoint does" if "endpoint" in made_of else "outputs do"
+        raise typer.BadParameter(f"--truncated: {subject} not tell if the model read all of a text; leave it out.")
     path = Path(job.output)
     if job.output != "-" and (path.is_dir() or not (path.suffix or path.exists())):
         return _predict_folder(job, loading, made_of, engine, workers)

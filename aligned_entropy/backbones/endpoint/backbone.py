@@ -110,7 +110,7 @@ class EndpointBackbone(ElsewhereBackbone):
     @property
     def report(self) -> str:
         """Sentence about the requests so far, and the mean probability that fell on no label."""
-        rest = f"; probability on no label: {self._rest / self._rows:.2g} on average" if self._rows else ""
+        rest = f"; {self._rest / self._rows:.1%} of the probability fell on no label" if self._rows else ""
         return f"{self.client.usage}; {self._stored:,} texts from the store{rest}"
 
     def check_facts(self, facts: Mapping[str, Any]) -> None:
