@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fixtures import sentiment, tiny
+from fixtures import endpoint, sentiment, tiny
 from fixtures.embedding import embeddings, flawed, save_body, save_head
 
 # The models are untrained and the labels random, so the warning about the order of the labels is expected.
@@ -32,14 +32,19 @@ def sentences():
     return [RNG.choice(tiny.WORDS, 5).tolist() for _ in range(120)]
 
 
-def run(page, tmp_path, monkeypatch):
-    """Run the code blocks of a page in a folder with its models and files; return the variables that they set."""
+def run(page, tmp_path, monkeypatch, addresses=()):
+    """Run the code blocks of a page in a folder with its models and files; return the variables that they set.
+
+    Addresses of servers are replaced by those of the test.
+    """
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     blocks = re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(encoding="utf-8"), re.DOTALL)
     assert len(blocks) > 1
     namespace = {}
     for block in blocks:
+        for address, local in addresses:
+            block = block.replace(address, local)
         exec(compile(block, page, "exec"), namespace)
     return namespace
 
@@ -57,6 +62,21 @@ def test_label_words(tmp_path, monkeypatch, capsys):
     variables = run("label-words.md", tmp_path, monkeypatch)
     assert variables["classifier"].backbone.prompts.chat
     assert "contextual calibration" in capsys.readouterr().out
+
+
+def test_endpoints(tmp_path, monkeypatch, capsys):
+    with endpoint.serving() as server:
+        for seed, name in enumerate(("held-out", "more-held-out", "test")):
+            rows = zip(*server.labeled(120, seed).values(), strict=True)
+            lines = [f"{text},{label}" for text, label in rows]
+            (tmp_path / f"{name}.csv").write_text("\n".join(["text,label", *lines]))
+        variables = run("endpoints.md", tmp_path, monkeypatch, [("http://127.0.0.1:8080/v1", server.url)])
+    assert variables["predictions"].accepted.shape == (2,)
+    assert variables["classifier"].backbone.prompts.chat
+    assert server.requests[-1][2]["chat_template_kwargs"] == {"enable_thinking": False}
+    printed = capsys.readouterr().out
+    assert "contextual calibration" in printed
+    assert "of the probability fell on no label" in printed
 
 
 def test_pairs(tmp_path, monkeypatch, capsys):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..backbones import OUTPUTS
+from ..backbones import ENDPOINT, OUTPUTS
 
 
 def model_card(config: dict[str, Any]) -> str:
@@ -20,6 +20,8 @@ def model_card(config: dict[str, Any]) -> str:
     if backbone.get("model class") == OUTPUTS:
         name, loading = OUTPUTS, 'from_outputs(head="path-or-id-of-this-head")'
         inputs = '"outputs.jsonl"'
+    elif backbone.get("model class") == ENDPOINT:
+        loading = 'from_endpoint("http://127.0.0.1:8080/v1", head="path-or-id-of-this-head")'
     rows = "".join(
         f"| {key} | {value} |\n" for key, value in (backbone | fit).items() if not isinstance(value, (dict, list))
     )

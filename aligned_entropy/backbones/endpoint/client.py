@@ -11,17 +11,16 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...errors import ArgumentError, EndpointError
+from .responses import LONGEST_WAIT, error_message, json_object, seconds_to_wait
 
 if TYPE_CHECKING:
     import httpx2
 
 KEY_VARIABLES = ("ALIEN_ENDPOINT_KEY", "OPENAI_API_KEY")
-FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0  # seconds between two tries of a request
+FIRST_WAIT = 0.5  # seconds between the first two tries of a request
 REFUSED = {401: "the key is missing or wrong", 403: "the key may not use this model", 404: "no such path or model"}
 FAILURES = 20  # requests in a row without any reply, after which the endpoint counts as gone
 SHOWN = 200  # characters of a message of the server
@@ -134,8 +133,8 @@ class EndpointClient:
                 response = self._http.post(address, content=content)
                 reason = self._problem(response)
                 if reason is None:
-                    return self._counted(_object(response))
-                delay = _retry_after(response) if "retry-after" in response.headers else delay
+                    return self._counted(json_object(response))
+                delay = seconds_to_wait(response) if "retry-after" in response.headers else delay
             except httpx2.TimeoutException:
                 reason = f"no reply within {self.timeout:g} s"
             except (httpx2.RemoteProtocolError, httpx2.DecodingError, ValueError):
@@ -186,7 +185,7 @@ class EndpointClient:
         status = response.status_code
         if status == 200:
             return None
-        message = self._shown(_message(response))
+        message = self._shown(error_message(response))
         if status in REFUSED:
             raise EndpointError(
                 f"{self.url} refuses with {status}, {REFUSED[status]}: {message}. Check the address, the name of the "
@@ -261,41 +260,3 @@ def _address(url: str) -> httpx2.URL:
             "http://127.0.0.1:8080/v1."
         )
     return address
-
-
-def _object(response: httpx2.Response) -> dict[str, Any]:
-    """JSON object of a reply.
-
-    Raises:
-        ValueError: the reply is no JSON object.
-    """
-    reply = response.json()
-    if not isinstance(reply, dict):
-        raise ValueError("no JSON object")
-    return reply
-
-
-def _message(response: httpx2.Response) -> str:
-    """Message of an error of the server."""
-    try:
-        body = response.json()
-    except ValueError:
-        return response.text or response.reason_phrase
-    error = body.get("error", body) if isinstance(body, dict) else body
-    return str(error.get("message", error) if isinstance(error, dict) else error)
-
-
-def _retry_after(response: httpx2.Response) -> float:
-    """Seconds that the server asks to wait, at most :data:`LONGEST_WAIT`."""
-    value = response.headers["retry-after"]
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            moment = parsedate_to_datetime(value)
-            seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - datetime.now(
-                UTC
-            ).timestamp()
-        except ValueError:
-            seconds = FIRST_WAIT
-    return min(max(seconds, 0.0), LONGEST_WAIT) if seconds == seconds else FIRST_WAIT
