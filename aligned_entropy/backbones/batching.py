@@ -22,14 +22,15 @@ class Encoded:
 
     Attributes:
         inputs: token ids and further inputs of the model, by name.
-        truncated: True where the model does not read the end, or the start, of a row's text, ``[N]`` bool.
+        truncated: True where the model does not read the end, or the start, of a row's text, ``[N]`` bool; None if this
+            is not known.
     """
 
     inputs: dict[str, list[list[int]]]
-    truncated: NDArray[np.bool_]
+    truncated: NDArray[np.bool_] | None
 
     def __len__(self) -> int:
-        return len(self.truncated)
+        return len(self.inputs["input_ids"] if self.truncated is None else self.truncated)
 
     @property
     def longest(self) -> int:

@@ -68,8 +68,8 @@ class ModelElsewhere:
             chat: True for ``/chat/completions``, with the filled template as a user's turn; False for
                 ``/completions``.
             top_logprobs: number of most probable tokens to ask for; if the server refuses it, fewer.
-            extra_body: further parameters of every request, such as ``{"chat_template_kwargs": …}``; a head contains
-                them.
+            extra_body: further parameters of every request, such as ``{"chat_template_kwargs": …}``; None in place of a
+                value leaves a parameter out. A head contains them.
             connection: ``concurrency``, number of requests at once (8); ``timeout``, seconds without a byte of a reply
                 after which a request has failed (60); ``retries``, number of times that a failed request is repeated
                 (5); ``max_requests``, bound on the number of requests (none).

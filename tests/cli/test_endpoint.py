@@ -1,6 +1,9 @@
 """Commands on a language model behind an endpoint: from a file of texts to a threshold, predictions and a new head."""
 
 import json
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -113,6 +116,32 @@ def test_a_bound_on_requests_stops_and_continues(server, folder, tmp_path):
     done = in_process(*command)
     assert done.exit_code == 0, done.output
     assert len(server.requests) - before == 30 + 2 * 3, "three trials at each start, and every text once"
+
+
+def test_a_killed_run_continues_and_sends_no_text_twice(server, folder, tmp_path, monkeypatch):
+    write(server, tmp_path / "new.jsonl", 40, 9)
+    command = ["predict", tmp_path / "new.jsonl", *options(server), "--head", folder / "head", "-o", tmp_path / "o.csv"]
+    before = len(server.requests)
+    # The last replies are stored when every worker waits for another one.
+    monkeypatch.setattr(server, "fault", lambda prompt, number: "hang" if number > before + 20 else None)
+    words = [sys.executable, "-c", "from aligned_entropy.cli import main; main()", *map(str, command)]
+    process = subprocess.Popen(words, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 60
+        while len(server.requests) < before + 20 + 8:
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.02)
+    finally:
+        process.kill()
+        process.wait()
+    monkeypatch.setattr(server, "fault", lambda prompt, number: None)
+    done = in_process(*command)
+    assert done.exit_code == 0, done.output
+    assert "17 texts from the store" in done.stderr
+    replied, later = server.prompts()[before : before + 20], server.prompts()[before + 28 :]
+    assert not {prompt for prompt in replied if " 9" in prompt} & set(later)
+    assert len(later) == 3 + 40 - 17
 
 
 def test_predictions_without_a_head(server, folder, tmp_path):

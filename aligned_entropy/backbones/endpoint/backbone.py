@@ -41,6 +41,9 @@ class EncodedTexts(Encoded):
 
     texts: Sequence[Text]
 
+    def __len__(self) -> int:
+        return len(self.texts)
+
 
 class EndpointBackbone(ElsewhereBackbone):
     """A language model behind an endpoint as a classifier: its prediction is the most probable label word.
@@ -131,9 +134,9 @@ class EndpointBackbone(ElsewhereBackbone):
             )
 
     def encode(self, texts: Sequence[Text]) -> EncodedTexts:
-        """Check texts; the server tokenizes them, and refuses those that are too long."""
+        """Check texts; the server tokenizes them, and usually refuses those that are too long."""
         self.prompts.check_kind(texts)
-        return EncodedTexts({}, np.zeros(len(texts), bool), texts)
+        return EncodedTexts({}, None, texts)
 
     def extract_encoded(
         self, encoded: Encoded, progress: Callable[[int], object] = lambda done: None, *, views: bool = False

@@ -6,7 +6,6 @@ import json
 import os
 import random
 import threading
-import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -21,7 +20,11 @@ if TYPE_CHECKING:
 
 KEY_VARIABLES = ("ALIEN_ENDPOINT_KEY", "OPENAI_API_KEY")
 FIRST_WAIT = 0.5  # seconds between the first two tries of a request
-REFUSED = {401: "the key is missing or wrong", 403: "the key may not use this model", 404: "no such path or model"}
+REFUSED = {
+    401: "the key is missing or wrong",
+    403: "the key may not use this model",
+    404: "no such path or model, or one for chat=True alone",
+}
 FAILURES = 20  # requests in a row without any reply, after which the endpoint counts as gone
 SHOWN = 200  # characters of a message of the server
 
@@ -108,6 +111,7 @@ class EndpointClient:
         self.timeout = timeout
         self.usage = Usage()
         self._failures = 0
+        self._is_stopped = threading.Event()
         self._lock = threading.Lock()
 
     def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -142,7 +146,7 @@ class EndpointClient:
             except httpx2.TransportError as error:
                 reason = f"no connection to {self.url}: {self._shown(str(error) or type(error).__name__)}"
             if attempt < self.retries:
-                time.sleep(delay)
+                self._pause(delay)
         self._count_failure(reason)
         raise RequestError(f"{reason}, after {self.retries + 1} tries")
 
@@ -156,6 +160,7 @@ class EndpointClient:
         Raises:
             EndpointError: raised by the function; requests that were not sent yet are left out.
         """
+        self._is_stopped.clear()
         running: dict[Future[R], T] = {}
         waiting = iter(items)
         with ThreadPoolExecutor(self.concurrency) as pool:
@@ -173,6 +178,8 @@ class EndpointClient:
                             raise error
                         yield item, future.result() if error is None else error
             finally:
+                if running:
+                    self._is_stopped.set()
                 pool.shutdown(wait=True, cancel_futures=True)
 
     def _problem(self, response: httpx2.Response) -> str | None:
@@ -196,6 +203,11 @@ class EndpointClient:
         if status < 400:
             raise EndpointError(f"{self.url} responds with {status} and not with JSON: give the address of the API.")
         raise RequestError(f"the server refuses the request with {status}: {message}", status)
+
+    def _pause(self, seconds: float) -> None:
+        """Wait, unless the run ends because of an error of another request or a signal."""
+        if self._is_stopped.wait(seconds):
+            raise RequestError("the run has ended")
 
     def _counted(self, reply: dict[str, Any]) -> dict[str, Any]:
         """Count the tokens of a reply, and return it."""

@@ -216,7 +216,7 @@ class EndpointModel:
             body |= {"logprobs": True, "top_logprobs": self._top_logprobs}
         else:
             body |= {"prompt": self._prompt.joined_shots(shots) + filled, "logprobs": self._top_logprobs}
-        return body | dict(self._extra_body)
+        return {name: value for name, value in {**body, **self._extra_body}.items() if value is not None}
 
 
 def _most_probable(top: TopTokens) -> dict[str, float]:

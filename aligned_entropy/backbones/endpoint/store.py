@@ -14,6 +14,11 @@ from numpy.typing import NDArray
 
 WAIT = 30.0  # seconds to wait for another process that writes
 
+TABLES = """
+CREATE TABLE IF NOT EXISTS states (id INTEGER PRIMARY KEY, trial TEXT, tokens TEXT);
+CREATE TABLE IF NOT EXISTS replies (state INTEGER, text BLOB, vector BLOB, PRIMARY KEY (state, text));
+"""
+
 
 class ReplyStore:
     """Log-probabilities by the hash of a text, in an SQLite file that several processes may use.
@@ -23,20 +28,24 @@ class ReplyStore:
 
     Args:
         path: path of the file, which is created if necessary.
+
+    Raises:
+        OSError: the file is damaged, or cannot be created.
     """
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._connection = sqlite3.connect(path, timeout=WAIT, check_same_thread=False)
+        try:
+            self._connection = sqlite3.connect(path, timeout=WAIT, check_same_thread=False)
+            weakref.finalize(self, self._connection.close)
+            self._connection.execute("PRAGMA journal_mode=WAL")
+            self._connection.execute("PRAGMA synchronous=NORMAL")
+            self._connection.executescript(TABLES)
+        except sqlite3.Error as error:
+            raise OSError(
+                f"{path} cannot be used to store replies: {error}. Delete it, or set ALIEN_CACHE to another folder."
+            ) from error
         self._lock = threading.Lock()
-        weakref.finalize(self, self._connection.close)
-        self._connection.execute("PRAGMA journal_mode=WAL")
-        self._connection.execute("PRAGMA synchronous=NORMAL")
-        self._connection.execute("CREATE TABLE IF NOT EXISTS states (id INTEGER PRIMARY KEY, trial TEXT, tokens TEXT)")
-        self._connection.execute(
-            "CREATE TABLE IF NOT EXISTS replies (state INTEGER, text BLOB, vector BLOB, PRIMARY KEY (state, text))"
-        )
-        self._connection.commit()
 
     def states(self) -> list[tuple[int, list[dict[str, float]], str]]:
         """Number, replies to the texts without content, and label tokens of every state."""

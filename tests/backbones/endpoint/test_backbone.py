@@ -14,6 +14,7 @@ from aligned_entropy.backbones.endpoint.model import EndpointModel
 from aligned_entropy.backbones.endpoint.replies import TopTokens
 from aligned_entropy.backbones.extras import content_free_logits, dropout_passes, token_states
 from aligned_entropy.backbones.templates import PromptTemplate
+from aligned_entropy.features.files import cache_folder
 from aligned_entropy.features.texts import TextPair
 from fixtures import tiny
 from fixtures.endpoint import CHAT, EVERY_TOKEN, LABELS, TEMPLATE, serving
@@ -234,6 +235,16 @@ def test_replies_of_another_model_under_the_same_name_are_not_used(server):
     np.testing.assert_allclose(log_softmax(logits), log_softmax(in_process(server).extract(TEXTS)[1]), **CLOSE)
 
 
+def test_a_damaged_store_is_named(server):
+    endpoint(server)
+    (path,) = (cache_folder() / "endpoints").glob("*.sqlite")
+    for part in path.parent.iterdir():
+        part.unlink()
+    path.write_bytes(b"no database" * 100)
+    with pytest.raises(OSError, match=r"\.sqlite cannot be used to store replies: .*Delete it"):
+        endpoint(server)
+
+
 def test_another_prompt_has_replies_of_its_own(server):
     first = endpoint(server).features(TEXTS)
     second = endpoint(server, labels={"negative": "cold", "positive": "warm"}).features(TEXTS)
@@ -241,7 +252,9 @@ def test_another_prompt_has_replies_of_its_own(server):
 
 
 def test_further_parameters_are_sent(server):
-    backbone = endpoint(server, extra_body={"chat_template_kwargs": {"enable_thinking": False}})
+    backbone = endpoint(server, extra_body={"chat_template_kwargs": {"enable_thinking": False}, "temperature": None})
     assert all(body["chat_template_kwargs"] == {"enable_thinking": False} for _, _, body in server.requests)
-    assert backbone.facts["prompt"]["extra_body"] == {"chat_template_kwargs": {"enable_thinking": False}}
+    assert not any("temperature" in body for _, _, body in server.requests)
+    stored = {"chat_template_kwargs": {"enable_thinking": False}, "temperature": None}
+    assert backbone.facts["prompt"]["extra_body"] == stored
     assert json.dumps(backbone.facts), "facts are saved as JSON"

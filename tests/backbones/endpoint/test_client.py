@@ -116,7 +116,7 @@ def test_few_log_probabilities_are_completed(server):
     ("fault", "message"),
     [
         ("no logprobs", "gives no usable reply to a first request: the reply holds no log-probabilities .*llama.cpp"),
-        ((404, {}, "no model tiny"), r"refuses with 404, no such path or model: no model tiny\. Check"),
+        ((404, {}, "no model tiny"), r"refuses with 404, no such path or model, or .*: no model tiny\. Check"),
         ((403, {}, "not yours"), "refuses with 403, the key may not use this model: not yours"),
         ((302, {"location": "http://elsewhere.invalid"}, ""), "responds with 302"),
     ],
@@ -204,7 +204,7 @@ def test_as_many_requests_are_sent_at_once_as_allowed(server):
 
 def test_the_wait_that_a_server_asks_for_is_kept(server, monkeypatch):
     waits = []
-    monkeypatch.setattr(client_module.time, "sleep", waits.append)
+    monkeypatch.setattr(EndpointClient, "_pause", lambda self, seconds: waits.append(seconds))
     replies = iter(
         [
             (429, {"retry-after": "7"}, ""),
@@ -218,6 +218,22 @@ def test_the_wait_that_a_server_asks_for_is_kept(server, monkeypatch):
     EndpointClient(server.url).post("/completions", {"prompt": "a", "logprobs": 1})
     assert waits[:3] == [7.0, client_module.LONGEST_WAIT, 1.0]
     assert 0.5 * 8 * 0.001 <= waits[3] <= 1.5 * 8 * 0.001
+
+
+def test_an_error_ends_the_waits_of_other_requests(server):
+    server.fault = lambda prompt, number: (
+        (503, {"retry-after": "60"}, "busy") if "slow" in prompt else (404, {}, "gone")
+    )
+    client = EndpointClient(server.url, concurrency=2)
+
+    def ask(prompt):
+        while prompt == "other" and len(server.requests) < 1:  # after the request that waits
+            pass
+        return client.post("/completions", {"prompt": prompt, "logprobs": 1})
+
+    with pytest.raises(EndpointError, match="gone"):
+        list(client.map(ask, ["slow", "other"]))
+    assert len(server.requests) == 2
 
 
 @pytest.mark.parametrize(
