@@ -2,7 +2,7 @@
 
 The head is fitted on the validation split (872 texts) and measured on the test split, zero-shot and with the four
 examples of ``benchmarks/configs/tasks.yaml``. Prints, for endpoint and process, accuracy and ROC-AUC of error
-detection before and after the fit, in hundredths; the differences of the labels' log-probabilities; requests a second
+detection before and after the fit, in hundredths, also with vectors of an encoder; the differences of the labels' log-probabilities; requests a second
 with 1 and with 16 at once; and what is sent again by a run that was killed. The server must give enough tokens for
 ``--top-logprobs``, or honor ``logit_bias`` as llama.cpp does:
 
@@ -61,16 +61,18 @@ def compare(options: argparse.Namespace, prompt: dict[str, Any], name: str) -> N
     seen, cells = measured(remote, fit_set, test)
     print(f"\n## {name}\n\n| | accuracy | entropy | softmax response | head |\n|---|---:|---:|---:|---:|")
     print(f"| endpoint | {' | '.join(cells)} |")
-    print(f"\n{remote.backbone.report}")
+    with_vectors = endpoint(options, prompt, embeddings="minilm")
+    print(f"| endpoint with vectors of minilm | {' | '.join(measured(with_vectors, fit_set, test)[1])} |")
     if options.local is None:
+        print(f"\n{remote.backbone.report}")
         return
     local, cells = measured(UncertainClassifier.from_pretrained(options.local, **prompt), fit_set, test)
-    print(f"\n| process | {' | '.join(cells)} |")
+    print(f"| process | {' | '.join(cells)} |")
     log_p = [part.logits - np.logaddexp.reduce(part.logits, axis=1, keepdims=True) for part in (seen, local)]
     difference = np.abs(log_p[0] - log_p[1]).max(1)
     same = float(np.mean(seen.predictions == local.predictions))
     print(
-        f"\nlog-probabilities of the labels differ by {np.median(difference):.2g} (median), "
+        f"\n{remote.backbone.report}\n\nlog-probabilities of the labels differ by {np.median(difference):.2g} (median), "
         f"{np.quantile(difference, 0.99):.2g} (99 %), {difference.max():.2g} (largest); {same:.1%} of the predictions "
         "are the same"
     )

@@ -32,10 +32,10 @@ def sentences():
     return [RNG.choice(tiny.WORDS, 5).tolist() for _ in range(120)]
 
 
-def run(page, tmp_path, monkeypatch, addresses=()):
+def run(page, tmp_path, monkeypatch, replaced=()):
     """Run the code blocks of a page in a folder with its models and files; return the variables that they set.
 
-    Addresses of servers are replaced by those of the test.
+    Addresses of servers and names of models are replaced by those of the test.
     """
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
@@ -43,8 +43,8 @@ def run(page, tmp_path, monkeypatch, addresses=()):
     assert len(blocks) > 1
     namespace = {}
     for block in blocks:
-        for address, local in addresses:
-            block = block.replace(address, local)
+        for name, local in replaced:
+            block = block.replace(name, local)
         exec(compile(block, page, "exec"), namespace)
     return namespace
 
@@ -65,12 +65,14 @@ def test_label_words(tmp_path, monkeypatch, capsys):
 
 
 def test_endpoints(tmp_path, monkeypatch, capsys):
+    save(tiny.model("Bert").bert, tiny.tokenizer(), tmp_path / "minilm")
     with endpoint.serving() as server:
         for seed, name in enumerate(("held-out", "more-held-out", "test")):
             rows = zip(*server.labeled(120, seed).values(), strict=True)
             lines = [f"{text},{label}" for text, label in rows]
             (tmp_path / f"{name}.csv").write_text("\n".join(["text,label", *lines]))
-        variables = run("endpoints.md", tmp_path, monkeypatch, [("http://127.0.0.1:8080/v1", server.url)])
+        replaced = [("http://127.0.0.1:8080/v1", server.url), ('"minilm"', '"./minilm"')]
+        variables = run("endpoints.md", tmp_path, monkeypatch, replaced)
     assert variables["predictions"].accepted.shape == (2,)
     assert variables["classifier"].backbone.prompts.chat
     assert server.requests[-1][2]["chat_template_kwargs"] == {"enable_thinking": False}

@@ -48,6 +48,7 @@ class ModelElsewhere:
         chat: bool = False,
         top_logprobs: int = 20,
         extra_body: Mapping[str, Any] | None = None,
+        embeddings: str | Path | None = None,
         **connection: Any,
     ) -> UncertainClassifier:
         """Create a classifier from a language model behind an API that is compatible with OpenAI's.
@@ -70,6 +71,8 @@ class ModelElsewhere:
             top_logprobs: number of most probable tokens to ask for; if the server refuses it, fewer.
             extra_body: further parameters of every request, such as ``{"chat_template_kwargs": …}``; None in place of a
                 value leaves a parameter out. A head contains them.
+            embeddings: path, hub id or embedded name (``minilm``) of an encoder, which is run in this process to give
+                the head vectors of the texts; that of the head by default.
             connection: ``concurrency``, number of requests at once (8); ``timeout``, seconds without a byte of a reply
                 after which a request has failed (60); ``retries``, number of times that a failed request is repeated
                 (5); ``max_requests``, bound on the number of requests (none).
@@ -84,7 +87,7 @@ class ModelElsewhere:
         from .endpoint import classifier_of_endpoint
 
         prompt = {"labels": labels, "template": template, "examples": examples, "chat": chat}
-        return classifier_of_endpoint(url, model, head, prompt, top_logprobs, extra_body, connection)
+        return classifier_of_endpoint(url, model, head, prompt, top_logprobs, extra_body, embeddings, connection)
 
 
 def warn_of_row_errors(features: Features) -> None:

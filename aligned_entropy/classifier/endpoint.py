@@ -9,6 +9,7 @@ from typing import Any
 
 from ..backbones import ENDPOINT, EndpointBackbone
 from ..backbones.endpoint.client import EndpointClient
+from ..backbones.endpoint.encoder import TextEncoder
 from ..backbones.templates import PromptTemplate
 from ..errors import ArgumentError, DataError
 from ..saved.format import read_config
@@ -25,6 +26,7 @@ def classifier_of_endpoint(
     prompt: Mapping[str, Any],
     top_logprobs: int,
     extra_body: Mapping[str, Any] | None,
+    embeddings: str | Path | None,
     connection: Mapping[str, Any],
 ) -> UncertainClassifier:
     """Create a classifier of a language model behind an endpoint; see :meth:`UncertainClassifier.from_endpoint`."""
@@ -50,12 +52,14 @@ def classifier_of_endpoint(
             UserWarning,
             stacklevel=3,
         )
+    encoder = embeddings or facts.get("embeddings", {}).get("name")
     backbone = EndpointBackbone(
         EndpointClient(url, **connection),
         name,
         PromptTemplate(**settings),
         top_logprobs=top_logprobs,
         extra_body=stored_body if extra_body is None else extra_body,
+        encoder=None if encoder is None else TextEncoder(encoder),
     )
     classifier = UncertainClassifier(backbone)
     return classifier if folder is None else classifier.load_head(folder)

@@ -66,6 +66,14 @@ class ElsewhereOptions(OutputsOptions):
             rich_help_panel=PANEL,
         ),
     ] = None
+    embeddings: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Encoder that gives the head vectors of texts: path, hub id or minilm; that of the head by default.",
+            rich_help_panel=PANEL,
+        ),
+    ] = None
 
     @property
     def arguments(self) -> dict[str, Any]:

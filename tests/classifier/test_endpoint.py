@@ -1,11 +1,22 @@
 """A head for a language model behind an endpoint: fitted, saved, loaded and refused for another model."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
-from aligned_entropy import ArgumentError, DataError, FitConfig, Goal, HeadMismatchError, UncertainClassifier
+from aligned_entropy import (
+    ArgumentError,
+    DataError,
+    FitConfig,
+    Goal,
+    HeadMismatchError,
+    UncertainClassifier,
+    UnsupportedModelError,
+)
+from aligned_entropy.backbones.endpoint.encoder import TextEncoder
 from fixtures import tiny
 from fixtures.endpoint import CHAT, EVERY_TOKEN, LABELS, TEMPLATE, serving
 
@@ -143,3 +154,54 @@ def test_methods_that_need_the_model_are_refused(server):
 
     with pytest.raises(NotApplicableError, match="language models behind an endpoint have no capture"):
         endpoint(server).attach()
+
+
+# --- Vectors of an encoder in this process.
+
+
+@pytest.fixture
+def encoder(tmp_path):
+    """Folder with an encoder without a classification module."""
+    tiny.model("Bert").bert.save_pretrained(tmp_path / "encoder")
+    tiny.tokenizer().save_pretrained(tmp_path / "encoder")
+    return tmp_path / "encoder"
+
+
+def test_an_encoder_gives_the_mean_state_of_each_text(encoder):
+    texts = ["the film is good", "not bad", "a"]
+    vectors = TextEncoder(encoder).vectors(texts)
+    model, tokenizer = tiny.model("Bert").bert, tiny.tokenizer()
+    for vector, text in zip(vectors, texts, strict=True):
+        with torch.inference_mode():
+            states = model(**tokenizer(text, return_tensors="pt")).last_hidden_state[0]
+        np.testing.assert_allclose(vector.astype(np.float32), states.mean(0).numpy(), atol=2e-3)
+
+
+def test_a_head_reads_the_vectors_of_the_encoder(server, encoder, tmp_path):
+    classifier = endpoint(server, embeddings=encoder)
+    features = classifier.features(server.labeled(200, 0), views=True)
+    assert features.views["layers"].shape == (200, 1, 16)
+    rng = np.random.default_rng(0)  # the vectors show the true classes, which the model often misses
+    shown = np.where(features.labels[:, None, None] == 1, 3, -3) + rng.normal(size=features.views["layers"].shape)
+    features = replace(features, views={"layers": shown.astype(np.float16)})
+    classifier.fit_features(features, config=QUICK)
+    assert classifier.head.views == ["layers"]
+    classifier.save_pretrained(tmp_path / "head")
+    texts = server.labeled(20, 1)["text"]
+    again = endpoint(server, head=tmp_path / "head")
+    np.testing.assert_allclose(
+        again.predict(texts).error_probability, classifier.predict(texts).error_probability, atol=1e-6
+    )
+    tiny.model("Bert", seed=1).bert.save_pretrained(tmp_path / "other")
+    tiny.tokenizer().save_pretrained(tmp_path / "other")
+    with pytest.raises(HeadMismatchError, match=r"fitted with vectors of the encoder .*/encoder, not of .*/other"):
+        endpoint(server, head=tmp_path / "head", embeddings=tmp_path / "other")
+
+
+def test_an_encoder_without_its_weights_is_refused(server, tmp_path):
+    model = tiny.model("Bert").bert
+    state = {name: value for name, value in model.state_dict().items() if "layer.1" not in name}
+    model.save_pretrained(tmp_path, state_dict=state)
+    tiny.tokenizer().save_pretrained(tmp_path)
+    with pytest.raises(UnsupportedModelError, match=r"lacks weights of an encoder \(.*layer\.1"):
+        endpoint(server, embeddings=tmp_path)

@@ -24,6 +24,7 @@ from ..batching import Encoded, require_texts
 from ..outputs import ElsewhereBackbone
 from ..templates import PromptTemplate
 from .client import EndpointClient, RequestError
+from .encoder import TextEncoder
 from .model import EndpointModel
 from .store import ReplyStore
 
@@ -59,6 +60,7 @@ class EndpointBackbone(ElsewhereBackbone):
         prompt: template, label words and examples.
         top_logprobs: number of most probable tokens to ask for; if the server refuses it, fewer.
         extra_body: further parameters of every request, such as ``{"chat_template_kwargs": …}``.
+        encoder: encoder in this process, whose vectors are an input of views; None for the words of the texts alone.
 
     Attributes:
         client: client of the endpoint, with the counts of requests.
@@ -80,6 +82,7 @@ class EndpointBackbone(ElsewhereBackbone):
         *,
         top_logprobs: int = 20,
         extra_body: Mapping[str, Any] | None = None,
+        encoder: TextEncoder | None = None,
     ) -> None:
         classes = len(prompt.names)
         super().__init__(prompt.names, _label_columns(classes), classes + 1)
@@ -90,7 +93,9 @@ class EndpointBackbone(ElsewhereBackbone):
         self._store = ReplyStore(cache_folder() / "endpoints" / f"{key[:32]}.sqlite")
         self._model = EndpointModel(client, model, prompt, top_logprobs, extra_body or {})
         self._state, self._trial = self._find_state()
-        self._fingerprint = hashlib.sha256(json.dumps([key, self._trial]).encode()).hexdigest()
+        self._encoder = encoder
+        self._embeddings = {} if encoder is None else {"name": encoder.name, "sha256": encoder.fingerprint}
+        self._fingerprint = hashlib.sha256(json.dumps([key, self._trial, self._embeddings]).encode()).hexdigest()
         self._stored, self._rest, self._rows = 0, 0.0, 0
 
     @property
@@ -103,6 +108,7 @@ class EndpointBackbone(ElsewhereBackbone):
             "dtype": "float32",
             "prompt": self._settings,
             "trial": self._trial,
+            **({"embeddings": self._embeddings} if self._embeddings else {}),
         }
 
     @property
@@ -123,8 +129,14 @@ class EndpointBackbone(ElsewhereBackbone):
             facts: description of the model that is saved beside the head.
 
         Raises:
-            HeadMismatchError: another model replies.
+            HeadMismatchError: another model replies, or the encoder is another one.
         """
+        embeddings = facts.get("embeddings", {})
+        if embeddings and embeddings["sha256"] != self._embeddings.get("sha256"):
+            raise HeadMismatchError(
+                f"the head was fitted with vectors of the encoder {embeddings['name']}, not of "
+                f"{self._embeddings.get('name', 'none')}: name the same encoder as embeddings, or fit another head."
+            )
         change = self._model.distance(facts["trial"])
         if not change < SAME_MODEL:
             raise HeadMismatchError(
@@ -144,7 +156,9 @@ class EndpointBackbone(ElsewhereBackbone):
         """Compute the features of texts; a row without a usable reply is NaN, with its reason in ``row_errors``."""
         assert isinstance(encoded, EncodedTexts), "the texts are known from encode()"
         hidden, reasons = self._ask(encoded.texts, progress)
-        inputs = {"tokens": ids_of_texts(encoded.texts)} if views else {}
+        inputs: dict[str, NDArray[Any]] = {"tokens": ids_of_texts(encoded.texts)} if views else {}
+        if views and self._encoder is not None:
+            inputs["layers"] = self._encoder.vectors(encoded.texts)[:, np.newaxis]
         hashes = hashes_of_texts(encoded.texts)
         row_errors = reasons if any(reason is not None for reason in reasons) else None
         return Features(hidden, hidden[:, :-1].copy(), views=inputs, hashes=hashes, row_errors=row_errors)
