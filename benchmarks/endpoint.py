@@ -2,9 +2,9 @@
 
 The head is fitted on the validation split (872 texts) and measured on the test split, zero-shot and with the four
 examples of ``benchmarks/configs/tasks.yaml``. Prints, for endpoint and process, accuracy and ROC-AUC of error
-detection before and after the fit, in hundredths, also with vectors of an encoder; the differences of the labels' log-probabilities; requests a second
-with 1 and with 16 at once; and what is sent again by a run that was killed. The server must give enough tokens for
-``--top-logprobs``, or honor ``logit_bias`` as llama.cpp does:
+detection before and after the fit, in hundredths, also with vectors of an encoder; the differences of the labels'
+log-probabilities; requests a second with 1 and with 16 at once; and what is sent again by a run that was killed. The
+server must give enough tokens for ``--top-logprobs``, or honor ``logit_bias`` as llama.cpp does:
 
     llama-cpp-server -m SmolLM2-135M-Instruct.Q4_1.gguf --host 127.0.0.1 --port 8080 --parallel 16 -c 16384
     ALIEN_DATA=DATA python benchmarks/endpoint.py http://127.0.0.1:8080/v1 --top-logprobs 500
@@ -72,8 +72,8 @@ def compare(options: argparse.Namespace, prompt: dict[str, Any], name: str) -> N
     difference = np.abs(log_p[0] - log_p[1]).max(1)
     same = float(np.mean(seen.predictions == local.predictions))
     print(
-        f"\n{remote.backbone.report}\n\nlog-probabilities of the labels differ by {np.median(difference):.2g} (median), "
-        f"{np.quantile(difference, 0.99):.2g} (99 %), {difference.max():.2g} (largest); {same:.1%} of the predictions "
+        f"\n{remote.backbone.report}\n\nlog-probabilities of the labels differ by {np.median(difference):.2g} "
+        f"(median), {np.quantile(difference, 0.99):.2g} (99 %), {difference.max():.2g} (largest); {same:.1%} of the predictions "
         "are the same"
     )
 
