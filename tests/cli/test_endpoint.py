@@ -8,6 +8,7 @@ import time
 import pytest
 
 from aligned_entropy import UncertainClassifier
+from fixtures import tiny
 from fixtures.command_line import in_process
 from fixtures.endpoint import EVERY_TOKEN, LABELS, TEMPLATE, serving
 
@@ -142,6 +143,23 @@ def test_a_killed_run_continues_and_sends_no_text_twice(server, folder, tmp_path
     replied, later = server.prompts()[before : before + 20], server.prompts()[before + 28 :]
     assert not {prompt for prompt in replied if " 9" in prompt} & set(later)
     assert len(later) == 3 + 40 - 17
+
+
+def test_a_fit_with_vectors_of_an_encoder_sends_no_text_again(server, folder, tmp_path):
+    tiny.model("Bert").bert.save_pretrained(tmp_path / "encoder")
+    tiny.tokenizer().save_pretrained(tmp_path / "encoder")
+    before = len(server.requests)
+    done = in_process(
+        "fit", folder / "held-out.jsonl", *options(server, "--model-name", "tiny"), "--prompt", folder / "prompt.json",
+        "--embeddings", tmp_path / "encoder", "-o", tmp_path / "head",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert len(server.requests) == before + 3
+    facts = json.loads((tmp_path / "head" / "config.json").read_text())["backbone"]
+    assert facts["embeddings"]["name"] == str(tmp_path / "encoder")
+    shown = in_process("inspect", tmp_path / "head")
+    assert shown.exit_code == 0, shown.output
+    assert "backbone model class: language model behind an endpoint" in shown.stdout
 
 
 def test_predictions_without_a_head(server, folder, tmp_path):

@@ -40,7 +40,7 @@ class EndpointModel:
         trial: most probable tokens after the texts without content, by which the model is recognized.
 
     Raises:
-        EndpointError: the endpoint gives no usable reply to the texts without content.
+        EndpointError: the endpoint gives no usable reply to the texts without content, or one token all probability.
     """
 
     def __init__(
@@ -65,6 +65,11 @@ class EndpointModel:
                 f"{client.url} gives no usable reply to a first request: {error}. Log-probabilities are needed, as "
                 "llama.cpp, vLLM and many models of OpenAI give them."
             ) from error
+        if all(sum(p > 0 for p in top.probabilities.values()) == 1 for _, top in self._trials):
+            raise EndpointError(
+                f"{client.url} gives one token all probability after every trial, as a server does that applies the "
+                "temperature 0 to log-probabilities: pass extra_body={'temperature': 1}."
+            )
         self.trial = [_most_probable(top) for _, top in self._trials]
         self._labels: LabelTokens
 

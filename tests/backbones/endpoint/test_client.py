@@ -128,6 +128,12 @@ def test_a_server_that_cannot_be_used_is_refused_at_once(server, fault, message)
     assert len(server.requests) == 1
 
 
+def test_a_server_that_applies_the_temperature_is_named(server):
+    server.fault = lambda prompt, number: "collapsed"
+    with pytest.raises(EndpointError, match=r"one token all probability .* extra_body=\{'temperature': 1\}"):
+        classifier(server)
+
+
 def test_a_server_that_is_gone_is_named():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
