@@ -177,6 +177,12 @@ def test_an_encoder_gives_the_mean_state_of_each_text(encoder):
         np.testing.assert_allclose(vector.astype(np.float32), states.mean(0).numpy(), atol=2e-3)
 
 
+def test_a_text_is_cut_at_the_positions_of_the_encoder(encoder):
+    tiny.tokenizer(model_max_length=10**30).save_pretrained(encoder)
+    long, longer = TextEncoder(encoder).vectors([" ".join(["good"] * count) for count in (38, 500)])
+    np.testing.assert_array_equal(long, longer)  # 40 positions, of which two are for the tokens at the ends
+
+
 def test_a_head_reads_the_vectors_of_the_encoder(server, encoder, tmp_path):
     classifier = endpoint(server, embeddings=encoder)
     features = classifier.features(server.labeled(200, 0), views=True)

@@ -17,8 +17,7 @@ from ..checkpoints import device_and_dtype, resolve
 from ..fingerprint import fingerprint
 from ..layers import mean_vectors
 from ..loading import load_tokenizer
-
-MAX_LENGTH = 512  # tokens of a text that are read
+from ..padding import default_max_length
 
 
 class TextEncoder:
@@ -49,7 +48,7 @@ class TextEncoder:
             )
         self._model: Any = model.to(device).eval()
         self._tokenizer = load_tokenizer(name)
-        self._max_length = min(MAX_LENGTH, self._tokenizer.model_max_length)
+        self._max_length = default_max_length(model.config, self._tokenizer)
         self.fingerprint = fingerprint(
             self._model,
             learned_prompt=None,
