@@ -20,7 +20,7 @@ def texts(count=90):
 
 
 def pretrained(kind, folder, **config):
-    tokenizer = tiny.tokenizer("encoder" if kind in tiny.ENCODERS else "decoder")
+    tokenizer = tiny.tokenizer_of(kind)
     tiny.model(kind, **config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

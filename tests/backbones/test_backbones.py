@@ -4,7 +4,6 @@ import copy
 import gc
 import io
 import logging
-import shutil
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,25 +11,13 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from transformers import (
-    AutoModelForSequenceClassification,
-    BartConfig,
-    BartForSequenceClassification,
-    BertForMaskedLM,
-    BertForSequenceClassification,
-    BertForTokenClassification,
-    BertModel,
-    LlamaForSequenceClassification,
-    ModernBertForTokenClassification,
-    RobertaForSequenceClassification,
-)
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from aligned_entropy import UncertainClassifier, UnsupportedModelError
-from aligned_entropy.backbones import Backbone, find_classification_module
-from aligned_entropy.errors import DataError
+from aligned_entropy.backbones import Backbone
 from aligned_entropy.head.head import AlignedEntropyHead
 from fixtures import tiny
+from fixtures.backbones import backbone_of, entropy, padded, untrained
 
 EVERY_KIND = pytest.mark.parametrize("kind", tiny.ARCHITECTURES)
 DECODERS = pytest.mark.parametrize("kind", tiny.DECODERS)
@@ -38,32 +25,10 @@ SIDES = pytest.mark.parametrize("side", ["left", "right"])
 CLOSE = {"rtol": 0, "atol": 1e-5}
 
 
-def tokenizer_for(kind, **options):
-    return tiny.tokenizer("encoder" if kind in tiny.ENCODERS else "decoder", **options)
-
-
-def backbone_of(kind, **options):
-    return Backbone(tiny.model(kind, **options), tokenizer_for(kind))
-
-
-def padded(kind, texts, side="right"):
-    """Tokenize a batch without a backbone."""
-    return dict(tokenizer_for(kind, padding_side=side)(texts, padding=True, return_tensors="pt"))
-
-
 def bare_logits(kind, inputs):
     """Compute the logits of a new model that no backbone has run."""
     with torch.inference_mode():
         return tiny.model(kind)(**inputs).logits
-
-
-def entropy(logits):
-    p = torch.as_tensor(logits).double().softmax(-1)
-    return torch.special.entr(p).sum(-1) / np.log(p.shape[-1])
-
-
-def untrained(backbone, hidden):
-    return AlignedEntropyHead(backbone.copy_classification_module())(torch.as_tensor(hidden)).double()
 
 
 @EVERY_KIND
@@ -100,7 +65,8 @@ def test_captured_vectors_of_a_padded_batch_give_the_bare_models_logits(kind, si
 @EVERY_KIND
 @SIDES
 def test_logits_depend_neither_on_order_nor_on_the_batch(kind, side):
-    backbone = Backbone(tiny.model(kind), tokenizer_for(kind, padding_side=side if kind in tiny.DECODERS else "right"))
+    tokenizer = tiny.tokenizer_of(kind, padding_side=side if kind in tiny.DECODERS else "right")
+    backbone = Backbone(tiny.model(kind), tokenizer)
     hidden, logits = backbone.extract(tiny.TEXTS)
     order = np.random.default_rng(0).permutation(len(tiny.TEXTS))
     shuffled_hidden, shuffled_logits = backbone.extract([tiny.TEXTS[i] for i in order])
@@ -166,7 +132,7 @@ def test_texts_that_end_in_the_padding_token(kind, side):
     ],
 )
 def test_logits_do_not_depend_on_the_batch_with_any_padding_token(kind, in_config, in_tokenizer):
-    backbone = Backbone(tiny.model(kind, pad_token_id=in_config), tokenizer_for(kind, pad_token=in_tokenizer))
+    backbone = Backbone(tiny.model(kind, pad_token_id=in_config), tiny.tokenizer_of(kind, pad_token=in_tokenizer))
     hidden, logits = backbone.extract(tiny.TEXTS)
     alone = np.concatenate([backbone.extract([text])[1] for text in tiny.TEXTS])
     np.testing.assert_allclose(logits, alone, **CLOSE)
@@ -195,7 +161,7 @@ def test_a_model_without_any_padding_token_is_refused():
 
 @pytest.mark.parametrize("kind", ["Bert", "Electra", "ModernBert", "Llama", "Qwen3"])
 def test_half_precision(kind):
-    backbone = Backbone(tiny.model(kind).bfloat16(), tokenizer_for(kind))
+    backbone = Backbone(tiny.model(kind).bfloat16(), tiny.tokenizer_of(kind))
     hidden, logits = backbone.extract(tiny.TEXTS)
     assert hidden.dtype == logits.dtype == np.float32
     assert {weights.dtype for weights in backbone.copy_classification_module().parameters()} == {torch.float32}
@@ -340,187 +306,6 @@ def test_gradients_still_flow_through_the_model():
     assert backbone.inner.get_input_embeddings().weight.grad.abs().sum() > 0
 
 
-# Modules with other names
-
-
-def test_a_module_of_another_name():
-    config = BartConfig(
-        vocab_size=tiny.VOCABULARY,
-        d_model=16,
-        encoder_layers=1,
-        decoder_layers=1,
-        encoder_attention_heads=2,
-        decoder_attention_heads=2,
-        encoder_ffn_dim=16,
-        decoder_ffn_dim=16,
-        max_position_embeddings=40,
-        pad_token_id=tiny.PAD,
-        bos_token_id=tiny.CLS,
-        eos_token_id=tiny.SEP,
-        decoder_start_token_id=tiny.SEP,
-        forced_eos_token_id=None,
-        num_labels=3,
-    )
-    model = tiny.stir(BartForSequenceClassification(config)).eval()
-    with pytest.raises(
-        UnsupportedModelError, match=r"BartForSequenceClassification has none of .* classification_head"
-    ):
-        Backbone(model, tiny.tokenizer())
-    backbone = Backbone(model, tiny.tokenizer(), classification_module="classification_head")
-    hidden, logits = backbone.extract(tiny.TEXTS)
-    torch.testing.assert_close(untrained(backbone, hidden), entropy(logits), **CLOSE)
-
-
-class TopicEncoder(BertForSequenceClassification):
-    """An encoder whose classification module has an unusual name."""
-
-    def __init__(self, config):
-        super().__init__(config)
-        self.heads = nn.ModuleDict({"topic": self.classifier})
-        del self.classifier
-
-    def forward(self, input_ids, attention_mask=None, **_):
-        pooled = self.bert(input_ids, attention_mask=attention_mask).pooler_output
-        return SequenceClassifierOutput(logits=self.heads["topic"](pooled))
-
-
-class TopicDecoder(LlamaForSequenceClassification):
-    """A decoder whose module has an unusual name and computes logits of every token; the last one counts."""
-
-    def __init__(self, config):
-        super().__init__(config)
-        self.heads = nn.ModuleDict({"topic": self.score})
-        del self.score
-
-    def forward(self, input_ids, attention_mask=None, **_):
-        token_logits = self.heads["topic"](self.model(input_ids, attention_mask=attention_mask).last_hidden_state)
-        last = torch.tensor([max(i for i, x in enumerate(ids) if x != tiny.PAD) for ids in input_ids.tolist()])
-        return SequenceClassifierOutput(logits=token_logits[torch.arange(len(last)), last])
-
-
-@pytest.mark.parametrize(
-    ("model_class", "kind", "side"),
-    [(TopicEncoder, "Bert", "right"), (TopicDecoder, "Llama", "right"), (TopicDecoder, "Llama", "left")],
-)
-def test_a_renamed_module(model_class, kind, side):
-    torch.manual_seed(0)
-    model, inputs = tiny.stir(model_class(tiny.config(kind))).eval(), padded(kind, tiny.TEXTS, side)
-    with torch.inference_mode():
-        expected = model(**inputs).logits
-    with pytest.raises(UnsupportedModelError, match=f"{model_class.__name__} has none of .*classifier, score.* heads"):
-        Backbone(model, tokenizer_for(kind))
-    backbone = Backbone(model, tokenizer_for(kind, padding_side=side), classification_module="heads.topic")
-    hidden, logits = backbone.forward(**inputs)
-    assert torch.equal(logits, expected)
-    torch.testing.assert_close(untrained(backbone, hidden), entropy(logits), **CLOSE)
-    np.testing.assert_allclose(backbone.extract(tiny.TEXTS)[1], expected, **CLOSE)
-
-
-def test_a_module_inside_another():
-    backbone = Backbone(
-        tiny.model("Roberta"), tiny.tokenizer(), classification_module="classifier.out_proj", name="roberta"
-    )
-    hidden, logits = backbone.extract(tiny.TEXTS)
-    assert isinstance(backbone.copy_classification_module(), nn.Linear)
-    assert np.abs(hidden).max() <= 1, "the input of out_proj comes after the tanh"
-    torch.testing.assert_close(untrained(backbone, hidden), entropy(logits), **CLOSE)
-
-
-def test_a_missing_module():
-    with pytest.raises(
-        UnsupportedModelError, match=r"BertForSequenceClassification has no module named 'head\.x'.*bert,"
-    ):
-        Backbone(tiny.model("Bert"), tiny.tokenizer(), classification_module="head.x")
-    with pytest.raises(UnsupportedModelError, match=r"BertModel has none of .*classifier, score.*embeddings, encoder"):
-        find_classification_module(BertModel(tiny.config("Bert")))
-
-
-@pytest.mark.parametrize("module", ["bert.pooler", "bert.encoder.layer.1.output.dense"])
-def test_a_module_whose_output_is_not_the_logits(module):
-    backbone = Backbone(tiny.model("Bert"), tiny.tokenizer(), classification_module=module)
-    with pytest.raises(UnsupportedModelError, match=f"'{module}' in BertForSequenceClassification is not the model's"):
-        backbone.extract(tiny.TEXTS)
-
-
-class Tempered(BertForSequenceClassification):
-    """A model whose logits have the shape of its module's output but other values."""
-
-    def forward(self, *args, **kwargs):
-        output = super().forward(*args, **kwargs)
-        output.logits = output.logits / 2
-        return output
-
-
-class MeanOfAll(nn.Module):
-    """A module that takes a sequence, as RoBERTa's does, and reads all of it."""
-
-    def __init__(self, plain):
-        super().__init__()
-        self.dense, self.out_proj = plain.dense, plain.out_proj
-
-    def forward(self, features):
-        return self.out_proj(torch.tanh(self.dense(features.mean(dim=1).unsqueeze(1)[:, 0, :])))
-
-
-class NeedsSequence(MeanOfAll):
-    def forward(self, features):
-        batch, _, _ = features.shape
-        return self.out_proj(torch.tanh(self.dense(features.mean(1)))).reshape(batch, -1)
-
-
-class ByKeyword(BertForSequenceClassification):
-    """A model that calls its module with a keyword."""
-
-    def __init__(self, config):
-        super().__init__(config)
-        plain = self.classifier.forward
-        self.classifier.forward = lambda input: plain(input)
-
-    def forward(self, input_ids, attention_mask=None, **_):
-        pooled = self.bert(input_ids, attention_mask=attention_mask).pooler_output
-        return SequenceClassifierOutput(logits=self.classifier(input=pooled))
-
-
-def test_logits_that_are_changed_after_the_module():
-    backbone = Backbone(tiny.stir(Tempered(tiny.config("Bert"))), tiny.tokenizer())
-    with pytest.raises(UnsupportedModelError, match="'classifier' in Tempered is not the model's logits"):
-        backbone.extract(tiny.TEXTS)
-
-
-@pytest.mark.parametrize("module", [MeanOfAll, NeedsSequence])
-def test_a_module_that_reads_more_than_one_vector(module):
-    model = tiny.model("Roberta")
-    model.classifier = module(model.classifier)
-    with pytest.raises(UnsupportedModelError, match="more than the first vector"):
-        Backbone(model, tiny.tokenizer()).extract(tiny.TEXTS)
-
-
-def test_a_module_that_is_called_by_keyword():
-    backbone = Backbone(tiny.stir(ByKeyword(tiny.config("Bert"))), tiny.tokenizer())
-    hidden, logits = backbone.extract(tiny.TEXTS)
-    torch.testing.assert_close(untrained(backbone, hidden), entropy(logits), **CLOSE)
-
-
-@pytest.mark.parametrize(
-    ("options", "reason"),
-    [
-        ({"num_labels": 1, "problem_type": "regression"}, "has one logit and is configured as a regression model"),
-        ({"problem_type": "regression"}, "is configured for"),
-        ({"problem_type": "multi_label_classification"}, "is configured for"),
-    ],
-)
-@pytest.mark.parametrize("kind", ["Bert", "Llama"])
-def test_other_classifiers_than_of_one_label_a_text_are_refused(kind, options, reason):
-    with pytest.raises(UnsupportedModelError, match=f"{kind}ForSequenceClassification {reason}"):
-        backbone_of(kind, **options)
-
-
-def test_labels_of_tokens_are_refused():
-    backbone = Backbone(BertForTokenClassification(tiny.config("Bert")), tiny.tokenizer())
-    with pytest.raises(UnsupportedModelError, match="BertForTokenClassification"):
-        backbone.extract(tiny.TEXTS)
-
-
 # Length
 
 
@@ -536,179 +321,7 @@ def test_longest_text():
     assert [len(ids) for ids in short.tokenize(["good " * 9, "bad"])["input_ids"]] == [5, 3]
 
 
-# Features on disk
-
-
-def count_forwards(backbone, monkeypatch):
-    rows, forward = [], backbone.forward
-    monkeypatch.setattr(backbone, "forward", lambda **x: (rows.append(len(x["input_ids"])), forward(**x))[1])
-    return rows
-
-
-def test_features_are_computed_once(monkeypatch):
-    backbone = backbone_of("Bert")
-    rows, ready = count_forwards(backbone, monkeypatch), []
-    first = backbone.features(tiny.TEXTS, ready.append)
-    again = backbone.features(list(tiny.TEXTS), ready.append)
-    assert sum(rows) == len(tiny.TEXTS)
-    assert sum(ready) == 2 * len(tiny.TEXTS)
-    assert np.array_equal(first.hidden, again.hidden)
-    np.testing.assert_allclose(first.logits, backbone.extract(tiny.TEXTS)[1], **CLOSE)
-    with pytest.raises(DataError, match="no texts"):
-        backbone.features([])
-
-
-def test_a_model_that_was_saved_and_loaded_finds_its_features(tmp_path, monkeypatch):
-    backbone = backbone_of("ModernBert")
-    backbone.features(tiny.TEXTS)
-    backbone.model(
-        **padded("ModernBert", tiny.TEXTS[:1]), labels=torch.tensor([1])
-    )  # sets the problem type of its configuration
-    backbone.model.save_pretrained(tmp_path / "model")
-    backbone.tokenizer.save_pretrained(tmp_path / "model")
-    loaded = Backbone.from_pretrained(tmp_path / "model")
-    rows = count_forwards(loaded, monkeypatch)
-    loaded.extract(["a tokenizer stores settings of its last call"])
-    rows.clear()
-    loaded.features(tiny.TEXTS)
-    assert not rows
-
-
-def test_the_fingerprint_covers_everything_that_features_depend_on():
-    def bert(**options):
-        return Backbone(tiny.model("Bert", **options), tiny.tokenizer())
-
-    expected = bert().model_fingerprint
-    assert bert().model_fingerprint == expected
-    names = {0: "a", 1: "b", 2: "c"}
-    assert bert(id2label=names, label2id={name: i for i, name in names.items()}).model_fingerprint == expected
-    changed = {
-        "weights": bert(seed=1),
-        "precision": Backbone(tiny.model("Bert").bfloat16(), tiny.tokenizer()),
-        "configuration": bert(hidden_act="relu"),
-        "length": Backbone(tiny.model("Bert"), tiny.tokenizer(), max_length=9),
-        "tokenizer": Backbone(tiny.model("Bert"), tiny.tokenizer("eos")),
-        "truncation side": Backbone(tiny.model("Bert"), tiny.tokenizer(truncation_side="left")),
-    }
-    fingerprints = {backbone.model_fingerprint for backbone in changed.values()}
-    assert len({expected, *fingerprints}) == 1 + len(changed)
-    pooling = [backbone_of("ModernBert", classifier_pooling=name).model_fingerprint for name in ("cls", "mean")]
-    assert pooling[0] != pooling[1]
-
-
-def test_changed_weights_have_other_features():
-    backbone = backbone_of("Bert")
-    before = backbone.features(tiny.TEXTS)
-    for weights in backbone.model.parameters():
-        weights.data.mul_(1.3)
-    backbone.model.train()  # the mode after a training
-    after, (hidden, logits) = backbone.features(tiny.TEXTS), backbone.extract(tiny.TEXTS)
-    assert not np.allclose(after.logits, before.logits, atol=1e-2)
-    np.testing.assert_array_equal(after.hidden, hidden)
-    np.testing.assert_array_equal(after.logits, logits)
-    torch.testing.assert_close(untrained(backbone, hidden), entropy(logits), **CLOSE)
-
-
-# Loading
-
-
-def save(kind, folder, **options):
-    tiny.model(kind, **options).save_pretrained(folder)
-    tokenizer_for(kind).save_pretrained(folder)
-    return folder
-
-
-@pytest.mark.parametrize("kind", ["Bert", "Roberta", "DistilBert", "DebertaV2", "ModernBert", "Llama", "Qwen3"])
-def test_round_trip(kind, tmp_path):
-    names = {0: "bad", 1: "so-so", 2: "good"}
-    label2id = {name: i for i, name in names.items()}
-    folder = save(kind, tmp_path / "model", id2label=names, label2id=label2id)
-    backbone = Backbone.from_pretrained(folder)
-    assert backbone.label_names == ["bad", "so-so", "good"]
-    assert backbone.name == str(folder)
-    for values, expected in zip(backbone.extract(tiny.TEXTS), backbone_of(kind).extract(tiny.TEXTS), strict=True):
-        np.testing.assert_allclose(values, expected, **CLOSE)
-
-
-def test_precision_of_a_checkpoint(tmp_path):
-    tiny.model("Bert").bfloat16().save_pretrained(tmp_path / "model")
-    tiny.tokenizer().save_pretrained(tmp_path / "model")
-    assert next(Backbone.from_pretrained(tmp_path / "model").model.parameters()).dtype == torch.float32
-    half = Backbone.from_pretrained(tmp_path / "model", dtype=torch.bfloat16)
-    assert next(half.model.parameters()).dtype == torch.bfloat16
-
-
-def test_a_folder_laid_out_like_a_repository(tmp_path):
-    """The folder also holds a model card, weights of other frameworks and files of a training."""
-    folder = save("Roberta", tmp_path / "repository")
-    (folder / "README.md").write_text("---\nlicense: mit\n---\n# A model\n")
-    (folder / ".gitattributes").write_text("*.safetensors filter=lfs diff=lfs merge=lfs -text\n")
-    (folder / "training_args.bin").write_bytes(b"\x80\x04N.")
-    (folder / "onnx").mkdir()
-    (folder / "onnx" / "model.onnx").write_bytes(b"nothing")
-    (folder / "checkpoint-10").mkdir()
-    shutil.copy(folder / "config.json", folder / "checkpoint-10")
-    backbone = Backbone.from_pretrained(str(folder))
-    np.testing.assert_allclose(backbone.extract(tiny.TEXTS)[1], backbone_of("Roberta").extract(tiny.TEXTS)[1], **CLOSE)
-
-
-def test_a_model_in_the_hubs_cache_is_used_offline(tmp_path, monkeypatch):
-    revision = "0123456789abcdef0123456789abcdef01234567"
-    repository = tmp_path / "hub" / "models--someone--tiny-roberta"
-    save("Roberta", repository / "snapshots" / revision)
-    (repository / "refs").mkdir()
-    (repository / "refs" / "main").write_text(revision)
-    for module in ("huggingface_hub.constants", "huggingface_hub.file_download", "transformers.utils.hub"):
-        for name in ("HF_HUB_CACHE", "TRANSFORMERS_CACHE"):
-            monkeypatch.setattr(f"{module}.{name}", str(tmp_path / "hub"), raising=False)
-    backbone = Backbone.from_pretrained("someone/tiny-roberta")
-    assert backbone.name == "someone/tiny-roberta"
-    np.testing.assert_allclose(backbone.extract(tiny.TEXTS)[1], backbone_of("Roberta").extract(tiny.TEXTS)[1], **CLOSE)
-
-
-@pytest.mark.parametrize("kind", ["Bert", "DistilBert", "Llama"])
-def test_a_checkpoint_without_a_trained_classifier_is_refused(kind, tmp_path):
-    tiny.model(kind).base_model.save_pretrained(tmp_path / "encoder")
-    tokenizer_for(kind).save_pretrained(tmp_path / "encoder")
-    module = "score" if kind == "Llama" else "classifier"
-    with pytest.raises(UnsupportedModelError, match=rf"no trained classifier.*{module}\.weight.*alien train"):
-        Backbone.from_pretrained(tmp_path / "encoder")
-
-
-def test_a_language_model_is_refused(tmp_path):
-    BertForMaskedLM(tiny.config("Bert")).save_pretrained(tmp_path / "lm")
-    with pytest.raises(UnsupportedModelError, match=r"no trained classifier.*pooler.*classifier\.weight"):
-        Backbone.from_pretrained(tmp_path / "lm")
-
-
-@pytest.mark.parametrize("module", [None, "classifier", "classifier.out_proj"])
-def test_a_classifier_without_its_last_layer_is_refused(module, tmp_path):
-    folder = save("Roberta", tmp_path / "model")
-    model = RobertaForSequenceClassification(tiny.config("Roberta"))
-    state = {name: value for name, value in model.state_dict().items() if "out_proj" not in name}
-    model.save_pretrained(folder, state_dict=state)
-    with pytest.raises(UnsupportedModelError, match=r"classifier\.out_proj\.weight"):
-        Backbone.from_pretrained(folder, classification_module=module)
-
-
-@pytest.mark.parametrize(
-    ("kind", "model_class"), [("Bert", BertForTokenClassification), ("ModernBert", ModernBertForTokenClassification)]
-)
-def test_a_token_classification_checkpoint_is_refused(kind, model_class, tmp_path):
-    """That of ModernBERT has all weights of a sequence classifier, with the same names."""
-    model_class(tiny.config(kind)).save_pretrained(tmp_path / "token-classifier")
-    tiny.tokenizer().save_pretrained(tmp_path / "token-classifier")
-    AutoModelForSequenceClassification.from_pretrained(tmp_path / "token-classifier")  # transformers accepts it
-    with pytest.raises(UnsupportedModelError, match=r"classifies the words of a text"):
-        Backbone.from_pretrained(tmp_path / "token-classifier")
-
-
-@pytest.mark.parametrize("kind", ["Bert", "Roberta", "DebertaV2", "MPNet", "Llama", "Qwen3"])
-def test_a_model_that_was_saved_without_its_tokenizer_is_refused(kind, tmp_path):
-    """Transformers would create a tokenizer without words, for which all texts are equal."""
-    tiny.model(kind).save_pretrained(tmp_path / "model")
-    with pytest.raises(UnsupportedModelError, match="holds no tokenizer"):
-        Backbone.from_pretrained(tmp_path / "model")
+# Compiled
 
 
 @pytest.mark.parametrize("kind", ["Bert", "Llama"])
@@ -724,10 +337,3 @@ def test_a_compiled_encoder_gives_the_same_features(kind):
         np.testing.assert_allclose(values, expected, atol=1e-6)
     assert graphs
     assert backbone.model_fingerprint == fingerprint
-
-
-def test_unknown_names():
-    with pytest.raises(UnsupportedModelError, match=r"'someone/unknown-model' is no folder .*minilm, smollm2"):
-        Backbone.from_pretrained("someone/unknown-model")
-    with pytest.raises(UnsupportedModelError, match=r"no folder '\./not/a/folder', and it is no hub id"):
-        Backbone.from_pretrained("./not/a/folder")

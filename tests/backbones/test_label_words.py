@@ -22,6 +22,7 @@ from aligned_entropy.features.arrays import Features
 from aligned_entropy.head.head import AlignedEntropyHead
 from aligned_entropy.scores import SCORES
 from fixtures import tiny
+from fixtures.backbones import entropy
 
 LABELS = {"negative": "bad", "positive": "good"}
 SEVERAL = {"negative": ["bad", "dull", "cold"], "neutral": "fine", "positive": ["good", "great"]}
@@ -59,11 +60,6 @@ def by_hand(model, labels, template, texts, shots=""):
         tokens = [[tokenizer(f" {word}")["input_ids"][0] for word in each] for each in words]
         rows.append(torch.stack([log_p[each].logsumexp(-1) for each in tokens]))
     return torch.stack(rows)
-
-
-def entropy(log_p):
-    p = log_p.double().softmax(-1)
-    return torch.special.entr(p).sum(-1) / np.log(p.shape[-1])
 
 
 def without_cache(backbone):

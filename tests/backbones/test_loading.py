@@ -1,6 +1,7 @@
 """Checkpoints as they are found: named adapters, code of their own, one logit, models without positions."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,14 @@ from peft import LoraConfig, get_peft_model
 from aligned_entropy import UncertainClassifier, UncertainMultiLabelClassifier, UnsupportedModelError
 from aligned_entropy.backbones import Backbone
 from fixtures import tiny
+from fixtures.backbones import backbone_of
 
 CLOSE = {"rtol": 0, "atol": 1e-5}
 
 
 def save(folder: Path, kind: str = "Bert", **options: Any) -> Path:
     tiny.model(kind, **options).save_pretrained(folder)
-    tiny.tokenizer().save_pretrained(folder)
+    tiny.tokenizer_of(kind).save_pretrained(folder)
     return folder
 
 
@@ -139,3 +141,112 @@ def test_the_limit_of_the_tokenizer_holds_without_positions(positions: int, limi
     model = tiny.model("Bert")
     model.config.max_position_embeddings = positions
     assert Backbone(model, tiny.tokenizer(model_max_length=limit)).max_length == min(512, limit)
+
+
+# --- Round trips, and checkpoints that are refused.
+
+
+@pytest.mark.parametrize("kind", ["Bert", "Roberta", "DistilBert", "DebertaV2", "ModernBert", "Llama", "Qwen3"])
+def test_round_trip(kind, tmp_path):
+    names = {0: "bad", 1: "so-so", 2: "good"}
+    label2id = {name: i for i, name in names.items()}
+    folder = save(tmp_path / "model", kind, id2label=names, label2id=label2id)
+    backbone = Backbone.from_pretrained(folder)
+    assert backbone.label_names == ["bad", "so-so", "good"]
+    assert backbone.name == str(folder)
+    for values, expected in zip(backbone.extract(tiny.TEXTS), backbone_of(kind).extract(tiny.TEXTS), strict=True):
+        np.testing.assert_allclose(values, expected, **CLOSE)
+
+
+def test_precision_of_a_checkpoint(tmp_path):
+    tiny.model("Bert").bfloat16().save_pretrained(tmp_path / "model")
+    tiny.tokenizer().save_pretrained(tmp_path / "model")
+    assert next(Backbone.from_pretrained(tmp_path / "model").model.parameters()).dtype == torch.float32
+    half = Backbone.from_pretrained(tmp_path / "model", dtype=torch.bfloat16)
+    assert next(half.model.parameters()).dtype == torch.bfloat16
+
+
+def test_a_folder_laid_out_like_a_repository(tmp_path):
+    """The folder also holds a model card, weights of other frameworks and files of a training."""
+    folder = save(tmp_path / "repository", "Roberta")
+    (folder / "README.md").write_text("---\nlicense: mit\n---\n# A model\n")
+    (folder / ".gitattributes").write_text("*.safetensors filter=lfs diff=lfs merge=lfs -text\n")
+    (folder / "training_args.bin").write_bytes(b"\x80\x04N.")
+    (folder / "onnx").mkdir()
+    (folder / "onnx" / "model.onnx").write_bytes(b"nothing")
+    (folder / "checkpoint-10").mkdir()
+    shutil.copy(folder / "config.json", folder / "checkpoint-10")
+    backbone = Backbone.from_pretrained(str(folder))
+    np.testing.assert_allclose(backbone.extract(tiny.TEXTS)[1], backbone_of("Roberta").extract(tiny.TEXTS)[1], **CLOSE)
+
+
+def test_a_model_in_the_hubs_cache_is_used_offline(tmp_path, monkeypatch):
+    revision = "0123456789abcdef0123456789abcdef01234567"
+    repository = tmp_path / "hub" / "models--someone--tiny-roberta"
+    save(repository / "snapshots" / revision, "Roberta")
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(revision)
+    for module in ("huggingface_hub.constants", "huggingface_hub.file_download", "transformers.utils.hub"):
+        for name in ("HF_HUB_CACHE", "TRANSFORMERS_CACHE"):
+            monkeypatch.setattr(f"{module}.{name}", str(tmp_path / "hub"), raising=False)
+    backbone = Backbone.from_pretrained("someone/tiny-roberta")
+    assert backbone.name == "someone/tiny-roberta"
+    np.testing.assert_allclose(backbone.extract(tiny.TEXTS)[1], backbone_of("Roberta").extract(tiny.TEXTS)[1], **CLOSE)
+
+
+@pytest.mark.parametrize("kind", ["Bert", "DistilBert", "Llama"])
+def test_a_checkpoint_without_a_trained_classifier_is_refused(kind, tmp_path):
+    tiny.model(kind).base_model.save_pretrained(tmp_path / "encoder")
+    tiny.tokenizer_of(kind).save_pretrained(tmp_path / "encoder")
+    module = "score" if kind == "Llama" else "classifier"
+    with pytest.raises(UnsupportedModelError, match=rf"no trained classifier.*{module}\.weight.*alien train"):
+        Backbone.from_pretrained(tmp_path / "encoder")
+
+
+def test_a_language_model_is_refused(tmp_path):
+    transformers.BertForMaskedLM(tiny.config("Bert")).save_pretrained(tmp_path / "lm")
+    with pytest.raises(UnsupportedModelError, match=r"no trained classifier.*pooler.*classifier\.weight"):
+        Backbone.from_pretrained(tmp_path / "lm")
+
+
+@pytest.mark.parametrize("module", [None, "classifier", "classifier.out_proj"])
+def test_a_classifier_without_its_last_layer_is_refused(module, tmp_path):
+    folder = save(tmp_path / "model", "Roberta")
+    model = transformers.RobertaForSequenceClassification(tiny.config("Roberta"))
+    state = {name: value for name, value in model.state_dict().items() if "out_proj" not in name}
+    model.save_pretrained(folder, state_dict=state)
+    with pytest.raises(UnsupportedModelError, match=r"classifier\.out_proj\.weight"):
+        Backbone.from_pretrained(folder, classification_module=module)
+
+
+@pytest.mark.parametrize(
+    ("kind", "model_class"),
+    [
+        ("Bert", transformers.BertForTokenClassification),
+        ("ModernBert", transformers.ModernBertForTokenClassification),
+    ],
+)
+def test_a_token_classification_checkpoint_is_refused(kind, model_class, tmp_path):
+    """That of ModernBERT has all weights of a sequence classifier, with the same names."""
+    model_class(tiny.config(kind)).save_pretrained(tmp_path / "token-classifier")
+    tiny.tokenizer().save_pretrained(tmp_path / "token-classifier")
+    transformers.AutoModelForSequenceClassification.from_pretrained(
+        tmp_path / "token-classifier"
+    )  # transformers accepts it
+    with pytest.raises(UnsupportedModelError, match=r"classifies the words of a text"):
+        Backbone.from_pretrained(tmp_path / "token-classifier")
+
+
+@pytest.mark.parametrize("kind", ["Bert", "Roberta", "DebertaV2", "MPNet", "Llama", "Qwen3"])
+def test_a_model_that_was_saved_without_its_tokenizer_is_refused(kind, tmp_path):
+    """Transformers would create a tokenizer without words, for which all texts are equal."""
+    tiny.model(kind).save_pretrained(tmp_path / "model")
+    with pytest.raises(UnsupportedModelError, match="holds no tokenizer"):
+        Backbone.from_pretrained(tmp_path / "model")
+
+
+def test_unknown_names():
+    with pytest.raises(UnsupportedModelError, match=r"'someone/unknown-model' is no folder .*minilm, smollm2"):
+        Backbone.from_pretrained("someone/unknown-model")
+    with pytest.raises(UnsupportedModelError, match=r"no folder '\./not/a/folder', and it is no hub id"):
+        Backbone.from_pretrained("./not/a/folder")

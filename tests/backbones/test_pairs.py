@@ -14,6 +14,7 @@ from aligned_entropy.errors import DataError, NotApplicableError
 from aligned_entropy.features.store import texts_key
 from aligned_entropy.features.texts import TextPair, are_pairs, two_lists
 from fixtures import tiny
+from fixtures.backbones import entropy
 
 PAIRS = [TextPair(first, second) for first, second in zip(tiny.TEXTS, reversed(tiny.TEXTS), strict=True)]
 FIRSTS, SECONDS = tiny.TEXTS, tiny.TEXTS[::-1]
@@ -37,11 +38,6 @@ def logits_alone(backbone, pairs):
         with torch.inference_mode():
             rows.append(backbone.model(**inputs).logits[0])
     return torch.stack(rows)
-
-
-def entropy(logits):
-    p = logits.double().softmax(-1)
-    return torch.special.entr(p).sum(-1) / np.log(p.shape[-1])
 
 
 @EVERY_MODEL

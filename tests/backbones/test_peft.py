@@ -31,10 +31,6 @@ KINDS = pytest.mark.parametrize("kind", LAYER)
 CLOSE = {"rtol": 0, "atol": 1e-5}
 
 
-def tokenizer_for(kind):
-    return tiny.tokenizer("encoder" if kind in tiny.ENCODERS else "decoder")
-
-
 def settings(kind, training, **options):
     """Configure LoRA; the classification module is trained (``saved``), adapted (``lora``) or left (``neither``)."""
     targets = [*ATTENTION[kind], LAYER[kind]] if training == "lora" else ATTENTION[kind]
@@ -57,7 +53,7 @@ def lora(kind, training, **options):
 
 def logits_of(model, kind):
     with torch.inference_mode():
-        return model(**tokenizer_for(kind)(tiny.TEXTS, padding=True, return_tensors="pt")).logits
+        return model(**tiny.tokenizer_of(kind)(tiny.TEXTS, padding=True, return_tensors="pt")).logits
 
 
 def put(model, state):
@@ -78,8 +74,8 @@ def test_the_head_copies_the_active_module(kind, training, state):
     model, context = put(lora(kind, training), state)
     with context:
         expected, before = logits_of(model, kind), copy.deepcopy(model.state_dict())
-        backbone = Backbone(model, tokenizer_for(kind))
-        inputs = dict(tokenizer_for(kind)(tiny.TEXTS, padding=True, return_tensors="pt"))
+        backbone = Backbone(model, tiny.tokenizer_of(kind))
+        inputs = dict(tiny.tokenizer_of(kind)(tiny.TEXTS, padding=True, return_tensors="pt"))
         hidden, logits = backbone.forward(**inputs)
         assert torch.equal(logits, expected)
         head = AlignedEntropyHead(backbone.copy_classification_module())
@@ -100,7 +96,7 @@ def test_the_head_copies_the_active_module(kind, training, state):
 def test_a_saved_module_is_copied_bit_by_bit_and_the_original_is_not(kind):
     model = lora(kind, "saved")
     wrapper = model.get_base_model().get_submodule(MODULE[kind])
-    copied = Backbone(model, tokenizer_for(kind)).copy_classification_module().state_dict()
+    copied = Backbone(model, tiny.tokenizer_of(kind)).copy_classification_module().state_dict()
     trained, original = wrapper.modules_to_save["default"].state_dict(), wrapper.original_module.state_dict()
     assert copied.keys() == trained.keys()
     assert all(torch.equal(copied[name], value) for name, value in trained.items())
@@ -110,7 +106,7 @@ def test_a_saved_module_is_copied_bit_by_bit_and_the_original_is_not(kind):
 def test_a_changed_copy_changes_no_part_of_the_model():
     model = lora("Llama", "saved")
     before = copy.deepcopy(model.state_dict())
-    head = AlignedEntropyHead(Backbone(model, tokenizer_for("Llama")).copy_classification_module())
+    head = AlignedEntropyHead(Backbone(model, tiny.tokenizer_of("Llama")).copy_classification_module())
     tiny.stir(head, seed=5)
     assert all(torch.equal(model.state_dict()[name], value) for name, value in before.items())
 
@@ -125,7 +121,7 @@ def test_of_several_adapters_the_active_one_is_copied(kind, training):
         train(model, seed)
     for name in ("default", "second", "default"):
         model.set_adapter(name)
-        backbone = Backbone(model, tokenizer_for(kind))
+        backbone = Backbone(model, tiny.tokenizer_of(kind))
         hidden, logits = backbone.extract(tiny.TEXTS)
         np.testing.assert_allclose(backbone.copy_classification_module()(head_input(backbone, hidden)), logits, **CLOSE)
 
@@ -230,7 +226,7 @@ def save_base(kind, folder, trained=False, **options):
     """Save the base model of an adapter: a pretrained encoder, or a trained classifier with its own labels."""
     model = tiny.model(kind, **options)
     (model if trained else model.base_model).save_pretrained(folder)
-    tokenizer_for(kind).save_pretrained(folder)
+    tiny.tokenizer_of(kind).save_pretrained(folder)
     return folder
 
 
@@ -258,7 +254,7 @@ def test_an_adapters_folder(kind, classes, beside, trained_base, tmp_path):
         adapted.config.id2label = dict(enumerate(names))
         adapted.config.save_pretrained(tmp_path / "adapter")
     if "tokenizer" in beside:
-        tokenizer_for(kind).save_pretrained(tmp_path / "adapter")
+        tiny.tokenizer_of(kind).save_pretrained(tmp_path / "adapter")
     backbone = Backbone.from_pretrained(tmp_path / "adapter")
     assert backbone.label_names == (names if beside != "nothing" else [f"LABEL_{i}" for i in range(classes)])
     hidden, logits = backbone.extract(tiny.TEXTS)

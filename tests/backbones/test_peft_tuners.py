@@ -66,14 +66,10 @@ def train(model: Any) -> Any:
     return model.eval()
 
 
-def tokenizer(kind: str) -> Any:
-    return tiny.tokenizer("encoder" if kind in tiny.ENCODERS else "decoder")
-
-
 def logits_of(model: Any, kind: str) -> torch.Tensor:
     """Logits of texts one by one, as the adapter computes them."""
     with torch.inference_mode():
-        batches = [tokenizer(kind)([text], return_tensors="pt") for text in tiny.TEXTS]
+        batches = [tiny.tokenizer_of(kind)([text], return_tensors="pt") for text in tiny.TEXTS]
         return torch.cat([model(**inputs).logits for inputs in batches]).double()
 
 
@@ -88,7 +84,7 @@ def test_the_untrained_head_gives_the_entropy_of_the_adapted_model(tuner: str, k
     model = adapted(kind, tuner)
     logits = logits_of(model, kind)
     assert not np.allclose(logits, logits_of(tiny.model(kind), kind), atol=1e-3), "the adapter changes the logits"
-    classifier = UncertainClassifier(Backbone(model, tokenizer(kind)))
+    classifier = UncertainClassifier(Backbone(model, tiny.tokenizer_of(kind)))
     for is_merged in [False] if hasattr(model, "prompt_encoder") else [False, True]:
         if is_merged:
             model.merge_adapter()
@@ -102,7 +98,8 @@ def attached_uncertainty(classifier: UncertainClassifier, kind: str) -> np.ndarr
     """Uncertainty that the user's calls of the model carry."""
     classifier.attach()
     with torch.inference_mode():
-        outputs = [classifier.backbone.model(**tokenizer(kind)([text], return_tensors="pt")) for text in tiny.TEXTS]
+        tokens = [tiny.tokenizer_of(kind)([text], return_tensors="pt") for text in tiny.TEXTS]
+        outputs = [classifier.backbone.model(**row) for row in tokens]
     classifier.detach()
     assert not hasattr(outputs[0], "label_uncertainty")
     return np.concatenate([output.uncertainty for output in outputs])

@@ -130,7 +130,7 @@ def on_disk(model: Any, folder: Path) -> Any:
 @pytest.mark.parametrize("offload", [on_cpu, on_disk])
 @pytest.mark.parametrize("kind", ["Bert", "Roberta", "Llama"])
 def test_offloaded_weights_are_loaded(offload: Callable[..., Any], kind: str, tmp_path: Path) -> None:
-    tokenizer = tiny.tokenizer("encoder" if kind in tiny.ENCODERS else "decoder")
+    tokenizer = tiny.tokenizer_of(kind)
     plain = Backbone(tiny.model(kind), tokenizer)
     expected = UncertainClassifier(plain).predict(tiny.TEXTS)
     model = offload(tiny.model(kind), tmp_path)

@@ -22,16 +22,12 @@ SENTENCES = [text.split() for text in TEXTS if text.split()]
 LAYERS = {kind: {} if tiny.family(kind) == "ModernBert" else {"num_hidden_layers": 1} for kind in tiny.ARCHITECTURES}
 
 
-def tokenizer(kind):
-    return tiny.tokenizer("encoder" if kind in tiny.ENCODERS else "decoder")
-
-
 def classifier_of(kind, task):
     """Make a classifier of texts with one label each, or with several."""
     if task == "one label":
-        return UncertainClassifier(Backbone(tiny.model(kind, **LAYERS[kind]), tokenizer(kind)))
+        return UncertainClassifier(Backbone(tiny.model(kind, **LAYERS[kind]), tiny.tokenizer_of(kind)))
     model = tiny.model(kind, problem_type="multi_label_classification", **LAYERS[kind])
-    return UncertainMultiLabelClassifier(MultiLabelBackbone(model, tokenizer(kind)))
+    return UncertainMultiLabelClassifier(MultiLabelBackbone(model, tiny.tokenizer_of(kind)))
 
 
 @pytest.mark.parametrize(
@@ -58,7 +54,7 @@ def test_texts(kind, task, tmp_path):
 def test_pairs(kind, tmp_path):
     """Outputs are compared for pairs in a batch and alone; token types are an input of the graph of BERT."""
     names = ["input_ids", *(["token_type_ids"] if kind == "Bert" else []), "attention_mask"]
-    tokens = tiny.tokenizer("encoder" if kind in tiny.ENCODERS else "decoder", model_input_names=names)
+    tokens = tiny.tokenizer_of(kind, model_input_names=names)
     classifier = UncertainClassifier(Backbone(tiny.model(kind, **LAYERS[kind]), tokens))
     assert export_onnx(classifier, tmp_path).inputs == names
     predict = consumer(tmp_path)["predict"]
@@ -81,7 +77,7 @@ def test_pairs(kind, tmp_path):
 def test_words(kind, tmp_path):
     """Outputs of real tokens alone are compared, for sentences in one window and in several."""
     model = tiny.token_classifier(kind, **LAYERS[kind])
-    classifier = UncertainTokenClassifier(TokenBackbone(model, tokenizer(kind)))
+    classifier = UncertainTokenClassifier(TokenBackbone(model, tiny.tokenizer_of(kind)))
     assert export_onnx(classifier, tmp_path).difference < 1e-4
     outputs = consumer(tmp_path)["predict_words"](SENTENCES)
     hidden, logits = classifier.backbone.extract(Words(SENTENCES))

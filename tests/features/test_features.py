@@ -415,8 +415,7 @@ def test_no_texts(bone):
 
 
 def backbone(kind, side="right", **options):
-    architecture = "encoder" if kind in tiny.ENCODERS else "decoder"
-    return Backbone(tiny.model(kind, **options), tiny.tokenizer(architecture, padding_side=side))
+    return Backbone(tiny.model(kind, **options), tiny.tokenizer_of(kind, padding_side=side))
 
 
 @pytest.fixture
