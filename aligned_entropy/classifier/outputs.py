@@ -28,9 +28,7 @@ from ..saved.hub import resolve_head
 from .base import UncertainClassifier
 from .slot import check_model_class
 
-HIDDEN_SIZE = (
-    "hidden size"  # fact about a head: size D of the vectors; None if it reads log-probabilities in their place
-)
+HIDDEN_SIZE = "hidden size"  # fact about a head: size D of its vectors, None if log-probabilities stand in their place
 MAX_REPEATED = 0.01  # share of rows with outputs of another row, above which outputs do not identify a text
 
 
@@ -136,8 +134,7 @@ class UncertainOutputs(UncertainClassifier):
     def _read(
         self, data: Any, progress: Progress, extras: Collection[str], views: bool | None, **options: Any
     ) -> Features:
-        views = bool(self.head.views) or self.head.error_model is None if views is None else views
-        features = load_outputs(data, label_names=self.label_names, views=views, **options)
+        features = load_outputs(data, label_names=self.label_names, views=self._needs_views(views), **options)
         progress(len(features))
         reasons = dict.fromkeys(extras, f"{OUTPUTS} have no model that could compute it.")
         return replace(features, absent={**features.absent, **reasons})

@@ -281,12 +281,14 @@ class ModelWithHead:
             raise NotApplicableError(f"out-of-distribution texts are for {TextClassification.name}, not {self.task}.")
         return self._extract(plain_texts(load_data(data), text_column, text_pair_column), progress, extras, views)
 
+    def _needs_views(self, views: bool | None) -> bool:
+        """True if features need the inputs of views: by default unless a fitted head has no views."""
+        return bool(self.head.views) or self.head.error_model is None if views is None else views
+
     def _extract(
         self, texts: Sequence[Text], progress: Progress, extras: Collection[str], views: bool | None = None
     ) -> Features:
-        if views is None:
-            views = bool(self.head.views) or self.head.error_model is None
-        features = self.backbone.features(texts, progress, views=views)
+        features = self.backbone.features(texts, progress, views=self._needs_views(views))
         for name in extras:
             try:
                 array: dict[str, Any] = {name: EXTRAS[name](self.backbone, texts, progress=progress)}

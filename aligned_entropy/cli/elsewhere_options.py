@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from .options import ModelOptions
+from .options import ModelOptions, json_value
 from .outputs_options import OutputsOptions
 from .terminal import option_words
 
@@ -85,10 +84,7 @@ class ElsewhereOptions(OutputsOptions):
         arguments = {option.name: getattr(self, option.name) for option in self._of_endpoint()}
         arguments["url"], arguments["model"] = arguments.pop("endpoint"), arguments.pop("model_name")
         if self.extra_body is not None:
-            try:
-                body = json.loads(self.extra_body)
-            except ValueError as error:
-                raise typer.BadParameter(f"--extra-body {self.extra_body} is not JSON: {error}.") from error
+            body = json_value("--extra-body", self.extra_body)
             if not isinstance(body, dict):
                 raise typer.BadParameter(f"--extra-body {self.extra_body}: a JSON object is needed.")
             arguments["extra_body"] = body

@@ -59,8 +59,7 @@ def _for_outputs(head: str | None, outputs: ElsewhereOptions) -> UncertainClassi
 def _for_endpoint(head: str | None, options: ModelOptions, outputs: ElsewhereOptions) -> UncertainClassifier:
     from ..classifier import UncertainClassifier
 
-    prompt = {} if options.prompt is None else _read_prompt(options.prompt)
-    return UncertainClassifier.from_endpoint(**outputs.arguments, head=head, **prompt)
+    return UncertainClassifier.from_endpoint(**outputs.arguments, head=head, **_read_prompt(options.prompt))
 
 
 def note_requests(classifier: UncertainClassifier) -> None:
@@ -76,7 +75,7 @@ def _load(model: str, head: str | None, options: ModelOptions) -> UncertainClass
 
     from ..classifier import UncertainClassifier
 
-    prompt = {} if options.prompt is None else _read_prompt(options.prompt)
+    prompt = _read_prompt(options.prompt)
     try:
         torch.empty(0, device=options.device)
     except (RuntimeError, AssertionError) as error:
@@ -118,14 +117,16 @@ def _check_positions(classifier: UncertainClassifier, model: str, max_length: in
                 raise ArgumentError(f"--max-length {max_length}: {model} has only {positions} positions.")
 
 
-def _read_prompt(path: Path) -> dict[str, Any]:
-    """Read arguments of ``from_pretrained`` for a language model that predicts label words.
+def _read_prompt(path: Path | None) -> dict[str, Any]:
+    """Read arguments of ``from_pretrained`` for a language model that predicts label words; none without a file.
 
     Raises:
         DataError: the file is not JSON, lacks a key, has an unknown one, or a value has the wrong type.
     """
     from ..data.files.json_rows import unique_names
 
+    if path is None:
+        return {}
     try:
         prompt = json.loads(path.read_bytes(), object_pairs_hook=unique_names)  # also with a byte order mark
     except ValueError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import json
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
@@ -212,6 +213,19 @@ def check_folder(
         check_writable(next(folder for folder in (path, *path.resolve().parents) if folder.is_dir()))
     except OSError as error:
         raise unwritable(path, error) from error
+
+
+def json_value(option: str, text: str) -> object:
+    """Read the value of an option as JSON.
+
+    Raises:
+        BadParameter: it is not JSON.
+    """
+    try:
+        value: object = json.loads(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{option} {text} is not JSON: {error}.") from error
+    return value
 
 
 def positive(value: float | None) -> float | None:

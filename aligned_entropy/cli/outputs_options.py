@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
 
 import typer
 
-from .options import ModelOptions, OptionGroup
+from .options import ModelOptions, OptionGroup, json_value
 
 REMEDY = "give MODEL and DATA, or --outputs FILE in place of both, or --endpoint URL in place of MODEL"
 
@@ -48,10 +47,7 @@ class OutputsOptions(OptionGroup):
             return None
         if not self.label_names.lstrip().startswith("["):
             return [name.strip() for name in self.label_names.split(",")]
-        try:
-            names = json.loads(self.label_names)
-        except ValueError as error:
-            raise typer.BadParameter(f"--label-names {self.label_names} is not JSON: {error}.") from error
+        names = json_value("--label-names", self.label_names)
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise typer.BadParameter(f"--label-names {self.label_names}: a list of strings is needed.")
         return names

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ from .matching import match_labels
 from .registry import load_data
 from .table import Table
 from .top_logprobs import SMALLEST_PROBABILITY, TOLERANCE, class_logits
-from .word_ids import word_ids
+from .word_ids import hashes_of_rows, hashes_of_texts, word_ids
 
 OUTPUT_COLUMNS = ("logits", "probabilities", "top_logprobs")  # the first that exists is read
 HIDDEN_COLUMNS = ("hidden", "embedding")
@@ -114,13 +113,9 @@ def _texts(data: Table, column: str | None) -> Sequence[str] | None:
 
 def _hashes(texts: Sequence[str] | None, logits: NDArray[np.float32], hidden: NDArray[np.float32]) -> NDArray[np.int64]:
     """64-bit hashes of texts, or of the outputs for them if there are no texts."""
-    rows = (
-        [row.tobytes() for row in np.concatenate([logits, hidden], 1)]
-        if texts is None
-        else [text.encode() for text in texts]
-    )
-    digests = b"".join(hashlib.blake2b(row, digest_size=8).digest() for row in rows)
-    return np.frombuffer(digests, np.int64)
+    if texts is not None:
+        return hashes_of_texts(texts)
+    return hashes_of_rows(row.tobytes() for row in np.concatenate([logits, hidden], 1))
 
 
 def _logits(data: Table, column: str, label_names: Sequence[str] | None) -> NDArray[np.float32]:

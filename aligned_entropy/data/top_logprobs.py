@@ -47,12 +47,11 @@ def class_logits(rows: Sequence[Any], label_names: Sequence[str], column: str) -
         place = f"row {number} of column {column!r}"
         tokens = token_probabilities(row, place)
         names, probabilities = [token for token, _ in tokens], [probability for _, probability in tokens]
-        total = sum(probabilities)
-        for token, probability in zip(names, probabilities, strict=True):
-            position = index.find(token)
+        positions = [index.find(token) for token in names]
+        for position, probability in zip(positions, probabilities, strict=True):
             if position is not None:
                 masses[number, position] += probability
-        classes = {index.find(token) for token in names} - {None}
+        classes = set(positions) - {None}
         if not classes:
             raise DataError(
                 f"{place} has the tokens {quoted(names[:MAX_TOKENS])}, none of which is a class "
@@ -62,7 +61,7 @@ def class_logits(rows: Sequence[Any], label_names: Sequence[str], column: str) -
         missing = [position for position in range(len(label_names)) if position not in classes]
         if missing:
             is_incomplete = True
-            masses[number, missing] = min(*probabilities, max(1 - total, 0.0) / len(missing))
+            masses[number, missing] = min(*probabilities, max(1 - sum(probabilities), 0.0) / len(missing))
     if is_incomplete:
         warnings.warn(
             f"column {column!r} lacks classes in some rows, which count with the largest probability that they can "

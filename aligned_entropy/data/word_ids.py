@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +43,13 @@ def ids_of_texts(texts: Sequence[Text]) -> NDArray[np.int32]:
 
 def hashes_of_texts(texts: Sequence[Text]) -> NDArray[np.int64]:
     """Compute 64-bit hashes ``[N]`` of texts or pairs, by which texts that a head was fitted on are recognized."""
-    rows = (b"\0".join(part.encode("utf-8", "surrogatepass") for part in parts_of(text)) for text in texts)
+    return hashes_of_rows(
+        b"\0".join(part.encode("utf-8", "surrogatepass") for part in parts_of(text)) for text in texts
+    )
+
+
+def hashes_of_rows(rows: Iterable[bytes]) -> NDArray[np.int64]:
+    """Compute 64-bit hashes ``[N]`` of byte strings."""
     return np.frombuffer(b"".join(hashlib.blake2b(row, digest_size=8).digest() for row in rows), np.int64)
 
 

@@ -10,11 +10,12 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from ...data.top_logprobs import SMALLEST_PROBABILITY
 from ...errors import UnsupportedModelError
 from .replies import TopTokens
 
 LEAST_START = 0.05  # probability after examples with a word that a token must have to count as the start of this word
-SMALLEST_LABEL, SMALLEST_REST = 1e-30, 1e-6  # the logarithm of zero is infinite; the rest is rounded by the server
+SMALLEST_REST = 1e-6  # the rest is rounded by the server
 NEGLIGIBLE = 1e-3  # share of the labels' probability that a token may have that counts without having been seen
 
 
@@ -93,7 +94,7 @@ class LabelTokens:
         masses = self._masses(top)
         masses[masses == 0] = top.smallest
         rest = max(1.0 - float(masses.sum()), SMALLEST_REST)
-        vector: NDArray[np.float32] = np.log([*masses.clip(SMALLEST_LABEL), rest]).astype(np.float32)
+        vector: NDArray[np.float32] = np.log([*masses.clip(SMALLEST_PROBABILITY), rest]).astype(np.float32)
         return vector
 
     def _masses(self, top: TopTokens) -> NDArray[np.float64]:

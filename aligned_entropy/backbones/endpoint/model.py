@@ -182,7 +182,7 @@ class EndpointModel:
         for number in (requested, *(fewer for fewer in FEWER_TOKENS if fewer < requested)):
             self._top_logprobs = number
             try:
-                top = self._reply(self._body(text))
+                top = self._top(text)
             except RequestError as error:
                 if error.status not in (400, 422):
                     raise
@@ -202,14 +202,11 @@ class EndpointModel:
 
     def _after_examples(self, word: str) -> TopTokens:
         """Ask after examples that all have one label word, so that its first token is probable."""
-        return self._reply(self._body_of_word(word))
+        texts = [self._prompt.trial(text) for text in CONTENT_FREE]
+        return self._reply(self._body(texts[0], [(self._prompt.filled(text), word) for text in texts]))
 
     def _reply(self, body: Mapping[str, Any]) -> TopTokens:
         return top_tokens(self._client.post("/chat/completions" if self._prompt.chat else "/completions", body))
-
-    def _body_of_word(self, word: str) -> dict[str, Any]:
-        texts = [self._prompt.trial(text) for text in CONTENT_FREE]
-        return self._body(texts[0], [(self._prompt.filled(text), word) for text in texts])
 
     def _body(self, text: Text, shots: Sequence[tuple[str, str]] | None = None) -> dict[str, Any]:
         """Parameters of the request for a text, by default with the examples of the prompt."""

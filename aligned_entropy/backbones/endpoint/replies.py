@@ -57,15 +57,15 @@ def top_tokens(reply: Mapping[str, Any]) -> TopTokens:
     if not rows:
         raise RequestError(NO_LOGPROBS)
     try:
-        tokens = token_probabilities(rows, "the reply")
+        tokens = [(_plain(token), probability) for token, probability in token_probabilities(rows, "the reply")]
     except DataError as error:
         raise RequestError(str(error).rstrip(".")) from error
     if not tokens:
         raise RequestError(NO_LOGPROBS)
     probabilities: dict[str, float] = {}
     for token, probability in tokens:
-        probabilities[_plain(token)] = probabilities.get(_plain(token), 0.0) + probability
-    counts = Counter(_plain(token) for token, _ in tokens)
+        probabilities[token] = probabilities.get(token, 0.0) + probability
+    counts = Counter(token for token, _ in tokens)
     entries = {_plain(entry["token"]): entry.get("id") for entry in rows} if isinstance(rows, list) else {}
     ids = {string: number for string, number in entries.items() if isinstance(number, int) and counts[string] == 1}
     return TopTokens(probabilities, ids)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import time
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
@@ -42,9 +43,7 @@ def seconds_to_wait(response: httpx2.Response) -> float:
     except ValueError:
         try:
             moment = parsedate_to_datetime(value)
-            seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - datetime.now(
-                UTC
-            ).timestamp()
+            seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - time.time()
         except ValueError:
             seconds = 1.0
     return min(max(seconds, 0.0), LONGEST_WAIT) if seconds == seconds else 1.0
