@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -34,6 +35,7 @@ class _Pass(threading.local):
 
     input_ids: Tensor | None = None
     mask: Tensor | None = None
+    weights: Tensor | None = None
     vectors: list[Tensor | None] | None = None
 
     def __reduce__(self) -> tuple[type[_Pass], tuple[()]]:
@@ -64,13 +66,14 @@ class LayerCapture:
 
     def begin(self, input_ids: Tensor | None, attention_mask: Tensor | None) -> None:
         """Take the layers of the forward pass that begins."""
-        self._pass.input_ids, self._pass.mask = input_ids, _token_mask(input_ids, attention_mask)
-        self._pass.vectors = []
+        mask = _token_mask(input_ids, attention_mask)
+        self._pass.input_ids, self._pass.mask, self._pass.vectors = input_ids, mask, []
+        self._pass.weights = None if mask is None or self._every_token else token_weights(mask)
 
     def end(self) -> dict[str, Tensor]:
         """Return the inputs of views of the pass by name; those that the model does not allow to read are left out."""
         input_ids, mask, vectors = self._pass.input_ids, self._pass.mask, self._pass.vectors
-        self._pass.input_ids = self._pass.mask = self._pass.vectors = None
+        self._pass.input_ids = self._pass.mask = self._pass.weights = self._pass.vectors = None
         if input_ids is None or mask is None:
             return {}
         tokens = input_ids.masked_fill(~mask, PADDING)
@@ -83,8 +86,13 @@ class LayerCapture:
 
     def _after_layer(self, _: nn.Module, __: tuple[Any, ...], output: Any) -> None:
         if self._pass.vectors is not None:
-            vectors = token_vectors if self._every_token else mean_vectors
-            self._pass.vectors.append(vectors(output[0] if isinstance(output, tuple) else output, self._pass.mask))
+            states = output[0] if isinstance(output, tuple) else output
+            self._pass.vectors.append(self._vectors(states))
+
+    def _vectors(self, states: Any) -> Tensor | None:
+        if self._every_token:
+            return token_vectors(states, self._pass.mask)
+        return mean_vectors(states, self._pass.weights)
 
 
 @contextmanager
@@ -140,23 +148,35 @@ def chosen_layers(model: Any, budget: int) -> list[nn.Module]:
     return [stacks[0][(k + 1) * count // chosen - 1] for k in range(chosen)]
 
 
-def mean_vectors(states: Any, mask: Tensor | None) -> Tensor | None:
+def token_weights(mask: Tensor) -> Tensor:
+    """Weights ``[N, T]``, float32, whose product with the states of a text is their mean; 0 for padding.
+
+    Args:
+        mask: True for real tokens, ``[N, T]``.
+    """
+    return mask / mask.sum(1, keepdim=True).clamp(min=1)
+
+
+def mean_vectors(states: Any, weights: Tensor | None) -> Tensor | None:
     """Mean over the real tokens of states ``[N, T, D]``, ``[N, D]`` float32 in the range of half precision.
 
     None if the states have another shape.
+
+    Args:
+        states: output of a layer.
+        weights: :func:`token_weights`, ``[N, T]``.
     """
-    if mask is None or not _are_states(states, mask.shape):
+    if weights is None or not _are_states(states, weights.shape):
         return None
-    mask = mask.to(states.device)
-    count = mask.sum(1, keepdim=True).clamp(min=1)
+    states, weights = states.detach(), weights.to(states.device)
     # A product takes a fraction of the time of a masked sum on a CPU. On a GPU, where neither takes long, its check
     # would wait for the layer, and an exported graph has no branches.
     if states.device.type == "cpu" and not torch.compiler.is_compiling():
-        means: Tensor = torch.bmm((mask / count).unsqueeze(1), states.detach().float()).squeeze(1)
-        if means.isfinite().all():  # otherwise states of padding may be infinite or not a number
+        means: Tensor = torch.bmm(weights.unsqueeze(1), states.float()).squeeze(1)
+        if math.isfinite(means.sum().item()):  # otherwise states of padding may be infinite or not a number
             return means.clamp(-LARGEST, LARGEST)
-    sums = states.detach().masked_fill(~mask.unsqueeze(-1), 0.0).sum(1, dtype=torch.float32)
-    return (sums / count).clamp(-LARGEST, LARGEST)
+    sums = states.masked_fill(weights.unsqueeze(-1) == 0, 0.0).sum(1, dtype=torch.float32)
+    return (sums * weights.amax(1, keepdim=True)).clamp(-LARGEST, LARGEST)
 
 
 def token_vectors(states: Any, mask: Tensor | None) -> Tensor | None:

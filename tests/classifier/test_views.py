@@ -13,7 +13,7 @@ from aligned_entropy import (
     register_pipeline,
 )
 from aligned_entropy.backbones import Backbone
-from aligned_entropy.backbones.layers import mean_vectors
+from aligned_entropy.backbones.layers import mean_vectors, token_weights
 from aligned_entropy.head.selection import GainPrior
 from aligned_entropy.refit import refit
 from aligned_entropy.saved.format import read_config
@@ -136,7 +136,7 @@ def test_means_leave_out_padding_whatever_it_holds():
     mask = torch.tensor([[1, 1, 1, 1, 1], [0, 0, 1, 1, 1], [1, 0, 0, 0, 0]]).bool()
     expected = torch.stack([row[kept].mean(0) for row, kept in zip(states, mask, strict=True)])
     for padding in (0.0, 7.0, torch.nan, torch.inf):
-        means = mean_vectors(states.masked_fill(~mask.unsqueeze(-1), padding), mask)
+        means = mean_vectors(states.masked_fill(~mask.unsqueeze(-1), padding), token_weights(mask))
         torch.testing.assert_close(means, expected)
 
 

@@ -15,7 +15,7 @@ from ...features.texts import Text, two_lists
 from ..batching import CPU_PADDING, GPU_PADDING, length_sorted_batches
 from ..checkpoints import device_and_dtype, resolve
 from ..fingerprint import fingerprint
-from ..layers import mean_vectors
+from ..layers import mean_vectors, token_weights
 from ..loading import load_tokenizer
 from ..padding import default_max_length
 
@@ -69,7 +69,7 @@ class TextEncoder:
             inputs = self._tokenizer.pad(batch, return_tensors="pt").to(device)
             with torch.inference_mode():
                 states = self._model(**inputs).last_hidden_state
-                means = mean_vectors(states, inputs["attention_mask"].bool())
+                means = mean_vectors(states, token_weights(inputs["attention_mask"]))
             if means is None:
                 raise UnsupportedModelError(
                     f"{self.name} gives no state for every token: name an encoder of texts, such as minilm."
