@@ -1,12 +1,13 @@
 """Harm of a fit on development splits: ROC-AUC of a fitted head minus that of the score that it starts from.
 
 Classifiers, calibration sets and measured texts are those of ``benchmarks/views.py``; no test split is read. A
-calibration set is used as it is, with errors that are drawn anew (as many as before), with the views of other texts, or
-is replaced by labeled texts from elsewhere. Prints, for each of these and for each size, with and without training
-texts, the mean difference over the draws and the lowest one, in hundredths of ROC-AUC; at last the lowest of both.
+calibration set is used as it is, with errors that are drawn anew (as many as before), or with the views of other texts.
+Texts from elsewhere replace the calibration set, or the measured texts. Prints, for each of these and for each size,
+with and without training texts, the mean difference over the draws and the lowest one, in hundredths of ROC-AUC; at
+last the lowest of both.
 
     ALIEN_DATA=DATA python benchmarks/no_harm.py cola:full sst5:full goemotions:freeze sst2:full \\
-        --elsewhere sst2=imdb_small
+        --elsewhere sst2=goemotions
 """
 
 from __future__ import annotations
@@ -20,13 +21,35 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from views import classifier_features
+from views import CALIBRATION_TEXTS, classifier_features
 
 from aligned_entropy import CalibrationError, FitConfig, UncertainClassifier
-from aligned_entropy.data import labeled_texts, load_data
+from aligned_entropy.data import LabeledTexts, labeled_texts, load_data
 from aligned_entropy.features.arrays import Features
 from aligned_entropy.metrics import roc_auc
 from aligned_entropy.scores import SCORES
+
+# Emotions of GoEmotions that are a sentiment; texts with other emotions are left out.
+SENTIMENTS = {
+    "negative": "anger annoyance disappointment disapproval disgust embarrassment fear grief nervousness remorse "
+    "sadness",
+    "positive": "admiration amusement approval caring desire excitement gratitude joy love optimism pride relief",
+}
+FOREIGN_TEXTS = 2500  # texts from elsewhere; the calibration sets are drawn from the first 900
+
+
+def foreign_features(name: str, classifier: UncertainClassifier) -> Features:
+    """Compute features of labeled texts from elsewhere; emotions are read as sentiments."""
+    data = labeled_texts(load_data(name, "train"), None if name == "goemotions" else classifier.label_names)
+    if name == "goemotions":
+        sentiments = {word: label for label, words in SENTIMENTS.items() for word in words.split()}
+        labels = [sentiments.get(data.label_names[number]) for number in data.labels]
+        rows = [row for row, label in enumerate(labels) if label is not None]
+        numbers = [classifier.label_names.index(str(labels[row])) for row in rows]
+        data = LabeledTexts([data.texts[row] for row in rows], np.array(numbers), classifier.label_names)
+    return classifier.features(
+        data.select(np.random.default_rng(0).permutation(len(data.texts))[:FOREIGN_TEXTS]), views=True
+    )
 
 
 def with_permuted_errors(features: Features, rng: np.random.Generator) -> Features:
@@ -78,7 +101,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[900, 400, 200, 100, 50], help="sizes of the set")
     parser.add_argument("--draws", type=int, default=5, help="calibration sets of each size below the largest")
     parser.add_argument(
-        "--elsewhere", nargs="*", default=[], help="data set with labeled texts from elsewhere: sst2=imdb"
+        "--elsewhere", nargs="*", default=[], help="data set with labeled texts from elsewhere: sst2=goemotions"
     )
     parser.add_argument("--no-views", action="store_true", help="fit heads without views")
     parser.add_argument("--runs", type=Path, default=Path("runs/views"), help="folder of trained classifiers")
@@ -90,15 +113,17 @@ def main() -> None:
         classifier, (training, calibration, test) = classifier_features(options.base, name, mode, 0, options.runs)
         foreign = None
         if name in elsewhere:
-            texts = labeled_texts(load_data(elsewhere[name], "train"), classifier.label_names)
-            foreign = classifier.features(texts, views=True)
+            foreign = foreign_features(elsewhere[name], classifier)
         for size in options.sizes:
             values: dict[tuple[str, str], list[float]] = defaultdict(list)
             for draw in range(1 if size >= len(calibration) else options.draws):
                 sets = list(cases(calibration, training, test, size, draw))
                 if foreign is not None:
-                    rows = np.sort(np.random.default_rng(draw).permutation(len(foreign))[:size])
-                    sets.append((elsewhere[name], foreign[rows], training, test))
+                    case, count = elsewhere[name], min(CALIBRATION_TEXTS, len(foreign) // 2)
+                    rows = np.sort(np.random.default_rng(draw).permutation(count)[:size])
+                    sets.append((case, foreign[rows], training, test))
+                    sets.append((f"{case}, measured there", foreign[rows], training, foreign[count:]))
+                    sets.append((f"as it is, measured on {case}", sets[0][1], training, foreign[count:]))
                 for case, *parts in sets:
                     train_part, calibration_part = parts[1], parts[0]
                     for reference, value in differences(

@@ -6,7 +6,10 @@ with the gain of every set of views over the head without views and DeLong's sta
 
     ALIEN_DATA=DATA python benchmarks/views.py cola:full sst5:full goemotions:freeze --seeds 3
     ALIEN_DATA=DATA python benchmarks/views.py goemotions_multilabel:freeze
+    ALIEN_DATA=DATA python benchmarks/views.py sst2:prompt sst5:prompt --base smollm2
 
+A model with a prompt of ``benchmarks/configs/tasks.yaml`` predicts label words and is not trained. ``--base`` may be a
+folder that ``benchmarks/architectures.py`` has written, such as MiniLM in the class of RoBERTa or ELECTRA.
 On two cores a full fine-tuning takes about five minutes. Trained classifiers stay in the folder of ``--runs``.
 """
 
@@ -20,6 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import yaml
 
 from aligned_entropy import UncertainClassifier
 from aligned_entropy.data import LabeledTexts, load_data
@@ -31,6 +35,7 @@ from aligned_entropy.stats import paired_auc
 from aligned_entropy.tasks import task_of_dataset
 
 TRAINING_TEXTS, CALIBRATION_TEXTS, MEASURED_TEXTS = 10_000, 900, 1600
+TASKS = Path(__file__).parent / "configs" / "tasks.yaml"
 VIEWS = {"layers": ["layers"], "tokens": ["tokens"], "both": ["layers", "tokens"]}
 
 
@@ -55,7 +60,11 @@ def classifier_features(
 ) -> tuple[UncertainClassifier, list[Features]]:
     """Train a classifier unless it is there; return it with the features of the three sets."""
     parts = splits(name, seed)
-    folder = runs / f"{base}-{name}-{mode}-{seed}"
+    if mode == "prompt":
+        prompt = yaml.safe_load(TASKS.read_text())["datasets"][name]["prompt"]
+        prompted = UncertainClassifier.from_pretrained(base, **prompt)
+        return prompted, [prompted.features(part, views=True) for part in parts]
+    folder = runs / f"{Path(base).name}-{name}-{mode}-{seed}"
     if not (folder / "config.json").exists():
         train_classifier(base, parts[0], folder, TrainConfig(mode=mode, max_length=128, seed=seed))  # type: ignore[arg-type]
     classifier = UncertainClassifier.from_pretrained(folder)
