@@ -1,12 +1,14 @@
 """Compare a forward pass with and without the head: milliseconds for a batch of 32, and the paired ratio.
 
-    python benchmarks/speed/overhead.py --model benchmarks/runs/minilm-sst2-0 [--pairs 200]
+    python benchmarks/speed/overhead.py --model benchmarks/runs/minilm-sst2-0 [--pairs 200] [--base-size]
 
 Two heads are fitted on SST-2: the default head, and the heaviest possible one, whose error model looks up neighbors in
 the training set and the calibration set, and reads the views of layers and tokens. The batches hold SST-2 sentences or
 texts of 128 tokens; passes with and without the head alternate on the same batch, in random order. The interval is a
-bootstrap of the median ratio. The memory is the sum over all tensors of the head. Prints a table and one JSON line.
-Needs the data sets in the folder of ALIEN_DATA.
+bootstrap of the median ratio. The memory is the sum over all tensors of the head. With --base-size the model has the
+size of BERT-base, random weights and the tokenizer of --model, since time does not depend on weights. Its head is the
+heaviest one, since nothing can be learned from such a model. Prints a table and one JSON line. Needs the data sets in
+the folder of ALIEN_DATA.
 """
 
 from __future__ import annotations
@@ -19,14 +21,22 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerBase
 
 from aligned_entropy import UncertainClassifier
+from aligned_entropy.backbones import Backbone
 from aligned_entropy.data import data_folder, load_data
 from aligned_entropy.head.calibration_set import calibration_set
 from aligned_entropy.head.candidates import untrained_candidate, with_error_model
 from aligned_entropy.head.head import AlignedEntropyHead
 from aligned_entropy.head.reference_features import calibration_set_features, training_set_features
 from aligned_entropy.head.view_features import fit_views
+
+
+def base_size(tokenizer: PreTrainedTokenizerBase) -> UncertainClassifier:
+    """Build a classifier of BERT-base's size with random weights."""
+    torch.manual_seed(0)
+    return UncertainClassifier(Backbone(BertForSequenceClassification(BertConfig(num_labels=2)).eval(), tokenizer))
 
 
 def heads(classifier: UncertainClassifier) -> dict[str, AlignedEntropyHead]:
@@ -77,8 +87,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", required=True)
     parser.add_argument("--pairs", type=int, default=200)
+    parser.add_argument("--base-size", action="store_true")
     options = parser.parse_args()
     classifier = UncertainClassifier.from_pretrained(options.model)
+    if options.base_size:
+        classifier = base_size(classifier.backbone.tokenizer)
     backbone = classifier.backbone
     sentences = load_data(data_folder() / "sst2", "validation")["text"]
     long_texts = load_data(data_folder() / "20newsgroups", "validation")["text"]
@@ -92,6 +105,8 @@ def main() -> None:
     print("| head | memory, MB | batch of 32 | without, ms | with, ms | ratio [95 % interval] |")
     print("|---|---:|---|---:|---:|---|")
     for kind, head in heads(classifier).items():
+        if options.base_size and kind == "default":
+            continue
         classifier.saved = replace(classifier.saved, head=head)
         for name, inputs in cases.items():
             row = {"memory_mb": megabytes(head)} | alternating(classifier, inputs, options.pairs)
