@@ -10,7 +10,7 @@ from aligned_entropy.refit import refit
 from aligned_entropy.selective import Goal
 from aligned_entropy.serve.feedback import Feedback
 from fixtures import sentiment
-from fixtures.command_line import alien
+from fixtures.command_line import alien, in_process
 from fixtures.sentiment import named
 from fixtures.token_models import sentences
 
@@ -101,14 +101,14 @@ def test_the_command_saves_only_a_better_head(workplace, tmp_path):
             feedback.add(text, label)
         feedback.close()
         arguments = ["refit", workplace / "model", feedback.path, "--head", workplace / "head", "-o", output, "--json"]
-        done = alien(*arguments)
-        assert done.returncode == (0 if better else 1), done.stderr
+        done = in_process(*arguments)
+        assert done.exit_code == (0 if better else 1), done.stderr
         assert ("nothing was saved" in done.stderr) == (not better)
         facts = json.loads(done.stdout)
         assert (facts["better"], facts["saved"], output.exists()) == (better, str(output) if better else None, better)
         assert {"answers", "errors", "brier", "brier_p", "roc_auc", "roc_auc_p"} <= set(facts)
-    assert alien("inspect", tmp_path / "changed", workplace / "model").returncode == 0
-    shown = alien(*arguments[:-1])
+    assert in_process("inspect", tmp_path / "changed", workplace / "model").exit_code == 0
+    shown = in_process(*arguments[:-1])
     assert "Brier score" in shown.stdout
     assert f"saved: {output}" in shown.stdout
     assert f"next: alien serve {workplace / 'model'} --head {output}" in shown.stderr

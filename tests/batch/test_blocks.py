@@ -193,14 +193,14 @@ def _job(source, tmp_path):
     return PredictionJob(str(source), str(tmp_path / "out"), None, None, False, "", 1000)
 
 
-def test_ten_kills_change_nothing(workplace, tmp_path):
+def test_four_kills_change_nothing(workplace, tmp_path):
     texts = named(6000, 7)["text"]
     pq.write_table(pa.table({"text": texts}), tmp_path / "in.parquet", row_group_size=500)
     arguments = ["predict", workplace / "model", tmp_path / "in.parquet", "--head", workplace / "head", "-o"]
     command = [sys.executable, "-c", "from aligned_entropy.cli import main; main()", *map(str, arguments)]
     assert alien(*arguments, tmp_path / "uninterrupted").returncode == 0
     rng, killed = random.Random(0), 0
-    for _ in range(10):
+    for _ in range(4):
         process = subprocess.Popen([*command, str(tmp_path / "out")], stderr=subprocess.DEVNULL)
         before = len(list((tmp_path / "out").glob("part-*.parquet")))
         deadline = time.time() + 60
@@ -211,7 +211,7 @@ def test_ten_kills_change_nothing(workplace, tmp_path):
         killed += process.poll() is None
         process.send_signal(signal.SIGKILL)
         process.wait()
-    assert killed > 3
+    assert killed > 1
     assert alien(*arguments, tmp_path / "out").returncode == 0
     for part in sorted((tmp_path / "uninterrupted").glob("part-*")):
         assert (tmp_path / "out" / part.name).read_bytes() == part.read_bytes()

@@ -14,7 +14,7 @@ from aligned_entropy.features.arrays import Features
 from aligned_entropy.saved.format import head_fingerprint
 from aligned_entropy.selective import Goal, choose_threshold
 from fixtures import sentiment
-from fixtures.command_line import alien
+from fixtures.command_line import alien, in_process
 from fixtures.multilabel_models import texts as multilabel_texts
 from fixtures.sentiment import named
 from fixtures.token_models import sentences
@@ -158,22 +158,22 @@ def test_of_many_labels_a_text_is_accepted_as_a_whole(multilabel_model_folder, t
 def test_the_command_saves_a_threshold_and_predict_uses_it(workplace, tmp_path):
     model, head = workplace / "model", tmp_path / "head"
     data = ["threshold", model, workplace / "test.jsonl", "--head", workplace / "head"]
-    done = alien(*data, "--coverage", ".6", "--output", head, "--json")
-    assert done.returncode == 0, done.stderr
+    done = in_process(*data, "--coverage", ".6", "--output", head, "--json")
+    assert done.exit_code == 0, done.stderr
     (own,) = json.loads(done.stdout)["thresholds"].values()
     assert own["coverage_low"] < 0.6 <= own["accepted"] / own["answers"]
-    rows = alien("predict", model, workplace / "test.jsonl", "--head", head)
+    rows = in_process("predict", model, workplace / "test.jsonl", "--head", head)
     accepted = [json.loads(line)["accepted"] for line in rows.stdout.splitlines()]
     assert sum(accepted) == own["accepted"]
-    alien("predict", model, workplace / "test.jsonl", "--head", head, "-o", tmp_path / "out.parquet")
+    in_process("predict", model, workplace / "test.jsonl", "--head", head, "-o", tmp_path / "out.parquet")
     assert pq.read_table(tmp_path / "out.parquet")["accepted"].to_pylist() == accepted
-    shown = alien("inspect", head)
+    shown = in_process("inspect", head)
     assert "60 % of the predictions accepted" in shown.stdout
     # In place, and what cannot be had is said and changes nothing.
-    assert alien(*data[:-1], head, "--coverage", ".5").returncode == 0
+    assert in_process(*data[:-1], head, "--coverage", ".5").exit_code == 0
     before = (head / "config.json").read_text()
-    failed = alien(*data[:-1], head, "--risk", ".0001")
-    assert failed.returncode == 1
+    failed = in_process(*data[:-1], head, "--risk", ".0001")
+    assert failed.exit_code == 1
     assert "alien: no threshold reaches this goal, the head stays as it is" in failed.stderr.splitlines()
     assert "No threshold could be certified" in failed.stdout
     assert (head / "config.json").read_text() == before
@@ -219,9 +219,9 @@ def test_a_threshold_in_another_precision_is_warned_about(classifier, folder, tm
 
 def test_another_precision_is_compared_on_the_file_at_hand(workplace, tmp_path):
     model, source = workplace / "model", workplace / "test.jsonl"
-    done = alien("predict", model, source, "--dtype", "bfloat16", "-o", tmp_path / "half.jsonl")
-    assert done.returncode == 0, done.stderr
+    done = in_process("predict", model, source, "--dtype", "bfloat16", "-o", tmp_path / "half.jsonl")
+    assert done.exit_code == 0, done.stderr
     said = re.search(r"bfloat16 against float32, on the first 256 rows: (\S+)% .* uncertainty (\S+)", done.stderr)
     assert float(said[1]) < 5
     assert float(said[2]) > 0.9
-    assert "against" not in alien("predict", model, source, "-o", tmp_path / "full.jsonl").stderr
+    assert "against" not in in_process("predict", model, source, "-o", tmp_path / "full.jsonl").stderr
