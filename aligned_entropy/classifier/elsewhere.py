@@ -72,7 +72,8 @@ class ModelElsewhere:
             extra_body: further parameters of every request, such as ``{"chat_template_kwargs": …}``; None in place of a
                 value leaves a parameter out. A head contains them.
             embeddings: path, hub id or embedded name (``minilm``) of an encoder, which is run in this process to give
-                the head vectors of the texts; that of the head by default.
+                the head vectors of the texts; or ``endpoint:MODEL`` for a model that the endpoint has at
+                ``/embeddings``, for single texts alone; that of the head by default.
             connection: ``concurrency``, number of requests at once (8); ``timeout``, seconds without a byte of a reply
                 after which a request has failed (60); ``retries``, number of times that a failed request is repeated
                 (5); ``max_requests``, bound on the number of requests (none).
@@ -80,9 +81,10 @@ class ModelElsewhere:
         Raises:
             ArgumentError: the address or a number cannot be used, or the name of the model is missing.
             DataError: the prompt is incomplete or has a wrong form.
-            EndpointError: the endpoint cannot be reached, or gives no log-probabilities.
+            EndpointError: the endpoint cannot be reached, or gives no log-probabilities or vectors.
             UnsupportedModelError: a label word has no token, or words of two labels begin with the same one.
-            HeadMismatchError: the head was fitted for another model or prompt.
+            HeadMismatchError: the head was fitted for another model, prompt or encoder.
+            NotApplicableError: ``endpoint:MODEL`` was given for pairs of texts.
         """
         from .endpoint import classifier_of_endpoint
 

@@ -9,9 +9,10 @@ from typing import Any
 
 from ..backbones import ENDPOINT, EndpointBackbone
 from ..backbones.endpoint.client import EndpointClient
+from ..backbones.endpoint.embeddings import PREFIX, EndpointEncoder
 from ..backbones.endpoint.encoder import TextEncoder
 from ..backbones.templates import PromptTemplate
-from ..errors import ArgumentError, DataError
+from ..errors import ArgumentError, DataError, NotApplicableError
 from ..saved.format import read_config
 from ..saved.hub import resolve_head
 from .base import UncertainClassifier
@@ -52,14 +53,32 @@ def classifier_of_endpoint(
             UserWarning,
             stacklevel=3,
         )
-    encoder = embeddings or facts.get("embeddings", {}).get("name")
+    client, template = EndpointClient(url, **connection), PromptTemplate(**settings)
     backbone = EndpointBackbone(
-        EndpointClient(url, **connection),
+        client,
         name,
-        PromptTemplate(**settings),
+        template,
         top_logprobs=top_logprobs,
         extra_body=stored_body if extra_body is None else extra_body,
-        encoder=None if encoder is None else TextEncoder(encoder),
+        encoder=_encoder(embeddings or facts.get("embeddings", {}).get("name"), client, template),
     )
     classifier = UncertainClassifier(backbone)
     return classifier if folder is None else classifier.load_head(folder)
+
+
+def _encoder(
+    name: str | Path | None, client: EndpointClient, template: PromptTemplate
+) -> TextEncoder | EndpointEncoder | None:
+    """Encoder of the vectors of texts: in this process, or of the endpoint.
+
+    Raises:
+        NotApplicableError: the encoder of the endpoint would have to read pairs of texts.
+    """
+    if name is None or not str(name).startswith(PREFIX):
+        return None if name is None else TextEncoder(name)
+    if template.takes_pairs:
+        raise NotApplicableError(
+            f"embeddings={str(name)!r}: /embeddings takes single texts, but the template {template.template!r} is for "
+            "pairs of texts. Name an encoder of this process, such as minilm, which reads pairs, or leave it out."
+        )
+    return EndpointEncoder(client, str(name).removeprefix(PREFIX))

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from ..backbones import OUTPUTS, BaseBackbone
+from ..backbones import ENDPOINT, OUTPUTS, BaseBackbone
 from ..errors import HeadMismatchError
 from ..evaluation.calibration_maps import CalibrationMaps
 from ..evaluation.fitted_scores import BASELINES, fit_scores
@@ -185,19 +185,21 @@ def check_model_class(facts: dict[str, Any], model_class: str) -> None:
         HeadMismatchError: the classes differ.
     """
     fitted_class = facts.get("model class", "model" if model_class == OUTPUTS else model_class)
+    remedy = "load the model that the head belongs to"
+    if fitted_class == ENDPOINT:
+        remedy = "use the head with UncertainClassifier.from_endpoint or --endpoint URL"
     if OUTPUTS in (model_class, fitted_class) and model_class != fitted_class:
         raise HeadMismatchError(
             f"the head was fitted on {OUTPUTS} and belongs to no model: use it with UncertainClassifier.from_outputs, "
             "--outputs FILE or alien serve --head, without a model, or fit a head for this model."
             if fitted_class == OUTPUTS
-            else f"the head was fitted for a {fitted_class} ({facts.get('name') or 'unnamed'}), not on {OUTPUTS}: load "
-            "the model that the head belongs to, or fit a head on outputs, with UncertainClassifier.from_outputs or "
-            "alien fit --outputs FILE."
+            else f"the head was fitted for a {fitted_class} ({facts.get('name') or 'unnamed'}), not on {OUTPUTS}: "
+            f"{remedy}, or fit a head on outputs, with UncertainClassifier.from_outputs or alien fit --outputs FILE."
         )
     if fitted_class != model_class:
         raise HeadMismatchError(
             f"the head was fitted for a {facts['model class']} ({facts.get('name') or 'unnamed'}), but this model is a "
-            f"{model_class}: load the model that the head belongs to, or fit a head for this one."
+            f"{model_class}: {remedy}, or fit a head for this one."
         )
 
 

@@ -13,10 +13,11 @@ from typer.core import TyperCommand
 
 from ..text_tables import wrapped
 from .benchmarking import bench, report
+from .elsewhere_options import EndpointOptions
 from .fitting import fit, threshold, train
-from .loading import load
+from .loading import load, note_requests
 from .measuring import evaluate
-from .options import AsJson, Device, ModelOptions, Seed
+from .options import AsJson, Device, ModelOptions, Seed, with_option_groups
 from .predicting import predict
 from .server_options import ENVIRONMENT_PREFIX
 from .serving import export, refit, serve
@@ -32,23 +33,33 @@ app = typer.Typer(
 )
 
 
+@with_option_groups
 def inspect(
     head: Annotated[str, typer.Argument(metavar="HEAD", help="Path or hub id of a head.")],
     model: Annotated[str | None, typer.Argument(metavar="MODEL", help="Model to check the head against.")] = None,
+    *,
+    endpoint: EndpointOptions,
     device: Device = None,
     as_json: AsJson = False,
 ) -> None:
     """Show the contents of a head with its threshold and sets and, given a model, check that the head belongs to it.
 
+    With --endpoint URL in place of MODEL, a few requests show if the model behind it is the one of the head.
     Long lists are shortened; --json prints them completely.
     """
     from ..saved.hub import describe_head, resolve_head
     from ..selective import Rule, SetRule
 
+    options = ModelOptions(device=device)
+    endpoint.check_place(model, options)
     facts = describe_head(resolve_head(head))
-    if model is not None:
-        load(model, head=head, options=ModelOptions(device=device))  # raises if the head does not belong to it
-        facts["fits"] = f"{model}: yes, it reproduces the stored probe"
+    is_compared = model is not None or endpoint.endpoint is not None
+    if is_compared:
+        # This raises an error if the head does not belong to the model.
+        classifier = load(model, head=head, options=options, outputs=endpoint)
+        evidence = "it reproduces the stored probe" if model is not None else "its model gives the stored replies"
+        facts["fits"] = f"{model or endpoint.endpoint}: yes, {evidence}"
+        note_requests(classifier)
     if as_json:
         print(json.dumps(facts))
         return
@@ -63,8 +74,8 @@ def inspect(
         print(f"\n{Rule.from_dict(rule)}")
     if sets is not None:
         print(f"\n{SetRule.from_dict(sets)}")
-    if model is not None and rule is None:
-        next_step("threshold", model, "MORE-HELD-OUT.csv", "--head", head, "--risk", "0.1")
+    if is_compared and rule is None:
+        next_step("threshold", *endpoint.words(model, "MORE-HELD-OUT.csv"), "--head", head, "--risk", "0.1")
 
 
 def _shortened(values: Sequence[object]) -> str:

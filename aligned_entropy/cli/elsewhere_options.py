@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import typer
 
@@ -69,7 +69,8 @@ class ElsewhereOptions(OutputsOptions):
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Encoder that gives the head vectors of texts: path, hub id or minilm; that of the head by default.",
+            help="Encoder that gives the head vectors of texts: path, hub id, minilm, or endpoint:MODEL for a model at "
+            "/embeddings of the same address; that of the head by default.",
             rich_help_panel=PANEL,
         ),
     ] = None
@@ -106,24 +107,34 @@ class ElsewhereOptions(OutputsOptions):
         Raises:
             BadParameter: a word is missing or there is one too many, or options exclude each other.
         """
+        self.check_place(None if data is None else model, options)
         if self.endpoint is None:
-            given = option_words(self._only_endpoint())
-            if given:
-                raise typer.BadParameter(f"{' '.join(given)}: this is for --endpoint URL; give the address, too.")
             return model, self.file(model, data, options, default=default)
         if self.outputs is not None or self.label_names is not None:
             raise typer.BadParameter(
                 f"--endpoint {self.endpoint} excludes --outputs and --label-names: leave them out."
             )
-        if model is not None and data is not None:
-            raise typer.BadParameter(f"--endpoint {self.endpoint} takes the place of MODEL: leave out {model}.")
-        if options != ModelOptions(prompt=options.prompt):
-            words = " ".join(option_words(replace(options, prompt=None)))
-            raise typer.BadParameter(f"{words}: the server of --endpoint loads the model; leave it out.")
         source = model or data or default
         if source is None:
             raise typer.BadParameter(f"--endpoint {self.endpoint} needs DATA.")
         return None, str(source)
+
+    def check_place(self, model: str | None, options: ModelOptions) -> None:
+        """Check that an endpoint is alone in the place of a model, and that its options have an address.
+
+        Raises:
+            BadParameter: the options exclude each other, or the address is missing.
+        """
+        if self.endpoint is None:
+            given = option_words(self._only_endpoint())
+            if given:
+                raise typer.BadParameter(f"{' '.join(given)}: this is for --endpoint URL; give the address, too.")
+            return
+        if model is not None:
+            raise typer.BadParameter(f"--endpoint {self.endpoint} takes the place of MODEL: leave out {model}.")
+        if options != ModelOptions(prompt=options.prompt):
+            words = " ".join(option_words(replace(options, prompt=None)))
+            raise typer.BadParameter(f"{words}: the server of --endpoint loads the model; leave it out.")
 
     def words(self, model: str | None, data: str) -> list[str]:
         """Words of a next command: MODEL and DATA, a file of outputs, or DATA with the endpoint."""
@@ -142,3 +153,10 @@ class ElsewhereOptions(OutputsOptions):
 
     def _only_endpoint(self) -> ElsewhereOptions:
         return replace(self, outputs=None, label_names=None)
+
+
+@dataclass(frozen=True)
+class EndpointOptions(ElsewhereOptions):
+    """Endpoint in place of a model, for a command that reads no file of outputs."""
+
+    left_out: ClassVar[frozenset[str]] = frozenset(option.name for option in fields(OutputsOptions))

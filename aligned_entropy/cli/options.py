@@ -75,9 +75,11 @@ class OptionGroup:
 
     Attributes:
         panel: heading of the options in the help.
+        left_out: names of fields that are no options and have their defaults.
     """
 
     panel: ClassVar[str] = "Options"
+    left_out: ClassVar[frozenset[str]] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -171,7 +173,7 @@ def _option_parameters(group: Any) -> list[inspect.Parameter]:
     """Fields of an option group as parameters of a command."""
     hints = get_type_hints(group, include_extras=True)
     parameters = []
-    for option in fields(group):
+    for option in (option for option in fields(group) if option.name not in group.left_out):
         kind, information = get_args(hints[option.name])
         information = copy.copy(information)
         information.rich_help_panel = information.rich_help_panel or group.panel

@@ -7,10 +7,11 @@ import re
 from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
+from .elsewhere_options import PANEL, EndpointOptions
 from .options import OptionGroup
 
 if TYPE_CHECKING:
@@ -94,6 +95,36 @@ class LimitOptions(OptionGroup):
         int, typer.Option(metavar="N", help="Maximum size of a request in bytes, also when it is decompressed.", min=1)
     ] = 4_000_000
     timeout: Annotated[float, typer.Option(metavar="X", help="Seconds until a request is aborted.", min=0.1)] = 30.0
+
+
+@dataclass(frozen=True)
+class ServedEndpointOptions(EndpointOptions):
+    """Endpoint in place of a model, whose clients wait: it is given up earlier than by other commands."""
+
+    left_out: ClassVar[frozenset[str]] = EndpointOptions.left_out | {"timeout"}  # that of the server
+
+    retries: Annotated[
+        int,
+        typer.Option(metavar="N", help="Times that a failed request is repeated.", min=0, rich_help_panel=PANEL),
+    ] = 1
+    endpoint_timeout: Annotated[
+        float,
+        typer.Option(
+            metavar="X",
+            help="Seconds after which a request to the endpoint has failed.",
+            min=0.001,
+            rich_help_panel=PANEL,
+        ),
+    ] = 10.0
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Arguments of ``from_endpoint`` besides the head and the prompt.
+
+        Raises:
+            BadParameter: ``--extra-body`` is no JSON object.
+        """
+        return super().arguments | {"timeout": self.endpoint_timeout}
 
 
 def server_settings(

@@ -33,7 +33,14 @@ from .options import (
     of_head,
     with_option_groups,
 )
-from .server_options import ENVIRONMENT_PREFIX, LimitOptions, NetworkOptions, check_keys, server_settings
+from .server_options import (
+    ENVIRONMENT_PREFIX,
+    LimitOptions,
+    NetworkOptions,
+    ServedEndpointOptions,
+    check_keys,
+    server_settings,
+)
 from .terminal import Verbosity, next_step, option_words, progress_bar, quiet_warnings, stage
 from .terminal import settings as terminal
 
@@ -50,7 +57,7 @@ def serve(
         str | None,
         typer.Argument(
             help="Trained text or token classifier: path or hub id, PEFT adapters included; none for a head that was "
-            "fitted on outputs.",
+            "fitted on outputs, or with --endpoint.",
             envvar=f"{ENVIRONMENT_PREFIX}_MODEL",
             show_envvar=True,
         ),
@@ -67,13 +74,15 @@ def serve(
         str | None, typer.Option(help="Key for exchanging the head; the variable hides it from other users.")
     ] = None,
     *,
+    endpoint: ServedEndpointOptions,
     network: NetworkOptions,
     limits: LimitOptions,
     options: ModelOptions,
 ) -> None:
     """Serve a model with its head: POST /v1/predict, /v1/feedback; GET /docs, /healthz, /readyz, /metrics.
 
-    Without MODEL, a head that was fitted on outputs serves POST /v1/score, which takes outputs in place of texts.
+    Without MODEL, a head that was fitted on outputs serves POST /v1/score, which takes outputs in place of texts. With
+    --endpoint URL in place of MODEL, the server asks a language model behind an API for each text.
 
     Every option can also be set by an environment variable: ALIEN_PORT for --port, for example. Requests must send the
     API key as "Authorization: Bearer …". The signal SIGHUP reloads the folder of the head. On SIGTERM the server
@@ -89,15 +98,18 @@ def serve(
     if ui and find_spec("gradio") is None:
         raise MissingExtraError("the page needs an optional dependency: pip install 'aligned-entropy[ui]'")
     check_keys({"API_KEY": api_key, "ADMIN_KEY": admin_key})
-    if model is None:
+    endpoint.check_place(model, options)
+    if endpoint.endpoint is not None and ui:
+        raise typer.BadParameter("--ui needs MODEL: the page shades words, which would take hundreds of requests.")
+    if model is None and endpoint.endpoint is None:
         _check_without_model(head, options, feedback, ui)
     sockets = listen(network.host, network.port)  # a port in use is an error before the model is loaded
     settings = server_settings(limits, network, api_key=api_key, admin_key=admin_key, feedback=feedback, page=ui)
     start_log()
-    LOG.info("loading the model", extra={"facts": {"model": model, "head": head}})
+    LOG.info("loading the model", extra={"facts": {"model": model or endpoint.model_name, "head": head}})
     if not sys.stderr.isatty():
         terminal.verbosity = Verbosity.QUIET  # the log is for programs, which read JSON
-    classifier = load(model, head=head, options=options)
+    classifier = load(model, head=head, options=options, outputs=endpoint)
     run(classifier, head, settings, sockets, network.keep_alive, network.forwarded_allow_ips)
 
 
@@ -108,7 +120,7 @@ def _check_without_model(head: str | None, options: ModelOptions, feedback: Path
         BadParameter: there is no head, or an option needs a model.
     """
     if head is None:
-        raise typer.BadParameter("give MODEL, or --head HEAD with a head that was fitted on outputs.")
+        raise typer.BadParameter("give MODEL, --endpoint URL, or --head HEAD with a head that was fitted on outputs.")
     if options != ModelOptions():
         raise typer.BadParameter(f"--head {head} without MODEL: leave the options of the model out, or name MODEL.")
     if ui:
@@ -142,12 +154,14 @@ def export(
     tokenizers, not this library; see docs/onnx-export.md.
     """
     from ..data import load_data, plain_texts
-    from ..export import export_onnx
+    from ..export import check_exportable_head, export_onnx
 
     for option, name in (("text-column", text_column), ("text-pair-column", text_pair_column)):
         if name is not None and int8 is None:
             raise typer.BadParameter(f"--{option} {name} names a column of the texts of --int8: give both.")
     check_folder(output, [int8], content="graph")
+    if head is not None:
+        check_exportable_head(head)
     rows = None if int8 is None else load_data(int8, delimiter=delimiter, encoding=encoding)
     texts = None if rows is None else plain_texts(rows, text_column, text_pair_column)
     options = ModelOptions(max_length, "cpu", classification_module=classification_module, task=task)
@@ -210,13 +224,14 @@ def refit(
     are the feedback, and --calibration and --reference also name files of outputs.
     """
     from ..refit import refit as fit_again
-    from ..serve.feedback import read_feedback
+    from ..serve.feedback import is_feedback, read_feedback
 
     if not 0 < share < 1:
         raise typer.BadParameter(f"--share {share} is not between 0 and 1.")
     model, data = outputs.source(model, feedback, options)
     check_folder(output, [data, calibration, reference])
-    rows = None if model is None else read_feedback(Path(data))
+    is_stored = model is not None or (outputs.endpoint is not None and is_feedback(data))
+    rows = read_feedback(Path(data)) if is_stored else None
     classifier = load(model, head=head, options=options, outputs=outputs)
     if rows is None:
         labeled = features(classifier, data, description="feedback", columns=columns, views=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import permutations
@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..backbones import Backbone
+from ..backbones import ENDPOINT, OUTPUTS, Backbone
 from ..backbones.batching import require_texts
 from ..classifier import UncertainClassifier
 from ..data import Words
 from ..errors import MissingExtraError, UnsupportedModelError
 from ..features.texts import Text, TextPair
-from ..saved.format import check_output_folder
+from ..saved.format import check_output_folder, read_config
+from ..saved.hub import resolve_head
 from .graph import Graph, difference, open_session, write_graph
 from .quantization import QuantizationEffect, quantize
 from .tokenizer import ExportedTokenizer, check_tokenizer, write_tokenizer
@@ -91,9 +92,10 @@ def export_onnx(
         stage: function that gets the description of each stage, and returns a context that is open while it runs.
 
     Raises:
-        UnsupportedModelError: the model predicts label words, has a learned prompt, reads padding as text, is
-            quantized, is not in float32 on the CPU, or its graph cannot be made or has other outputs than the model;
-            its tokenizer is not a fast one, or has settings that ``tokenizer.json`` cannot hold.
+        UnsupportedModelError: the model is not in this process, predicts label words, has a learned prompt, reads
+            padding as text, is quantized, is not in float32 on the CPU, or its graph cannot be made or has other
+            outputs than the model; its tokenizer is not a fast one, or has settings that ``tokenizer.json`` cannot
+            hold.
         HeadMismatchError: the head was fitted for another adapter or classification module than is active.
         MissingExtraError: ONNX is not installed.
     """
@@ -156,10 +158,11 @@ def exportable_backbone(classifier: UncertainClassifier) -> Backbone:
     """Backbone of a classifier, if it can be exported.
 
     Raises:
-        UnsupportedModelError: the model predicts label words, has a learned prompt, reads padding as text, is quantized
-            or is not in float32 on the CPU; its tokenizer cannot be written to a file.
+        UnsupportedModelError: the model is not in this process, predicts label words, has a learned prompt, reads
+            padding as text, is quantized or is not in float32 on the CPU; its tokenizer cannot be written to a file.
     """
     backbone = classifier.backbone
+    _check_model_class(backbone.facts)
     if not isinstance(backbone, Backbone):
         raise UnsupportedModelError(
             "a language model that predicts label words cannot be exported, because its prompt is not part of a graph: "
@@ -193,6 +196,31 @@ def exportable_backbone(classifier: UncertainClassifier) -> Backbone:
         )
     check_tokenizer(backbone)
     return backbone
+
+
+def check_exportable_head(head: str | Path) -> None:
+    """Check that a saved head belongs to a model that can be in a graph.
+
+    Args:
+        head: path or hub id of the head.
+
+    Raises:
+        UnsupportedModelError: the head was fitted on outputs from elsewhere, or for a model behind an endpoint.
+        HeadMismatchError: there is no head.
+    """
+    _check_model_class(read_config(resolve_head(head))["backbone"])
+
+
+def _check_model_class(facts: Mapping[str, Any]) -> None:
+    """Raise an error if there is no model in this process."""
+    model_class = facts.get("model class")
+    if model_class in (ENDPOINT, OUTPUTS):
+        place = "" if model_class == OUTPUTS else "--endpoint URL "
+        raise UnsupportedModelError(
+            f"a head for {OUTPUTS if model_class == OUTPUTS else f'a {ENDPOINT}'} cannot be exported, because a graph "
+            f"contains the model, which is not in this process: serve the head with alien serve {place}--head HEAD, or "
+            "fit a head for a model that alien fit MODEL loads, and export that one."
+        )
 
 
 def _check_head(classifier: UncertainClassifier, backbone: Backbone) -> None:

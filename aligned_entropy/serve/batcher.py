@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from ..errors import AlignedEntropyError
+from ..errors import AlignedEntropyError, EndpointError
 from ..features.texts import Text
 from .heads import OutputsRow
 
@@ -46,7 +46,8 @@ class Batcher(Generic[Prediction]):
     """Predict the texts of requests in the order of arrival, as many at once as are waiting, up to a limit.
 
     While a batch is predicted, the next one gathers. A canceled request leaves the queue. A request with a text that
-    cannot be predicted fails alone: the other texts of the batch are predicted again without it.
+    cannot be predicted fails alone: the other texts of the batch are predicted again without it. An endpoint that
+    cannot be used fails all requests of the batch.
 
     Args:
         predict_batch: function from texts to the same number of predictions; it is called by one thread at a time.
@@ -143,6 +144,8 @@ class Batcher(Generic[Prediction]):
             if len(predictions) != len(texts):
                 raise RuntimeError(f"the model returned {len(predictions)} predictions for {len(texts)} texts.")
             return [*predictions]
+        except EndpointError as error:  # of all texts, each of which would wait for the endpoint again
+            return [error for _ in texts]
         except Exception as error:
             return [error] if len(texts) == 1 else [self._outcomes([text])[0] for text in texts]
 

@@ -11,7 +11,7 @@ from fastapi.security import HTTPBearer
 from pydantic import JsonValue
 from starlette.exceptions import HTTPException
 
-from ..backbones import LabelWordBackbone
+from ..backbones import EndpointBackbone, LabelWordBackbone
 from ..classifier import UncertainClassifier
 from ..data.files.text_files import is_damaged
 from ..data.table import blank_word
@@ -66,7 +66,7 @@ def check_kind(texts: Sequence[Text], classifier: UncertainClassifier) -> None:
     """
     if are_pairs(texts) and classifier.task.per_word:
         raise DataError(f"{NO_PAIRS}: send each text alone.")
-    if isinstance(classifier.backbone, LabelWordBackbone):
+    if isinstance(classifier.backbone, LabelWordBackbone | EndpointBackbone):
         classifier.backbone.prompts.check_kind(texts)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from ..errors import DataError
 from ..features.texts import Text, TextPair
 
+SQLITE = b"SQLite format 3\0"  # first bytes of the file
 COLUMNS = ("at", "prediction", "text", "label", "predicted", "uncertainty", "head")
 SCHEMA = f"CREATE TABLE IF NOT EXISTS feedback (id INTEGER PRIMARY KEY, {', '.join(COLUMNS)})"
 
@@ -70,6 +71,14 @@ class Feedback:
         """Close the file."""
         with self._lock:
             self._connection.close()
+
+
+def is_feedback(path: str | Path) -> bool:
+    """True if a file begins as an SQLite file, and not as a file of labeled texts."""
+    if not Path(path).is_file():
+        return False
+    with open(path, "rb") as file:
+        return file.read(len(SQLITE)) == SQLITE
 
 
 def read_feedback(path: str | Path) -> dict[str, list[Any]]:

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..backbones import LabelWordBackbone
+from ..backbones import EndpointBackbone, LabelWordBackbone
 from ..classifier import UncertainClassifier
+from ..classifier.elsewhere import NO_REPLY
 from ..classifier.outputs import HIDDEN_SIZE
-from ..errors import DataError, HeadMismatchError
+from ..errors import DataError, EndpointError, HeadMismatchError
 from ..features.texts import Text, TextPair
 from ..predictions import Row as PredictedRow
 from ..saved.format import head_fingerprint
@@ -92,6 +93,7 @@ class ServedHead:
 
         Raises:
             DataError: outputs cannot be read, or lack vectors or texts that the head needs.
+            EndpointError: the endpoint that the model is behind cannot be used.
         """
         classifier, version = self.current
         rows: dict[int, PredictedRow] = {}
@@ -112,12 +114,12 @@ class ServedHead:
         backbone, texts = classifier.backbone, list[Any](TRIAL_TEXTS)
         if classifier.reads_outputs:
             texts = _trial_outputs(classifier)
-        elif isinstance(backbone, LabelWordBackbone):
+        elif isinstance(backbone, LabelWordBackbone | EndpointBackbone):
             texts = [backbone.prompts.trial(text) for text in TRIAL_TEXTS]
         try:
             candidate = type(classifier)(classifier.backbone).load_head(folder)
             version = head_version(candidate)
-            uncertainty = np.array([row.uncertainty for row in candidate.predict(texts)])
+            uncertainty = np.array([row.uncertainty for row in _predict_kind(candidate, texts)])
         except HeadMismatchError:
             raise
         except Exception as error:  # a damaged file can raise exceptions of many kinds
@@ -148,6 +150,8 @@ def _kind(text: Text | OutputsRow) -> object:
 
 def _predict_kind(classifier: UncertainClassifier, texts: list[Text | OutputsRow]) -> list[PredictedRow]:
     outputs = [text for text in texts if isinstance(text, OutputsRow)]
+    if isinstance(classifier.backbone, EndpointBackbone):
+        return _predict_behind_endpoint(classifier, classifier.backbone, texts)
     if not outputs:
         return list(classifier.predict(texts))
     try:
@@ -157,6 +161,23 @@ def _predict_kind(classifier: UncertainClassifier, texts: list[Text | OutputsRow
     except DataError as error:  # the batcher predicts the rows of a failed batch again, each alone
         reason = str(error).removeprefix("row 0 of ").removeprefix("row 0: ")
         raise DataError(f"row {outputs[0].number} of outputs: {reason}") from error
+
+
+def _predict_behind_endpoint(
+    classifier: UncertainClassifier, backbone: EndpointBackbone, texts: list[Any]
+) -> list[PredictedRow]:
+    """Predict texts by an endpoint; a text without a reply has its reason in its row.
+
+    Raises:
+        EndpointError: no request for these texts had a reply, or the endpoint refuses all.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", f".* {NO_REPLY}", UserWarning)  # the reasons are in the rows
+        rows = list(classifier.predict(texts))
+    reasons = [getattr(row, "row_error", None) for row in rows]
+    if backbone.client.failures >= len(set(texts)) and None not in reasons:
+        raise EndpointError(f"no request for {len(texts)} texts had a reply; the last one: {reasons[-1]}.")
+    return rows
 
 
 def _trial_outputs(classifier: UncertainClassifier) -> list[dict[str, Any]]:

@@ -63,7 +63,7 @@ class TextPrediction(Message):
         default=None, description="Probabilities of the model by class; null if the request declines them."
     )
     uncertainty: float | None = Field(
-        description="Uncertainty in [0, 1]; null if the output of the model is not finite."
+        description="Uncertainty in [0, 1]; null without a prediction, for which error has the reason."
     )
     error_probability: float | None = Field(
         description="Probability that the prediction is wrong; null without a fitted head."
@@ -154,7 +154,7 @@ def text_prediction(
             error_probability=None,
             accepted=None,
             truncated=row.truncated,
-            error=NOT_FINITE,
+            error=getattr(row, "row_error", None) or NOT_FINITE,
         )
     predicted: dict[str, Any] = {task.message_field: row.predicted}
     if isinstance(row, TokenPrediction):

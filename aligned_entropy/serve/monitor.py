@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..backbones.endpoint.client import Usage
 from ..selective import SelectionUnits
 
 WINDOW = 1000  # latest predictions that are compared with the calibration set
@@ -63,6 +65,7 @@ class Monitor:
         self.waiting = add(Gauge, "queue_texts", "Texts waiting in the queue")
         self.uncertainty = add(Histogram, "uncertainty", "Uncertainty of a prediction", buckets=BUCKETS)
         self.truncated = add(Counter, "truncated_texts", "Number of texts that the model did not read to their end")
+        self.failed = add(Counter, "failed_texts", "Number of texts without a prediction")
         self.predictions = add(Counter, "answers", "Number of predictions, by acceptance", ("accepted",))
         self.accepted = add(Gauge, "accepted_share", f"Share of accepted among the latest {WINDOW} predictions")
         self.statistic = add(
@@ -71,6 +74,14 @@ class Monitor:
         self.p_value = add(Gauge, "drift_p_value", "p-value of the drift statistic")
         self.feedback = add(Counter, "feedback", "Number of stored true labels")
         self.swaps = add(Counter, "head_swaps", "Number of attempts to exchange the head, by result", ("result",))
+
+    def add_usage(self, usage: Callable[[], Usage]) -> None:
+        """Add counters of what an endpoint was asked.
+
+        Args:
+            usage: function that returns the counts so far.
+        """
+        self.registry.register(_UsageCollector(usage))
 
     def record(self, uncertainty: float, accepted: bool | None) -> None:
         """Record the uncertainty of a prediction, and whether it was accepted (None without a threshold)."""
@@ -95,3 +106,17 @@ class Monitor:
         self.statistic.set(statistic)
         self.p_value.set(p_value)
         return generate_latest(self.registry)
+
+
+class _UsageCollector:
+    """Counters of what an endpoint was asked, read when the metrics are."""
+
+    def __init__(self, usage: Callable[[], Usage]) -> None:
+        self._usage = usage
+
+    def collect(self) -> Iterator[Any]:
+        """Yield a counter for each count."""
+        from prometheus_client.core import CounterMetricFamily
+
+        for name, value in asdict(self._usage()).items():
+            yield CounterMetricFamily(f"alien_endpoint_{name}", f"Number of {name.replace('_', ' ')}", value=value)

@@ -94,6 +94,9 @@ def add_operation_routes(app: FastAPI, server: Server) -> None:
         if server.batcher.closed or server.batcher.waiting >= server.settings.queue:
             response.status_code = 503
             return "going down\n" if server.batcher.closed else "the queue is full\n"
+        if server.is_silent:
+            response.status_code = 503
+            return "the endpoint cannot be used\n"
         return "ready\n"
 
     @app.get("/metrics", response_class=PlainTextResponse)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
@@ -14,8 +15,9 @@ from uuid import uuid4
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from ..backbones import EndpointBackbone
 from ..classifier import UncertainClassifier
-from ..errors import AlignedEntropyError, DataError
+from ..errors import AlignedEntropyError, DataError, EndpointError
 from ..features.texts import Text
 from .batcher import Batcher, ClosedError, OverloadedError
 from .feedback import Feedback
@@ -24,6 +26,7 @@ from .monitor import Monitor
 
 LOG = logging.getLogger("aligned_entropy.serve")
 PAGE_PATH = "/ui"
+SILENT_SECONDS = 5  # time after a failure of an endpoint in which the server is not ready
 Result = TypeVar("Result")
 
 
@@ -78,6 +81,7 @@ class Server:
         monitor: metrics.
         feedback: open feedback file; None if the server accepts no feedback.
         recent: texts and predictions by the id of the prediction, oldest first.
+        silent_until: monotonic time at which an endpoint that could not be used is tried again; 0 if it can be used.
         on_shutdown: functions to call in the event loop when the server is told to shut down, before it waits for open
             requests.
     """
@@ -94,6 +98,15 @@ class Server:
         self.on_shutdown: list[Callable[[], object]] = []
         self.feedback = None if settings.feedback is None else Feedback(settings.feedback)
         self.recent: OrderedDict[str, tuple[Text, VersionedPrediction]] = OrderedDict()
+        self.silent_until = 0.0
+        backbone = classifier.backbone
+        if isinstance(backbone, EndpointBackbone):
+            self.monitor.add_usage(lambda: backbone.client.usage)
+
+    @property
+    def is_silent(self) -> bool:
+        """True if an endpoint could not be used a moment ago."""
+        return time.monotonic() < self.silent_until
 
     async def predict(self, texts: Sequence[Text | OutputsRow]) -> list[VersionedPrediction]:
         """Predict texts, or outputs in their place, within the time limit.
@@ -102,22 +115,35 @@ class Server:
             DataError: outputs do not fit the head.
             OverloadedError: the queue has no room for these texts.
             ClosedError: the server shuts down.
-            HTTPException: the time limit has passed, or the model failed.
+            HTTPException: the time limit has passed, the model failed, or its endpoint cannot be used.
         """
         try:
             async with asyncio.timeout(self.settings.timeout):
-                return await self.batcher.predict(texts)
+                predictions = await self.batcher.predict(texts)
+            self.silent_until = 0.0
+            return predictions
         except (OverloadedError, ClosedError):
             raise
         except TimeoutError as error:
             reason = f"there was no prediction within {self.settings.timeout:g} s: try again."
             raise HTTPException(503, reason, {"Retry-After": "1"}) from error
+        except EndpointError as error:
+            raise self._silence(len(texts)) from error
         except Exception as error:
             if isinstance(error, DataError) and self.head.classifier.reads_outputs:  # it names what the client sent
                 raise
             # The message of a model may hold a text, so it is neither logged nor sent.
             LOG.error("failed", extra={"facts": {"kind": type(error).__name__, "texts": len(texts)}})
             raise HTTPException(500, "the model failed on these texts; the server goes on.") from None
+
+    def _silence(self, texts: int) -> HTTPException:
+        """Log that the endpoint cannot be used, without a message of it, which may hold a text; make the response."""
+        self.silent_until = time.monotonic() + SILENT_SECONDS
+        backbone = self.head.classifier.backbone
+        trouble = (backbone.client.trouble if isinstance(backbone, EndpointBackbone) else "") or "no reply"
+        LOG.warning("the endpoint cannot be used", extra={"facts": {"reason": trouble, "texts": texts}})
+        reason = f"the endpoint of the model cannot be used now: {trouble}. Try again."
+        return HTTPException(502, reason, {"Retry-After": str(SILENT_SECONDS)})
 
     async def exchange_head(self, exchange: Callable[[], str]) -> str:
         """Exchange the head between two batches; returns the version of the new one.
@@ -157,7 +183,9 @@ class Server:
             Id of the prediction.
         """
         prediction_id = uuid4().hex
-        if prediction.row.is_finite:
+        if not prediction.row.is_finite:
+            self.monitor.failed.inc()
+        else:
             self.recent[prediction_id] = (text, prediction)
             while len(self.recent) > self.settings.remembered:
                 self.recent.popitem(last=False)

@@ -169,7 +169,7 @@ def encoder(tmp_path):
 
 def test_an_encoder_gives_the_mean_state_of_each_text(encoder):
     texts = ["the film is good", "not bad", "a"]
-    vectors = TextEncoder(encoder).vectors(texts)
+    vectors, _ = TextEncoder(encoder).vectors(texts)
     model, tokenizer = tiny.model("Bert").bert, tiny.tokenizer()
     for vector, text in zip(vectors, texts, strict=True):
         with torch.inference_mode():
@@ -179,7 +179,7 @@ def test_an_encoder_gives_the_mean_state_of_each_text(encoder):
 
 def test_a_text_is_cut_at_the_positions_of_the_encoder(encoder):
     tiny.tokenizer(model_max_length=10**30).save_pretrained(encoder)
-    long, longer = TextEncoder(encoder).vectors([" ".join(["good"] * count) for count in (38, 500)])
+    (long, longer), _ = TextEncoder(encoder).vectors([" ".join(["good"] * count) for count in (38, 500)])
     np.testing.assert_array_equal(long, longer)  # 40 positions, of which two are for the tokens at the ends
 
 

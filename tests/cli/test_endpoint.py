@@ -207,3 +207,31 @@ def test_data_are_needed(server):
     done = in_process("fit", *options(server), "-o", "head")
     assert done.exit_code == 2
     assert "needs DATA" in done.stderr
+
+
+def test_inspect_compares_a_head_with_an_endpoint(server, folder):
+    before = len(server.requests)
+    shown = in_process("inspect", folder / "head", *options(server))
+    assert shown.exit_code == 0, shown.output
+    assert len(server.requests) == before + 3
+    assert f"fits: {server.url}: yes, its model gives the stored replies" in shown.stdout
+    assert f"next: alien threshold MORE-HELD-OUT.csv --endpoint {server.url} --top-logprobs 2000" in shown.stderr
+    assert "endpoint: 3 requests" in shown.stderr
+    with serving(tiny.language_model("Llama", seed=3)) as another:
+        shown = in_process("inspect", folder / "head", *options(another))
+    assert shown.exit_code == 1
+    assert "is not the one that this head was fitted for (tiny)" in str(shown.exception)
+    refused = in_process("inspect", folder / "head", "model", *options(server))
+    assert (refused.exit_code, "takes the place of MODEL: leave out model" in refused.output) == (2, True)
+
+
+@pytest.mark.parametrize("command", ["export", "serve"])
+def test_a_head_of_an_endpoint_names_what_it_is_for(command, folder, tmp_path):
+    tiny.model("Bert").save_pretrained(tmp_path / "model")
+    tiny.tokenizer().save_pretrained(tmp_path / "model")
+    words = ["-o", tmp_path / "graph"] if command == "export" else ["--port", 0]
+    done = in_process(command, tmp_path / "model", "--head", folder / "head", *words)
+    assert done.exit_code == 1
+    assert "language model behind an endpoint" in str(done.exception)
+    assert "--endpoint URL" in str(done.exception)
+    assert not (tmp_path / "graph").exists()

@@ -19,6 +19,7 @@ VALUES = {
     "cors_origin": ("https://a.org https://b.org", ["https://a.org", "https://b.org"]),
     "dtype": ("bfloat16", "bfloat16"),
     "task": ("token-classification", "token-classification"),
+    "max_requests": ("77", 77),
 }
 
 

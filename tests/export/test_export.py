@@ -16,7 +16,7 @@ from scipy.stats import spearmanr
 from aligned_entropy import FitConfig, MissingExtraError, UncertainClassifier, UnsupportedModelError
 from aligned_entropy.backbones import Backbone, MultiLabelBackbone
 from aligned_entropy.classifier import UncertainMultiLabelClassifier
-from aligned_entropy.export import export_onnx
+from aligned_entropy.export import check_exportable_head, export_onnx
 from aligned_entropy.head import selection
 from aligned_entropy.saved.format import load_head
 from aligned_entropy.selective import Goal, Rule
@@ -145,6 +145,20 @@ def test_a_model_that_cannot_be_exported_is_refused(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(MissingExtraError, match=r"aligned-entropy\[onnx\]"):
         export_onnx(half, tmp_path / "graph")
+
+
+def test_a_head_without_a_model_is_refused_with_what_to_do(tmp_path):
+    classifier = UncertainClassifier.from_outputs(["a", "b"])
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 200)
+    classifier.fit({"logits": rng.normal(size=(200, 2)), "label": [classifier.label_names[row] for row in labels]})
+    classifier.save_pretrained(tmp_path / "head")
+    message = "a head for outputs from elsewhere cannot be exported, .* serve the head with alien serve --head HEAD, or"
+    with pytest.raises(UnsupportedModelError, match=message):
+        export_onnx(classifier, tmp_path / "graph")
+    with pytest.raises(UnsupportedModelError, match=message):
+        check_exportable_head(tmp_path / "head")
+    assert not (tmp_path / "graph").exists()
 
 
 def test_a_graph_that_differs_is_not_written(tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from aligned_entropy import EndpointError
 from aligned_entropy.serve.batcher import Batcher, ClosedError, OverloadedError
 
 
@@ -45,6 +46,23 @@ def test_every_request_gets_its_predictions_and_batches_are_shared():
         assert max(map(len, model.batches)) == 16
         assert len(model.batches) <= sum(map(len, requests)) / 16 + 2
         assert batcher.waiting == 0
+        await batcher.close()
+
+    run(work())
+
+
+def test_an_endpoint_that_cannot_be_used_fails_the_batch_and_is_not_asked_again():
+    batches = []
+
+    def predict(texts):
+        batches.append(list(texts))
+        raise EndpointError("gone")
+
+    async def work():
+        batcher = await started_batcher(predict, wait=0.05)
+        outcomes = await asyncio.gather(*(batcher.predict([text]) for text in "abc"), return_exceptions=True)
+        assert [str(outcome) for outcome in outcomes] == ["gone"] * 3
+        assert batches == [["a", "b", "c"]]
         await batcher.close()
 
     run(work())

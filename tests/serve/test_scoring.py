@@ -161,7 +161,7 @@ def test_a_head_is_exchanged_if_it_takes_the_columns_that_clients_send(client, p
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ([], "give MODEL, or --head"),
+        ([], "give MODEL, --endpoint URL, or --head"),
         (["--head", "HEAD", "--ui"], "--ui needs MODEL"),
         (["--head", "HEAD", "--feedback", "f.sqlite"], "needs MODEL"),
         (["--head", "HEAD", "--device", "cpu:0"], "leave the options of the model out"),

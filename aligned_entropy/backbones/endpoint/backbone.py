@@ -17,16 +17,16 @@ from ...data.word_ids import hashes_of_texts, ids_of_texts
 from ...errors import DataError, HeadMismatchError
 from ...features.arrays import Array, Features
 from ...features.files import cache_folder
-from ...features.store import texts_key
 from ...features.texts import Text
 from ...head.progress import Progress
 from ..batching import Encoded, require_texts
 from ..outputs import ElsewhereBackbone
 from ..templates import PromptTemplate
 from .client import EndpointClient, RequestError
+from .embeddings import EndpointEncoder
 from .encoder import TextEncoder
 from .model import EndpointModel
-from .store import ReplyStore
+from .store import ReplyStore, rows_by_text
 
 ENDPOINT = "language model behind an endpoint"  # in place of the class of a model, in the config of a head
 SAME_STATE, SAME_MODEL = 0.02, 0.1  # largest distances of the replies to texts without content
@@ -60,7 +60,8 @@ class EndpointBackbone(ElsewhereBackbone):
         prompt: template, label words and examples.
         top_logprobs: number of most probable tokens to ask for; if the server refuses it, fewer.
         extra_body: further parameters of every request, such as ``{"chat_template_kwargs": …}``.
-        encoder: encoder in this process, whose vectors are an input of views; None for the words of the texts alone.
+        encoder: encoder in this process or of the endpoint, whose vectors are an input of views; None for the words of
+            the texts alone.
 
     Attributes:
         client: client of the endpoint, with the counts of requests.
@@ -82,7 +83,7 @@ class EndpointBackbone(ElsewhereBackbone):
         *,
         top_logprobs: int = 20,
         extra_body: Mapping[str, Any] | None = None,
-        encoder: TextEncoder | None = None,
+        encoder: TextEncoder | EndpointEncoder | None = None,
     ) -> None:
         classes = len(prompt.names)
         super().__init__(prompt.names, _label_columns(classes), classes + 1)
@@ -94,7 +95,7 @@ class EndpointBackbone(ElsewhereBackbone):
         self._model = EndpointModel(client, model, prompt, top_logprobs, extra_body or {})
         self._state, self._trial = self._find_state()
         self._encoder = encoder
-        self._embeddings = {} if encoder is None else {"name": encoder.name, "sha256": encoder.fingerprint}
+        self._embeddings = {} if encoder is None else encoder.facts
         self._fingerprint = hashlib.sha256(json.dumps([key, self._trial, self._embeddings]).encode()).hexdigest()
         self._stored, self._rest, self._rows = 0, 0.0, 0
 
@@ -131,11 +132,12 @@ class EndpointBackbone(ElsewhereBackbone):
         Raises:
             HeadMismatchError: another model replies, or the encoder is another one.
         """
-        embeddings = facts.get("embeddings", {})
-        if embeddings and embeddings["sha256"] != self._embeddings.get("sha256"):
+        embeddings, name = facts.get("embeddings"), self._embeddings.get("name", "none")
+        if embeddings and not (self._encoder is not None and self._encoder.is_same(embeddings)):
+            changed = ", which gives other vectors now" if embeddings["name"] == name else f", not of {name}"
             raise HeadMismatchError(
-                f"the head was fitted with vectors of the encoder {embeddings['name']}, not of "
-                f"{self._embeddings.get('name', 'none')}: name the same encoder as embeddings, or fit another head."
+                f"the head was fitted with vectors of the encoder {embeddings['name']}{changed}: name the same encoder "
+                "as embeddings, or fit another head."
             )
         change = self._model.distance(facts["trial"])
         if not change < SAME_MODEL:
@@ -158,7 +160,7 @@ class EndpointBackbone(ElsewhereBackbone):
         hidden, reasons = self._ask(encoded.texts, progress)
         inputs: dict[str, NDArray[Any]] = {"tokens": ids_of_texts(encoded.texts)} if views else {}
         if views and self._encoder is not None:
-            inputs["layers"] = self._encoder.vectors(encoded.texts)[:, np.newaxis]
+            inputs["layers"] = self._vectors(self._encoder, encoded.texts, hidden, reasons)
         hashes = hashes_of_texts(encoded.texts)
         row_errors = reasons if any(reason is not None for reason in reasons) else None
         return Features(hidden, hidden[:, :-1].copy(), views=inputs, hashes=hashes, row_errors=row_errors)
@@ -190,9 +192,7 @@ class EndpointBackbone(ElsewhereBackbone):
     def _ask(self, texts: Sequence[Text], progress: Callable[[int], object]) -> tuple[Array, NDArray[np.object_]]:
         """Read the vectors of texts from the store, and ask for those that are missing; NaN and a reason on failure."""
         vectors, reasons = np.full((len(texts), self.width), np.nan, np.float32), np.full(len(texts), None, object)
-        rows: dict[bytes, list[int]] = {}
-        for row, text in enumerate(texts):
-            rows.setdefault(bytes.fromhex(texts_key([text])), []).append(row)
+        rows = rows_by_text(texts)
         missing: list[bytes] = []
         for key, places in rows.items():
             vector = self._store.read(self._state, key)
@@ -217,6 +217,18 @@ class EndpointBackbone(ElsewhereBackbone):
         rest = np.exp(vectors[:, -1])
         self._rest, self._rows = self._rest + float(np.nansum(rest)), self._rows + int(np.isfinite(rest).sum())
         return vectors, reasons
+
+    @staticmethod
+    def _vectors(
+        encoder: TextEncoder | EndpointEncoder, texts: Sequence[Text], hidden: Array, reasons: NDArray[np.object_]
+    ) -> NDArray[np.float16]:
+        """Compute the vectors ``[N, 1, D]`` of texts with a reply; without a vector, a text loses its reply."""
+        vectors = np.zeros((len(texts), 1, encoder.width), np.float16)
+        rows = [row for row, reason in enumerate(reasons) if reason is None]
+        if rows:
+            vectors[rows, 0], reasons[rows] = encoder.vectors([texts[row] for row in rows])
+            hidden[[row for row in rows if reasons[row] is not None]] = np.nan
+        return vectors
 
     def _find_state(self) -> tuple[int, list[dict[str, float]]]:
         """Find the state of the store in which the model is, or add it; set the tokens of the label words."""

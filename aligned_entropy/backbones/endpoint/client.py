@@ -79,6 +79,8 @@ class EndpointClient:
         url: address of the API, without a query.
         concurrency: number of requests at once.
         usage: counts of what was asked.
+        failures: number of requests in a row, the latest among them, that had no reply.
+        trouble: short reason why the latest request had no reply, without a message of the server; empty if it had.
 
     Raises:
         ArgumentError: the address cannot be used, or a number is out of range.
@@ -110,7 +112,7 @@ class EndpointClient:
         weakref.finalize(self, self._http.close)
         self.timeout = timeout
         self.usage = Usage()
-        self._failures = 0
+        self.failures, self.trouble = 0, ""
         self._is_stopped = threading.Event()
         self._lock = threading.Lock()
 
@@ -135,15 +137,17 @@ class EndpointClient:
             delay = min(FIRST_WAIT * 2**attempt, LONGEST_WAIT) * (0.5 + random.random())
             try:
                 response = self._http.post(address, content=content)
+                self.trouble = f"it responds with {response.status_code}"
                 reason = self._problem(response)
                 if reason is None:
                     return self._counted(json_object(response))
                 delay = seconds_to_wait(response) if "retry-after" in response.headers else delay
             except httpx2.TimeoutException:
-                reason = f"no reply within {self.timeout:g} s"
+                reason = self.trouble = f"no reply within {self.timeout:g} s"
             except (httpx2.RemoteProtocolError, httpx2.DecodingError, ValueError):
-                reason = "the reply was cut off"
+                reason = self.trouble = "the reply was cut off"
             except httpx2.TransportError as error:
+                self.trouble = "no connection"
                 reason = f"no connection to {self.url}: {self._shown(str(error) or type(error).__name__)}"
             if attempt < self.retries:
                 self._pause(delay)
@@ -198,10 +202,11 @@ class EndpointClient:
                 f"{self.url} refuses with {status}, {REFUSED[status]}: {message}. Check the address, the name of the "
                 f"model and the key in {' or '.join(KEY_VARIABLES)}."
             )
-        if status in (408, 409, 425, 429) or status >= 500:
+        if status in (408, 409, 425, 429) or (status >= 500 and status != 501):
             return f"the server responds with {status}: {message}"
         if status < 400:
             raise EndpointError(f"{self.url} responds with {status} and not with JSON: give the address of the API.")
+        self.failures = 0
         raise RequestError(f"the server refuses the request with {status}: {message}", status)
 
     def _pause(self, seconds: float) -> None:
@@ -216,7 +221,7 @@ class EndpointClient:
         numbers = [tokens.get(name) for name in ("prompt_tokens", "completion_tokens")]
         prompt, completion = (number if isinstance(number, int) else 0 for number in numbers)
         with self._lock:
-            self._failures = 0
+            self.failures, self.trouble = 0, ""
             self.usage = replace(
                 self.usage,
                 prompt_tokens=self.usage.prompt_tokens + prompt,
@@ -227,6 +232,7 @@ class EndpointClient:
     def _count_request(self, attempt: int) -> None:
         with self._lock:
             if self.max_requests is not None and self.usage.requests >= self.max_requests:
+                self.trouble = f"the bound of {self.max_requests} requests is reached"
                 raise EndpointError(
                     f"the bound of {self.max_requests} requests is reached ({self.usage}): what was asked is stored, "
                     "so raise the bound and run again to continue."
@@ -236,8 +242,8 @@ class EndpointClient:
 
     def _count_failure(self, reason: str | None) -> None:
         with self._lock:
-            self._failures += 1
-            failures = self._failures
+            self.failures += 1
+            failures = self.failures
         if failures >= FAILURES:
             raise EndpointError(
                 f"{failures} requests in a row had no reply, the last one: {reason}. What was asked before is stored: "
@@ -266,9 +272,9 @@ def _address(url: str) -> httpx2.URL:
         )
     if address.scheme not in ("http", "https") or not address.host:
         raise ArgumentError(f"the endpoint {url!r:.80} is no address: write http://127.0.0.1:8080/v1 or https://….")
-    if address.path.rstrip("/").endswith("/completions"):
+    if address.path.rstrip("/").endswith(("/completions", "/embeddings")):
         raise ArgumentError(
-            f"the endpoint {url!r:.80} names a path of the API: leave out /completions or /chat/completions, as in "
-            "http://127.0.0.1:8080/v1."
+            f"the endpoint {url!r:.80} names a path of the API: leave out /completions, /chat/completions or "
+            "/embeddings, as in http://127.0.0.1:8080/v1."
         )
     return address

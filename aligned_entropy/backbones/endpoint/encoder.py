@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ class TextEncoder:
 
     Attributes:
         name: path, hub id or embedded name.
+        width: size D of the vectors.
         fingerprint: SHA-256 over everything that the vectors depend on.
 
     Raises:
@@ -47,6 +48,7 @@ class TextEncoder:
                 "such as minilm."
             )
         self._model: Any = model.to(device).eval()
+        self.width: int = model.config.hidden_size
         self._tokenizer = load_tokenizer(name)
         self._max_length = default_max_length(model.config, self._tokenizer)
         self.fingerprint = fingerprint(
@@ -57,12 +59,21 @@ class TextEncoder:
             settings=f"mean {self._max_length}",
         )
 
-    def vectors(self, texts: Sequence[Text]) -> NDArray[np.float16]:
-        """Compute the vectors ``[N, D]`` of texts or pairs, in half precision."""
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Name of the encoder, and its fingerprint, by which it is recognized."""
+        return {"name": self.name, "sha256": self.fingerprint}
+
+    def is_same(self, facts: Mapping[str, Any]) -> bool:
+        """True if the facts about an encoder are those of this one."""
+        return facts.get("sha256") == self.fingerprint
+
+    def vectors(self, texts: Sequence[Text]) -> tuple[NDArray[np.float16], NDArray[np.object_]]:
+        """Compute the vectors ``[N, D]`` of texts or pairs, in half precision; the reasons ``[N]`` are None."""
         firsts, seconds = two_lists(texts)
         encoded = self._tokenizer(firsts, seconds, truncation=True, max_length=self._max_length)
         device = self._model.device
-        vectors = np.zeros((len(texts), self._model.config.hidden_size), np.float16)
+        vectors = np.zeros((len(texts), self.width), np.float16)
         padding = CPU_PADDING if device.type == "cpu" else GPU_PADDING
         for rows in length_sorted_batches([len(ids) for ids in encoded["input_ids"]], padding):
             batch = {name: [values[row] for row in rows] for name, values in encoded.items()}
@@ -75,4 +86,4 @@ class TextEncoder:
                     f"{self.name} gives no state for every token: name an encoder of texts, such as minilm."
                 )
             vectors[rows] = means.cpu().numpy()
-        return vectors
+        return vectors, np.full(len(texts), None, object)

@@ -6,11 +6,15 @@ import json
 import sqlite3
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ...features.store import texts_key
+from ...features.texts import Text
 
 WAIT = 30.0  # seconds to wait for another process that writes
 
@@ -21,10 +25,10 @@ CREATE TABLE IF NOT EXISTS replies (state INTEGER, text BLOB, vector BLOB, PRIMA
 
 
 class ReplyStore:
-    """Log-probabilities by the hash of a text, in an SQLite file that several processes may use.
+    """Log-probabilities or vectors by the hash of a text, in an SQLite file that several processes may use.
 
     A file belongs to one address, model name and prompt. Since another model can be started under the same name, the
-    file holds *states*: the replies to texts without content, to which those of the model are compared.
+    file holds *states*: the replies to a few trial texts, to which those of the model are compared.
 
     Args:
         path: path of the file, which is created if necessary.
@@ -47,15 +51,20 @@ class ReplyStore:
             ) from error
         self._lock = threading.Lock()
 
-    def states(self) -> list[tuple[int, list[dict[str, float]], str]]:
-        """Number, replies to the texts without content, and label tokens of every state."""
+    def states(self) -> list[tuple[int, Any, str]]:
+        """Number, replies to the trial texts, and label tokens of every state."""
         rows = self._connection.execute("SELECT id, trial, tokens FROM states ORDER BY id").fetchall()
         return [(number, json.loads(trial), tokens) for number, trial, tokens in rows]
 
-    def add_state(self, trial: Sequence[Mapping[str, float]], tokens: str) -> int:
-        """Add a state, and return its number."""
+    def add_state(self, trial: Any, tokens: str) -> int:
+        """Add a state, and return its number.
+
+        Args:
+            trial: replies to the trial texts, as a JSON value.
+            tokens: tokens of the label words as JSON.
+        """
         with self._connection:
-            values = (json.dumps([dict(row) for row in trial]), tokens)
+            values = (json.dumps(trial), tokens)
             number = self._connection.execute("INSERT INTO states (trial, tokens) VALUES (?, ?)", values).lastrowid
         assert number is not None, "a row was inserted"
         return number
@@ -67,8 +76,16 @@ class ReplyStore:
         ).fetchone()
         return None if row is None else np.frombuffer(row[0], "<f4").astype(np.float32)
 
-    def write(self, state: int, text: bytes, vector: NDArray[np.float32]) -> None:
+    def write(self, state: int, text: bytes, vector: NDArray[np.floating]) -> None:
         """Write the vector of a text, in any thread; it is on disk when the method returns."""
         with self._lock, self._connection:
             values = (state, text, vector.astype("<f4").tobytes())
             self._connection.execute("INSERT OR REPLACE INTO replies VALUES (?, ?, ?)", values)
+
+
+def rows_by_text(texts: Sequence[Text]) -> dict[bytes, list[int]]:
+    """Positions of each distinct text by its hash."""
+    rows: dict[bytes, list[int]] = {}
+    for row, text in enumerate(texts):
+        rows.setdefault(bytes.fromhex(texts_key([text])), []).append(row)
+    return rows
