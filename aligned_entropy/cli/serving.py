@@ -230,8 +230,7 @@ def refit(
         raise typer.BadParameter(f"--share {share} is not between 0 and 1.")
     model, data = outputs.source(model, feedback, options)
     check_folder(output, [data, calibration, reference])
-    is_stored = model is not None or (outputs.endpoint is not None and is_feedback(data))
-    rows = read_feedback(Path(data)) if is_stored else None
+    rows = read_feedback(Path(data)) if model is not None or (outputs.endpoint and is_feedback(data)) else None
     classifier = load(model, head=head, options=options, outputs=outputs)
     if rows is None:
         labeled = features(classifier, data, description="feedback", columns=columns, views=True)

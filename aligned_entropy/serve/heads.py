@@ -173,7 +173,7 @@ def _predict_behind_endpoint(
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", f".* {NO_REPLY}", UserWarning)  # the reasons are in the rows
-        rows = list(classifier.predict(texts))
+        rows: list[PredictedRow] = list(classifier.predict(texts))
     reasons = [getattr(row, "row_error", None) for row in rows]
     if backbone.client.failures >= len(set(texts)) and None not in reasons:
         raise EndpointError(f"no request for {len(texts)} texts had a reply; the last one: {reasons[-1]}.")

@@ -106,9 +106,12 @@ def test_a_head_is_refused_for_another_prompt(server, head):
 
 
 def test_heads_of_an_endpoint_and_of_a_model_refuse_each_other(server, head, tmp_path):
-    with pytest.raises(HeadMismatchError, match=r"fitted for a language model behind an endpoint \(tiny\)"):
+    remedy = "use the head with UncertainClassifier.from_endpoint or --endpoint URL"
+    with pytest.raises(
+        HeadMismatchError, match=rf"fitted for a language model behind an endpoint \(tiny\), but .*: {remedy}"
+    ):
         in_process(server, tmp_path / "model", head=head)
-    with pytest.raises(HeadMismatchError, match="fitted for a language model behind an endpoint"):
+    with pytest.raises(HeadMismatchError, match=rf"behind an endpoint \(tiny\), not on outputs .*: {remedy}"):
         UncertainClassifier.from_outputs(head=head)
     classifier = in_process(server, tmp_path / "model", **PROMPT)
     classifier.fit(server.labeled(200, 0), config=QUICK)
