@@ -108,5 +108,5 @@ def test_names_that_programs_read_do_not_change(client):
     assert metrics == {
         "alien_requests_total", "alien_request_seconds", "alien_batch_texts", "alien_queue_texts", "alien_uncertainty",
         "alien_answers_total", "alien_accepted_share", "alien_drift_statistic", "alien_drift_p_value",
-        "alien_feedback_total", "alien_head_swaps_total", "alien_truncated_texts_total",
+        "alien_feedback_total", "alien_head_swaps_total", "alien_truncated_texts_total", "alien_failed_texts_total",
     }  # fmt: skip
