@@ -168,15 +168,17 @@ def mean_vectors(states: Any, weights: Tensor | None) -> Tensor | None:
     """
     if weights is None or not _are_states(states, weights.shape):
         return None
+    means: Tensor
     states, weights = states.detach(), weights.to(states.device)
     # A product takes a fraction of the time of a masked sum on a CPU. On a GPU, where neither takes long, its check
     # would wait for the layer, and an exported graph has no branches.
     if states.device.type == "cpu" and not torch.compiler.is_compiling():
-        means: Tensor = torch.bmm(weights.unsqueeze(1), states.float()).squeeze(1)
+        means = torch.bmm(weights.unsqueeze(1), states.float()).squeeze(1)
         if math.isfinite(means.sum().item()):  # otherwise states of padding may be infinite or not a number
             return means.clamp(-LARGEST, LARGEST)
     sums = states.masked_fill(weights.unsqueeze(-1) == 0, 0.0).sum(1, dtype=torch.float32)
-    return (sums * weights.amax(1, keepdim=True)).clamp(-LARGEST, LARGEST)
+    means = sums * weights.amax(1, keepdim=True)
+    return means.clamp(-LARGEST, LARGEST)
 
 
 def token_vectors(states: Any, mask: Tensor | None) -> Tensor | None:
