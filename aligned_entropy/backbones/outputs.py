@@ -15,6 +15,7 @@ from ..head.modules import LogProbabilityModule
 from .base import BaseBackbone
 
 OUTPUTS = "outputs from elsewhere"  # in place of the class of a model, in the config of a head
+FIELD = "field"  # fact about a head: field of a JSON object that its outputs were read from
 
 
 class ElsewhereBackbone(BaseBackbone):
@@ -90,6 +91,7 @@ class OutputsBackbone(ElsewhereBackbone):
 
     Args:
         label_names: names of the C classes in the order of the outputs.
+        field: name of the field of a JSON object that the outputs are read from; None for other outputs.
 
     Raises:
         NotApplicableError: an attribute or method that only a model has was used.
@@ -98,18 +100,21 @@ class OutputsBackbone(ElsewhereBackbone):
     kind = OUTPUTS
     remedy = "pass logits, probabilities or top_logprobs, or load the model with UncertainClassifier.from_pretrained"
 
-    def __init__(self, label_names: Sequence[str]) -> None:
+    def __init__(self, label_names: Sequence[str], field: str | None = None) -> None:
         classes = len(label_names)
         super().__init__(label_names, LogProbabilityModule(classes), classes)
+        self.field = field
 
     @property
     def facts(self) -> dict[str, Any]:
         """Description that is saved beside a head."""
-        return {"name": "", "model class": OUTPUTS, "labels": self.label_names, "dtype": "float32"}
+        facts = {"name": "", "model class": OUTPUTS, "labels": self.label_names, "dtype": "float32"}
+        return facts if self.field is None else facts | {FIELD: self.field}
 
     @property
     def model_fingerprint(self) -> str:
-        """SHA-256 of the label names, the only fact about the model that is stored."""
-        return hashlib.sha256(json.dumps([OUTPUTS, self.label_names]).encode()).hexdigest()
+        """SHA-256 of the label names and the field, the only facts about the model that are stored."""
+        field = [] if self.field is None else [self.field]
+        return hashlib.sha256(json.dumps([OUTPUTS, self.label_names, *field]).encode()).hexdigest()
 
     encode = extract = features = ElsewhereBackbone._refuse

@@ -28,10 +28,12 @@ class PromptTemplate:
         examples: texts, or pairs of texts, each with the name of its class, shown before every text.
         chat: True if the filled template is a user's turn in a chat, and the label the reply; examples are earlier
             turns.
+        field: name of the field of a JSON object whose values are the label words; None for label words alone.
 
     Attributes:
         template: prompt with ``{text}`` once.
         takes_pairs: True if the template has a slot for the second text of a pair.
+        field: name of the field; None for label words alone.
         chat: True if the filled template is a user's turn in a chat.
         names: names of the classes.
         words: label words of every class.
@@ -42,8 +44,10 @@ class PromptTemplate:
         DataError: labels, template or examples have a wrong form.
     """
 
-    def __init__(self, *, labels: Labels, template: str, examples: Examples = (), chat: bool = False) -> None:
-        self.template, self.chat = template, chat
+    def __init__(
+        self, *, labels: Labels, template: str, examples: Examples = (), chat: bool = False, field: str | None = None
+    ) -> None:
+        self.template, self.chat, self.field = template, chat, field
         self.names, self.words = list(labels), _words(labels)
         if template.count(SLOT) != 1 or template.count(PAIR_SLOT) > 1:
             wrong = SLOT if template.count(SLOT) != 1 else PAIR_SLOT
@@ -103,7 +107,8 @@ class PromptTemplate:
         """Arguments of the constructor as values that JSON can store."""
         labels = dict(zip(self.names, self.words, strict=True))
         examples = [(parts_of(text) if self.takes_pairs else text, name) for text, name in self.examples]
-        return {"labels": labels, "template": self.template, "examples": examples, "chat": self.chat}
+        settings = {"labels": labels, "template": self.template, "examples": examples, "chat": self.chat}
+        return settings if self.field is None else settings | {"field": self.field}
 
     def _example(self, example: Any) -> tuple[Text, str]:
         content, name = example if isinstance(example, (list, tuple)) and len(example) == 2 else (None, None)

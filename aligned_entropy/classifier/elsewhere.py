@@ -13,28 +13,32 @@ if TYPE_CHECKING:
     from .base import UncertainClassifier
     from .outputs import UncertainOutputs
 
-NO_REPLY = "have no usable reply of the endpoint"
+NO_REPLY = "have no usable reply"
 
 
 class ModelElsewhere:
     """Constructors of classifiers without a model in this process."""
 
     @staticmethod
-    def from_outputs(label_names: Sequence[str] | None = None, *, head: str | Path | None = None) -> UncertainOutputs:
+    def from_outputs(
+        label_names: Sequence[str] | None = None, *, head: str | Path | None = None, field: str | None = None
+    ) -> UncertainOutputs:
         """Create a classifier for outputs of any model of one label a text, without the model.
 
         Args:
             label_names: names of the C classes in the order of the outputs; those of the head by default.
             head: path or hub id of a head that was fitted on outputs.
+            field: name of the field of a JSON object from which the class is read, in responses of language models;
+                that of the head by default. The values of the field are the label names.
 
         Raises:
             ArgumentError: there are no label names, or fewer than two.
             DataError: two label names are equal.
-            HeadMismatchError: the head was fitted for a model, or for other label names.
+            HeadMismatchError: the head was fitted for a model, for other label names, or for another field.
         """
         from .outputs import classifier_of_outputs
 
-        return classifier_of_outputs(label_names, head)
+        return classifier_of_outputs(label_names, head, field)
 
     @staticmethod
     def from_endpoint(
@@ -46,6 +50,7 @@ class ModelElsewhere:
         template: str | None = None,
         examples: Examples = (),
         chat: bool = False,
+        field: str | None = None,
         top_logprobs: int = 20,
         extra_body: Mapping[str, Any] | None = None,
         embeddings: str | Path | None = None,
@@ -53,10 +58,10 @@ class ModelElsewhere:
     ) -> UncertainClassifier:
         """Create a classifier from a language model behind an API that is compatible with OpenAI's.
 
-        The model predicts the label word that is most probable as the first token of its reply. All methods take
-        texts, as for a model in this process; replies are stored, so that no text is sent twice. The key is read from
-        ``ALIEN_ENDPOINT_KEY``, or else from ``OPENAI_API_KEY``. A few requests are sent at once: for texts without
-        content, and for every label word. See docs/endpoints.md.
+        The model predicts the label word that is most probable as the first token of its reply, or as the value of a
+        field of a JSON object. All methods take texts, as for a model in this process; replies are stored, so that no
+        text is sent twice. The key is read from ``ALIEN_ENDPOINT_KEY``, or else from ``OPENAI_API_KEY``. A few requests
+        are sent at once: for texts without content, and for every label word. See docs/endpoints.md.
 
         Args:
             url: address of the API, such as ``http://127.0.0.1:8080/v1``.
@@ -68,6 +73,8 @@ class ModelElsewhere:
             examples: texts, or pairs of texts, with their labels that are shown in every prompt.
             chat: True for ``/chat/completions``, with the filled template as a user's turn; False for
                 ``/completions``.
+            field: name of the field of a JSON object that the model is asked for, with the label words as its values;
+                None for a label word alone. A saved head contains it.
             top_logprobs: number of most probable tokens to ask for; if the server refuses it, fewer.
             extra_body: further parameters of every request, such as ``{"chat_template_kwargs": …}``; None in place of a
                 value leaves a parameter out. A head contains them.
@@ -83,13 +90,13 @@ class ModelElsewhere:
             DataError: the prompt is incomplete or has a wrong form.
             EndpointError: the endpoint cannot be reached, or gives no log-probabilities or vectors.
             UnsupportedModelError: a label word has no token, or words of two labels begin with the same one.
-            HeadMismatchError: the head was fitted for another model, prompt or encoder.
+            HeadMismatchError: the head was fitted for another model, prompt, field or encoder.
             NotApplicableError: ``endpoint:MODEL`` was given for pairs of texts.
         """
         from .endpoint import classifier_of_endpoint
 
         prompt = {"labels": labels, "template": template, "examples": examples, "chat": chat}
-        return classifier_of_endpoint(url, model, head, prompt, top_logprobs, extra_body, embeddings, connection)
+        return classifier_of_endpoint(url, model, head, prompt, field, top_logprobs, extra_body, embeddings, connection)
 
 
 def warn_of_row_errors(features: Features) -> None:

@@ -25,6 +25,7 @@ def classifier_of_endpoint(
     model: str | None,
     head: str | Path | None,
     prompt: Mapping[str, Any],
+    field: str | None,
     top_logprobs: int,
     extra_body: Mapping[str, Any] | None,
     embeddings: str | Path | None,
@@ -43,6 +44,7 @@ def classifier_of_endpoint(
             "labels and template are missing: a language model behind an endpoint predicts label words after a "
             "prompt, as in labels={'negative': 'bad', 'positive': 'good'}, template='review: {text} sentiment:'."
         )
+    settings = dict(settings) if field is None else {**settings, "field": field}
     name = model or facts.get("name")
     if not name:
         raise ArgumentError(f"model is missing: name a model that {url!r:.80} offers.")

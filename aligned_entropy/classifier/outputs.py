@@ -12,6 +12,7 @@ import torch
 from scipy.special import log_softmax
 
 from ..backbones import OUTPUTS, OutputsBackbone
+from ..backbones.outputs import FIELD
 from ..data import load_outputs
 from ..data.matching import NameIndex
 from ..errors import ArgumentError, ArgumentTypeError, DataError, HeadMismatchError, NotApplicableError
@@ -26,6 +27,7 @@ from ..predictions import MultiLabelPredictions, Predictions, TokenPredictions
 from ..saved.format import read_config
 from ..saved.hub import resolve_head
 from .base import UncertainClassifier
+from .elsewhere import warn_of_row_errors
 from .slot import check_model_class
 
 HIDDEN_SIZE = "hidden size"  # fact about a head: size D of its vectors, None if log-probabilities stand in their place
@@ -42,19 +44,32 @@ class UncertainOutputs(UncertainClassifier):
 
     reads_outputs: ClassVar[bool] = True
 
+    @property
+    def field(self) -> str | None:
+        """Name of the field of a JSON object that the class is read from in responses; None for other outputs."""
+        field: str | None = self.backbone.facts.get(FIELD)
+        return field
+
     def load_head(self, folder: str | Path) -> Self:
         """Use a head that was fitted on outputs with the same label names, and return the classifier.
 
         Raises:
-            HeadMismatchError: the head is damaged, was fitted for a model, or for other label names.
+            HeadMismatchError: the head is damaged, was fitted for a model, for other label names, or for another field.
         """
         folder = resolve_head(folder)
-        labels = _labels_of(folder)
+        facts = _facts_of(folder)
+        labels = facts["labels"]
         if labels != self.label_names:
             raise HeadMismatchError(
                 f"the head in {folder} was fitted for the classes {', '.join(labels[:30])}, in this order, but the "
                 f"outputs have {', '.join(self.label_names[:30])}: give the names and the outputs in the order of the "
                 "head, or fit another head."
+            )
+        if facts.get(FIELD) != self.field:
+            fields = ["no field" if name is None else f"the field {name!r}" for name in (facts.get(FIELD), self.field)]
+            raise HeadMismatchError(
+                f"the head in {folder} was fitted on {fields[0]} of responses, but these are read with {fields[1]}: "
+                "leave field or --field out to use that of the head, or fit another head."
             )
         return super().load_head(folder)
 
@@ -75,10 +90,15 @@ class UncertainOutputs(UncertainClassifier):
 
         Raises:
             DataError: the outputs cannot be read, or lack vectors or texts that the head needs.
+
+        Warns:
+            UserWarning: responses of a language model cannot be read; their numbers are NaN, and ``row_errors`` has the
+                reasons.
         """
-        features = self.plain_features(
-            texts, progress, text_column=text_column, text_pair_column=text_pair_column, views=bool(self.head.views)
-        )
+        _check_no_pairs(text_pair_column)
+        options: dict[str, Any] = {"text_column": text_column, "with_row_errors": True}
+        features = self._read(texts, progress, (), bool(self.head.views), labeled=False, **options)
+        warn_of_row_errors(features)
         return self.predict_features(features)
 
     def features(
@@ -124,17 +144,14 @@ class UncertainOutputs(UncertainClassifier):
         Raises:
             NotApplicableError: a column of second texts was given, which the lexical view does not read.
         """
-        if text_pair_column is not None:
-            raise NotApplicableError(
-                f"text_pair_column={text_pair_column!r}: the outputs decide, and their lexical view reads one text; "
-                "leave it out, or join both texts in one column."
-            )
+        _check_no_pairs(text_pair_column)
         return self._read(data, progress, extras, views, labeled=False, text_column=text_column)
 
     def _read(
         self, data: Any, progress: Progress, extras: Collection[str], views: bool | None, **options: Any
     ) -> Features:
-        features = load_outputs(data, label_names=self.label_names, views=self._needs_views(views), **options)
+        views = self._needs_views(views)
+        features = load_outputs(data, label_names=self.label_names, field=self.field, views=views, **options)
         progress(len(features))
         reasons = dict.fromkeys(extras, f"{OUTPUTS} have no model that could compute it.")
         return replace(features, absent={**features.absent, **reasons})
@@ -223,32 +240,45 @@ class UncertainOutputs(UncertainClassifier):
         return replace(features, hidden=log_softmax(features.logits, axis=1).astype(np.float32), absent=absent)
 
 
-def classifier_of_outputs(label_names: Sequence[str] | None = None, head: str | Path | None = None) -> UncertainOutputs:
+def classifier_of_outputs(
+    label_names: Sequence[str] | None = None, head: str | Path | None = None, field: str | None = None
+) -> UncertainOutputs:
     """Create a classifier for outputs; see :meth:`UncertainClassifier.from_outputs`."""
     folder = None if head is None else resolve_head(head)
+    facts = {} if folder is None else _facts_of(folder)
     if label_names is None:
         if folder is None:
             raise ArgumentError("label_names are missing: name the classes in the order of the outputs.")
-        label_names = _labels_of(folder)
+        label_names = facts["labels"]
     if isinstance(label_names, (str, bytes)) or not all(isinstance(name, str) for name in label_names):
         raise ArgumentTypeError(f"label_names is {label_names!r:.80}: pass a list of strings, one for each class.")
     if len(label_names) < 2:
         raise ArgumentError(f"label_names has {len(label_names)} class: at least two are needed.")
     NameIndex(label_names, "label_names")  # raises if two are equal
-    classifier = UncertainOutputs(OutputsBackbone(label_names))
+    if field is not None and (not isinstance(field, str) or not field):
+        raise ArgumentTypeError(f"field is {field!r:.80}: pass the name of a field of the JSON objects.")
+    classifier = UncertainOutputs(OutputsBackbone(label_names, facts.get(FIELD) if field is None else field))
     return classifier if folder is None else classifier.load_head(folder)
 
 
-def _labels_of(folder: Path) -> list[str]:
-    """Label names of a head that was fitted on outputs.
+def _facts_of(folder: Path) -> dict[str, Any]:
+    """Facts of a head that was fitted on outputs.
 
     Raises:
         HeadMismatchError: the folder holds no head, or one that was fitted for a model.
     """
-    facts = read_config(folder)["backbone"]
+    facts: dict[str, Any] = read_config(folder)["backbone"]
     check_model_class(facts, OUTPUTS)
-    labels: list[str] = facts["labels"]
-    return labels
+    return facts
+
+
+def _check_no_pairs(text_pair_column: str | None) -> None:
+    """Raise an error if a column of second texts was given, which the lexical view does not read."""
+    if text_pair_column is not None:
+        raise NotApplicableError(
+            f"text_pair_column={text_pair_column!r}: the outputs decide, and their lexical view reads one text; "
+            "leave it out, or join both texts in one column."
+        )
 
 
 def _hidden_size(features: Features) -> int | None:

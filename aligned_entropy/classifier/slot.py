@@ -138,7 +138,7 @@ class HeadSlot:
         if facts.get("prompt") != prompt:
             raise HeadMismatchError(
                 f"the head in {folder} was fitted for the prompt {facts.get('prompt')}, but this model has the "
-                f"prompt {prompt}: use the same labels, template and examples, or fit another head."
+                f"prompt {prompt}: use the same labels, template, examples and field, or fit another head."
             )
         saved = load_head(folder, self.backbone.copy_classification_module())
         if type(saved.head) is not type(self.saved.head):

@@ -84,6 +84,7 @@ class ElsewhereOptions(OutputsOptions):
         """
         arguments = {option.name: getattr(self, option.name) for option in self._of_endpoint()}
         arguments["url"], arguments["model"] = arguments.pop("endpoint"), arguments.pop("model_name")
+        arguments["field"] = self.field
         if self.extra_body is not None:
             body = json_value("--extra-body", self.extra_body)
             if not isinstance(body, dict):
@@ -126,7 +127,7 @@ class ElsewhereOptions(OutputsOptions):
             BadParameter: the options exclude each other, or the address is missing.
         """
         if self.endpoint is None:
-            given = option_words(self._only_endpoint())
+            given = option_words(replace(self._only_endpoint(), field=None))
             if given:
                 raise typer.BadParameter(f"{' '.join(given)}: this is for --endpoint URL; give the address, too.")
             return
@@ -144,7 +145,8 @@ class ElsewhereOptions(OutputsOptions):
         """Words of a next command for the same data."""
         if self.endpoint is not None:
             return [data, *option_words(replace(self._only_endpoint(), max_requests=None))]
-        return ["--outputs", data] if model is None else [model, data]
+        field = [] if self.field is None else ["--field", self.field]
+        return ["--outputs", data, *field] if model is None else [model, data]
 
     @staticmethod
     def _of_endpoint() -> list[Any]:

@@ -53,7 +53,7 @@ def _for_outputs(head: str | None, outputs: ElsewhereOptions) -> UncertainClassi
     names = outputs.names
     if names is None and head is None:
         names = numbered_names(outputs.outputs)
-    return UncertainClassifier.from_outputs(names, head=head)
+    return UncertainClassifier.from_outputs(names, head=head, field=outputs.field)
 
 
 def _for_endpoint(head: str | None, options: ModelOptions, outputs: ElsewhereOptions) -> UncertainClassifier:

@@ -131,7 +131,7 @@ def evaluate(
     more_inputs = [more_data.train, more_data.calibration, more_data.ood, columns.label_map, options.prompt]
     files.check([data, model, head, *more_inputs])
     if outputs.outputs is not None and head is None:
-        result = _evaluate_outputs(data, outputs.names, more_data, names, resamples, columns)
+        result = _evaluate_outputs(outputs, more_data, names, resamples, columns)
     else:
         classifier = load(model, head=head, options=options, outputs=outputs)
         result = _evaluate_model(classifier, data, more_data, names, resamples, columns)
@@ -151,8 +151,7 @@ def evaluate(
 
 
 def _evaluate_outputs(
-    outputs: str,
-    label_names: Sequence[str] | None,
+    outputs: ElsewhereOptions,
     more_data: MoreData,
     names: Sequence[str] | None,
     resamples: int,
@@ -165,17 +164,21 @@ def _evaluate_outputs(
     from ..evaluation.fitted_scores import default_scores, fit_scores
     from ..scores import HEAD
 
+    label_names = outputs.names
+
     def read(path: str, labeled: bool = True) -> Features:
         is_plain = columns.delimiter is None and columns.encoding is None
         return load_outputs(
             path if is_plain else load_data(path, delimiter=columns.delimiter, encoding=columns.encoding),
             labeled,
             label_names=label_names,
+            field=outputs.field,
             label_column=columns.label_column,
             label_map=parse_label_map(columns.label_map),
         )
 
-    test = read(outputs)
+    assert outputs.outputs is not None, "a file of outputs was given"
+    test = read(outputs.outputs)
     training, calibration = (None if path is None else read(path) for path in (more_data.train, more_data.calibration))
     names = names or [*default_scores(calibration), *([HEAD] if calibration else [])]
     ood = None if more_data.ood is None else read(more_data.ood, labeled=False)

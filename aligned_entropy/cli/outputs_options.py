@@ -23,8 +23,8 @@ class OutputsOptions(OptionGroup):
         str | None,
         typer.Option(
             metavar="FILE",
-            help="File of outputs in place of MODEL and DATA: logits, probabilities or top_logprobs, label, optionally "
-            "hidden and text; see docs/outputs.md.",
+            help="File of outputs in place of MODEL and DATA: logits, probabilities, top_logprobs or responses of an "
+            "API, label, optionally hidden and text; see docs/outputs.md.",
         ),
     ] = None
     label_names: Annotated[
@@ -33,6 +33,14 @@ class OutputsOptions(OptionGroup):
             metavar="NAMES",
             help="Names of the classes in the order of the outputs: a,b,c or a JSON list; those of the head, or "
             "LABEL_0,LABEL_1,… by default.",
+        ),
+    ] = None
+    field: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Field of a JSON object with the label, in responses or asked of --endpoint; that of the head by "
+            "default.",
         ),
     ] = None
 
@@ -72,6 +80,8 @@ class OutputsOptions(OptionGroup):
                 raise typer.BadParameter(f"{REMEDY}{'' if model is None else f'; there is only {model}'}.")
             if self.label_names is not None:
                 raise typer.BadParameter(f"--label-names {self.label_names} is for --outputs: the model has names.")
+            if self.field is not None:
+                raise typer.BadParameter(f"--field {self.field} is for --outputs FILE or --endpoint URL: leave it out.")
             return str(data)
         given = [f"{name} {value}" for name, value in (("MODEL", model), ("DATA", data)) if value is not None]
         if given:
@@ -82,4 +92,7 @@ class OutputsOptions(OptionGroup):
 
     def words(self, model: str | None, data: str) -> list[str]:
         """Words of a next command for MODEL and DATA, or for a file of outputs."""
-        return ["--outputs", data.removesuffix(".csv") + ".jsonl"] if model is None else [model, data]
+        if model is not None:
+            return [model, data]
+        field = [] if self.field is None else ["--field", self.field]
+        return ["--outputs", data.removesuffix(".csv") + ".jsonl", *field]

@@ -203,8 +203,10 @@ def _made_of(
         "module": options.classification_module,
     }
     if outputs.endpoint is not None:
-        return settings | {"endpoint": outputs.endpoint, "name": outputs.model_name, "body": outputs.extra_body}
-    return settings if model is not None else settings | {"labels": outputs.label_names}
+        settings |= {"endpoint": outputs.endpoint, "name": outputs.model_name, "body": outputs.extra_body}
+    elif model is None:
+        settings |= {"labels": outputs.label_names}
+    return settings if outputs.field is None else settings | {"field": outputs.field}
 
 
 def _predict_folder(

@@ -17,11 +17,13 @@ from .label_maps import apply_label_map
 from .labels import is_missing, read_texts
 from .matching import match_labels
 from .registry import load_data
+from .responses import NUMBER_COLUMN, RESPONSE_COLUMNS, response_column, response_logits
 from .table import Table
 from .top_logprobs import SMALLEST_PROBABILITY, TOLERANCE, class_logits
 from .word_ids import hashes_of_rows, hashes_of_texts, word_ids
 
 OUTPUT_COLUMNS = ("logits", "probabilities", "top_logprobs")  # the first that exists is read
+TOKEN_COLUMNS = ("top_logprobs", *RESPONSE_COLUMNS)
 HIDDEN_COLUMNS = ("hidden", "embedding")
 TEXT_COLUMN = "text"
 
@@ -34,14 +36,17 @@ def load_outputs(
     text_column: str | None = None,
     label_column: str | None = None,
     label_map: Mapping[str, str] | None = None,
+    field: str | None = None,
     views: bool = False,
+    with_row_errors: bool = False,
 ) -> Features:
     """Read features from the outputs of a classifier.
 
     Columns:
 
     * ``logits`` or ``probabilities``: a list of C numbers in each row; or ``top_logprobs``, see
-      :func:`~aligned_entropy.data.top_logprobs.class_logits`. The first of the three that exists is read;
+      :func:`~aligned_entropy.data.top_logprobs.class_logits`; or responses, see
+      :func:`~aligned_entropy.data.responses.response_logits`. The first of these that exists is read;
     * ``label`` (or another usual name): true class, 0 to C - 1 in the order of the logits, or its name;
     * ``hidden`` or ``embedding``, optional: a list of D numbers, the input of the last layer or another vector;
     * ``text``, optional: string.
@@ -55,20 +60,23 @@ def load_outputs(
         text_column: column with the texts; ``text`` by default, if it exists.
         label_column: column with the labels; found by its usual names by default.
         label_map: class for each label of the data that has another name.
+        field: name of the field of a JSON object that the class is read from, if there are responses.
         views: True to read the texts for the lexical view.
+        with_row_errors: True to give the reason of a response that cannot be read in ``row_errors``, with NaN in its
+            row.
 
     Raises:
         DataError: a column is missing, two may be meant, or a row does not fit; the message names it.
     """
     data, name = load_data(source), str(source) if isinstance(source, (str, Path)) else "the table"
-    output_column, columns = first_column(data, OUTPUT_COLUMNS), data.column_names
+    output_column, columns = first_column(data, OUTPUT_COLUMNS) or response_column(data), data.column_names
     usual_label = first_column(data, LABEL_COLUMNS)
     if output_column is None or (labeled and label_column is None and usual_label is None):
         raise DataError(
             f"{name} has the columns {quoted(columns)}; needed are 'logits' or 'probabilities' (a list of numbers in "
-            "each row) or 'top_logprobs'" + (" and 'label' (number of the true class)." if labeled else ".")
+            "each row), 'top_logprobs' or 'response'" + (" and 'label' (number of the true class)." if labeled else ".")
         )
-    logits = _logits(data, output_column, label_names)
+    logits, row_errors = _logits(data, output_column, label_names, field, with_row_errors)
     labels = _labels(data, label_column, label_map, label_names, logits.shape[1]) if labeled else None
     hidden, texts = _hidden(data, name), _texts(data, text_column) if labeled or views else None
     absent = {} if hidden is not None else {"hidden": f"{name} has no column 'hidden'."}
@@ -76,7 +84,7 @@ def load_outputs(
     hidden = np.empty((len(logits), 0), np.float32) if hidden is None else hidden
     inputs = {"tokens": word_ids(texts)} if views and texts is not None else {}
     hashes = _hashes(texts, logits, hidden) if labeled else None
-    return Features(hidden, logits, labels, views=inputs, absent=absent, hashes=hashes)
+    return Features(hidden, logits, labels, views=inputs, absent=absent, hashes=hashes, row_errors=row_errors)
 
 
 def numbered_names(source: Any) -> list[str]:
@@ -86,8 +94,8 @@ def numbered_names(source: Any) -> list[str]:
         DataError: the number is not clear, since there are no lists, or tokens.
     """
     data = load_data(source)
-    column = first_column(data, OUTPUT_COLUMNS)
-    if column == "top_logprobs":
+    column = first_column(data, OUTPUT_COLUMNS) or response_column(data)
+    if column in TOKEN_COLUMNS:
         raise DataError(f"column {column!r} has tokens, so the classes need names: pass label_names or --label-names.")
     rows = [] if column is None else _parsed(data, column)[:1]
     if not rows or not isinstance(rows[0], list):
@@ -118,13 +126,22 @@ def _hashes(texts: Sequence[str] | None, logits: NDArray[np.float32], hidden: ND
     return hashes_of_rows(row.tobytes() for row in np.concatenate([logits, hidden], 1))
 
 
-def _logits(data: Table, column: str, label_names: Sequence[str] | None) -> NDArray[np.float32]:
+def _logits(
+    data: Table, column: str, label_names: Sequence[str] | None, field: str | None, with_row_errors: bool
+) -> tuple[NDArray[np.float32], NDArray[np.object_] | None]:
+    """Logits ``[N, C]``, and the reason why a row is NaN, None if every row has been read."""
+    if column not in TOKEN_COLUMNS:
+        return _logits_of_lists(data, column, label_names), None
+    if label_names is None:
+        raise DataError(f"column {column!r} has tokens, so the classes need names: pass label_names or --label-names.")
     if column == "top_logprobs":
-        if label_names is None:
-            raise DataError(
-                f"column {column!r} has tokens, so the classes need names: pass label_names or --label-names."
-            )
-        return class_logits(_parsed(data, column), label_names, column)
+        return class_logits(_parsed(data, column), label_names, column), None
+    columns = [name for name in (*RESPONSE_COLUMNS, NUMBER_COLUMN) if name in data.column_names]
+    responses = Table({name: _parsed(data, name) for name in columns})
+    return response_logits(responses, label_names, field, with_row_errors=with_row_errors)
+
+
+def _logits_of_lists(data: Table, column: str, label_names: Sequence[str] | None) -> NDArray[np.float32]:
     values = _matrix(data, column)
     if label_names is not None and values.shape[1] != len(label_names):
         raise DataError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
@@ -18,6 +19,26 @@ from .matching import NameIndex
 SMALLEST_PROBABILITY = 1e-30  # the logarithm of zero is infinite
 TOLERANCE = 1e-2  # by which rounded probabilities may exceed 1 in sum
 MAX_TOKENS = 10  # tokens in an error message
+NEGLIGIBLE = 1e-3  # share of the classes' probability that tokens may have that count without having been seen
+
+
+@dataclass(frozen=True)
+class Masses:
+    """Probabilities of the C classes in one reply.
+
+    Attributes:
+        values: probability of each class, ``[C]``; the largest that it can have for a class without any token.
+        is_missing: True for a class without any token, ``[C]``.
+    """
+
+    values: NDArray[np.float64]
+    is_missing: NDArray[np.bool_]
+
+    @property
+    def is_complete(self) -> bool:
+        """True if all classes without any token can have no more than a thousandth of the probability of the others."""
+        missing = float(self.values[self.is_missing].sum())
+        return missing <= NEGLIGIBLE * float(self.values[~self.is_missing].sum())
 
 
 def class_logits(rows: Sequence[Any], label_names: Sequence[str], column: str) -> NDArray[np.float32]:
@@ -41,35 +62,70 @@ def class_logits(rows: Sequence[Any], label_names: Sequence[str], column: str) -
     Warns:
         UserWarning: a class is missing in some rows.
     """
-    index, is_incomplete = NameIndex(label_names), False
-    masses = np.zeros((len(rows), len(label_names)))
-    for number, row in enumerate(rows):
-        place = f"row {number} of column {column!r}"
-        tokens = token_probabilities(row, place)
-        names, probabilities = [token for token, _ in tokens], [probability for _, probability in tokens]
-        positions = [index.find(token) for token in names]
-        for position, probability in zip(positions, probabilities, strict=True):
-            if position is not None:
-                masses[number, position] += probability
-        classes = set(positions) - {None}
-        if not classes:
-            raise DataError(
-                f"{place} has the tokens {quoted(names[:MAX_TOKENS])}, none of which is a class "
-                f"({quoted(label_names[:MAX_TOKENS])}): name the classes as the model "
-                "writes them, or ask for more tokens."
-            )
-        missing = [position for position in range(len(label_names)) if position not in classes]
-        if missing:
-            is_incomplete = True
-            masses[number, missing] = min(*probabilities, max(1 - sum(probabilities), 0.0) / len(missing))
-    if is_incomplete:
+    index = NameIndex(label_names)
+    return logits_of(
+        [
+            class_masses(row, index, label_names, f"row {number} of column {column!r}")
+            for number, row in enumerate(rows)
+        ],
+        len(label_names),
+        column,
+    )
+
+
+def class_masses(row: Any, index: NameIndex, label_names: Sequence[str], place: str) -> Masses:
+    """Read the probabilities of the classes from the most likely tokens of one text.
+
+    Args:
+        row: tokens in a form of :func:`token_probabilities`.
+        index: positions of the names of the classes.
+        label_names: names of the C classes.
+        place: name of the row for error messages.
+
+    Raises:
+        DataError: the row has another form, a value is no log-probability, or no token is the name of a class.
+    """
+    tokens, masses = token_probabilities(row, place), np.zeros(len(label_names))
+    positions = [index.find(token) for token, _ in tokens]
+    for position, (_, probability) in zip(positions, tokens, strict=True):
+        if position is not None:
+            masses[position] += probability
+    classes = set(positions) - {None}
+    if not classes:
+        raise DataError(
+            f"{place} has the tokens {quoted([token for token, _ in tokens[:MAX_TOKENS]])}, none of which is a class "
+            f"({quoted(label_names[:MAX_TOKENS])}): name the classes as the model "
+            "writes them, or ask for more tokens."
+        )
+    is_missing = np.array([position not in classes for position in range(len(label_names))])
+    if is_missing.any():
+        probabilities = [probability for _, probability in tokens]
+        masses[is_missing] = min(*probabilities, max(1 - sum(probabilities), 0.0) / is_missing.sum())
+    return Masses(masses, is_missing)
+
+
+def logits_of(masses: Sequence[Masses | None], classes: int, column: str) -> NDArray[np.float32]:
+    """Log-probabilities of the C classes, ``[N, C]``; NaN for None.
+
+    Args:
+        masses: probabilities of the classes of each row.
+        classes: number of classes.
+        column: name of the column, for the warning.
+
+    Warns:
+        UserWarning: a class is missing in some rows.
+    """
+    logits = np.full((len(masses), classes), np.nan, np.float32)
+    for number, row in enumerate(masses):
+        if row is not None:
+            logits[number] = np.log(row.values.clip(SMALLEST_PROBABILITY))
+    if any(row is not None and row.is_missing.any() for row in masses):
         warnings.warn(
             f"column {column!r} lacks classes in some rows, which count with the largest probability that they can "
             "have: ask the model for more tokens, so that all classes are among them.",
             UserWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
-    logits: NDArray[np.float32] = np.log(masses.clip(SMALLEST_PROBABILITY)).astype(np.float32)
     return logits
 
 

@@ -57,7 +57,7 @@ class EndpointBackbone(ElsewhereBackbone):
     Args:
         client: client of the endpoint.
         model: name of the model.
-        prompt: template, label words and examples.
+        prompt: template, label words and examples, perhaps with the field of a JSON object that has the label.
         top_logprobs: number of most probable tokens to ask for; if the server refuses it, fewer.
         extra_body: further parameters of every request, such as ``{"chat_template_kwargs": …}``.
         encoder: encoder in this process or of the endpoint, whose vectors are an input of views; None for the words of

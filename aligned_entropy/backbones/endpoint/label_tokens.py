@@ -10,13 +10,12 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ...data.top_logprobs import SMALLEST_PROBABILITY
+from ...data.top_logprobs import NEGLIGIBLE, SMALLEST_PROBABILITY
 from ...errors import UnsupportedModelError
 from .replies import TopTokens
 
 LEAST_START = 0.05  # probability after examples with a word that a token must have to count as the start of this word
 SMALLEST_REST = 1e-6  # the rest is rounded by the server
-NEGLIGIBLE = 1e-3  # share of the labels' probability that a token may have that counts without having been seen
 
 
 class WordToken(NamedTuple):
@@ -93,13 +92,22 @@ class LabelTokens:
         """
         masses = self._masses(top)
         masses[masses == 0] = top.smallest
-        rest = max(1.0 - float(masses.sum()), SMALLEST_REST)
-        vector: NDArray[np.float32] = np.log([*masses.clip(SMALLEST_PROBABILITY), rest]).astype(np.float32)
-        return vector
+        return log_vector(masses)
 
     def _masses(self, top: TopTokens) -> NDArray[np.float64]:
         """Probabilities of the classes, ``[C]``, as far as they are known from the most probable tokens."""
         return np.array([sum(top.probabilities.get(spelling, 0.0) for spelling in row) for row in self._spellings])
+
+
+def log_vector(masses: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Log-probabilities of the C classes and of everything else together, ``[C + 1]``.
+
+    Args:
+        masses: probabilities of the classes, ``[C]``.
+    """
+    rest = max(1.0 - float(masses.sum()), SMALLEST_REST)
+    vector: NDArray[np.float32] = np.log([*masses.clip(SMALLEST_PROBABILITY), rest]).astype(np.float32)
+    return vector
 
 
 def first_token(word: str, top: TopTokens, separator: str | None) -> WordToken:

@@ -17,17 +17,22 @@ from ...features.texts import Text
 from ..templates import CONTENT_FREE, PromptTemplate, chat_turns, joint
 from .client import EndpointClient, RequestError
 from .label_tokens import LabelTokens, WordToken, first_token
+from .objects import SCHEMA_PARAMETERS, ObjectReplies
 from .replies import TopTokens, top_tokens
 
 FEWER_TOKENS = (20, 10, 5)  # tokens to ask for where a server refuses more
 COMPARED_TOKENS = 5  # most probable tokens by which two replies are compared
 BIAS = 100  # logit bias that brings a token among the most probable ones
 TOLERANCE = 0.05  # difference of two log-probabilities of one token
+NO_TOKENS = "[]"  # tokens of label words that are values of a field, as JSON
 MAX_PROBABILITY = 0.9  # of a token on which the effect of a bias can be seen
 
 
 class EndpointModel:
-    """A model of an endpoint that is asked for the first token of its reply.
+    """A model of an endpoint that is asked for the first token of its reply, or for a JSON object.
+
+    The requests without content, by which the model is recognized, never ask for an object, whose first token would be
+    a bracket for every model.
 
     Args:
         client: client of the endpoint.
@@ -53,6 +58,7 @@ class EndpointModel:
     ) -> None:
         self._client, self._name, self._prompt = client, name, prompt
         self._top_logprobs, self._extra_body = top_logprobs, extra_body
+        self._objects = None if prompt.field is None else ObjectReplies(prompt, prompt.field)
         self._lock = threading.Lock()
         self._is_unbiased: bool | None = None
         if not prompt.chat:
@@ -89,10 +95,14 @@ class EndpointModel:
     def find_tokens(self) -> str:
         """Find the first tokens of the label words, by a request for every word, and return them as JSON.
 
+        The words in an object need no tokens, and no requests.
+
         Raises:
             EndpointError: a request has no usable reply.
             UnsupportedModelError: a word has no token, or the words of two labels begin with the same one.
         """
+        if self._objects is not None:
+            return NO_TOKENS
         words = [word for words in self._prompt.words for word in words]
         tokens: dict[str, WordToken] = {}
         for word, top in self._client.map(self._after_examples, words):
@@ -106,7 +116,8 @@ class EndpointModel:
 
     def use_tokens(self, tokens: str) -> None:
         """Use the tokens that :meth:`find_tokens` returned for the same model."""
-        self._labels = LabelTokens.from_json(self._prompt.names, tokens)
+        if self._objects is None:
+            self._labels = LabelTokens.from_json(self._prompt.names, tokens)
 
     def log_probabilities(self, text: Text) -> NDArray[np.float32]:
         """Ask for the log-probabilities of the C labels, and of all other tokens together, ``[C + 1]``.
@@ -115,6 +126,8 @@ class EndpointModel:
             RequestError: there is no usable reply, or a label is not among its tokens and may matter.
             EndpointError: the endpoint is gone, or the bound on requests is reached.
         """
+        if self._objects is not None:
+            return self._objects.log_probabilities(self._post(self._object_body(text, self._objects)))
         top = self._top(text)
         missing = self._labels.missing(top)
         if missing and all(token.id is not None for token in missing) and self._gives_biased_tokens():
@@ -206,10 +219,18 @@ class EndpointModel:
         return self._reply(self._body(texts[0], [(self._prompt.filled(text), word) for text in texts]))
 
     def _reply(self, body: Mapping[str, Any]) -> TopTokens:
-        return top_tokens(self._client.post("/chat/completions" if self._prompt.chat else "/completions", body))
+        return top_tokens(self._post(body))
+
+    def _post(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        return self._client.post("/chat/completions" if self._prompt.chat else "/completions", body)
+
+    def _object_body(self, text: Text, objects: ObjectReplies) -> dict[str, Any]:
+        """Parameters of the request for an object for a text."""
+        body = {**self._body(text, objects.shots), **objects.parameters, **self._extra_body}
+        return {name: value for name, value in body.items() if value is not None}
 
     def _body(self, text: Text, shots: Sequence[tuple[str, str]] | None = None) -> dict[str, Any]:
-        """Parameters of the request for a text, by default with the examples of the prompt."""
+        """Parameters of the request for a first token after a text, by default with the examples of the prompt."""
         shots = self._prompt.shots if shots is None else shots
         filled = self._prompt.filled(text)
         body: dict[str, Any] = {"model": self._name, "max_tokens": 1, "temperature": 0}
@@ -218,7 +239,9 @@ class EndpointModel:
             body |= {"logprobs": True, "top_logprobs": self._top_logprobs}
         else:
             body |= {"prompt": self._prompt.joined_shots(shots) + filled, "logprobs": self._top_logprobs}
-        return {name: value for name, value in {**body, **self._extra_body}.items() if value is not None}
+        body |= self._extra_body
+        is_left_out = SCHEMA_PARAMETERS if self._objects is not None else ()
+        return {name: value for name, value in body.items() if value is not None and name not in is_left_out}
 
 
 def _most_probable(top: TopTokens) -> dict[str, float]:

@@ -87,7 +87,7 @@ def test_a_fault_that_stays_is_the_reason_of_its_row(server, fault, reason):
     expected = classifier(server, model="undisturbed").predict(TEXTS)
     server.fault = for_a_text(fault, times=100)
     disturbed = classifier(server, timeout=0.3 if fault == "hang" else 60, retries=2)
-    with pytest.warns(UserWarning, match="1 of 4 texts have no usable reply of the endpoint"):
+    with pytest.warns(UserWarning, match="1 of 4 texts have no usable reply"):
         predictions = disturbed.predict(TEXTS)
     assert [error is None for error in predictions.row_errors] == [True, False, True, True]
     assert predictions.row_errors[1].startswith(reason)
