@@ -82,11 +82,11 @@ class JsonField:
     def masses(self, reply: Mapping[str, Any]) -> Masses:
         """Read the probabilities of the classes from a reply.
 
-        The tokens of the value are followed as they were generated. At each token, an alternative with which one class
-        alone is possible adds its probability, times that of the tokens before it, to the class. A token that leaves
-        all classes possible, such as the quote before the value, tells nothing: its alternatives count by their share
-        of those with which a class is possible. An alternative with which the same classes are possible as with the
-        generated token counts with it, since it is another spelling of the same beginning.
+        The tokens of the value are followed as they were generated. An alternative after which one class alone is
+        possible adds its probability, times that of the tokens before it, to the class. A token that leaves all words
+        possible, such as the quote before the value, tells nothing: its alternatives count by their share of those
+        after which a word is possible. An alternative after which the same words are possible as after the generated
+        token counts with it, since it is another spelling of the same beginning.
 
         Args:
             reply: completion object with the log-probabilities of its tokens.
@@ -104,23 +104,15 @@ class JsonField:
         if word not in self._class_of:
             raise DataError(
                 f"the field {self.name!r} is {value!r:.80}, which is no label word "
-                f"({quoted(list(self._class_of)[:10])}): give the field an enum of the label words, and name them in the "
-                "prompt."
+                f"({quoted(list(self._class_of)[:10])}): give the field an enum of the label words, and name them in "
+                "the prompt."
             )
-        spellings = {word: _spellings(word, isinstance(value, str)) for word in self._class_of}
+        spellings = {each: _spellings(each, isinstance(value, str)) for each in self._class_of}
         spellings[word].append(raw)
         walk = self._walk(tokens, text, span, spellings)
         if not walk.masses.sum() > 0:
             raise DataError(f"the field {self.name!r} is {value!r:.80}, but its tokens have no probability.")
-        if sum(share for share, _, _ in walk.shared) > NEGLIGIBLE * walk.masses.sum():
-            share, string, words = max(walk.shared, key=lambda item: item[0])
-            others = {self._class_of[other]: other for other in sorted(words)}
-            first, second, *_ = others.values()
-            raise DataError(
-                f"the token {_decoded(string)!r}, with the probability {share:.2g}, begins the label words {first!r} and "
-                f"{second!r}, but the reply goes on to {value!r:.40}, so that these two are not told apart: choose words "
-                "that begin differently."
-            )
+        self._check_shared(walk, value)
         is_missing = walk.masses == 0
         return Masses(np.where(is_missing, walk.bounds, walk.masses), is_missing)
 
@@ -138,13 +130,16 @@ class JsonField:
             alternatives = [
                 (probability, string, words)
                 for string, probability in token.probabilities.items()
-                if string.startswith(inside or string[:1])
+                if string
+                and string.startswith(inside)
                 and (words := possible & _possible(before + string[len(inside) :], spellings))
             ]
             followed = possible & _possible(text[span.name_end : end], spellings)
             total = sum(share for share, _, _ in alternatives)
             if followed == possible and total == 0:
                 continue
+            if token.string not in token.probabilities:
+                raise DataError(f"the token {_decoded(token.string)!r} of the reply has no log-probability.")
             scale = path / total if followed == possible else path
             path = scale * sum(share for share, _, words in alternatives if words == followed)
             for share, string, words in alternatives:
@@ -161,6 +156,18 @@ class JsonField:
             if len(self._classes(possible)) == 1:
                 break
         return walk
+
+    def _check_shared(self, walk: _Walk, value: Any) -> None:
+        """Check that hardly any probability is on alternatives that begin words of several classes."""
+        if sum(share for share, _, _ in walk.shared) <= NEGLIGIBLE * walk.masses.sum():
+            return
+        share, string, words = max(walk.shared, key=lambda item: item[0])
+        first, second, *_ = {self._class_of[word]: word for word in sorted(words)}.values()
+        raise DataError(
+            f"the token {_decoded(string)!r}, with the probability {share:.2g}, begins the label words {first!r} and "
+            f"{second!r}, but the reply goes on to {value!r:.40}, so that these two are not told apart: choose words "
+            "that begin differently."
+        )
 
     def _classes(self, words: Iterable[str]) -> set[int]:
         return {self._class_of[word] for word in words}
