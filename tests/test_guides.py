@@ -9,6 +9,7 @@ import pytest
 
 from fixtures import endpoint, sentiment, tiny
 from fixtures.embedding import embeddings, flawed, save_body, save_head
+from fixtures.objects import batch_line, completion, label_object, write_lines
 
 # The models are untrained and the labels random, so the warning about the order of the labels is expected.
 pytestmark = pytest.mark.filterwarnings("ignore:.*check that the labels are in the model's order:UserWarning")
@@ -75,6 +76,7 @@ def test_endpoints(tmp_path, monkeypatch, capsys):
         variables = run("endpoints.md", tmp_path, monkeypatch, replaced)
     assert variables["predictions"].accepted.shape == (2,)
     assert variables["classifier"].backbone.prompts.chat
+    assert any("response_format" in body for _, _, body in server.requests)
     assert server.requests[-1][2]["chat_template_kwargs"] == {"enable_thinking": False}
     printed = capsys.readouterr().out
     assert "contextual calibration" in printed
@@ -168,20 +170,20 @@ def test_outputs(tmp_path, monkeypatch, capsys):
             for row, topic in enumerate(RNG.choice(list(topics), count))
         ]
         (tmp_path / "20newsgroups" / f"{split}.csv").write_text("\n".join(["text,label", *lines]))
-    labels = {}
-    with (tmp_path / "batch-results.jsonl").open("w") as file:
-        for row in range(200):
-            p = float(np.clip(RNG.beta(0.6, 0.6), 0.02, 0.98))
-            labels[str(row)] = "positive" if RNG.random() < p else "negative"
-            tokens = [{"token": " positive", "logprob": np.log(0.9 * p)}, {"token": "The", "logprob": np.log(0.05)}]
-            tokens += [{"token": "Negative", "logprob": np.log(0.9 * (1 - p))}]
-            content = [{"token": " positive", "logprob": tokens[0]["logprob"], "top_logprobs": tokens}]
-            body = {"choices": [{"logprobs": {"content": content}}]}
-            file.write(json.dumps({"custom_id": str(row), "response": {"status_code": 200, "body": body}}) + "\n")
+    labels, tokens, objects = {}, [], []
+    for row in range(200):
+        p = float(np.clip(RNG.beta(0.6, 0.6), 0.02, 0.98))
+        labels[str(row)] = "positive" if RNG.random() < p else "negative"
+        words = {"negative": 0.9 * (1 - p), "positive": 0.9 * p}
+        token = (max(words, key=words.get), words | {"The": 0.05})
+        tokens.append(batch_line(row, completion(token)) | {"custom_id": str(row)})
+        objects.append(batch_line(row, label_object("label", words)) | {"custom_id": str(row)})
+    write_lines(tmp_path / "batch-results.jsonl", tokens)
+    write_lines(tmp_path / "json-results.jsonl", objects)
     (tmp_path / "labels.json").write_text(json.dumps(labels))
     variables = run("outputs.md", tmp_path, monkeypatch)
     assert variables["rule"].goal.risk == 0.1
-    predictions = variables["classifier"].predict("outputs.jsonl")
+    predictions = variables["classifier"].predict("json-results.jsonl")
     assert len(predictions) == variables["classifier"].saved.fit["examples"] == 200
     assert ((predictions.error_probability > 0) & (predictions.error_probability < 1)).all()
     assert "errors in 200 texts" in capsys.readouterr().out

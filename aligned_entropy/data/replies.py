@@ -73,7 +73,7 @@ def is_cut_off(reply: Mapping[str, Any]) -> bool:
     return _choice(reply).get("finish_reason") == "length"
 
 
-def first_top_logprobs(reply: Mapping[str, Any]) -> Any:
+def first_top_logprobs(reply: Mapping[str, Any]) -> object:
     """Most probable first tokens of a reply, in a form for :func:`~.top_logprobs.token_probabilities`.
 
     Two forms are read on both paths: ``logprobs.content[0].top_logprobs``, a list of objects with ``token`` and
@@ -83,7 +83,7 @@ def first_top_logprobs(reply: Mapping[str, Any]) -> Any:
         DataError: the reply holds no log-probabilities.
     """
     entries = _entries(reply)
-    rows = entries[0]["top_logprobs"] if entries else None
+    rows: object = entries[0]["top_logprobs"] if entries else None
     if not rows:
         raise DataError(f"{NO_LOGPROBS}.")
     return rows

@@ -172,6 +172,7 @@ def test_a_head_is_fitted_on_a_file_of_responses(tmp_path):
     np.testing.assert_allclose(
         again.predict([line["response"]["body"] for line in new]).uncertainty, again.predict(new).uncertainty
     )
+    assert len(again.predict([{"logits": [0.5, -0.5]}])) == 1, "as a server without a model gets them"
     with pytest.raises(
         HeadMismatchError, match=r"was fitted on the field 'label' of .* are read with the field 'topic'"
     ):
