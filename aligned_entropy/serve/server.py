@@ -113,11 +113,13 @@ class Server:
             reason = f"there was no prediction within {self.settings.timeout:g} s: try again."
             raise HTTPException(503, reason, {"Retry-After": "1"}) from error
         except Exception as error:
-            if isinstance(error, DataError) and self.head.classifier.reads_outputs:  # it names what the client sent
+            reads_outputs = self.head.classifier.reads_outputs
+            if isinstance(error, DataError) and reads_outputs:  # it names what the client sent
                 raise
             # The message of a model may hold a text, so it is neither logged nor sent.
             LOG.error("failed", extra={"facts": {"kind": type(error).__name__, "texts": len(texts)}})
-            raise HTTPException(500, "the model failed on these texts; the server goes on.") from None
+            subject = "the head failed on these outputs" if reads_outputs else "the model failed on these texts"
+            raise HTTPException(500, f"{subject}; the server goes on.") from None
 
     async def exchange_head(self, exchange: Callable[[], str]) -> str:
         """Exchange the head between two batches; returns the version of the new one.
