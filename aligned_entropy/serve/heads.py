@@ -109,15 +109,10 @@ class ServedHead:
             HeadMismatchError: the head cannot be loaded, is damaged or belongs to another model. The head in use stays.
         """
         classifier = self.classifier
-        backbone, texts = classifier.backbone, list[Any](TRIAL_TEXTS)
-        if classifier.reads_outputs:
-            texts = _trial_outputs(classifier)
-        elif isinstance(backbone, LabelWordBackbone):
-            texts = [backbone.prompts.trial(text) for text in TRIAL_TEXTS]
         try:
             candidate = type(classifier)(classifier.backbone).load_head(folder)
             version = head_version(candidate)
-            uncertainty = np.array([row.uncertainty for row in candidate.predict(texts)])
+            uncertainty = np.array([row.uncertainty for row in candidate.predict(_trial(classifier, candidate))])
         except HeadMismatchError:
             raise
         except Exception as error:  # a damaged file can raise exceptions of many kinds
@@ -157,6 +152,17 @@ def _predict_kind(classifier: UncertainClassifier, texts: list[Text | OutputsRow
     except DataError as error:  # the batcher predicts the rows of a failed batch again, each alone
         reason = str(error).removeprefix("row 0 of ").removeprefix("row 0: ")
         raise DataError(f"row {outputs[0].number} of outputs: {reason}") from error
+
+
+def _trial(classifier: UncertainClassifier, candidate: UncertainClassifier) -> list[Any]:
+    """Texts of the kind that the clients send, or outputs, to try a head on before it is put in use."""
+    backbone = classifier.backbone
+    if classifier.reads_outputs:
+        return _trial_outputs(classifier)
+    if isinstance(backbone, LabelWordBackbone):
+        return [backbone.prompts.trial(text) for text in TRIAL_TEXTS]
+    pairs = candidate.saved.pairs if classifier.saved.pairs is None else classifier.saved.pairs
+    return [TextPair(text, text) for text in TRIAL_TEXTS] if pairs else list(TRIAL_TEXTS)
 
 
 def _trial_outputs(classifier: UncertainClassifier) -> list[dict[str, Any]]:
