@@ -177,8 +177,8 @@ def _concatenated(first: Features, second: Features) -> Features:
     hashes = None if first.hashes is None or second.hashes is None else np.concatenate([first.hashes, second.hashes])
     views = {name: _joined(first.views[name], second.views[name]) for name in first.views if name in second.views}
     pairs = second.pairs if first.pairs is None else first.pairs
-    given = {"views": views, "clusters": clusters, "absent": dict(first.absent), "hashes": hashes, "pairs": pairs}
-    return Features(hidden, logits, labels, **given)
+    absent = dict(first.absent)
+    return Features(hidden, logits, labels, views=views, clusters=clusters, absent=absent, hashes=hashes, pairs=pairs)
 
 
 def _joined(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:
