@@ -15,7 +15,7 @@ from .classifier.selection import with_sets
 from .data.objects import as_texts
 from .data.pairs import FORM
 from .errors import DataError, HeadMismatchError, UnsupportedModelError
-from .features.texts import TextPair
+from .features.texts import TextPair, are_pairs
 from .predictions import Predictions
 from .saved.format import read_config
 from .saved.hub import resolve_head
@@ -73,7 +73,8 @@ class UncertainTextClassificationPipeline(TextClassificationPipeline):  # type: 
 
         Raises:
             ArgumentTypeError: an object of this type holds no text.
-            DataError: the text is blank, or there are several.
+            DataError: the text is blank, there are several, or the head was fitted on pairs of texts and this is a
+                single one, or the reverse.
         """
         texts = as_texts(inputs, self.uncertain.task.find_text_columns)
         if len(texts) != 1:
@@ -81,6 +82,7 @@ class UncertainTextClassificationPipeline(TextClassificationPipeline):  # type: 
                 f"an input of the pipeline is one text, not {len(texts)}: pass a list with one string for each text; "
                 f"{FORM}."
             )
+        self.uncertain.saved.check_kind(are_pairs(texts))
         length = {"truncation": True, "max_length": self.uncertain.backbone.max_length}
         text = texts[0]
         if isinstance(text, TextPair):

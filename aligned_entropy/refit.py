@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from .classifier import UncertainClassifier
 from .errors import CalibrationError, DataError, NotFittedError
 from .features.arrays import Features
+from .features.texts import check_kind
 from .head.views import PADDING
 from .metrics import brier, roc_auc
 from .selective import Rule
@@ -102,9 +103,11 @@ def refit(
     Raises:
         NotFittedError: the classifier has no fitted head.
         CalibrationError: there is too little feedback to fit a head or to compare the heads.
+        DataError: the feedback has pairs of texts and the head was fitted on single texts, or the reverse.
     """
     if classifier.head.error_model is None:
         raise NotFittedError("there is no fitted head to compare with: fit one first.")
+    classifier.saved.check_kind(feedback.pairs)
     text_ids = np.arange(len(feedback)) if feedback.clusters is None else feedback.clusters  # of every row
     unseen = ~np.isin(feedback.text_hashes, classifier.saved.text_hashes.numpy())  # of every text, in the same order
     first_rows = np.flatnonzero(np.diff(text_ids, prepend=-1))
@@ -165,6 +168,7 @@ def _concatenated(first: Features, second: Features) -> Features:
             f"the calibration set has vectors of {sizes[0]} numbers in the column 'hidden', the feedback of "
             f"{sizes[1]}: give all rows vectors of the same model, or none."
         )
+    check_kind(second.pairs, first.pairs, "the calibration set has")
     clusters = None
     if first.clusters is not None and second.clusters is not None:
         clusters = np.concatenate([first.clusters, second.clusters + first.clusters.max(initial=-1) + 1])
@@ -172,7 +176,9 @@ def _concatenated(first: Features, second: Features) -> Features:
     hidden = np.concatenate([first.hidden, second.hidden])  # which may stand in place of missing ones
     hashes = None if first.hashes is None or second.hashes is None else np.concatenate([first.hashes, second.hashes])
     views = {name: _joined(first.views[name], second.views[name]) for name in first.views if name in second.views}
-    return Features(hidden, logits, labels, views=views, clusters=clusters, absent=dict(first.absent), hashes=hashes)
+    pairs = second.pairs if first.pairs is None else first.pairs
+    absent = dict(first.absent)
+    return Features(hidden, logits, labels, views=views, clusters=clusters, absent=absent, hashes=hashes, pairs=pairs)
 
 
 def _joined(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:

@@ -2,14 +2,21 @@
 
 import json
 import re
+import shlex
+import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from aligned_entropy import UncertainClassifier
 from fixtures import endpoint, sentiment, tiny
+from fixtures.command_line import in_process
 from fixtures.embedding import embeddings, flawed, save_body, save_head
 from fixtures.objects import batch_line, completion, label_object, write_lines
+from fixtures.serving import serving
 
 # The models are untrained and the labels random, so the warning about the order of the labels is expected.
 pytestmark = pytest.mark.filterwarnings("ignore:.*check that the labels are in the model's order:UserWarning")
@@ -33,17 +40,30 @@ def sentences():
     return [RNG.choice(tiny.WORDS, 5).tolist() for _ in range(120)]
 
 
-def run(page, tmp_path, monkeypatch, replaced=()):
+def sections(page):
+    """Read the sections of a page by their headings; the part before the first one has the title of the page."""
+    parts = (DOCS / page).read_text(encoding="utf-8").split("\n## ")
+    return {part.partition("\n")[0]: part for part in parts}
+
+
+def blocks_of(text, language):
+    """Code blocks of a language."""
+    blocks = re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+    assert blocks
+    return blocks
+
+
+def run(page, tmp_path, monkeypatch, replaced=(), headings=None):
     """Run the code blocks of a page in a folder with its models and files; return the variables that they set.
 
-    Addresses of servers and names of models are replaced by those of the test.
+    Addresses of servers and names of models are replaced by those of the test. Of a page, the sections with some
+    headings can be run alone.
     """
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    blocks = re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) > 1
+    text = sections(page)
     namespace = {}
-    for block in blocks:
+    for block in blocks_of("\n".join(text[heading] for heading in headings or text), "python"):
         for name, local in replaced:
             block = block.replace(name, local)
         exec(compile(block, page, "exec"), namespace)
@@ -181,9 +201,77 @@ def test_outputs(tmp_path, monkeypatch, capsys):
     write_lines(tmp_path / "batch-results.jsonl", tokens)
     write_lines(tmp_path / "json-results.jsonl", objects)
     (tmp_path / "labels.json").write_text(json.dumps(labels))
-    variables = run("outputs.md", tmp_path, monkeypatch)
+    headings = [heading for heading in sections("outputs.md") if heading != "spaCy"]
+    variables = run("outputs.md", tmp_path, monkeypatch, headings=headings)
     assert variables["rule"].goal.risk == 0.1
     predictions = variables["classifier"].predict("json-results.jsonl")
     assert len(predictions) == variables["classifier"].saved.fit["examples"] == 200
     assert ((predictions.error_probability > 0) & (predictions.error_probability < 1)).all()
     assert "errors in 200 texts" in capsys.readouterr().out
+
+
+def test_outputs_of_spacy(tmp_path, monkeypatch):
+    spacy = pytest.importorskip("spacy", reason="spaCy is not installed")
+    words = {"network": ["cable", "router", "wifi", "paper"], "printer": ["ink", "tray", "paper", "cable"]}
+
+    def tickets(count):
+        """Texts of words of a topic; a tenth of the labels are wrong."""
+        topics = RNG.choice(list(words), count)
+        texts = [" ".join(RNG.choice([*words[topic], *tiny.WORDS[:4]], 4)) for topic in topics]
+        return texts, [RNG.choice(list(words)) if RNG.random() < 0.2 else str(topic) for topic in topics]
+
+    spacy.util.fix_random_seed(0)
+    nlp = spacy.blank("en")
+    textcat = nlp.add_pipe("textcat")
+    texts, labels = tickets(200)
+    categories = [{"cats": {topic: float(topic == label) for topic in words}} for label in labels]
+    examples = list(map(spacy.training.Example.from_dict, map(nlp.make_doc, texts), categories))
+    optimizer = nlp.initialize(lambda: examples)
+    for _ in range(30):
+        nlp.update(examples, sgd=optimizer)
+    assert set(textcat.labels) == set(words)
+    nlp.to_disk(tmp_path / "ticket-model")
+    texts, labels = tickets(300)
+    pd.DataFrame({"text": texts, "label": labels}).to_csv(tmp_path / "tickets.csv", index=False)
+    variables = run("outputs.md", tmp_path, monkeypatch, headings=["spaCy"])
+    triage, topics = variables["triage"], variables["topics"]
+    expected = [[nlp(text).cats[topic] for topic in topics] for text in texts]
+    assert np.std(np.array(expected)[:, 0]) > 0.1
+    errors = np.array(topics)[np.argmax(expected, 1)] != np.array(labels)
+    assert (triage.saved.fit["examples"], triage.saved.fit["errors"]) == (300, errors.sum())
+    assert 15 < errors.sum() < 120
+    predictions = triage.predict(variables["outputs_of_spacy"](texts))
+    np.testing.assert_allclose(predictions.probabilities, expected, atol=1e-5)
+    assert np.std(predictions.error_probability) > 0.01
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl on the path")
+def test_commands_and_server_for_outputs(tmp_path, monkeypatch):
+    pytest.importorskip("fastapi", reason="needs the extra serve")
+    monkeypatch.chdir(tmp_path)
+    text = sections("outputs.md")
+    for name in ("held-out", "more-held-out", "test", "feedback", "new"):
+        p = RNG.beta(0.3, 0.3, 900).clip(0.001, 0.999)
+        logits = np.log(np.stack([1 - p, p], 1))
+        labels = np.where(RNG.random(900) < p, "positive", "negative")
+        rows = pd.DataFrame({"logits": logits.tolist(), "label": labels})
+        rows.to_json(f"{name}.jsonl", orient="records", lines=True)
+    rows.to_parquet("new.parquet")
+    (commands,) = blocks_of(text["Command line"], "bash")
+    for line in commands.splitlines():
+        program, command, *words = shlex.split(line)
+        done = in_process(command, *words)
+        assert program == "alien"
+        assert done.exit_code == 0 or "the new head is not better" in done.stderr, done.output
+    serve, request = blocks_of(text["A server next to any model server"], "bash")
+    program, command, *words = shlex.split(serve)
+    assert (program, command) == ("alien", "serve")
+    with serving(*words, log=tmp_path / "log") as (_, _, address):
+        request = request.replace("localhost:8000", address.removeprefix("http://"))
+        reply = subprocess.run(["bash", "-c", request], capture_output=True, check=True, cwd=tmp_path)
+    scored = json.loads(reply.stdout)["predictions"]
+    rows = [{"logits": [-1.2, 2.3]}, {"logits": np.log([0.4, 0.6]).tolist()}]
+    expected = UncertainClassifier.from_outputs(head="head").predict(rows)
+    assert [row["label"] for row in scored] == expected.labels.tolist() == ["positive", "positive"]
+    assert [row["accepted"] for row in scored] == expected.accepted.tolist()
+    assert [row["error_probability"] for row in scored] == pytest.approx(expected.error_probability.tolist(), abs=1e-6)

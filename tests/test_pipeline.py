@@ -87,8 +87,10 @@ def test_registered_pipeline_says_what_it_takes_for_a_head(fitted, model_folder)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3])
-def test_registered_pipeline_reads_pairs_as_predict_does(fitted, model_folder, tmp_path, batch_size):
+def test_registered_pipeline_reads_pairs_as_predict_does(model_folder, tmp_path, batch_size):
     register_pipeline()
+    fitted = UncertainClassifier.from_pretrained(model_folder)
+    fitted.fit(named(400, 2) | {"text_pair": sentiment.texts(400, 9)[0]}, config=QUICK)
     fitted.save_pretrained(tmp_path / "head")
     pairs = list(zip(sentiment.texts(8, 6)[0], sentiment.texts(8, 7)[0], strict=True))
     pairs.append(("a great film " * 20, "dull"))  # longer than the limit of 32 tokens
@@ -104,6 +106,8 @@ def test_registered_pipeline_reads_pairs_as_predict_does(fitted, model_folder, t
     assert one["error_probability"] == pytest.approx(expected.error_probability[0], abs=1e-5)
     alone = pipeline("text-classification", model=str(model_folder))({"text": pairs[0][0], "text_pair": pairs[0][1]})
     assert (one["label"], one["score"]) == (alone["label"], pytest.approx(alone["score"], abs=1e-5))
+    with pytest.raises(DataError, match="these are single texts, but the head was fitted on pairs of texts"):
+        pipe("a great film")
 
 
 @pytest.mark.parametrize(

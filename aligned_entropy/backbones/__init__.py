@@ -6,12 +6,12 @@ from .causal import LabelWordBackbone
 from .classification_module import MULTI_LABEL, find_classification_module
 from .endpoint.backbone import ENDPOINT, EndpointBackbone
 from .extras import EXTRAS
-from .outputs import OUTPUTS, ElsewhereBackbone, OutputsBackbone
+from .outputs import OUTPUTS, OutputsBackbone
 from .sequence import Backbone, MultiLabelBackbone
 from .tokens import TokenBackbone
 
 __all__ = [
-    "ENDPOINT", "EXTRAS", "MULTI_LABEL", "OUTPUTS", "Backbone", "BaseBackbone", "ElsewhereBackbone", "EndpointBackbone",
+    "ENDPOINT", "EXTRAS", "MULTI_LABEL", "OUTPUTS", "Backbone", "BaseBackbone", "EndpointBackbone",
     "HiddenCapture", "LabelWordBackbone", "MultiLabelBackbone", "OutputsBackbone", "TokenBackbone",
     "find_classification_module",
 ]  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -34,8 +34,7 @@ class BaseBackbone(ABC):
     model is put into evaluation mode at construction and whenever texts are run. Nothing else of it is changed.
 
     Args:
-        model: transformers model, or a PEFT model around one; wrappers of torch.compile and data parallelism are
-            taken off. Its weights are never changed.
+        model: transformers model, or a PEFT model around one, whose other wrappers are taken off; never changed.
         tokenizer: tokenizer that the model was trained with.
         capture: hooks that capture the hidden vectors.
         max_length: maximum number of tokens of an input; longer inputs are truncated.
@@ -45,6 +44,7 @@ class BaseBackbone(ABC):
     Attributes:
         every_token: True if the classification module is applied to every token.
         multi_label: True for multi-label classification.
+        has_model: True if the model is in this process.
         model: transformers model or PEFT model, without other wrappers, in evaluation mode.
         inner: the transformers model inside a PEFT wrapper, or the model itself.
         config: configuration of the transformers model.
@@ -59,6 +59,7 @@ class BaseBackbone(ABC):
 
     every_token: ClassVar[bool] = False
     multi_label: ClassVar[bool] = False
+    has_model: ClassVar[bool] = True
     width: int
     classes: int
 
@@ -76,8 +77,7 @@ class BaseBackbone(ABC):
         check_adapters(self.model)
         self.inner: PreTrainedModel = base_model(model)
         self.config: PretrainedConfig = self.inner.config
-        self.capture = capture
-        self.max_length, self.pad_token_id = max_length, pad_token_id
+        self.capture, self.max_length, self.pad_token_id = capture, max_length, pad_token_id
         self._module_copy: tuple[object, nn.Module] | None = None
 
     @property
@@ -151,6 +151,9 @@ class BaseBackbone(ABC):
             "dtype": str(self.dtype).removeprefix("torch."),
             "labels": self.label_names,
         }
+
+    def check_facts(self, facts: Mapping[str, Any]) -> None:  # noqa: B027  # most backbones check nothing
+        """Check the facts that are saved beside a head; a model in this process is recognized by its probe instead."""
 
     def copy_classification_module(self) -> nn.Module:
         """Return a float32 copy of the active classification module, without hooks; active adapters are merged.
@@ -278,9 +281,8 @@ class BaseBackbone(ABC):
             DataError: there are no texts.
         """
         require_texts(texts)
-        key = hashlib.sha256(
-            f"{fingerprint or self.model_fingerprint} {texts_key(texts)} {sorted(widths)}".encode()
-        ).hexdigest()
+        content = f"{fingerprint or self.model_fingerprint} {texts_key(texts)} {sorted(widths)}"
+        key = hashlib.sha256(content.encode()).hexdigest()
         return FeatureStore(cache_folder() / "features" / key[:32], len(texts), widths, dtype)
 
     def batches(self, texts: Sequence[Text]) -> Iterator[tuple[list[int], dict[str, Tensor]]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar, NoReturn
 
 import torch
@@ -34,6 +34,7 @@ class ElsewhereBackbone(BaseBackbone):
         NotApplicableError: an attribute or method that only a model has was used.
     """
 
+    has_model: ClassVar[bool] = False
     kind: ClassVar[str]
     remedy: ClassVar[str]
 
@@ -66,13 +67,6 @@ class ElsewhereBackbone(BaseBackbone):
     def active_parts(self) -> list[object]:
         """Active parts of the model; none."""
         return []
-
-    def check_facts(self, facts: Mapping[str, Any]) -> None:
-        """Check that a head was fitted for this model, as far as this can be known; here it cannot.
-
-        Args:
-            facts: description that is saved beside the head.
-        """
 
     def copy_classification_module(self) -> nn.Module:
         """Return the module that stands for the classification module; it is shared."""

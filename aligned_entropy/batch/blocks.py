@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..data.files.reading import IN_PIECES
 from ..data.files.rows import InputRow, InputTable
 from ..errors import DataError
 from ..execution import Engine, map_items
@@ -234,7 +235,8 @@ class _RowGroupReader:
         import pyarrow.parquet as pq
 
         self.path, self.row_group, self.position = block.path, block.row_group, 0
-        self.batches = pq.ParquetFile(block.path).iter_batches(ROWS_PER_BLOCK, row_groups=[block.row_group])
+        file = pq.ParquetFile(block.path, **IN_PIECES)
+        self.batches = file.iter_batches(ROWS_PER_BLOCK, row_groups=[block.row_group])
 
     def can_reach(self, block: Block) -> bool:
         same_row_group = (self.path, self.row_group) == (block.path, block.row_group)

@@ -237,8 +237,9 @@ def with_text_columns(job: PredictionJob, classifier: UncertainClassifier, table
     The function reads rows ahead until these have such columns; ``table.rows`` still yields all rows afterwards.
 
     Raises:
-        DataError: there are no rows, no row has a text column, several columns may be meant, or the input already has
-            a column with the name of an added one.
+        DataError: there are no rows, no row has a text column, several columns may be meant, the head was fitted on
+            pairs and there are single texts, or the reverse; or the input already has a column with the name of an
+            added one.
     """
     if classifier.reads_outputs:  # in columns of fixed names
         first = next(table.rows, None)
@@ -264,6 +265,7 @@ def with_text_columns(job: PredictionJob, classifier: UncertainClassifier, table
     readable = [row.columns for row in rows_read if row.problem is None]
     first_rows = Table({name: [row.get(name) for row in readable] for name in columns})
     names = classifier.task.find_text_columns(first_rows, job.text_column, job.text_pair_column)
+    classifier.saved.check_kind(len(names) > 1)
     return replace(job, text_column=names[0], text_pair_column=names[1] if len(names) > 1 else None)
 
 

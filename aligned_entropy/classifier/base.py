@@ -19,6 +19,7 @@ from ..evaluation.fitted_scores import FittedScore, default_scores, fit_scores
 from ..evaluation.grouped import GroupedEvaluation
 from ..evaluation.groups import Groups
 from ..features.arrays import Features
+from ..features.texts import are_pairs, check_kind
 from ..head.fit import FitResult, fit_head
 from ..head.fit_config import FitConfig, MultiLabelConfig
 from ..head.fit_multilabel import MultiLabelResult
@@ -79,13 +80,15 @@ class UncertainClassifier(ModelElsewhere, ModelWithSelection):
 
         Raises:
             ArgumentTypeError: an object of this type holds no texts.
-            DataError: a text is not a string or is blank, the text column is not clear, or there are single texts and
-                pairs.
+            DataError: a text is not a string or is blank, the text column is not clear, there are single texts and
+                pairs, or the head was fitted on the other kind.
             HeadMismatchError: the head was fitted for another adapter or classification module than is active.
         """
         texts = as_texts(
             texts, self.task.find_text_columns, text_column, text_pair_column, label_names=self.label_names
         )
+        if texts:
+            self.saved.check_kind(are_pairs(texts))
         encoded = self.backbone.encode(texts)
         features = self.backbone.extract_encoded(encoded, progress, views=bool(self.head.views))
         warn_of_row_errors(features)
@@ -97,6 +100,7 @@ class UncertainClassifier(ModelElsewhere, ModelWithSelection):
 
     def _predictions(self, features: Features) -> Predictions:
         head = self._slot.head()
+        self.saved.check_kind(features.pairs)
 
         def values(hidden: Tensor, logits: Tensor, views: dict[str, Tensor]) -> tuple[Tensor, ...]:
             if head.error_model is None:
@@ -169,8 +173,11 @@ class UncertainClassifier(ModelElsewhere, ModelWithSelection):
 
         Raises:
             CalibrationError: no head can be fitted on these features; the message gives the reason.
+            DataError: the reference has pairs of texts and the calibration set single texts, or the reverse.
             NotApplicableError: the settings are not for this task.
         """
+        if reference is not None:
+            check_kind(reference.pairs, calibration.pairs, "the calibration set has")
         if config is not None and not isinstance(config, FitConfig):
             raise NotApplicableError(f"a {type(config).__name__} is not for {self.task}: use FitConfig.")
         result = fit_head(
@@ -249,6 +256,8 @@ class UncertainClassifier(ModelElsewhere, ModelWithSelection):
         resamples: int = 1000,
     ) -> Evaluation | GroupedEvaluation:
         """Measure the head and other scores on features of labeled texts; arguments as for :meth:`evaluate`."""
+        for part in filter(None, (features, train, calibration, ood)):
+            self.saved.check_kind(part.pairs)
         fitted_scores, skipped = self._fitted_scores(scores, train, calibration)
         warn_if_fitted(self.saved, features)
         return evaluate(features, fitted_scores, skipped=skipped, resamples=resamples, ood=ood)

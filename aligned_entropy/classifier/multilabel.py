@@ -62,6 +62,7 @@ class UncertainMultiLabelClassifier(UncertainClassifier):
         """Uncertainty of every label ``[N, L]`` and of every text ``[N]``."""
         head = self._slot.head()
         assert isinstance(head, MultiLabelHead)
+        self.saved.check_kind(features.pairs)
         labels, texts = head.compute(features, head.label_and_text_uncertainty)
         return labels, texts
 

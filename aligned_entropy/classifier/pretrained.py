@@ -15,7 +15,7 @@ from ..data import LabeledTexts, LabeledTokens, checked_names, load_data, plain_
 from ..errors import ArgumentError, ArgumentTypeError, NotApplicableError, NotFittedError, UnsupportedModelError
 from ..evaluation.label_order import warn_of_label_order
 from ..features.arrays import Features
-from ..features.texts import Text
+from ..features.texts import Text, are_pairs
 from ..head.head import AlignedEntropyHead
 from ..head.progress import Progress
 from ..saved.format import SavedHead, read_config, save_head
@@ -289,6 +289,7 @@ class ModelWithHead:
         self, texts: Sequence[Text], progress: Progress, extras: Collection[str], views: bool | None = None
     ) -> Features:
         features = self.backbone.features(texts, progress, views=self._needs_views(views))
+        features = replace(features, pairs=are_pairs(texts))
         for name in extras:
             try:
                 array: dict[str, Any] = {name: EXTRAS[name](self.backbone, texts, progress=progress)}

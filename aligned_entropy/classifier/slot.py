@@ -87,7 +87,7 @@ class HeadSlot:
             baselines=baselines,
             maps=CalibrationMaps.fit(held_out, rows.errors, is_probability=True),
             backbone=self.backbone.facts,
-            fit=result.summary.facts(),
+            fit=result.summary.facts() | ({} if calibration.pairs is None else {"pairs": calibration.pairs}),
             probe=make_probe(self.backbone),
             group_maps=group_maps,
             text_hashes=torch.from_numpy(calibration.text_hashes.copy()),

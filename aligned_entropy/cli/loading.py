@@ -183,13 +183,10 @@ def features(
 
 def _note_passes(classifier: UncertainClassifier, texts: Sequence[Any], extras: Collection[str]) -> None:
     """Print how long the forward passes for additional arrays take, estimated from a few texts."""
-    from ..backbones import ElsewhereBackbone
     from ..backbones.extras import FORWARD_PASSES
 
     passes = sum(FORWARD_PASSES[name] for name in extras)
-    if isinstance(classifier.backbone, ElsewhereBackbone):  # which makes no passes
-        return
-    if not passes or len(texts) < 2 * TIMED_TEXTS:
+    if not passes or not classifier.backbone.has_model or len(texts) < 2 * TIMED_TEXTS:
         return
     sample = texts[:: len(texts) // TIMED_TEXTS][:TIMED_TEXTS]
     classifier.backbone.extract(sample[:1])  # the first run is slower

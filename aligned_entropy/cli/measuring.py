@@ -167,9 +167,8 @@ def _evaluate_outputs(
     label_names = outputs.names
 
     def read(path: str, labeled: bool = True) -> Features:
-        is_plain = columns.delimiter is None and columns.encoding is None
         return load_outputs(
-            path if is_plain else load_data(path, delimiter=columns.delimiter, encoding=columns.encoding),
+            load_data(path, delimiter=columns.delimiter, encoding=columns.encoding),
             labeled,
             label_names=label_names,
             field=outputs.field,

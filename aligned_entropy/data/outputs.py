@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -68,7 +67,8 @@ def load_outputs(
     Raises:
         DataError: a column is missing, two may be meant, or a row does not fit; the message names it.
     """
-    data, name = load_data(source), str(source) if isinstance(source, (str, Path)) else "the table"
+    data = load_data(source)
+    name = data.source or "the table"
     output_column, columns = first_column(data, OUTPUT_COLUMNS) or response_column(data), data.column_names
     usual_label = first_column(data, LABEL_COLUMNS)
     if output_column is None or (labeled and label_column is None and usual_label is None):

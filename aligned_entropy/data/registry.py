@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,13 +50,17 @@ def load_data(
     """
     if not isinstance(source, (str, Path)):
         return as_table(source)
-    name = str(source)
+    return replace(_named_data(str(source), split, delimiter, encoding), source=str(source))
+
+
+def _named_data(source: str, split: str | None, delimiter: str | None, encoding: str | None) -> Table:
+    name = source
     if name == "-":
         raise DataError("labeled data cannot be read from stdin: name a file.")
     if split is None and not Path(name).exists() and ":" in name:
         name, split = name.rsplit(":", 1)
     if not name.strip():
-        raise DataError(f"the name {str(source)!r} of the data is empty: name a file, a folder or a data set.")
+        raise DataError(f"the name {source!r} of the data is empty: name a file, a folder or a data set.")
     path = Path(name)
     shared = data_folder()
     if path.is_file():

@@ -48,6 +48,7 @@ class Table:
         columns: values of each column by its name, ``[N]``; lists, or columns that stay in Arrow's form until they are
             read.
         class_names: names of the classes 0, 1, … for columns whose labels are stored as numbers with names.
+        source: name of the data for messages; empty for data in memory.
 
     Raises:
         DataError: two columns differ in length.
@@ -55,6 +56,7 @@ class Table:
 
     columns: Mapping[str, Sequence[Any]]
     class_names: Mapping[str, list[str]] = field(default_factory=dict)
+    source: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         lengths = {name: len(values) for name, values in self.columns.items()}

@@ -19,7 +19,7 @@ from ..backbones.batching import require_texts
 from ..classifier import UncertainClassifier
 from ..data import Words
 from ..errors import MissingExtraError, UnsupportedModelError
-from ..features.texts import Text, TextPair
+from ..features.texts import Text, TextPair, are_pairs
 from ..saved.format import check_output_folder, read_config
 from ..saved.hub import resolve_head
 from .graph import Graph, difference, open_session, write_graph
@@ -107,6 +107,7 @@ def export_onnx(
     backbone = exportable_backbone(classifier)
     if int8 is not None:
         require_texts(int8)
+        classifier.saved.check_kind(are_pairs(int8))
     _check_head(classifier, backbone)
     folder = Path(folder)
     check_output_folder(folder)

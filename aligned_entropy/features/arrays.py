@@ -37,6 +37,7 @@ class Features:
         hashes: 64-bit hash of each text, ``[N]`` int, where the texts are at hand; None to hash the hidden vectors.
         row_errors: reason why a row has no outputs and is NaN, None for other rows, ``[N]`` object; None if every row
             has outputs.
+        pairs: True if the texts are pairs, False if they are single texts, None if this is not known.
     """
 
     hidden: Array
@@ -51,6 +52,7 @@ class Features:
     absent: Mapping[str, str] = field(default_factory=dict)
     hashes: NDArray[np.int64] | None = None
     row_errors: NDArray[np.object_] | None = None
+    pairs: bool | None = None
 
     def __len__(self) -> int:
         return len(self.logits)

@@ -61,6 +61,26 @@ def are_pairs(texts: Sequence[Text]) -> bool:
     return bool(kinds) and kinds[0]
 
 
+def check_kind(pairs: bool | None, expected: bool | None, owner: str) -> None:
+    """Check that texts are of the expected kind, as far as both kinds are known.
+
+    Args:
+        pairs: True for pairs of texts, False for single texts, None if this is not known.
+        expected: kind that is expected, in the same form.
+        owner: start of the reason, such as ``the head was fitted on``.
+
+    Raises:
+        DataError: there are pairs in place of single texts, or the reverse.
+    """
+    if pairs is None or expected is None or pairs == expected:
+        return
+    given, needed = ("pairs of texts", "single texts") if pairs else ("single texts", "pairs of texts")
+    raise DataError(
+        f"these are {given}, but {owner} {needed}, and error probabilities hold for texts of one kind: pass {needed}, "
+        f"or fit a head on {given}."
+    )
+
+
 def two_lists(texts: Sequence[Text]) -> tuple[list[str], list[str] | None]:
     """Return the first and the second texts of pairs, as tokenizers take them; single texts have None as second ones.
 

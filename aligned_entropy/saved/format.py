@@ -19,6 +19,7 @@ from ..errors import DataError, HeadMismatchError
 from ..evaluation.calibration_maps import CalibrationMaps
 from ..evaluation.fitted_scores import FittedScore
 from ..features.files import write_atomic
+from ..features.texts import check_kind
 from ..head.head import AlignedEntropyHead
 from ..head.multilabel_head import MultiLabelHead
 from ..head.scoring import BASE_SCORES
@@ -44,7 +45,7 @@ class SavedHead:
         baselines: scores of the logits, fitted on the calibration set of the head, to compare the head with.
         maps: calibration maps of the head's score, fitted on the calibration set.
         backbone: facts about the model: name, class, classification module, labels, max_length.
-        fit: facts about the fit: number of examples and errors, the chosen candidate, the reason.
+        fit: facts about the fit: number of examples and errors, the chosen candidate, the reason, the kind of texts.
         probe: token ids ``[P, T]`` with the model's hidden vectors and logits for them.
         group_maps: calibration maps of groups of predictions by kind: ``entities``, ``sentences`` or ``texts``.
         text_hashes: hashes of the texts that the head was fitted on, ``[N]`` int64.
@@ -67,6 +68,23 @@ class SavedHead:
     rule: Rule | None = None
     fit_units: SelectionUnits | None = None
     sets: SetRule | None = None
+
+    @property
+    def pairs(self) -> bool | None:
+        """True if the head was fitted on pairs of texts, False for single texts; None if this was not recorded."""
+        pairs: bool | None = self.fit.get("pairs")
+        return pairs
+
+    def check_kind(self, pairs: bool | None) -> None:
+        """Check that texts are of the kind that the head was fitted on, as far as both kinds are known.
+
+        Args:
+            pairs: True for pairs of texts, False for single texts, None if this is not known.
+
+        Raises:
+            DataError: the head was fitted on single texts and there are pairs, or the reverse.
+        """
+        check_kind(pairs, self.pairs, "the head was fitted on")
 
     @property
     def pilot(self) -> SelectionUnits | None:

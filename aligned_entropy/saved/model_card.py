@@ -16,7 +16,8 @@ def model_card(config: dict[str, Any]) -> str:
     """
     backbone, fit = config["backbone"], config["fit"]
     name = backbone.get("name") or "path-of-the-model"
-    loading, inputs = f'from_pretrained("{name}", head="path-or-id-of-this-head")', '["some text"]'
+    loading = f'from_pretrained("{name}", head="path-or-id-of-this-head")'
+    inputs = '[("some text", "its second text")]' if fit.get("pairs") else '["some text"]'
     if backbone.get("model class") == OUTPUTS:
         name, loading = OUTPUTS, 'from_outputs(head="path-or-id-of-this-head")'
         inputs = '"outputs.jsonl"'

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..backbones import BaseBackbone, ElsewhereBackbone
+from ..backbones import BaseBackbone
 from ..errors import HeadMismatchError
 from .format import SavedHead
 
@@ -15,7 +15,7 @@ TOLERANCE = 0.1  # half precision moves a hidden vector by about 1 %, another mo
 
 def make_probe(backbone: BaseBackbone) -> dict[str, Tensor]:
     """Run the probe: four rows of eight token ids, with hidden vectors and logits of them; empty without a model."""
-    if isinstance(backbone, ElsewhereBackbone):
+    if not backbone.has_model:
         return {}
     special = set(backbone.tokenizer.all_special_ids)
     size = min(len(backbone.tokenizer), backbone.vocabulary)
@@ -38,8 +38,7 @@ def check_probe(saved: SavedHead, backbone: BaseBackbone) -> None:
     Raises:
         HeadMismatchError: the encoder, or the classification module, is not the one that the head was fitted for.
     """
-    if isinstance(backbone, ElsewhereBackbone):
-        backbone.check_facts(saved.backbone)
+    backbone.check_facts(saved.backbone)
     if not saved.probe:
         return
     outputs = zip(

@@ -27,7 +27,7 @@ class OverloadedError(AlignedEntropyError):
     """
 
     def __init__(self, retry_after: int) -> None:
-        super().__init__(f"too many texts are waiting: try again in {retry_after} s.")
+        super().__init__(f"the queue has no room for this request: try again in {retry_after} s.")
         self.retry_after = retry_after
 
 

@@ -174,4 +174,4 @@ def _decompressed(body: bytes, encoding: str, limit: int) -> bytes:
 
 
 def _too_large(limit: int) -> str:
-    return f"the body has more than {limit} bytes: send fewer or shorter texts in a request."
+    return f"the body has more than {limit} bytes: send smaller requests."

@@ -59,35 +59,59 @@ def _key_check(key: str | None) -> Callable[[Request], None]:
 
 
 def check_kind(texts: Sequence[Text], classifier: UncertainClassifier) -> None:
-    """Check that texts are all pairs or all single texts, as the model takes them.
+    """Check that texts are all pairs or all single texts, as the model takes them and the head was fitted on.
 
     Raises:
         DataError: they are not.
     """
-    if are_pairs(texts) and classifier.task.per_word:
+    pairs = are_pairs(texts)
+    if pairs and classifier.task.per_word:
         raise DataError(f"{NO_PAIRS}: send each text alone.")
     if isinstance(classifier.backbone, LabelWordBackbone | EndpointBackbone):
         classifier.backbone.prompts.check_kind(texts)
+    if texts:
+        classifier.saved.check_kind(pairs)
 
 
-def check_texts(texts: Sequence[Text | None], settings: Settings) -> None:
-    """Check texts, and both texts of pairs, against the limits of the server; None for outputs without their text.
+def check_count(count: int, unit: str, settings: Settings) -> None:
+    """Check the number of texts, or of other units, in a request.
+
+    Raises:
+        HTTPException: there are too many.
+    """
+    if count > settings.texts:
+        raise HTTPException(422, f"{count} {unit} in a request, at most {settings.texts} are allowed.")
+
+
+def check_texts(texts: Sequence[Text], settings: Settings) -> None:
+    """Check texts, and both texts of pairs, against the limits of the server.
 
     Raises:
         HTTPException: there are too many texts, or a text is empty, too long or not valid Unicode.
     """
-    if len(texts) > settings.texts:
-        raise HTTPException(422, f"{len(texts)} texts in a request, at most {settings.texts} are allowed.")
+    check_count(len(texts), "texts", settings)
     for number, text in enumerate(texts):
-        if text is None:
-            continue
-        parts, length = parts_of(text), length_of(text)
-        if not all(part.strip() for part in parts):
-            raise HTTPException(422, f"text {number} is empty{', or its text_pair' if len(parts) > 1 else ''}.")
-        if length > settings.characters:
-            raise HTTPException(422, f"text {number} has {length} characters, more than {settings.characters}.")
-        if any(map(is_damaged, parts)):
-            raise HTTPException(422, f"text {number} holds half of a surrogate pair: send valid Unicode.")
+        check_text(text, f"text {number}", settings)
+
+
+def check_text(text: Text, place: str, settings: Settings) -> None:
+    """Check a text, or both texts of a pair.
+
+    Args:
+        text: text or pair of texts.
+        place: position of the text in the request, for error messages.
+        settings: limits of the server.
+
+    Raises:
+        HTTPException: the text is empty, too long or not valid Unicode.
+    """
+    parts, length = parts_of(text), length_of(text)
+    if not all(part.strip() for part in parts):
+        raise HTTPException(422, f"{place} is empty{', or its text_pair' if len(parts) > 1 else ''}.")
+    if length > settings.characters:
+        raise HTTPException(422, f"{place} has {length} characters, more than {settings.characters}.")
+    if any(map(is_damaged, parts)):
+        raise HTTPException(422, f"{place} holds half of a surrogate pair: send valid Unicode.")
 
 
 def feedback_text(feedback: FeedbackRequest, server: Server) -> tuple[Text | list[str], PredictionRecord]:

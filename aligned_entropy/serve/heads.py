@@ -111,15 +111,11 @@ class ServedHead:
             HeadMismatchError: the head cannot be loaded, is damaged or belongs to another model. The head in use stays.
         """
         classifier = self.classifier
-        backbone, texts = classifier.backbone, list[Any](TRIAL_TEXTS)
-        if classifier.reads_outputs:
-            texts = _trial_outputs(classifier)
-        elif isinstance(backbone, LabelWordBackbone | EndpointBackbone):
-            texts = [backbone.prompts.trial(text) for text in TRIAL_TEXTS]
         try:
             candidate = type(classifier)(classifier.backbone).load_head(folder)
             version = head_version(candidate)
-            uncertainty = np.array([row.uncertainty for row in _predict_kind(candidate, texts)])
+            rows = _predict_kind(candidate, _trial(classifier, candidate))
+            uncertainty = np.array([row.uncertainty for row in rows])
         except HeadMismatchError:
             raise
         except Exception as error:  # a damaged file can raise exceptions of many kinds
@@ -178,6 +174,17 @@ def _predict_behind_endpoint(
     if backbone.client.failures >= len(set(texts)) and None not in reasons:
         raise EndpointError(f"no request for {len(texts)} texts had a reply; the last one: {reasons[-1]}.")
     return rows
+
+
+def _trial(classifier: UncertainClassifier, candidate: UncertainClassifier) -> list[Any]:
+    """Texts of the kind that the clients send, or outputs, to try a head on before it is put in use."""
+    backbone = classifier.backbone
+    if classifier.reads_outputs:
+        return _trial_outputs(classifier)
+    if isinstance(backbone, LabelWordBackbone | EndpointBackbone):
+        return [backbone.prompts.trial(text) for text in TRIAL_TEXTS]
+    pairs = candidate.saved.pairs if classifier.saved.pairs is None else classifier.saved.pairs
+    return [TextPair(text, text) for text in TRIAL_TEXTS] if pairs else list(TRIAL_TEXTS)
 
 
 def _trial_outputs(classifier: UncertainClassifier) -> list[dict[str, Any]]:

@@ -52,7 +52,7 @@ class PredictRequest(Message):
 
 
 class TextPrediction(Message):
-    """Prediction for one text."""
+    """Prediction for one text, or for one row of outputs."""
 
     id: str = Field(description="Id of the prediction, for feedback.")
     head: str = Field(description="Version of the head that made the prediction.")
@@ -83,7 +83,7 @@ class TextPrediction(Message):
 
 
 class PredictResponse(Message):
-    """Predictions in the order of the texts."""
+    """Predictions in the order of the request."""
 
     predictions: list[TextPrediction]
 

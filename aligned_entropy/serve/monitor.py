@@ -61,8 +61,10 @@ class Monitor:
 
         self.requests = add(Counter, "requests", "Number of requests", ("path", "status"))
         self.seconds = add(Histogram, "request_seconds", "Time until a response, in seconds", ("path",))
-        self.batches = add(Histogram, "batch_texts", "Texts in a batch", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256))
-        self.waiting = add(Gauge, "queue_texts", "Texts waiting in the queue")
+        self.batches = add(
+            Histogram, "batch_texts", "Texts or outputs in a batch", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256)
+        )
+        self.waiting = add(Gauge, "queue_texts", "Texts or outputs waiting in the queue")
         self.uncertainty = add(Histogram, "uncertainty", "Uncertainty of a prediction", buckets=BUCKETS)
         self.truncated = add(Counter, "truncated_texts", "Number of texts that the model did not read to their end")
         self.failed = add(Counter, "failed_texts", "Number of texts without a prediction")

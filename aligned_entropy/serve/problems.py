@@ -21,7 +21,7 @@ _DESCRIPTIONS = {
     413: "The body is too large.",
     415: "The body is not JSON, or has a Content-Encoding other than gzip.",
     422: "The body is not as documented, or exceeds a limit.",
-    429: "Too many texts are waiting; Retry-After tells when to try again.",
+    429: "The queue has no room for the request; Retry-After tells when to try again.",
     502: "The endpoint that the model is behind cannot be used; Retry-After tells when to try again.",
     503: "The request took too long, or the server is shutting down; Retry-After tells when to try again.",
 }

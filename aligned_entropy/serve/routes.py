@@ -90,7 +90,7 @@ def add_operation_routes(app: FastAPI, server: Server) -> None:
 
     @app.get("/readyz", response_class=PlainTextResponse)
     async def readyz(response: Response) -> str:
-        """Show if the server accepts texts now."""
+        """Show if the server accepts requests for predictions now."""
         if server.batcher.closed or server.batcher.waiting >= server.settings.queue:
             response.status_code = 503
             return "going down\n" if server.batcher.closed else "the queue is full\n"

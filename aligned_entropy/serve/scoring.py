@@ -9,10 +9,10 @@ from pydantic import Field, JsonValue, Strict
 from starlette.exceptions import HTTPException
 
 from ..data.outputs import OUTPUT_COLUMNS
-from .checks import api_key_checks, check_texts
+from .checks import api_key_checks, check_count, check_text
 from .heads import OutputsRow
 from .messages import Message, PredictResponse, text_prediction
-from .server import Server, while_connected
+from .server import Server, Settings, while_connected
 
 Number = Annotated[float, Strict()]
 NO_MODEL = "this server has no model and reads no texts: send the outputs of the model to POST /v1/score."
@@ -53,8 +53,8 @@ def add_score_routes(app: FastAPI, server: Server) -> None:
     @app.post("/v1/score", dependencies=needs_api_key)
     async def score(body: ScoreRequest, request: Request) -> PredictResponse:
         """Score outputs of a model: the predicted class, its uncertainty and the probability that it is wrong."""
-        check_texts([row.text for row in body.outputs], server.settings)
-        rows = [_row(number, row) for number, row in enumerate(body.outputs)]
+        check_count(len(body.outputs), "rows of outputs", server.settings)
+        rows = [_row(number, row, server.settings) for number, row in enumerate(body.outputs)]
         predictions = await while_connected(request, server.predict(rows))
         task, names = server.head.classifier.task, server.head.classifier.label_names
         return PredictResponse(
@@ -75,12 +75,15 @@ def add_score_routes(app: FastAPI, server: Server) -> None:
         )
 
 
-def _row(number: int, outputs: Outputs) -> OutputsRow:
+def _row(number: int, outputs: Outputs, settings: Settings) -> OutputsRow:
     """Columns of a row that have values.
 
     Raises:
-        HTTPException: the row does not have exactly one form of outputs.
+        HTTPException: the row does not have exactly one form of outputs, or its text is empty, too long or not valid
+            Unicode.
     """
+    if outputs.text is not None:
+        check_text(outputs.text, f"the text in row {number} of outputs", settings)
     columns: dict[str, Any] = {name: value for name, value in outputs.model_dump().items() if value is not None}
     forms = [name for name in OUTPUT_COLUMNS if name in columns]
     if len(forms) != 1:

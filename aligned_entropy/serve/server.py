@@ -130,11 +130,13 @@ class Server:
         except EndpointError as error:
             raise self._silence(len(texts)) from error
         except Exception as error:
-            if isinstance(error, DataError) and self.head.classifier.reads_outputs:  # it names what the client sent
+            reads_outputs = self.head.classifier.reads_outputs
+            if isinstance(error, DataError) and reads_outputs:  # it names what the client sent
                 raise
             # The message of a model may hold a text, so it is neither logged nor sent.
             LOG.error("failed", extra={"facts": {"kind": type(error).__name__, "texts": len(texts)}})
-            raise HTTPException(500, "the model failed on these texts; the server goes on.") from None
+            subject = "the head failed on these outputs" if reads_outputs else "the model failed on these texts"
+            raise HTTPException(500, f"{subject}; the server goes on.") from None
 
     def _silence(self, texts: int) -> HTTPException:
         """Log that the endpoint cannot be used, without a message of it, which may hold a text; make the response."""

@@ -57,8 +57,13 @@ def test_predict_fit_and_evaluate_read_the_same_pairs(fitted):
     for form in ((tuples, data["label"]), list(zip(tuples, data["label"], strict=True)), pd.DataFrame(data)):
         assert fitted.evaluate(form, resamples=10).to_dict() == evaluation.to_dict()
     assert fitted.predict(tuples[0]).uncertainty[0] == pytest.approx(predictions.uncertainty[0], abs=1e-5)
-    first_alone = fitted.predict(data, text_column="premise")
-    assert not np.allclose(first_alone.uncertainty, predictions.uncertainty, atol=1e-3)
+
+
+def test_one_named_column_holds_single_texts(model_folder):
+    classifier, data = UncertainClassifier.from_pretrained(model_folder), pairs_of(60, 3)
+    first_alone = classifier.predict(data, text_column="premise").uncertainty
+    np.testing.assert_allclose(first_alone, classifier.predict(data["premise"]).uncertainty, atol=1e-6)
+    assert not np.allclose(first_alone, classifier.predict(data).uncertainty, atol=1e-3)
 
 
 def test_texts_with_labels_are_not_predicted_as_pairs(fitted):

@@ -177,6 +177,16 @@ def test_classes_without_names_are_numbers(tmp_path):
     assert labels == ["LABEL_0", "LABEL_1", "LABEL_2", "LABEL_3"]
 
 
+@pytest.mark.parametrize("options", [["evaluate", "--delimiter", ";"], ["fit", "-o", "new", "--delimiter", ";"]])
+def test_an_error_names_the_file_also_with_a_delimiter(tmp_path, options):
+    path = tmp_path / "held-out.csv"
+    path.write_text('scores;label\n"[1, 2]";0\n')
+    command, *more = [tmp_path / word if word == "new" else word for word in options]
+    done = in_process(command, "--outputs", path, "--label-names", "a,b", *more)
+    assert done.exit_code != 0
+    assert "held-out.csv has the columns 'scores', 'label'" in f"{done.stderr} {done.exception}"
+
+
 @pytest.mark.parametrize("command", ["fit", "threshold", "predict", "refit"])
 @pytest.mark.parametrize(
     ("arguments", "message"),

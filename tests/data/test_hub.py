@@ -5,7 +5,7 @@ import json
 import pytest
 
 from aligned_entropy import DataError
-from aligned_entropy.data import load_data
+from aligned_entropy.data import Table, load_data
 from aligned_entropy.data.hub import read_hub
 
 CONFIGURATIONS = """---
@@ -72,7 +72,7 @@ def test_a_name_that_is_not_clear_lists_what_there_is(name, message):
 
 def test_a_split_follows_the_configuration_in_a_name(monkeypatch):
     asked = []
-    monkeypatch.setattr("aligned_entropy.data.registry.read_hub", lambda *name: asked.append(name))
+    monkeypatch.setattr("aligned_entropy.data.registry.read_hub", lambda *name: asked.append(name) or Table({}))
     for name in ("glue/sst2:validation", "owner/set/config:test", "owner/set", "set:train"):
-        load_data(name)
+        assert load_data(name).source == name
     assert asked == [("glue/sst2", "validation"), ("owner/set/config", "test"), ("owner/set", None), ("set", "train")]

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from scipy.special import softmax
 
+from aligned_entropy.data import load_data
 from aligned_entropy.data.outputs import load_outputs
 from aligned_entropy.errors import DataError, NotApplicableError
 
@@ -145,6 +146,16 @@ def test_other_strings_in_a_csv_file_are_refused(tmp_path, cell, message):
     (tmp_path / "outputs.csv").write_text(f'logits,label\n"{cell}",0\n')
     with pytest.raises(DataError, match=message):
         load_outputs(tmp_path / "outputs.csv")
+
+
+def test_a_missing_column_is_reported_with_the_name_of_the_file(tmp_path):
+    path = tmp_path / "outputs.csv"
+    path.write_text('scores;label\n"[1, 2]";0\n')
+    for source in (path, str(path), load_data(path), load_data(path, delimiter=";", encoding="utf-8")):
+        with pytest.raises(DataError, match=r"outputs\.csv has the columns 'scores', 'label'"):
+            load_outputs(source)
+    with pytest.raises(DataError, match="the table has the columns 'scores', 'label'"):
+        load_outputs({"scores": [[1, 2]], "label": [0]})
 
 
 def test_out_of_distribution_outputs_need_no_labels(written):

@@ -35,6 +35,8 @@ def test_a_head_with_reference_threshold_and_baselines_predicts_as_before() -> N
     np.testing.assert_allclose(predictions.error_probability, expected["error_probability"], atol=1e-6)
     assert predictions.accepted.tolist() == expected["accepted"]
     assert {True, False} == set(expected["accepted"])
+    assert classifier.saved.pairs is None
+    assert len(classifier.predict([("a film", "it is dull")])) == 1, "it does not tell which kind of texts it is for"
 
 
 def test_baselines_and_calibration_maps_of_a_head_measure_as_before() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,10 +20,77 @@ from aligned_entropy.serve.server import Server, Settings
 from aligned_entropy.serve.upload import read_file
 from fixtures import sentiment, tiny
 from fixtures.command_line import in_process
+from fixtures.sentiment import named
+from fixtures.serving import ADMIN, QUICK
 
 PAIRS = [("a great film", "it was dull"), ("a cold plot", "and it is fine"), ("the story", "very moving")]
 BODIES = [{"text": text, "text_pair": text_pair} for text, text_pair in PAIRS]
 SINGLES = ["a great film", "it was dull and cold"]
+
+
+@pytest.fixture
+def served_classifier(served_folder):
+    """Classifier with a head that does not tell which kind of texts it was fitted on, so that it takes both."""
+    classifier = UncertainClassifier.from_pretrained(served_folder / "model", head=served_folder / "head")
+    fit = {name: value for name, value in classifier.saved.fit.items() if name != "pairs"}
+    classifier.saved = replace(classifier.saved, fit=fit)
+    return classifier
+
+
+@pytest.fixture(scope="module")
+def pair_head(served_folder, tmp_path_factory):
+    """Folder of a head that was fitted on pairs."""
+    folder = tmp_path_factory.mktemp("pairs") / "head"
+    classifier = UncertainClassifier.from_pretrained(served_folder / "model")
+    classifier.fit(named(400, 2) | {"text_pair": sentiment.texts(400, 9)[0]}, config=QUICK)
+    classifier.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(params=["single texts", "pairs of texts"])
+def told(request, served_folder, pair_head):
+    """Server whose head tells its kind of texts, a head of the other kind, and texts of both kinds."""
+    heads = [served_folder / "head", pair_head]
+    is_pairs = request.param != "single texts"
+    head, other = heads[is_pairs], heads[not is_pairs]
+    classifier = UncertainClassifier.from_pretrained(served_folder / "model", head=head)
+    app = create_app(classifier, head, Settings(admin_key="root"))
+    with TestClient(app, raise_server_exceptions=False) as client:
+        yield client, head, other, *((BODIES, SINGLES) if is_pairs else (SINGLES, BODIES))
+
+
+def test_texts_of_the_other_kind_than_the_head_is_for_are_refused(told):
+    client, _, _, texts, wrong = told
+    assert client.post("/v1/predict", json={"texts": texts}).status_code == 200
+    assert client.post("/v1/predict", json={"texts": []}).json() == {"predictions": []}
+    response = client.post("/v1/predict", json={"texts": wrong})
+    assert (response.status_code, "but the head was fitted on" in response.json()["detail"]) == (422, True)
+
+
+def test_a_head_for_the_other_kind_of_texts_is_not_put_in_use(told):
+    client, head, other, texts, _ = told
+    response = client.post("/v1/head", json={"folder": str(other)}, headers=ADMIN)
+    assert (response.status_code, "but the head was fitted on" in response.json()["detail"]) == (409, True)
+    assert client.post("/v1/head", json={"folder": str(head)}, headers=ADMIN).status_code == 200
+    assert client.post("/v1/predict", json={"texts": texts}).status_code == 200
+
+
+def test_a_head_for_pairs_follows_one_that_takes_both_kinds(client, pair_head):
+    assert client.post("/v1/head", json={"folder": str(pair_head)}, headers=ADMIN).status_code == 200
+    assert client.post("/v1/predict", json={"texts": BODIES}).status_code == 200
+    response = client.post("/v1/feedback", json={"text": "a film", "label": "positive"})
+    assert (response.status_code, "but the head was fitted on pairs" in response.json()["detail"]) == (422, True)
+
+
+def test_a_file_of_the_other_kind_is_refused_on_the_page(told, tmp_path):
+    client, _, _, texts, wrong = told
+    for name, rows in (("right", texts), ("wrong", wrong)):
+        columns = [row if isinstance(row, dict) else {"text": row} for row in rows]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in columns))
+    server = client.app.state.server
+    assert all(row.error is None for row in read_file(server, str(tmp_path / "right.jsonl")).rows_to_show(5))
+    with pytest.raises(DataError, match="but the head was fitted on"):
+        read_file(server, str(tmp_path / "wrong.jsonl"))
 
 
 def test_pairs_have_the_predictions_of_the_classifier(client, served_classifier):
@@ -162,17 +230,17 @@ def test_two_columns_that_are_not_clear_are_refused_on_the_page(served_classifie
         read_file(Server(served_classifier, None, Settings()), str(path))
 
 
-def test_a_head_is_refitted_on_feedback_about_pairs(served_folder, tmp_path):
+def test_a_head_is_refitted_on_feedback_about_pairs(served_folder, pair_head, tmp_path):
     feedback = Feedback(tmp_path / "feedback.sqlite")
     texts, labels = sentiment.texts(300, 8)
     others, _ = sentiment.texts(300, 9)
     for text, other, label in zip(texts, others, labels, strict=True):
         feedback.add(TextPair(text, other), sentiment.NAMES[label])
     feedback.close()
-    done = in_process(
-        "refit", served_folder / "model", tmp_path / "feedback.sqlite", "--head", served_folder / "head",
-        "-o", tmp_path / "new", "--json",
-    )  # fmt: skip
+    refit = ["refit", served_folder / "model", tmp_path / "feedback.sqlite", "-o", tmp_path / "new", "--json"]
+    done = in_process(*refit, "--head", served_folder / "head")
+    assert "these are pairs of texts, but the head was fitted on single texts" in f"{done.stderr} {done.exception}"
+    done = in_process(*refit, "--head", pair_head)
     assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
     rows = read_feedback(tmp_path / "feedback.sqlite")
     assert len(rows["text"]) == len({*zip(texts, others, strict=True)})

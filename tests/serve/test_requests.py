@@ -42,7 +42,7 @@ from aligned_entropy.serve.server import Settings
         ('{"texts": ["a"]}'.encode("utf-16-be"), 400, "the body is in UTF-16 or UTF-32: send JSON in UTF-8."),
         (json.dumps({"texts": ["x" * 201]}).encode(), 422, "text 0 has 201 characters, more than 200."),
         (json.dumps({"texts": ["x"] * 9}).encode(), 422, "9 texts in a request, at most 8 are allowed."),
-        (json.dumps({"texts": ["x" * 6000]}).encode(), 413, "the body has more than 5000 bytes: send fewer"),
+        (json.dumps({"texts": ["x" * 6000]}).encode(), 413, "more than 5000 bytes: send smaller requests."),
     ],
 )
 def test_bodies_that_are_not_as_documented_get_a_reason(client, body, code, reason):

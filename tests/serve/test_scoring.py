@@ -112,7 +112,8 @@ def test_rows_of_several_forms_in_one_request_are_scored_as_alone(plain):
         ({"logits": [1, 2, 3, 4], "hidden": [1, 2]}, "the head has vectors of 6 numbers"),
         ({"logits": [1, 2, 3, 4], "hidden": None}, "these rows have none"),
         ({"logits": [1, 2, 3, 4], "hidden": [0] * 6, "embedding": [0] * 6}, "leave out the one that is not meant"),
-        ({"logits": [1, 2, 3, 4], "text": "x" * 201}, "text 1 has 201 characters"),
+        ({"logits": [1, 2, 3, 4], "text": "x" * 201}, "the text in row 1 of outputs has 201 characters"),
+        ({"logits": [1, 2, 3, 4], "text": " "}, "the text in row 1 of outputs is empty"),
         ({"logits": [1, 2, 3, 4], "label": "art"}, "body.outputs.1.label: Extra inputs are not permitted"),
     ],
 )
@@ -135,8 +136,22 @@ def test_numbers_that_are_not_finite_are_refused(plain, number):
 def test_limits_hold_for_rows_and_bytes(plain):
     assert plain.post("/v1/score", json={"outputs": []}).json() == {"predictions": []}
     response = plain.post("/v1/score", json={"outputs": [{"logits": [1, 2, 3, 4]}] * 9})
-    assert (response.status_code, "at most 8" in response.json()["detail"]) == (422, True)
-    assert plain.post("/v1/score", json={"outputs": [{"logits": [0.123456789] * 900}]}).status_code == 413
+    assert (response.status_code, response.json()["detail"]) == (
+        422, "9 rows of outputs in a request, at most 8 are allowed.",
+    )  # fmt: skip
+    response = plain.post("/v1/score", json={"outputs": [{"logits": [0.123456789] * 900}]})
+    assert (response.status_code, "text" in response.json()["detail"]) == (413, False)
+
+
+def test_failures_speak_of_outputs(plain):
+    plain.app.state.server.batcher.queue = 1
+    response = plain.post("/v1/score", json={"outputs": [{"logits": [1, 2, 3, 4]}] * 2})
+    assert (response.status_code, "text" in response.json()["detail"]) == (429, False)
+    plain.app.state.server.batcher.predict_batch = None  # a call raises
+    response = plain.post("/v1/score", json={"outputs": [{"logits": [1, 2, 3, 4]}]})
+    assert (response.status_code, response.json()["detail"]) == (
+        500, "the head failed on these outputs; the server goes on.",
+    )  # fmt: skip
 
 
 def test_texts_and_feedback_are_refused_with_a_reason(client):

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+# Options of ParquetFile: by default, rows are read with all of their row group and with all that was read before.
+IN_PIECES: dict[str, Any] = {"pre_buffer": False, "buffer_size": 1 << 20}
+
 
 @contextmanager
 def open_rows(
@@ -128,7 +131,7 @@ def _parquet_file(source: str) -> Iterator[pq.ParquetFile]:
         raise DataError(f"{source} is empty: it has no rows.")
     with pa.OSFile(source) as stream:  # the path alone would be taken as an address if it looks like one
         with _readable_parquet(source):
-            file = pq.ParquetFile(stream)
+            file = pq.ParquetFile(stream, **IN_PIECES)
         check_unique(file.schema_arrow.names, source)
         yield file
 

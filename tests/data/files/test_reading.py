@@ -7,6 +7,7 @@ import json
 import os
 import sys
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -288,3 +289,17 @@ def test_a_file_that_begins_with_nul_bytes_is_refused(tmp_path, name):
     for read in (lenient, load_data):
         with pytest.raises(DataError, match=rf"{name} begins with NUL bytes, so that it is no text file"):
             read(tmp_path / name)
+
+
+@pytest.mark.parametrize("row_group", [4096, 65536])
+def test_rows_of_a_parquet_file_are_read_in_pieces(tmp_path, row_group):
+    values = pa.array(np.random.default_rng(0).random(64 * 65536, np.float32))
+    vectors = pa.ListArray.from_arrays(np.arange(0, len(values) + 1, 64, dtype=np.int32), values)
+    pq.write_table(pa.table({"hidden": vectors}), tmp_path / "rows.parquet", row_group_size=row_group)
+    held, before = [], pa.total_allocated_bytes()
+    with open_rows(tmp_path / "rows.parquet", "parquet") as table:
+        for number, _ in enumerate(table.rows):
+            if number % 1024 == 0:
+                held.append(pa.total_allocated_bytes() - before)
+    assert len(held) == 64
+    assert max(held) < (tmp_path / "rows.parquet").stat().st_size / 2
