@@ -106,6 +106,11 @@ def in_latin_1(text: str) -> str:
     return text.encode("utf-8", "replace").decode("latin-1")
 
 
+def from_latin_1(string: str) -> str:
+    """Text of the bytes that :func:`in_latin_1` gives; parts of a character are replaced."""
+    return string.encode("latin-1").decode("utf-8", "replace")
+
+
 def plain_token(token: str) -> str:
     """Token with a space in place of a tokenizer's sign for it."""
     return " " + token[1:] if token.startswith(SPACES) else token

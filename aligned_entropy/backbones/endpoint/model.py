@@ -142,31 +142,34 @@ class EndpointModel:
         return self._labels.log_probabilities(top)
 
     def _with_missing(self, text: Text, top: TopTokens, missing: Sequence[WordToken]) -> TopTokens:
-        """Ask again with a bias on the missing tokens, and add them with their log-probabilities.
+        """Ask again with a bias on each of the missing tokens, and add them with their log-probabilities.
+
+        The bias makes the server generate the token; only the generated token is given beside the most probable ones.
 
         Raises:
-            RequestError: the second reply lacks a token, or does not agree with the first.
+            RequestError: a further reply lacks its token, or does not agree with the first.
         """
-        second = self._reply(self._body(text) | _bias(missing))
-        changed = [token.string for token in self._labels.seen(top) if not _agree(top, second, token, absent=True)]
-        if changed:
-            raise RequestError(
-                f"the label token {changed[0]!r} has another probability in a second reply with a bias on other "
-                "tokens: ask for more tokens with top_logprobs"
-            )
+        added = {}
         for token in missing:
-            probability = second.probabilities.get(token.string)
+            second = self._reply(self._body(text) | _bias(token))
+            changed = [other.string for other in self._labels.seen(top) if not _agree(top, second, other, absent=True)]
+            if changed:
+                raise RequestError(
+                    f"the label token {changed[0]!r} has another probability in a second reply with a bias on another "
+                    "token: ask for more tokens with top_logprobs"
+                )
+            probability = second.probability(token.string)
             if probability is None or probability > top.smallest * math.exp(TOLERANCE):
                 shown = "is missing" if probability is None else f"has the probability {probability:.3g}"
                 raise RequestError(
                     f"the label token {token.string!r} {shown} in a second reply with a bias on it, but can have at "
                     f"most {top.smallest:.3g}: ask for more tokens with top_logprobs"
                 )
-        added = {token.string: second.probabilities[token.string] for token in missing}
+            added[token.string] = probability
         return replace(top, probabilities={**top.probabilities, **added})
 
     def _gives_biased_tokens(self) -> bool:
-        """True if a token with a logit bias appears with its unbiased log-probability.
+        """True if a token with a logit bias is generated, and appears with its unbiased log-probability.
 
         This is tried once, on a token that a reply without a bias has, too; a label token if there is one.
         """
@@ -183,10 +186,10 @@ class EndpointModel:
             if not usable:
                 continue
             try:  # a label token, which stands last, or else the least probable token
-                second = self._reply(self._body(text) | _bias([usable[-1]]))
+                second = self._reply(self._body(text) | _bias(usable[-1]))
             except RequestError:
                 return False
-            return _agree(top, second, usable[-1])
+            return usable[-1].string in second.generated and _agree(top, second, usable[-1])
         return False
 
     def _first_reply(self, text: Text) -> TopTokens:
@@ -253,11 +256,11 @@ def _most_probable(top: TopTokens) -> dict[str, float]:
 
 def _agree(first: TopTokens, second: TopTokens, token: WordToken, *, absent: bool = False) -> bool:
     """True if a token has the same probability in two replies; ``absent`` if it is not in the second one."""
-    one, other = first.probabilities[token.string], second.probabilities.get(token.string)
+    one, other = first.probabilities[token.string], second.probability(token.string)
     if other is None or not one or not other:
         return absent
     return abs(math.log(one / other)) < TOLERANCE
 
 
-def _bias(tokens: Sequence[WordToken]) -> dict[str, Any]:
-    return {"logit_bias": {str(token.id): BIAS for token in tokens}}
+def _bias(token: WordToken) -> dict[str, Any]:
+    return {"logit_bias": {str(token.id): BIAS}}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from ...data.replies import NO_LOGPROBS, first_top_logprobs, plain_token
+from ...data.replies import NO_LOGPROBS, first_top_logprobs, from_latin_1, plain_token, reply_tokens
 from ...data.top_logprobs import token_probabilities
 from ...errors import DataError
 from .client import RequestError
@@ -20,16 +20,23 @@ class TopTokens:
     Attributes:
         probabilities: probability of each token by its string; several tokens with one string are added.
         ids: token id of a string that only one token has, where the server gives ids.
+        generated: token that the server has generated, with its probability; it need not be among the most probable
+            ones. Empty where the server does not name it.
     """
 
     probabilities: Mapping[str, float]
     ids: Mapping[str, int]
+    generated: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def smallest(self) -> float:
         """Upper bound of the probability of each token that is not among these."""
         rest = max(1.0 - sum(self.probabilities.values()), 0.0)
         return min(*self.probabilities.values(), rest)
+
+    def probability(self, token: str) -> float | None:
+        """Probability of a token, or None if the reply does not give it."""
+        return self.probabilities.get(token, self.generated.get(token))
 
 
 def top_tokens(reply: Mapping[str, Any]) -> TopTokens:
@@ -41,6 +48,7 @@ def top_tokens(reply: Mapping[str, Any]) -> TopTokens:
     try:
         rows = first_top_logprobs(reply)
         tokens = [(plain_token(token), probability) for token, probability in token_probabilities(rows, "the reply")]
+        first = reply_tokens(reply)[0]
     except DataError as error:
         raise RequestError(str(error).rstrip(".")) from error
     if not tokens:
@@ -51,4 +59,6 @@ def top_tokens(reply: Mapping[str, Any]) -> TopTokens:
     counts = Counter(token for token, _ in tokens)
     entries = {plain_token(entry["token"]): entry.get("id") for entry in rows} if isinstance(rows, list) else {}
     ids = {string: number for string, number in entries.items() if isinstance(number, int) and counts[string] == 1}
-    return TopTokens(probabilities, ids)
+    string = from_latin_1(first.string)
+    generated = {string: first.probabilities[first.string]} if first.string in first.probabilities else {}
+    return TopTokens(probabilities, ids, generated)

@@ -130,6 +130,7 @@ def test_a_missing_label_is_asked_for_with_a_bias(server):
     np.testing.assert_allclose(hidden[:, :2], expected[0][:, :2], **CLOSE)
     biased = [body for _, _, body in server.requests if "logit_bias" in body]
     assert len(biased) > 1
+    assert all(len(body["logit_bias"]) == 1 for body in biased)  # only one token can be generated
     assert {value for body in biased for value in body["logit_bias"].values()} == {100}
 
 

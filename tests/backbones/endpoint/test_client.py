@@ -109,7 +109,7 @@ def test_few_log_probabilities_are_completed(server):
     server.fault = for_a_text("fewer")
     predictions = classifier(server).predict(TEXTS)
     np.testing.assert_allclose(predictions.probabilities, expected.probabilities, atol=1e-4)
-    assert sum("logit_bias" in body for _, _, body in server.requests) == 2  # the trial and the text
+    assert sum("logit_bias" in body for _, _, body in server.requests) == 3  # the trial and the two labels
 
 
 @pytest.mark.parametrize(
