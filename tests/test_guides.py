@@ -257,6 +257,11 @@ def test_commands_and_server_for_outputs(tmp_path, monkeypatch):
         rows = pd.DataFrame({"logits": logits.tolist(), "label": labels})
         rows.to_json(f"{name}.jsonl", orient="records", lines=True)
     rows.to_parquet("new.parquet")
+    lines = []
+    for row, p in enumerate(RNG.beta(0.6, 0.6, 300).clip(0.02, 0.98)):
+        reply = label_object("label", {"negative": 0.9 * (1 - p), "positive": 0.9 * p})
+        lines.append(batch_line(row, reply) | {"label": "positive" if RNG.random() < p else "negative"})
+    write_lines(tmp_path / "labeled-results.jsonl", lines)
     (commands,) = blocks_of(text["Command line"], "bash")
     for line in commands.splitlines():
         program, command, *words = shlex.split(line)

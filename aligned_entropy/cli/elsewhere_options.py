@@ -47,7 +47,12 @@ class ElsewhereOptions(OutputsOptions):
     ] = 8
     timeout: Annotated[
         float,
-        typer.Option(metavar="X", help="Seconds after which a request has failed.", min=0.001, rich_help_panel=PANEL),
+        typer.Option(
+            metavar="X",
+            help="Seconds without a byte of a reply after which a request fails.",
+            min=0.001,
+            rich_help_panel=PANEL,
+        ),
     ] = 60.0
     retries: Annotated[
         int,

@@ -31,8 +31,8 @@ class OutputsOptions(OptionGroup):
         str | None,
         typer.Option(
             metavar="NAMES",
-            help="Names of the classes in the order of the outputs: a,b,c or a JSON list; those of the head, or "
-            "LABEL_0,LABEL_1,… by default.",
+            help="Names of the classes in the order of the outputs: a,b,c or a JSON list; those of the head by "
+            "default, or for lists of numbers LABEL_0,LABEL_1,….",
         ),
     ] = None
     field: Annotated[

@@ -111,7 +111,7 @@ class ServedEndpointOptions(EndpointOptions):
         float,
         typer.Option(
             metavar="X",
-            help="Seconds after which a request to the endpoint has failed.",
+            help="Seconds without a byte of a reply after which a request to the endpoint fails.",
             min=0.001,
             rich_help_panel=PANEL,
         ),
