@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..errors import DataError
 from .columns import quoted
-from .replies import ReplyToken, in_latin_1, is_cut_off, reply_text, reply_tokens
+from .replies import ReplyToken, from_latin_1, in_latin_1, is_cut_off, reply_text, reply_tokens
 from .top_logprobs import NEGLIGIBLE, Masses
 
 WHITESPACE = " \t\r\n"
@@ -99,8 +99,8 @@ class JsonField:
         text = "".join(token.string for token in tokens)
         span = self._span(text, reply)
         raw = text[span.start : span.end]
-        value = json.loads(_decoded(raw))
-        word = value if isinstance(value, str) else _decoded(raw)
+        value = json.loads(from_latin_1(raw))
+        word = value if isinstance(value, str) else from_latin_1(raw)
         if word not in self._class_of:
             raise DataError(
                 f"the field {self.name!r} is {value!r:.80}, which is no label word "
@@ -139,7 +139,7 @@ class JsonField:
             if followed == possible and total == 0:
                 continue
             if token.string not in token.probabilities:
-                raise DataError(f"the token {_decoded(token.string)!r} of the reply has no log-probability.")
+                raise DataError(f"the token {from_latin_1(token.string)!r} of the reply has no log-probability.")
             scale = path / total if followed == possible else path
             path = scale * sum(share for share, _, words in alternatives if words == followed)
             for share, string, words in alternatives:
@@ -164,9 +164,9 @@ class JsonField:
         share, string, words = max(walk.shared, key=lambda item: item[0])
         first, second, *_ = {self._class_of[word]: word for word in sorted(words)}.values()
         raise DataError(
-            f"the token {_decoded(string)!r}, with the probability {share:.2g}, begins the label words {first!r} and "
-            f"{second!r}, but the reply goes on to {value!r:.40}, so that these two are not told apart: choose words "
-            "that begin differently."
+            f"the token {from_latin_1(string)!r}, with the probability {share:.2g}, begins the label words {first!r} "
+            f"and {second!r}, but the reply goes on to {value!r:.40}, so that these two are not told apart: choose "
+            "words that begin differently."
         )
 
     def _classes(self, words: Iterable[str]) -> set[int]:
@@ -189,7 +189,7 @@ class JsonField:
         if spans is None:
             cut = ", which is cut off: ask for more tokens with max_tokens" if is_cut_off(reply) else ""
             hint = "" if cut else ": the server must take response_format, or the template ask for an object alone"
-            raise DataError(f"the reply is no JSON object but {_decoded(object_text)!r:.80}{cut}{hint}.")
+            raise DataError(f"the reply is no JSON object but {from_latin_1(object_text)!r:.80}{cut}{hint}.")
         places = [place for name, place in spans if name == self.name]
         if len(places) != 1:
             names = quoted([name for name, _ in spans][:10]) or "no fields"
@@ -238,7 +238,7 @@ def _field_spans(text: str, start: int, end: int) -> list[tuple[str, Span]] | No
         _, name_end = DECODER.raw_decode(text, place)
         value_start = _after(skip, text, _after(skip, text, name_end) + 1)
         _, value_end = DECODER.raw_decode(text, value_start)
-        spans.append((str(json.loads(_decoded(text[place:name_end]))), Span(name_end, value_start, value_end)))
+        spans.append((str(json.loads(from_latin_1(text[place:name_end]))), Span(name_end, value_start, value_end)))
         place = _after(skip, text, value_end)
         place = _after(skip, text, place + 1) if text[place] == "," else place
     return spans
@@ -248,7 +248,3 @@ def _after(skip: Any, text: str, place: int) -> int:
     """Place behind white space."""
     end: int = skip(text, place).end()
     return end
-
-
-def _decoded(string: str) -> str:
-    return string.encode("latin-1").decode("utf-8", "replace")
