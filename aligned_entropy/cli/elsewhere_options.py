@@ -45,7 +45,7 @@ class ElsewhereOptions(OutputsOptions):
     concurrency: Annotated[
         int, typer.Option(metavar="N", help="Number of requests at once.", min=1, rich_help_panel=PANEL)
     ] = 8
-    timeout: Annotated[
+    endpoint_timeout: Annotated[
         float,
         typer.Option(
             metavar="X",
@@ -88,7 +88,8 @@ class ElsewhereOptions(OutputsOptions):
             BadParameter: ``--extra-body`` is no JSON object.
         """
         arguments = {option.name: getattr(self, option.name) for option in self._of_endpoint()}
-        arguments["url"], arguments["model"] = arguments.pop("endpoint"), arguments.pop("model_name")
+        names = {"url": "endpoint", "model": "model_name", "timeout": "endpoint_timeout"}
+        arguments |= {name: arguments.pop(option) for name, option in names.items()}
         arguments["field"] = self.field
         if self.extra_body is not None:
             body = json_value("--extra-body", self.extra_body)

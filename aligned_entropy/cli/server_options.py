@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
@@ -101,8 +101,6 @@ class LimitOptions(OptionGroup):
 class ServedEndpointOptions(EndpointOptions):
     """Endpoint in place of a model, whose clients wait: it is given up earlier than by other commands."""
 
-    left_out: ClassVar[frozenset[str]] = EndpointOptions.left_out | {"timeout"}  # that of the server
-
     retries: Annotated[
         int,
         typer.Option(metavar="N", help="Times that a failed request is repeated.", min=0, rich_help_panel=PANEL),
@@ -111,20 +109,11 @@ class ServedEndpointOptions(EndpointOptions):
         float,
         typer.Option(
             metavar="X",
-            help="Seconds without a byte of a reply after which a request to the endpoint fails.",
+            help="Seconds without a byte of a reply after which a request fails.",
             min=0.001,
             rich_help_panel=PANEL,
         ),
     ] = 10.0
-
-    @property
-    def arguments(self) -> dict[str, Any]:
-        """Arguments of ``from_endpoint`` besides the head and the prompt.
-
-        Raises:
-            BadParameter: ``--extra-body`` is no JSON object.
-        """
-        return super().arguments | {"timeout": self.endpoint_timeout}
 
 
 def server_settings(

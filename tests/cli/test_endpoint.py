@@ -165,7 +165,7 @@ def test_a_fit_with_vectors_of_an_encoder_sends_no_text_again(server, folder, tm
 def test_predictions_without_a_head(server, folder, tmp_path):
     done = in_process(
         "predict", folder / "test.jsonl", *options(server, "--model-name", "tiny"), "--prompt", folder / "prompt.json",
-        "--concurrency", 2, "--timeout", 20, "--retries", 1, "-o", "-", "--extra-body", '{"seed": 1}',
+        "--concurrency", 2, "--endpoint-timeout", 20, "--retries", 1, "-o", "-", "--extra-body", '{"seed": 1}',
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     assert len(done.stdout.splitlines()) == 200
