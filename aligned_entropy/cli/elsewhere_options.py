@@ -13,6 +13,20 @@ from .outputs_options import OutputsOptions
 from .terminal import option_words
 
 PANEL = "Language model behind an endpoint, in place of a model"
+EndpointTimeout = Annotated[
+    float,
+    typer.Option(
+        metavar="X",
+        help="Seconds without a byte of a reply after which a request fails.",
+        min=0.001,
+        rich_help_panel=PANEL,
+    ),
+]
+Retries = Annotated[
+    int,
+    typer.Option(metavar="N", help="Times that a failed request is repeated.", min=0, rich_help_panel=PANEL),
+]
+NAMES_OF_OUTPUTS = frozenset(option.name for option in fields(OutputsOptions))
 
 
 @dataclass(frozen=True)
@@ -45,19 +59,8 @@ class ElsewhereOptions(OutputsOptions):
     concurrency: Annotated[
         int, typer.Option(metavar="N", help="Number of requests at once.", min=1, rich_help_panel=PANEL)
     ] = 8
-    endpoint_timeout: Annotated[
-        float,
-        typer.Option(
-            metavar="X",
-            help="Seconds without a byte of a reply after which a request fails.",
-            min=0.001,
-            rich_help_panel=PANEL,
-        ),
-    ] = 60.0
-    retries: Annotated[
-        int,
-        typer.Option(metavar="N", help="Times that a failed request is repeated.", min=0, rich_help_panel=PANEL),
-    ] = 5
+    endpoint_timeout: EndpointTimeout = 60.0
+    retries: Retries = 5
     max_requests: Annotated[
         int | None,
         typer.Option(metavar="N", help="Bound on the number of requests.", min=1, rich_help_panel=PANEL),
@@ -156,8 +159,7 @@ class ElsewhereOptions(OutputsOptions):
 
     @staticmethod
     def _of_endpoint() -> list[Any]:
-        names = {option.name for option in fields(OutputsOptions)}
-        return [option for option in fields(ElsewhereOptions) if option.name not in names]
+        return [option for option in fields(ElsewhereOptions) if option.name not in NAMES_OF_OUTPUTS]
 
     def _only_endpoint(self) -> ElsewhereOptions:
         return replace(self, outputs=None, label_names=None)
@@ -167,4 +169,4 @@ class ElsewhereOptions(OutputsOptions):
 class EndpointOptions(ElsewhereOptions):
     """Endpoint in place of a model, for a command that reads no file of outputs."""
 
-    left_out: ClassVar[frozenset[str]] = frozenset(option.name for option in fields(OutputsOptions))
+    left_out: ClassVar[frozenset[str]] = NAMES_OF_OUTPUTS

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
-from .elsewhere_options import PANEL, EndpointOptions
+from .elsewhere_options import EndpointOptions, EndpointTimeout, Retries
 from .options import OptionGroup
 
 if TYPE_CHECKING:
@@ -101,19 +101,8 @@ class LimitOptions(OptionGroup):
 class ServedEndpointOptions(EndpointOptions):
     """Endpoint in place of a model, whose clients wait: it is given up earlier than by other commands."""
 
-    retries: Annotated[
-        int,
-        typer.Option(metavar="N", help="Times that a failed request is repeated.", min=0, rich_help_panel=PANEL),
-    ] = 1
-    endpoint_timeout: Annotated[
-        float,
-        typer.Option(
-            metavar="X",
-            help="Seconds without a byte of a reply after which a request fails.",
-            min=0.001,
-            rich_help_panel=PANEL,
-        ),
-    ] = 10.0
+    endpoint_timeout: EndpointTimeout = 10.0
+    retries: Retries = 1
 
 
 def server_settings(
