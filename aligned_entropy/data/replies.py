@@ -89,6 +89,18 @@ def first_top_logprobs(reply: Mapping[str, Any]) -> object:
     return rows
 
 
+def generated_token(reply: Mapping[str, Any]) -> tuple[str, float | None]:
+    """First token that was generated, and its log-probability if the server gives it; empty without a name.
+
+    Raises:
+        DataError: the reply holds no log-probabilities.
+    """
+    entries = _entries(reply)
+    if not entries:
+        raise DataError(f"{NO_LOGPROBS}.")
+    return plain_token(entries[0]["token"]), entries[0]["logprob"]
+
+
 def reply_tokens(reply: Mapping[str, Any]) -> list[ReplyToken]:
     """Read all tokens of a reply; their forms are those of :func:`first_top_logprobs`.
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...data.replies import NO_LOGPROBS, first_top_logprobs, from_latin_1, plain_token, reply_tokens
+from ...data.replies import NO_LOGPROBS, first_top_logprobs, generated_token, plain_token
 from ...data.top_logprobs import token_probabilities
 from ...errors import DataError
 from .client import RequestError
@@ -48,7 +48,10 @@ def top_tokens(reply: Mapping[str, Any]) -> TopTokens:
     try:
         rows = first_top_logprobs(reply)
         tokens = [(plain_token(token), probability) for token, probability in token_probabilities(rows, "the reply")]
-        first = reply_tokens(reply)[0]
+        string, log_p = generated_token(reply)
+        is_beyond = log_p is not None and string not in dict(tokens)
+        entry = [{"token": string, "logprob": log_p}] if is_beyond else []
+        generated = dict(token_probabilities(entry, "the reply"))
     except DataError as error:
         raise RequestError(str(error).rstrip(".")) from error
     if not tokens:
@@ -59,6 +62,6 @@ def top_tokens(reply: Mapping[str, Any]) -> TopTokens:
     counts = Counter(token for token, _ in tokens)
     entries = {plain_token(entry["token"]): entry.get("id") for entry in rows} if isinstance(rows, list) else {}
     ids = {string: number for string, number in entries.items() if isinstance(number, int) and counts[string] == 1}
-    string = from_latin_1(first.string)
-    generated = {string: first.probabilities[first.string]} if first.string in first.probabilities else {}
+    if string in probabilities:
+        generated = {string: probabilities[string]}
     return TopTokens(probabilities, ids, generated)
