@@ -193,15 +193,10 @@ class EndpointBackbone(ElsewhereBackbone):
         """Read the vectors of texts from the store, and ask for those that are missing; NaN and a reason on failure."""
         vectors, reasons = np.full((len(texts), self.width), np.nan, np.float32), np.full(len(texts), None, object)
         rows = rows_by_text(texts)
-        missing: list[bytes] = []
-        for key, places in rows.items():
-            vector = self._store.read(self._state, key)
-            if vector is None:
-                missing.append(key)
-                continue
-            vectors[places] = vector
-            self._stored += len(places)
-            progress(len(places))
+        missing = self._store.fill(vectors, self._state, rows)
+        stored = len(texts) - sum(len(rows[key]) for key in missing)
+        self._stored += stored
+        progress(stored)
 
         def ask(key: bytes) -> NDArray[np.float32]:
             vector = self._model.log_probabilities(texts[rows[key][0]])

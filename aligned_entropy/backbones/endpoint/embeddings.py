@@ -69,13 +69,8 @@ class EndpointEncoder:
             EndpointError: the endpoint is gone, or the bound on requests is reached.
         """
         vectors, reasons = np.zeros((len(texts), self.width), np.float16), np.full(len(texts), None, object)
-        rows, missing = rows_by_text(texts), list[bytes]()
-        for key, places in rows.items():
-            vector = self._store.read(self._state, key)
-            if vector is None:
-                missing.append(key)
-            else:
-                vectors[places] = vector
+        rows = rows_by_text(texts)
+        missing = self._store.fill(vectors, self._state, rows)
 
         def ask(keys: Sequence[bytes]) -> NDArray[np.float16]:
             replies = self._request([str(texts[rows[key][0]]) for key in keys])

@@ -6,7 +6,7 @@ import json
 import sqlite3
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,23 @@ class ReplyStore:
             "SELECT vector FROM replies WHERE state = ? AND text = ?", (state, text)
         ).fetchone()
         return None if row is None else np.frombuffer(row[0], "<f4").astype(np.float32)
+
+    def fill(self, vectors: NDArray[Any], state: int, rows: Mapping[bytes, Sequence[int]]) -> list[bytes]:
+        """Fill the rows of texts that were sent before, and return the hashes of the other texts.
+
+        Args:
+            vectors: array ``[N, D]`` whose rows are filled.
+            state: number of the state.
+            rows: positions of each distinct text by its hash, see :func:`rows_by_text`.
+        """
+        missing = []
+        for text, places in rows.items():
+            vector = self.read(state, text)
+            if vector is None:
+                missing.append(text)
+            else:
+                vectors[places] = vector
+        return missing
 
     def write(self, state: int, text: bytes, vector: NDArray[np.floating]) -> None:
         """Write the vector of a text, in any thread; it is on disk when the method returns."""
