@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..classifier.elsewhere import NO_REPLY
+from ..classifier.elsewhere import reasons_in_rows
 from ..errors import DataError
 
 if TYPE_CHECKING:
@@ -27,8 +27,7 @@ def predict_outputs(
     if not rows:
         return []
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", f".* {NO_REPLY}", UserWarning)  # the reasons are in the rows
+        with reasons_in_rows():
             return list(classifier.predict(rows, text_column=text_column))
     except DataError:  # of one row, which must not take the others with it
         return [_predict_row(classifier, row, text_column) for row in rows]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from itertools import islice
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..classifier.elsewhere import NO_REPLY
+from ..classifier.elsewhere import reasons_in_rows
 from ..data.columns import TOKEN_COLUMNS
 from ..data.files.rows import InputRow, InputTable, batched
 from ..data.table import blank_word
@@ -65,8 +64,7 @@ def predict_rows(classifier: UncertainClassifier, job: PredictionJob, rows: list
     else:
         problems = [_problem(row, job, columns, classifier.task.per_word) for row in rows]
         texts = [job.text(row) for row, problem in zip(rows, problems, strict=True) if problem is None]
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", f".* {NO_REPLY}", UserWarning)  # the reasons are in the rows
+        with reasons_in_rows():
             predictions = iter(classifier.predict(texts))
     for problem in problems:
         prediction = next(predictions) if problem is None else problem

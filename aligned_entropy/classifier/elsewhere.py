@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,6 +98,14 @@ class ModelElsewhere:
 
         prompt = {"labels": labels, "template": template, "examples": examples, "chat": chat}
         return classifier_of_endpoint(url, model, head, prompt, field, top_logprobs, extra_body, embeddings, connection)
+
+
+@contextmanager
+def reasons_in_rows() -> Iterator[None]:
+    """Leave out the warning of :func:`warn_of_row_errors` while the block runs, since its rows have the reasons."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", f".* {NO_REPLY}", UserWarning)
+        yield
 
 
 def warn_of_row_errors(features: Features) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..backbones import EndpointBackbone, LabelWordBackbone
 from ..classifier import UncertainClassifier
-from ..classifier.elsewhere import NO_REPLY
+from ..classifier.elsewhere import reasons_in_rows
 from ..classifier.outputs import HIDDEN_SIZE
 from ..errors import DataError, EndpointError, HeadMismatchError
 from ..features.texts import Text, TextPair
@@ -167,8 +167,7 @@ def _predict_behind_endpoint(
     Raises:
         EndpointError: no request for these texts had a reply, or the endpoint refuses all.
     """
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", f".* {NO_REPLY}", UserWarning)  # the reasons are in the rows
+    with reasons_in_rows():
         rows: list[PredictedRow] = list(classifier.predict(texts))
     reasons = [getattr(row, "row_error", None) for row in rows]
     if backbone.client.failures >= len(set(texts)) and None not in reasons:
