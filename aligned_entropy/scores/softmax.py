@@ -9,9 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..errors import NotApplicableError
 from ..features.arrays import Features
 from ..head.scoring import log_entropy, log_margin, log_softmax_response
 from .base import Float, Score
+
+ROUNDING = 1e-3  # largest logarithm of a sum of probabilities that may have been rounded
 
 
 class _LogitScore(Score):
@@ -47,22 +50,46 @@ class Margin(_LogitScore):
     log_score = staticmethod(log_margin)
 
 
-class Energy(Score):
+class _SizeScore(Score):
+    """Base of scores of the size of the logits, which the class probabilities do not show."""
+
+    def _logits(self, features: Features) -> Float:
+        """Logits ``[N, C]``, float64.
+
+        Raises:
+            NotApplicableError: the one of two logits is always 0, or the logits are log-probabilities.
+        """
+        logits = np.asarray(features.logits, dtype=np.float64)
+        if len(logits) and logits.shape[1] == 2 and not logits.any(axis=0).all():
+            raise NotApplicableError(
+                f"{self.name} is about the size of the logits, but here one of two is always 0, as for a model with "
+                "one logit or for one of several labels, so it would only tell yes from no: use the entropy or the "
+                "softmax response."
+            )
+        if len(logits) and np.abs(_log_sum(logits)).max() < ROUNDING:
+            raise NotApplicableError(
+                f"{self.name} is about the size of the logits, but these are log-probabilities, which sum to one: use "
+                "the entropy or the softmax response, or give the model's logits."
+            )
+        return logits
+
+
+class Energy(_SizeScore):
     """Energy ``-logsumexp z``. Source: Liu et al., NeurIPS 2020."""
 
     name = "energy"
 
     def _score(self, features: Features) -> Float:
-        return -torch.tensor(features.logits).double().logsumexp(-1).numpy()
+        return -_log_sum(self._logits(features))
 
 
-class MaxLogit(Score):
+class MaxLogit(_SizeScore):
     """Negative maximum logit ``-max z``. Source: Hendrycks et al., ICML 2022."""
 
     name = "max logit"
 
     def _score(self, features: Features) -> Float:
-        maximum: Float = np.asarray(features.logits, dtype=np.float64).max(-1)
+        maximum: Float = self._logits(features).max(-1)
         return -maximum
 
 
@@ -82,6 +109,10 @@ class TemperatureEntropy(TemperatureSoftmaxResponse):
 
     name = "temperature-scaled entropy"
     log_score = staticmethod(log_entropy)
+
+
+def _log_sum(logits: Float) -> Float:
+    return torch.tensor(logits).logsumexp(-1).numpy()
 
 
 def best_temperature(calibration: Features) -> float:

@@ -8,6 +8,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, logsumexp, softmax
 from scipy.stats import entropy as shannon
 
+from aligned_entropy.errors import NotApplicableError
 from aligned_entropy.scores import SCORES
 from fixtures.scenarios import calibrated
 from fixtures.scores import CALIBRATION, TEST, fitted, of
@@ -24,6 +25,23 @@ LOGIT_SCORES = {
 @pytest.mark.parametrize("name", LOGIT_SCORES)
 def test_scores_of_logits_equal_their_formulas(name):
     np.testing.assert_allclose(fitted(name).score(TEST), LOGIT_SCORES[name](TEST.logits.astype(float)), atol=2e-6)
+
+
+@pytest.mark.parametrize("name", ["energy", "max logit"])
+def test_scores_of_the_size_of_logits_refuse_logits_without_a_size(name):
+    score, z = SCORES[name](), TEST.logits[:, :1]
+    for columns in ((0 * z, z), (z, 0 * z)):
+        with pytest.raises(NotApplicableError, match=f"{name} .*one of two is always 0.*: use the entropy"):
+            score.score(replace(TEST, logits=np.hstack(columns), labels=None))
+    probabilities = softmax(TEST.logits.astype(float), axis=1)
+    for values in (probabilities, probabilities.round(4) + 1e-9):
+        with pytest.raises(NotApplicableError, match=f"{name} .*log-probabilities.*give the model's logits"):
+            score.score(replace(TEST, logits=np.log(values).astype(np.float32)))
+    np.testing.assert_allclose(
+        score.score(replace(TEST, logits=np.log(0.9 * probabilities).astype(np.float32))),
+        LOGIT_SCORES[name](np.log(0.9 * probabilities)),
+        atol=1e-6,
+    )
 
 
 @pytest.mark.parametrize("name", ["softmax response", "entropy", "margin"])
