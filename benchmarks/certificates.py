@@ -9,8 +9,8 @@ populations and pilots that are as bad as possible for the guarantee. Shares are
 is the share of the draws in which the true risk of the chosen threshold is above the target. It must not exceed 5 %.
 
 With ``--grid``, such as ``benchmarks/configs/text_classification.yaml``, the populations of the first table are the
-test texts of the grid's MiniLM classifiers with seed 0, with the default head and its reference. Draws are rows with
-replacement.
+test texts of the grid's MiniLM classifiers, one for each data set, in the order of the default head with its reference,
+read from the stored results. Draws are rows with replacement.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
+from aligned_entropy.bench.grid import Grid
 from aligned_entropy.selective import ALL_CLASSES, Goal, SelectionUnits, choose_threshold
 
 RISKS, SIZES, DELTA = (0.01, 0.02, 0.05, 0.1), (300, 750, 2000), 0.05
@@ -84,23 +85,24 @@ def curve(risk: Callable[[NDArray[np.float64]], NDArray[np.float64]], atoms: int
 
 
 def test_texts(config: str) -> Iterator[tuple[str, Population]]:
-    """Test texts of the classifiers of a grid, with the error probability of the default head with reference."""
-    from aligned_entropy import UncertainClassifier
-    from aligned_entropy.bench.grid import Grid
-    from aligned_entropy.bench.runs import split_texts, train_run
+    """Test texts of the classifiers of a grid, in the order of the default head with reference.
 
-    grid = Grid.read(Path(config))
-    first = {cell.data.name: cell for cell in grid.cells if cell.seed == 0 and cell.model.name == "minilm"}
-    for name, cell in first.items():
-        classifier = UncertainClassifier.from_pretrained(
-            train_run(cell.model, cell.data, cell.seed, grid.runs), max_length=cell.model.max_length
-        )
-        texts = split_texts(cell.data, cell.seed, classifier.label_names)
-        classifier.fit(texts["validation"], reference=texts["train"])
-        features = classifier.features(texts["test"])
-        uncertainty = classifier.predict_features(features).uncertainty
-        order = np.argsort(uncertainty, kind="stable")
-        yield f"{name}, {len(order):,} texts", Population(np.float32(uncertainty)[order], features.errors[order])
+    A stored result has a hundred points of the risk-coverage curve; the texts between two of them get their mean risk.
+    """
+    measured = {}
+    for result in Grid.read(Path(config)).stored_results():
+        cell = result["cell"]
+        is_head = cell["score"] == "aligned entropy + reference" and cell["model"]["name"] == "minilm"
+        if is_head and "risk_coverage" in result:  # a set with fewer than ten errors has no result
+            measured.setdefault(cell["data"]["name"], result)
+    for name, result in measured.items():
+        texts = result["examples"]["test"]
+        coverage, risk = np.array(result["risk_coverage"])
+        accepted = (coverage * texts).round().astype(int)
+        between, errors = np.diff(accepted, prepend=0), np.diff(accepted * risk, prepend=0.0)
+        shares = (np.arange(texts) + 0.5) / texts
+        risks = np.repeat(np.clip(errors / between, 0, 1), between)
+        yield f"{name}, {texts:,} texts", Population(shares.astype(np.float32), risks)
 
 
 def adversaries(target: float) -> dict[str, Population]:
