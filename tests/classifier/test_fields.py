@@ -5,7 +5,14 @@ import json
 import numpy as np
 import pytest
 
-from aligned_entropy import ArgumentTypeError, DataError, FitConfig, HeadMismatchError, UncertainClassifier
+from aligned_entropy import (
+    ArgumentTypeError,
+    DataError,
+    EndpointError,
+    FitConfig,
+    HeadMismatchError,
+    UncertainClassifier,
+)
 from fixtures.endpoint import EVERY_TOKEN, LABELS, TEMPLATE, serving
 from fixtures.objects import batch_line, failed_line, label_object, labeled_lines, write_lines
 
@@ -104,6 +111,22 @@ def test_a_reply_without_a_label_is_the_reason_of_the_row(server, fault, reason)
     assert [row is None for row in predictions.row_errors] == [True, False, True]
     with pytest.raises(DataError, match=rf"1 of 3 texts have no usable reply\. Row 1, 'not bad': {reason}"):
         classifier.backbone.features(TEXTS)
+
+
+def test_a_run_stops_when_no_reply_can_be_used(server):
+    texts = [f"text {number}" for number in range(200)]
+    server.fault = lambda prompt, number: "no object" if "text" in prompt else None
+    with pytest.raises(EndpointError, match=r"none of the first 20 replies of http.* can be used; .*no JSON object"):
+        endpoint(server).predict(texts)
+    assert len(of_endpoint(server)) < 60
+    server.fault = lambda prompt, number: None
+    endpoint(server).predict(["good"])
+    server.fault = lambda prompt, number: "no object" if "text" in prompt else None
+    with pytest.warns(UserWarning, match="200 of 201 texts have no usable reply"):
+        endpoint(server).predict(["good", *texts])
+    server.fault = lambda prompt, number: (400, {}, "too long") if "text" in prompt else None
+    with pytest.warns(UserWarning, match="50 of 51 texts have no usable reply"):
+        endpoint(server).predict([*texts[:50], "bad"])
 
 
 def test_labels_that_are_not_told_apart_are_the_reason_of_the_row(server):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ...data.word_ids import hashes_of_texts, ids_of_texts
-from ...errors import DataError, HeadMismatchError
+from ...errors import DataError, EndpointError, HeadMismatchError
 from ...features.arrays import Array, Features
 from ...features.files import cache_folder
 from ...features.texts import Text
@@ -22,7 +22,7 @@ from ...head.progress import Progress
 from ..batching import Encoded, require_texts
 from ..outputs import ElsewhereBackbone
 from ..templates import PromptTemplate
-from .client import EndpointClient, RequestError
+from .client import FAILURES, EndpointClient, RequestError
 from .embeddings import EndpointEncoder
 from .encoder import TextEncoder
 from .model import EndpointModel
@@ -190,11 +190,16 @@ class EndpointBackbone(ElsewhereBackbone):
         return features.hidden, features.logits
 
     def _ask(self, texts: Sequence[Text], progress: Callable[[int], object]) -> tuple[Array, NDArray[np.object_]]:
-        """Read the vectors of texts from the store, and ask for those that are missing; NaN and a reason on failure."""
+        """Read the vectors of texts from the store, and ask for those that are missing; NaN and a reason on failure.
+
+        Raises:
+            EndpointError: the endpoint is gone, the bound on requests is reached, or no reply can be used.
+        """
         vectors, reasons = np.full((len(texts), self.width), np.nan, np.float32), np.full(len(texts), None, object)
         rows = rows_by_text(texts)
         missing = self._store.fill(vectors, self._state, rows)
         stored = len(texts) - sum(len(rows[key]) for key in missing)
+        usable, unusable = self._rows + stored, 0
         self._stored += stored
         progress(stored)
 
@@ -204,10 +209,15 @@ class EndpointBackbone(ElsewhereBackbone):
             return vector
 
         for key, reply in self.client.map(ask, missing):
-            if isinstance(reply, RequestError):
-                reasons[rows[key]] = str(reply)
+            if not isinstance(reply, RequestError):
+                vectors[rows[key]], usable = reply, usable + 1
+            elif (unusable := unusable + (reply.status is None)) >= FAILURES and not usable:
+                raise EndpointError(
+                    f"none of the first {unusable} replies of {self.client.url} can be used; the last one: {reply}. "
+                    "Change the prompt, the options or the server before more texts are sent."
+                )
             else:
-                vectors[rows[key]] = reply
+                reasons[rows[key]] = str(reply)
             progress(len(rows[key]))
         rest = np.exp(vectors[:, -1])
         self._rest, self._rows = self._rest + float(np.nansum(rest)), self._rows + int(np.isfinite(rest).sum())
