@@ -17,8 +17,10 @@ from __future__ import annotations
 
 import argparse
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -172,18 +174,27 @@ def mapie_share(population: Population, size: int, target: float, method: str, o
 
 
 def comparison(populations: Iterable[tuple[str, Population]], options: argparse.Namespace) -> Iterator[list[str]]:
+    columns: dict[tuple[float, int], list[list[float]]] = defaultdict(list)
     for name, population in populations:
-        for target in RISKS:
-            for size in SIZES:
-                before, broken_before = simulate(population, None, size, target, options)
-                after, broken_after = simulate(population, population, size, target, options)
-                row = [name, f"{target:.0%}", f"{size:,}", f"{before:.1f}", f"**{after:.1f}**"]
-                row.append(f"{100 * population.clairvoyant_share(target):.1f}")
-                for method in ("bonferroni_holm", "split_fixed_sequence"):
-                    row.append(
-                        f"{mapie_share(population, size, target, method, options):.1f}" if options.mapie else "–"
-                    )
-                yield [*row, f"{broken_before:.1f}", f"{broken_after:.1f}"]
+        for target, size in product(RISKS, SIZES):
+            before, broken_before = simulate(population, None, size, target, options)
+            after, broken_after = simulate(population, population, size, target, options)
+            shares = [before, after, 100 * population.clairvoyant_share(target)]
+            methods = ("bonferroni_holm", "split_fixed_sequence")
+            shares += [
+                mapie_share(population, size, target, method, options) if options.mapie else np.nan
+                for method in methods
+            ]
+            columns[target, size].append([*shares, broken_before, broken_after])
+            yield cells(name, target, size, columns[target, size][-1])
+    for (target, size), values in columns.items():
+        yield cells("mean", target, size, np.mean(values, axis=0).tolist())
+
+
+def cells(name: str, target: float, size: int, values: list[float]) -> list[str]:
+    """Cells of a row; shares that were not measured are dashes."""
+    before, after, *others = ("–" if np.isnan(value) else f"{value:.1f}" for value in values)
+    return [name, f"{target:.0%}", f"{size:,}", before, f"**{after}**", *others]
 
 
 def guarantee(options: argparse.Namespace) -> Iterator[list[str]]:
