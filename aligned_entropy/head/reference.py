@@ -11,6 +11,8 @@ from torch.nn import functional as F
 
 MAX_DIMENSIONS, MAX_POINTS = 128, 10_000  # bounds of a reference, which stores its points in half precision
 K_NEAR, K_WIDE = 20, 100  # neighborhood sizes
+TIE = 1e-5  # distance below the cosine of the last neighbor at which a vector no longer counts
+NO_TIE = 1e-30  # the same for heads that were saved without it: only an equal cosine counts
 ROWS_PER_CHUNK = 8192  # rows that are projected at once
 SEARCH_ROWS_PER_CHUNK = 512  # rows whose distances to all points are in memory at once
 
@@ -36,7 +38,9 @@ class Reference(nn.Module):
     points: Tensor
     point_labels: Tensor
     point_errors: Tensor | None
+    tie: Tensor
     _columns: Tensor
+    _table: Tensor
     _whitened_means: Tensor
 
     _buffer_names = (
@@ -57,8 +61,14 @@ class Reference(nn.Module):
             stored = STORED_NAMES.get(name, name)
             value = state.get(stored, state.get(name))
             self.register_buffer(stored, None if value is None else value.contiguous())
-        # Derived from the saved buffers, so not saved: single-precision points for the search, and whitened means.
+        self.register_buffer("tie", state.get("tie", torch.tensor(NO_TIE)), persistent="tie" in state)
+        # Derived from the saved buffers, so not saved: single-precision points for the search, what is averaged over
+        # neighbors (their classes and the model's errors), and whitened means.
         self.register_buffer("_columns", self.points.float().T.contiguous(), persistent=False)
+        table = F.one_hot(self.point_labels, len(self.means)).float()
+        if self.point_errors is not None:
+            table = torch.cat([table, self.point_errors.float().unsqueeze(1)], 1)
+        self.register_buffer("_table", table, persistent=False)
         self.register_buffer("_whitened_means", self.means @ self.whiten_within, persistent=False)
 
     @classmethod
@@ -98,6 +108,7 @@ class Reference(nn.Module):
                 "points": F.normalize(points[rows], dim=1).half(),
                 "point_labels": labels[rows],
                 "point_errors": None if errors is None else errors[rows].half(),
+                "tie": torch.tensor(TIE),
             }
         )
 
@@ -137,20 +148,19 @@ class Reference(nn.Module):
         to_predicted = to_class.gather(1, predicted).squeeze(1)
         to_other = to_class.scatter(1, predicted, torch.inf).amin(1)
         to_all = ((point - self.center) @ self.whiten_global).square().sum(1)
-        cosine, index = (F.normalize(point, dim=1) @ self._columns).topk(min(K_WIDE, len(self.points)), 1)
-        other_label = (self.point_labels[index] != predicted).float()
+        cosine = F.normalize(point, dim=1) @ self._columns
+        nearest = cosine.topk(min(K_WIDE, len(self.points)), 1).values
+        means = [_neighbor_weights(cosine, nearest[:, :count], self.tie) @ self._table for count in (K_NEAR, K_WIDE)]
         columns = [
             to_predicted.sqrt(),
             _signed_root(to_predicted - to_other),
             _signed_root(to_predicted - to_all),
-            1 - cosine[:, 0],
-            1 - cosine[:, :K_NEAR].mean(1),
-            other_label[:, :K_NEAR].mean(1),
-            other_label.mean(1),
+            1 - nearest[:, 0],
+            1 - nearest[:, :K_NEAR].mean(1),
+            *(1 - shares.gather(1, predicted).squeeze(1) for shares in means),
         ]
         if self.point_errors is not None:
-            wrong = self.point_errors[index].float()
-            columns += [wrong[:, :K_NEAR].mean(1), wrong.mean(1)]
+            columns += [shares[:, -1] for shares in means]
         return torch.stack(columns, -1)
 
 
@@ -167,6 +177,7 @@ class LabelReference(nn.Module):
     points: Tensor
     point_labels: Tensor
     point_errors: Tensor
+    tie: Tensor
     _columns: Tensor
     _table: Tensor
 
@@ -176,6 +187,7 @@ class LabelReference(nn.Module):
             value = state[name]
             assert value is not None
             self.register_buffer(name, value.contiguous())
+        self.register_buffer("tie", state.get("tie", torch.tensor(NO_TIE)), persistent="tie" in state)
         self.register_buffer("_columns", self.points.float().T.contiguous(), persistent=False)
         self.register_buffer("_table", torch.cat([self.point_labels, self.point_errors], 1).float(), persistent=False)
 
@@ -206,6 +218,7 @@ class LabelReference(nn.Module):
                 "points": F.normalize(_projected(hidden[rows], axes), dim=1).half(),
                 "point_labels": labels[rows].bool(),
                 "point_errors": errors[rows].bool(),
+                "tie": torch.tensor(TIE),
             }
         )
 
@@ -224,9 +237,25 @@ class LabelReference(nn.Module):
 
     def _features(self, hidden: Tensor, predicted: Tensor) -> Tensor:
         point = F.normalize(_projected(hidden, self.axes), dim=1)
-        index = (point @ self._columns).topk(min(K_NEAR, len(self.points)), 1).indices
-        labeled, wrong = F.embedding_bag(index, self._table, mode="mean").chunk(2, 1)
+        cosine = point @ self._columns
+        nearest = cosine.topk(min(K_NEAR, len(self.points)), 1).values
+        labeled, wrong = (_neighbor_weights(cosine, nearest, self.tie) @ self._table).chunk(2, 1)
         return torch.stack([torch.where(predicted == 1, 1 - labeled, labeled), wrong], -1)
+
+
+def _neighbor_weights(cosine: Tensor, nearest: Tensor, tie: Tensor) -> Tensor:
+    """Weights ``[N, R]`` with sum one: equal for the nearest vectors, smaller for those that are hardly farther.
+
+    Without the second kind it would be rounding that decides which of several equal vectors are neighbors, and a text
+    would have other features alone than in a batch.
+
+    Args:
+        cosine: cosines of N vectors to R points, ``[N, R]``.
+        nearest: the K largest of each row in descending order, ``[N, K]``.
+        tie: distance below the last of these cosines at which the weight is zero.
+    """
+    weights = ((cosine - nearest[:, -1:]) / tie + 1).clamp(0, 1)
+    return weights / weights.sum(1, keepdim=True)
 
 
 def principal_axes(hidden: Tensor) -> Tensor:

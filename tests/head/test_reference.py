@@ -95,7 +95,8 @@ def test_a_saved_reference_is_restored_under_either_spelling_of_the_center(spell
     reference = Reference.fit(hidden, labels, 3, torch.zeros(600))
     state = reference.state_dict()
     assert list(state) == [
-        *("axes", "means", "seen", "centre", "whiten_within", "whiten_global", "points", "point_labels", "point_errors")
+        *("axes", "means", "seen", "centre", "whiten_within", "whiten_global", "points", "point_labels"),
+        *("point_errors", "tie"),
     ]
     renamed = {spelling if name == "centre" else name: value for name, value in state.items()}
     restored = Reference(renamed)
@@ -107,6 +108,39 @@ def test_a_saved_label_reference_is_restored():
     hidden, _ = labeled()
     labels = torch.randint(2, (600, 4), generator=torch.Generator().manual_seed(0))
     reference = LabelReference.fit(hidden, labels, 4, 1 - labels)
-    assert list(reference.state_dict()) == ["axes", "points", "point_labels", "point_errors"]
+    assert list(reference.state_dict()) == ["axes", "points", "point_labels", "point_errors", "tie"]
     restored = LabelReference(reference.state_dict())
     assert torch.equal(restored(hidden[:9], labels[:9]), reference(hidden[:9], labels[:9]))
+
+
+def test_a_reference_that_was_saved_without_ties_keeps_its_neighbors_and_names():
+    hidden, labels = labeled()
+    for reference in (
+        Reference.fit(hidden, labels, 3, (labels == 1).float()),
+        LabelReference.fit(hidden, F.one_hot(labels), 3, F.one_hot(labels) == 0),
+    ):
+        before = {name: value for name, value in reference.state_dict().items() if name != "tie"}
+        restored = type(reference)(before)
+        assert list(restored.state_dict()) == list(before)
+        predicted = labels[:9] if isinstance(reference, Reference) else F.one_hot(labels[:9], 3)
+        torch.testing.assert_close(restored(hidden[:9], predicted), reference(hidden[:9], predicted), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", [Reference, LabelReference])
+def test_equal_vectors_with_other_labels_give_a_text_the_same_features_alone_and_in_a_batch(kind):
+    hidden, labels = labeled(600, 3)
+    hidden[:120] = hidden[0] * (1 + 1e-7 * torch.randn(120, 1, generator=torch.Generator().manual_seed(3)))
+    probes = hidden[:64] * (1 + 2e-7 * torch.randn(64, 3, generator=torch.Generator().manual_seed(4)))
+    labels[:120] = torch.arange(120) // 60  # any twenty in a row have one label
+    wrong = (torch.arange(600) % 7 == 0).float()
+    if kind is Reference:
+        reference, predicted = kind.fit(hidden, labels, 3, wrong), torch.zeros(64, dtype=torch.long)
+    else:
+        one_hot = F.one_hot(labels)
+        reference, predicted = kind.fit(hidden, one_hot, 3, one_hot * wrong[:, None]), torch.zeros(64, 3)
+    together = reference(probes, predicted)
+    alone = torch.cat([reference(probes[[row]], predicted[[row]]) for row in range(64)])
+    neighbors = slice(5, None) if kind is Reference else slice(None)  # rounding moves distances near zero
+    torch.testing.assert_close(alone[..., neighbors], together[..., neighbors], rtol=0, atol=2e-3)
+    other_label = together[:, 5] if kind is Reference else together[:, 0, 0]
+    torch.testing.assert_close(other_label, torch.full((64,), 0.5), rtol=0, atol=2e-2)
