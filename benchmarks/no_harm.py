@@ -3,8 +3,8 @@
 Classifiers, calibration sets and measured texts are those of ``benchmarks/views.py``; no test split is read. A
 calibration set is used as it is, with errors that are drawn anew (as many as before), or with the views of other texts.
 Texts from elsewhere replace the calibration set, or the measured texts. Prints, for each of these and for each size,
-with and without training texts, the mean difference over the draws and the lowest one, in hundredths of ROC-AUC; at
-last the lowest of both.
+with and without training texts, the mean difference over classifiers and draws and the lowest one, in hundredths of
+ROC-AUC; at last the lowest of both.
 
     ALIEN_DATA=DATA python benchmarks/no_harm.py cola:full sst5:full goemotions:freeze sst2:full \\
         --elsewhere sst2=goemotions
@@ -67,7 +67,7 @@ def with_views_of_others(features: Features, rng: np.random.Generator) -> Featur
 
 
 def differences(
-    classifier: UncertainClassifier, training: Features, calibration: Features, test: Features, views: bool
+    classifier: UncertainClassifier, calibration: Features, training: Features, test: Features, *, views: bool
 ) -> Iterator[tuple[str, float]]:
     """Fit heads without and with training texts; yield the difference to the score that they start from."""
     start = roc_auc(test.errors, SCORES["softmax response"]().score(test))
@@ -94,10 +94,26 @@ def cases(
     yield "views of other texts", *others
 
 
+def all_cases(
+    sets: list[Features], foreign: Features | None, elsewhere: str, size: int, draw: int
+) -> Iterator[tuple[str, Features, Features, Features]]:
+    """Yield the cases of :func:`cases`, and those with texts from elsewhere if there are any."""
+    training, calibration, test = sets
+    own_cases = list(cases(calibration, training, test, size, draw))
+    yield from own_cases
+    if foreign is not None:
+        count = min(CALIBRATION_TEXTS, len(foreign) // 2)
+        rows = np.sort(np.random.default_rng(draw).permutation(count)[:size])
+        yield elsewhere, foreign[rows], training, test
+        yield f"{elsewhere}, measured there", foreign[rows], training, foreign[count:]
+        yield f"as it is, measured on {elsewhere}", own_cases[0][1], training, foreign[count:]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="+", help="data set and mode of training, such as cola:full")
     parser.add_argument("--base", default="minilm", help="model to train")
+    parser.add_argument("--seeds", type=int, default=1, help="number of trained classifiers of each data set")
     parser.add_argument("--sizes", type=int, nargs="+", default=[900, 400, 200, 100, 50], help="sizes of the set")
     parser.add_argument("--draws", type=int, default=5, help="calibration sets of each size below the largest")
     parser.add_argument(
@@ -110,30 +126,19 @@ def main() -> None:
     print("classifier | calibration set | texts | reference | draws | mean | lowest", flush=True)
     for data in options.data:
         name, mode = data.split(":")
-        classifier, (training, calibration, test) = classifier_features(options.base, name, mode, 0, options.runs)
-        foreign = None
-        if name in elsewhere:
-            foreign = foreign_features(elsewhere[name], classifier)
-        for size in options.sizes:
-            values: dict[tuple[str, str], list[float]] = defaultdict(list)
-            for draw in range(1 if size >= len(calibration) else options.draws):
-                sets = list(cases(calibration, training, test, size, draw))
-                if foreign is not None:
-                    case, count = elsewhere[name], min(CALIBRATION_TEXTS, len(foreign) // 2)
-                    rows = np.sort(np.random.default_rng(draw).permutation(count)[:size])
-                    sets.append((case, foreign[rows], training, test))
-                    sets.append((f"{case}, measured there", foreign[rows], training, foreign[count:]))
-                    sets.append((f"as it is, measured on {case}", sets[0][1], training, foreign[count:]))
-                for case, *parts in sets:
-                    train_part, calibration_part = parts[1], parts[0]
-                    for reference, value in differences(
-                        classifier, train_part, calibration_part, parts[2], not options.no_views
-                    ):
-                        values[case, reference].append(value)
-            for (case, reference), row in values.items():
-                harms.append(np.array(row))
-                cells = f"{len(row)} | {np.mean(row):+.2f} | {min(row):+.2f}"
-                print(f"{data} | {case} | {size} | {reference} | {cells}", flush=True)
+        values: dict[tuple[str, int, str], list[float]] = defaultdict(list)
+        for seed in range(options.seeds):
+            classifier, sets = classifier_features(options.base, name, mode, seed, options.runs)
+            foreign = foreign_features(elsewhere[name], classifier) if name in elsewhere else None
+            for size in options.sizes:
+                for draw in range(1 if size >= len(sets[1]) else options.draws):
+                    for case, *parts in all_cases(sets, foreign, elsewhere.get(name, ""), size, draw):
+                        for reference, value in differences(classifier, *parts, views=not options.no_views):
+                            values[case, size, reference].append(value)
+        for (case, size, reference), row in sorted(values.items(), key=lambda item: -item[0][1]):
+            harms.append(np.array(row))
+            cells = f"{len(row)} | {np.mean(row):+.2f} | {min(row):+.2f}"
+            print(f"{data} | {case} | {size} | {reference} | {cells}", flush=True)
     print(f"lowest mean {min(row.mean() for row in harms):+.2f}, lowest value {min(row.min() for row in harms):+.2f}")
 
 
