@@ -254,8 +254,8 @@ def _neighbor_weights(cosine: Tensor, nearest: Tensor, tie: Tensor) -> Tensor:
         nearest: the K largest of each row in descending order, ``[N, K]``.
         tie: distance below the last of these cosines at which the weight is zero.
     """
-    weights = ((cosine - nearest[:, -1:]) / tie + 1).clamp(0, 1)
-    return weights / weights.sum(1, keepdim=True)
+    weights = (cosine - nearest[:, -1:]).div_(tie).add_(1).clamp_(0, 1)
+    return weights.div_(weights.sum(1, keepdim=True))
 
 
 def principal_axes(hidden: Tensor) -> Tensor:
