@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .neighbors import NO_TIE, TIE, neighbor_weights
+
 MAX_DIMENSIONS, MAX_POINTS = 128, 10_000  # bounds of a reference, which stores its points in half precision
 K_NEAR, K_WIDE = 20, 100  # neighborhood sizes
-TIE = 1e-5  # distance below the cosine of the last neighbor at which a vector no longer counts
-NO_TIE = 1e-30  # the same for heads that were saved without it: only an equal cosine counts
 ROWS_PER_CHUNK = 8192  # rows that are projected at once
 SEARCH_ROWS_PER_CHUNK = 512  # rows whose distances to all points are in memory at once
 
@@ -150,7 +150,7 @@ class Reference(nn.Module):
         to_all = ((point - self.center) @ self.whiten_global).square().sum(1)
         cosine = F.normalize(point, dim=1) @ self._columns
         nearest = cosine.topk(min(K_WIDE, len(self.points)), 1).values
-        means = [_neighbor_weights(cosine, nearest[:, :count], self.tie) @ self._table for count in (K_NEAR, K_WIDE)]
+        means = [neighbor_weights(cosine, nearest[:, :count], self.tie) @ self._table for count in (K_NEAR, K_WIDE)]
         columns = [
             to_predicted.sqrt(),
             _signed_root(to_predicted - to_other),
@@ -239,23 +239,8 @@ class LabelReference(nn.Module):
         point = F.normalize(_projected(hidden, self.axes), dim=1)
         cosine = point @ self._columns
         nearest = cosine.topk(min(K_NEAR, len(self.points)), 1).values
-        labeled, wrong = (_neighbor_weights(cosine, nearest, self.tie) @ self._table).chunk(2, 1)
+        labeled, wrong = (neighbor_weights(cosine, nearest, self.tie) @ self._table).chunk(2, 1)
         return torch.stack([torch.where(predicted == 1, 1 - labeled, labeled), wrong], -1)
-
-
-def _neighbor_weights(cosine: Tensor, nearest: Tensor, tie: Tensor) -> Tensor:
-    """Weights ``[N, R]`` with sum one: equal for the nearest vectors, smaller for those that are hardly farther.
-
-    Without the second kind it would be rounding that decides which of several equal vectors are neighbors, and a text
-    would have other features alone than in a batch.
-
-    Args:
-        cosine: cosines of N vectors to R points, ``[N, R]``.
-        nearest: the K largest of each row in descending order, ``[N, K]``.
-        tie: distance below the last of these cosines at which the weight is zero.
-    """
-    weights = (cosine - nearest[:, -1:]).div_(tie).add_(1).clamp_(0, 1)
-    return weights.div_(weights.sum(1, keepdim=True))
 
 
 def principal_axes(hidden: Tensor) -> Tensor:
