@@ -1,6 +1,6 @@
 """Train MiniLM for entailment or not on SICK, and write it with one logit, the log-odds of entailment.
 
-    ALIEN_DATA=DATA python benchmarks/one_logit.py FOLDER [--seeds 3]
+    ALIEN_DATA=DATA python benchmarks/one_logit.py FOLDER [--seeds 1]
 
 The classifiers are FOLDER/one-logit/sick-0, … and have the probabilities of the trained ones with two logits, which are
 FOLDER/two-logits-sick-0, …: the one logit is the difference of the two.
@@ -39,7 +39,7 @@ def write_one_logit(trained: str, folder: Path, name: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="folder of trained classifiers")
-    parser.add_argument("--seeds", type=int, default=3, help="number of classifiers")
+    parser.add_argument("--seeds", type=int, default=1, help="number of classifiers")
     options = parser.parse_args()
     data = next(cell.data for cell in Grid.read(CONFIG).cells if cell.model.name == "one-logit")
     for seed in range(options.seeds):
