@@ -13,6 +13,7 @@ from aligned_entropy.head.head import AlignedEntropyHead
 from aligned_entropy.head.scoring import log_smoothmax
 from aligned_entropy.head.selection import DEVELOPMENT_PRIOR, GainPrior, choose_base_score, choose_candidate
 from aligned_entropy.metrics import roc_auc
+from aligned_entropy.stats import paired_auc
 from fixtures.scenarios import Scenario, calibrated
 
 
@@ -131,6 +132,34 @@ def test_fallbacks_with_training_texts_alone_are_chosen_where_calibration_texts_
     assert reason.startswith("The calibration texts are too few to serve as neighbors") == uses_fallback
     assert choose_candidate([worse], before, data, DEVELOPMENT_PRIOR)[0] is before
     assert choose_candidate([worse], before, data, DEVELOPMENT_PRIOR, [worse])[0] is before
+
+
+@pytest.mark.parametrize(("rows", "is_few"), [(160, True), (4000, False)])
+def test_with_few_calibration_texts_a_gain_must_exceed_two_standard_errors_and_the_fallback(rows, is_few):
+    scenario = calibrated(rows, seed=3)
+    data = calibration_set(
+        AlignedEntropyHead(scenario.classifier), scenario.hidden, scenario.labels, scenario.logits, 5, 0
+    )
+    with torch.no_grad():
+        before = untrained_candidate(scenario.classifier, "entropy", data)
+    noise = torch.randn(len(data.errors), generator=torch.Generator().manual_seed(2))
+
+    def gaining(standard_errors, spread):
+        """Candidate whose measured gain is about that number of standard errors."""
+        for raised in torch.arange(0, 2, 0.002):
+            candidate = replace(before, ranking=before.ranking + spread * noise + raised * data.errors)
+            gain, error = paired_auc(data.errors.numpy(), candidate.ranking.numpy(), before.ranking.numpy())
+            if gain > standard_errors * error:
+                return candidate, error
+        raise AssertionError("no such gain")
+
+    (small, error), (large, _) = gaining(1.5, 0.3), gaining(2.5, 0.3)
+    assert (error > 0.02) == is_few
+    assert choose_candidate([small], before, data, DEVELOPMENT_PRIOR)[0] is (before if is_few else small)
+    assert choose_candidate([large], before, data, DEVELOPMENT_PRIOR)[0] is large
+    surer, _ = gaining(2.5, 0.1)  # its standard error is smaller, so more of its gain is expected
+    assert choose_candidate([large], before, data, DEVELOPMENT_PRIOR, [surer])[0] is (surer if is_few else large)
+    assert choose_candidate([large], before, data, DEVELOPMENT_PRIOR, [small])[0] is large
 
 
 def test_the_reason_for_the_untrained_score_is_no_expected_gain_or_a_measured_gain_that_is_too_small():
