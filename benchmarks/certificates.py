@@ -2,7 +2,7 @@
 
     python benchmarks/certificates.py [--draws 2000] [--pilot 1000] [--grid CONFIG]
 
-The first table compares sequences of tests without a pilot (*before*) and with one (*after*) with a clairvoyant, who
+The first table compares sequences of tests without a pilot and with one with a clairvoyant, who
 accepts the highest share whose true risk is at most the target, and with the risk control of MAPIE on the same scores,
 if it is installed: its default, and split fixed-sequence testing that learns on the same pilot. The second table holds
 populations and pilots that are as bad as possible for the guarantee. Shares are means over draws, in percent; *broken*
@@ -187,7 +187,7 @@ def comparison(populations: Iterable[tuple[str, Population]], options: argparse.
             ]
             columns[target, size].append([*shares, broken_before, broken_after])
             yield cells(name, target, size, columns[target, size][-1])
-    for (target, size), values in columns.items():
+    for (target, size), values in columns.items() if options.grid else ():
         yield cells("mean", target, size, np.mean(values, axis=0).tolist())
 
 
@@ -226,6 +226,8 @@ def main() -> None:
     parser.add_argument("--grid", help="YAML file of a grid whose test texts are the populations")
     parser.add_argument("--table", choices=["both", "shares", "guarantee"], default="both")
     options = parser.parse_args()
+    if options.grid and options.table != "shares":
+        parser.error("--grid needs --table shares: the populations of the second table are simulated.")
     warnings.filterwarnings("ignore")
     try:
         import mapie.risk_control  # noqa: F401
@@ -237,11 +239,20 @@ def main() -> None:
     simulated = ((f"{rate:.0%} errors, ROC-AUC {auc}", classifier(rate, auc)) for rate, auc in CLASSIFIERS)
     populations = test_texts(options.grid) if options.grid else simulated
     if options.table != "guarantee":
-        header = ["population", "risk", "labeled", "before", "after", "clairvoyant", "MAPIE", "MAPIE, split"]
-        print_table([*header, "broken before", "broken after"], comparison(populations, options))
+        header = [
+            "population",
+            "risk",
+            "labeled",
+            "without pilot",
+            "with pilot",
+            "clairvoyant",
+            "MAPIE",
+            "MAPIE, split",
+        ]
+        print_table([*header, "broken without", "broken with"], comparison(populations, options))
     if options.table == "both":
         print()
-    if options.table != "shares" and not options.grid:
+    if options.table != "shares":
         header = [
             "population",
             "pilot",

@@ -4,7 +4,7 @@ Classifiers, calibration sets and measured texts are those of ``benchmarks/views
 calibration set is used as it is, with errors that are drawn anew (as many as before), or with the views of other texts.
 Texts from elsewhere replace the calibration set, or the measured texts. Prints, for each of these and for each size,
 with and without training texts, the mean difference over classifiers and draws and the lowest one, in hundredths of
-ROC-AUC; at last the lowest of both.
+ROC-AUC; finally the lowest mean and the lowest value.
 
     ALIEN_DATA=DATA python benchmarks/no_harm.py cola:full sst5:full goemotions:freeze sst2:full \\
         --elsewhere sst2=goemotions
@@ -99,14 +99,14 @@ def all_cases(
 ) -> Iterator[tuple[str, Features, Features, Features]]:
     """Yield the cases of :func:`cases`, and those with texts from elsewhere if there are any."""
     training, calibration, test = sets
-    own_cases = list(cases(calibration, training, test, size, draw))
-    yield from own_cases
+    plain, *changed = cases(calibration, training, test, size, draw)
+    yield from (plain, *changed)
     if foreign is not None:
         count = min(CALIBRATION_TEXTS, len(foreign) // 2)
         rows = np.sort(np.random.default_rng(draw).permutation(count)[:size])
         yield elsewhere, foreign[rows], training, test
         yield f"{elsewhere}, measured there", foreign[rows], training, foreign[count:]
-        yield f"as it is, measured on {elsewhere}", own_cases[0][1], training, foreign[count:]
+        yield f"as it is, measured on {elsewhere}", plain[1], training, foreign[count:]
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Train MiniLM for entailment or not on SICK, and write it with one logit, the log-odds of entailment.
+"""Train MiniLM to tell entailment from the rest on SICK, and write it with one logit, the log-odds of entailment.
 
     ALIEN_DATA=DATA python benchmarks/one_logit.py FOLDER [--seeds 1]
 

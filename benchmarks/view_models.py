@@ -19,18 +19,20 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy import sparse
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_union
 from torch import Tensor
+from torch.nn import functional as F
 from views import classifier_features, splits
 
 from aligned_entropy.features.arrays import Features
 from aligned_entropy.head import class_models
-from aligned_entropy.head.class_models import NgramModel
+from aligned_entropy.head.class_models import ClassModel, NgramModel
 from aligned_entropy.head.scoring import log_softmax_response
 from aligned_entropy.head.view_features import FOLDS, _class_models, _view
-from aligned_entropy.head.views import MAX_BUCKETS, PRIOR_WEIGHT, View
+from aligned_entropy.head.views import MAX_BUCKETS, MAX_TABLE, PRIOR_WEIGHT, View, ngram_buckets
 from aligned_entropy.stats import paired_auc
 
 LogProbabilities = Callable[[int], Tensor]  # of the calibration texts (1) and of the measured texts (2)
@@ -77,11 +79,21 @@ class TextModel(NgramModel):
     """Ridge regression on the words and characters of texts, in place of the token ids."""
 
     def __init__(self, texts: list[str], labels: Tensor, classes: int, fold: Tensor) -> None:
-        super(NgramModel, self).__init__(labels, classes, fold)
+        ClassModel.__init__(self, labels, classes, fold)
         words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
         characters = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), min_df=2, sublinear_tf=True)
         self.vectorizer = make_union(words, characters)
         self._design = self.vectorizer.fit_transform(texts).tocsr()
+
+
+def ngram_design(tokens: Tensor, frequency: Tensor) -> sparse.csr_matrix:
+    """N-grams ``[N, B]`` of texts, weighted by the inverse document frequency of the texts of a fit."""
+    index = ngram_buckets(tokens, len(frequency))
+    rows, columns = (index < len(frequency)).nonzero(as_tuple=True)
+    buckets = index[rows, columns]
+    entries = (frequency.float()[buckets].numpy(), (rows.numpy(), buckets.numpy()))
+    norms = F.pad(frequency.float().square(), (0, 1))[index].sum(1).clamp(min=1e-12).sqrt().numpy()
+    return sparse.diags(1 / norms) @ sparse.csr_matrix(entries, (len(tokens), len(frequency)))
 
 
 def ways(parts: list[Features], texts: list[list[str]], classes: int) -> Iterator[Way]:
@@ -113,10 +125,11 @@ def ways(parts: list[Features], texts: list[list[str]], classes: int) -> Iterato
     for buckets in BUCKETS:
         class_models.MAX_BUCKETS, class_models.MAX_TABLE = buckets, buckets * classes
         yield timed(f"tokens, {buckets:,} buckets", "tokens", tokens)
-    class_models.MAX_BUCKETS, class_models.MAX_TABLE = MAX_BUCKETS, 2**22
+    class_models.MAX_BUCKETS, class_models.MAX_TABLE = MAX_BUCKETS, MAX_TABLE
+    frequency = NgramModel(tokens[0], labels, classes, folds(len(labels))).frequency
+    designs = [ngram_design(ids, frequency) for ids in tokens]
     start = time.perf_counter()
-    ngrams = [NgramModel(ids, torch.zeros(len(ids)).long(), classes, folds(len(ids))) for ids in tokens]
-    model = logistic([each._design for each in ngrams], labels.numpy(), STRENGTHS["tokens"])
+    model = logistic(designs, labels.numpy(), STRENGTHS["tokens"])
     yield "tokens, logistic regression", time.perf_counter() - start, 0, model
     start = time.perf_counter()
     text_model = TextModel(texts[0], labels, classes, folds(len(labels)))
@@ -127,7 +140,7 @@ def ways(parts: list[Features], texts: list[list[str]], classes: int) -> Iterato
     yield (
         "words and characters",
         seconds,
-        2 * solution.weights.numel(),
+        0,
         lambda part: (torch.from_numpy(designs[part] @ solution.weights.numpy()) + solution.biases).log_softmax(-1),
     )
 
@@ -160,9 +173,8 @@ def main() -> None:
         rows = defaultdict(list)
         for seed in range(options.seeds):
             classifier, parts = classifier_features(options.base, name, mode, seed, options.runs)
-            training, calibration, test = parts
             texts = [[str(text) for text in part.texts] for part in splits(name, seed)]
-            for way, seconds, size, model in ways([training, calibration, test], texts, len(classifier.label_names)):
+            for way, seconds, size, model in ways(parts, texts, len(classifier.label_names)):
                 rows[way].append([*measured(model, parts), seconds, size / 1024])
         for way, values in rows.items():
             right, gain, error, seconds, size = np.mean(values, axis=0)

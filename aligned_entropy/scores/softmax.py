@@ -63,7 +63,7 @@ class _SizeScore(Score):
         if len(logits) and logits.shape[1] == 2 and not logits.any(axis=0).all():
             raise NotApplicableError(
                 f"{self.name} is about the size of the logits, but here one of two is always 0, as for a model with "
-                "one logit or for one of several labels, so it would only tell yes from no: use the entropy or the "
+                "one logit and for multi-label models, so it would only repeat the prediction: use the entropy or the "
                 "softmax response."
             )
         if len(logits) and np.abs(_log_sum(logits)).max() < ROUNDING:

@@ -22,7 +22,7 @@ from ...head.progress import Progress
 from ..batching import Encoded, require_texts
 from ..outputs import ElsewhereBackbone
 from ..templates import PromptTemplate
-from .client import FAILURES, EndpointClient, RequestError
+from .client import EndpointClient, RequestError
 from .embeddings import EndpointEncoder
 from .encoder import TextEncoder
 from .model import EndpointModel
@@ -30,6 +30,7 @@ from .store import ReplyStore, rows_by_text
 
 ENDPOINT = "language model behind an endpoint"  # in place of the class of a model, in the config of a head
 SAME_STATE, SAME_MODEL = 0.02, 0.1  # largest distances of the replies to texts without content
+UNUSABLE = 20  # replies at the beginning of a run, none of which can be used, after which no further text is sent
 
 
 @dataclass(frozen=True)
@@ -209,15 +210,16 @@ class EndpointBackbone(ElsewhereBackbone):
             return vector
 
         for key, reply in self.client.map(ask, missing):
-            if not isinstance(reply, RequestError):
-                vectors[rows[key]], usable = reply, usable + 1
-            elif (unusable := unusable + (reply.status is None)) >= FAILURES and not usable:
-                raise EndpointError(
-                    f"none of the first {unusable} replies of {self.client.url} can be used; the last one: {reply}. "
-                    "Change the prompt, the options or the server before more texts are sent."
-                )
-            else:
+            if isinstance(reply, RequestError):
                 reasons[rows[key]] = str(reply)
+                unusable += reply.status is None  # a refused text, such as one that is too long, says nothing of others
+                if unusable >= UNUSABLE and not usable:
+                    raise EndpointError(
+                        f"none of the first {unusable} replies of {self.client.url} can be used; the last one: "
+                        f"{reply}. Change the prompt, the options or the server before more texts are sent."
+                    )
+            else:
+                vectors[rows[key]], usable = reply, usable + 1
             progress(len(rows[key]))
         rest = np.exp(vectors[:, -1])
         self._rest, self._rows = self._rest + float(np.nansum(rest)), self._rows + int(np.isfinite(rest).sum())
