@@ -94,7 +94,7 @@ def test_features_are_read_from_the_cache_of_before(tmp_path, monkeypatch) -> No
     np.testing.assert_allclose(features.logits, EXPECTED["texts"]["logits"], atol=1e-6)
 
 
-@pytest.mark.parametrize("grid", ["core", "studies", "tasks", "text_classification"])
+@pytest.mark.parametrize("grid", ["core", "pairs", "studies", "tasks", "text_classification"])
 def test_results_of_before_are_found_by_their_keys(grid: str) -> None:
     """A key that changed would compute a stored result anew."""
     cells: list[Cell] = Grid.read(REPOSITORY / "benchmarks" / "configs" / f"{grid}.yaml").cells
