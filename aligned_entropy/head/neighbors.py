@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-TIE = 1e-5  # distance below the cosine of the last neighbor at which a vector no longer counts
+TIE = 1e-3  # distance below the cosine of the last neighbor at which a vector no longer counts
 NO_TIE = 1e-30  # the same for heads that were saved without it: only an equal cosine counts
 
 

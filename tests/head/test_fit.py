@@ -176,7 +176,7 @@ def test_the_gain_prior_counts_where_the_standard_error_is_large():
 def test_the_gain_prior_accepts_no_clear_loss_and_requires_a_gain_where_texts_are_few():
     gain_prior = GainPrior(0.01, 0.01)
     assert gain_prior.minimum(0.015) == -0.015
-    assert gain_prior.minimum(0.05) == 0.05
+    assert gain_prior.minimum(0.05) == 0.1
 
 
 @pytest.mark.parametrize("seed", range(6))
