@@ -57,7 +57,7 @@ class _SizeScore(Score):
         """Logits ``[N, C]``, float64.
 
         Raises:
-            NotApplicableError: the one of two logits is always 0, or the logits are log-probabilities.
+            NotApplicableError: one of two logits is always 0, or the logits are log-probabilities.
         """
         logits = np.asarray(features.logits, dtype=np.float64)
         if len(logits) and logits.shape[1] == 2 and not logits.any(axis=0).all():
