@@ -5,7 +5,7 @@ import onnx
 import pytest
 import torch
 
-from aligned_entropy import FitConfig, UncertainClassifier
+from aligned_entropy import FitConfig, GainPrior, UncertainClassifier
 from aligned_entropy.backbones import MultiLabelBackbone
 from aligned_entropy.classifier import UncertainMultiLabelClassifier
 from aligned_entropy.export import export_onnx
@@ -17,7 +17,7 @@ from fixtures import multilabel_models, sentiment, tiny
 @pytest.fixture(scope="module")
 def single_label(tmp_path_factory):
     classifier = UncertainClassifier.from_pretrained(sentiment.save(tmp_path_factory.mktemp("sentiment") / "model"))
-    classifier.fit(sentiment.named(400, 2), config=FitConfig(folds=3, betas=()))
+    classifier.fit(sentiment.named(400, 2), config=FitConfig(folds=3, betas=(), gain_prior=GainPrior(0.5, 0.5)))
     assert len(classifier.head.error_model.references) == 1
     return classifier
 
