@@ -239,17 +239,9 @@ def main() -> None:
     simulated = ((f"{rate:.0%} errors, ROC-AUC {auc}", classifier(rate, auc)) for rate, auc in CLASSIFIERS)
     populations = test_texts(options.grid) if options.grid else simulated
     if options.table != "guarantee":
-        header = [
-            "population",
-            "risk",
-            "labeled",
-            "without pilot",
-            "with pilot",
-            "clairvoyant",
-            "MAPIE",
-            "MAPIE, split",
-        ]
-        print_table([*header, "broken without", "broken with"], comparison(populations, options))
+        header = ["population", "risk", "labeled", "without pilot", "with pilot", "clairvoyant"]
+        header += ["MAPIE", "MAPIE, split", "broken without", "broken with"]
+        print_table(header, comparison(populations, options))
     if options.table == "both":
         print()
     if options.table != "shares":

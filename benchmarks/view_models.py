@@ -31,7 +31,7 @@ from aligned_entropy.features.arrays import Features
 from aligned_entropy.head import class_models
 from aligned_entropy.head.class_models import ClassModel, NgramModel
 from aligned_entropy.head.scoring import log_softmax_response
-from aligned_entropy.head.view_features import FOLDS, _class_models, _view
+from aligned_entropy.head.view_features import FOLDS, fit_view
 from aligned_entropy.head.views import MAX_BUCKETS, MAX_TABLE, PRIOR_WEIGHT, View, ngram_buckets
 from aligned_entropy.stats import paired_auc
 
@@ -45,15 +45,6 @@ LAYERS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 BUCKETS = (2**12, 2**14, 2**20)
 STRENGTHS = {"layers": (1e-4, 1e-3, 1e-2), "tokens": (1.0, 10.0, 100.0)}  # inverse penalties of logistic regression
-
-
-def ridge_view(name: str, values: Tensor, labels: Tensor, classes: int) -> View:
-    """Fit a view as a head does on training texts."""
-    fold, solutions = folds(len(labels)), []
-    for model in _class_models(name, values, labels, classes, fold):
-        penalty, scale, shift = model.choose()
-        solutions.append(model.solve((), penalty).scaled(scale, shift))
-    return _view(model, solutions)
 
 
 def folds(rows: int) -> Tensor:
@@ -103,7 +94,7 @@ def ways(parts: list[Features], texts: list[list[str]], classes: int) -> Iterato
 
     def timed(name: str, key: str, values: list[Tensor]) -> Way:
         start = time.perf_counter()
-        view = ridge_view(key, values[0], labels, classes)
+        view = fit_view(key, values[0], labels, classes, folds(len(labels)))
         seconds = time.perf_counter() - start
         size = sum(buffer.nbytes for buffer in view.state_dict().values())
         return name, seconds, size, lambda part: view.log_probabilities(values[part]).log_softmax(-1)

@@ -112,15 +112,36 @@ def _training_set_view(
         distinct, number = checked_tensor("clusters", clusters)[rows].unique(return_inverse=True)
         units = number if len(distinct) >= FOLDS else units
     fold = (torch.randperm(int(units.max()) + 1, generator=torch.Generator().manual_seed(seed)) % FOLDS)[units]
-    solutions = []
-    for model in _class_models(name, inputs, labels, data.logits.shape[1], fold):
-        penalty, scale, shift = model.choose()
-        solutions.append(model.solve((), penalty).scaled(scale, shift))
-        finish()
-    view = _view(model, solutions)
+    view = fit_view(name, inputs, labels, data.logits.shape[1], fold, finish)
     log_q = torch.cat([view.log_probabilities(part) for part in values.split(ROWS_PER_CHUNK)])
     signal = View.against(log_q, data.predicted).expand(data.folds, -1, -1)
     return ViewFeatures(view, signal, log_q.argmax(-1) == data.labels)
+
+
+def fit_view(
+    name: str,
+    values: Tensor,
+    labels: Tensor,
+    classes: int,
+    fold: Tensor,
+    finish: Callable[[], object] = lambda: None,
+) -> View:
+    """Fit the class models of a view on labeled rows; the folds choose penalties and factors.
+
+    Args:
+        name: name of the input.
+        values: inputs of R rows.
+        labels: classes of the rows, ``[R]``, or labels of multi-label rows, ``[R, C]``.
+        classes: number of classes C.
+        fold: fold of each row, ``[R]``.
+        finish: function that is called after the fit of each class model.
+    """
+    solutions = []
+    for model in _class_models(name, values, labels, classes, fold):
+        penalty, scale, shift = model.choose()
+        solutions.append(model.solve((), penalty).scaled(scale, shift))
+        finish()
+    return _view(model, solutions)
 
 
 def accuracy_hint(views: Sequence[ViewFeatures], data: CalibrationSet) -> str:
