@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         MissingExtraError,
         NotApplicableError,
         NotFittedError,
+        StoreError,
         UnsupportedModelError,
     )
     from .evaluation.evaluation import Evaluation
@@ -65,6 +66,7 @@ _HOMES = {
     "Schedule": "head.published",
     "SetGoal": "selective",
     "SetRule": "selective",
+    "StoreError": "errors",
     "TokenPredictions": "predictions",
     "UncertainClassifier": "classifier",
     "UncertainMultiLabelClassifier": "classifier",

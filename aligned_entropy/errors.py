@@ -10,6 +10,7 @@ AlignedEntropyError
 ├── NotApplicableError     a score or option that the model, task or features do not support
 ├── DataError              a file, column or label that cannot be read
 ├── EndpointError          an endpoint that cannot be reached, refuses requests or gives no log-probabilities
+├── StoreError             a database of predictions and feedback that cannot be used now
 └── MissingExtraError      an optional dependency that is not installed
 """
 
@@ -52,6 +53,10 @@ class DataError(AlignedEntropyError, ValueError):
 
 class EndpointError(AlignedEntropyError, RuntimeError):
     """An endpoint cannot be reached, refuses requests or gives no log-probabilities; replies so far are stored."""
+
+
+class StoreError(AlignedEntropyError, RuntimeError):
+    """The database of a server's predictions and feedback cannot be reached, or refuses a statement."""
 
 
 class MissingExtraError(AlignedEntropyError, ImportError):

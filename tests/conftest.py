@@ -6,7 +6,9 @@ os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"  # read w
 
 import pytest
 
-pytest_plugins = [f"fixtures.{name}" for name in ("command_line", "multilabel_models", "serving", "token_models")]
+pytest_plugins = [
+    f"fixtures.{name}" for name in ("command_line", "multilabel_models", "postgres", "serving", "token_models")
+]
 
 
 @pytest.fixture(autouse=True)

@@ -20,6 +20,7 @@ RANKS = (
     ("errors",),
     ("metrics", "execution", "text_tables"),
     ("stats", "selective", "features"),
+    ("store",),
     ("head", "data"),
     ("scores", "backbones"),
     ("evaluation",),
@@ -53,6 +54,7 @@ HOMES = {
     "gradio": {"serve"},
     "onnxruntime": {"export"},
     "ray": {"execution"},
+    "sqlalchemy": {"store"},
 }
 # Never loaded together with a public name; those without a home may be imported inside any function.
 HEAVY = {*HOMES, "pandas", "sklearn", "pyarrow"}

@@ -13,7 +13,7 @@ PACKAGE = REPOSITORY / "aligned_entropy"
 
 MAX_LINES = 300  # of a module
 MAX_FUNCTION_LINES = 60
-MAX_ENTRIES = 27  # at the top level of the package, without assets and py.typed
+MAX_ENTRIES = 29  # at the top level of the package, without assets and py.typed
 
 # First words of a docstring that stand for the thing itself instead of naming it.
 NO_SUBJECT = re.compile(r"(What|Of|The same|Who|Whether|Where|How)\b")

@@ -37,6 +37,7 @@ PUBLIC = {
     "Schedule",
     "SetGoal",
     "SetRule",
+    "StoreError",
     "TokenPredictions",
     "UncertainClassifier",
     "UncertainMultiLabelClassifier",

@@ -1,0 +1,84 @@
+"""Feedback of a store as columns of labeled texts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import inspect, select
+from sqlalchemy.exc import DBAPIError, NoSuchTableError
+
+from ..errors import DataError, StoreError
+from ..features.texts import TextPair
+from .connection import READS, name_of, open_engine, store_url
+from .schema import FEEDBACK, text_as_json
+
+SQLITE = b"SQLite format 3\0"  # first bytes of the file
+
+
+def is_feedback(path: str | Path) -> bool:
+    """True if a file begins as an SQLite file, and not as a file of labeled texts, or if it is the URL of a store."""
+    if "://" in str(path) and not isinstance(path, Path):
+        return str(path).partition("://")[0].startswith(("postgres", "sqlite"))
+    if not Path(path).is_file():
+        return False
+    with open(path, "rb") as file:
+        return file.read(len(SQLITE)) == SQLITE
+
+
+def read_feedback(path: str | Path) -> dict[str, list[Any]]:
+    """Read the columns of the feedback in a store, oldest first; the latest label of a text counts.
+
+    The columns are ``text`` and ``label``, for pairs of texts ``text_pair``, and if some texts were drawn for their
+    label, ``inclusion`` with the probability (None for a text that somebody chose). Labels without a text are left out.
+
+    Args:
+        path: path of an SQLite file, which stays as it is, or URL of a store.
+
+    Raises:
+        DataError: the file does not exist, is not a feedback file, has no rows, or holds single texts and pairs.
+        StoreError: the database cannot be reached.
+    """
+    url = store_url(path)
+    place = name_of(url)
+    if url.drivername == "sqlite" and not Path(place).is_file():
+        raise DataError(f"there is no feedback file {place}: alien serve writes it with --feedback.")
+    engine = open_engine(url, read_only=True)
+    try:
+        with engine.execution_options(**READS).begin() as connection:
+            names = {column["name"] for column in inspect(connection).get_columns(FEEDBACK.name)}
+            columns = [FEEDBACK.c[name] for name in ("text", "label", "inclusion") if name in names]
+            rows = connection.execute(select(*columns).order_by(FEEDBACK.c.id)).all()
+    except (DBAPIError, NoSuchTableError) as error:
+        reason = error.orig if isinstance(error, DBAPIError) else "it has no table for feedback"
+        if url.drivername == "sqlite":
+            raise DataError(
+                f"{place} is not a feedback file: {reason}; name the file that alien serve wrote."
+            ) from error
+        raise StoreError(f"the feedback in {place} cannot be read: {reason}; name a store of alien serve.") from error
+    finally:
+        engine.dispose()
+    return _columns([(row[0], row[1], row[2] if len(row) > 2 else None) for row in rows], place)
+
+
+def _columns(rows: list[tuple[Any, Any, float | None]], place: str) -> dict[str, list[Any]]:
+    """Columns of texts, labels and inclusion probabilities; the latest row of a text counts, at its first place.
+
+    Raises:
+        DataError: no row has a text, or some are single texts and others pairs.
+    """
+    latest = {json.dumps(text_as_json(text)): (text, *others) for text, *others in rows if text is not None}
+    if not latest:
+        reason = "texts of its feedback" if rows else "feedback yet"
+        remedy = "start the server with --store-texts keep" if rows else "send true labels to the server first"
+        raise DataError(f"{place} holds no {reason}: {remedy}.")
+    texts, labels, inclusion = map(list, zip(*latest.values(), strict=True))
+    pairs = [text for text in texts if isinstance(text, TextPair)]
+    if pairs and len(pairs) < len(texts):
+        raise DataError(f"{place} holds labels of single texts and of pairs: collect them in one file for each model.")
+    columns = {"text": texts}
+    if pairs:
+        columns = {"text": [pair.text for pair in pairs], "text_pair": [pair.text_pair for pair in pairs]}
+    columns["label"] = labels
+    return columns if inclusion == [None] * len(texts) else columns | {"inclusion": inclusion}

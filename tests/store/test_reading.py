@@ -1,0 +1,59 @@
+"""Feedback as columns of labeled texts."""
+
+import pytest
+
+from aligned_entropy import DataError
+from aligned_entropy.features.texts import TextPair
+from aligned_entropy.store import NewFeedback, Store, is_feedback, read_feedback
+
+
+def write(store_url, *rows, **options):
+    store = Store(store_url, **options)
+    for text, label, *inclusion in rows:
+        store.add_feedback(NewFeedback(text=text, label=label, inclusion=(inclusion or [None])[0]))
+    store.close()
+
+
+def test_the_latest_label_of_a_text_counts(store_url):
+    write(store_url, ("a", "positive"), ("b", "positive"), ("a", "negative"))
+    assert is_feedback(store_url)
+    assert read_feedback(store_url) == {"text": ["a", "b"], "label": ["negative", "positive"]}
+
+
+def test_pairs_and_lists(store_url):
+    write(store_url, (TextPair("a", "b"), ["x", "y"]))
+    assert read_feedback(store_url) == {"text": ["a"], "text_pair": ["b"], "label": [["x", "y"]]}
+    write(store_url, ("a", ["x"]))
+    with pytest.raises(DataError, match="holds labels of single texts and of pairs: collect them in one file for each"):
+        read_feedback(store_url)
+
+
+def test_inclusion_is_a_column_if_some_texts_were_drawn(store_url):
+    write(store_url, ("a", "positive", 0.05), ("b", "positive", 1.0), ("c", "negative"), ("b", "negative"))
+    columns = {"text": ["a", "b", "c"], "label": ["positive", "negative", "negative"]}
+    assert read_feedback(store_url) == columns | {"inclusion": [0.05, None, None]}
+
+
+def test_feedback_without_texts_is_refused(store_url):
+    write(store_url)
+    with pytest.raises(DataError, match="holds no feedback yet: send true labels to the server first"):
+        read_feedback(store_url)
+    write(store_url, ("a", "positive"), texts="omit")
+    with pytest.raises(DataError, match="holds no texts of its feedback: start the server with --store-texts keep"):
+        read_feedback(store_url)
+    write(store_url, ("b", "positive"))
+    assert read_feedback(store_url)["text"] == ["b"]
+
+
+def test_other_files_are_refused(tmp_path):
+    (tmp_path / "data.csv").write_text("text,label\na,b\n")
+    assert not is_feedback(tmp_path / "data.csv")
+    assert not is_feedback(tmp_path / "none.sqlite")
+    assert not is_feedback("hf://data/set")
+    with pytest.raises(DataError, match=r"there is no feedback file .*none\.sqlite: alien serve writes it"):
+        read_feedback(tmp_path / "none.sqlite")
+    with pytest.raises(DataError, match=r"data\.csv is not a feedback file: file is not a database; name the file"):
+        read_feedback(tmp_path / "data.csv")
+    (tmp_path / "empty.sqlite").write_bytes(b"")
+    with pytest.raises(DataError, match=r"empty\.sqlite is not a feedback file"):
+        read_feedback(tmp_path / "empty.sqlite")
