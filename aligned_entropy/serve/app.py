@@ -60,7 +60,9 @@ def create_app(
     add_problem_handlers(app)
     if settings.page:
         from .page import mount_page
+        from .pages import mount_pages
 
+        mount_pages(app, server)
         mount_page(app, server)
     _add_middleware(app, server)
     beginnings = {getattr(route, "path", "").split("/")[1] for route in app.routes}

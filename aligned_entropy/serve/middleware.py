@@ -15,6 +15,8 @@ POLICY = (
     "img-src 'self' data: blob:; font-src 'self' data:; worker-src 'self' blob:; object-src 'none'; base-uri 'self'"
 )
 
+PLAIN_PAGES = tuple(f"{PAGE_PATH}/{name}" for name in ("files", "login", "logout", "review"))  # not of gradio
+PAGE_VIEWS = {PAGE_PATH, f"{PAGE_PATH}/login", f"{PAGE_PATH}/review"}
 MANIFEST = b'href="/manifest.json" />'
 LINKS = (
     b'href="manifest.json" /><link rel="icon" href="data:image/svg+xml,'
@@ -25,7 +27,7 @@ LINKS = (
 class RequestLog:
     """Count and log every request by its route; texts and labels are not logged.
 
-    A view of the page counts once: its scripts, styles and events are neither counted nor logged, unless they fail.
+    A view of a page counts once: its scripts, styles and events are neither counted nor logged, unless they fail.
 
     Args:
         app: application that handles the requests.
@@ -41,8 +43,10 @@ class RequestLog:
             await self.app(scope, receive, send)
             return
         start, status = time.perf_counter(), 500
-        is_page = self.server.settings.page and f"{_route_path(scope)}/".startswith(f"{PAGE_PATH}/")
-        is_logged = not is_page or _route_path(scope) in (PAGE_PATH, f"{PAGE_PATH}/")
+        view = route_path(scope).removesuffix("/")
+        is_page = self.server.settings.page and f"{view}/".startswith(f"{PAGE_PATH}/")
+        is_view = is_page and scope["method"] == "GET" and view in PAGE_VIEWS
+        is_logged = not is_page or is_view
 
         async def send_and_note_status(message: Message) -> None:
             nonlocal status
@@ -55,6 +59,7 @@ class RequestLog:
         finally:
             seconds = time.perf_counter() - start
             path = PAGE_PATH if is_page else getattr(scope.get("route"), "path", "other")
+            path = view if is_view else path
             if is_logged:
                 self.server.monitor.requests.labels(path, str(status)).inc()
                 self.server.monitor.seconds.labels(path).observe(seconds)
@@ -79,7 +84,7 @@ class RootPath:
         """Handle one request."""
         if "path" in scope:
             scope["root_path"] = self.root_path
-            scope["path"] = self.root_path + _route_path(scope)
+            scope["path"] = self.root_path + route_path(scope)
         await self.app(scope, receive, send)
 
 
@@ -95,7 +100,7 @@ class HeadRequests:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request; the response to HEAD has no body."""
-        if scope["type"] != "http" or scope["method"] != "HEAD" or _route_path(scope).startswith(PAGE_PATH):
+        if scope["type"] != "http" or scope["method"] != "HEAD" or route_path(scope).startswith(PAGE_PATH):
             await self.app(scope, receive, send)
             return
 
@@ -157,14 +162,15 @@ class ContentSecurityPolicy:
 
         async def send_with_policy(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], (b"content-security-policy", POLICY.encode())]
+                MutableHeaders(scope=message)["content-security-policy"] = POLICY
             await send(message)
 
-        has_policy = scope["type"] == "http" and _route_path(scope).startswith(PAGE_PATH)
+        path = route_path(scope) if scope["type"] == "http" else ""
+        has_policy = path.startswith(PAGE_PATH) and not path.startswith(PLAIN_PAGES)
         await self.app(scope, receive, send_with_policy if has_policy else send)
 
 
-def _route_path(scope: Scope) -> str:
+def route_path(scope: Scope) -> str:
     """Path of a request, without the root path."""
     path, root = scope["path"], scope.get("root_path", "")
     return str(path[len(root) :] if f"{path}/".startswith(f"{root}/") else path)

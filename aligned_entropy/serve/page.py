@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,9 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import gradio as gr
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi import FastAPI
 from starlette.middleware import Middleware
 
 from ..data.files.rows import ENDINGS
@@ -41,8 +38,7 @@ ChosenRule = tuple[Rule | None, str]
 def mount_page(app: FastAPI, server: Server) -> None:
     """Add the page to an application.
 
-    If the server has an API key, the page requires it as the password. Texts and files of visitors are deleted after
-    ``STORAGE_SECONDS``, or when the server ends.
+    Texts and files of visitors are deleted after ``STORAGE_SECONDS``, or when the server ends.
     """
     page, settings = Page(server), server.settings
     os.environ["GRADIO_TEMP_DIR"] = page.folder.name
@@ -51,8 +47,6 @@ def mount_page(app: FastAPI, server: Server) -> None:
         app,
         blocks,
         PAGE_PATH,
-        auth=None if settings.api_key is None else _password_check(settings.api_key),
-        auth_message="Enter any user name, but not an empty one; the password is the API key of the server.",
         footer_links=[],
         run_history=False,
         max_file_size=settings.body,
@@ -63,19 +57,7 @@ def mount_page(app: FastAPI, server: Server) -> None:
     mounted: Any = app.routes[-1]
     server.on_shutdown.append(mounted.app.stop_event.set)  # otherwise, open pages would delay the shutdown
     mounted.app.user_middleware.append(Middleware(PageLinks))  # the innermost, because gradio compresses its responses
-    mounted.app.add_exception_handler(RequestValidationError, _refuse_empty_field)
     app.add_middleware(ContentSecurityPolicy)
-
-
-async def _refuse_empty_field(request: Request, error: Exception) -> JSONResponse:
-    """Refuse a login without a user name or password with 400: gradio ignores its usual 422 without a word."""
-    is_login = request.url.path.endswith("/login")
-    reason = "enter a user name and a password; neither may be empty." if is_login else "the request is not valid."
-    return JSONResponse({"detail": reason}, 400 if is_login else 422)
-
-
-def _password_check(api_key: str) -> Callable[[str, str], bool]:
-    return lambda user, password: hmac.compare_digest(password.encode(), api_key.encode())
 
 
 @dataclass(frozen=True)
