@@ -8,6 +8,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .accuracy.audit import AuditSample, select_for_audit
+    from .accuracy.audited import AuditReport, audited_accuracy
     from .classifier import UncertainClassifier, UncertainMultiLabelClassifier, UncertainTokenClassifier
     from .data import LabeledTexts, LabeledTokens, labeled_texts, labeled_tokens, load_data, multilabel_texts
     from .errors import (
@@ -43,6 +45,8 @@ _HOMES = {
     "AlignedEntropyHead": "head.head",
     "ArgumentError": "errors",
     "ArgumentTypeError": "errors",
+    "AuditReport": "accuracy.audited",
+    "AuditSample": "accuracy.audit",
     "CalibrationError": "errors",
     "DataError": "errors",
     "EndpointError": "errors",
@@ -72,6 +76,7 @@ _HOMES = {
     "UncertainMultiLabelClassifier": "classifier",
     "UncertainTokenClassifier": "classifier",
     "UnsupportedModelError": "errors",
+    "audited_accuracy": "accuracy.audited",
     "choose_threshold": "selective",
     "export_onnx": "export",
     "fit_head": "head.fit",
@@ -80,6 +85,7 @@ _HOMES = {
     "labeled_tokens": "data",
     "load_data": "data",
     "multilabel_texts": "data",
+    "select_for_audit": "accuracy.audit",
 }
 
 __all__ = [*_HOMES, "__version__", "register_pipeline"]

@@ -20,7 +20,7 @@ RANKS = (
     ("errors",),
     ("metrics", "execution", "text_tables"),
     ("stats", "selective", "features"),
-    ("store",),
+    ("accuracy", "store"),
     ("head", "data"),
     ("scores", "backbones"),
     ("evaluation",),

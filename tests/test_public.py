@@ -14,6 +14,8 @@ PUBLIC = {
     "AlignedEntropyHead",
     "ArgumentError",
     "ArgumentTypeError",
+    "AuditReport",
+    "AuditSample",
     "CalibrationError",
     "DataError",
     "EndpointError",
@@ -44,6 +46,7 @@ PUBLIC = {
     "UncertainTokenClassifier",
     "UnsupportedModelError",
     "__version__",
+    "audited_accuracy",
     "choose_threshold",
     "export_onnx",
     "fit_head",
@@ -53,6 +56,7 @@ PUBLIC = {
     "load_data",
     "multilabel_texts",
     "register_pipeline",
+    "select_for_audit",
 }
 PUBLIC_MODULES = {"aligned_entropy.metrics", "aligned_entropy.scores", "aligned_entropy.selective"}
 
