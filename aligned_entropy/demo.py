@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .batch.writing import safe_cell
 from .classifier import UncertainClassifier
 from .data import LabeledTexts, labeled_texts, load_data
+from .data.files.safe_cells import safe_cell
 from .evaluation.evaluation import Evaluation
 from .features.arrays import Features
 from .finetune import TrainConfig, train_classifier

@@ -7,7 +7,6 @@ import gzip
 import json
 import math
 import os
-import re
 import shutil
 import stat
 import sys
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from ..data.files.rows import COMPRESSED, batched, ending_format, map_json
+from ..data.files.safe_cells import safe_cell
 from ..errors import DataError
 
 if TYPE_CHECKING:
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
 OutputRow = Mapping[str, Any]
 STDIN, STDOUT = 0, 1  # numbers of open files
-
-FORMULA_STARTS = tuple("=+-@\t\r\n'＝＋－＠")
-NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 def check_output(path: str | Path, inputs: Iterable[str | Path | None] = ()) -> None:
@@ -186,16 +183,6 @@ def _write_text(rows: Iterable[OutputRow], columns: list[str], stream: IO[str], 
     writer.writerow([mark(name) for name in columns])
     for row in rows:
         writer.writerow([mark(_text_if_nested(row.get(name))) for name in columns])
-
-
-def safe_cell(value: object) -> object:
-    """Put an apostrophe before a text that a spreadsheet would take for a formula; numbers stay as they are.
-
-    A text that begins with an apostrophe gets one more. The text is therefore restored by removing one leading
-    apostrophe, if there is one.
-    """
-    is_formula = isinstance(value, str) and value.startswith(FORMULA_STARTS) and not NUMBER.fullmatch(value)
-    return f"'{value}" if is_formula else value
 
 
 def _unchanged(value: object) -> object:

@@ -17,7 +17,8 @@ from aligned_entropy.batch.folders import claim_folder, open_folder, stored_coun
 from aligned_entropy.batch.job import PredictionJob
 from aligned_entropy.batch.locking import check_unlocked, locked
 from aligned_entropy.batch.predict import predict_file
-from aligned_entropy.batch.writing import safe_cell, write_rows
+from aligned_entropy.batch.writing import write_rows
+from aligned_entropy.data.files.safe_cells import safe_cell
 from aligned_entropy.errors import DataError
 from aligned_entropy.features.files import write_atomic
 from aligned_entropy.selective import Goal, Rule, Threshold
