@@ -27,7 +27,7 @@ RANKS = (
     ("predictions", "saved"),
     ("tasks",),
     ("classifier",),
-    ("finetune", "refit", "export", "pipeline", "batch", "report"),
+    ("finetune", "refit", "export", "pipeline", "batch", "report", "review"),
     ("serve", "bench"),
     ("demo",),
     ("cli",),

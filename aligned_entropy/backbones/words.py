@@ -40,7 +40,7 @@ WORD = regex.compile(
 CHARACTER = regex.compile(r"\X")  # with its marks
 
 
-def word_offsets(text: str, tokenizer: PreTrainedTokenizerBase) -> list[tuple[int, int]]:
+def word_offsets(text: str, tokenizer: PreTrainedTokenizerBase | None) -> list[tuple[int, int]]:
     """First character of each word of a text, and the one after its last.
 
     Scripts that put no spaces between words are divided into the sub-words of the tokenizer, which are single
@@ -50,7 +50,7 @@ def word_offsets(text: str, tokenizer: PreTrainedTokenizerBase) -> list[tuple[in
 
     Args:
         text: text to divide.
-        tokenizer: fast tokenizer of the model.
+        tokenizer: fast tokenizer of the model; None to divide scripts without spaces into characters.
     """
     matches = list(WORD.finditer(text))
     runs = [match for match in matches if match["unspaced"]]
@@ -62,10 +62,12 @@ def word_offsets(text: str, tokenizer: PreTrainedTokenizerBase) -> list[tuple[in
     return offsets
 
 
-def _pieces(runs: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[list[tuple[int, int]]]:
+def _pieces(runs: Sequence[str], tokenizer: PreTrainedTokenizerBase | None) -> list[list[tuple[int, int]]]:
     """Offsets of the sub-words of each run of characters; a character is never cut, and none is left out."""
     if not runs:
         return []
+    if tokenizer is None:
+        return [[match.span() for match in CHARACTER.finditer(run)] for run in runs]
     encoded = tokenizer(list(runs), add_special_tokens=False, return_offsets_mapping=True, verbose=False)
     pieces = []
     for run, ids, offsets in zip(runs, encoded["input_ids"], encoded["offset_mapping"], strict=True):

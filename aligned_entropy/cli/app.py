@@ -19,6 +19,7 @@ from .loading import load, note_requests
 from .measuring import evaluate
 from .options import AsJson, Device, ModelOptions, Seed, with_option_groups
 from .predicting import predict
+from .reviewing import export_review, import_review
 from .server_options import ENVIRONMENT_PREFIX
 from .serving import export, refit, serve
 from .terminal import Verbosity, next_step, progress_bar, quiet_libraries, settings
@@ -143,6 +144,17 @@ COMMANDS: dict[str, dict[Callable[..., None], str]] = {
     "Try": {demo: "alien demo -o demo"},
 }
 
+# Commands of two words: the purpose of each family, and its commands by their second word, each with an example.
+FAMILIES: dict[str, tuple[str, dict[str, tuple[Callable[..., None], str]]]] = {
+    "review": (
+        "Let people label predictions, in a spreadsheet, Label Studio or Argilla.",
+        {
+            "export": (export_review, "alien review export predictions.csv --head head -o review.csv"),
+            "import": (import_review, "alien review import review.csv --head head --store feedback.sqlite"),
+        },
+    ),
+}
+
 
 class Command(TyperCommand):
     """Command that refuses empty words, which a shell makes of variables without a value."""
@@ -179,3 +191,9 @@ for group, examples in COMMANDS.items():
             # Only the server reads its options from the environment: it often runs where nobody types a command.
             context_settings={"auto_envvar_prefix": ENVIRONMENT_PREFIX} if command is serve else None,
         )(command)
+for family, (purpose, members) in FAMILIES.items():
+    family_app = typer.Typer(help=purpose, no_args_is_help=True)
+    for name, (command, example) in members.items():
+        epilog = f"Example: {example}"
+        family_app.command(name, cls=Command, help=help_text(command), epilog=epilog)(command)
+    app.add_typer(family_app, name=family, rich_help_panel="After deployment")

@@ -117,9 +117,14 @@ def test_every_command_has_an_example_that_its_options_accept(monkeypatch, tmp_p
     monkeypatch.chdir(tmp_path)
     group = get_command(commands.app)
     examples = {shlex.split(example)[1]: shlex.split(example)[2:] for example in EXAMPLES}
-    assert set(examples) == set(group.commands)
+    families = {name: commands.FAMILIES[name][1] for name in commands.FAMILIES}
+    assert {*examples, *families} == set(group.commands)
     for name, arguments in examples.items():
         group.commands[name].make_context(name, arguments)  # raises for an unknown option or a missing argument
+    for family, members in families.items():
+        for name, (_, example) in members.items():
+            assert shlex.split(example)[:3] == ["alien", family, name]
+            group.commands[family].commands[name].make_context(name, shlex.split(example)[3:])
 
 
 @pytest.mark.parametrize("name", ["fit", "threshold", "predict", "serve", "evaluate", "train", "refit", "export"])

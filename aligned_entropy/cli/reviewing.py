@@ -1,0 +1,234 @@
+"""Commands ``alien review export`` and ``import``: predictions go to people, and their labels come back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+import typer
+
+from .options import (
+    AsJson,
+    Delimiter,
+    Encoding,
+    ModelOptions,
+    OptionGroup,
+    Seed,
+    TextColumn,
+    TextPairColumn,
+    of_head,
+    with_option_groups,
+)
+from .terminal import next_step, note, progress_bar
+
+if TYPE_CHECKING:
+    from ..review.predictions import PredictedRows
+    from ..review.rows import ReviewRow
+
+Format = Literal["csv", "label-studio", "argilla"]
+FORMAT_OF_ENDING = {".csv": "csv", ".json": "label-studio"}
+LabelNames = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAMES", help="Names of the classes, for token classification of the tags: a,b,c or a JSON list."
+    ),
+]
+HeadWithNames = Annotated[str | None, typer.Option(help="Head of the predictions, which has the names of the classes.")]
+
+
+@dataclass(frozen=True)
+class SourceOptions(OptionGroup):
+    """Options that decide how predictions are read."""
+
+    panel: ClassVar[str] = "Predictions"
+
+    prefix: Annotated[str, typer.Option(help="Prefix of the columns that alien predict has added.")] = ""
+    safe_csv: Annotated[
+        bool | None,
+        typer.Option("--safe-csv/--no-safe-csv", help="PREDICTIONS was written with --safe-csv, or was not."),
+    ] = None
+    text_column: TextColumn = None
+    text_pair_column: TextPairColumn = None
+    delimiter: Delimiter = None
+    encoding: Encoding = None
+
+    def read(self, predictions: str) -> PredictedRows:
+        """Read predictions; errors as for :func:`aligned_entropy.review.predictions.read_predictions`."""
+        from ..review.predictions import SourceColumns, read_predictions
+
+        columns = SourceColumns(self.text_column, self.text_pair_column, self.prefix, self.safe_csv)
+        return read_predictions(predictions, columns, delimiter=self.delimiter, encoding=self.encoding)
+
+
+@with_option_groups
+def export_review(
+    predictions: Annotated[
+        str,
+        typer.Argument(
+            help="Output of alien predict: CSV, TSV, JSON Lines or Parquet file, or a folder; or the store of a "
+            "server, for its queue. With --suspects a labeled set.",
+        ),
+    ],
+    *,
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")],
+    choose: Annotated[
+        Literal["deferred", "audit", "informative", "all"],
+        typer.Option(
+            metavar="CHOICE",
+            help="Rows to write: deferred; audit (drawn to measure the accuracy); informative (to improve the head; "
+            "needs --model); or all, with --count at random.",
+        ),
+    ] = "deferred",
+    count: Annotated[int | None, typer.Option(metavar="N", help="Number of rows.", min=1)] = None,
+    form: Annotated[
+        Format | None,
+        typer.Option("--format", metavar="FORMAT", help="Format: csv, label-studio or argilla; csv for .csv."),
+    ] = None,
+    suspects: Annotated[
+        bool, typer.Option("--suspects", help="Write texts of a labeled set whose labels look wrong; needs --model.")
+    ] = False,
+    head: HeadWithNames = None,
+    label_names: LabelNames = None,
+    model: Annotated[str | None, typer.Option(help="Model of the predictions: path or hub id.")] = None,
+    columns: SourceOptions,
+    options: ModelOptions,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Write predictions for people to label: as CSV, as tasks of Label Studio or as records of Argilla.
+
+    Each row has the prediction as a suggestion, its error probability, the most likely classes as far as PREDICTIONS
+    has them, and the probability with which it was drawn. alien review import reads the labels back; see
+    docs/review.md.
+    """
+    from ..batch.writing import check_outputs
+    from ..review.choosing import choose_rows
+    from ..review.formats import FORMATS
+    from ..review.rows import Question
+
+    name = form or FORMAT_OF_ENDING.get(output.suffix.lower())
+    if name is None:
+        raise typer.BadParameter(f"--format is needed for {output}: csv, label-studio or argilla.")
+    writer = FORMATS[name]
+    check_outputs(writer.files(output), [predictions])
+    source = columns.read(predictions)
+    question = Question(source.task, _names(label_names, head, source.label_names))
+    _ = question.options
+    vectors = _vectors(source, model, head, options) if choose == "informative" else None
+    rows = choose_rows(source.rows, choose, count, seed=seed, vectors=vectors)
+    writer.write(rows, question, output)
+    _print_export(rows, source, writer.files(output), as_json)
+    if not as_json:
+        next_step("review", "import", output, "--store", "feedback.sqlite", *_words(head, label_names))
+
+
+def import_review(
+    export: Annotated[Path, typer.Argument(help="File that came back: CSV, JSON of Label Studio, JSON of Argilla.")],
+    *,
+    store: Annotated[str, typer.Option(help="Store of the feedback: SQLite file or URL, as of alien serve.")],
+    form: Annotated[
+        Format | None,
+        typer.Option("--format", metavar="FORMAT", help="Format of the file; by default found out from its content."),
+    ] = None,
+    head: HeadWithNames = None,
+    label_names: LabelNames = None,
+    delimiter: Delimiter = None,
+    encoding: Encoding = None,
+    as_json: AsJson = False,
+) -> None:
+    """Read the labels that people gave into the store of feedback, for alien refit.
+
+    Every row is checked: texts and numbers must be those that were exported, and labels must be classes of the head. If
+    a row has a problem, nothing is stored. Where several people labeled a text, the label of more than half counts.
+    """
+    from ..review.formats import FORMATS, format_of_export
+    from ..review.importing import checked_labels
+    from ..store import Store
+
+    if not export.is_file():
+        raise typer.BadParameter(f"there is no file {export}.")
+    names = _names(label_names, head, ())
+    reader = FORMATS[form] if form is not None else format_of_export(export)
+    reviewed = checked_labels(reader.read(export, names, delimiter=delimiter, encoding=encoding), names)
+    feedback = [row.feedback() for row in reviewed.labeled]
+    opened = Store(store)
+    try:
+        for row in feedback:
+            opened.add_feedback(row)
+    finally:
+        opened.close()
+    wrong = sum(row.wrong for row in reviewed.labeled)
+    drawn = sum(row.row.inclusion is not None for row in reviewed.labeled)
+    facts: dict[str, Any] = {"imported": len(feedback), "wrong": wrong, "drawn": drawn}
+    facts |= {"unlabeled": reviewed.unlabeled, "settled": reviewed.settled}
+    if as_json:
+        print(json.dumps(facts))
+        return
+    print(f"{len(feedback)} labels imported into {store}, {reviewed.unlabeled} rows have none")
+    print(f"the prediction was wrong in {wrong} of them; {drawn} have an inclusion probability")
+    if reviewed.settled:
+        print(f"a majority decided on {reviewed.settled} texts on which people disagreed")
+
+
+def _names(label_names: str | None, head: str | None, of_source: Sequence[str]) -> list[str]:
+    """Names of the classes, from the option, the head or the columns of the source.
+
+    Raises:
+        BadParameter: there are none, or two of these exclude each other.
+    """
+    from ..saved.format import read_config
+    from ..saved.hub import resolve_head
+    from .outputs_options import OutputsOptions
+
+    if label_names is not None:
+        if head is not None:
+            raise typer.BadParameter("--label-names and --head exclude each other: the head has the names.")
+        return list(OutputsOptions(label_names=label_names).names or [])
+    if head is not None:
+        return list(read_config(resolve_head(head))["backbone"]["labels"])
+    if of_source:
+        return list(of_source)
+    raise typer.BadParameter("the names of the classes are needed: give --head HEAD, or --label-names a,b,c.")
+
+
+def _words(head: str | None, label_names: str | None) -> list[str]:
+    """Options of the next command that give the names of the classes."""
+    return ["--head", head or "HEAD"] if label_names is None else ["--label-names", label_names]
+
+
+def _vectors(source: PredictedRows, model: str | None, head: str | None, options: ModelOptions) -> Any:
+    """Vectors of the rows, ``[N, D]``, from the model; those of a text's words are averaged.
+
+    Raises:
+        BadParameter: the model is not named.
+    """
+    from ..review.vectors import text_vectors
+    from .loading import load
+
+    if model is None:
+        raise typer.BadParameter("--choose informative needs the vectors of the texts: give --model MODEL.")
+    classifier = load(model, head=head, options=of_head(options) if head is not None else options)
+    if classifier.task.name != source.task.name:
+        raise typer.BadParameter(f"--model {model} is for {classifier.task}, and the predictions for {source.task}.")
+    texts = [row.text for row in source.rows]
+    with progress_bar("vectors", len(texts)) as progress:
+        return text_vectors(classifier, texts, progress)
+
+
+def _print_export(rows: Sequence[ReviewRow], source: PredictedRows, files: Sequence[Path], as_json: bool) -> None:
+    drawn = sum(row.inclusion is not None for row in rows)
+    facts = {"rows": len(rows), "of": len(source.rows), "unreadable": source.unreadable, "drawn": drawn}
+    if as_json:
+        print(json.dumps(facts | {"files": list(map(str, files))}))
+        return
+    print(f"{len(rows)} of {len(source.rows)} predictions written: {', '.join(map(str, files))}")
+    if source.unreadable:
+        print(f"rows without a prediction, which were left out: {source.unreadable}")
+    if drawn < len(rows):
+        note(
+            f"{len(rows) - drawn} of these rows were chosen and not drawn, so that their labels alone say nothing "
+            "about the other predictions: see docs/review.md"
+        )

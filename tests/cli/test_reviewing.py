@@ -1,0 +1,124 @@
+"""``alien review``: predictions go to people as a file, and their labels come back into the store of feedback."""
+
+import csv
+import json
+
+import pytest
+
+from aligned_entropy.store import Store, read_feedback
+from fixtures.command_line import in_process
+from fixtures.review import saved_by_a_spreadsheet
+
+
+@pytest.fixture(scope="module")
+def predicted(workplace, tmp_path_factory):
+    """Folder with a head that has a threshold, and predictions of a few texts."""
+    folder = tmp_path_factory.mktemp("review")
+    head, goal = folder / "head", ("--coverage", "0.7")
+    model = workplace / "model"
+    arguments = ("threshold", model, workplace / "test.jsonl", "--head", workplace / "head", *goal, "-o", head)
+    assert in_process(*arguments).exit_code == 0
+    rows = [json.loads(line) for line in (workplace / "train.jsonl").read_text().splitlines()[:60]]
+    rows[7]["text"] = "=1+1 a fine film"
+    rows[9]["text"] = " "  # which cannot be predicted
+    (folder / "new.jsonl").write_text("".join(json.dumps({"text": row["text"]}) + "\n" for row in rows))
+    for name in ("predictions.csv", "predictions.jsonl", "predictions.parquet"):
+        done = in_process("predict", model, folder / "new.jsonl", "--head", head, "-o", folder / name)
+        assert done.exit_code == 0, done.output
+    done = in_process("predict", model, folder / "new.jsonl", "--head", head, "-o", folder / "p.csv", "--probabilities")
+    assert done.exit_code == 0
+    return folder
+
+
+def exported(*arguments):
+    done = in_process("review", "export", *arguments, "--json")
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
+
+
+def read_csv(path):
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+def test_deferred_predictions_are_written_and_their_labels_come_back(predicted, tmp_path, ending):
+    source, review, store = predicted / f"predictions.{ending}", tmp_path / "review.csv", tmp_path / "feedback.sqlite"
+    facts = exported(source, "-o", review, "--head", predicted / "head")
+    rows = read_csv(review)
+    assert facts == {"rows": len(rows), "of": 59, "unreadable": 1, "drawn": 0, "files": [str(review)]}
+    assert 0 < len(rows) < 59
+    assert {row["decision"] for row in rows} == {"deferred"}
+    assert "inclusion" not in rows[0], "accepted predictions could not be drawn"
+    saved_by_a_spreadsheet(review, {(0, "label"): "Positive", (1, "label"): "negative", (1, "reviewer"): "Ada"})
+    done = in_process("review", "import", review, "--store", store, "--head", predicted / "head", "--json")
+    assert done.exit_code == 0, done.output
+    wrong = (rows[0]["prediction"] != "positive") + (rows[1]["prediction"] != "negative")
+    facts = {"imported": 2, "wrong": wrong, "drawn": 0, "unlabeled": len(rows) - 2, "settled": 0}
+    assert json.loads(done.stdout) == facts
+    feedback = read_feedback(store)
+    assert feedback == {"text": [row["text"].removeprefix("'") for row in rows[:2]], "label": ["positive", "negative"]}
+    opened = Store(store)
+    first, second = opened.feedback()
+    opened.close()
+    assert (first.source, first.accepted, first.reviewer, second.reviewer) == ("import", False, None, "Ada")
+    assert first.wrong == (rows[0]["prediction"] != "positive")
+
+
+def test_rows_drawn_at_random_keep_their_probability(predicted, tmp_path):
+    review, store = tmp_path / "review.csv", tmp_path / "feedback.sqlite"
+    names = ("--label-names", "negative,positive")
+    facts = exported(predicted / "predictions.csv", "-o", review, "--choose", "all", "--count", 20, *names)
+    assert (facts["rows"], facts["drawn"]) == (20, 20)
+    rows = read_csv(review)
+    assert {row["inclusion"] for row in rows} == {"0.338983"}, "20 of 59, with six digits"
+    changes = {(number, "label"): row["prediction"] for number, row in enumerate(rows)}
+    saved_by_a_spreadsheet(review, changes)
+    done = in_process("review", "import", review, "--store", store, *names)
+    assert done.exit_code == 0, done.output
+    assert "20 labels imported" in done.stdout
+    assert read_feedback(store)["inclusion"] == [0.338983] * 20
+
+
+def test_probability_columns_name_the_classes_and_give_alternatives(predicted, tmp_path):
+    exported(predicted / "p.csv", "-o", tmp_path / "review.csv", "--choose", "all")
+    rows = read_csv(tmp_path / "review.csv")
+    assert all(row["alternatives"].split()[0] != row["prediction"] for row in rows)
+    assert len(rows) == 59
+    facts = exported(predicted / "p.csv", "-o", tmp_path / "tasks.json", "--choose", "all", "--format", "label-studio")
+    assert facts["files"] == [str(tmp_path / "tasks.json"), str(tmp_path / "tasks.xml")]
+    assert '<Choice value="positive"/>' in (tmp_path / "tasks.xml").read_text()
+
+
+def test_informative_rows_need_vectors_and_some_are_drawn(predicted, workplace, tmp_path):
+    source, review = predicted / "predictions.csv", tmp_path / "review.csv"
+    chosen = ("--choose", "informative", "--count", 10, "--head", predicted / "head")
+    refused = in_process("review", "export", source, "-o", review, *chosen)
+    assert refused.exit_code == 2
+    assert "--model MODEL" in refused.stderr
+    facts = exported(source, "-o", review, *chosen, "--model", workplace / "model")
+    assert (facts["rows"], facts["drawn"]) == (10, 2)
+    assert len({row["id"] for row in read_csv(review)}) == 10
+
+
+def test_an_import_with_a_problem_stores_nothing(predicted, tmp_path):
+    review, store = tmp_path / "review.csv", tmp_path / "feedback.sqlite"
+    exported(predicted / "predictions.csv", "-o", review, "--head", predicted / "head")
+    saved_by_a_spreadsheet(review, {(0, "label"): "positive", (1, "label"): "perhaps"})
+    refused = in_process("review", "import", review, "--store", store, "--head", predicted / "head")
+    assert refused.exit_code == 1
+    assert "'perhaps' is none of negative, positive" in str(refused.exception)
+    assert not store.exists()
+
+
+def test_what_is_missing_is_named(predicted, tmp_path):
+    source, review = predicted / "predictions.csv", tmp_path / "review.csv"
+    for arguments, message in (
+        (("-o", review), "names of the classes"),
+        (("-o", tmp_path / "review.json.txt", "--head", predicted / "head"), "--format is needed"),
+        (("-o", source, "--head", predicted / "head"), "which would be replaced"),
+        (("-o", review, "--head", predicted / "head", "--label-names", "a,b"), "exclude each other"),
+    ):
+        refused = in_process("review", "export", source, *arguments)
+        assert refused.exit_code != 0
+        assert message in f"{refused.stderr} {refused.exception}", message
