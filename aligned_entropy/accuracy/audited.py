@@ -12,10 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import ArgumentError
 from ..stats import Interval, share_interval
 from .audit import AuditSample, as_flags, checked_probabilities
-
-Z = 1.959964
-UNSEEN = 0.5  # number of unseen errors that an interval allows for
-NEIGHBORS = 3  # cells on each side whose errors are averaged
+from .audit_interval import LEVEL, Z, audited_error_rate
 
 
 @dataclass(frozen=True)
@@ -25,16 +22,19 @@ class ClassAudit:
     Attributes:
         rows: number of rows with this prediction.
         labeled: number of them that were labeled.
-        accuracy: share of correct predictions among them, which is the precision of the class.
+        precision: share of correct predictions among them, which is the accuracy of this prediction.
+        recall: share of correct predictions among the rows whose true label is the class; None without true labels.
     """
 
     rows: int
     labeled: int
-    accuracy: Interval
+    precision: Interval
+    recall: Interval | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Values for JSON."""
-        return {"rows": self.rows, "labeled": self.labeled, "accuracy": self.accuracy.to_dict()}
+        recall = None if self.recall is None else self.recall.to_dict()
+        return {"rows": self.rows, "labeled": self.labeled, "precision": self.precision.to_dict(), "recall": recall}
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,7 @@ def audited_accuracy(
     *,
     accepted: ArrayLike | None = None,
     predicted: Sequence[str] | None = None,
+    true_labels: Sequence[str] | None = None,
 ) -> AuditReport:
     """Estimate the accuracy of all rows from the labels of some, see :func:`audited_error_rate`.
 
@@ -100,7 +101,8 @@ def audited_accuracy(
         errors: 1 where the prediction of a drawn row is wrong, 0 where it is correct, in the order of
             ``sample.rows``, ``[n]``.
         accepted: True where the threshold accepts a row, ``[N]``.
-        predicted: predicted class of each row, ``[N]``.
+        predicted: predicted class of each row, ``[N]``, for figures by class.
+        true_labels: true class of each drawn row, in the order of ``sample.rows``, ``[n]``, for the recall.
 
     Raises:
         ArgumentError: an array has another length than its rows, or holds a value that it cannot hold.
@@ -118,15 +120,7 @@ def audited_accuracy(
         is_accepted = as_flags("accepted", accepted, len(q)) == 1
         count = int(is_accepted.sum())
         risk = audited_error_rate(q, sample, e, is_accepted) if count else None
-    classes = {}
-    if predicted is not None:
-        names = np.asarray(predicted, dtype=np.str_)
-        if names.shape != q.shape:
-            raise ArgumentError(f"{len(names)} predictions for {len(q)} rows: pass one for each row.")
-        for name in np.unique(names):
-            members = names == name
-            figure = _one_minus(audited_error_rate(q, sample, e, members))
-            classes[str(name)] = ClassAudit(int(members.sum()), int(members[sample.rows].sum()), figure)
+    classes = {} if predicted is None else _by_class(q, sample, e, predicted, true_labels)
     return AuditReport(
         rows=len(q),
         labeled=len(e),
@@ -139,57 +133,6 @@ def audited_accuracy(
         classes=classes,
         random_labels=random_labels(rate.value, (rate.high - rate.low) / 2, len(q)),
     )
-
-
-def audited_error_rate(
-    q: NDArray[np.float64], sample: AuditSample, errors: NDArray[np.float64], members: NDArray[np.bool_]
-) -> Interval:
-    """Share of wrong predictions among the members of a group of rows, with its 95 % interval.
-
-    The value is the mean of the error probability over all members, corrected by the labeled ones: plus the sum of
-    ``(e - q) / (M π)`` for M members drawn with probability π. It is unbiased whatever q is worth (difference
-    estimator: Särndal, Swensson and Wretman, Model Assisted Survey Sampling 1992, chapter 6; prediction-powered
-    inference with active sampling: Zrnic and Candès, ICML 2024), and is cut off at 0 and 1.
-
-    The interval inverts a score test. With the variance V and the third moment T of the estimate, a rate d above the
-    estimate has about the variance ``V + d κ``, ``κ = T / V``; for random sampling this is Wilson's interval. V sums
-    half the squared differences between cells that follow each other, which is too large by the differences between
-    their means (Wolter, Introduction to Variance Estimation, chapter 8), with a factor ``1 - π`` because the rows are
-    finite. T comes from the error rate among seven cells that follow each other. Because errors may have been missed,
-    V and T in κ count half an error more of the largest weight. The lower bound has the same form, with correct
-    predictions in place of errors, and no negative κ. The quantile is Student's.
-
-    Args:
-        q: error probability of each row, ``[N]``.
-        sample: rows that were drawn.
-        errors: 1 where the prediction of a drawn row is wrong, in the order of ``sample.rows``, ``[n]``.
-        members: True for the rows of the group, ``[N]``, at least one.
-    """
-    from scipy.stats import t
-
-    order = np.lexsort((sample.cell[sample.rows],))
-    rows, e = sample.rows[order], errors[order] * members[sample.rows[order]]  # one for each cell
-    size = int(members.sum())
-    weight = members / (size * sample.inclusion)  # of an error of each row
-    rate = float(q[members].sum() / size + ((e - q[rows]) * weight[rows]).sum())
-    spread = weight * np.sqrt(1 - sample.inclusion)
-    has_members = np.bincount(sample.cell, spread, minlength=len(rows)) > 0
-    if not has_members.any():  # every member is labeled
-        return Interval(*[min(max(rate, 0.0), 1.0)] * 3)
-    left, right = _spread_of_foreseen(q * weight, sample)
-    drawn, e, scale = rows[has_members], e[has_members], spread[rows[has_members]]
-    residual = (e - q[drawn]) * scale
-    variance = float(np.square(residual - np.roll(residual, 1)).sum() / 2)
-    local = _moving_mean(e)
-    third = float((scale**3 * local * (1 - local) * (1 - 2 * local)).sum())
-    labeled = int((scale > 0).sum())
-    quantile = float(t.ppf(0.975, max(2 * (labeled - 1) / 3, 1.0)))
-    seen = scale > 0
-    heaviest_wrong = max(float((scale * e).max()), left)
-    heaviest_right = max(float((scale * (1 - e)).max()), right, 0.0 if seen.any() else float(spread.max()))
-    high = rate + _distance(variance, third, heaviest_right, quantile)
-    low = rate - _distance(variance, -third, heaviest_wrong, quantile)
-    return Interval(*(min(max(value, 0.0), 1.0) for value in (rate, low, high)))
 
 
 def random_labels(rate: float, half_width: float, rows: int) -> int:
@@ -211,27 +154,52 @@ def random_labels(rate: float, half_width: float, rows: int) -> int:
     return enough
 
 
-def _distance(variance: float, third: float, heaviest: float, quantile: float) -> float:
-    """Distance d of a bound with ``d² = quantile² V + z² d κ``."""
-    total = variance + UNSEEN * heaviest**2
-    slope = max(third + UNSEEN * heaviest**3, 0.0) / total if total > 0 else 0.0
-    half = Z**2 * slope / 2
-    return float(half + np.sqrt(half**2 + quantile**2 * variance))
+def _by_class(
+    q: NDArray[np.float64],
+    sample: AuditSample,
+    errors: NDArray[np.float64],
+    predicted: Sequence[str],
+    true_labels: Sequence[str] | None,
+) -> dict[str, ClassAudit]:
+    names = np.asarray(predicted, dtype=np.str_)
+    if names.shape != q.shape:
+        raise ArgumentError(f"{len(names)} predictions for {len(q)} rows: pass one for each row.")
+    classes = {}
+    for name in np.unique(names).tolist():
+        members = names == name
+        precision = _one_minus(audited_error_rate(q, sample, errors, members))
+        recall = None
+        if true_labels is not None:
+            true = np.asarray(true_labels, dtype=np.str_)
+            if true.shape != errors.shape:
+                raise ArgumentError(f"{len(true)} true labels for {len(errors)} drawn rows: pass one for each.")
+            recall = _recall(q, sample, errors, members, ((true == name) & (errors == 1)).astype(np.float64))
+        classes[name] = ClassAudit(int(members.sum()), int(members[sample.rows].sum()), precision, recall)
+    return classes
 
 
-def _spread_of_foreseen(values: NDArray[np.float64], sample: AuditSample) -> tuple[float, float]:
-    """Largest excess of a row's ``values`` over the mean of its cell, and largest deficit, both at least 0."""
-    mean = np.bincount(sample.cell, values * sample.inclusion, minlength=len(sample.rows))
-    excess = values - mean[sample.cell]
-    return max(float(excess.max()), 0.0), max(float(-excess.min()), 0.0)
+def _recall(
+    q: NDArray[np.float64],
+    sample: AuditSample,
+    errors: NDArray[np.float64],
+    members: NDArray[np.bool_],
+    missed: NDArray[np.float64],
+) -> Interval:
+    """Share of the rows of a class that have its prediction: ``hits / (hits + misses)``.
 
-
-def _moving_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean of each value and its neighbors on both sides, as far as there are any."""
-    total = np.concatenate([[0.0], np.cumsum(values)])
-    position = np.arange(len(values))
-    first, end = np.maximum(position - NEIGHBORS, 0), np.minimum(position + NEIGHBORS + 1, len(values))
-    return np.asarray((total[end] - total[first]) / (end - first))
+    Hits are correct predictions among the members, misses drawn rows of the class with another prediction. Each count
+    has an interval of 97.5 %, so that both hold together with 95 % (Bonferroni).
+    """
+    level, others = (1 + LEVEL) / 2, ~members
+    wrong = audited_error_rate(q, sample, errors, members, level)
+    lost = Interval(0.0, 0.0, 0.0)
+    if others.any():  # no error probability tells of one class, so that misses are counted alone
+        lost = audited_error_rate(np.zeros_like(q), sample, missed, others, level)
+    hits = [float(members.sum()) * (1 - value) for value in (wrong.value, wrong.high, wrong.low)]
+    misses = [float(others.sum()) * value for value in (lost.value, lost.high, lost.low)]
+    shares = (hit / (hit + miss) if hit + miss > 0 else np.nan for hit, miss in zip(hits, misses, strict=True))
+    value, low, high = (float(share) for share in shares)
+    return Interval(value, 0.0 if np.isnan(low) else low, 1.0 if np.isnan(high) else high)
 
 
 def _of_population(rate: Interval, rows: int) -> Interval:

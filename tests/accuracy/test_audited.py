@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from aligned_entropy import AuditReport, AuditSample, audited_accuracy, select_for_audit
-from aligned_entropy.accuracy.audited import audited_error_rate, random_labels
+from aligned_entropy.accuracy.audit_interval import audited_error_rate
+from aligned_entropy.accuracy.audited import random_labels
 from aligned_entropy.errors import ArgumentError
 
 ROWS = 1500
@@ -127,10 +128,34 @@ def test_figures_by_class() -> None:
     assert list(report.classes) == ["a", "b"]
     assert sum(figures.rows for figures in report.classes.values()) == ROWS
     assert sum(figures.labeled for figures in report.classes.values()) == 300
-    means = [figures.rows * figures.accuracy.value for figures in report.classes.values()]
+    means = [figures.rows * figures.precision.value for figures in report.classes.values()]
     assert sum(means) / ROWS == pytest.approx(report.accuracy.value)
-    assert report.classes["a"].accuracy.low < 1 - errors[::3].mean() < report.classes["a"].accuracy.high
-    assert report.to_dict()["classes"]["a"]["accuracy"]["value"] == report.classes["a"].accuracy.value
+    assert report.classes["a"].precision.low < 1 - errors[::3].mean() < report.classes["a"].precision.high
+    assert report.to_dict()["classes"]["a"]["precision"]["value"] == report.classes["a"].precision.value
+
+
+def test_recall_with_all_labels_and_with_some() -> None:
+    rng = np.random.default_rng(4)
+    true = rng.choice(["a", "b", "c"], ROWS, p=[0.6, 0.3, 0.1])
+    q = HEADS["calibrated"][0]
+    predicted = np.where(rng.random(ROWS) < q, rng.choice(["a", "b", "c"], ROWS), true)
+    errors = (predicted != true).astype(np.float64)
+    recall = {name: (predicted[true == name] == name).mean() for name in "abc"}
+    complete = select_for_audit(q, ROWS)
+    report = audited_accuracy(q, complete, errors, predicted=predicted.tolist(), true_labels=true.tolist())
+    for name, value in recall.items():
+        figures = report.classes[name].recall
+        assert figures is not None
+        assert figures.value == figures.low == figures.high == pytest.approx(value)
+    holds = 0
+    for seed in range(200):
+        sample = select_for_audit(q, 100, seed=seed)
+        labels = true[sample.rows].tolist()
+        report = audited_accuracy(q, sample, errors[sample.rows], predicted=predicted.tolist(), true_labels=labels)
+        figures = report.classes["b"].recall
+        assert figures is not None
+        holds += figures.low <= recall["b"] <= figures.high
+    assert holds >= 190
 
 
 def test_a_class_without_labels_is_unknown() -> None:
@@ -141,7 +166,7 @@ def test_a_class_without_labels_is_unknown() -> None:
     predicted[unlabeled] = "rare"
     report = audited_accuracy(q, sample, np.zeros(50), predicted=predicted.tolist())
     assert report.classes["rare"].labeled == 0
-    assert (report.classes["rare"].accuracy.low, report.classes["rare"].accuracy.high) == (0, 1)
+    assert (report.classes["rare"].precision.low, report.classes["rare"].precision.high) == (0, 1)
 
 
 def test_without_accepted_rows_there_is_no_risk() -> None:
