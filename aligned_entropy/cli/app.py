@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperCommand
 
 from ..text_tables import wrapped
+from .auditing import report_audit, select_audit
 from .benchmarking import bench, report
 from .elsewhere_options import EndpointOptions
 from .fitting import fit, threshold, train
@@ -146,6 +147,13 @@ COMMANDS: dict[str, dict[Callable[..., None], str]] = {
 
 # Commands of two words: the purpose of each family, and its commands by their second word, each with an example.
 FAMILIES: dict[str, tuple[str, dict[str, tuple[Callable[..., None], str]]]] = {
+    "audit": (
+        "Measure the accuracy of predictions with a few labels, chosen well.",
+        {
+            "select": (select_audit, "alien audit select predictions.csv --budget 300 -o to-label.csv"),
+            "report": (report_audit, "alien audit report predictions.csv to-label.csv"),
+        },
+    ),
     "review": (
         "Let people label predictions, in a spreadsheet, Label Studio or Argilla.",
         {

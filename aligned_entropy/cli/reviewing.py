@@ -115,7 +115,7 @@ def export_review(
     writer = FORMATS[name]
     check_outputs(writer.files(output), [predictions])
     source = columns.read(predictions)
-    question = Question(source.task, _names(label_names, head, source.label_names))
+    question = Question(source.task, class_names(label_names, head, source.label_names))
     _ = question.options
     vectors = _vectors(source, model, head, options) if choose == "informative" else None
     rows = choose_rows(source.rows, choose, count, seed=seed, vectors=vectors)
@@ -150,7 +150,7 @@ def import_review(
 
     if not export.is_file():
         raise typer.BadParameter(f"there is no file {export}.")
-    names = _names(label_names, head, ())
+    names = class_names(label_names, head, ())
     reader = FORMATS[form] if form is not None else format_of_export(export)
     reviewed = checked_labels(reader.read(export, names, delimiter=delimiter, encoding=encoding), names)
     feedback = [row.feedback() for row in reviewed.labeled]
@@ -173,7 +173,7 @@ def import_review(
         print(f"a majority decided on {reviewed.settled} texts on which people disagreed")
 
 
-def _names(label_names: str | None, head: str | None, of_source: Sequence[str]) -> list[str]:
+def class_names(label_names: str | None, head: str | None, of_source: Sequence[str]) -> list[str]:
     """Names of the classes, from the option, the head or the columns of the source.
 
     Raises:

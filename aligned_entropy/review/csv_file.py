@@ -35,13 +35,20 @@ class CsvFile:
         """Files that :meth:`write` writes."""
         return [path]
 
-    def write(self, rows: Sequence[ReviewRow], question: Question, path: Path) -> None:
-        """Write rows; columns without a value in any row are left out."""
+    def write(self, rows: Sequence[ReviewRow], question: Question, path: Path, *, more: Sequence[str] = ()) -> None:
+        """Write rows; columns without a value in any row are left out.
+
+        Args:
+            rows: rows to label.
+            question: task of the reviewers.
+            path: path of the file.
+            more: names of further empty columns, after that of the label.
+        """
         facts = [row.facts for row in rows]
         texts = TEXTS[: max(len(row.parts) for row in rows)]
         names = [name for name in (*FACTS, *LAST) if any(name in values for values in facts)]
         names = [*(name for name in names if name in FACTS), *(name for name in names if name in LAST)]
-        header = [*texts, LABEL, REVIEWER, *names]
+        header = [*texts, LABEL, *more, REVIEWER, *names]
         with open(path, "w", encoding="utf-8-sig", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(header)

@@ -87,7 +87,11 @@ class Reviewed:
     settled: int
 
 
-def checked_labels(rows: Sequence[ReviewedRow], label_names: Sequence[str]) -> Reviewed:
+def checked_labels(
+    rows: Sequence[ReviewedRow],
+    label_names: Sequence[str],
+    remedy: str = "Correct these rows in the tool, or remove them",
+) -> Reviewed:
     """Check rows that came back from review, and settle where people disagree.
 
     The label that more than half of the people gave counts. All rows are checked before anything is returned, and
@@ -96,6 +100,7 @@ def checked_labels(rows: Sequence[ReviewedRow], label_names: Sequence[str]) -> R
     Args:
         rows: rows of a file.
         label_names: classes of the classifier; for token classification its tags.
+        remedy: advice of the error message.
 
     Raises:
         DataError: a text or a fact was changed, a row occurs twice, a label is unknown, or no label has a majority; the
@@ -130,7 +135,7 @@ def checked_labels(rows: Sequence[ReviewedRow], label_names: Sequence[str]) -> R
         more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
         raise DataError(
             f"{len(problems)} of {len(rows)} rows cannot be imported, and none was: {'; '.join(problems[:SHOWN])}"
-            f"{more}. Correct these rows in the tool, or remove them from the file."
+            f"{more}. {remedy}."
         )
     return Reviewed(labeled, unlabeled, settled)
 
