@@ -92,7 +92,7 @@ def refit(
 
     Args:
         classifier: classifier with its current head, which is not changed.
-        feedback: features of texts with their true labels, see :func:`aligned_entropy.serve.feedback.read_feedback`.
+        feedback: features of texts with their true labels, see :func:`aligned_entropy.store.read_feedback`.
             A new head has views if these features and those of ``calibration`` have their inputs, see ``views`` of
             :meth:`UncertainClassifier.features`.
         calibration: features of more labeled texts to fit on, usually the calibration set of the current head.

@@ -23,6 +23,7 @@ from .errors import ArgumentError, DataError, NotApplicableError
 if TYPE_CHECKING:
     from .backbones import Backbone, LabelWordBackbone
     from .data import LabeledTexts, LabeledTokens, Table
+    from .data.tagged_words import TaggedWords
     from .saved.format import SavedHead
 
 
@@ -98,6 +99,16 @@ class Task(ABC):
         from .data.columns import find_input_columns
 
         return find_input_columns(table, column, pair_column, self.per_word)
+
+    def is_wrong(self, predicted: Any, label: str | Sequence[str], words: TaggedWords | None = None) -> bool | None:
+        """True if a prediction for a text differs from its true label, False if not, None if this cannot be known.
+
+        Args:
+            predicted: predicted label, labels or entities, as in the message of the server.
+            label: true label, list of true labels, or tags of the words.
+            words: for tags the words and their text; None if they are not known.
+        """
+        return bool(predicted != label)
 
     def prediction_columns(self, saved: SavedHead, label_names: Sequence[str] = ()) -> list[str]:
         """Names of the columns of a predicted row, in order.
@@ -179,6 +190,10 @@ class MultiLabelClassification(Task):
 
         return MULTI_LABEL in trained_as
 
+    def is_wrong(self, predicted: Any, label: str | Sequence[str], words: TaggedWords | None = None) -> bool | None:
+        """True if the predicted labels are not the true ones, in any order."""
+        return set(predicted) != set(label)
+
 
 class TokenClassification(Task):
     """Token classification: one tag for each word; words make up entities and sentences."""
@@ -211,6 +226,10 @@ class TokenClassification(Task):
     def describes_model(self, trained_as: Collection[str]) -> bool:
         """True if the architecture, or the task type of the adapter, is token classification."""
         return any(name == "TOKEN_CLS" or name.endswith("ForTokenClassification") for name in trained_as)
+
+    def is_wrong(self, predicted: Any, label: str | Sequence[str], words: TaggedWords | None = None) -> bool | None:
+        """True if the type, the beginning or the end of an entity is wrong, or if one is missing or too much."""
+        return None if words is None else words.differ(predicted, label)
 
     @property
     def labeled_class(self) -> type[LabeledTokens]:
@@ -273,25 +292,6 @@ def task_of_dataset(data: Any, text_column: str | None = None, label_column: str
         label_column: column with the labels or tags; found by its usual names by default.
     """
     return next(task for task in _TASKS if task.describes(data, text_column, label_column))
-
-
-def labeled_data(data: Any) -> LabeledTexts | LabeledTokens:
-    """Read labeled data for the task that their columns show; data that have been read stay as they are."""
-    from .data import LabeledTexts, LabeledTokens, load_data
-
-    if isinstance(data, (LabeledTexts, LabeledTokens)):
-        return data
-    table = load_data(data)
-    return task_of_dataset(table).read(table)
-
-
-def task_of_labels(data: LabeledTexts | LabeledTokens) -> Task:
-    """Task that labeled data have been read for."""
-    from .data import LabeledTokens
-
-    if isinstance(data, LabeledTokens):
-        return TASKS[TokenClassification.name]
-    return TASKS[(MultiLabelClassification if data.labels.ndim == 2 else TextClassification).name]
 
 
 def _without_prompt(task: Task, form: Input, backbone: type[Backbone]) -> type[Backbone]:

@@ -8,7 +8,7 @@ import pytest
 from aligned_entropy import CalibrationError, FitConfig, NotFittedError, UncertainClassifier
 from aligned_entropy.refit import refit
 from aligned_entropy.selective import Goal
-from aligned_entropy.serve.feedback import Feedback
+from aligned_entropy.store import NewFeedback, Store
 from fixtures import sentiment
 from fixtures.command_line import alien, in_process
 from fixtures.sentiment import named
@@ -95,12 +95,12 @@ def test_without_a_head_or_enough_feedback_there_is_an_error(classifier, folder)
 
 def test_the_command_saves_only_a_better_head(workplace, tmp_path):
     for name, count, flipped, better in (("fewer", 300, 0.0, False), ("changed", 900, 0.3, True)):
-        feedback, output = Feedback(tmp_path / f"{name}.sqlite"), tmp_path / name
+        feedback, output = Store(tmp_path / f"{name}.sqlite"), tmp_path / name
         rows = named(count, 8, flipped)
         for text, label in zip(rows["text"], rows["label"], strict=True):
-            feedback.add(text, label)
+            feedback.add_feedback(NewFeedback(text=text, label=label))
         feedback.close()
-        arguments = ["refit", workplace / "model", feedback.path, "--head", workplace / "head", "-o", output, "--json"]
+        arguments = ["refit", workplace / "model", feedback.place, "--head", workplace / "head", "-o", output, "--json"]
         done = in_process(*arguments)
         assert done.exit_code == (0 if better else 1), done.stderr
         assert ("nothing was saved" in done.stderr) == (not better)

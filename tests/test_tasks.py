@@ -11,7 +11,9 @@ import aligned_entropy
 from aligned_entropy import ArgumentError, DataError, NotApplicableError
 from aligned_entropy.classifier import CLASSIFIERS
 from aligned_entropy.data import LabeledTexts, LabeledTokens, load_data
-from aligned_entropy.tasks import TASKS, Input, labeled_data, task_by_name, task_of_dataset, task_of_labels
+from aligned_entropy.data.tagged_words import TaggedWords
+from aligned_entropy.finetune.labeled import labeled_data, task_of_labels
+from aligned_entropy.tasks import TASKS, Input, task_by_name, task_of_dataset
 
 STORED = Path(__file__).parent / "fixtures" / "stored"
 PACKAGE = Path(aligned_entropy.__file__).parent
@@ -109,3 +111,32 @@ def test_no_other_module_names_a_task() -> None:
     assert not [
         str(path) for path, text in sources.items() if 'hasattr(row, "entities")' in text or "__subclasses__" in text
     ]
+
+
+def test_a_prediction_is_wrong_if_it_differs_from_the_true_label() -> None:
+    text, labels = TASKS["text-classification"], TASKS["multi-label-classification"]
+    assert [text.is_wrong("a", label) for label in ("a", "b")] == [False, True]
+    assert [labels.is_wrong(["a", "b"], label) for label in (["b", "a"], ["a"], [])] == [False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("tags", "wrong"),
+    [
+        (["B-X", "I-X", "O", "O", "B-Y"], False),
+        (["I-X", "I-X", "O", "O", "I-Y"], False),
+        (["B-X", "B-X", "O", "O", "B-Y"], True),
+        (["B-X", "I-X", "O", "O", "B-X"], True),
+        (["B-X", "I-X", "O", "O", "O"], True),
+        (["B-X", "I-X", "B-X", "O", "B-Y"], True),
+    ],
+)
+def test_entities_are_compared_with_tags_of_words_by_their_characters(tags: list[str], wrong: bool) -> None:
+    task, text = TASKS["token-classification"], "New  York is,\nin Ohio"
+    places = [(text.index("New"), text.index(" is"), "X"), (text.index("Ohio"), len(text), "Y")]
+    entities = [{"start": start, "end": end, "entity_group": kind} for start, end, kind in places]
+    words = ["New", "York", "is,", "in", "Ohio"]
+    names = ["O", "B-X", "I-X", "B-Y", "I-Y"]
+    assert task.is_wrong(entities, tags, TaggedWords(text, words, names)) is wrong
+    assert task.is_wrong(entities, tags) is None
+    numbers = [f"LABEL_{number}" for number in range(5)]
+    assert task.is_wrong([], [numbers[0]] * 5, TaggedWords(text, words, numbers)) is None

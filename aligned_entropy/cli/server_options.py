@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, cast
 
 import typer
 
@@ -41,6 +41,12 @@ def _origins(values: list[str] | None) -> list[str] | None:
         if value != "*" and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s]+", value):
             raise typer.BadParameter(f"{value!r} is no origin: write https://example.org, without a path, or *.")
     return values
+
+
+def _text_policy(value: str) -> str:
+    if value not in ("keep", "hash", "omit"):
+        raise typer.BadParameter(f"{value!r} is none of keep, hash, omit.")
+    return value
 
 
 @dataclass(frozen=True)
@@ -98,6 +104,62 @@ class LimitOptions(OptionGroup):
 
 
 @dataclass(frozen=True)
+class StoreOptions(OptionGroup):
+    """Options of the store of predictions and feedback."""
+
+    panel: ClassVar[str] = "Store"
+
+    feedback: Annotated[
+        Path | None,
+        typer.Option(help="SQLite file for predictions and true labels; without a store, feedback is refused."),
+    ] = None
+    store: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Database in place of the file, which servers may share: postgresql://USER:PASSWORD@HOST/NAME; the "
+            "variable hides the password.",
+        ),
+    ] = None
+    store_texts: Annotated[
+        str,
+        typer.Option(
+            metavar="keep|hash|omit",
+            help="Form of stored texts: as they are, as a hash by which they can be deleted, or none.",
+            callback=_text_policy,
+        ),
+    ] = "keep"
+    keep_days: Annotated[
+        float, typer.Option(metavar="X", help="Days until a stored prediction is deleted; feedback stays.", min=0)
+    ] = 30.0
+    keep_predictions: Annotated[
+        int, typer.Option(metavar="N", help="Maximum number of stored predictions; older ones are deleted.", min=1)
+    ] = 100_000
+    review_share: Annotated[
+        float,
+        typer.Option(
+            metavar="X",
+            help="Share of the predictions, besides deferred ones, that are drawn for review.",
+            min=0,
+            max=1,
+        ),
+    ] = 0.05
+
+    @property
+    def place(self) -> str | Path | None:
+        """File or URL of the store; None without one.
+
+        Raises:
+            BadParameter: both are given, or one is empty.
+        """
+        if self.feedback is not None and self.store is not None:
+            raise typer.BadParameter(f"--feedback {self.feedback} and --store name two stores: leave one out.")
+        if self.store == "":
+            raise typer.BadParameter("--store is empty: write postgresql://…, the path of a file, or leave it out.")
+        return self.feedback if self.store is None else self.store
+
+
+@dataclass(frozen=True)
 class ServedEndpointOptions(EndpointOptions):
     """Endpoint in place of a model, whose clients wait: it is given up earlier than by other commands."""
 
@@ -108,10 +170,10 @@ class ServedEndpointOptions(EndpointOptions):
 def server_settings(
     limits: LimitOptions,
     network: NetworkOptions,
+    store: StoreOptions,
     *,
     api_key: str | None,
     admin_key: str | None,
-    feedback: Path | None,
     page: bool,
 ) -> Settings:
     """Settings of the server for the options of the command."""
@@ -127,7 +189,11 @@ def server_settings(
         timeout=limits.timeout,
         api_key=api_key,
         admin_key=admin_key,
-        feedback=feedback,
+        store=store.place,
+        store_texts=cast(Any, store.store_texts),  # its callback has checked it
+        keep_seconds=86400 * store.keep_days,
+        keep_predictions=store.keep_predictions,
+        review_share=store.review_share,
         page=page,
         root_path=network.root_path,
         cors_origins=tuple(network.cors_origin or ()),

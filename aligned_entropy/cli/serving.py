@@ -38,6 +38,7 @@ from .server_options import (
     LimitOptions,
     NetworkOptions,
     ServedEndpointOptions,
+    StoreOptions,
     check_keys,
     server_settings,
 )
@@ -63,9 +64,6 @@ def serve(
         ),
     ] = None,
     head: Head = None,
-    feedback: Annotated[
-        Path | None, typer.Option(help="SQLite file for true labels; without it the server accepts no feedback.")
-    ] = None,
     ui: Annotated[bool, typer.Option("--ui", help="Serve a page for people at /ui.")] = False,
     api_key: Annotated[
         str | None, typer.Option(help="Key that requests must send; the variable hides it from other users.")
@@ -77,6 +75,7 @@ def serve(
     endpoint: ServedEndpointOptions,
     network: NetworkOptions,
     limits: LimitOptions,
+    store: StoreOptions,
     options: ModelOptions,
 ) -> None:
     """Serve a model with its head: POST /v1/predict, /v1/feedback; GET /docs, /healthz, /readyz, /metrics.
@@ -91,6 +90,7 @@ def serve(
     try:
         from ..serve.run import listen, run, start_log
         from ..serve.server import LOG
+        from ..store import Store
     except ImportError as error:
         raise MissingExtraError(
             "the server needs optional dependencies: pip install 'aligned-entropy[serve]'"
@@ -102,9 +102,11 @@ def serve(
     if endpoint.endpoint is not None and ui:
         raise typer.BadParameter("--ui needs MODEL: the page shades words, which would take hundreds of requests.")
     if model is None and endpoint.endpoint is None:
-        _check_without_model(head, options, feedback, ui)
+        _check_without_model(head, options, store, ui)
+    if store.place is not None:
+        Store(store.place).close()  # one that cannot be used is an error before the model is loaded
     sockets = listen(network.host, network.port)  # a port in use is an error before the model is loaded
-    settings = server_settings(limits, network, api_key=api_key, admin_key=admin_key, feedback=feedback, page=ui)
+    settings = server_settings(limits, network, store, api_key=api_key, admin_key=admin_key, page=ui)
     start_log()
     LOG.info("loading the model", extra={"facts": {"model": model or endpoint.model_name, "head": head}})
     if not sys.stderr.isatty():
@@ -113,7 +115,7 @@ def serve(
     run(classifier, head, settings, sockets, network.keep_alive, network.forwarded_allow_ips)
 
 
-def _check_without_model(head: str | None, options: ModelOptions, feedback: Path | None, ui: bool) -> None:
+def _check_without_model(head: str | None, options: ModelOptions, store: StoreOptions, ui: bool) -> None:
     """Refuse options that need a model.
 
     Raises:
@@ -125,9 +127,10 @@ def _check_without_model(head: str | None, options: ModelOptions, feedback: Path
         raise typer.BadParameter(f"--head {head} without MODEL: leave the options of the model out, or name MODEL.")
     if ui:
         raise typer.BadParameter("--ui needs MODEL: the page takes texts, and without a model there is none for them.")
-    if feedback is not None:
+    if store.place is not None:
+        option = "--store" if store.feedback is None else f"--feedback {store.feedback}"
         raise typer.BadParameter(
-            f"--feedback {feedback} needs MODEL: keep outputs and labels in a file, for alien refit --outputs FILE."
+            f"{option} needs MODEL: keep outputs and labels in a file, for alien refit --outputs FILE."
         )
 
 
@@ -224,7 +227,7 @@ def refit(
     are the feedback, and --calibration and --reference also name files of outputs.
     """
     from ..refit import refit as fit_again
-    from ..serve.feedback import is_feedback, read_feedback
+    from ..store import is_feedback, read_feedback
 
     if not 0 < share < 1:
         raise typer.BadParameter(f"--share {share} is not between 0 and 1.")

@@ -20,8 +20,8 @@ from ..backbones.checkpoints import resolve
 from ..backbones.loading import load_for_training, load_tokenizer
 from ..data import LabeledTexts, LabeledTokens
 from ..errors import DataError, MissingExtraError, UnsupportedModelError
-from ..tasks import labeled_data, task_of_labels
 from .config import TrainConfig
+from .labeled import labeled_data, task_of_labels
 from .measures import IGNORED, Epoch, TrainingMeter
 from .top_layers import targets, train_top_layers
 

@@ -14,9 +14,10 @@ from starlette.middleware.gzip import GZipMiddleware
 from ..classifier import UncertainClassifier
 from ..errors import ArgumentError
 from .bodies import BodyLimits, JsonRoute
+from .following import Follower
 from .middleware import HeadRequests, RequestLog, RootPath
 from .problems import PROBLEM_RESPONSES, add_problem_handlers
-from .routes import add_entrance_routes, add_operation_routes, add_prediction_routes
+from .routes import add_deletion_routes, add_entrance_routes, add_operation_routes, add_prediction_routes
 from .scoring import add_score_routes
 from .server import Server, Settings
 
@@ -37,10 +38,18 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         server.batcher.start()
+        if server.store is None:
+            yield
+            await server.batcher.close()
+            return
+        follower = Follower(server, server.store)
+        server.commits.start()
+        await follower.start()
         yield
+        await follower.close()
         await server.batcher.close()
-        if server.feedback is not None:
-            server.feedback.close()
+        await server.commits.close()
+        server.store.close()
 
     app = FastAPI(
         title="aligned-entropy",
@@ -55,6 +64,7 @@ def create_app(
     app.state.server = server
     add_routes = add_score_routes if classifier.reads_outputs else add_prediction_routes
     add_routes(app, server)
+    add_deletion_routes(app, server)
     add_operation_routes(app, server)
     add_entrance_routes(app, server)
     add_problem_handlers(app)

@@ -4,30 +4,18 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable, Sequence
-from typing import Any, TypedDict
+from typing import Any
 
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPBearer
-from pydantic import JsonValue
 from starlette.exceptions import HTTPException
 
 from ..backbones import EndpointBackbone, LabelWordBackbone
 from ..classifier import UncertainClassifier
 from ..data.files.text_files import is_damaged
-from ..data.table import blank_word
 from ..errors import DataError
-from ..features.texts import NO_PAIRS, Text, TextPair, are_pairs, length_of, parts_of
-from .messages import FeedbackRequest, text_prediction
-from .server import Server, Settings
-
-
-class PredictionRecord(TypedDict, total=False):
-    """Fields of feedback that belong to a prediction; see :meth:`aligned_entropy.serve.feedback.Feedback.add`."""
-
-    prediction: str
-    predicted: JsonValue
-    uncertainty: float
-    head: str
+from ..features.texts import NO_PAIRS, Text, are_pairs, length_of, parts_of
+from .server import Settings
 
 
 def api_key_checks(settings: Settings) -> list[Any]:
@@ -40,14 +28,15 @@ def api_key_checks(settings: Settings) -> list[Any]:
 
 def admin_key_checks(settings: Settings) -> list[Any]:
     """Dependencies that refuse requests without the admin key; they refuse all requests if the server has none."""
-    scheme = HTTPBearer(scheme_name="AdminKey", description="Key for exchanging the head.", auto_error=False)
+    description = "Key for exchanging the head and for deleting predictions."
+    scheme = HTTPBearer(scheme_name="AdminKey", description=description, auto_error=False)
     return [Depends(_key_check(settings.admin_key)), Security(scheme)]
 
 
 def _key_check(key: str | None) -> Callable[[Request], None]:
     def check(request: Request) -> None:
         if key is None:
-            reason = "the head cannot be exchanged over the network: start the server with ALIEN_ADMIN_KEY set."
+            reason = "this needs the admin key, which the server has not: start it with ALIEN_ADMIN_KEY set."
             raise HTTPException(403, reason)
         authorization = request.headers.get("authorization", "").encode("latin-1")  # the bytes as they were sent
         scheme, _, sent = authorization.partition(b" ")
@@ -112,38 +101,3 @@ def check_text(text: Text, place: str, settings: Settings) -> None:
         raise HTTPException(422, f"{place} has {length} characters, more than {settings.characters}.")
     if any(map(is_damaged, parts)):
         raise HTTPException(422, f"{place} holds half of a surrogate pair: send valid Unicode.")
-
-
-def feedback_text(feedback: FeedbackRequest, server: Server) -> tuple[Text | list[str], PredictionRecord]:
-    """Text (or pair of texts, or words) that feedback labels, and the fields of the prediction that it names.
-
-    Raises:
-        HTTPException: the feedback names neither a text nor a recent prediction, a word is empty, or its words belong
-            to another text.
-    """
-    words = feedback.text if isinstance(feedback.text, list) else None
-    if words and (position := blank_word(words)) is not None:
-        raise HTTPException(422, f"word {position} of the text is empty: leave it out with its tag.")
-    if feedback.text_pair is not None and not (isinstance(feedback.text, str) and feedback.id is None):
-        raise HTTPException(422, "text_pair is the second text of a pair: send the first one as a string in text.")
-    if feedback.id is None and feedback.text is not None:
-        if isinstance(feedback.text, str) and feedback.text_pair is not None:
-            return TextPair(feedback.text, feedback.text_pair), {}
-        return feedback.text, {}
-    if feedback.id is None or (feedback.text is not None and words is None):
-        reason = "send either the id of a prediction, or a text; an id together with a list of words for tags."
-        raise HTTPException(422, reason)
-    if feedback.id not in server.recent:
-        raise HTTPException(404, f"no prediction {feedback.id[:40]!r} is remembered: send its text instead.")
-    text, prediction = server.recent[feedback.id]
-    if words is not None and "".join("".join(words).split()) != "".join("".join(parts_of(text)).split()):
-        raise HTTPException(422, f"these are not the words of the text of prediction {feedback.id[:40]!r}.")
-    classifier = server.head.classifier
-    message = text_prediction(classifier.task, prediction, feedback.id, classifier.label_names).model_dump(mode="json")
-    record: PredictionRecord = {
-        "prediction": feedback.id,
-        "predicted": message[classifier.task.message_field],
-        "uncertainty": message["uncertainty"],
-        "head": prediction.head,
-    }
-    return text if words is None else words, record

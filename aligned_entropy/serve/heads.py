@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -71,12 +72,17 @@ class ServedHead:
         folder: path or hub id that the first head was loaded from.
         current: classifier with the head in use. Read it once where several values must belong to one head.
         previous: classifier with the previous head; None before the first exchange.
+        folders: path or hub id of every head that was in use, by its version; empty for the untrained head.
+        announce: function that is called with the next head before :meth:`replace` and :meth:`roll_back` put it in use;
+            an exception of it leaves the head in use.
     """
 
     def __init__(self, classifier: UncertainClassifier, folder: str | Path | None = None) -> None:
         self.folder = folder
         self.current = VersionedClassifier(classifier, head_version(classifier))
         self.previous: VersionedClassifier | None = None
+        self.folders = {self.current.version: str(folder or "")}
+        self.announce: Callable[[VersionedClassifier], object] = lambda following: None
 
     @property
     def classifier(self) -> UncertainClassifier:
@@ -110,6 +116,53 @@ class ServedHead:
         Raises:
             HeadMismatchError: the head cannot be loaded, is damaged or belongs to another model. The head in use stays.
         """
+        candidate = self._load(str(folder))
+        self.announce(candidate)
+        self.previous, self.current = self.current, candidate
+        return self.version
+
+    def roll_back(self) -> str:
+        """Put the previous head in use again; returns its version.
+
+        Raises:
+            HeadMismatchError: there is no previous head.
+        """
+        if self.previous is None:
+            raise HeadMismatchError("there is no previous head to go back to: the head was not exchanged yet.")
+        self.announce(self.previous)
+        self.previous, self.current = self.current, self.previous
+        return self.version
+
+    def take(self, folder: str, version: str) -> str:
+        """Put the head in use that another server uses; returns its version.
+
+        Args:
+            folder: path or hub id of the head; empty for the untrained head.
+            version: version that the head must have. The previous head is used again if it has this version.
+
+        Raises:
+            HeadMismatchError: the head cannot be loaded, or has another version. The head in use stays.
+        """
+        if self.previous is not None and self.previous.version == version:
+            candidate = self.previous
+        elif version == UNTRAINED:
+            candidate = VersionedClassifier(type(self.classifier)(self.classifier.backbone), UNTRAINED)
+        else:
+            candidate = self._load(folder)
+        if candidate.version != version:
+            raise HeadMismatchError(
+                f"the head in {folder} has the version {candidate.version}, but other servers use {version} from this "
+                "folder: copy that head to this machine, too, or put a head in use again."
+            )
+        self.previous, self.current = self.current, candidate
+        return version
+
+    def _load(self, folder: str) -> VersionedClassifier:
+        """Load a head and try it.
+
+        Raises:
+            HeadMismatchError: the head cannot be loaded, is damaged or belongs to another model.
+        """
         classifier = self.classifier
         try:
             candidate = type(classifier)(classifier.backbone).load_head(folder)
@@ -124,19 +177,8 @@ class ServedHead:
             raise HeadMismatchError(
                 f"the head in {folder} is damaged: its uncertainties {uncertainty.tolist()} are not all in [0, 1]."
             )
-        self.previous, self.current = self.current, VersionedClassifier(candidate, version)
-        return version
-
-    def roll_back(self) -> str:
-        """Put the previous head in use again; returns its version.
-
-        Raises:
-            HeadMismatchError: there is no previous head.
-        """
-        if self.previous is None:
-            raise HeadMismatchError("there is no previous head to go back to: the head was not exchanged yet.")
-        self.previous, self.current = self.current, self.previous
-        return self.version
+        self.folders[version] = folder
+        return VersionedClassifier(candidate, version)
 
 
 def _kind(text: Text | OutputsRow) -> object:

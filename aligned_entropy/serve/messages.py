@@ -91,19 +91,33 @@ class PredictResponse(Message):
 class FeedbackRequest(Message):
     """True label of a prediction or of a text."""
 
-    id: str | None = Field(default=None, description="Id of one of the latest predictions.")
+    id: str | None = Field(default=None, description="Id of a prediction.")
     text: str | list[str] | None = Field(
         default=None,
         description="Text, instead of an id. For token classification the list of words, with or without an id.",
     )
     text_pair: str | None = Field(default=None, description="Second text of a pair, whose first text is in text.")
     label: str | list[str] = Field(description="True label, list of true labels, or tags of the words.")
+    reviewer: str | None = Field(default=None, max_length=200, description="Name of the person who gives the label.")
 
 
 class FeedbackResponse(Message):
     """Confirmation that the feedback is on disk."""
 
     stored: int = Field(description="Number of labels stored so far.")
+
+
+class DeletionRequest(Message):
+    """Text whose predictions and feedback are to be deleted."""
+
+    text: str | list[str] = Field(description="Text, or list of words as it was sent with feedback.")
+    text_pair: str | None = Field(default=None, description="Second text of a pair, whose first text is in text.")
+
+
+class DeletionResponse(Message):
+    """Confirmation of a deletion."""
+
+    deleted: int = Field(description="Number of predictions and labels that were deleted.")
 
 
 class HeadRequest(Message):
@@ -160,22 +174,22 @@ def text_prediction(
     if isinstance(row, TokenPrediction):
         predicted[task.message_field] = [_rounded_entity(entity) for entity in row.entities]
     elif with_probabilities:
-        probabilities = [_rounded(value) for value in row.probabilities]
+        probabilities = [rounded(value) for value in row.probabilities]
         predicted["probabilities"] = dict(zip(label_names, probabilities, strict=True))
     if isinstance(row, Prediction) and row.label_set is not None:
         predicted["label_set"] = list(row.label_set)
     return TextPrediction(
         id=prediction_id,
         head=prediction.head,
-        uncertainty=_rounded(row.uncertainty),
-        error_probability=None if row.error_probability is None else _rounded(row.error_probability),
+        uncertainty=rounded(row.uncertainty),
+        error_probability=None if row.error_probability is None else rounded(row.error_probability),
         accepted=row.accepted,
         truncated=row.truncated,
         **predicted,
     )
 
 
-def _rounded(value: float) -> float:
+def rounded(value: float) -> float:
     """Number with the fewest digits that give the same value in single precision, in which the model computes."""
     return float(str(np.float32(value)))
 
@@ -183,9 +197,9 @@ def _rounded(value: float) -> float:
 def _rounded_entity(entity: Entity) -> Entity:
     return replace(
         entity,
-        score=_rounded(entity.score),
-        uncertainty=_rounded(entity.uncertainty),
-        error_probability=None if entity.error_probability is None else _rounded(entity.error_probability),
+        score=rounded(entity.score),
+        uncertainty=rounded(entity.uncertainty),
+        error_probability=None if entity.error_probability is None else rounded(entity.error_probability),
     )
 
 

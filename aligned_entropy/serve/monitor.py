@@ -75,6 +75,8 @@ class Monitor:
         )
         self.p_value = add(Gauge, "drift_p_value", "p-value of the drift statistic")
         self.feedback = add(Counter, "feedback", "Number of stored true labels")
+        self.head_behind = add(Gauge, "head_behind", "1 if other servers use a head that this one cannot load")
+        self.store_down = add(Gauge, "store_down", "1 if the store of predictions and feedback cannot be used")
         self.swaps = add(Counter, "head_swaps", "Number of attempts to exchange the head, by result", ("result",))
 
     def add_usage(self, usage: Callable[[], Usage]) -> None:

@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from ..errors import DataError, HeadMismatchError
+from ..errors import ArgumentError, DataError, HeadMismatchError, StoreError
 from .batcher import ClosedError, OverloadedError
 from .messages import PAIR_KIND, TEXT_KIND, Problem
 
@@ -23,7 +23,8 @@ _DESCRIPTIONS = {
     422: "The body is not as documented, or exceeds a limit.",
     429: "The queue has no room for the request; Retry-After tells when to try again.",
     502: "The endpoint that the model is behind cannot be used; Retry-After tells when to try again.",
-    503: "The request took too long, or the server is shutting down; Retry-After tells when to try again.",
+    503: "The request took too long, the store cannot be used, or the server is shutting down; Retry-After tells when "
+    "to try again.",
 }
 PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
     code: {"model": Problem, "description": description} for code, description in _DESCRIPTIONS.items()
@@ -82,12 +83,17 @@ def add_problem_handlers(app: FastAPI) -> None:
     async def closed(request: Request, error: ClosedError) -> JSONResponse:
         return _problem(503, str(error), **{"Retry-After": "1"})
 
+    @app.exception_handler(StoreError)
+    async def unstored(request: Request, error: StoreError) -> JSONResponse:
+        return _problem(503, str(error), **{"Retry-After": "2"})
+
     @app.exception_handler(HeadMismatchError)
     async def mismatch(request: Request, error: HeadMismatchError) -> JSONResponse:
         return _problem(409, str(error))
 
+    @app.exception_handler(ArgumentError)
     @app.exception_handler(DataError)
-    async def data(request: Request, error: DataError) -> JSONResponse:
+    async def data(request: Request, error: ArgumentError | DataError) -> JSONResponse:
         return _problem(422, str(error))
 
 

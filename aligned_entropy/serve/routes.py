@@ -9,11 +9,13 @@ import asyncio
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse
-from starlette.exceptions import HTTPException
 
 from ..report.html import load_template
-from .checks import admin_key_checks, api_key_checks, check_kind, check_texts, feedback_text
+from .checks import admin_key_checks, api_key_checks, check_kind, check_texts
+from .labeling import new_feedback, opened_store, text_to_delete
 from .messages import (
+    DeletionRequest,
+    DeletionResponse,
     FeedbackRequest,
     FeedbackResponse,
     HeadRequest,
@@ -21,8 +23,6 @@ from .messages import (
     PredictRequest,
     PredictResponse,
     as_text,
-    text_prediction,
-    true_label,
 )
 from .server import PAGE_PATH, Server, while_connected
 
@@ -38,28 +38,33 @@ def add_prediction_routes(app: FastAPI, server: Server) -> None:
         check_texts(texts, server.settings)
         check_kind(texts, server.head.classifier)
         predictions = await while_connected(request, server.predict(texts))
-        task, names = server.head.classifier.task, server.head.classifier.label_names
-        return PredictResponse(
-            predictions=[
-                text_prediction(task, prediction, server.remember(text, prediction), names, body.probabilities)
-                for text, prediction in zip(texts, predictions, strict=True)
-            ]
-        )
+        return PredictResponse(predictions=await server.record(texts, predictions, body.probabilities))
 
     @app.post("/v1/feedback", dependencies=needs_api_key)
     async def feedback(body: FeedbackRequest) -> FeedbackResponse:
         """Store the true label of a prediction or of a text; the response is sent when the label is on disk."""
-        file = server.feedback
-        if file is None:
-            raise HTTPException(404, "this server stores no feedback: start it with --feedback FILE.")
-        text, record = feedback_text(body, server)
-        classifier, single = server.head.classifier, " ".join(text) if isinstance(text, list) else text
-        check_texts([single], server.settings)
-        check_kind([single], classifier)
-        label = true_label(classifier.task, body, classifier.label_names)
-        stored = await asyncio.to_thread(lambda: file.add(text, label, **record))
+        store = opened_store(server)
+        row = await new_feedback(body, server)
+        await server.in_store(store.add_feedback, row)
         server.monitor.feedback.inc()
-        return FeedbackResponse(stored=stored)
+        return FeedbackResponse(stored=await server.in_store(store.feedback_count))
+
+
+def add_deletion_routes(app: FastAPI, server: Server) -> None:
+    """Add the routes that delete predictions and feedback from the store."""
+    needs_admin_key = admin_key_checks(server.settings)
+
+    @app.delete("/v1/predictions/{prediction_id}", dependencies=needs_admin_key)
+    async def delete_prediction(prediction_id: str) -> DeletionResponse:
+        """Delete a prediction and the feedback on it; zero are deleted if there is none."""
+        store = opened_store(server)
+        return DeletionResponse(deleted=await server.in_store(store.delete_prediction, prediction_id))
+
+    @app.post("/v1/predictions/delete", dependencies=needs_admin_key)
+    async def delete_text(body: DeletionRequest) -> DeletionResponse:
+        """Delete all predictions of a text and all feedback on it."""
+        store = opened_store(server)
+        return DeletionResponse(deleted=await server.in_store(store.delete_text, text_to_delete(body)))
 
 
 def add_operation_routes(app: FastAPI, server: Server) -> None:
@@ -94,15 +99,17 @@ def add_operation_routes(app: FastAPI, server: Server) -> None:
         if server.batcher.closed or server.batcher.waiting >= server.settings.queue:
             response.status_code = 503
             return "going down\n" if server.batcher.closed else "the queue is full\n"
-        if server.is_silent:
+        if server.is_silent or server.store_trouble:
             response.status_code = 503
-            return "the endpoint cannot be used\n"
-        return "ready\n"
+            return "the endpoint cannot be used\n" if server.is_silent else "the store cannot be used\n"
+        return "ready\n" if server.missed is None else f"ready, without the head {server.missed} of other servers\n"
 
     @app.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
         """Show the metrics in the text format of Prometheus."""
         calibration = server.head.classifier.saved.selection_units
+        server.monitor.head_behind.set(server.missed is not None)
+        server.monitor.store_down.set(bool(server.store_trouble))
         text = await asyncio.to_thread(server.monitor.exposition, server.batcher.waiting, calibration)
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 

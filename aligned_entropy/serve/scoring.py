@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from ..data.outputs import OUTPUT_COLUMNS
 from .checks import api_key_checks, check_count, check_text
 from .heads import OutputsRow
-from .messages import Message, PredictResponse, text_prediction
+from .messages import Message, PredictResponse
 from .server import Server, Settings, while_connected
 
 Number = Annotated[float, Strict()]
@@ -56,13 +56,7 @@ def add_score_routes(app: FastAPI, server: Server) -> None:
         check_count(len(body.outputs), "rows of outputs", server.settings)
         rows = [_row(number, row, server.settings) for number, row in enumerate(body.outputs)]
         predictions = await while_connected(request, server.predict(rows))
-        task, names = server.head.classifier.task, server.head.classifier.label_names
-        return PredictResponse(
-            predictions=[
-                text_prediction(task, prediction, server.remember("", prediction), names, body.probabilities)
-                for prediction in predictions
-            ]
-        )
+        return PredictResponse(predictions=await server.record([], predictions, body.probabilities))
 
     @app.post("/v1/predict", dependencies=needs_api_key, include_in_schema=False)
     async def predict() -> None:

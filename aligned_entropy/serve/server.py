@@ -1,13 +1,13 @@
-"""State of a server: the head in use, the queue of texts, recent predictions, metrics, feedback and settings."""
+"""State of a server: the head in use, the queue of texts, metrics, the store and settings."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 from uuid import uuid4
@@ -17,12 +17,14 @@ from starlette.requests import Request
 
 from ..backbones import EndpointBackbone
 from ..classifier import UncertainClassifier
-from ..errors import AlignedEntropyError, DataError, EndpointError
+from ..errors import AlignedEntropyError, DataError, EndpointError, StoreError
 from ..features.texts import Text
+from ..store import Store, TextPolicy
 from .batcher import Batcher, ClosedError, OverloadedError
-from .feedback import Feedback
-from .heads import OutputsRow, ServedHead, VersionedPrediction
+from .heads import OutputsRow, ServedHead, VersionedClassifier, VersionedPrediction
+from .messages import TextPrediction, text_prediction
 from .monitor import Monitor
+from .recording import GroupCommit, stored_prediction
 
 LOG = logging.getLogger("aligned_entropy.serve")
 PAGE_PATH = "/ui"
@@ -44,8 +46,11 @@ class Settings:
         timeout: seconds until a request fails with 503, and until a body that is not complete fails with 408.
         api_key: key that requests must send as ``Authorization: Bearer …``; None if no key is needed.
         admin_key: key for exchanging the head; without one, the head cannot be exchanged over the network.
-        feedback: SQLite file for true labels; None if the server accepts no feedback.
-        remembered: maximum number of recent predictions that feedback may name by id.
+        store: SQLite file or URL of a database for predictions and feedback; None to store nothing.
+        store_texts: form in which texts are stored.
+        keep_seconds: age at which stored predictions are deleted.
+        keep_predictions: number of the latest predictions that stay stored.
+        review_share: probability with which a prediction that is not deferred is drawn for review.
         page: True if there is a page at ``/ui``.
         root_path: path under which a proxy offers the server, such as ``/alien``; empty for none.
         cors_origins: origins whose pages may send requests from a browser; ``*`` stands for all.
@@ -60,8 +65,11 @@ class Settings:
     timeout: float = 30.0
     api_key: str | None = None
     admin_key: str | None = None
-    feedback: Path | None = None
-    remembered: int = 10_000
+    store: str | Path | None = None
+    store_texts: TextPolicy = "keep"
+    keep_seconds: float = 30 * 86400.0
+    keep_predictions: int = 100_000
+    review_share: float = 0.05
     page: bool = False
     root_path: str = ""
     cors_origins: tuple[str, ...] = ()
@@ -79,8 +87,10 @@ class Server:
         head: slot for the head in use.
         batcher: queue of texts and the thread of the model.
         monitor: metrics.
-        feedback: open feedback file; None if the server accepts no feedback.
-        recent: texts and predictions by the id of the prediction, oldest first.
+        store: open store of predictions and feedback; None if the server stores nothing.
+        store_trouble: reason why the store could not be used a moment ago; empty if it can be used.
+        head_number: number of the latest exchange of heads in the store that this server has taken part in.
+        missed: version of a head that other servers use and this one cannot load; None if there is none.
         silent_until: monotonic time at which an endpoint that could not be used is tried again; 0 if it can be used.
         on_shutdown: functions to call in the event loop when the server is told to shut down, before it waits for open
             requests.
@@ -96,8 +106,12 @@ class Server:
             observe=self.monitor.batches.observe,
         )
         self.on_shutdown: list[Callable[[], object]] = []
-        self.feedback = None if settings.feedback is None else Feedback(settings.feedback)
-        self.recent: OrderedDict[str, tuple[Text, VersionedPrediction]] = OrderedDict()
+        self.store = None if settings.store is None else Store(settings.store, texts=settings.store_texts)
+        self.store_trouble, self.head_number = "", 0
+        self.missed: str | None = None
+        if self.store is not None:
+            self.commits = GroupCommit(self.store)
+            self.head.announce = self._announce_head
         self.silent_until = 0.0
         backbone = classifier.backbone
         if isinstance(backbone, EndpointBackbone):
@@ -178,24 +192,75 @@ class Server:
         except AlignedEntropyError:
             return  # exchange_head has logged it
 
-    def remember(self, text: Text, prediction: VersionedPrediction) -> str:
-        """Give a prediction an id; if it is finite, record it and remember it for feedback.
+    def _announce_head(self, following: VersionedClassifier) -> None:
+        """Tell the other servers of the store which head to use.
 
-        Returns:
-            Id of the prediction.
+        Raises:
+            StoreError: the database cannot be used.
         """
-        prediction_id = uuid4().hex
-        if not prediction.row.is_finite:
-            self.monitor.failed.inc()
-        else:
-            self.recent[prediction_id] = (text, prediction)
-            while len(self.recent) > self.settings.remembered:
-                self.recent.popitem(last=False)
-            if prediction.row.truncated:
+        assert self.store is not None, "the server was started with one"
+        version = following.version
+        stored = self.store.change_head(self.head.folders[version], version, previous=self.head.version)
+        self.head_number, self.missed = stored.number, None
+
+    async def record(
+        self, texts: Sequence[Text], predictions: Sequence[VersionedPrediction], with_probabilities: bool = True
+    ) -> list[TextPrediction]:
+        """Give predictions ids, store and count those that are finite, and convert all into messages.
+
+        Args:
+            texts: texts of the predictions; not used without a store.
+            predictions: predictions of a request.
+            with_probabilities: True if the messages contain the probabilities of the classes.
+
+        Raises:
+            StoreError: the database cannot be used, or does not respond within the time limit.
+        """
+        task, names = self.head.classifier.task, self.head.classifier.label_names
+        messages = [
+            text_prediction(task, prediction, uuid4().hex, names, with_probabilities) for prediction in predictions
+        ]
+        finite = [number for number, prediction in enumerate(predictions) if prediction.row.is_finite]
+        if self.store is not None:
+            convert = partial(stored_prediction, share=self.settings.review_share, texts=self.store.texts)
+            rows = [convert(task, texts[number], predictions[number].row, messages[number], names) for number in finite]
+            await self._watch_store(self.commits.add(rows))
+        self.monitor.failed.inc(len(predictions) - len(finite))
+        for number in finite:
+            row = predictions[number].row
+            if row.truncated:
                 self.monitor.truncated.inc()
-            for uncertainty, accepted in prediction.row.selection_units:
+            for uncertainty, accepted in row.selection_units:
                 self.monitor.record(uncertainty, accepted)
-        return prediction_id
+        return messages
+
+    async def in_store(self, function: Callable[..., Result], *arguments: object) -> Result:
+        """Call a function that uses the store in a thread, within the time limit.
+
+        Raises:
+            StoreError: the database cannot be used, or does not respond within the time limit.
+        """
+        return await self._watch_store(asyncio.to_thread(function, *arguments))
+
+    async def _watch_store(self, work: Coroutine[None, None, Result]) -> Result:
+        try:
+            async with asyncio.timeout(self.settings.timeout):
+                result = await work
+        except StoreError as error:
+            self._note_trouble(str(error))
+            raise
+        except TimeoutError as error:
+            self._note_trouble(f"the store did not respond within {self.settings.timeout:g} s")
+            raise StoreError(f"the store did not respond within {self.settings.timeout:g} s: try again.") from error
+        if self.store_trouble:
+            LOG.info("the store can be used again")
+        self.store_trouble = ""
+        return result
+
+    def _note_trouble(self, reason: str) -> None:
+        if not self.store_trouble:
+            LOG.warning("the store cannot be used", extra={"facts": {"reason": reason}})
+        self.store_trouble = reason
 
 
 async def while_connected(request: Request, work: Coroutine[None, None, Result]) -> Result:

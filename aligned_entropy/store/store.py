@@ -90,12 +90,6 @@ class Store:
             row = connection.execute(select(*PREDICTION_COLUMNS).where(P.id == prediction_id)).one_or_none()
         return None if row is None else StoredPrediction(**row._mapping)
 
-    def text_is(self, prediction_id: str, value: Text | Sequence[str]) -> bool:
-        """True if a prediction was made for this text, as far as its hash is stored."""
-        with self._reads() as connection:
-            digest = connection.execute(select(P.text_hash).where(P.id == prediction_id)).scalar_one_or_none()
-        return digest == text_hash(value, self._key)
-
     def take_from_queue(
         self, count: int, *, reviewer: str | None = None, seconds: float = 600
     ) -> list[StoredPrediction]:

@@ -27,7 +27,7 @@ from safetensors.torch import load_file, save
 
 from aligned_entropy import UncertainClassifier
 from aligned_entropy.data import load_data, plain_texts
-from aligned_entropy.serve.feedback import read_feedback
+from aligned_entropy.store import read_feedback
 
 Expected = dict[str, dict[str, tuple[str, float]]]  # label and uncertainty, by head version and text
 

@@ -75,7 +75,7 @@ def client_of(url, head, **settings):
 
 @pytest.fixture
 def client(upstream, head, tmp_path):
-    with client_of(upstream.url, head, feedback=tmp_path / "feedback.sqlite") as client:
+    with client_of(upstream.url, head, store=tmp_path / "feedback.sqlite") as client:
         yield client
 
 

@@ -85,6 +85,7 @@ def test_the_keys_are_documented_as_security_schemes(client_of):
     api, admin = [{"ApiKey": []}], [{"AdminKey": []}]
     assert security == {
         ("post", "/v1/predict"): api, ("post", "/v1/feedback"): api, ("get", "/v1/head"): api,
+        ("delete", "/v1/predictions/{prediction_id}"): admin, ("post", "/v1/predictions/delete"): admin,
         ("post", "/v1/head"): admin, ("post", "/v1/head/rollback"): admin,
         ("get", "/healthz"): None, ("get", "/readyz"): None, ("get", "/metrics"): None,
     }  # fmt: skip

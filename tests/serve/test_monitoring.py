@@ -79,7 +79,8 @@ def test_drift_is_detected_and_its_absence_is_not():
 def test_the_interface_is_documented(client):
     schema = client.get("/openapi.json").json()
     assert set(schema["paths"]) == {
-        "/v1/predict", "/v1/feedback", "/v1/head", "/v1/head/rollback", "/healthz", "/readyz", "/metrics",
+        "/v1/predict", "/v1/feedback", "/v1/predictions/{prediction_id}", "/v1/predictions/delete", "/v1/head",
+        "/v1/head/rollback", "/healthz", "/readyz", "/metrics",
     }  # fmt: skip
     assert all(operation.get("description") for path in schema["paths"].values() for operation in path.values())
     responses = schema["paths"]["/v1/predict"]["post"]["responses"]
@@ -93,6 +94,7 @@ def test_names_that_programs_read_do_not_change(client):
     operations = {operation["operationId"] for path in schema["paths"].values() for operation in path.values()}
     assert operations == {
         "predict_v1_predict_post", "feedback_v1_feedback_post", "head_v1_head_get", "swap_v1_head_post",
+        "delete_prediction_v1_predictions__prediction_id__delete", "delete_text_v1_predictions_delete_post",
         "roll_back_v1_head_rollback_post", "healthz_healthz_get", "readyz_readyz_get", "metrics_metrics_get",
     }  # fmt: skip
     fields = {name: set(schema["components"]["schemas"][name]["properties"]) for name in ("TextPrediction", "Entity")}
@@ -109,4 +111,5 @@ def test_names_that_programs_read_do_not_change(client):
         "alien_requests_total", "alien_request_seconds", "alien_batch_texts", "alien_queue_texts", "alien_uncertainty",
         "alien_answers_total", "alien_accepted_share", "alien_drift_statistic", "alien_drift_p_value",
         "alien_feedback_total", "alien_head_swaps_total", "alien_truncated_texts_total", "alien_failed_texts_total",
+        "alien_head_behind", "alien_store_down",
     }  # fmt: skip

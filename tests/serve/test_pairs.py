@@ -15,9 +15,9 @@ from aligned_entropy.classifier import UncertainTokenClassifier
 from aligned_entropy.features.texts import TextPair
 from aligned_entropy.serve.app import create_app
 from aligned_entropy.serve.attribution import PAIR_MARK, attributions
-from aligned_entropy.serve.feedback import Feedback, read_feedback
 from aligned_entropy.serve.server import Server, Settings
 from aligned_entropy.serve.upload import read_file
+from aligned_entropy.store import NewFeedback, Store, read_feedback
 from fixtures import sentiment, tiny
 from fixtures.command_line import in_process
 from fixtures.sentiment import named
@@ -172,9 +172,9 @@ def test_feedback_on_pairs_that_is_not_clear_is_refused(client, body, reason):
 
 
 def test_feedback_on_single_texts_and_pairs_is_not_read_together(tmp_path):
-    feedback = Feedback(tmp_path / "both.sqlite")
-    feedback.add("a film", "positive")
-    feedback.add(TextPair("a film", "dull"), "negative")
+    feedback = Store(tmp_path / "both.sqlite")
+    feedback.add_feedback(NewFeedback(text="a film", label="positive"))
+    feedback.add_feedback(NewFeedback(text=TextPair("a film", "dull"), label="negative"))
     feedback.close()
     with pytest.raises(DataError, match="holds labels of single texts and of pairs"):
         read_feedback(tmp_path / "both.sqlite")
@@ -231,11 +231,11 @@ def test_two_columns_that_are_not_clear_are_refused_on_the_page(served_classifie
 
 
 def test_a_head_is_refitted_on_feedback_about_pairs(served_folder, pair_head, tmp_path):
-    feedback = Feedback(tmp_path / "feedback.sqlite")
+    feedback = Store(tmp_path / "feedback.sqlite")
     texts, labels = sentiment.texts(300, 8)
     others, _ = sentiment.texts(300, 9)
     for text, other, label in zip(texts, others, labels, strict=True):
-        feedback.add(TextPair(text, other), sentiment.NAMES[label])
+        feedback.add_feedback(NewFeedback(text=TextPair(text, other), label=sentiment.NAMES[label]))
     feedback.close()
     refit = ["refit", served_folder / "model", tmp_path / "feedback.sqlite", "-o", tmp_path / "new", "--json"]
     done = in_process(*refit, "--head", served_folder / "head")

@@ -11,8 +11,8 @@ from fastapi.testclient import TestClient
 from aligned_entropy import DataError, UncertainClassifier
 from aligned_entropy.selective import Goal
 from aligned_entropy.serve.app import create_app
-from aligned_entropy.serve.feedback import Feedback, read_feedback
 from aligned_entropy.serve.server import Settings
+from aligned_entropy.store import Store, read_feedback
 from fixtures import sentiment
 from fixtures.multilabel_models import texts as multilabel_texts
 from fixtures.sentiment import named
@@ -118,7 +118,7 @@ def test_entities_are_served(token_model_folder):
 def test_feedback_labels_the_words_of_a_prediction(token_model_folder, tmp_path):
     classifier, path = UncertainClassifier.from_pretrained(token_model_folder), tmp_path / "feedback#1.sqlite"
     text, words, tags = "the film is good, not bad", ["the", "film", "is", "good", ",", "not", "bad"], ["O"] * 7
-    with TestClient(create_app(classifier, settings=Settings(feedback=path))) as client:
+    with TestClient(create_app(classifier, settings=Settings(store=path))) as client:
         (prediction,) = client.post("/v1/predict", json={"texts": [text]}).json()["predictions"]
         for body, reason in (
             ({"id": prediction["id"], "label": tags}, "tags need the words that they label"),
@@ -148,7 +148,7 @@ def test_label_lists_are_served_and_corrected(multilabel_model_folder, tmp_path)
     classifier = UncertainClassifier.from_pretrained(multilabel_model_folder)
     text = multilabel_texts(1, 5)["text"][0]
     path = tmp_path / "feedback.sqlite"
-    with TestClient(create_app(classifier, settings=Settings(feedback=path))) as client:
+    with TestClient(create_app(classifier, settings=Settings(store=path))) as client:
         (prediction,) = client.post("/v1/predict", json={"texts": [text]}).json()["predictions"]
         assert prediction["labels"] == classifier.predict(text)[0].labels
         names = classifier.label_names[:2]
@@ -182,22 +182,13 @@ def test_feedback_is_on_disk_when_it_is_acknowledged(client, tmp_path):
     assert read_feedback(path)["label"] == ["negative", "negative"], "the latest label of a text counts"
 
 
-def test_old_predictions_are_forgotten(served_folder, served_classifier, tmp_path):
-    settings = Settings(feedback=tmp_path / "feedback.sqlite", remembered=2)
-    with TestClient(create_app(served_classifier, settings=settings)) as client:
-        predictions = client.post("/v1/predict", json={"texts": ["fine", "great", "dull"]}).json()["predictions"]
-        bodies = [{"id": prediction["id"], "label": "positive"} for prediction in predictions]
-        codes = [client.post("/v1/feedback", json=body).status_code for body in bodies]
-        assert codes == [404, 200, 200]
-
-
 def test_files_without_feedback_are_named(tmp_path):
     with pytest.raises(DataError, match="there is no feedback"):
         read_feedback(tmp_path / "none.sqlite")
     (tmp_path / "text.sqlite").write_text("no database at all, but long enough to be looked at " * 40)
-    for call in (Feedback, read_feedback):
+    for call in (Store, read_feedback):
         with pytest.raises(DataError, match=r"text\.sqlite"):
             call(tmp_path / "text.sqlite")
-    Feedback(tmp_path / "empty.sqlite").close()
+    Store(tmp_path / "empty.sqlite").close()
     with pytest.raises(DataError, match="no feedback yet"):
         read_feedback(tmp_path / "empty.sqlite")

@@ -11,7 +11,7 @@ import urllib.request
 
 import pytest
 
-from aligned_entropy.serve.feedback import Feedback, read_feedback
+from aligned_entropy.store import NewFeedback, Store, read_feedback
 from fixtures.sentiment import named
 from fixtures.serving import serving
 
@@ -88,6 +88,7 @@ def test_a_kill_loses_no_feedback_that_was_acknowledged(running):
     stored = read_feedback(folder / "feedback.sqlite")["text"]
     assert set(acknowledged) <= set(stored)
     assert len(stored) <= len(acknowledged) + 4
-    feedback = Feedback(folder / "feedback.sqlite")
-    assert feedback.add("more", "positive") == len(stored) + 1
-    feedback.close()
+    store = Store(folder / "feedback.sqlite")
+    store.add_feedback(NewFeedback(text="more", label="positive"))
+    assert store.feedback_count() == len(stored) + 1
+    store.close()

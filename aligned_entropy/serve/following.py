@@ -1,0 +1,89 @@
+"""Server in step with its store: the head that is in use on all servers, and old predictions that are deleted."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+
+from ..errors import AlignedEntropyError, StoreError
+from ..store import Store, StoredHead
+from .server import LOG, Server
+
+POLL_SECONDS = 1.0  # between two looks at the store
+RETRY_SECONDS = 30.0  # until a head that could not be loaded is tried again
+PRUNE_SECONDS = 60.0
+
+
+class Follower:
+    """Take over heads that other servers have put in use, and delete old predictions.
+
+    Args:
+        server: server with an open store.
+        store: this store.
+    """
+
+    def __init__(self, server: Server, store: Store) -> None:
+        self.server, self.store = server, store
+        self._worker: asyncio.Task[None] | None = None
+        self._refused_number, self._retry_at, self._prune_at = 0, 0.0, 0.0
+
+    async def start(self) -> None:
+        """Put the head of the store in use, unless the server was started with a newer one, and follow it from now on.
+
+        A head that was never in use when heads were exchanged is newer than the exchanges.
+        """
+        with suppress(StoreError):  # it is logged, and tried again
+            stored = await self.server.in_store(self.store.head)
+            if stored is not None:
+                version = self.server.head.version
+                self.server.head_number = stored.number
+                if stored.version != version and await self.server.in_store(self.store.has_had, version):
+                    await self._take(stored)
+                elif stored.version != version:
+                    facts = {"head": version, "exchanged": stored.version}
+                    LOG.info("the head of the command line is new", extra={"facts": facts})
+        self._worker = asyncio.create_task(self._work())
+
+    async def close(self) -> None:
+        """Follow the store no more."""
+        if self._worker is not None:
+            self._worker.cancel()
+            await asyncio.wait([self._worker])
+
+    async def _work(self) -> None:
+        while True:
+            await asyncio.sleep(POLL_SECONDS)
+            with suppress(StoreError):  # in_store has logged it
+                await self._follow()
+                if time.monotonic() >= self._prune_at:
+                    self._prune_at = time.monotonic() + PRUNE_SECONDS
+                    await self._prune()
+
+    async def _follow(self) -> None:
+        stored = await self.server.in_store(self.store.head)
+        if stored is None or stored.number < self.server.head_number:
+            return
+        is_behind = self.server.missed is not None and time.monotonic() >= self._retry_at
+        if stored.number > self.server.head_number or is_behind:
+            self.server.head_number = stored.number
+            await self._take(stored)
+
+    async def _take(self, stored: StoredHead) -> None:
+        head = self.server.head
+        try:
+            if stored.version != head.version:
+                await self.server.exchange_head(lambda: head.take(stored.folder, stored.version))
+        except AlignedEntropyError:  # exchange_head has logged it
+            self.server.missed = stored.version
+            self._retry_at = time.monotonic() + RETRY_SECONDS
+        else:
+            self.server.missed = None
+
+    async def _prune(self) -> None:
+        settings = self.server.settings
+        deleted = await self.server.in_store(
+            lambda: self.store.prune(seconds=settings.keep_seconds, count=settings.keep_predictions)
+        )
+        if deleted:
+            LOG.info("old predictions deleted", extra={"facts": {"predictions": deleted}})
