@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import typer
 
@@ -41,12 +41,6 @@ def _origins(values: list[str] | None) -> list[str] | None:
         if value != "*" and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s]+", value):
             raise typer.BadParameter(f"{value!r} is no origin: write https://example.org, without a path, or *.")
     return values
-
-
-def _text_policy(value: str) -> str:
-    if value not in ("keep", "hash", "omit"):
-        raise typer.BadParameter(f"{value!r} is none of keep, hash, omit.")
-    return value
 
 
 @dataclass(frozen=True)
@@ -122,12 +116,8 @@ class StoreOptions(OptionGroup):
         ),
     ] = None
     store_texts: Annotated[
-        str,
-        typer.Option(
-            metavar="keep|hash|omit",
-            help="Form of stored texts: as they are, as a hash by which they can be deleted, or none.",
-            callback=_text_policy,
-        ),
+        Literal["keep", "hash", "omit"],
+        typer.Option(help="Form of stored texts: as they are, as a hash by which they can be deleted, or none."),
     ] = "keep"
     keep_days: Annotated[
         float, typer.Option(metavar="X", help="Days until a stored prediction is deleted; feedback stays.", min=0)
@@ -154,7 +144,7 @@ class StoreOptions(OptionGroup):
         """
         if self.feedback is not None and self.store is not None:
             raise typer.BadParameter(f"--feedback {self.feedback} and --store name two stores: leave one out.")
-        if self.store == "":
+        if self.store == "" or (self.store is None and os.environ.get(f"{ENVIRONMENT_PREFIX}_STORE") == ""):
             raise typer.BadParameter("--store is empty: write postgresql://…, the path of a file, or leave it out.")
         return self.feedback if self.store is None else self.store
 
@@ -190,7 +180,7 @@ def server_settings(
         api_key=api_key,
         admin_key=admin_key,
         store=store.place,
-        store_texts=cast(Any, store.store_texts),  # its callback has checked it
+        store_texts=store.store_texts,
         keep_seconds=86400 * store.keep_days,
         keep_predictions=store.keep_predictions,
         review_share=store.review_share,

@@ -20,6 +20,8 @@ VALUES = {
     "dtype": ("bfloat16", "bfloat16"),
     "task": ("token-classification", "token-classification"),
     "max_requests": ("77", 77),
+    "store_texts": ("omit", "omit"),
+    "review_share": ("0.77", 0.77),
 }
 
 
@@ -94,6 +96,8 @@ def test_an_empty_key_is_refused(name, monkeypatch):
         ("ALIEN_CORS_ORIGIN", "https://a.org/", "'https://a.org/' is no origin: write https://example.org"),
         ("ALIEN_CORS_ORIGIN", "a.org", "'a.org' is no origin"),
         ("ALIEN_UI", "perhaps", "Invalid value for '--ui'"),
+        ("ALIEN_STORE", "", "--store is empty: write postgresql://"),
+        ("ALIEN_STORE_TEXTS", "some", "Invalid value for '--store-texts'"),
     ],
 )
 def test_a_value_that_would_have_no_effect_is_refused(name, value, reason, monkeypatch):
