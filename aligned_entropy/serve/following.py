@@ -26,6 +26,7 @@ class Follower:
     def __init__(self, server: Server, store: Store) -> None:
         self.server, self.store = server, store
         self._worker: asyncio.Task[None] | None = None
+        self._closed = asyncio.Event()
         self._refused_number, self._retry_at, self._prune_at = 0, 0.0, 0.0
 
     async def start(self) -> None:
@@ -46,14 +47,16 @@ class Follower:
         self._worker = asyncio.create_task(self._work())
 
     async def close(self) -> None:
-        """Follow the store no more."""
+        """Follow the store no more; its connections are free when this returns."""
+        self._closed.set()
         if self._worker is not None:
-            self._worker.cancel()
-            await asyncio.wait([self._worker])
+            await self._worker
 
     async def _work(self) -> None:
-        while True:
-            await asyncio.sleep(POLL_SECONDS)
+        while not self._closed.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._closed.wait(), POLL_SECONDS)
+                return
             with suppress(StoreError):  # in_store has logged it
                 await self._follow()
                 if time.monotonic() >= self._prune_at:
