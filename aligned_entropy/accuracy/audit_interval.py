@@ -43,9 +43,9 @@ def audited_error_rate(
         members: True for the rows of the group, ``[N]``, at least one.
         level: probability with which the interval holds.
     """
-    from scipy.stats import norm, t
+    from scipy.special import ndtri, stdtrit
 
-    order = np.lexsort((sample.cell[sample.rows],))
+    order = np.argsort(sample.cell[sample.rows])
     rows, e = sample.rows[order], errors[order] * members[sample.rows[order]]  # one for each cell
     size = int(members.sum())
     weight = members / (size * sample.inclusion)  # of an error of each row
@@ -62,7 +62,7 @@ def audited_error_rate(
     third = float((scale**3 * local * (1 - local) * (1 - 2 * local)).sum())
     labeled = int((scale > 0).sum())
     tail = (1 + level) / 2
-    quantiles = float(norm.ppf(tail)), float(t.ppf(tail, max(2 * (labeled - 1) / 3, 1.0)))
+    quantiles = float(ndtri(tail)), float(stdtrit(max(2 * (labeled - 1) / 3, 1.0), tail))
     seen = scale > 0
     heaviest_wrong = max(float((scale * e).max()), left)
     heaviest_right = max(float((scale * (1 - e)).max()), right, 0.0 if seen.any() else float(spread.max()))
