@@ -155,6 +155,41 @@ def test_selective_prediction(tmp_path, monkeypatch, capsys):
     assert "out-of-distribution: 120 texts" in printed
 
 
+def test_audit(tmp_path, monkeypatch, capsys):
+    save(tiny.model("Bert"), tiny.tokenizer(), tmp_path / "my-org" / "classifier")
+    names = ["LABEL_0", "LABEL_1", "LABEL_2"]
+    labels = {" ".join(words): str(RNG.choice(names)) for _ in range(4) for words in sentences()}
+    lines = [f"{text},{label}" for text, label in labels.items()]
+    (tmp_path / "held-out.csv").write_text("\n".join(["text,label", *lines[:200]]))
+    (tmp_path / "new.csv").write_text("\n".join(["text", *list(labels)[200:]]))
+    monkeypatch.chdir(tmp_path)
+    classifier = UncertainClassifier.from_pretrained("my-org/classifier")
+    classifier.fit("held-out.csv")
+    classifier.save_pretrained("my-head")
+    monkeypatch.setattr("builtins.input_label", labels.get, raising=False)
+    report = run("audit.md", tmp_path, monkeypatch)["report"]
+    truth = np.mean(
+        [
+            labels[text] == label
+            for text, label in zip(list(labels)[200:], classifier.predict(list(labels)[200:]).labels, strict=True)
+        ]
+    )
+    assert (report.labeled, report.rows) == (50, len(labels) - 200)
+    assert report.accuracy.low < truth < report.accuracy.high
+    assert "[0." in capsys.readouterr().out
+    (commands,) = blocks_of((DOCS / "audit.md").read_text(encoding="utf-8").partition("\n## ")[0], "bash")
+    for line in (
+        commands.replace(" classifier ", " my-org/classifier ").replace("head head", "head my-head").splitlines()
+    ):
+        if line.startswith("#"):
+            rows = pd.read_csv("to-label.csv").assign(label=lambda rows: rows.text.map(labels))
+            rows.to_csv("to-label.csv", index=False)
+            continue
+        done = in_process(*shlex.split(line)[1:])
+        assert done.exit_code == 0, done.output
+    assert "from 200 labels" in done.stdout
+
+
 def test_onnx_export(tmp_path, monkeypatch):
     pytest.importorskip("onnxruntime", reason="needs the extra onnx")
     save(tiny.model("Bert"), tiny.tokenizer(), tmp_path / "my-org" / "classifier")
