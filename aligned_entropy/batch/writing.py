@@ -178,11 +178,21 @@ def _write_text(rows: Iterable[OutputRow], columns: list[str], stream: IO[str], 
             stream.write(_json_line(row) + "\n")
             stream.flush()
         return
-    mark = safe_cell if safe else _unchanged
     writer = csv.writer(stream, delimiter="\t" if file_format == "tsv" else ",")
-    writer.writerow([mark(name) for name in columns])
+    writer.writerow(csv_cells(columns, safe))
     for row in rows:
-        writer.writerow([mark(_text_if_nested(row.get(name))) for name in columns])
+        writer.writerow(csv_cells(map(row.get, columns), safe))
+
+
+def csv_cells(values: Iterable[Any], safe: bool) -> list[object]:
+    """Convert values of a row to cells of a CSV file: a list or an object becomes JSON.
+
+    Args:
+        values: values of the row, or the names of the columns.
+        safe: True to mark texts that a spreadsheet would run; see :func:`safe_cell`.
+    """
+    mark = safe_cell if safe else _unchanged
+    return [mark(_text_if_nested(value)) for value in values]
 
 
 def _unchanged(value: object) -> object:
