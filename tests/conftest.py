@@ -7,7 +7,8 @@ os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"  # read w
 import pytest
 
 pytest_plugins = [
-    f"fixtures.{name}" for name in ("command_line", "multilabel_models", "postgres", "serving", "token_models")
+    f"fixtures.{name}"
+    for name in ("browser", "command_line", "multilabel_models", "postgres", "serving", "token_models")
 ]
 
 

@@ -10,10 +10,10 @@ export class Problem extends Error {
   }
 }
 
-/** Send a request below /ui, as JSON or as a form; gives back the response. If the session has ended, leads to the login. */
-export async function request(path, body) {
-  const options = { method: body === undefined ? "GET" : "POST", headers: { Accept: "application/json" } };
-  if (body instanceof FormData) options.body = body;
+/** Send a request below /ui, as JSON, a form or a file; gives back the response. If the session has ended, leads to the login. */
+export async function request(path, body, { headers = {}, signal } = {}) {
+  const options = { method: body === undefined ? "GET" : "POST", headers: { Accept: "application/json", ...headers }, signal };
+  if (body instanceof FormData || body instanceof Blob) options.body = body;
   else if (body !== undefined) {
     options.body = JSON.stringify(body);
     options.headers["Content-Type"] = "application/json";
@@ -21,7 +21,8 @@ export async function request(path, body) {
   let response;
   try {
     response = await fetch(base + path, options);
-  } catch {
+  } catch (error) {
+    if (signal?.aborted) throw error;
     throw new Problem("The server cannot be reached.", 0);
   }
   if (response.status === 401) {

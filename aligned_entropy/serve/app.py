@@ -69,11 +69,9 @@ def create_app(
     add_entrance_routes(app, server)
     add_problem_handlers(app)
     if settings.page:
-        from .page import mount_page
         from .pages import mount_pages
 
         mount_pages(app, server)
-        mount_page(app, server)
     _add_middleware(app, server)
     beginnings = {getattr(route, "path", "").split("/")[1] for route in app.routes}
     if settings.root_path and settings.root_path.split("/")[1] in beginnings:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Protocol, cast
 
@@ -16,7 +17,31 @@ from ..tasks import Task
 
 PAIR_MARK = " ⏐ "  # between the texts of a pair
 MAX_PIECES = 60  # a text of more words is cut into pieces of several words
+MIN_FULL_WEIGHT = 0.02  # only a piece of at least this weight gets the darkest shade
+MIN_SHADE = 0.1  # a piece below this share of the darkest one has no shade
 Weights = list[tuple[str, float]]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Piece of a text with its shade.
+
+    Attributes:
+        text: characters of the piece.
+        weight: share of the piece in the uncertainty, or the uncertainty of its tag.
+        shade: shade in percent of the darkest one.
+    """
+
+    text: str
+    weight: float
+    shade: int
+
+
+def shaded(weights: Weights) -> list[Piece]:
+    """Shade the pieces of a text by their weights; the piece of the largest weight is the darkest one."""
+    maximum = max(MIN_FULL_WEIGHT, *(weight for _, weight in weights))
+    shades = [round(100 * weight / maximum) if weight > MIN_SHADE * maximum else 0 for _, weight in weights]
+    return [Piece(text, weight, shade) for (text, weight), shade in zip(weights, shades, strict=True)]
 
 
 class Predictor(Protocol):

@@ -1,27 +1,14 @@
-"""Middleware of the application: request log and metrics, root path, HEAD, and the links and policy of the page."""
+"""Middleware of the application: request log and metrics, root path, and HEAD."""
 
 from __future__ import annotations
 
 import time
 
-from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .server import LOG, PAGE_PATH, Server
 
-# With this policy, a browser loads nothing from other servers, even if a library of the page requests it.
-POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data: blob:; font-src 'self' data:; worker-src 'self' blob:; object-src 'none'; base-uri 'self'"
-)
-
-PLAIN_PAGES = tuple(f"{PAGE_PATH}/{name}" for name in ("files", "login", "logout", "review"))  # not of gradio
 PAGE_VIEWS = {PAGE_PATH, f"{PAGE_PATH}/login", f"{PAGE_PATH}/review"}
-MANIFEST = b'href="/manifest.json" />'
-LINKS = (
-    b'href="manifest.json" /><link rel="icon" href="data:image/svg+xml,'
-    b"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 9 9'><circle r='9' fill='%230072b2'/></svg>\" />"
-)
 
 
 class RequestLog:
@@ -89,7 +76,7 @@ class RootPath:
 
 
 class HeadRequests:
-    """Answer HEAD as GET without a body, on all routes but those of the page, some of which have no end.
+    """Answer HEAD as GET without a body.
 
     Args:
         app: application that handles the requests.
@@ -100,7 +87,7 @@ class HeadRequests:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request; the response to HEAD has no body."""
-        if scope["type"] != "http" or scope["method"] != "HEAD" or route_path(scope).startswith(PAGE_PATH):
+        if scope["type"] != "http" or scope["method"] != "HEAD":
             await self.app(scope, receive, send)
             return
 
@@ -112,62 +99,6 @@ class HeadRequests:
             await self.app(request, receive, send_without_body)
         finally:
             scope["route"] = request.get("route")
-
-
-class PageLinks:
-    """Let gradio's page find its manifest under any root path, and its icon without a request.
-
-    Args:
-        app: application of gradio.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request; in the page, the links are replaced."""
-        if scope["type"] != "http" or not scope["path"].endswith(f"{PAGE_PATH}/"):
-            await self.app(scope, receive, send)
-            return
-        start: Message = {}
-
-        async def send_with_links(message: Message) -> None:
-            nonlocal start
-            if message["type"] == "http.response.start":
-                start = message  # sent with the length of the changed body
-                return
-            if start:
-                message = {**message, "body": message.get("body", b"").replace(MANIFEST, LINKS)}
-                if not message.get("more_body", False):
-                    MutableHeaders(raw=start["headers"])["content-length"] = str(len(message["body"]))
-                await send(start)
-                start = {}
-            await send(message)
-
-        await self.app(scope, receive, send_with_links)
-
-
-class ContentSecurityPolicy:
-    """Send the responses of the page with a policy against content from other servers.
-
-    Args:
-        app: application that handles the requests.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request; its response gets the policy as a header."""
-
-        async def send_with_policy(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)["content-security-policy"] = POLICY
-            await send(message)
-
-        path = route_path(scope) if scope["type"] == "http" else ""
-        has_policy = path.startswith(PAGE_PATH) and not path.startswith(PLAIN_PAGES)
-        await self.app(scope, receive, send_with_policy if has_policy else send)
 
 
 def route_path(scope: Scope) -> str:

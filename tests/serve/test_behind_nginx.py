@@ -150,13 +150,24 @@ def test_every_route_works_below_the_prefix(proxied, proxy):
 def test_the_page_finds_its_parts_below_the_prefix(proxied, proxy):
     page = request(f"{proxied.addresses[proxy]}/")
     assert urllib.parse.urlsplit(page.url).path == "/alien/ui/"
-    links = re.findall(r'(?:src|href)="(?!http|data:)([^"]+)"', page.content.decode())
+    links = re.findall(r'(?:src|href)="(?!http|data:|#)([^"]+)"', page.content.decode())
     assert len(links) > 3
     for link in links:
         assert request(urllib.parse.urljoin(page.url, link)).content, link
-    config = json.loads(request(f"{page.url}config").content)
-    assert urllib.parse.urlsplit(config["root"]).path == "/alien/ui"
-    assert config["root"].startswith(proxied.addresses[proxy]), "events go through the proxy, too"
+    base = re.search(r'data-base="(.*?)"', page.content.decode())[1]
+    assert base == "/alien/ui", "where the script sends its requests"
+    events = request(urllib.parse.urljoin(page.url, f"{base}/predictions"), b"a great film", Content_Type="")
+    assert events.headers["content-encoding"] is None, "a compressed event would wait for the next one"
+    assert b'"kind": "end"' in events.content
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("proxy", [0, 1])
+def test_a_visitor_predicts_through_the_proxy(proxied, proxy, visitor):
+    visitor.driver.get(f"{proxied.addresses[proxy]}/ui/")
+    visitor.find("#texts").send_keys("a great film\nit was dull")
+    visitor.find("#predict").click()
+    visitor.wait(lambda: "2 of 2 texts have a prediction" in visitor.text("#summary"))
 
 
 def test_bodies_are_compressed_both_ways(proxied):

@@ -2,6 +2,7 @@
 
 import asyncio
 import csv
+import io
 import json
 from dataclasses import replace
 
@@ -21,7 +22,7 @@ from aligned_entropy.store import NewFeedback, Store, read_feedback
 from fixtures import sentiment, tiny
 from fixtures.command_line import in_process
 from fixtures.sentiment import named
-from fixtures.serving import ADMIN, QUICK
+from fixtures.serving import ADMIN, QUICK, shown_rows
 
 PAIRS = [("a great film", "it was dull"), ("a cold plot", "and it is fine"), ("the story", "very moving")]
 BODIES = [{"text": text, "text_pair": text_pair} for text, text_pair in PAIRS]
@@ -82,15 +83,16 @@ def test_a_head_for_pairs_follows_one_that_takes_both_kinds(client, pair_head):
     assert (response.status_code, "but the head was fitted on pairs" in response.json()["detail"]) == (422, True)
 
 
-def test_a_file_of_the_other_kind_is_refused_on_the_page(told, tmp_path):
+def test_a_file_of_the_other_kind_is_refused_on_the_page(told):
     client, _, _, texts, wrong = told
-    for name, rows in (("right", texts), ("wrong", wrong)):
-        columns = [row if isinstance(row, dict) else {"text": row} for row in rows]
-        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in columns))
+    files = [
+        "".join(json.dumps(row if isinstance(row, dict) else {"text": row}) + "\n" for row in rows).encode()
+        for rows in (texts, wrong)
+    ]
     server = client.app.state.server
-    assert all(row.error is None for row in read_file(server, str(tmp_path / "right.jsonl")).rows_to_show(5))
+    assert all(row.error is None for row in shown_rows(read_file(server, files[0], "right.jsonl")))
     with pytest.raises(DataError, match="but the head was fitted on"):
-        read_file(server, str(tmp_path / "wrong.jsonl"))
+        read_file(server, files[1], "wrong.jsonl")
 
 
 def test_pairs_have_the_predictions_of_the_classifier(client, served_classifier):
@@ -196,22 +198,20 @@ def test_models_of_the_other_kind_refuse_texts(tmp_path):
     np.testing.assert_allclose([row["uncertainty"] for row in rows], words.predict(PAIRS).uncertainty, atol=1e-5)
 
 
-def test_a_file_with_two_columns_is_shown_with_both_texts(served_classifier, served_folder, tmp_path):
-    path = tmp_path / "pairs.csv"
-    with open(path, "w", newline="") as stream:
-        csv.writer(stream).writerows([("premise", "hypothesis"), *PAIRS, ("a film", "")])
-    app = create_app(served_classifier, served_folder / "head", Settings())
-    with TestClient(app):
-        table = read_file(app.state.server, str(path))
-    rows = table.rows_to_show(10)
+def test_a_file_with_two_columns_is_shown_with_both_texts(served_classifier, served_folder):
+    stream = io.StringIO(newline="")
+    csv.writer(stream).writerows([("premise", "hypothesis"), *PAIRS, ("a film", "")])
+    server = Server(served_classifier, served_folder / "head", Settings())
+    upload = read_file(server, stream.getvalue().encode(), "pairs.csv")
+    rows = shown_rows(upload)
     assert [row.text for row in rows[:3]] == [PAIR_MARK.join(pair) for pair in PAIRS]
     assert rows[3].error == "the text in column 'hypothesis' is empty"
     expected = served_classifier.predict(PAIRS)
-    np.testing.assert_allclose([row.uncertainty for row in rows[:3]], expected.error_probability, atol=1e-5)
+    np.testing.assert_allclose([row.error_probability for row in rows[:3]], expected.error_probability, atol=1e-5)
     most = PAIRS[int(expected.uncertainty.argmax())]
-    assert table.most_uncertain(1) == [TextPair(*most)]
-    table.write(tmp_path / "out.csv")
-    assert (tmp_path / "out.csv").read_text().startswith("premise,hypothesis,predicted_label,")
+    assert upload.most_uncertain(upload.predict(upload.rows), 1) == [TextPair(*most)]
+    assert upload.file_columns[:3] == ["premise", "hypothesis", "predicted_label"]
+    assert rows[0].cells[:2] == list(PAIRS[0])
 
 
 def test_words_of_both_texts_have_a_share_in_the_uncertainty(served_classifier):
@@ -223,11 +223,9 @@ def test_words_of_both_texts_have_a_share_in_the_uncertainty(served_classifier):
     assert pieces[-1] == ("dull", 0.0)  # it cannot be left out
 
 
-def test_two_columns_that_are_not_clear_are_refused_on_the_page(served_classifier, tmp_path):
-    path = tmp_path / "pairs.csv"
-    path.write_text("premise,hypothesis,text\na,b,c\n")
+def test_two_columns_that_are_not_clear_are_refused_on_the_page(served_classifier):
     with pytest.raises(DataError, match=r"no single column with texts: .*for pairs of texts name two of them text and"):
-        read_file(Server(served_classifier, None, Settings()), str(path))
+        read_file(Server(served_classifier, None, Settings()), b"premise,hypothesis,text\na,b,c\n", "pairs.csv")
 
 
 def test_a_head_is_refitted_on_feedback_about_pairs(served_folder, pair_head, tmp_path):

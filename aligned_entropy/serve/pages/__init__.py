@@ -8,6 +8,7 @@ from ..server import Server
 from .guard import PageGuard
 from .layout import Layout
 from .login import add_login_routes
+from .predict import add_predict_routes
 from .session import Sessions
 from .static_files import add_static_routes
 
@@ -23,4 +24,5 @@ def mount_pages(app: FastAPI, server: Server) -> None:
     layout = Layout(server)
     add_static_routes(app)
     add_login_routes(app, layout, sessions)
+    add_predict_routes(app, layout)
     app.add_middleware(PageGuard, sessions=sessions)

@@ -16,9 +16,8 @@ FORM = {"password": "sesame"}
 
 
 @pytest.fixture
-def visitor_of(served_classifier, monkeypatch):
+def visitor_of(served_classifier):
     """Function that makes the client of a server with a page."""
-    monkeypatch.setattr("aligned_entropy.serve.page.mount_page", lambda app, server: None)
     clients = []
 
     def create(base_url="http://testserver", **settings):
