@@ -51,7 +51,6 @@ HOMES = {
     "fastapi": {"serve"},
     "uvicorn": {"serve"},
     "prometheus_client": {"serve"},
-    "gradio": {"serve"},
     "onnxruntime": {"export"},
     "ray": {"execution"},
     "sqlalchemy": {"store"},

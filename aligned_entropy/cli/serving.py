@@ -95,7 +95,7 @@ def serve(
         raise MissingExtraError(
             "the server needs optional dependencies: pip install 'aligned-entropy[serve]'"
         ) from error
-    if ui and find_spec("gradio") is None:
+    if ui and find_spec("python_multipart") is None:
         raise MissingExtraError("the page needs an optional dependency: pip install 'aligned-entropy[ui]'")
     check_keys({"API_KEY": api_key, "ADMIN_KEY": admin_key})
     endpoint.check_place(model, options)
