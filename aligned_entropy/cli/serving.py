@@ -200,7 +200,7 @@ def _print_export(exported: Export) -> None:
 def refit(
     model: OptionalModel = None,
     feedback: Annotated[
-        Path | None, typer.Argument(help="SQLite file with the true labels that alien serve has stored.")
+        str | None, typer.Argument(help="Store of alien serve with true labels: SQLite file, or URL of a database.")
     ] = None,
     *,
     outputs: ElsewhereOptions,
@@ -233,7 +233,7 @@ def refit(
         raise typer.BadParameter(f"--share {share} is not between 0 and 1.")
     model, data = outputs.source(model, feedback, options)
     check_folder(output, [data, calibration, reference])
-    rows = read_feedback(Path(data)) if model is not None or (outputs.endpoint and is_feedback(data)) else None
+    rows = read_feedback(data) if model is not None or (outputs.endpoint and is_feedback(data)) else None
     classifier = load(model, head=head, options=options, outputs=outputs)
     if rows is None:
         labeled = features(classifier, data, description="feedback", columns=columns, views=True)

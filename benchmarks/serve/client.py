@@ -35,21 +35,30 @@ class Client:
             self.reader = self.writer = None
 
 
-@contextmanager
-def serving(model: str, *options: object, **environment: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """Start a server and wait until it is ready; yield its process and its port."""
+def free_port() -> int:
+    """Port on which nothing listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def serving(
+    model: str, *options: object, port: int | None = None, **environment: str
+) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """Start a server and wait until it is ready; yield its process and its port."""
+    port = port or free_port()
     command = [sys.executable, "-c", "from aligned_entropy.cli import main; main()", "serve", model]
     command += [*map(str, options), "--port", str(port)]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=os.environ | environment)
     try:
-        for _ in range(600):
+        for _ in range(3000):
             with socket.socket() as attempt:
                 if attempt.connect_ex(("127.0.0.1", port)) == 0:
                     break
             time.sleep(0.1)
+        else:
+            raise TimeoutError(f"the server on port {port} did not start: {process.poll()}")
         yield process, port
     finally:
         process.terminate()
