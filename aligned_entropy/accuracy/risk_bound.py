@@ -11,7 +11,7 @@ from ..stats import Interval
 Float = NDArray[np.float64]
 
 Z = 1.96
-STAKES_AGAINST_HIGH_RISK: Float = 0.5 ** np.arange(7.0)  # shares of the capital; the best one is 1 - risk / r
+STAKES_AGAINST_HIGH_RISK = np.array([1, 0.9, 0.75, 0.5, 0.3, 0.15, 0.07, 0.03])  # the best one is 1 - risk / r
 STAKES_AGAINST_LOW_RISK: Float = 0.5 ** np.arange(1.0, 13.0)  # the best one is risk - r, which is small
 
 
@@ -20,7 +20,7 @@ def risk_upper_bound(errors: ArrayLike, inclusion: ArrayLike, alpha: float = 0.0
 
     The bound is the lowest risk r at which a gambler against "the risk is at least r" would have multiplied a capital
     by 1/α. A label e that was drawn with probability π multiplies it by ``1 + c w (r - e) / (1 - r)``, where w is the
-    lowest π divided by π, and c is the stake; seven equal parts of the capital have the stakes 1, ½, …, 1/64. If the
+    lowest π divided by π, and c is the stake; eight equal parts of the capital have stakes from 1 down to .03. If the
     labels are drawn independently and the risk is r or more all the time, the capital is a supermartingale. The
     probability that the bound is ever below a risk that does not change is therefore at most α (Ville).
 

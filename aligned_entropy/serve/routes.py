@@ -6,10 +6,12 @@ The names of the functions are part of the OpenAPI description (operation ids), 
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse
 
+from ..errors import StoreError
 from ..report.html import load_template
 from .checks import admin_key_checks, api_key_checks, check_kind, check_texts
 from .labeling import new_feedback, opened_store, text_to_delete
@@ -107,11 +109,7 @@ def add_operation_routes(app: FastAPI, server: Server) -> None:
     @app.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
         """Show the metrics in the text format of Prometheus."""
-        calibration = server.head.classifier.saved.selection_units
-        server.monitor.head_behind.set(server.missed is not None)
-        server.monitor.store_down.set(bool(server.store_trouble))
-        text = await asyncio.to_thread(server.monitor.exposition, server.batcher.waiting, calibration)
-        return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+        return Response(await _metrics(server), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 def add_entrance_routes(app: FastAPI, server: Server) -> None:
@@ -131,6 +129,23 @@ def add_entrance_routes(app: FastAPI, server: Server) -> None:
     async def documentation(request: Request) -> HTMLResponse:
         page = load_template("docs.html.j2").render(schema=app.openapi(), root=request.scope["root_path"])
         return HTMLResponse(page, headers={"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"})
+
+
+async def _metrics(server: Server) -> bytes:
+    """Metrics of a server; while its store cannot be used, what the labels in it said before stays."""
+    drawn = server.drawn_labels
+    if drawn is not None and not server.store_trouble:
+        with suppress(StoreError):  # in_store has logged it
+            await server.in_store(drawn.read, server.head.version)
+    return await asyncio.to_thread(
+        server.monitor.exposition,
+        None if drawn is None else drawn.latest,
+        queue_texts=server.batcher.waiting,
+        queue_limit_texts=server.settings.queue,
+        head_behind=server.missed is not None,
+        store_down=bool(server.store_trouble),
+        endpoint_down=server.is_silent,
+    )
 
 
 def _head_in_use(server: Server) -> HeadResponse:

@@ -21,6 +21,7 @@ from ..errors import AlignedEntropyError, DataError, EndpointError, StoreError
 from ..features.texts import Text
 from ..store import Store, TextPolicy
 from .batcher import Batcher, ClosedError, OverloadedError
+from .drawn_labels import DrawnLabels
 from .heads import OutputsRow, ServedHead, VersionedClassifier, VersionedPrediction
 from .messages import TextPrediction, text_prediction
 from .monitor import Monitor
@@ -88,6 +89,7 @@ class Server:
         batcher: queue of texts and the thread of the model.
         monitor: metrics.
         store: open store of predictions and feedback; None if the server stores nothing.
+        drawn_labels: labels in the store of predictions that were drawn; None without a store.
         store_trouble: reason why the store could not be used a moment ago; empty if it can be used.
         head_number: number of the latest exchange of heads in the store that this server has taken part in.
         missed: version of a head that other servers use and this one cannot load; None if there is none.
@@ -97,7 +99,8 @@ class Server:
     """
 
     def __init__(self, classifier: UncertainClassifier, folder: str | Path | None, settings: Settings) -> None:
-        self.settings, self.head, self.monitor = settings, ServedHead(classifier, folder), Monitor()
+        self.settings, self.head = settings, ServedHead(classifier, folder)
+        self.monitor = Monitor(self.head)
         self.batcher = Batcher(
             self.head.predict,
             batch=settings.batch,
@@ -107,6 +110,7 @@ class Server:
         )
         self.on_shutdown: list[Callable[[], object]] = []
         self.store = None if settings.store is None else Store(settings.store, texts=settings.store_texts)
+        self.drawn_labels = None if self.store is None else DrawnLabels(self.store)
         self.store_trouble, self.head_number = "", 0
         self.missed: str | None = None
         if self.store is not None:
@@ -177,7 +181,7 @@ class Server:
             LOG.warning("head refused", extra={"facts": {"reason": str(error), "head": self.head.version}})
             raise
         self.monitor.swaps.labels("done").inc()
-        self.monitor.latest.clear()  # uncertainties of two heads are not on one scale
+        self.monitor.restart()
         LOG.info("head in use", extra={"facts": {"head": version}})
         return version
 
@@ -227,11 +231,7 @@ class Server:
             await self._watch_store(self.commits.add(rows))
         self.monitor.failed.inc(len(predictions) - len(finite))
         for number in finite:
-            row = predictions[number].row
-            if row.truncated:
-                self.monitor.truncated.inc()
-            for uncertainty, accepted in row.selection_units:
-                self.monitor.record(uncertainty, accepted)
+            self.monitor.record(predictions[number])
         return messages
 
     async def in_store(self, function: Callable[..., Result], *arguments: object) -> Result:

@@ -1,6 +1,8 @@
 """Metrics, drift and the documented interface."""
 
-import math
+from dataclasses import replace
+from importlib.metadata import version
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +11,8 @@ from fastapi.testclient import TestClient
 from aligned_entropy import UncertainClassifier
 from aligned_entropy.selective import Goal, SelectionUnits
 from aligned_entropy.serve.app import create_app
-from aligned_entropy.serve.monitor import Monitor, drift
+from aligned_entropy.serve.heads import ServedHead, VersionedPrediction
+from aligned_entropy.serve.monitor import Monitor, drift_reference
 from fixtures.sentiment import named
 from fixtures.serving import ADMIN, QUICK
 from fixtures.token_models import sentences
@@ -24,11 +27,13 @@ def test_drift_of_token_classification_is_that_of_entities(token_model_folder):
     with TestClient(app) as client:
         predictions = [client.post("/v1/predict", json={"texts": [line]}).json()["predictions"][0] for line in lines]
         metrics = dict(line.split() for line in client.get("/metrics").text.splitlines() if "drift" in line[:12])
+        drift = app.state.server.monitor.drift
     entities = [entity for prediction in predictions for entity in prediction["entities"]][-1000:]
     recorded = list(app.state.server.monitor.latest)
     assert [accepted for _, accepted in recorded] == [entity["accepted"] for entity in entities]
     assert [value for value, _ in recorded] == pytest.approx([entity["uncertainty"] for entity in entities])
-    assert float(metrics["alien_drift_p_value"]) > 0.01, "the same texts have not drifted"
+    assert drift.predictions == sum(bool(prediction["entities"]) for prediction in predictions), "one of each text"
+    assert float(metrics["alien_drift_e_value"]) < 100, "the same texts have not drifted"
 
 
 def test_metrics_count_requests_and_predictions(client):
@@ -47,33 +52,60 @@ def test_metrics_count_requests_and_predictions(client):
     total = sum(prediction["uncertainty"] for prediction in predictions)
     assert float(lines["alien_uncertainty_sum"]) == pytest.approx(total)
     assert lines["alien_batch_texts_count"] == "1.0"
-    assert lines["alien_drift_statistic"] == "NaN", "eight predictions are too few"
+    assert (lines["alien_drift_labeled_units"], lines["alien_queue_limit_texts"]) == ("500.0", "1024.0")
+    assert 0 < float(lines["alien_drift_e_value"]) < 20
+    probabilities = [prediction["error_probability"] for prediction in predictions]
+    assert float(lines["alien_estimated_accuracy"]) == pytest.approx(1 - np.mean(probabilities))
+    accepted_errors = [row["error_probability"] for row in predictions if row["accepted"]]
+    assert float(lines["alien_estimated_risk"]) == pytest.approx(np.mean(accepted_errors))
+    bounds = [float(lines[f"alien_estimated_accuracy{end}"]) for end in ("_low", "", "_high")]
+    assert bounds == sorted(bounds)
+    assert lines["alien_risk_goal"] == "NaN", "the threshold is for a coverage"
+    head = client.get("/v1/head").json()["head"]
+    assert lines[f'alien_head_info{{head="{head}",previous=""}}'] == "1.0"
+    assert lines[f'alien_build_info{{version="{version("aligned-entropy")}"}}'] == "1.0"
 
 
 def test_drift_of_another_head_starts_without_predictions(client, served_folder):
     client.post("/v1/predict", json={"texts": ["fine", "dull"]})
-    latest = client.app.state.server.monitor.latest
-    assert len(latest) == 2
+    monitor, head = client.app.state.server.monitor, client.app.state.server.head
+    assert (len(monitor.latest), monitor.drift.predictions) == (2, 2)
+    row, first = head.predict(["so-so"])[0], head.version
     assert client.post("/v1/head", json={"folder": str(served_folder / "gone")}, headers=ADMIN).status_code == 409
-    assert len(latest) == 2, "a head that was refused changes nothing"
+    assert (len(monitor.latest), monitor.drift.predictions) == (2, 2), "a head that was refused changes nothing"
     client.post("/v1/head", json={"folder": str(served_folder / "other")}, headers=ADMIN)
-    assert len(latest) == 0
+    assert (len(monitor.latest), len(monitor.texts), monitor.drift.predictions) == (0, 0, 0)
+    monitor.record(row)
+    assert monitor.drift.predictions == 0, "a prediction of the former head that was on its way"
+    metrics = client.get("/metrics").text
+    assert f'alien_head_info{{head="{head.version}",previous="{first}"}} 1.0' in metrics
+    assert metrics.count("alien_head_info{") == 1
 
 
-def test_drift_is_detected_and_its_absence_is_not():
+def test_drift_is_detected_and_its_absence_is_not(served_classifier):
+    rng, slot = np.random.default_rng(0), ServedHead(served_classifier)
+    monitor, row = Monitor(slot), slot.predict(["a fine film"])[0].row
+    reference = served_classifier.saved.selection_units.uncertainty
+
+    def record(values):
+        for value in values:
+            monitor.record(VersionedPrediction(replace(row, uncertainty=float(value)), slot.version))
+
+    record(rng.choice(reference, 1200))
+    assert (monitor.drift.labeled, monitor.drift.predictions, len(monitor.latest)) == (500, 1200, 1000)
+    assert monitor.drift.e_value < 100
+    record(np.minimum(1.0000001, 3 * rng.choice(reference, 300)))
+    assert monitor.drift.e_value > 1000
+
+
+def test_one_labeled_unit_of_each_text_is_compared():
     rng = np.random.default_rng(0)
-    calibration = SelectionUnits(rng.random(900, dtype=np.float32), np.zeros(900), np.full(900, "x"))
-    monitor = Monitor()
-    for value in rng.random(1200):
-        monitor.record(float(value), value < 0.5)
-    same = drift([value for value, _ in monitor.latest], calibration)
-    assert (same[0] < 0.08, same[1] > 0.01) == (True, True)
-    for value in rng.random(1000) ** 2:
-        monitor.record(float(value), True)
-    assert len(monitor.latest) == 1000
-    moved = drift([value for value, _ in monitor.latest], calibration)
-    assert (moved[0] > 0.2, moved[1] < 1e-6) == (True, True)
-    assert all(map(math.isnan, drift([0.5] * 10, calibration) + drift([0.5] * 100, None)))
+    units = SelectionUnits(np.arange(6, dtype=np.float32) / 10, np.zeros(6), np.full(6, "x"))
+    assert drift_reference(units, False, rng).tolist() == units.uncertainty.tolist()
+    assert len(drift_reference(units, True, rng)) == len(drift_reference(None, False, rng)) == 0
+    clustered = SimpleNamespace(clusters=np.array([4, 4, 4, 7, 9, 9]), uncertainty=units.uncertainty)
+    drawn = [tuple(np.round(drift_reference(clustered, True, rng) * 10)) for _ in range(200)]
+    assert set(drawn) == {(first, 3.0, last) for first in (0.0, 1.0, 2.0) for last in (4.0, 5.0)}
 
 
 def test_the_interface_is_documented(client):
@@ -109,7 +141,12 @@ def test_names_that_programs_read_do_not_change(client):
     metrics = {line.split()[2] for line in types if not line.split()[2].endswith("_created")}
     assert metrics == {
         "alien_requests_total", "alien_request_seconds", "alien_batch_texts", "alien_queue_texts", "alien_uncertainty",
-        "alien_answers_total", "alien_accepted_share", "alien_drift_statistic", "alien_drift_p_value",
+        "alien_answers_total", "alien_accepted_share", "alien_drift_e_value", "alien_drift_labeled_units",
+        "alien_estimated_accuracy", "alien_estimated_accuracy_low", "alien_estimated_accuracy_high",
+        "alien_estimated_risk", "alien_observed_labels", "alien_observed_accuracy", "alien_observed_accuracy_low",
+        "alien_observed_accuracy_high", "alien_risk_labels", "alien_risk_upper_bound", "alien_risk_lower_bound",
+        "alien_risk_goal", "alien_queue_limit_texts", "alien_endpoint_down", "alien_head_info", "alien_build_info",
+        "alien_review_predictions",
         "alien_feedback_total", "alien_head_swaps_total", "alien_truncated_texts_total", "alien_failed_texts_total",
         "alien_head_behind", "alien_store_down",
     }  # fmt: skip
