@@ -11,12 +11,14 @@ The module is imported by estimated_accuracy.py and audit.py.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from aligned_entropy import UncertainClassifier
 from aligned_entropy.bench.runs import DataSpec, ModelSpec, split_texts, train_run
+from aligned_entropy.errors import CalibrationError
 from aligned_entropy.features.arrays import Features
 
 RUNS = Path(__file__).parent / "runs"
@@ -81,6 +83,8 @@ class Case:
 def cases(runs: str | Path = RUNS, names: Collection[str] = ()) -> Iterator[Case]:
     """Yield every classifier with the tests that it has, one after the other, the unshifted one first.
 
+    A data set on whose validation split no head can be fitted is left out, with a message on stderr.
+
     Args:
         runs: folder of trained classifiers; one that is missing is trained.
         names: data sets of the classifiers; all of them by default.
@@ -92,7 +96,11 @@ def cases(runs: str | Path = RUNS, names: Collection[str] = ()) -> Iterator[Case
         label_names = None if classifier.task.per_word else classifier.label_names
         parts = split_texts(data, 0, label_names)
         calibration, test = (classifier.features(parts[split], views=True) for split in ("validation", "test"))
-        classifier.fit_features(calibration)
+        try:
+            classifier.fit_features(calibration)
+        except CalibrationError as error:
+            print(f"{data.name} is left out: {error}", file=sys.stderr)
+            continue
         case = Case(data.name, classifier, calibration, test)
         yield case
         for other in SHIFTED.get(data.name, []):

@@ -15,13 +15,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..stats import Interval
+from .distances import DistanceCount
 from .expected_classes import ClassEstimate, class_estimates, expected_confusion
 from .labeled import LabeledProbabilities
-from .reasons import DistanceCount, reasons
+from .reasons import reasons
 from .right_counts import interval_of, unchanged_draws, wrong_draws
 from .sums import ProbabilitySums
-
-__all__ = ["AccuracyEstimate", "ClassEstimate", "DistanceCount", "estimate_accuracy", "estimate_from_sums"]
 
 
 @dataclass(frozen=True)
@@ -51,9 +50,13 @@ class AccuracyEstimate:
     classes: dict[str, ClassEstimate] = field(default_factory=dict)
     confusion: NDArray[np.float64] | None = field(default=None, compare=False)
 
-    def __str__(self) -> str:
-        text = f"estimated accuracy {percent(self.overall)} of {self.predictions:,} predictions"
+    def line(self, unit: str = "predictions") -> str:
+        """Estimate in one line, such as ``estimated accuracy 91.6 % [89.9, 93.2] of 5,000 predictions``."""
+        text = f"estimated accuracy {percent(self.overall)} of {self.predictions:,} {unit}"
         return text if self.accepted is None else f"{text}; accepted: {percent(self.accepted)}"
+
+    def __str__(self) -> str:
+        return "\n".join([self.line(), *(f"do not rely on this estimate: {reason}" for reason in self.reasons)])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; NaN becomes None."""

@@ -3,45 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
+from .distances import FAR_SHARE, DistanceCount
 from .labeled import LabeledProbabilities
 from .sums import ProbabilitySums, bin_numbers
 
 SIGNIFICANCE = 0.01  # of each test
 MIN_PREDICTIONS = 50  # with fewer, the tests have no power
 MIN_LABELED, MIN_ERRORS = 100, 10  # labeled predictions, and wrong and right ones among them
-FAR_SHARE = 0.01  # of the labeled texts that are farther than the limit
-
-
-@dataclass(frozen=True)
-class DistanceCount:
-    """Texts that are farther from the texts of the calibration set than most of these are from each other.
-
-    Attributes:
-        texts: number of texts with a distance.
-        far: number of these whose distance is above the limit.
-        labeled: number of labeled texts that the limit was chosen on.
-        labeled_far: number of these whose distance is above the limit.
-    """
-
-    texts: int
-    far: int
-    labeled: int
-    labeled_far: int
-
-    @property
-    def p_value(self) -> float:
-        """Probability of so many far texts, or more, if all texts are exchangeable with the labeled ones.
-
-        The limit is an order statistic of the labeled distances, so that the number is beta-binomial.
-        """
-        from scipy.stats import betabinom
-
-        above = self.labeled_far + 1
-        return float(betabinom.sf(self.far - 1, self.texts, above, self.labeled + 1 - above))
 
 
 def drift(sums: ProbabilitySums, labeled: LabeledProbabilities, texts: int | None) -> tuple[float, float]:
@@ -86,8 +57,8 @@ def reasons(
         )
     if labeled is None:
         yield (
-            "There are no labeled predictions of the head, so that the uncertainty of its calibration is unknown and "
-            "the interval counts only the sampling of the predictions: fit the head again, or choose a threshold."
+            "No labeled predictions of the head are known, so that the interval counts only the sampling of these "
+            "predictions, and not the uncertainty of the calibration."
         )
     else:
         yield from _reasons_of_labels(labeled)

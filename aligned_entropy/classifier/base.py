@@ -26,6 +26,7 @@ from ..head.fit_multilabel import MultiLabelResult
 from ..head.progress import Progress
 from ..predictions import MultiLabelPredictions, Predictions, TokenPredictions
 from ..scores import HEAD, FittedHead, ScoreLike, arrays_of, read_views
+from ..selective import SelectionUnits
 from .elsewhere import ModelElsewhere, warn_of_row_errors
 from .held_out import warn_if_fitted
 from .selection import ModelWithSelection, with_sets
@@ -105,17 +106,19 @@ class UncertainClassifier(ModelElsewhere, ModelWithSelection):
         def values(hidden: Tensor, logits: Tensor, views: dict[str, Tensor]) -> tuple[Tensor, ...]:
             if head.error_model is None:
                 return (head(hidden, logits),)
-            probability = head.error_probability(hidden, logits, views)
-            return probability if head.is_calibrated else head(hidden, logits), probability
+            probability, distance = head.error_probability_and_distance(hidden, logits, views)
+            return probability if head.is_calibrated else head(hidden, logits), probability, distance
 
-        uncertainty, *probability = head.compute(features, values)
+        uncertainty, *fitted = head.compute(features, values)
         predictions = Predictions(
             features.predictions,
             self.label_names,
             torch.tensor(features.logits).softmax(-1).numpy(),
             uncertainty,
-            probability[0] if probability else None,
+            fitted[0] if fitted else None,
             row_errors=features.row_errors,
+            distances=fitted[1] if fitted else None,
+            basis=self.saved.accuracy_basis("words" if self.task.per_word else "texts") if fitted else None,
         )
         rule = self.saved.rule
         if rule is not None:
@@ -195,7 +198,8 @@ class UncertainClassifier(ModelElsewhere, ModelWithSelection):
         )
         held_out = result.held_out.double().numpy()
         group_maps, units = self._group_maps(calibration, held_out), self.selection_units(calibration, held_out)
-        self._slot.place_fit(result, calibration, calibration, held_out, group_maps, units)
+        sentences = self._sentence_units(calibration, held_out)
+        self._slot.place_fit(result, calibration, calibration, held_out, group_maps, units, sentences)
         return result
 
     def evaluate(
@@ -282,6 +286,10 @@ class UncertainClassifier(ModelElsewhere, ModelWithSelection):
     def groups(self, rows: Features) -> dict[str, Groups]:
         """Groups of labeled single predictions by kind; none for one prediction a text."""
         return {}
+
+    def _sentence_units(self, calibration: Features, held_out: NDArray[np.float64]) -> SelectionUnits | None:
+        """Labeled sentences of the calibration set; None for one prediction a text."""
+        return None
 
     def _group_maps(self, calibration: Features, held_out: NDArray[np.float64]) -> dict[str, CalibrationMaps]:
         """Calibration maps of groups by kind; none for one prediction a text."""

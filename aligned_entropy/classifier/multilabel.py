@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ..errors import NotApplicableError
 from ..evaluation.calibration_maps import CalibrationMaps
@@ -46,7 +47,14 @@ class UncertainMultiLabelClassifier(UncertainClassifier):
 
     def predict_features(self, features: Features) -> MultiLabelPredictions:
         """Predict the labels of texts from their features, with their uncertainty."""
-        label_uncertainty, uncertainty = self.label_and_text_uncertainty(features)
+        head = self._slot.head()
+        assert isinstance(head, MultiLabelHead)
+        self.saved.check_kind(features.pairs)
+
+        def values(hidden: Tensor, logits: Tensor, views: dict[str, Tensor]) -> tuple[Tensor, ...]:
+            return *head.label_and_text_uncertainty(hidden, logits, views), head.distances(hidden)
+
+        label_uncertainty, uncertainty, distances = head.compute(features, values)
         logits, rule = torch.tensor(features.logits), self.saved.rule
         return MultiLabelPredictions(
             indicators=logits.numpy() > 0,
@@ -54,8 +62,10 @@ class UncertainMultiLabelClassifier(UncertainClassifier):
             probabilities=logits.sigmoid().numpy(),
             uncertainty=uncertainty,
             label_uncertainty=label_uncertainty,
-            is_calibrated=self.head.error_model is not None,
+            is_calibrated=head.error_model is not None,
             optional_accepted=None if rule is None else rule.accepts(uncertainty, [""] * len(uncertainty)),
+            distances=distances,
+            basis=None if head.error_model is None else self.saved.accuracy_basis("texts"),
         )
 
     def label_and_text_uncertainty(self, features: Features) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

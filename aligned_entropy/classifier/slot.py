@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
+from ..accuracy import DistanceLimit
 from ..backbones import ENDPOINT, OUTPUTS, BaseBackbone
 from ..errors import HeadMismatchError
 from ..evaluation.calibration_maps import CalibrationMaps
@@ -70,6 +71,7 @@ class HeadSlot:
         held_out: NDArray[np.float64],
         group_maps: dict[str, CalibrationMaps],
         units: SelectionUnits,
+        sentence_units: SelectionUnits | None = None,
     ) -> None:
         """Put a fitted head into the slot, with the baselines, calibration maps and probe that are saved beside it.
 
@@ -80,18 +82,21 @@ class HeadSlot:
             held_out: held-out uncertainty of the single predictions, ``[N]``.
             group_maps: calibration maps of groups, by kind.
             units: selection units of the calibration set, with held-out uncertainty.
+            sentence_units: labeled sentences of the calibration set; None if rows are texts.
         """
         baselines, _ = fit_scores(BASELINES, None, None, rows)
+        pairs = {} if calibration.pairs is None else {"pairs": calibration.pairs}
         saved = SavedHead(
             head=result.head,
             baselines=baselines,
             maps=CalibrationMaps.fit(held_out, rows.errors, is_probability=True),
             backbone=self.backbone.facts,
-            fit=result.summary.facts() | ({} if calibration.pairs is None else {"pairs": calibration.pairs}),
+            fit=result.summary.facts() | pairs | _distance_facts(result.distances, calibration.clusters),
             probe=make_probe(self.backbone),
             group_maps=group_maps,
             text_hashes=torch.from_numpy(calibration.text_hashes.copy()),
             selection_units=replace(units, held_out=False),
+            sentence_units=None if sentence_units is None else replace(sentence_units, held_out=False),
         )
         self.place(saved)
 
@@ -172,6 +177,27 @@ class HeadSlot:
                 return True
             self._compared = module
         return False
+
+
+def _distance_facts(distances: Tensor | None, clusters: NDArray[np.int64] | None) -> dict[str, Any]:
+    """Highest usual distance of a text, of the calibration texts, as an entry of the facts about a fit; may be empty.
+
+    Args:
+        distances: distance of each row, ``[N]``; None for a head without neighbors.
+        clusters: text of each row, ``[N]``; None if a row is a text.
+    """
+    if distances is None:
+        return {}
+    values = distances.double().cpu().numpy()
+    limit = DistanceLimit.choose(values if clusters is None else text_means(values, clusters))
+    return {} if limit is None else {"distance": limit.to_dict()}
+
+
+def text_means(values: NDArray[np.floating], clusters: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Mean over the words of every text that has words, in the order of the cluster ids."""
+    _, index = np.unique(clusters, return_inverse=True)
+    means: NDArray[np.float64] = np.bincount(index, values) / np.bincount(index)
+    return means
 
 
 def check_model_class(facts: dict[str, Any], model_class: str) -> None:

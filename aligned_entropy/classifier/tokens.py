@@ -25,6 +25,7 @@ from ..evaluation.groups import Groups, ScoreKey
 from ..features.arrays import Features
 from ..head.progress import Progress
 from ..predictions import Predictions, TokenPredictions
+from ..saved.accuracy_basis import accuracy_bases
 from ..scores import HEAD, ScoreLike
 from ..selective import SelectionUnits
 from ..tasks import Task, TokenClassification
@@ -94,6 +95,7 @@ class UncertainTokenClassifier(UncertainClassifier):
             aggregation=AGGREGATION,
             maps=self.saved.group_maps,
             rule=self.saved.rule,
+            bases=accuracy_bases(self.saved, per_word=True),
         )
 
     def _offsets(self, text: str | Sequence[str]) -> list[tuple[int, int]]:
@@ -235,7 +237,16 @@ class UncertainTokenClassifier(UncertainClassifier):
         predicted, true = self._entity_spans(rows)
         entities = Groups.from_entities(predicted, true)
         aggregated = entities.aggregate(uncertainty, AGGREGATION["entities"]).astype(np.float32)
-        return SelectionUnits(aggregated, entities.errors, np.array([span.kind for span in predicted], dtype=np.str_))
+        kinds = np.array([span.kind for span in predicted], dtype=np.str_)
+        assert rows.clusters is not None, "words have their sentences as clusters"
+        sentences = rows.clusters[np.array([span.first for span in predicted], dtype=np.int64)]
+        return SelectionUnits(aggregated, entities.errors, kinds, clusters=sentences)
+
+    def _sentence_units(self, calibration: Features, held_out: NDArray[np.float64]) -> SelectionUnits:
+        """Labeled sentences of the calibration set, with the aggregated held-out uncertainty of their words."""
+        sentences = self.groups(calibration)["sentences"]
+        aggregated = sentences.aggregate(held_out, AGGREGATION["sentences"]).astype(np.float32)
+        return SelectionUnits(aggregated, sentences.errors, np.full(len(sentences), ""))
 
     def _group_maps(self, calibration: Features, held_out: NDArray[np.float64]) -> dict[str, CalibrationMaps]:
         """Calibration maps of entities and sentences, as far as there are enough wrong and correct ones."""

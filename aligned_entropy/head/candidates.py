@@ -40,6 +40,7 @@ class ScoredCandidate:
         ranking: values that the candidate ranks rows by, out of fold, ``[N]``.
         error_logit: logit of the error probability, out of fold, ``[N]``.
         head: head fitted on all rows.
+        distances: distance from the other texts of the calibration set, out of fold, ``[N]``; None without neighbors.
     """
 
     candidate: Candidate
@@ -47,6 +48,7 @@ class ScoredCandidate:
     ranking: Tensor
     error_logit: Tensor
     head: AlignedEntropyHead
+    distances: Tensor | None = None
 
 
 def cross_validated_auc(scored: ScoredCandidate) -> float:
@@ -121,7 +123,7 @@ def with_error_model(
     head.error_model = model.fit_average(start.log_u, held_out, data.logits, data.errors, shares)
     settings = start.candidate.settings | {f"share of penalty {penalty:g}": share for penalty, share in shares.items()}
     candidate = _measured(head, f"{start.candidate.name} + {name}", error_logit, error_logit, settings, data)
-    return ScoredCandidate(candidate, start.log_u, error_logit, error_logit, head)
+    return ScoredCandidate(candidate, start.log_u, error_logit, error_logit, head, references[0].distances)
 
 
 def likelihood_shares(logits: Sequence[Tensor], data: CalibrationSet, seed: int) -> list[float]:

@@ -18,6 +18,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from .distances import reference_distances
 from .reference import LabelReference, Reference
 from .ridge import ridge_logistic
 from .scoring import LOG_FLOOR, entropy_and_response, log1mexp, log_odds, log_softmax_response
@@ -141,6 +142,19 @@ class ErrorModel(nn.Module):
         neighbor_features = [reference(hidden_ND, predicted) for reference in self.references]
         signals = [view(views or {}, predicted) for view in self.views.values()]
         return torch.cat([self.logit_features(logits_NC), *neighbor_features, *signals], -1)
+
+    def distances(self, hidden_ND: Tensor, features: Tensor) -> Tensor | None:
+        """Distance ``[N]`` of each text from the first reference, the calibration set if it is one; None without any.
+
+        Args:
+            hidden_ND: hidden vectors ``[N, D]``.
+            features: result of :meth:`features`.
+        """
+        if not len(self.references):
+            return None
+        first, start = self.references[0], len(self.logit_feature_prior)
+        assert isinstance(first, Reference | LabelReference)
+        return reference_distances(first, hidden_ND, features[..., start : start + len(first.prior)])
 
     def _standardized(self, log_u: Tensor, features: Tensor) -> Tensor:
         columns = torch.cat([log_odds(log_u).unsqueeze(-1), features], -1)

@@ -44,11 +44,14 @@ class FitResult:
         held_out: uncertainty ``[N]`` of the calibration texts, each from a copy that was not fitted on the text. A
             calibration map for the head can be fitted on these values. Under the published recipe the rows that
             the copy was trained on are NaN.
+        distances: distance ``[N]`` of the calibration texts from the others, out of fold, see
+            :func:`.distances.reference_distances`; None for a head without neighbors.
     """
 
     head: AlignedEntropyHead
     summary: FitSummary
     held_out: Tensor
+    distances: Tensor | None = None
 
 
 def fit_head(
@@ -156,7 +159,8 @@ def _fit_cross_validated(
         )
     chosen.head.is_calibrated = config.is_calibrated
     held_out = chosen.error_logit.sigmoid() if config.is_calibrated else chosen.log_u.exp()
-    return FitResult(chosen.head, summarize(data, scored, chosen, start, reason, accuracy_hint(views, data)), held_out)
+    summary = summarize(data, scored, chosen, start, reason, accuracy_hint(views, data))
+    return FitResult(chosen.head, summary, held_out, chosen.distances)
 
 
 def _name(*parts: str) -> str:

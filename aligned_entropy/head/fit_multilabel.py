@@ -81,12 +81,15 @@ class MultiLabelResult:
         held_out: error probability ``[N, L]`` of every label prediction, from models that were not fitted on the text.
         held_out_text: probability ``[N]`` that any label prediction of a text is wrong, from maps that were not fitted
             on the text.
+        distances: distance ``[N]`` of the calibration texts from the others, out of fold, see
+            :func:`.distances.reference_distances`; None for a head without neighbors.
     """
 
     head: MultiLabelHead
     summary: MultiLabelSummary
     held_out: Tensor
     held_out_text: Tensor
+    distances: Tensor | None = None
 
 
 def fit_multilabel(
@@ -148,7 +151,7 @@ def fit_multilabel(
         text_before=auc_interval(wrong_texts, any_log_odds(log_odds(log_wrong)).double().numpy()),
         text_roc_auc=auc_interval(wrong_texts, held_out_text.double().numpy()),
     )
-    return MultiLabelResult(fitted, summary, chosen.error_logit.sigmoid(), held_out_text)
+    return MultiLabelResult(fitted, summary, chosen.error_logit.sigmoid(), held_out_text, chosen.distances)
 
 
 def _fit_text_map(head: MultiLabelHead, error_logit: Tensor, data: CalibrationSet) -> Tensor:

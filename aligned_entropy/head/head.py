@@ -202,6 +202,22 @@ class AlignedEntropyHead(nn.Module):
         error_logit: Tensor = model(self.log_uncertainty(hidden, logits), hidden.float(), logits, views)
         return error_logit.sigmoid().masked_fill(self.not_finite(logits), torch.nan)
 
+    def error_probability_and_distance(
+        self, hidden: Tensor, logits: Tensor | None, views: Mapping[str, Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Compute :meth:`error_probability` and the distance from the calibration set, ``[N]`` each.
+
+        The distance is NaN for a head without neighbors. Arguments and errors are those of :meth:`error_probability`.
+        """
+        model, logits = self.checked_error_model(hidden, logits)
+        features = model.features(hidden.float(), logits, views)
+        odds = model.combine(self.log_uncertainty(hidden, logits), features, logits.argmax(-1))
+        distances = model.distances(hidden.float(), features)
+        missing = torch.full_like(odds, torch.nan)
+        return odds.sigmoid().masked_fill(
+            self.not_finite(logits), torch.nan
+        ), missing if distances is None else distances
+
     def not_finite(self, logits: Tensor) -> Tensor:
         """True for rows ``[N]`` where a logit ``[N, C]`` is not finite, so that the model makes no prediction."""
         return ~logits.isfinite().all(-1)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import ArgumentError
+from .distances import reference_distances
 from .error_model import LINE_PENALTY, ErrorModel
 from .head import AlignedEntropyHead
 from .reference import LabelReference, Reference
@@ -223,6 +224,14 @@ class MultiLabelHead(AlignedEntropyHead):
         labels = log_entropy(pairs).exp().clamp(0.0, 1.0)
         texts = any_log_odds(log_odds(log_softmax_response(pairs))).sigmoid()
         return (labels, texts) if logits is None else self._masked(labels, texts, logits)
+
+    def distances(self, hidden: Tensor) -> Tensor:
+        """Compute the distance of texts from the calibration set, ``[N]``; NaN for a head without neighbors."""
+        references = [] if self.error_model is None else list(self.error_model.references)
+        if not references:
+            return torch.full((len(hidden),), torch.nan, device=hidden.device)
+        assert isinstance(references[0], LabelReference)
+        return reference_distances(references[0], hidden, hidden)
 
     def text_uncertainty(
         self, hidden: Tensor, logits: Tensor | None = None, views: Mapping[str, Tensor] | None = None

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .calibration_set import CalibrationSet
+from .distances import reference_distances
 from .reference import LabelReference, Reference, principal_axes
 
 REFERENCE_ROWS = 20_000  # more rows improve nothing, but take memory and minutes
@@ -23,10 +24,13 @@ class ReferenceFeatures:
         values: features of the calibration texts for every test fold, ``[K, N, S]``, or ``[K, N, L, S]`` for L labels a
             text. ``values[k]`` come from references that hold neither texts of the row's fold nor texts of fold k, so
             that an error model can be fitted on them and tested on fold k.
+        distances: distance of the calibration texts from a reference that holds no text of the row's fold, ``[N]``, see
+            :func:`.distances.reference_distances`.
     """
 
     reference: Reference | LabelReference
     values: Tensor
+    distances: Tensor
 
 
 def calibration_set_features(
@@ -49,12 +53,15 @@ def calibration_set_features(
 
     reference = reference_without()
     values = torch.full((data.folds, *data.predicted.shape, len(reference.prior)), torch.nan)
+    distances = torch.full((len(data.fold),), torch.nan)
     for j, k in itertools.combinations_with_replacement(range(data.folds), 2):
         held_out = reference_without(j, k).to(data.device)
         for test_fold, row_fold in {(j, k), (k, j)}:
             rows = data.fold == row_fold
             values[test_fold, rows] = held_out(data.hidden[rows], data.predicted[rows])
-    return ReferenceFeatures(reference, values)
+            if j == k:
+                distances[rows] = reference_distances(held_out, data.hidden[rows], values[k, rows])
+    return ReferenceFeatures(reference, values, distances)
 
 
 def training_set_features(data: CalibrationSet, training_set: tuple[Tensor, Tensor], seed: int) -> ReferenceFeatures:
@@ -67,7 +74,8 @@ def training_set_features(data: CalibrationSet, training_set: tuple[Tensor, Tens
     """
     reference = Reference.fit(*training_set, data.logits.shape[1], seed=seed)
     values = reference.to(data.device)(data.hidden, data.predicted)
-    return ReferenceFeatures(reference.cpu(), values.expand(data.folds, -1, -1))
+    distances = reference_distances(reference, data.hidden, values)
+    return ReferenceFeatures(reference.cpu(), values.expand(data.folds, -1, -1), distances)
 
 
 def sample_rows(rows: Tensor, limit: int, seed: int) -> Tensor:

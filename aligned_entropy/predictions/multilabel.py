@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .tables import Table, calibrated, selected
+from ..accuracy import AccuracyBasis, AccuracyEstimate
+from .tables import Table, calibrated, far, selected
 from .texts import TextRow, sliced
 
 
@@ -52,6 +53,9 @@ class MultiLabelPredictions(Table):
         optional_accepted: array behind :attr:`accepted`, ``[N]`` bool; None without a threshold.
         truncated: True where a text is longer than the model's maximum length, so that the model did not read all of
             it, ``[N]`` bool; None for predictions from features.
+        distances: distance of each text from the calibration set, ``[N]`` float32, NaN for a head without neighbors;
+            None before a fit.
+        basis: labeled predictions of the head, which estimates of the accuracy rest on; None before a fit.
     """
 
     indicators: NDArray[np.bool_]
@@ -62,6 +66,8 @@ class MultiLabelPredictions(Table):
     is_calibrated: bool
     optional_accepted: NDArray[np.bool_] | None = None
     truncated: NDArray[np.bool_] | None = None
+    distances: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
+    basis: AccuracyBasis | None = field(default=None, repr=False, compare=False)
 
     @property
     def labels(self) -> list[list[str]]:
@@ -85,6 +91,17 @@ class MultiLabelPredictions(Table):
             NotFittedError: the head is untrained.
         """
         return calibrated(self.label_uncertainty if self.is_calibrated else None)
+
+    @property
+    def accuracy_estimate(self) -> AccuracyEstimate:
+        """Share of the texts with every label right, estimated from their error probabilities, without labels.
+
+        Raises:
+            NotFittedError: the head is untrained.
+        """
+        return (self.basis or AccuracyBasis()).estimate(
+            self.error_probability, accepted=self.optional_accepted, distances=self.distances
+        )
 
     @property
     def single_error_probabilities(self) -> NDArray[np.float32]:
@@ -114,7 +131,7 @@ class MultiLabelPredictions(Table):
     def __getitem__(self, row: int | slice) -> MultiLabelPrediction | MultiLabelPredictions:
         if isinstance(row, slice):
             names = ("indicators", "probabilities", "uncertainty", "label_uncertainty", "optional_accepted")
-            return replace(self, **sliced(self, (*names, "truncated"), row))
+            return replace(self, **sliced(self, (*names, "truncated", "distances"), row))
         uncertainty, label_uncertainty = float(self.uncertainty[row]), self.label_uncertainty[row]
         return MultiLabelPrediction(
             labels=[self.label_names[i] for i in np.flatnonzero(self.indicators[row])],
@@ -125,6 +142,7 @@ class MultiLabelPredictions(Table):
             label_error_probability=label_uncertainty if self.is_calibrated else None,
             accepted=None if self.optional_accepted is None else bool(self.optional_accepted[row]),
             truncated=None if self.truncated is None else bool(self.truncated[row]),
+            is_far=far(self.basis, self.distances, row),
         )
 
     def __iter__(self) -> Iterator[MultiLabelPrediction]:

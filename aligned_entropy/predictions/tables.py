@@ -6,8 +6,11 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ..accuracy import AccuracyBasis, AccuracyEstimate
 from ..errors import NotFittedError
+from ..stats import Interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,6 +25,22 @@ class Table(ABC):
     @abstractmethod
     def to_dict(self) -> dict[str, Any]:
         """Columns by name."""
+
+    @property
+    @abstractmethod
+    def accuracy_estimate(self) -> AccuracyEstimate:
+        """Accuracy of the predictions, estimated without labels."""
+
+    @property
+    def estimated_accuracy(self) -> Interval:
+        """Estimated share of right predictions, with its 95 % interval; see :attr:`accuracy_estimate`.
+
+        ``accuracy_estimate.reasons`` says why it must not be believed, if anything is known against it.
+
+        Raises:
+            NotFittedError: the head is untrained.
+        """
+        return self.accuracy_estimate.overall
 
     def to_pandas(self) -> pd.DataFrame:
         """Columns of :meth:`to_dict` as a data frame."""
@@ -76,6 +95,13 @@ def chosen_sets(sets: Value | None) -> Value:
             "after choose_threshold()."
         )
     return sets
+
+
+def far(basis: AccuracyBasis | None, distances: NDArray[np.floating] | None, row: int) -> bool | None:
+    """True if a text is farther from the calibration set than nearly all of its own texts; None if unknown."""
+    if basis is None or basis.limit is None or distances is None or np.isnan(distances[row]):
+        return None
+    return bool(basis.limit.is_far(distances[row]))
 
 
 def all_finite(*values: Any) -> bool:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .tables import Table, all_finite, calibrated, chosen_sets, selected
+from ..accuracy import AccuracyBasis, AccuracyEstimate
+from .tables import Table, all_finite, calibrated, chosen_sets, far, selected
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +27,7 @@ class TextRow(ABC):
         truncated: True if the text is longer than the model's maximum length, so that the model did not read all of it;
             None for a prediction from features.
         row_error: reason why there is no prediction and all numbers are NaN; None if there is one.
+        is_far: True if the text is farther from the calibration set than 99 % of its own texts; None if unknown.
     """
 
     prediction_column: ClassVar[str]
@@ -36,6 +38,7 @@ class TextRow(ABC):
     accepted: bool | None = None
     truncated: bool | None = None
     row_error: str | None = None
+    is_far: bool | None = field(default=None, repr=False, compare=False)
 
     @property
     @abstractmethod
@@ -111,6 +114,9 @@ class Predictions(Table):
             them; no class for predictions without a set, since they are accepted; None if no sets were chosen.
         row_errors: reason why a row has no prediction, None for other rows, ``[N]`` object; None if the model is in
             this process.
+        distances: distance of each text from the calibration set, ``[N]`` float32, NaN for a head without neighbors;
+            None before a fit.
+        basis: labeled predictions of the head, which estimates of the accuracy rest on; None before a fit.
     """
 
     classes: NDArray[np.int64]
@@ -122,6 +128,8 @@ class Predictions(Table):
     truncated: NDArray[np.bool_] | None = None
     optional_sets: NDArray[np.bool_] | None = None
     row_errors: NDArray[np.object_] | None = None
+    distances: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
+    basis: AccuracyBasis | None = field(default=None, repr=False, compare=False)
 
     @property
     def labels(self) -> NDArray[np.str_]:
@@ -165,6 +173,25 @@ class Predictions(Table):
         return tuple(self.label_names[index] for index in indices) or None
 
     @property
+    def accuracy_estimate(self) -> AccuracyEstimate:
+        """Accuracy of these predictions, estimated from their error probabilities, without labels.
+
+        Of all, of the accepted ones and by predicted class; with the expected recall and confusion matrix. For words of
+        token classification use the estimates of :class:`TokenPredictions`.
+
+        Raises:
+            NotFittedError: the head is untrained.
+        """
+        return (self.basis or AccuracyBasis()).estimate(
+            self.error_probability,
+            predicted=self.labels,
+            accepted=self.optional_accepted,
+            probabilities=self.probabilities,
+            label_names=self.label_names,
+            distances=self.distances,
+        )
+
+    @property
     def single_error_probabilities(self) -> NDArray[np.float32]:
         """Error probability of every single prediction, ``[N]``, one for each text.
 
@@ -182,8 +209,7 @@ class Predictions(Table):
     def __getitem__(self, row: slice) -> Predictions: ...
     def __getitem__(self, row: int | slice) -> Prediction | Predictions:
         if isinstance(row, slice):
-            names = ("classes", "probabilities", "uncertainty", "optional_error_probability", "optional_accepted")
-            return replace(self, **sliced(self, (*names, "truncated", "optional_sets", "row_errors"), row))
+            return self.rows(row)
         probability, accepted = self.optional_error_probability, self.optional_accepted
         return Prediction(
             label=str(self.label_names[self.classes[row]]),
@@ -194,7 +220,14 @@ class Predictions(Table):
             truncated=None if self.truncated is None else bool(self.truncated[row]),
             label_set=None if self.optional_sets is None else self._label_set(self.optional_sets, row),
             row_error=None if self.row_errors is None else self.row_errors[row],
+            is_far=far(self.basis, self.distances, row),
         )
+
+    def rows(self, rows: slice | NDArray[np.int64]) -> Predictions:
+        """Predictions for some of the texts."""
+        names = ("classes", "probabilities", "uncertainty", "optional_error_probability", "optional_accepted")
+        others = ("truncated", "optional_sets", "row_errors", "distances")
+        return replace(self, **sliced(self, (*names, *others), rows))
 
     def __iter__(self) -> Iterator[Prediction]:
         return (self[row] for row in range(len(self)))
@@ -215,7 +248,7 @@ class Predictions(Table):
         return columns | {f"probability_{name}": self.probabilities[:, i] for i, name in enumerate(self.label_names)}
 
 
-def sliced(predictions: Table, names: Sequence[str], rows: slice) -> dict[str, Any]:
+def sliced(predictions: Table, names: Sequence[str], rows: slice | NDArray[np.int64]) -> dict[str, Any]:
     """Take some rows of the arrays of predictions, by attribute name; None stays None."""
     arrays = {name: getattr(predictions, name) for name in names}
     return {name: None if array is None else array[rows] for name, array in arrays.items()}

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..accuracy import AccuracyBasis, AccuracyEstimate
 from ..data.tags import TagSet
 from ..errors import NotFittedError
 from ..evaluation.calibration_maps import CalibrationMaps
 from ..evaluation.groups import Groups
 from ..selective import Rule
-from .tables import Table, all_finite
+from .tables import Table, all_finite, far
 from .texts import Predictions
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class TokenPrediction:
         uncertainty: aggregated uncertainty of the words; 0 without words.
         error_probability: calibrated probability that any tag is wrong; None before a fit, and if the calibration set
             had fewer than ten wrong or ten correct sentences.
+        is_far: True if the text is farther from the calibration set than 99 % of its own texts; None if unknown.
     """
 
     text: str
@@ -72,6 +74,7 @@ class TokenPrediction:
     offsets: NDArray[np.int64] = field(repr=False)
     uncertainty: float
     error_probability: float | None
+    is_far: bool | None = field(default=None, repr=False, compare=False)
 
     @property
     def predicted(self) -> list[dict[str, Any]]:
@@ -111,7 +114,7 @@ class TokenPrediction:
 
 @dataclass(frozen=True)
 class TokenPredictions(Table):
-    """Predictions for S texts of W words in total; an index gives one text, a slice gives a list of texts.
+    """Predictions for S texts of W words in total; an index gives one text, a slice gives predictions of its texts.
 
     Attributes:
         texts: texts as strings; lists of words are joined by spaces.
@@ -121,6 +124,8 @@ class TokenPredictions(Table):
         aggregation: name of the aggregation from words to ``entities`` and to ``sentences``.
         maps: calibration maps of ``entities`` and ``sentences``, as far as the calibration set allowed to fit them.
         rule: rule that accepts or defers entities; None without a threshold.
+        bases: labeled ``entities`` and ``sentences`` of the head, which estimates of the accuracy rest on; empty before
+            a fit.
     """
 
     texts: list[str]
@@ -130,6 +135,7 @@ class TokenPredictions(Table):
     aggregation: Mapping[str, str]
     maps: Mapping[str, CalibrationMaps]
     rule: Rule | None = None
+    bases: Mapping[str, AccuracyBasis] = field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -137,10 +143,10 @@ class TokenPredictions(Table):
     @overload
     def __getitem__(self, row: int) -> TokenPrediction: ...
     @overload
-    def __getitem__(self, row: slice) -> list[TokenPrediction]: ...
-    def __getitem__(self, row: int | slice) -> TokenPrediction | list[TokenPrediction]:
+    def __getitem__(self, row: slice) -> TokenPredictions: ...
+    def __getitem__(self, row: int | slice) -> TokenPrediction | TokenPredictions:
         if isinstance(row, slice):
-            return [self[k] for k in range(*row.indices(len(self)))]
+            return self._texts(range(*row.indices(len(self))))
         index = range(len(self))[row]
         words = slice(int(self.starts[index]), int(self.starts[index + 1]))
         return TokenPrediction(
@@ -150,6 +156,19 @@ class TokenPredictions(Table):
             self.offsets[words],
             float(self.uncertainty[index]),
             None if self._error_probability is None else float(self._error_probability[index]),
+            far(self.bases.get("sentences"), self._distances, index),
+        )
+
+    def _texts(self, rows: Sequence[int]) -> TokenPredictions:
+        """Predictions for some of the texts, in the given order."""
+        spans = [np.arange(self.starts[row], self.starts[row + 1]) for row in rows]
+        words = np.concatenate([*spans, np.zeros(0, np.int64)]).astype(np.int64)
+        return replace(
+            self,
+            texts=[self.texts[row] for row in rows],
+            words=self.words.rows(words),
+            starts=np.cumsum([0, *map(len, spans)]),
+            offsets=self.offsets[words],
         )
 
     def __iter__(self) -> Iterator[TokenPrediction]:
@@ -178,15 +197,52 @@ class TokenPredictions(Table):
             NotFittedError: the head is untrained, or its calibration set had too few wrong or correct sentences.
         """
         if self._error_probability is None:
-            raise NotFittedError(
-                "sentences have no error probability: call fit() with labeled sentences, of which at least ten are "
-                "predicted wrong and ten correctly."
-            )
+            raise _not_calibrated("sentences")
         return self._error_probability
 
     @cached_property
     def _error_probability(self) -> NDArray[np.float64] | None:
         return _calibrated(self.maps.get("sentences"), self.uncertainty)
+
+    @property
+    def accuracy_estimate(self) -> AccuracyEstimate:
+        """Share of the predicted entities that is right, estimated without labels; of all, of the accepted, by type.
+
+        Entities that the model misses do not count; a missed one makes its sentence wrong, see
+        :attr:`sentence_accuracy_estimate`.
+
+        Raises:
+            NotFittedError: the head is untrained, or its calibration set had too few wrong or correct entities.
+        """
+        entities = [entity for text in self._entities for entity in text]
+        if "entities" not in self.maps:
+            raise _not_calibrated("entities")
+        return self.bases.get("entities", AccuracyBasis()).estimate(
+            np.array([entity.error_probability for entity in entities], dtype=np.float64),
+            predicted=[entity.entity_group for entity in entities],
+            accepted=None if self.rule is None else np.array([entity.accepted for entity in entities], dtype=bool),
+            distances=self._distances,
+            texts=sum(map(bool, self._entities)),
+        )
+
+    @property
+    def sentence_accuracy_estimate(self) -> AccuracyEstimate:
+        """Share of the texts in which every tag is right, estimated without labels.
+
+        Raises:
+            NotFittedError: the head is untrained, or its calibration set had too few wrong or correct sentences.
+        """
+        return self.bases.get("sentences", AccuracyBasis()).estimate(self.error_probability, distances=self._distances)
+
+    @cached_property
+    def _distances(self) -> NDArray[np.float64] | None:
+        """Mean distance of the words of every text from the calibration set, ``[S]``; NaN without words."""
+        if self.words.distances is None:
+            return None
+        counts = np.diff(self.starts)
+        totals = np.bincount(np.repeat(np.arange(len(self)), counts), self.words.distances, minlength=len(self))
+        means: NDArray[np.float64] = np.divide(totals, counts, out=np.full(len(self), np.nan), where=counts > 0)
+        return means
 
     @cached_property
     def _entities(self) -> list[list[Entity]]:
@@ -233,6 +289,11 @@ class TokenPredictions(Table):
         types = (integer, string, number, string, integer, integer, number, number, pa.bool_())
         columns = self.to_dict()
         return pa.table(columns, pa.schema(list(zip(columns, types, strict=False))))
+
+
+def _not_calibrated(unit: str) -> NotFittedError:
+    remedy = f"call fit() with labeled texts, of whose {unit} at least ten are predicted wrong and ten correctly."
+    return NotFittedError(f"{unit} have no error probability: {remedy}")
 
 
 def _calibrated(maps: CalibrationMaps | None, uncertainty: NDArray[np.float64]) -> NDArray[np.float64] | None:

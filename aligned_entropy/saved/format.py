@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..accuracy import AccuracyBasis
 from ..errors import DataError, HeadMismatchError
 from ..evaluation.calibration_maps import CalibrationMaps
 from ..evaluation.fitted_scores import FittedScore
@@ -25,6 +27,7 @@ from ..head.multilabel_head import MultiLabelHead
 from ..head.scoring import BASE_SCORES
 from ..scores import SCORES
 from ..selective import Rule, SelectionUnits, SetRule
+from .accuracy_basis import PredictedUnit, accuracy_basis
 from .model_card import model_card
 from .tensors import group_maps_from, map_tensors, maps_from, unit_names, unit_tensors, units_from, without_prefix
 
@@ -33,7 +36,7 @@ REQUIRED_KEYS = ("library", "base", "calibrated", "classes", "backbone", "fit", 
 # Prefixes of tensor names; TEXT_HASHES is a complete name.
 CLASSIFIER, ERROR_MODEL, TEXT_MAP, PROBE, MAPS = "classifier.", "error_model.", "text_map.", "probe.", "maps."
 BASELINES, GROUPS, UNITS, TEXT_HASHES = "rivals.", "wholes.", "answers.", "seen"
-PILOT = "pilot."
+PILOT, SENTENCES = "pilot.", "sentences."
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ class SavedHead:
         fit_units: units of the fit after others have replaced them in ``selection_units``; None before, and for heads
             of version 0.1.
         sets: rule that gives predictions sets of classes; None without sets.
+        sentence_units: labeled sentences of the fit of a head for token classification; None for other tasks.
     """
 
     head: AlignedEntropyHead
@@ -68,6 +72,7 @@ class SavedHead:
     rule: Rule | None = None
     fit_units: SelectionUnits | None = None
     sets: SetRule | None = None
+    sentence_units: SelectionUnits | None = None
 
     @property
     def pairs(self) -> bool | None:
@@ -85,6 +90,16 @@ class SavedHead:
             DataError: the head was fitted on single texts and there are pairs, or the reverse.
         """
         check_kind(pairs, self.pairs, "the head was fitted on")
+
+    @cached_property
+    def _bases(self) -> dict[str, AccuracyBasis]:
+        return {}
+
+    def accuracy_basis(self, unit: PredictedUnit) -> AccuracyBasis:
+        """Return what accuracy estimates for a kind of predictions rest on, see :mod:`.accuracy_basis`."""
+        if unit not in self._bases:
+            self._bases[unit] = accuracy_basis(self, unit)
+        return self._bases[unit]
 
     @property
     def pilot(self) -> SelectionUnits | None:
@@ -160,13 +175,15 @@ def _tensors(saved: SavedHead) -> dict[str, Tensor]:
         tensors |= {f"{BASELINES}{name}.{key}": torch.as_tensor(value) for key, value in baseline.score.state.items()}
         tensors |= map_tensors(f"{BASELINES}{name}.", baseline.maps)
     units = unit_tensors(UNITS, saved.selection_units) | unit_tensors(PILOT, saved.fit_units)
+    units |= unit_tensors(SENTENCES, saved.sentence_units)
     return tensors | {TEXT_HASHES: saved.text_hashes} | units
 
 
 def _config(saved: SavedHead) -> dict[str, Any]:
     head = saved.head
-    # The key exists only with such units: fingerprints of other heads stay those of version 0.1.
-    pilot = {} if saved.fit_units is None else {"pilot": _unit_facts(saved.fit_units)}
+    # The keys exist only with such units: fingerprints of other heads stay those of version 0.1.
+    parts = {"pilot": saved.fit_units, "sentences": saved.sentence_units}
+    parts_of_fit = {name: _unit_facts(units) for name, units in parts.items() if units is not None}
     return {
         "format": FORMAT if head.views else 1,
         "library": f"aligned-entropy {version('aligned-entropy')}",
@@ -181,7 +198,7 @@ def _config(saved: SavedHead) -> dict[str, Any]:
         "answers": _unit_facts(saved.selection_units),
         "rule": None if saved.rule is None else saved.rule.to_dict(),
         **({} if saved.sets is None else {"sets": saved.sets.to_dict()}),  # absent before, so fingerprints stay
-    } | pilot
+    } | parts_of_fit
 
 
 def _unit_facts(units: SelectionUnits | None) -> dict[str, Any] | None:
@@ -246,6 +263,7 @@ def load_head(folder: str | Path, classifier: nn.Module) -> SavedHead:
         rule=None if rule is None else Rule.from_dict(rule),
         fit_units=units_from(config.get("pilot"), without_prefix(PILOT, tensors)),
         sets=None if sets is None else SetRule.from_dict(sets),
+        sentence_units=units_from(config.get("sentences"), without_prefix(SENTENCES, tensors)),
     )
 
 

@@ -47,6 +47,7 @@ def unit_tensors(prefix: str, units: SelectionUnits | None) -> dict[str, Tensor]
         "uncertainty": units.uncertainty.astype(np.float32),
         "errors": units.errors.astype(np.uint8),
         "labels": np.searchsorted(unit_names(units), units.labels),
+        **({} if units.clusters is None else {"clusters": units.clusters.astype(np.int32)}),
     }
     return {prefix + name: torch.from_numpy(values) for name, values in arrays.items()}
 
@@ -57,4 +58,5 @@ def units_from(facts: dict[str, Any] | None, tensors: dict[str, Tensor]) -> Sele
         return None
     arrays = {name: value.numpy() for name, value in tensors.items()}
     labels = np.array(facts["labels"], dtype=np.str_)[arrays["labels"]]
-    return SelectionUnits(arrays["uncertainty"], arrays["errors"].astype(np.float64), labels, facts["fresh"])
+    clusters = arrays["clusters"].astype(np.int64) if "clusters" in arrays else None
+    return SelectionUnits(arrays["uncertainty"], arrays["errors"].astype(np.float64), labels, facts["fresh"], clusters)

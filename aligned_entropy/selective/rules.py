@@ -80,18 +80,21 @@ class SelectionUnits:
         labels: names of the predicted classes, ``[N]``; empty names if a unit has no single class.
         held_out: True if the score was not fitted on these units. If it was fitted on them, by cross-validation, bounds
             are estimates.
+        clusters: text of each unit, ``[N]``, if a text has several; None if it has one, or if the texts are not known.
     """
 
     uncertainty: NDArray[np.float32]
     errors: NDArray[np.float64]
     labels: NDArray[np.str_]
     held_out: bool = True
+    clusters: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.errors)
 
     def __getitem__(self, rows: NDArray[Any]) -> SelectionUnits:
-        return replace(self, **{name: getattr(self, name)[rows] for name in ("uncertainty", "errors", "labels")})
+        arrays = {name: getattr(self, name)[rows] for name in ("uncertainty", "errors", "labels")}
+        return replace(self, **arrays, clusters=None if self.clusters is None else self.clusters[rows])
 
 
 @dataclass(frozen=True)

@@ -157,7 +157,7 @@ def test_nothing_is_held_against_predictions_like_the_labeled_ones():
     [
         (labeled(800, seed=1, center=0.0).error_probability, labeled(), {}, "not like the labeled ones"),
         (labeled(20, seed=1).error_probability, labeled(), {}, "20 predictions, fewer than 50"),
-        (labeled(800, seed=1).error_probability, None, {}, "no labeled predictions"),
+        (labeled(800, seed=1).error_probability, None, {}, "No labeled predictions"),
         (labeled(800, seed=1).error_probability, labeled(60), {}, "60 labeled predictions"),
         (labeled(800, seed=1).error_probability, labeled(errors=np.arange(1000) % 2), {}, "contradicts its labels"),
         (
