@@ -1,4 +1,4 @@
-"""What a head brings along to estimate the accuracy of its predictions."""
+"""Basis of accuracy estimates: what a head brings along to estimate the accuracy of its predictions."""
 
 from __future__ import annotations
 

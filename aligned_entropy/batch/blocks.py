@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from ..data.files.rows import InputRow, InputTable
 from ..errors import DataError
 from ..execution import Engine, map_items
 from ..head.progress import Progress
+from .accuracy import read_bases, write_bases
 from .counts import RowCounts
 from .folders import as_metadata, claim_folder, open_folder, stored_counts
 from .job import PredictionJob, with_text_columns
@@ -164,7 +165,7 @@ def predict_blocks(
             f"{len(problems)} of {len(blocks)} blocks failed; the others are in {folder}. Remove the cause and run the "
             f"same command again. The first error: {problems[0]}"
         )
-    return counts
+    return replace(counts, bases=read_bases(folder))
 
 
 def _state(value: Any) -> Any:
@@ -212,6 +213,7 @@ class BlockWorker:
                 "parquet",
                 metadata=as_metadata(counts),
             )
+            write_bases(job.output_path, self.classifier)
             path.replace(job.output_path / block.part)
         except (DataError, OSError, pa.ArrowException) as error:
             problem = f"{block.path}, row group {block.row_group}, from row {block.start}: {error}"

@@ -1,10 +1,12 @@
-"""Numbers of rows of a prediction job: predicted, unreadable, accepted, truncated and expected to be wrong."""
+"""Numbers of rows of a prediction job: predicted, unreadable, accepted, truncated, and right by estimate."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
+
+from ..accuracy import AccuracyBasis, AccuracyEstimate, ProbabilitySums
 
 if TYPE_CHECKING:
     from .job import AddedColumns
@@ -29,6 +31,12 @@ class RowCounts:
         expected_errors: sum of these error probabilities.
         entities: number of entities; None for other tasks than token classification.
         first_reason: reason why the first row without a prediction has none; None if all rows have one.
+        units: counts of the selection units by error probability, for the estimated accuracy.
+        sentences: the same of the texts, for token classification.
+        with_units: number of texts with a selection unit.
+        measured: number of texts whose distance from the calibration set is known.
+        far: number of these that are unlike the calibration set.
+        bases: what the estimated accuracy rests on, by kind of predictions; empty before a fit.
     """
 
     rows: int = 0
@@ -41,17 +49,31 @@ class RowCounts:
     expected_errors: float = 0.0
     entities: int | None = None
     first_reason: str | None = None
+    units: ProbabilitySums = field(default_factory=ProbabilitySums)
+    sentences: ProbabilitySums = field(default_factory=ProbabilitySums)
+    with_units: int = 0
+    measured: int = 0
+    far: int = 0
+    bases: Mapping[str, AccuracyBasis] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def of_rows(cls, rows: Sequence[Mapping[str, Any]], columns: AddedColumns) -> RowCounts:
         """Counts of rows, from the values of their added columns."""
         reasons = [values[columns.row_error] for values in rows if values[columns.row_error] is not None]
         predicted = [values for values in rows if values[columns.row_error] is None]
+        probabilities = [values.get(columns.error_probability) for values in predicted]
         if columns.per_word:
-            decisions = [entity.get("accepted") for values in predicted for entity in values[columns.prediction]]
+            entities = [entity for values in predicted for entity in values[columns.prediction]]
+            decisions = [entity.get("accepted") for entity in entities]
+            names = [entity.get("entity_group", "") for entity in entities]
+            units = _sums([entity.get("error_probability") for entity in entities], names, decisions)
+            sentences, with_units = _sums(probabilities), sum(bool(values[columns.prediction]) for values in predicted)
         else:
             decisions = [values.get(columns.accepted) for values in predicted]
-        probabilities = [values.get(columns.error_probability) for values in predicted]
+            labels = [values[columns.prediction] for values in predicted]
+            names = [label if isinstance(label, str) else "" for label in labels]
+            units, sentences, with_units = _sums(probabilities, names, decisions), ProbabilitySums(), len(predicted)
+        far = [values.get(columns.is_far) for values in predicted]
         calibrated = [probability for probability in probabilities if probability is not None]
         return cls(
             rows=len(rows),
@@ -64,6 +86,11 @@ class RowCounts:
             expected_errors=float(sum(calibrated)),
             entities=len(decisions) if columns.per_word else None,
             first_reason=reasons[0][:MAX_REASON] if reasons else None,
+            units=units if columns.per_word else units + ProbabilitySums(missing=len(reasons)),
+            sentences=sentences + ProbabilitySums(missing=len(reasons)) if columns.per_word else sentences,
+            with_units=with_units,
+            measured=len(far) - far.count(None),
+            far=far.count(True),
         )
 
     def __add__(self, other: RowCounts) -> RowCounts:
@@ -79,6 +106,12 @@ class RowCounts:
             self.expected_errors + other.expected_errors,
             sum(entities) if entities else None,
             other.first_reason if self.first_reason is None else self.first_reason,
+            self.units + other.units,
+            self.sentences + other.sentences,
+            self.with_units + other.with_units,
+            self.measured + other.measured,
+            self.far + other.far,
+            self.bases or other.bases,
         )
 
     @property
@@ -96,8 +129,42 @@ class RowCounts:
         """Mean error probability of the predictions, which is the share expected to be wrong; None before a fit."""
         return self.expected_errors / self.calibrated if self.calibrated else None
 
+    @property
+    def accuracy_estimate(self) -> AccuracyEstimate | None:
+        """Estimated accuracy of the selection units, texts or entities; None without error probabilities."""
+        basis = self.bases.get("texts" if self.entities is None else "entities")
+        texts = None if self.entities is None else self.with_units
+        return self._estimate(basis, self.units, texts)
+
+    @property
+    def sentence_accuracy_estimate(self) -> AccuracyEstimate | None:
+        """Estimated share of the texts with every tag right, for token classification; None without it."""
+        return self._estimate(self.bases.get("sentences"), self.sentences)
+
+    def _estimate(
+        self, basis: AccuracyBasis | None, sums: ProbabilitySums, texts: int | None = None
+    ) -> AccuracyEstimate | None:
+        if basis is None or not len(sums):
+            return None
+        return basis.estimate_from_sums(sums, texts=texts, measured=self.measured, far=self.far)
+
+    def stored(self) -> dict[str, Any]:
+        """Counts as JSON values, for :meth:`from_stored`; without the bases."""
+        values = {part.name: getattr(self, part.name) for part in fields(self) if part.name != "bases"}
+        return values | {"units": self.units.to_rows(), "sentences": self.sentences.to_rows()}
+
+    @classmethod
+    def from_stored(cls, values: Mapping[str, Any]) -> RowCounts:
+        """Restore counts from the result of :meth:`stored`."""
+        sums = {name: ProbabilitySums.from_rows(values[name]) for name in ("units", "sentences")}
+        return cls(**{**values, **sums})
+
     def to_dict(self) -> dict[str, Any]:
-        """Counts by name; ``accepted`` and ``for_review`` are None without a threshold."""
+        """Counts by name; ``accepted`` and ``for_review`` are None without a threshold.
+
+        ``estimated_accuracy`` is None before a fit. Token classification also has ``estimated_sentence_accuracy``.
+        """
+        estimate, of_sentences = self.accuracy_estimate, self.sentence_accuracy_estimate
         return {
             "rows": self.rows,
             "predicted": self.predicted,
@@ -107,4 +174,16 @@ class RowCounts:
             "for_review": self.deferred if self.has_threshold else None,
             "truncated": self.truncated,
             "expected_error_rate": self.expected_error_rate,
+            "estimated_accuracy": None if estimate is None else estimate.to_dict(),
+            **({} if of_sentences is None else {"estimated_sentence_accuracy": of_sentences.to_dict()}),
         }
+
+
+def _sums(
+    probabilities: Sequence[float | None],
+    names: Sequence[str] | None = None,
+    decisions: Sequence[bool | None] | None = None,
+) -> ProbabilitySums:
+    """Sums of error probabilities, of which None are missing."""
+    values = [float("nan") if probability is None else probability for probability in probabilities]
+    return ProbabilitySums.of(values, names, decisions)

@@ -6,12 +6,12 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
 from ..features.files import write_atomic
+from .accuracy import BASIS_FILE
 from .counts import RowCounts
 from .job import STORED_FORMAT
 from .locking import locked
@@ -38,7 +38,8 @@ def open_folder(folder: Path) -> Iterator[None]:
                 yield
             finally:
                 if not _has_blocks(folder):
-                    (folder / JOB_FILE).unlink(missing_ok=True)
+                    for name in (JOB_FILE, BASIS_FILE):
+                        (folder / name).unlink(missing_ok=True)
     finally:
         with suppress(OSError):  # a folder that is not empty stays
             for path in new:
@@ -75,7 +76,7 @@ def claim_folder(folder: Path, facts: Mapping[str, Any]) -> None:
 
 def as_metadata(counts: RowCounts) -> dict[str, str]:
     """Counts of a block as metadata of its file."""
-    return {COUNTS: json.dumps(asdict(counts))}
+    return {COUNTS: json.dumps(counts.stored())}
 
 
 def stored_counts(path: Path) -> RowCounts | None:
@@ -87,7 +88,7 @@ def stored_counts(path: Path) -> RowCounts | None:
         return None
     try:
         metadata = pq.read_schema(path).metadata or {}
-        return RowCounts(**json.loads(metadata[COUNTS.encode()]))
+        return RowCounts.from_stored(json.loads(metadata[COUNTS.encode()]))
     except (pa.ArrowException, OSError, KeyError, ValueError, TypeError):
         return None
 

@@ -26,8 +26,11 @@ Values = dict[str, Any]
 """Values of the added columns of one row, by column name."""
 
 
-STORED_FORMAT = 2
+STORED_FORMAT = 3
 """Version of journals and of output folders; it changes with the added columns, so that versions cannot mix."""
+
+UNWRITTEN = ("truncated", "is_far", "row_error")
+"""Values of a row after those of its prediction."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +39,14 @@ class AddedColumns:
 
     Attributes:
         names: names of the columns that are written, in order; the last one is ``row_error``.
-        stored: names of all values of a row; ``truncated`` is among them even if it is not written.
+        stored: names of all values of a row; ``truncated`` and ``is_far`` are among them even if they are not written.
         prediction: column with the prediction.
         uncertainty: column with the uncertainty.
         error_probability: column with the error probability; one of ``names`` only for a fitted head.
         accepted: column with the decision of the threshold; one of ``names`` only if the head has a threshold.
         label_set: column with the set of classes; one of ``names`` only if the head has sets.
         truncated: column that is True where the model did not read all of the text.
+        is_far: value that is True where a text is unlike those of the calibration set; never written.
         row_error: column with the reason why a row has no prediction.
         per_word: True for token classification, where the prediction is a list of entities.
     """
@@ -55,6 +59,7 @@ class AddedColumns:
     accepted: str
     label_set: str
     truncated: str
+    is_far: str
     row_error: str
     per_word: bool
 
@@ -205,16 +210,17 @@ class PredictionJob:
         task, prefix = classifier.task, self.prefix
         names = task.prediction_columns(classifier.saved, self._classes_with_column(classifier))
         predicted = [prefix + name for name in names]
-        truncated, row_error = f"{prefix}truncated", f"{prefix}row_error"
+        truncated, is_far, row_error = (prefix + name for name in UNWRITTEN)
         return AddedColumns(
             names=(*predicted, *([truncated] if self.truncated else []), row_error),
-            stored=(*predicted, truncated, row_error),
+            stored=(*predicted, truncated, is_far, row_error),
             prediction=prefix + task.prediction_column,
             uncertainty=f"{prefix}uncertainty",
             error_probability=f"{prefix}error_probability",
             accepted=f"{prefix}accepted",
             label_set=f"{prefix}label_set",
             truncated=truncated,
+            is_far=is_far,
             row_error=row_error,
             per_word=task.per_word,
         )
@@ -222,8 +228,8 @@ class PredictionJob:
     def added_values(self, classifier: UncertainClassifier, row: Row) -> Values:
         """Values of a predicted row, without an error."""
         label_names = self._classes_with_column(classifier)
-        columns = row.columns(label_names) | {"truncated": bool(row.truncated)}
-        names = (*classifier.task.prediction_columns(classifier.saved, label_names), "truncated", "row_error")
+        columns = row.columns(label_names) | {"truncated": bool(row.truncated), "is_far": row.is_far}
+        names = (*classifier.task.prediction_columns(classifier.saved, label_names), *UNWRITTEN)
         return {self.prefix + name: columns.get(name) for name in names}
 
     def _classes_with_column(self, classifier: UncertainClassifier) -> list[str]:

@@ -17,6 +17,8 @@ from .job import STORED_FORMAT, AddedColumns, PredictionJob, Values
 if TYPE_CHECKING:
     from ..classifier import UncertainClassifier
 
+ROWS_PER_SUM = 1000  # rows of a journal that are counted at once
+
 
 def job_key(classifier: UncertainClassifier, job: PredictionJob) -> str:
     """SHA-256 of everything that decides the predictions; a run continues a journal with the same key only."""
@@ -66,15 +68,21 @@ class Journal:
             if head != self._head:
                 return 0
             size = len(self._head)
+            rows: list[Values] = []
             for line in file:
                 if not line.endswith(b"\n"):
                     break
                 values = _parsed(line)
                 if values is None or tuple(values) != self.columns.stored:
-                    print(f"{self.path} is damaged after {self.counts.rows} rows: continuing there", file=sys.stderr)
+                    row = self.counts.rows + len(rows)
+                    print(f"{self.path} is damaged after {row} rows: continuing there", file=sys.stderr)
                     break
                 size += len(line)
-                self.counts += RowCounts.of_rows([values], self.columns)
+                rows.append(values)
+                if len(rows) == ROWS_PER_SUM:
+                    self.counts += RowCounts.of_rows(rows, self.columns)
+                    rows = []
+            self.counts += RowCounts.of_rows(rows, self.columns)
         return size
 
     def _check_version(self, head: bytes) -> None:

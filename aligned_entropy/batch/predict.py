@@ -10,6 +10,7 @@ import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -21,6 +22,7 @@ from ..data.columns import TOKEN_COLUMNS
 from ..data.files.rows import InputRow, InputTable, batched
 from ..data.table import blank_word
 from ..head.progress import Progress
+from .accuracy import bases_of
 from .counts import RowCounts
 from .job import AddedColumns, PredictionJob, Values, with_text_columns
 from .journal import Journal, job_key
@@ -50,7 +52,8 @@ def predict_file(classifier: UncertainClassifier, job: PredictionJob, progress: 
     with lock, job.open_source() as table:
         job = with_text_columns(job, classifier, table)
         is_resumable = "-" not in (job.source, job.output) and Path(job.source).is_file()
-        return (_with_journal if is_resumable else _without_journal)(classifier, job, table, progress)
+        counts = (_with_journal if is_resumable else _without_journal)(classifier, job, table, progress)
+    return replace(counts, bases=bases_of(classifier))
 
 
 def predict_rows(classifier: UncertainClassifier, job: PredictionJob, rows: list[InputRow]) -> Iterator[Values]:

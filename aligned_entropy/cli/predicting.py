@@ -146,6 +146,19 @@ def _summary(counts: RowCounts, prefix: str) -> Iterator[str]:
         yield f"{100 * counts.expected_error_rate:.1f} % of the {wrong}"
     if counts.truncated:
         yield f"truncated texts, of which the model did not read all: {counts.truncated}"
+    yield from _accuracy(counts)
+
+
+def _accuracy(counts: RowCounts) -> Iterator[str]:
+    """Lines with the estimated accuracy, and the reasons why it must not be believed."""
+    unit = "predictions" if counts.entities is None else "entities"
+    estimates = [(counts.accuracy_estimate, unit), (counts.sentence_accuracy_estimate, "texts, by all of their tags")]
+    reasons: dict[str, None] = {}
+    for estimate, name in estimates:
+        if estimate is not None:
+            yield estimate.line(name)
+            reasons |= dict.fromkeys(estimate.reasons)
+    yield from (f"do not rely on this estimate: {reason}" for reason in reasons)
 
 
 def _no_prediction(counts: RowCounts, is_guessed: bool) -> str:

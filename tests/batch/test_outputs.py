@@ -63,6 +63,7 @@ def test_counts_are_sums_over_all_rows(source, tmp_path):
         "for_review": 1,
         "truncated": 1,
         "expected_error_rate": pytest.approx((0.01 + 0.11 + 0.6) / 3),
+        "estimated_accuracy": None,  # the head of the stub is untrained
     }
     assert counts.first_reason == "the text is empty"
 
@@ -216,7 +217,7 @@ def with_block(folder, facts):
             {"key": "0123", "job": {}},
             r"predictions of another version .*: name another folder, remove this one, or finish",
         ),
-        ({"key": "0123", "format": 2, "job": {}}, "predictions of another job"),
+        ({"key": "0123", "format": 3, "job": {}}, "predictions of another job"),
     ],
 )
 def test_a_folder_of_another_version_or_job_is_refused(tmp_path, facts, message):

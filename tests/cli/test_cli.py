@@ -491,7 +491,7 @@ def test_a_stopped_run_continues_where_it_stopped(workplace, tmp_path, monkeypat
 
 def test_a_journal_of_another_job_is_not_continued(workplace, tmp_path):
     many_rows(tmp_path / "in.jsonl", 50)
-    (tmp_path / "out.jsonl.journal").write_text('{"format": 2, "job": "another"}\n{"predicted_label": "wrong"}\n')
+    (tmp_path / "out.jsonl.journal").write_text('{"format": 3, "job": "another"}\n{"predicted_label": "wrong"}\n')
     done = in_process("predict", workplace / "model", tmp_path / "in.jsonl", "-o", tmp_path / "out.jsonl")
     assert done.exit_code == 0, done.output
     assert "wrong" not in (tmp_path / "out.jsonl").read_text()

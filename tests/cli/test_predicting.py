@@ -4,6 +4,7 @@ import csv
 import json
 import re
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -50,12 +51,22 @@ def test_the_counts_are_printed_in_words(workplace, source, deciding_head, tmp_p
     error_rate = sum(float(row["error_probability"]) for row in predicted) / 19
     assert 0 < accepted < 19
     assert [number for number, row in enumerate(rows) if row["truncated"] == "True"] == [5]
-    assert printed(done) == [
+    lines = printed(done)
+    assert lines[:4] == [
         "19 of 20 rows predicted; 1 unreadable, see the column row_error",
         f"{accepted} predictions accepted, {19 - accepted} for review",
         f"{100 * error_rate:.1f} % of the predictions are expected to be wrong",
         "truncated texts, of which the model did not read all: 1",
     ]
+    right, sure = (
+        100 - 100 * np.mean([float(row["error_probability"]) for row in part])
+        for part in (predicted, [row for row in predicted if row["accepted"] == "True"])
+    )
+    number = r"\[[\d.]+, [\d.]+\]"
+    expected = rf"estimated accuracy {right:.1f} % {number} of 19 predictions; accepted: {sure:.1f} % {number}"
+    assert re.fullmatch(expected, lines[4])
+    assert [line.split(":")[0] for line in lines[5:]] == ["do not rely on this estimate"]
+    assert "19 predictions, fewer than 50" in lines[5]
 
 
 def test_the_counts_are_printed_as_json(workplace, source, deciding_head, tmp_path):
@@ -70,6 +81,13 @@ def test_the_counts_are_printed_as_json(workplace, source, deciding_head, tmp_pa
     }
     assert counts["accepted"] + counts["for_review"] == 19
     assert 0 < counts["expected_error_rate"] < 1
+    estimate = counts["estimated_accuracy"]
+    assert estimate["value"] == pytest.approx(1 - counts["expected_error_rate"])
+    assert estimate["low"] < estimate["value"] < estimate["high"]
+    assert (estimate["predictions"], estimate["left_out"], estimate["labeled"]) == (19, 1, 800)
+    assert estimate["accepted"]["value"] > estimate["value"]
+    assert sum(row["predicted"] for row in estimate["classes"].values()) == 19
+    assert len(estimate["reasons"]) == 1
     to_stdout = in_process(*arguments)
     assert json.loads(printed(to_stdout)[-1]) == counts
     assert len(to_stdout.stdout.splitlines()) == 20
@@ -107,7 +125,11 @@ def test_counts_of_a_folder_include_the_blocks_of_earlier_runs(workplace, decidi
     assert json.loads(in_process(*arguments, "-o", tmp_path / "out").stdout) == counts  # no block is computed again
     (tmp_path / "out" / "part-000001.parquet").unlink()
     again = json.loads(in_process(*arguments, "-o", tmp_path / "out").stdout)
+    before, after = (facts.pop("estimated_accuracy") for facts in (counts, again))
     assert again == pytest.approx(counts)
+    names = ("value", "low", "high", "predictions", "left_out", "labeled")
+    assert [after[name] for name in names] == pytest.approx([before[name] for name in names])
+    assert after["labeled"] > 0
 
 
 def test_a_run_into_a_folder_that_fails_at_once_leaves_nothing(workplace, tmp_path):
@@ -118,7 +140,7 @@ def test_a_run_into_a_folder_that_fails_at_once_leaves_nothing(workplace, tmp_pa
     assert [path.name for path in tmp_path.iterdir()] == ["in.parquet"]
     done = in_process("predict", workplace / "model", tmp_path / "in.parquet", "-o", output)
     assert done.exit_code == 0, done.output
-    assert sorted(path.name for path in output.iterdir()) == ["_job.json", "part-000000.parquet"]
+    assert sorted(path.name for path in output.iterdir()) == ["_accuracy.json", "_job.json", "part-000000.parquet"]
 
 
 def test_a_link_to_a_folder_is_written_through(workplace, tmp_path):
