@@ -171,8 +171,15 @@ class Store:
 
     def feedback(self, after: int = 0) -> list[StoredFeedback]:
         """Read the true labels with higher numbers than one, oldest first."""
+        return self._feedback(F.id > after)
+
+    def feedback_on(self, prediction_id: str) -> list[StoredFeedback]:
+        """Read the true labels of a prediction, oldest first."""
+        return self._feedback(F.prediction == prediction_id) if _is_storable(prediction_id) else []
+
+    def _feedback(self, condition: ColumnElement[bool]) -> list[StoredFeedback]:
         with self._reads() as connection:
-            rows = connection.execute(select(*FEEDBACK_COLUMNS).where(F.id > after).order_by(F.id)).all()
+            rows = connection.execute(select(*FEEDBACK_COLUMNS).where(condition).order_by(F.id)).all()
         return [StoredFeedback(**row._mapping) for row in rows]
 
     def delete_prediction(self, prediction_id: str) -> int:

@@ -59,6 +59,12 @@ def test_predictions_are_looked_up_by_their_id(store, store_url):
         assert store.delete_prediction(unknown) == 0
 
 
+def test_feedback_is_read_by_its_prediction(store):
+    numbers = [store.add_feedback(label(prediction=name)) for name in ("a", "b", "a", None)]
+    assert [row.number for row in store.feedback_on("a")] == [numbers[0], numbers[2]]
+    assert store.feedback_on("c") == store.feedback_on("half \ud83d") == []
+
+
 def test_feedback_is_read_in_the_order_of_its_numbers(store):
     full = label(
         TEXTS[3],
