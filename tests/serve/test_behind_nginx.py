@@ -19,7 +19,7 @@ import pytest
 from fixtures.serving import serving
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "serving.md").read_text(encoding="utf-8")
-UPSTREAM, LOCATION = re.search(r"```nginx\n(upstream .*?\n}\n)(location .*?)```", GUIDE, re.DOTALL).groups()
+UPSTREAM, LOCATION = re.search(r"```nginx\n(upstream [^`]*?\n}\n)(location [^`]*?)```", GUIDE).groups()
 CONFIG = """
 daemon off;
 pid FOLDER/pid;
