@@ -27,7 +27,7 @@ class Follower:
         self.server, self.store = server, store
         self._worker: asyncio.Task[None] | None = None
         self._closed = asyncio.Event()
-        self._refused_number, self._retry_at, self._prune_at = 0, 0.0, 0.0
+        self._begun, self._retry_at, self._prune_at = False, 0.0, 0.0
 
     async def start(self) -> None:
         """Put the head of the store in use, unless the server was started with a newer one, and follow it from now on.
@@ -35,16 +35,19 @@ class Follower:
         A head that was never in use when heads were exchanged is newer than the exchanges.
         """
         with suppress(StoreError):  # it is logged, and tried again
-            stored = await self.server.in_store(self.store.head)
-            if stored is not None:
-                version = self.server.head.version
-                self.server.head_number = stored.number
-                if stored.version != version and await self.server.in_store(self.store.has_had, version):
-                    await self._take(stored)
-                elif stored.version != version:
-                    facts = {"head": version, "exchanged": stored.version}
-                    LOG.info("the head of the command line is new", extra={"facts": facts})
+            await self._begin()
         self._worker = asyncio.create_task(self._work())
+
+    async def _begin(self) -> None:
+        stored, version = await self.server.in_store(self.store.head), self.server.head.version
+        if stored is not None and stored.version != version:
+            if await self.server.in_store(self.store.has_had, version):
+                await self._take(stored)
+            else:
+                facts = {"head": version, "exchanged": stored.version}
+                LOG.info("the head of the command line is new", extra={"facts": facts})
+        self.server.head_number = max(self.server.head_number, 0 if stored is None else stored.number)
+        self._begun = True
 
     async def close(self) -> None:
         """Follow the store no more; its connections are free when this returns."""
@@ -57,11 +60,15 @@ class Follower:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._closed.wait(), POLL_SECONDS)
                 return
-            with suppress(StoreError):  # in_store has logged it
-                await self._follow()
+            try:
+                await (self._follow() if self._begun else self._begin())
                 if time.monotonic() >= self._prune_at:
                     self._prune_at = time.monotonic() + PRUNE_SECONDS
                     await self._prune()
+            except StoreError:
+                continue  # in_store has logged it
+            except Exception as error:  # the server must go on to follow the store
+                LOG.error("failed to follow the store", extra={"facts": {"kind": type(error).__name__}})
 
     async def _follow(self) -> None:
         stored = await self.server.in_store(self.store.head)

@@ -143,6 +143,8 @@ class ServedHead:
         Raises:
             HeadMismatchError: the head cannot be loaded, or has another version. The head in use stays.
         """
+        if self.version == version:  # it was exchanged here, too, while this call was waiting for its turn
+            return version
         if self.previous is not None and self.previous.version == version:
             candidate = self.previous
         elif version == UNTRAINED:

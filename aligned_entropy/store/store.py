@@ -19,6 +19,7 @@ from .migrations import LOCK, migrate
 from .records import NewFeedback, QueueCounts, StoredFeedback, StoredHead, StoredPrediction, TextPolicy
 from .schema import FEEDBACK, HEADS, PREDICTIONS, WAITING, text_hash
 
+PRUNE_LOCK = LOCK + 1
 P, F = PREDICTIONS.c, FEEDBACK.c
 PREDICTION_COLUMNS = [P[name] for name in StoredPrediction.__dataclass_fields__]
 FEEDBACK_COLUMNS = [F[name] for name in NewFeedback.__dataclass_fields__] + [F.id.label("number"), F.at]
@@ -207,6 +208,13 @@ class Store:
         """
         deleted = 0
         with self._changes() as connection:
+            if (
+                self._engine.dialect.name == "postgresql"
+                and not connection.execute(
+                    text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": PRUNE_LOCK}
+                ).scalar_one()
+            ):
+                return 0  # another server does it
             if seconds is not None:
                 deleted += connection.execute(delete(PREDICTIONS).where(P.at < time.time() - seconds)).rowcount
             if count is not None:
