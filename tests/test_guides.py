@@ -155,6 +155,16 @@ def test_selective_prediction(tmp_path, monkeypatch, capsys):
     assert "out-of-distribution: 120 texts" in printed
 
 
+def test_estimated_accuracy(tmp_path, monkeypatch, capsys):
+    classifier = UncertainClassifier.from_pretrained(sentiment.save(tmp_path / "my-model"))
+    classifier.fit(sentiment.named(400, 3))
+    classifier.save_pretrained(tmp_path / "my-head")
+    monkeypatch.setattr("builtins.texts", sentiment.texts(200, 5)[0], raising=False)  # the reader's
+    variables = run("estimated-accuracy.md", tmp_path, monkeypatch)
+    assert variables["estimate"].predictions == 200
+    assert str(variables["predictions"].estimated_accuracy) in capsys.readouterr().out
+
+
 def test_audit(tmp_path, monkeypatch, capsys):
     save(tiny.model("Bert"), tiny.tokenizer(), tmp_path / "my-org" / "classifier")
     names = ["LABEL_0", "LABEL_1", "LABEL_2"]
