@@ -16,6 +16,7 @@ const labels = JSON.parse(element("review").dataset.labels);
 /** State of this tab, which survives a reload: visitor, what can be undone, text on the page, label that is not stored yet. */
 const tab = Object.assign({ visitor: newId(), history: [], current: null, pending: null }, read());
 let items = []; // the text on the page, and the next one
+let shown; // text on the screen; null if the page says that there is none
 let shownAt = 0;
 let isBusy = false;
 let changes = 0; // a view of the queue from before the latest change is dropped
@@ -80,6 +81,7 @@ function reason(item) {
 /** Show the first text, and move the focus to it, unless somebody is typing. */
 function show() {
   const item = items[0];
+  shown = item ?? null;
   tab.current = item?.id ?? null;
   save();
   element("task").hidden = !item;
@@ -115,11 +117,10 @@ async function refresh() {
     const queue = await send("/review/next", { visitor: tab.visitor });
     if (asked !== changes) return;
     showCounts(queue.counts);
-    const before = items[0];
-    const first = before ?? queue.items.find((item) => item.id === tab.current) ?? queue.items[0];
+    const first = items[0] ?? queue.items.find((item) => item.id === tab.current) ?? queue.items[0];
     items = first ? [first, ...queue.items.filter((item) => item.id !== first.id)].slice(0, 2) : [];
     if (tab.pending === null) tell("");
-    if (items[0] !== before || element("task").hidden === element("empty").hidden) show();
+    if ((items[0] ?? null) !== shown) show();
   } catch (problem) {
     if (asked !== changes) return;
     tell(problem.message);

@@ -108,6 +108,7 @@ def proxied(served_folder, tmp_path_factory):
     """Log of a server with a page, its port, and the addresses of the two proxies."""
     folder = tmp_path_factory.mktemp("nginx")
     options = ["--root-path", "/alien", "--ui", "--forwarded-allow-ips", "127.0.0.1"]
+    options += ["--feedback", folder / "feedback.sqlite", "--review-share", "1"]
     with serving(served_folder / "model", *options, log=folder / "log") as (_, _, address):
         upstream = int(address.rsplit(":", 1)[1])
         with nginx(folder, upstream) as ports:
@@ -168,6 +169,18 @@ def test_a_visitor_predicts_through_the_proxy(proxied, proxy, visitor):
     visitor.find("#texts").send_keys("a great film\nit was dull")
     visitor.find("#predict").click()
     visitor.wait(lambda: "2 of 2 texts have a prediction" in visitor.text("#summary"))
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("proxy", [0, 1])
+def test_a_visitor_labels_through_the_proxy(proxied, proxy, visitor):
+    request(f"{proxied.addresses[proxy]}/v1/predict", BODY)
+    visitor.driver.get(f"{proxied.addresses[proxy]}/ui/review")
+    visitor.wait(lambda: visitor.find("#task").get_attribute("data-ready"))
+    assert visitor.text("#reason").startswith("Uncertainty: 0."), "without a head"
+    before = int(visitor.text("#counts").split()[0])
+    visitor.press("1")
+    visitor.wait(lambda: visitor.text("#counts").startswith(f"{before + 1} labeled, "))
 
 
 def test_bodies_are_compressed_both_ways(proxied):

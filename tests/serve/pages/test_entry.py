@@ -41,7 +41,7 @@ def test_a_visitor_logs_in_with_the_key_and_out_again(visitor_of, root):
     assert (form["action"], form["method"], fields) == (
         f"{root}/ui/login",
         "post",
-        {"next": "/ui/review", "password": None},
+        {"next": "/ui/review", "username": "visitor", "password": None},
     )
     wrong = visitor.post(f"{root}/ui/login", data={"password": "guess", "next": "/ui/review"})
     assert (wrong.status_code, "set-cookie" in wrong.headers) == (401, False)

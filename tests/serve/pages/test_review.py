@@ -2,7 +2,6 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 import pytest
 from fastapi.testclient import TestClient
@@ -11,28 +10,10 @@ from aligned_entropy import UncertainClassifier
 from aligned_entropy.features.texts import TextPair
 from aligned_entropy.serve.app import create_app
 from aligned_entropy.serve.server import Settings
-from aligned_entropy.store import NewFeedback, StoredPrediction
+from aligned_entropy.store import NewFeedback
+from fixtures.waiting import waiting
 
 ANN, BEN = (f"{digit * 8}-{digit * 4}-{digit * 4}-{digit * 4}-{digit * 12}" for digit in "ab")
-
-
-def waiting(number, text="a fine film", **values):
-    """Prediction that waits for a label."""
-    default = StoredPrediction(
-        id=f"id{number}",
-        at=1000.0 + number,
-        text=text,
-        predicted="positive",
-        probabilities={"positive": 0.75, "negative": 0.25},
-        label_set=None,
-        uncertainty=0.3,
-        error_probability=0.25,
-        accepted=False,
-        head="42302931d5da",
-        queued=True,
-        inclusion=1.0,
-    )
-    return replace(default, **values)
 
 
 @pytest.fixture
