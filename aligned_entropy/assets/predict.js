@@ -145,6 +145,19 @@ function explained({ pieces }) {
   return make("li", "", text, heaviest.length ? make("p", "heaviest", "Most: ", ...list) : "");
 }
 
+/** Accuracy that the error probabilities of all rows promise, and the reasons not to believe it. */
+function showEstimate({ estimates, reasons }) {
+  const percent = (share) => `${(100 * share).toFixed(1)} %`;
+  const lines = estimates.map(({ subject, count, value, low, high }) => {
+    const interval = `95 % interval: ${percent(low)} to ${percent(high)}, for ${count.toLocaleString("en")} ${subject}`;
+    return make("p", "", make("b", "value", `Estimated accuracy: ${percent(value)}`), " ", make("span", "soft", interval));
+  });
+  const doubts = reasons.length ? [make("p", "problem", "Do not rely on it:"), make("ul", "", ...reasons.map((reason) => make("li", "", reason)))] : [];
+  element("estimate").classList.toggle("doubtful", reasons.length > 0);
+  element("estimate").replaceChildren(...lines, ...doubts);
+  element("estimate").hidden = false;
+}
+
 // --- Predict.
 
 /** Yield the events of a response as they arrive. */
@@ -208,6 +221,7 @@ async function receive(response, name) {
         showResults();
       }
     }
+    if (event.kind === "estimate") showEstimate(event);
     if (event.kind === "words") {
       document.querySelector("#words ul").append(explained(event));
       element("words").hidden = false;

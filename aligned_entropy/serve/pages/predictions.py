@@ -1,4 +1,4 @@
-"""Events that a visitor's browser gets while texts are predicted: start, rows, words, end, or an error.
+"""Events that a browser gets while texts are predicted: start, rows, estimated accuracy, words, end, or an error.
 
 The server keeps nothing of a visitor: the browser holds the rows, so that the next request may reach another replica.
 """
@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any, cast
 
 from fastapi.responses import StreamingResponse
 from starlette.exceptions import HTTPException
 from starlette.types import Send as SendMessage
 
+from ...batch.accuracy import bases_of
+from ...batch.counts import RowCounts
 from ...batch.job import Values
 from ...batch.writing import csv_cells
 from ...errors import AlignedEntropyError
@@ -109,6 +112,9 @@ class Visitors:
             rows = upload.rows[start : start + size]
             predicted += (values := await self._turn(upload.predict, rows))
             await send({"kind": "rows", "rows": [vars(upload.shown(*pair)) for pair in zip(rows, values, strict=True)]})
+        estimate = await self._turn(estimate_event, upload, predicted)
+        if estimate is not None:
+            await send(estimate)
         for text in upload.most_uncertain(predicted, EXPLAINED_TEXTS):
             try:
                 weights = await self._turn(attributions, upload.classifier, text)
@@ -130,6 +136,29 @@ class Visitors:
         if self._ending or self.server.batcher.closed:
             raise ClosedError("the server is shutting down: try again in a moment.")
         return await asyncio.to_thread(function, *arguments)
+
+
+def estimate_event(upload: Upload, predicted: Sequence[Values]) -> Event | None:
+    """Estimated accuracy of all rows, and the reasons not to believe it; None without error probabilities.
+
+    Args:
+        predicted: values of the added columns of all rows.
+    """
+    classifier = upload.classifier.classifier
+    counts = replace(RowCounts.of_rows(predicted, upload.added), bases=bases_of(classifier))
+    estimates = {
+        "predictions" if counts.entities is None else "entities": counts.accuracy_estimate,
+        "texts, by all of their tags": counts.sentence_accuracy_estimate,
+    }
+    made = {subject: estimate for subject, estimate in estimates.items() if estimate and estimate.predictions}
+    if not made:
+        return None
+    messages = [
+        {"subject": subject, "count": estimate.predictions} | estimate.overall.to_dict()
+        for subject, estimate in made.items()
+    ]
+    reasons = dict.fromkeys(reason for estimate in made.values() for reason in estimate.reasons)
+    return {"kind": "estimate", "estimates": messages, "reasons": list(reasons)}
 
 
 def start_event(upload: Upload) -> Event:

@@ -7,8 +7,9 @@ import time
 import pytest
 from starlette.exceptions import HTTPException
 
+from aligned_entropy import UncertainClassifier
 from aligned_entropy.serve.pages import predictions
-from aligned_entropy.serve.pages.predictions import Visitors
+from aligned_entropy.serve.pages.predictions import Visitors, estimate_event
 from aligned_entropy.serve.server import Server, Settings
 from aligned_entropy.serve.upload import read_lines
 from fixtures.sentiment import named
@@ -42,7 +43,7 @@ def test_events_tell_the_columns_the_rows_and_the_words(server):
     upload = read_lines(server, "\n".join(TEXTS))
     events = run(server, lambda: events_of(Visitors(server).stream(upload)))
     kinds = [event["kind"] for event in events]
-    assert kinds == ["start", "rows", "rows", "rows", "words", "words", "words", "end"], "batches of four"
+    assert kinds == ["start", "rows", "rows", "rows", "estimate", "words", "words", "words", "end"], "batches of four"
     start, *_ = events
     rule = server.head.classifier.saved.rule
     assert (start["total"], start["head"], start["limits"]) == (
@@ -58,7 +59,7 @@ def test_events_tell_the_columns_the_rows_and_the_words(server):
     assert start["columns"][start["accepted_column"]] == "accepted"
     words = ["".join(piece["text"] for piece in event["pieces"]) for event in events if event["kind"] == "words"]
     assert words == [TEXTS[number] for number in expected.uncertainty.argsort()[::-1][:3]]
-    assert all(0 <= piece["shade"] <= 100 for event in events[4:7] for piece in event["pieces"])
+    assert all(0 <= piece["shade"] <= 100 for event in events[5:8] for piece in event["pieces"])
 
 
 def test_batches_of_a_visitor_take_turns_with_requests(server, monkeypatch):
@@ -185,4 +186,23 @@ def test_a_text_whose_words_cannot_be_compared_has_no_words(server, monkeypatch)
 
     monkeypatch.setattr(predictions, "attributions", fail)
     events = run(server, lambda: events_of(Visitors(server).stream(read_lines(server, "a film\nthe story"))))
-    assert [event["kind"] for event in events] == ["start", "rows", "end"]
+    assert [event["kind"] for event in events] == ["start", "rows", "estimate", "end"]
+
+
+def test_the_estimated_accuracy_is_that_of_the_predictions(server):
+    upload = read_lines(server, "\n".join([*TEXTS, "x" * 200_000]))
+    event = estimate_event(upload, upload.predict(upload.rows))
+    expected = server.head.classifier.predict(TEXTS).estimated_accuracy
+    (estimate,) = event["estimates"]
+    assert (estimate["subject"], estimate["count"]) == ("predictions", 10)
+    numbers = [estimate[name] for name in ("value", "low", "high")]
+    assert numbers == pytest.approx([expected.value, expected.low, expected.high], abs=1e-6)
+    assert any("10 predictions" in reason for reason in event["reasons"]), "ten are too few"
+
+
+def test_an_untrained_head_and_failed_texts_have_no_estimate(server, served_folder):
+    upload = read_lines(server, "x" * 200_000)
+    assert estimate_event(upload, upload.predict(upload.rows)) is None
+    untrained = UncertainClassifier.from_pretrained(served_folder / "model")
+    upload = read_lines(Server(untrained, None, Settings()), "a film")
+    assert estimate_event(upload, upload.predict(upload.rows)) is None
