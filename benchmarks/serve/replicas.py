@@ -20,6 +20,7 @@ import urllib.request
 import warnings
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -227,7 +228,8 @@ def main() -> None:
             return stack.enter_context(serving(options.model, *words, port=port, **environment))[0]
 
         options.start = start
-        running = [start(server) for server in servers]
+        with ThreadPoolExecutor(2) as threads:
+            running = list(threads.map(start, servers))
         for classifier in classifiers:
             rows = zip(texts, classifier.predict(texts), strict=True)
             expected[head_version(classifier)] = {text: (row.label, row.uncertainty) for text, row in rows}

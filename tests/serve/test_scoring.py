@@ -179,6 +179,11 @@ def test_a_head_is_exchanged_if_it_takes_the_columns_that_clients_send(client, p
         ([], "give MODEL, --endpoint URL, or --head"),
         (["--head", "HEAD", "--ui"], "--ui needs MODEL"),
         (["--head", "HEAD", "--feedback", "f.sqlite"], "needs MODEL"),
+        (["--head", "HEAD", "--store", "postgresql://a:b@c/d"], "--store needs MODEL"),
+        (
+            ["MODEL", "--feedback", "f.sqlite", "--store", "postgresql://a:b@c/d"],
+            "--store name two stores: leave one out",
+        ),
         (["--head", "HEAD", "--device", "cpu:0"], "leave the options of the model out"),
     ],
 )
