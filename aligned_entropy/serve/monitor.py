@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..accuracy import estimate_accuracy
+from ..accuracy import AccuracyBasis, AccuracyEstimate, ProbabilitySums
 from ..accuracy.drift import DriftTest
 from ..backbones.endpoint.client import Usage
+from ..saved.accuracy_basis import PredictedUnit
 from ..selective import SelectionUnits
 from .drawn_labels import LabelSummary
 from .heads import ServedHead, VersionedPrediction
@@ -38,13 +39,12 @@ def drift_reference(units: SelectionUnits | None, per_word: bool, rng: np.random
         Uncertainties ``[M]``; none if it is not known which units are of one text, so that drift is measured since the
         first prediction.
     """
-    clusters = getattr(units, "clusters", None)
-    if units is None or (per_word and clusters is None):
+    if units is None or (per_word and units.clusters is None):
         return np.zeros(0, dtype=np.float32)
-    if clusters is None:
+    if units.clusters is None:
         return units.uncertainty
-    order = rng.permutation(len(clusters))
-    _, first = np.unique(clusters[order], return_index=True)
+    order = rng.permutation(len(units))
+    _, first = np.unique(units.clusters[order], return_index=True)
     return units.uncertainty[order][first]
 
 
@@ -59,7 +59,8 @@ class Monitor:
     Attributes:
         registry: registry with all metrics that ``/metrics`` shows.
         latest: uncertainty of the latest units, and whether they were accepted (None without a threshold).
-        texts: error probability of the latest texts (NaN before a fit), and whether they were accepted.
+        texts: error probability of the latest texts (NaN before a fit), whether they were accepted, and whether they
+            are far from the calibration set (both None if it is not known).
         drift: test for drift of the uncertainty of the head in use.
     """
 
@@ -95,7 +96,7 @@ class Monitor:
         """Start the window and the test for drift anew, since uncertainties of two heads are not on one scale."""
         classifier, self._version = self.head.classifier, self.head.version
         self.latest: deque[tuple[float, bool | None]] = deque(maxlen=WINDOW)
-        self.texts: deque[tuple[float, bool | None]] = deque(maxlen=WINDOW)
+        self.texts: deque[tuple[float, bool | None, bool | None]] = deque(maxlen=WINDOW)
         reference = drift_reference(classifier.saved.selection_units, classifier.task.per_word, self._rng)
         self.drift = DriftTest(reference)
 
@@ -119,7 +120,8 @@ class Monitor:
         if prediction.head != self._version:
             return
         self.latest.extend(units)
-        self.texts.append((NAN if row.error_probability is None else row.error_probability, row.accepted))
+        probability = NAN if row.error_probability is None else row.error_probability
+        self.texts.append((probability, row.accepted, row.is_far))
         if units:
             uncertainty, _ = units[self._rng.integers(len(units)) if len(units) > 1 else 0]
             self.drift.add(min(max(uncertainty, 0.0), 1.0))  # float32 may be a rounding error above 1
@@ -145,15 +147,19 @@ class Monitor:
                     self._review.labels(state).set(count)
             return generate_latest(self.registry)
 
+    def _estimate(self) -> AccuracyEstimate:
+        """Accuracy of the latest texts, estimated without labels; of token classification, that of whole texts."""
+        classifier, texts = self.head.classifier, self.texts.copy()  # predictions may be recorded meanwhile
+        is_fitted = classifier.head.error_model is not None
+        unit: PredictedUnit = "sentences" if classifier.task.per_word else "texts"
+        basis = classifier.saved.accuracy_basis(unit) if is_fitted else AccuracyBasis()
+        sums = ProbabilitySums.of([text[0] for text in texts], accepted=[text[1] for text in texts])
+        distances = [is_far for _, _, is_far in texts if is_far is not None]
+        return basis.estimate_from_sums(sums, measured=len(distances), far=sum(distances))
+
     def _values_of_window(self) -> dict[str, float]:
-        latest, texts = self.latest.copy(), self.texts.copy()  # predictions may be recorded meanwhile
-        decisions = [accepted for _, accepted in latest if accepted is not None]
-        rule = self.head.classifier.saved.rule
-        probability = np.array([value for value, _ in texts], dtype=np.float64)
-        has_threshold = bool(texts) and any(accepted is not None for _, accepted in texts)
-        accepted = np.array([decision is True for _, decision in texts]) if has_threshold else None
-        estimate = estimate_accuracy(probability, None, accepted=accepted)
-        of_accepted = estimate.accepted
+        decisions = [accepted for _, accepted in self.latest.copy() if accepted is not None]
+        rule, estimate = self.head.classifier.saved.rule, self._estimate()
         return {
             "accepted_share": float(np.mean(decisions)) if decisions else NAN,
             "drift_e_value": self.drift.e_value,
@@ -161,7 +167,8 @@ class Monitor:
             "estimated_accuracy": estimate.overall.value,
             "estimated_accuracy_low": estimate.overall.low,
             "estimated_accuracy_high": estimate.overall.high,
-            "estimated_risk": NAN if of_accepted is None else 1 - of_accepted.value,
+            "estimate_doubts": len(estimate.reasons),
+            "estimated_risk": NAN if estimate.accepted is None else 1 - estimate.accepted.value,
             "risk_goal": NAN if rule is None or rule.goal.risk is None else rule.goal.risk,
         }
 
@@ -177,6 +184,7 @@ GAUGES = {
     "estimated_accuracy": f"Accuracy of the latest {WINDOW} texts, estimated without labels",
     "estimated_accuracy_low": "Lower end of the 95 % interval of the estimated accuracy",
     "estimated_accuracy_high": "Upper end of the 95 % interval of the estimated accuracy",
+    "estimate_doubts": "Number of reasons not to believe the estimated accuracy",
     "estimated_risk": f"Risk of the accepted among the latest {WINDOW} texts, estimated without labels",
     "observed_labels": "Labels of predictions of this head that were drawn at random",
     "observed_accuracy": "Accuracy by these labels",

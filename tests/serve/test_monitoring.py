@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from importlib.metadata import version
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -60,6 +59,7 @@ def test_metrics_count_requests_and_predictions(client):
     assert float(lines["alien_estimated_risk"]) == pytest.approx(np.mean(accepted_errors))
     bounds = [float(lines[f"alien_estimated_accuracy{end}"]) for end in ("_low", "", "_high")]
     assert bounds == sorted(bounds)
+    assert float(lines["alien_estimate_doubts"]) >= 1, "eight predictions are few"
     assert lines["alien_risk_goal"] == "NaN", "the threshold is for a coverage"
     head = client.get("/v1/head").json()["head"]
     assert lines[f'alien_head_info{{head="{head}",previous=""}}'] == "1.0"
@@ -103,7 +103,7 @@ def test_one_labeled_unit_of_each_text_is_compared():
     units = SelectionUnits(np.arange(6, dtype=np.float32) / 10, np.zeros(6), np.full(6, "x"))
     assert drift_reference(units, False, rng).tolist() == units.uncertainty.tolist()
     assert len(drift_reference(units, True, rng)) == len(drift_reference(None, False, rng)) == 0
-    clustered = SimpleNamespace(clusters=np.array([4, 4, 4, 7, 9, 9]), uncertainty=units.uncertainty)
+    clustered = replace(units, clusters=np.array([4, 4, 4, 7, 9, 9]))
     drawn = [tuple(np.round(drift_reference(clustered, True, rng) * 10)) for _ in range(200)]
     assert set(drawn) == {(first, 3.0, last) for first in (0.0, 1.0, 2.0) for last in (4.0, 5.0)}
 
@@ -143,6 +143,7 @@ def test_names_that_programs_read_do_not_change(client):
         "alien_requests_total", "alien_request_seconds", "alien_batch_texts", "alien_queue_texts", "alien_uncertainty",
         "alien_answers_total", "alien_accepted_share", "alien_drift_e_value", "alien_drift_labeled_units",
         "alien_estimated_accuracy", "alien_estimated_accuracy_low", "alien_estimated_accuracy_high",
+        "alien_estimate_doubts",
         "alien_estimated_risk", "alien_observed_labels", "alien_observed_accuracy", "alien_observed_accuracy_low",
         "alien_observed_accuracy_high", "alien_risk_labels", "alien_risk_upper_bound", "alien_risk_lower_bound",
         "alien_risk_goal", "alien_queue_limit_texts", "alien_endpoint_down", "alien_head_info", "alien_build_info",
