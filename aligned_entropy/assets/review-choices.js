@@ -151,7 +151,7 @@ export class Choices {
     const rank = (name) => (plain(name).startsWith(words[0] ?? "") ? 0 : 1);
     const fits = this.labels.filter((name) => words.every((word) => plain(name).includes(word)));
     this.matches = fits.sort((one, other) => rank(one) - rank(other)).slice(0, MATCHES);
-    this.active = 0;
+    this.active = words.length ? 0 : -1; // Enter takes nothing before something is searched for or chosen
     this.drawMatches();
   }
 
@@ -168,7 +168,7 @@ export class Choices {
     element("matches").replaceChildren(...options);
     element("matches").hidden = false;
     element("filter").setAttribute("aria-expanded", "true");
-    if (this.matches.length) element("filter").setAttribute("aria-activedescendant", `match-${this.active}`);
+    if (this.matches[this.active]) element("filter").setAttribute("aria-activedescendant", `match-${this.active}`);
     else element("filter").removeAttribute("aria-activedescendant");
     element("matches").children[this.active]?.scrollIntoView({ block: "nearest" });
   }
@@ -191,7 +191,7 @@ export class Choices {
       this.active = Math.min(Math.max(this.active + step, 0), Math.max(this.matches.length - 1, 0));
       this.drawMatches();
     } else if (event.key === "Enter") {
-      if (this.matches.length && !event.repeat) this.take(this.matches[this.active]);
+      if (this.matches[this.active] && !event.repeat) this.take(this.matches[this.active]);
     } else if (event.key === "Escape") this.closeSearch(true);
     else return;
     event.preventDefault();

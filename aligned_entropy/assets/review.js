@@ -225,6 +225,9 @@ document.addEventListener("visibilitychange", refreshIfVisible);
 
 element("reviewer").value = localStorage.getItem("alien-reviewer") ?? "";
 element("reviewer").addEventListener("input", () => localStorage.setItem("alien-reviewer", element("reviewer").value.trim()));
+element("reviewer").addEventListener("keydown", ({ key, isComposing }) => {
+  if (key === "Enter" && !isComposing) element(items.length ? "task" : "empty").focus();
+});
 element("keys").checked = localStorage.getItem("alien-keys") !== "off";
 element("keys").addEventListener("change", () => localStorage.setItem("alien-keys", element("keys").checked ? "on" : "off"));
 

@@ -6,6 +6,7 @@ import pytest
 from selenium.webdriver.common.keys import Keys
 
 from aligned_entropy import UncertainClassifier
+from aligned_entropy.errors import StoreError
 from aligned_entropy.features.texts import TextPair
 from fixtures import tiny
 from fixtures.browser import serving_here
@@ -78,7 +79,8 @@ def test_a_visitor_labels_skips_and_undoes_by_keyboard(served_classifier, visito
     assert visitor.find(".text").value_of_css_property("direction") == "rtl"
 
     tab_to(visitor, "#reviewer")
-    visitor.press("Ann Sue 2")
+    visitor.press("Ann Sue 2", Keys.ENTER)
+    assert active(visitor) == "task"
     tab_to(visitor, "#keys")
     visitor.press("1")
     ready(visitor, "id2")
@@ -165,6 +167,8 @@ def test_a_class_is_found_among_many(topics, visitor, review):
     ready(visitor, "id1")
     visitor.press("/")
     assert active(visitor) == "filter"
+    visitor.press(Keys.ENTER)
+    assert (active(visitor), len(labels(store))) == ("filter", 1), "nothing has been searched for or chosen"
     visitor.press("BORSE")
     assert [one.text for one in visitor.find_all("#matches li")] == ["Börse"]
     visitor.press(Keys.ENTER)
@@ -198,6 +202,23 @@ def test_a_lost_connection_keeps_the_label(served_classifier, visitor, review):
     ready(visitor, "id1")
     assert (labels(store), visitor.text("#problem")) == ([("id0", "negative")], "")
     assert all("INTERNET_DISCONNECTED" in message for message in visitor.complaints())
+
+
+def test_a_label_that_the_server_could_not_store_survives_a_reload(served_classifier, visitor, review):
+    store = review(served_classifier, list(map(waiting, range(2))))
+    ready(visitor, "id0")
+
+    def fail(row):
+        raise StoreError("the disk is full.")
+
+    add_feedback, store.add_feedback = store.add_feedback, fail
+    visitor.press("1")
+    visitor.wait(lambda: "the disk is full. The label “negative” is not stored yet" in visitor.text("#problem"))
+    visitor.driver.refresh()
+    store.add_feedback = add_feedback
+    ready(visitor, "id1")
+    assert labels(store) == [("id0", "negative")]
+    assert all("503" in message for message in visitor.complaints())
 
 
 def test_an_ended_session_leads_to_the_login_and_back(served_classifier, visitor, review):
