@@ -1,6 +1,6 @@
 // Page for predictions. The rows of a visitor stay in the browser: the server predicts them and keeps nothing.
 
-import { Problem, request, send } from "./page.js";
+import { Problem, request } from "./page.js";
 
 const element = (id) => document.getElementById(id);
 const form = element("input");
@@ -119,7 +119,7 @@ function summary() {
 
 function showResults() {
   if (results === null) return;
-  element("summary").textContent = summary();
+  element("summary").textContent = element("announcement").textContent = summary();
   element("measure").textContent = results.start.calibrated ? "Error probability" : "Uncertainty";
   const undecided = results.start.entity_column !== null || (ruleOfResults() === null && results.start.set_column === null);
   element("rows").classList.toggle("undecided", undecided);
@@ -156,6 +156,7 @@ function showEstimate({ estimates, reasons }) {
   element("estimate").classList.toggle("doubtful", reasons.length > 0);
   element("estimate").replaceChildren(...lines, ...doubts);
   element("estimate").hidden = false;
+  element("announcement").textContent += ` ${element("estimate").innerText}`;
 }
 
 // --- Predict.
@@ -185,7 +186,7 @@ function showProgress(done, total) {
 async function predict(body, name = "") {
   running?.abort();
   const controller = (running = new AbortController());
-  element("problem").textContent = "";
+  element("problem").textContent = element("announcement").textContent = "";
   element("results").hidden = element("words").hidden = element("estimate").hidden = true;
   document.querySelector("#words ul").replaceChildren();
   results = null;
@@ -193,8 +194,11 @@ async function predict(body, name = "") {
     if (body.size > maxBytes) throw new Problem(`${name || "The input"} has ${body.size} bytes, more than ${maxBytes}: divide it.`, 413);
     element("progress").hidden = false;
     showProgress(0, 0);
+    const content = await body.arrayBuffer().catch(() => {
+      throw new Problem(`${name} cannot be read; it may have changed: choose it again.`, 0);
+    });
     const headers = name ? { "X-File-Name": encodeURIComponent(name) } : {};
-    await receive(await request("/predictions", body, { headers, signal: controller.signal }), name);
+    await receive(await request("/predictions", new Blob([content]), { headers, signal: controller.signal }), name);
   } catch (problem) {
     if (controller.signal.aborted) return;
     if (!(problem instanceof Problem)) console.error(problem);
@@ -232,8 +236,10 @@ async function receive(response, name) {
 }
 
 function start() {
-  if (texts.value.trim() || !file.files.length) predict(new Blob([texts.value]));
-  else predict(file.files[0], file.files[0].name);
+  if (texts.value.trim() || !file.files.length) {
+    file.value = ""; // so that it does not seem to be the file that was predicted
+    predict(new Blob([texts.value]));
+  } else predict(file.files[0], file.files[0].name);
 }
 
 form.addEventListener("submit", (event) => {
@@ -244,6 +250,9 @@ texts.addEventListener("keydown", (event) => {
   if (event.key !== "Enter" || event.isComposing || !(event.shiftKey || event.ctrlKey || event.metaKey)) return;
   event.preventDefault();
   start();
+});
+file.addEventListener("click", () => {
+  file.value = ""; // so that the same file can be chosen again after it was corrected
 });
 file.addEventListener("change", () => {
   if (file.files.length) predict(file.files[0], file.files[0].name);

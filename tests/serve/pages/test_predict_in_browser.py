@@ -76,6 +76,8 @@ def test_a_visitor_enters_texts_moves_the_slider_and_downloads_a_file(served_fol
         assert visitor.text("#measure") == "Error probability"
         visitor.wait(lambda: len(visitor.find_all("#words li")) == 3)
         mean = np.mean([prediction["error_probability"] for prediction in predictions])
+        heard = " ".join(visitor.find("#announcement").get_attribute("textContent").split())
+        assert heard == f"{visitor.text('#summary')} {visitor.text('#estimate')}"
         assert visitor.text("#estimate").startswith(f"Estimated accuracy: {100 * (1 - mean):.1f} % 95 % interval: ")
         assert "Do not rely on it:" in visitor.text("#estimate"), "three texts are too few"
         assert HOSTILE in [text.text for text in visitor.find_all("#words .pieces")]
@@ -262,6 +264,19 @@ def test_a_file_that_is_refused_gets_a_reason(
         assert all("422" in complaint for complaint in visitor.complaints())
         enter(visitor, ["a great film"])
         assert not visitor.find("#problem").is_displayed()
+
+
+def test_a_file_that_changes_after_it_was_chosen_is_not_mixed(served_folder, served_classifier, visitor, tmp_path):
+    (tmp_path / "a.txt").write_text("a great film\nit was dull")
+    with serving_here(served_classifier, served_folder / "head") as (address, _):
+        visitor.driver.get(f"{address}/ui/")
+        visitor.find("#file").send_keys(str(tmp_path / "a.txt"))
+        visitor.wait(lambda: visitor.text("#summary").startswith("a.txt: 2 of 2 texts have a prediction"))
+        (tmp_path / "a.txt").write_text("a great film and more\nit was dull")
+        visitor.find("#predict").click()
+        visitor.wait(lambda: visitor.text("#problem") == "a.txt cannot be read; it may have changed: choose it again.")
+        enter(visitor, ["a great film"])
+        assert visitor.find("#file").get_attribute("value") == "", "what was predicted are the texts"
 
 
 def test_ten_thousand_rows_show_their_progress_and_can_be_canceled(served_folder, served_classifier, visitor, tmp_path):
