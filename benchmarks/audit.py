@@ -1,6 +1,6 @@
 """Measure how many labels an audit needs, against random sampling, and how often its intervals hold.
 
-    python benchmarks/audit.py --simulate [--draws 2000]
+    python benchmarks/audit.py --simulate [--draws 2000] [--rows 3000]
     python benchmarks/audit.py [--only sst2 20newsgroups] [--draws 2000] [--runs FOLDER]
 
 The first command simulates heads of every quality: calibrated, overconfident, with error probabilities that are too low
@@ -13,8 +13,8 @@ The second command takes the classifiers of deployed.py and every score of the p
 probability by its Platt map, which is fitted on the calibration set; that of the head is its own. The table has the
 labels that give a half-width of two points, against random sampling, the number of labels drawn at random that 300
 labels of the audit are worth, and the coverage with 50 and 300 labels. Scores that need dropout passes, hidden states
-of all layers, other models or another prompt are left out. Density scores are fitted on
-3,000 training texts, drawn at random.
+of all layers, other models or another prompt are left out, and so is the head with a reference, which needs all
+training texts. Density scores are fitted on 2,000 training texts, drawn at random.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ from aligned_entropy.stats import Interval
 Array = NDArray[np.float64]
 BUDGETS, HALF_WIDTH = (50, 100, 200, 300), 0.02
 RATES = (0.003, 0.01, 0.03, 0.1, 0.25, 0.5)
-ROWS, POPULATIONS = 3000, 2
-TRAINING_TEXTS = 3000
+POPULATIONS = 2
+TRAINING_TEXTS = 2000
 WIDTH_DRAWS = 40  # draws whose widths are averaged
-LEFT_OUT = ("MC dropout", "deep ensemble", "contextual calibration", "attention probe")
+LEFT_OUT = ("MC dropout", "deep ensemble", "contextual calibration", "attention probe", "aligned entropy + reference")
 
 
 @dataclass(frozen=True)
@@ -109,17 +109,17 @@ def sigmoid(x: Array) -> Array:
     return np.asarray(1 / (1 + np.exp(-x)))
 
 
-def heads(rate: float, rng: np.random.Generator) -> dict[str, Population]:
+def heads(rate: float, rng: np.random.Generator, rows: int) -> dict[str, Population]:
     """Heads of every quality, for predictions of which a share ``rate`` is wrong."""
     from scipy.optimize import brentq
 
-    z = 1.5 * rng.standard_normal(ROWS)
+    z = 1.5 * rng.standard_normal(rows)
     shift = brentq(lambda shift: float(sigmoid(z + shift).mean()) - rate, -30, 30)
-    logits, chance = z + shift, rng.random(ROWS)
+    logits, chance = z + shift, rng.random(rows)
     true = sigmoid(logits)
     errors = (chance < true).astype(np.float64)
-    count = max(round(rate * ROWS), 1)
-    adversary, half = np.zeros(ROWS), (chance < true / 2).astype(np.float64)
+    count = max(round(rate * rows), 1)
+    adversary, half = np.zeros(rows), (chance < true / 2).astype(np.float64)
     adversary[np.argsort(true)[:count]] = 1
     half[np.argsort(true)[: max(count // 2, 1)]] = 1
     sure = np.where(true > np.quantile(true, 1 - rate), 0.99, 0.01)
@@ -129,12 +129,12 @@ def heads(rate: float, rng: np.random.Generator) -> dict[str, Population]:
         "too low": Population(sigmoid(logits - 2), errors),
         "too high": Population(sigmoid(logits + 2), errors),
         "too flat": Population(sigmoid(0.3 * logits), errors),
-        "one value": Population(np.full(ROWS, 0.3), errors),
-        "always 0": Population(np.full(ROWS, 1e-6), errors),
+        "one value": Population(np.full(rows, 0.3), errors),
+        "always 0": Population(np.full(rows, 1e-6), errors),
         "unrelated": Population(rng.permutation(true), errors),
         "reversed": Population(sigmoid(-logits), errors),
         "sure, mostly wrong": Population(sure, errors),
-        "sure at random": Population(np.where(rng.random(ROWS) < 0.1, 0.995, 0.005), errors),
+        "sure at random": Population(np.where(rng.random(rows) < 0.1, 0.995, 0.005), errors),
         "errors where none is expected": Population(true, adversary),
         "half of the errors there": Population(true, half),
     }
@@ -158,16 +158,16 @@ def ppi_coverage(population: Population, budget: int, draws: int) -> float:
 
 
 def simulate(options: argparse.Namespace) -> Iterator[list[str]]:
-    names = list(heads(0.1, np.random.default_rng(0)))
+    names = list(heads(0.1, np.random.default_rng(0), options.rows))
     for name in names:
         for budget in BUDGETS:
             coverage, width, ppi = [], [], []
             for rate in RATES:
                 for seed in range(POPULATIONS):
-                    population = heads(rate, np.random.default_rng([seed, round(1000 * rate)]))[name]
+                    population = heads(rate, np.random.default_rng([seed, round(1000 * rate)]), options.rows)[name]
                     coverage.append(population.coverage(budget, options.draws))
                     if rate >= 0.1:
-                        plain = random_half_width(float(population.errors.mean()), budget, ROWS)
+                        plain = random_half_width(float(population.errors.mean()), budget, options.rows)
                         width.append(population.half_width(budget) / plain)
                     ppi.append(ppi_coverage(population, budget, min(options.draws, 500)))
             cells = [f"{min(coverage):.1f}", f"{np.mean(coverage):.1f}", f"{np.mean(width):.2f}"]
@@ -179,6 +179,9 @@ def weights(case: Case) -> Iterator[tuple[str, Population]]:
     classifier, calibration, test, training = case.classifier, case.calibration, case.test, training_of(case)
     groups, others = (classifier.groups(part).get("sentences") for part in (test, calibration))
     errors = test.errors if groups is None else groups.errors
+    if groups is None:
+        q = np.asarray(classifier.predict_features(case.test).error_probability, dtype=np.float64)
+        yield f"**{HEAD}, deployed**", Population(q, errors)
     module = classifier.backbone.copy_classification_module()
     for name in SCORES:
         if name.startswith(LEFT_OUT):
@@ -192,9 +195,6 @@ def weights(case: Case) -> Iterator[tuple[str, Population]]:
             (values,) = group_values({name: values}, groups, others, ["max"]).values()
         if values.maps is not None:
             yield name, Population(values.maps.probabilities(values.uncertainty)["platt"], errors)
-    if groups is None:
-        q = np.asarray(classifier.predict_features(case.test).error_probability, dtype=np.float64)
-        yield f"**{HEAD}, deployed**", Population(q, errors)
 
 
 def training_of(case: Case) -> Features:
@@ -203,11 +203,12 @@ def training_of(case: Case) -> Features:
     names = None if case.classifier.task.per_word else case.classifier.label_names
     texts = split_texts(data, 0, names)["train"]
     rows = np.sort(np.random.default_rng(0).permutation(len(texts))[:TRAINING_TEXTS])
-    return case.classifier.features(texts.select(rows), views=True)
+    return case.classifier.features(texts.select(rows))
 
 
 def measure(options: argparse.Namespace) -> Iterator[list[str]]:
-    for case in cases(options.runs, options.only):
+    for data in options.only or [data.name for _, data in DEPLOYMENTS]:
+        case = next(cases(options.runs, [data]))  # the texts of the same data set
         for name, population in weights(case):
             rate = float(population.errors.mean())
             plain, needed = population.random_labels_needed, population.labels_needed()
@@ -230,6 +231,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--simulate", action="store_true", help="simulated heads in place of classifiers")
     parser.add_argument("--draws", type=int, default=2000, help="draws of every coverage")
+    parser.add_argument("--rows", type=int, default=3000, help="rows of a simulated population")
     parser.add_argument("--runs", type=Path, default=Path(__file__).parent / "runs", help="folder of classifiers")
     parser.add_argument("--only", nargs="*", default=(), metavar="NAME", help="data sets of the classifiers")
     options = parser.parse_args()

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -57,7 +58,7 @@ class Audit:
         if self.per_class and not self.source.task.one_label:
             raise DataError(f"{self.source.task} has no predicted class to stratify by: leave per-class out.")
 
-    @property
+    @cached_property
     def error_probability(self) -> NDArray[np.float64]:
         """Error probability of every prediction, ``[N]``."""
         return np.array([row.error_probability for row in self.source.rows], dtype=np.float64)
@@ -78,7 +79,7 @@ class Audit:
             seed=self.seed,
         )
 
-    @property
+    @cached_property
     def mark(self) -> str:
         """Checksum of the predictions, and the settings of the draw, for the identifiers of its rows."""
         content = hashlib.sha256()
