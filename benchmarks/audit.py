@@ -30,7 +30,7 @@ import numpy as np
 from deployed import DEPLOYMENTS, Case, cases
 from numpy.typing import NDArray
 
-from aligned_entropy.accuracy.audit import AuditSample, select_for_audit
+from aligned_entropy.accuracy.audit import LEAST_ROWS, AuditSample, select_for_audit
 from aligned_entropy.accuracy.audit_interval import audited_error_rate
 from aligned_entropy.accuracy.audited import random_labels
 from aligned_entropy.bench.runs import split_texts
@@ -64,6 +64,9 @@ class Population:
     def samples(self, budget: int, draws: int) -> Iterator[AuditSample]:
         """Samples of one division into cells, whose drawing is repeated."""
         first = select_for_audit(self.q, budget)
+        if budget * LEAST_ROWS > len(self.q):
+            yield from (select_for_audit(self.q, budget, seed=seed) for seed in range(draws))
+            return
         order = np.argsort(first.cell, kind="stable")
         starts = np.searchsorted(first.cell[order], np.arange(budget + 1))
         ends, rng = np.cumsum(first.inclusion[order]), np.random.default_rng(budget)

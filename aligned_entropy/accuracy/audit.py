@@ -12,6 +12,7 @@ from ..errors import ArgumentError
 
 RANDOM_SHARE = 0.6
 """Share of a budget that is spread over all rows at random: it costs a good head little, and a bad one is survived."""
+LEAST_ROWS = 3  # in a cell, on average
 STREAM = 0xA0D17  # numbers of their own, so that data simulated with the same seed do not decide about ties
 
 
@@ -22,7 +23,8 @@ class AuditSample:
     Attributes:
         rows: rows to label, ascending, ``[n]``.
         inclusion: probability with which each row was drawn, in (0, 1], ``[N]``.
-        cell: cell of each row, ``[N]``; exactly one row was drawn from each cell 0, 1, ….
+        cell: cell of each row, ``[N]``; cells 0, 1, … have an inclusion of about one each, and follow the order of the
+            error probability.
     """
 
     rows: NDArray[np.int64]
@@ -50,8 +52,10 @@ def select_for_audit(
     rows are sorted by q, ties in random order, and divided into as many cells as there are labels, each with about one
     label's part of the sizes. One row is drawn from each cell with probability proportional to size, independently of
     the other cells (fine stratification: Breidt, Opsomer and Sanchez-Borrego, JASA 2016). A row with a part of at
-    least one label is a cell by itself. The order by q makes the estimate insensitive to a miscalibrated head, and the
-    random share bounds the weight of a row whatever the head is worth.
+    least one label is a cell by itself. With fewer than three rows for a label, cells would differ too much in size;
+    rows are then drawn in their order by the pivotal method, with exactly the intended probabilities. The order by q
+    makes the estimate insensitive to a miscalibrated head, and the random share bounds the weight of a row whatever the
+    head is worth.
 
     Args:
         error_probability: probability that the prediction of each row is wrong, ``[N]``.
@@ -89,11 +93,36 @@ def select_for_audit(
     cell = np.empty(len(q), dtype=np.int64)
     cell[others] = np.minimum((np.cumsum(share[others]) - share[others] / 2).astype(np.int64), cells - 1)
     cell[certain] = cells + np.arange(len(certain))
+    if budget * LEAST_ROWS > len(q):
+        drawn = others[_pivotal(share[others], rng)]
+        return AuditSample(np.sort(np.concatenate([drawn, certain])), share, cell)
     inclusion = share / np.bincount(cell, share, minlength=budget)[cell]
     place = np.searchsorted(np.cumsum(inclusion[others]), np.arange(cells) + rng.random(cells))
     first, last = (np.searchsorted(cell[others], np.arange(cells), side=side) for side in ("left", "right"))
     drawn = others[np.clip(place, first, last - 1)]  # rounding must not lead into the next cell
     return AuditSample(np.sort(np.concatenate([drawn, certain])), inclusion, cell)
+
+
+def _pivotal(share: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """Positions that are drawn with probabilities ``share`` in (0, 1), whose sum is whole, by duels in their order.
+
+    Source: Deville and Tillé, Biometrika 1998, ordered pivotal method.
+    """
+    chances = rng.random(len(share)).tolist()
+    drawn: list[int] = []
+    holder, held = 0, 0.0  # position that is undecided, and its probability
+    for position, (own_share, chance) in enumerate(zip(share.tolist(), chances, strict=True)):
+        total = held + own_share
+        if total < 1:  # one of the two is out, and the other has both probabilities
+            holder = position if chance * total < own_share else holder
+            held = total
+        else:  # one of the two is drawn, and the other has the rest
+            winner = position if chance * (2 - total) < 1 - held else holder
+            drawn.append(winner)
+            holder, held = (holder if winner == position else position), total - 1
+    if held > 0.5:  # rounding
+        drawn.append(holder)
+    return np.array(drawn, dtype=np.int64)
 
 
 def checked_probabilities(error_probability: ArrayLike) -> NDArray[np.float64]:

@@ -46,12 +46,12 @@ def audited_error_rate(
     from scipy.special import ndtri, stdtrit
 
     order = np.argsort(sample.cell[sample.rows])
-    rows, e = sample.rows[order], errors[order] * members[sample.rows[order]]  # one for each cell
+    rows, e = sample.rows[order], errors[order] * members[sample.rows[order]]
     size = int(members.sum())
     weight = members / (size * sample.inclusion)  # of an error of each row
     rate = float(q[members].sum() / size + ((e - q[rows]) * weight[rows]).sum())
     spread = weight * np.sqrt(1 - sample.inclusion)
-    has_members = np.bincount(sample.cell, spread, minlength=len(rows)) > 0
+    has_members = (np.bincount(sample.cell, spread, minlength=len(rows)) > 0)[sample.cell[rows]]
     if not has_members.any():  # every member is labeled
         return Interval(*[min(max(rate, 0.0), 1.0)] * 3)
     left, right = _spread_of_foreseen(q * weight, sample)
@@ -82,8 +82,8 @@ def _distance(variance: float, third: float, heaviest: float, quantiles: tuple[f
 
 def _spread_of_foreseen(values: NDArray[np.float64], sample: AuditSample) -> tuple[float, float]:
     """Largest excess of a row's ``values`` over the mean of its cell, and largest deficit, both at least 0."""
-    mean = np.bincount(sample.cell, values * sample.inclusion, minlength=len(sample.rows))
-    excess = values - mean[sample.cell]
+    total, size = (np.bincount(sample.cell, part * sample.inclusion) for part in (values, np.ones_like(values)))
+    excess = values - (total / size)[sample.cell]
     return max(float(excess.max()), 0.0), max(float(-excess.min()), 0.0)
 
 

@@ -79,6 +79,19 @@ def test_the_estimate_is_exactly_unbiased() -> None:
     assert estimate == pytest.approx(errors.mean())
 
 
+def test_half_of_the_rows_labeled() -> None:
+    """The mean of the draws is the truth, and the width is that of random sampling if the head is worth nothing."""
+    rng = np.random.default_rng(5)
+    errors, every = (rng.random(400) < 0.3).astype(np.float64), np.ones(400, dtype=np.bool_)
+    samples = [select_for_audit(np.full(400, 0.3), 200, seed=seed) for seed in range(1000)]
+    results = [audited_error_rate(np.full(400, 0.3), sample, errors[sample.rows], every) for sample in samples]
+    values = np.array([result.value for result in results])
+    assert values.mean() == pytest.approx(errors.mean(), abs=0.004)
+    assert np.mean([result.low <= errors.mean() <= result.high for result in results]) > 0.935
+    width = np.mean([result.high - result.low for result in results]) / 2
+    assert random_labels(float(errors.mean()), float(width), 400) > 185
+
+
 def test_a_good_head_needs_fewer_labels_and_a_bad_one_few_more() -> None:
     needed = {head: np.mean([result.random_labels for result in audits(head, 300, 60)]) for head in HEADS}
     assert needed["calibrated"] > 360
