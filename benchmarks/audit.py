@@ -211,7 +211,11 @@ def training_of(case: Case) -> Features:
 
 def measure(options: argparse.Namespace) -> Iterator[list[str]]:
     for data in options.only or [data.name for _, data in DEPLOYMENTS]:
-        case = next(cases(options.runs, [data]))  # the texts of the same data set
+        try:
+            case = next(cases(options.runs, [data]))  # the texts of the same data set
+        except CalibrationError as error:
+            print(f"({data} is left out: {error})", file=sys.stderr, flush=True)
+            continue
         for name, population in weights(case):
             rate = float(population.errors.mean())
             plain, needed = population.random_labels_needed, population.labels_needed()
