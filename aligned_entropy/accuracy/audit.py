@@ -75,12 +75,7 @@ def select_for_audit(
         raise ArgumentError(f"budget {budget}: an audit needs at least 2 labels, and says little below 50.")
     if not 0 < random_share <= 1:
         raise ArgumentError(f"random_share {random_share}: choose a share above 0 and at most 1.")
-    groups = np.zeros(len(q), dtype=np.int64)
-    if strata is not None:
-        names = np.asarray(strata)
-        if names.shape != q.shape:
-            raise ArgumentError(f"strata have the shape {names.shape}, but there are {len(q)} error probabilities.")
-        groups = np.unique(names, return_inverse=True)[1].astype(np.int64)
+    groups = _groups(strata, len(q))
     if budget >= len(q):
         every = np.arange(len(q))
         return AuditSample(every, np.ones(len(q)), every.copy())
@@ -141,6 +136,17 @@ def checked_probabilities(error_probability: ArrayLike) -> NDArray[np.float64]:
             "without a prediction."
         )
     return q
+
+
+def _groups(strata: ArrayLike | None, rows: int) -> NDArray[np.int64]:
+    """Number of the group of each row, ``[N]``."""
+    if strata is None:
+        return np.zeros(rows, dtype=np.int64)
+    names = np.asarray(strata)
+    if names.shape != (rows,):
+        raise ArgumentError(f"strata have the shape {names.shape}, but there are {rows} error probabilities.")
+    groups: NDArray[np.int64] = np.unique(names, return_inverse=True)[1].astype(np.int64)
+    return groups
 
 
 def _sizes(q: NDArray[np.float64], groups: NDArray[np.int64], random_share: float) -> NDArray[np.float64]:
