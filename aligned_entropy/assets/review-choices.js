@@ -19,10 +19,11 @@ export class Choices {
   /**
    * @param kind `one` label for a text, `many`, or one for each of its `words`.
    * @param labels names of the classes.
-   * @param actions `decide` stores a label of the text; `mayDecide` is false while that is not possible.
+   * @param actions `decide` stores a label of the text; `mayDecide` is false while that is not possible;
+   *   `keep` is told of labels or tags in the making.
    */
-  constructor(kind, labels, { decide, mayDecide }) {
-    Object.assign(this, { kind, labels, decide, mayDecide, chosen: [], word: 0, offered: [], active: 0, matches: [] });
+  constructor(kind, labels, { decide, mayDecide, keep }) {
+    Object.assign(this, { kind, labels, decide, mayDecide, keep, chosen: [], word: 0, offered: [], active: 0, matches: [] });
     element("accept").addEventListener("click", () => this.confirm());
     const filter = element("filter");
     if (!filter) return;
@@ -37,10 +38,10 @@ export class Choices {
     });
   }
 
-  /** Show the classes of a text. */
-  show(item) {
+  /** Show the classes of a text; `draft` are labels or tags from before a reload, if there are some. */
+  show(item, draft = null) {
     this.item = item;
-    this.chosen = [item.suggestion].flat();
+    this.chosen = [...(draft ?? [item.suggestion].flat())];
     this.word = Math.max(this.chosen.findIndex((tag) => tag !== this.outside), 0);
     const likely = Object.keys(item.probabilities);
     const all = this.labels.length <= DIGITS ? this.labels : likely.length ? likely : this.labels;
@@ -121,9 +122,11 @@ export class Choices {
       this.chosen = has ? this.chosen.filter((other) => other !== name) : [...this.chosen, name];
       this.chosen = this.labels.filter((other) => this.chosen.includes(other));
       if (!this.offered.includes(name)) this.offered.push(name);
+      this.keep(this.chosen);
       this.draw();
     } else {
       this.chosen[this.word] = name;
+      this.keep(this.chosen);
       this.mark(this.word + 1);
     }
   }

@@ -13,8 +13,8 @@ const element = (id) => document.getElementById(id);
 const kind = element("review").dataset.kind;
 const labels = JSON.parse(element("review").dataset.labels);
 
-/** State of this tab, which survives a reload: visitor, what can be undone, text on the page, label that is not stored yet. */
-const tab = Object.assign({ visitor: newId(), history: [], current: null, pending: null }, read());
+/** State of this tab, which survives a reload: visitor, what can be undone, text on the page, labels or tags in the making, and label that is not stored yet. */
+const tab = Object.assign({ visitor: newId(), history: [], current: null, draft: null, pending: null }, read());
 let items = []; // the text on the page, and the next one
 let shown; // text on the screen; null if the page says that there is none
 let shownAt = 0;
@@ -22,7 +22,7 @@ let isBusy = false;
 let changes = 0; // a view of the queue from before the latest change is dropped
 let timer;
 
-const choices = new Choices(kind, labels, { decide, mayDecide });
+const choices = new Choices(kind, labels, { decide, mayDecide, keep });
 
 function newId() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
@@ -40,6 +40,12 @@ function read() {
 
 function save() {
   sessionStorage.setItem("alien-review", JSON.stringify(tab));
+}
+
+/** Keep labels or tags in the making for a reload. */
+function keep(chosen) {
+  tab.draft = { prediction: items[0].id, chosen };
+  save();
 }
 
 function mayDecide() {
@@ -99,7 +105,7 @@ function show() {
     }));
     element("texts").hidden = kind === "words";
     element("reason").textContent = reason(item);
-    choices.show(item);
+    choices.show(item, tab.draft?.prediction === item.id ? tab.draft.chosen : null);
     for (const part of document.querySelectorAll(".text")) if (part.scrollHeight > part.clientHeight) part.tabIndex = 0;
     shownAt = performance.now();
     setTimeout(() => { if (items[0] === item) element("task").dataset.ready = item.id; }, WAIT);

@@ -172,8 +172,10 @@ class Review:
 
     async def _prediction(self, prediction_id: str) -> StoredPrediction:
         stored = await self.server.in_store(self.store.prediction, prediction_id)
-        if stored is None or stored.text is None:
-            raise HTTPException(404, "this text is no longer stored.")
+        if (
+            stored is None or stored.text is None or not stored.queued
+        ):  # one that was not drawn has no place in the draw
+            raise HTTPException(404, "this text is no longer in the queue.")
         return stored
 
     async def _page_feedback(self, prediction_id: str) -> list[StoredFeedback]:

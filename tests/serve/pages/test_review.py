@@ -130,9 +130,10 @@ def test_nobody_removes_a_label_that_the_page_did_not_give(served_classifier, pa
 @pytest.mark.parametrize(
     ("path", "body", "code", "reason"),
     [
-        ("label", {"prediction": "none", "label": "positive"}, 404, "this text is no longer stored"),
-        ("skip", {"prediction": "none"}, 404, "this text is no longer stored"),
-        ("undo", {"prediction": "none"}, 404, "this text is no longer stored"),
+        ("label", {"prediction": "none", "label": "positive"}, 404, "this text is no longer in the queue"),
+        ("label", {"prediction": "id1", "label": "positive"}, 404, "this text is no longer in the queue"),
+        ("skip", {"prediction": "none"}, 404, "this text is no longer in the queue"),
+        ("undo", {"prediction": "none"}, 404, "this text is no longer in the queue"),
         ("label", {"prediction": "id0", "label": "neutral"}, 422, "no label 'neutral'"),
         ("label", {"prediction": "id0", "label": ["positive"]}, 422, "is one label"),
         ("label", {"prediction": "id0"}, 422, "label"),
@@ -144,7 +145,7 @@ def test_nobody_removes_a_label_that_the_page_did_not_give(served_classifier, pa
     ],
 )
 def test_wrong_requests_are_refused_with_a_reason(served_classifier, page_of, path, body, code, reason):
-    client, store = page_of(served_classifier, [waiting(0)])
+    client, store = page_of(served_classifier, [waiting(0), waiting(1, queued=False, inclusion=0.05)])
     assert reason in send(client, path, code=code, **body)["detail"]
     assert (store.feedback(), store.queue_counts().waiting) == ([], 1)
 

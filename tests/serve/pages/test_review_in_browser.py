@@ -250,7 +250,7 @@ def test_a_text_that_is_gone_is_left_out(served_classifier, visitor, review):
     store.delete_prediction("id0")
     visitor.press("1")
     ready(visitor, "id1")
-    assert visitor.text("#problem") == "this text is no longer stored."
+    assert visitor.text("#problem") == "this text is no longer in the queue."
     assert all("404" in message for message in visitor.complaints())
 
 
@@ -278,6 +278,11 @@ def test_words_are_tagged_one_by_one(token_model_folder, visitor, review):
     assert words == ["the: O", "red: B-X", "cat: I-X", "sat: O"]
     assert visitor.find("#words [aria-pressed=true]").get_attribute("aria-label") == "red: B-X"
     visitor.press("1", "1")  # the mark moves on
+    visitor.driver.refresh()
+    ready(visitor, "id0")
+    words = [one.get_attribute("aria-label") for one in visitor.find_all("#words button")]
+    assert words == ["the: O", "red: O", "cat: O", "sat: O"], "a reload keeps the tags"
+    visitor.press(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, Keys.ARROW_RIGHT)
     visitor.press(Keys.ARROW_LEFT, Keys.ARROW_LEFT, Keys.ARROW_LEFT, "2")
     visitor.press(Keys.ENTER)
     ready(visitor, "id1")
