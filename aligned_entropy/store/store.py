@@ -134,8 +134,11 @@ class Store:
             with self._changes() as connection:
                 connection.execute(update(PREDICTIONS).where(P.id == prediction_id).values(values))
 
-    def add_feedback(self, row: NewFeedback) -> int:
+    def add_feedback(self, row: NewFeedback, *, unless_from: Sequence[str] = ()) -> int:
         """Store a true label; returns the number of its row. Numbers become visible in their order.
+
+        If the prediction has a label from one of the sources ``unless_from``, nothing is stored, and the number is that
+        of the latest such label. Of servers that add labels at the same time, one stores its own.
 
         A prediction that was drawn with a probability below 1 stays in the queue unless ``row.inclusion`` says that
         this label is of the draw: labels that people choose to give say nothing about the share of errors.
@@ -147,6 +150,10 @@ class Store:
         with self._changes() as connection:
             if self._engine.dialect.name == "postgresql":
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})  # numbers in order
+            if unless_from:
+                others = select(func.max(F.id)).where(F.prediction == row.prediction, F.source.in_(unless_from))
+                if (earlier := connection.execute(others).scalar_one()) is not None:
+                    return int(earlier)
             values = asdict(row) | self._text_columns(row.text) | {"at": time.time()}
             if row.prediction is not None:
                 digest = connection.execute(select(P.text_hash).where(P.id == row.prediction)).scalar_one_or_none()

@@ -65,6 +65,20 @@ def test_feedback_is_read_by_its_prediction(store):
     assert store.feedback_on("c") == store.feedback_on("half \ud83d") == []
 
 
+def test_one_of_several_labels_at_once_is_stored(store):
+    store.add_predictions([prediction(id="a", queued=True, inclusion=0.5)])
+    program = store.add_feedback(label(prediction="a", source="api"))
+    row = label(prediction="a", source="page", inclusion=0.5)
+    with ThreadPoolExecutor(8) as threads:
+        sent = [threads.submit(store.add_feedback, row, unless_from=["page", "import"]) for _ in range(8)]
+    assert len({result.result() for result in sent}) == 1
+    first = sent[0].result()
+    assert [found.number for found in store.feedback_on("a")] == [program, first]
+    assert store.add_feedback(label(prediction="b", source="page"), unless_from=["page"]) > first
+    store.remove_feedback(first)
+    assert store.add_feedback(row, unless_from=["page", "import"]) > first
+
+
 def test_feedback_is_read_in_the_order_of_its_numbers(store):
     full = label(
         TEXTS[3],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 
 from fastapi import FastAPI, Request, Response
 from pydantic import Field
@@ -130,16 +131,16 @@ class Review:
             DataError: the model has no such label, or it has the wrong form.
             HTTPException: the prediction is not stored, or another visitor has labeled it.
         """
-        async with self._labeling:  # so that a label that is sent twice at once finds itself
+        async with self._labeling:  # so that a label that is sent twice at once is counted once
             stored = await self._prediction(sent.prediction)
             feedback = await self._feedback(sent, stored)
-            earlier = await self._page_feedback(stored.id)
-            if earlier and (earlier[-1].label, earlier[-1].reviewer) == (feedback.label, feedback.reviewer):
-                return await self._queue(number=earlier[-1].number)
-            if earlier:
-                raise HTTPException(409, f"somebody else has labeled this text {earlier[-1].label!r:.80} by now.")
-            number = await self.server.in_store(self.store.add_feedback, feedback)
-        self.server.monitor.feedback.inc()
+            before = {row.number for row in await self._page_feedback(stored.id)}
+            number = await self.server.in_store(partial(self.store.add_feedback, unless_from=PAGE_SOURCES), feedback)
+            for row in await self._page_feedback(stored.id):
+                if row.number == number and (row.label, row.reviewer) != (feedback.label, feedback.reviewer):
+                    raise HTTPException(409, f"somebody else has labeled this text {row.label!r:.80} by now.")
+            if number not in before:
+                self.server.monitor.feedback.inc()
         return await self._queue(number=number)
 
     async def skip(self, sent: Named) -> Queue:

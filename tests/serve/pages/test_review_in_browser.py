@@ -208,7 +208,7 @@ def test_a_label_that_the_server_could_not_store_survives_a_reload(served_classi
     store = review(served_classifier, list(map(waiting, range(2))))
     ready(visitor, "id0")
 
-    def fail(row):
+    def fail(row, **_):
         raise StoreError("the disk is full.")
 
     add_feedback, store.add_feedback = store.add_feedback, fail
