@@ -212,7 +212,7 @@ def main() -> None:
         print_table(header, simulate(options.draws))
         return
     header = ["texts", "size", "true", "estimated", "error", "CBPE", "CBPE of head", "calibration set"]
-    header += ["coverage", "CBPE", "CBPE of head", "half-width", "reasons"]
+    header += ["coverage", "coverage, CBPE", "coverage, CBPE of head", "half-width", "reasons"]
     print_table(
         header,
         (row for case in cases(options.runs, options.only) for part in units(case) for row in rows(part, options)),
