@@ -19,6 +19,7 @@ from ..evaluation.fitted_scores import FittedScore, default_scores, fit_scores
 from ..evaluation.grouped import GroupedEvaluation
 from ..evaluation.groups import Groups
 from ..features.arrays import Features
+from ..features.drawn import equal_part
 from ..features.texts import are_pairs, check_kind
 from ..head.fit import FitResult, fit_head
 from ..head.fit_config import FitConfig, MultiLabelConfig
@@ -162,6 +163,7 @@ class UncertainClassifier(ModelElsewhere, ModelWithSelection):
         calibration: Features,
         *,
         reference: Features | None = None,
+        weights: NDArray[np.float64] | None = None,
         config: FitConfig | MultiLabelConfig | None = None,
         progress: Progress = lambda percent: None,
     ) -> FitResult | MultiLabelResult:
@@ -170,6 +172,7 @@ class UncertainClassifier(ModelElsewhere, ModelWithSelection):
         Args:
             calibration: features of the calibration set, labeled.
             reference: features of the classifier's training set, labeled; optional.
+            weights: weight of each row, ``[N]``, if they were drawn unequally, see :func:`aligned_entropy.fit_head`.
             config: settings of the fit; ``FitConfig()`` by default.
             progress: function that is called with the percentage points of the fit that were finished since its last
                 call.
@@ -193,13 +196,14 @@ class UncertainClassifier(ModelElsewhere, ModelWithSelection):
             reference_views={} if reference is None else reference.views,
             reference_clusters=None if reference is None else reference.clusters,
             clusters=calibration.clusters,
+            weights=weights,
             config=config,
             progress=progress,
         )
-        held_out = result.held_out.double().numpy()
-        group_maps, units = self._group_maps(calibration, held_out), self.selection_units(calibration, held_out)
-        sentences = self._sentence_units(calibration, held_out)
-        self._slot.place_fit(result, calibration, calibration, held_out, group_maps, units, sentences)
+        rows, held_out = equal_part(calibration, result.held_out.double().numpy(), weights)
+        group_maps, units = self._group_maps(rows, held_out), self.selection_units(rows, held_out)
+        sentences = self._sentence_units(rows, held_out)
+        self._slot.place_fit(result, calibration, rows, held_out, group_maps, units, sentences)
         return result
 
     def evaluate(

@@ -18,6 +18,7 @@ from ..evaluation.fitted_scores import ScoreValues, score_values
 from ..evaluation.grouped import GroupedEvaluation, group_values
 from ..evaluation.groups import Groups, ScoreKey
 from ..features.arrays import Features
+from ..features.drawn import equal_part
 from ..head.fit_config import FitConfig, MultiLabelConfig
 from ..head.fit_multilabel import MultiLabelResult, fit_multilabel, pairs
 from ..head.head import AlignedEntropyHead
@@ -81,10 +82,13 @@ class UncertainMultiLabelClassifier(UncertainClassifier):
         calibration: Features,
         *,
         reference: Features | None = None,
+        weights: NDArray[np.float64] | None = None,
         config: FitConfig | MultiLabelConfig | None = None,
         progress: Progress = lambda percent: None,
     ) -> MultiLabelResult:
-        """Fit the head on features of labeled texts; arguments as for :meth:`fit`.
+        """Fit the head on features of labeled texts; arguments as for :meth:`UncertainClassifier.fit_features`.
+
+        With ``weights``, the head is fitted on a subsample in which all texts count alike.
 
         Raises:
             CalibrationError: no head can be fitted on these texts; the message gives the reason.
@@ -95,6 +99,7 @@ class UncertainMultiLabelClassifier(UncertainClassifier):
         if config is not None and not isinstance(config, MultiLabelConfig):
             raise NotApplicableError(f"a {type(config).__name__} is for one label a text: use MultiLabelConfig.")
         module = self.backbone.copy_classification_module()
+        calibration, _ = equal_part(calibration, np.zeros(len(calibration)), weights)
         result = fit_multilabel(
             module,
             calibration.hidden,

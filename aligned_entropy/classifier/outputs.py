@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.special import log_softmax
 
 from ..backbones import OUTPUTS, OutputsBackbone
@@ -161,6 +162,7 @@ class UncertainOutputs(UncertainClassifier):
         calibration: Features,
         *,
         reference: Features | None = None,
+        weights: NDArray[np.float64] | None = None,
         config: Any = None,
         progress: Progress = lambda percent: None,
     ) -> FitResult | MultiLabelResult:
@@ -172,7 +174,8 @@ class UncertainOutputs(UncertainClassifier):
         calibration = self._with_vectors(calibration)
         if reference is not None:
             reference = self._matching(reference, _hidden_size(calibration), "the calibration set")
-        result = super().fit_features(calibration, reference=reference, config=config, progress=progress)
+        options = {"weights": weights, "config": config, "progress": progress}
+        result = super().fit_features(calibration, reference=reference, **options)
         facts = self.saved.backbone | {HIDDEN_SIZE: _hidden_size(calibration)}
         hashes = self.saved.text_hashes
         if {"hidden", "tokens"} <= calibration.absent.keys():

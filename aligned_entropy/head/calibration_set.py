@@ -37,6 +37,7 @@ class CalibrationSet:
         fold: fold of every row, ``[N]``.
         clusters: cluster of every row, ``[N]``; rows of a cluster stay together in folds and resampling.
         device: device for the expensive computations.
+        weights: weight of every row in the calibration of the error probability, ``[N]``; None for 1.
     """
 
     hidden: Tensor
@@ -47,6 +48,7 @@ class CalibrationSet:
     fold: Tensor
     clusters: NDArray[np.int64] | None = None
     device: torch.device = CPU
+    weights: Tensor | None = None
 
     @property
     def folds(self) -> int:

@@ -84,7 +84,7 @@ def calibrated_candidate(
     no_features = log_u.new_zeros(*log_u.shape, 0)
     head.error_model = head.new_error_model()
     error_logit = _out_of_fold_logits(head.error_model, log_u, no_features.expand(data.folds, *no_features.shape), data)
-    head.error_model.fit(log_u, no_features, data.logits, data.errors)
+    head.error_model.fit(log_u, no_features, data.logits, data.errors, weights=data.weights)
     return ScoredCandidate(_measured(head, name, log_u, error_logit, settings, data), log_u, log_u, error_logit, head)
 
 
@@ -120,7 +120,7 @@ def with_error_model(
     error_logit = torch.stack(logits, -1) @ torch.tensor(list(shares.values()))
     held_out = features[data.fold, torch.arange(len(data.fold))]
     head = copy.deepcopy(start.head)
-    head.error_model = model.fit_average(start.log_u, held_out, data.logits, data.errors, shares)
+    head.error_model = model.fit_average(start.log_u, held_out, data.logits, data.errors, shares, data.weights)
     settings = start.candidate.settings | {f"share of penalty {penalty:g}": share for penalty, share in shares.items()}
     candidate = _measured(head, f"{start.candidate.name} + {name}", error_logit, error_logit, settings, data)
     return ScoredCandidate(candidate, start.log_u, error_logit, error_logit, head, references[0].distances)
@@ -133,6 +133,8 @@ def likelihood_shares(logits: Sequence[Tensor], data: CalibrationSet, seed: int)
     """
     losses = [F.binary_cross_entropy_with_logits(logit, data.errors, reduction="none") for logit in logits]
     row_losses = [loss.reshape(len(data.errors), -1).sum(1) for loss in losses]  # summed over the labels of a text
+    if data.weights is not None:
+        row_losses = [loss * data.weights for loss in row_losses]
     shares = averaging_weights(-torch.stack(row_losses, 1).double().numpy(), seed)
     shares[shares < NEGLIGIBLE] = 0.0
     return [float(share) for share in shares / shares.sum()]
@@ -188,6 +190,7 @@ def _out_of_fold_logits(
     error_logit = torch.empty_like(log_u)
     for k in range(data.folds):
         train, test = data.fold != k, data.fold == k
-        model.fit(log_u[train], features[k, train], data.logits[train], data.errors[train], penalty)
+        weights = None if data.weights is None else data.weights[train]
+        model.fit(log_u[train], features[k, train], data.logits[train], data.errors[train], penalty, weights)
         error_logit[test] = model.combine(log_u[test], features[k, test], data.predicted[test])
     return error_logit

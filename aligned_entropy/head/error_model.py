@@ -161,7 +161,13 @@ class ErrorModel(nn.Module):
         return ((columns - self.mean) / self.scale).clamp(-MAX_STANDARDIZED, MAX_STANDARDIZED)
 
     def fit(
-        self, log_u: Tensor, features: Tensor, logits: Tensor, errors: Tensor, penalty: float = 300.0
+        self,
+        log_u: Tensor,
+        features: Tensor,
+        logits: Tensor,
+        errors: Tensor,
+        penalty: float = 300.0,
+        weights: Tensor | None = None,
     ) -> ErrorModel:
         """Fit the weights on rows of a calibration set, given their features, and return the model.
 
@@ -171,15 +177,23 @@ class ErrorModel(nn.Module):
             logits: the model's logits ``[N, C]``.
             errors: 1 where the model is wrong, ``[N]``.
             penalty: penalty on the weights of features and classes, in examples; unused without features.
+            weights: weight of every row, ``[N]``; None for 1.
         """
+        weights = None if weights is None else weights.double()
         if features.shape[-1]:
-            self._fit_mixture(log_u, features, logits.argmax(-1), errors.double(), penalty)
+            self._fit_mixture(log_u, features, logits.argmax(-1), errors.double(), penalty, weights)
         else:
-            self._fit_line(log_u, logits, errors.double())
+            self._fit_line(log_u, logits, errors.double(), weights)
         return self
 
     def fit_average(
-        self, log_u: Tensor, features: Tensor, logits: Tensor, errors: Tensor, shares: Mapping[float, float]
+        self,
+        log_u: Tensor,
+        features: Tensor,
+        logits: Tensor,
+        errors: Tensor,
+        shares: Mapping[float, float],
+        row_weights: Tensor | None = None,
     ) -> ErrorModel:
         """Fit with several penalties, average the logits weighted by ``shares[penalty]``, and return the model.
 
@@ -189,16 +203,17 @@ class ErrorModel(nn.Module):
             logits: the model's logits ``[N, C]``.
             errors: 1 where the model is wrong, ``[N]``.
             shares: weight of the fit with each penalty; the weights sum to 1.
+            row_weights: weight of every row, ``[N]``; None for 1.
         """
         names = ("line", "weights", "offsets")
         average: dict[str, Tensor] = {}
         for penalty, share in shares.items():
-            self.fit(log_u, features, logits, errors, penalty)
+            self.fit(log_u, features, logits, errors, penalty, row_weights)
             average = {name: average.get(name, 0.0) + share * getattr(self, name) for name in names}
         self.line, self.weights, self.offsets = (average[name] for name in names)
         return self
 
-    def _fit_line(self, log_u: Tensor, logits: Tensor, errors: Tensor) -> None:
+    def _fit_line(self, log_u: Tensor, logits: Tensor, errors: Tensor, row_weights: Tensor | None) -> None:
         """Fit c, a and b alone; a and b are never negative and never both zero, so that the score keeps its order."""
         terms, free = _line_terms(log_u).double(), torch.ones(3, dtype=torch.bool)
         model_error_logit = log_odds(log_softmax_response(logits)).double().clamp(-20.0, 20.0)
@@ -210,7 +225,10 @@ class ErrorModel(nn.Module):
             start[free] = torch.linalg.lstsq(terms[:, free], target, driver="gelsd").solution.squeeze(1)
             penalty = torch.full_like(start, LINE_PENALTY)[free]
             line = torch.zeros_like(start)
-            line[free] = ridge_logistic((terms / scale)[:, free], errors, penalty, (start * scale)[free]) / scale[free]
+            scaled = ridge_logistic(
+                (terms / scale)[:, free], errors, penalty, (start * scale)[free], weights=row_weights
+            )
+            line[free] = scaled / scale[free]
             negative = (line < 0) & torch.tensor([False, True, True])
             if not negative.any():
                 break
@@ -219,7 +237,15 @@ class ErrorModel(nn.Module):
             line[1], line[0] = LEAST_SLOPE, line[0] - LEAST_SLOPE * terms[:, 1].mean()
         self.line = line.float()
 
-    def _fit_mixture(self, log_u: Tensor, features: Tensor, predicted: Tensor, errors: Tensor, penalty: float) -> None:
+    def _fit_mixture(
+        self,
+        log_u: Tensor,
+        features: Tensor,
+        predicted: Tensor,
+        errors: Tensor,
+        penalty: float,
+        row_weights: Tensor | None,
+    ) -> None:
         """Fit all weights, pulled towards the prior mixture, whose scale and base rate are fitted first."""
         columns = torch.cat([log_odds(log_u).unsqueeze(1), features], 1)
         self.mean = columns.mean(0)
@@ -229,14 +255,15 @@ class ErrorModel(nn.Module):
         spread = mixture.std(correction=0).clamp(min=1e-6)
         ones = torch.ones_like(errors)
         weak, start = torch.tensor([1e-3, 1.0]).double(), torch.tensor([0.0, 1.0]).double()
-        rate, slope = ridge_logistic(torch.stack([ones, mixture / spread], 1), errors, weak, start)
+        mixed = torch.stack([ones, mixture / spread], 1)
+        rate, slope = ridge_logistic(mixed, errors, weak, start, weights=row_weights)
         slope = slope.clamp(min=0.0)  # a higher uncertainty may never lower the error probability
         classes, width = len(self.offsets), standardized.shape[1]
         penalties = torch.full((1 + width + classes,), penalty, dtype=torch.float64)
         penalties[0], penalties[1] = 1e-3, LINE_PENALTY
         start = torch.cat([rate.view(1), prior * slope / spread, torch.zeros(classes).double()])
         design = torch.cat([ones.unsqueeze(1), standardized], 1)
-        solution = ridge_logistic(design, errors, penalties, start, predicted).float()
+        solution = ridge_logistic(design, errors, penalties, start, predicted, weights=row_weights).float()
         bias, weights, offsets = solution.split([1, width, classes])
         self.line = torch.cat([bias, torch.zeros(2)])
         self.weights, self.offsets = weights, offsets

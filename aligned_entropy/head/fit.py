@@ -30,6 +30,7 @@ from .progress import FitProgress, Progress, class_model_count
 from .published import Schedule, train_published
 from .reference_features import calibration_set_features, training_set_features
 from .ridge import stratified_folds
+from .row_weights import checked_weights
 from .selection import choose_base_score, choose_candidate
 from .view_features import ViewFeatures, accuracy_hint, fit_views
 
@@ -65,6 +66,7 @@ def fit_head(
     reference_views: Mapping[str, Any] | None = None,
     reference_clusters: Any = None,
     clusters: Any = None,
+    weights: Any = None,
     config: FitConfig | None = None,
     progress: Progress = lambda percent: None,
 ) -> FitResult:
@@ -88,6 +90,10 @@ def fit_head(
         reference_views: the same for the training set, on whose labels the views are then fitted.
         reference_clusters: cluster of each row of the training set, ``[R]`` int; used by the fit of views.
         clusters: cluster of each row, ``[N]`` int, such as the sentence of a word; no fold divides a cluster.
+        weights: weight of each row, ``[N]``, in the calibration of the error probability, for rows that were drawn with
+            unequal probabilities, see :func:`aligned_entropy.features.drawn.drawn_weights`. Scores, neighbors, views
+            and the choice among them use all rows alike: rows drawn by their score alone err as all others with the
+            same features do.
         config: settings of the fit; ``FitConfig()`` by default.
         progress: function that is called with the percentage points of the fit that were finished since its last call.
 
@@ -99,6 +105,7 @@ def fit_head(
     head = AlignedEntropyHead(classifier)
     device, classifier = head.device, head.cpu().classifier
     data = calibration_set(head, hidden, labels, logits, config.folds, config.seed, clusters, device)
+    data = data if weights is None else replace(data, weights=checked_weights(weights, data))
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(config.seed)
         if config.schedule is not None:
@@ -187,6 +194,7 @@ def _fit_published(
         chosen.log_u.new_zeros(count, 0),
         data.logits[validation],
         data.errors[validation],
+        weights=None if data.weights is None else data.weights[validation],
     )
     chosen.head.is_calibrated = config.is_calibrated
     reason = (

@@ -9,7 +9,7 @@ yes and the no of every label. A text is wrong where any of its label prediction
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -83,12 +83,13 @@ class LabelErrorModel(ErrorModel):
         """Compute the logit ``[N, L]`` of the probability that a label prediction is wrong."""
         return super().combine(log_u_NL, features_NLS, _class_index(predicted_NL))
 
-    def _fit_line(self, log_u: Tensor, logits: Tensor, errors: Tensor) -> None:
-        super()._fit_line(log_u.flatten(), logits.flatten(0, 1), errors.flatten())
+    def _fit_line(self, log_u: Tensor, logits: Tensor, errors: Tensor, row_weights: Tensor | None) -> None:
+        super()._fit_line(log_u.flatten(), logits.flatten(0, 1), errors.flatten(), row_weights)
 
-    def _fit_mixture(self, log_u: Tensor, features: Tensor, predicted: Tensor, errors: Tensor, penalty: float) -> None:
+    def _fit_mixture(self, log_u: Tensor, features: Tensor, *rest: Any) -> None:
+        predicted, errors, *others = rest
         rows = log_u.flatten(), features.flatten(0, 1), _class_index(predicted).flatten(), errors.flatten()
-        super()._fit_mixture(*rows, penalty)
+        super()._fit_mixture(*rows, *others)
 
 
 def _class_index(predicted_NL: Tensor) -> Tensor:

@@ -12,9 +12,15 @@ from ..errors import CalibrationError
 
 
 def ridge_logistic(
-    design: Tensor, errors: Tensor, penalty: Tensor, start: Tensor, group: Tensor | None = None, steps: int = 50
+    design: Tensor,
+    errors: Tensor,
+    penalty: Tensor,
+    start: Tensor,
+    group: Tensor | None = None,
+    steps: int = 50,
+    weights: Tensor | None = None,
 ) -> Tensor:
-    """Minimize the cross-entropy plus ``penalty / 2`` times the squared distance to the start.
+    """Minimize the weighted cross-entropy plus ``penalty / 2`` times the squared distance to the start.
 
     Newton's method halves a step that increases the loss, so that it also converges on separable rows.
 
@@ -26,11 +32,13 @@ def ridge_logistic(
         group: group of every row, ``[N]``; each group has an offset. None for no groups. One-hot columns in the design
             would give the same result at G times the cost.
         steps: maximum number of Newton steps.
+        weights: weight of every row, ``[N]``, in examples; None for 1.
 
     Returns:
         Weights, then offsets, ``[S + G]``.
     """
     width, groups = design.shape[1], len(start) - design.shape[1]
+    row_weights = torch.ones(len(design), dtype=design.dtype) if weights is None else weights
     row_group = torch.zeros(len(design), dtype=torch.long) if group is None else group
 
     def log_odds_of(solution: Tensor) -> Tensor:
@@ -41,7 +49,7 @@ def ridge_logistic(
         return rows.new_zeros(groups, *rows.shape[1:]).index_add_(0, row_group, rows) if groups else rows[:0]
 
     def hessian_at(p: Tensor) -> Tensor:
-        variance = p * (1 - p)
+        variance = row_weights * p * (1 - p)
         weighted = design * variance.unsqueeze(1)
         mixed = group_sums(weighted)
         rows = torch.cat([weighted.T @ design, mixed.T], 1), torch.cat([mixed, group_sums(variance).diag()], 1)
@@ -49,13 +57,16 @@ def ridge_logistic(
 
     def loss(solution: Tensor) -> Tensor:
         odds = log_odds_of(solution)
-        return (F.softplus(odds) - errors * odds).sum() + 0.5 * (penalty * (solution - start).square()).sum()
+        return (row_weights * (F.softplus(odds) - errors * odds)).sum() + 0.5 * (
+            penalty * (solution - start).square()
+        ).sum()
 
     solution = start.clone()
     value = loss(solution)
     for _ in range(steps):
         p = log_odds_of(solution).sigmoid()
-        gradient = torch.cat([design.T @ (p - errors), group_sums(p - errors)])
+        residuals = row_weights * (p - errors)
+        gradient = torch.cat([design.T @ residuals, group_sums(residuals)])
         step = torch.linalg.solve(hessian_at(p) + penalty.diag(), gradient + penalty * (solution - start))
         while (new_value := loss(solution - step)) > value and float(step.abs().max()) > 1e-9:
             step = step / 2
