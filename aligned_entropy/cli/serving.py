@@ -200,7 +200,8 @@ def _print_export(exported: Export) -> None:
 def refit(
     model: OptionalModel = None,
     feedback: Annotated[
-        str | None, typer.Argument(help="Store of alien serve with true labels: SQLite file, or URL of a database.")
+        str | None,
+        typer.Argument(help="Store with true labels, of alien serve or alien review import: SQLite file or URL."),
     ] = None,
     *,
     outputs: ElsewhereOptions,
@@ -223,8 +224,9 @@ def refit(
 
     Better means a lower Brier score of the error probability (one-sided p < .05) and no worse ranking. The new head
     gets a threshold for the goal of the current one. If it is not better, nothing is saved and the exit code is 1.
-    Feedback that was given only for uncertain predictions describes only those. With --outputs FILE, labeled outputs
-    are the feedback, and --calibration and --reference also name files of outputs.
+    Labels whose texts were drawn with known probabilities are weighted, so that the new head fits all texts that they
+    were drawn from; labels of texts that people chose describe only texts like these. With --outputs FILE, labeled
+    outputs are the feedback, and --calibration and --reference also name files of outputs.
     """
     from ..refit import refit as fit_again
     from ..store import is_feedback, read_feedback
@@ -233,11 +235,13 @@ def refit(
         raise typer.BadParameter(f"--share {share} is not between 0 and 1.")
     model, data = outputs.source(model, feedback, options)
     check_folder(output, [data, calibration, reference])
+    inclusion = None
     rows = read_feedback(data) if model is not None or (outputs.endpoint and is_feedback(data)) else None
     classifier = load(model, head=head, options=options, outputs=outputs)
     if rows is None:
         labeled = features(classifier, data, description="feedback", columns=columns, views=True)
     else:
+        inclusion = rows.pop("inclusion", None)
         labeled = _stored_feedback(classifier, rows)
     more, training = (
         None
@@ -246,7 +250,8 @@ def refit(
         for name, data in (("calibration", calibration), ("reference", reference))
     )
     with stage("fitting and comparing the heads"):
-        result = fit_again(classifier, labeled, calibration=more, reference=training, share=share, seed=seed)
+        sets = {"calibration": more, "reference": training}
+        result = fit_again(classifier, labeled, inclusion=inclusion, **sets, share=share, seed=seed)
     better = result.comparison.better
     if better:
         result.classifier.save_pretrained(output)
@@ -270,6 +275,8 @@ def _print_refit(result: Refit, output: Path, as_json: bool) -> None:
         print(f"saved: {output}")
         if rule is not None:
             print(f"\n{rule}")
+        if rule is not None and result.equal_texts is not None:
+            print(f"chosen on {result.equal_texts} texts, a subsample in which all texts count alike")
 
 
 def _stored_feedback(classifier: UncertainClassifier, rows: dict[str, list[Any]]) -> Features:

@@ -98,7 +98,7 @@ def test_the_command_saves_only_a_better_head(workplace, tmp_path):
         feedback, output = Store(tmp_path / f"{name}.sqlite"), tmp_path / name
         rows = named(count, 8, flipped)
         for text, label in zip(rows["text"], rows["label"], strict=True):
-            feedback.add_feedback(NewFeedback(text=text, label=label))
+            feedback.add_feedback(NewFeedback(text=text, label=label, inclusion=0.5 if flipped else None))
         feedback.close()
         arguments = ["refit", workplace / "model", feedback.place, "--head", workplace / "head", "-o", output, "--json"]
         done = in_process(*arguments)
@@ -106,10 +106,12 @@ def test_the_command_saves_only_a_better_head(workplace, tmp_path):
         assert ("nothing was saved" in done.stderr) == (not better)
         facts = json.loads(done.stdout)
         assert (facts["better"], facts["saved"], output.exists()) == (better, str(output) if better else None, better)
+        assert ("effective_texts" in facts) == better, "texts that were drawn are weighted"
         assert {"answers", "errors", "brier", "brier_p", "roc_auc", "roc_auc_p"} <= set(facts)
     assert in_process("inspect", tmp_path / "changed", workplace / "model").exit_code == 0
     shown = in_process(*arguments[:-1])
     assert "Brier score" in shown.stdout
+    assert "weighted by inclusion probabilities" in shown.stdout
     assert f"saved: {output}" in shown.stdout
     assert f"next: alien serve {workplace / 'model'} --head {output}" in shown.stderr
     missing = alien("refit", workplace / "model", tmp_path / "no.sqlite", "--head", workplace / "head", "-o", output)
