@@ -14,6 +14,7 @@ from .options import (
     AsJson,
     Delimiter,
     Encoding,
+    LabelColumn,
     ModelOptions,
     OptionGroup,
     Seed,
@@ -22,7 +23,7 @@ from .options import (
     of_head,
     with_option_groups,
 )
-from .terminal import next_step, note, progress_bar
+from .terminal import next_step, note, progress_bar, stage
 
 if TYPE_CHECKING:
     from ..review.predictions import PredictedRows
@@ -52,13 +53,17 @@ class SourceOptions(OptionGroup):
     ] = None
     text_column: TextColumn = None
     text_pair_column: TextPairColumn = None
+    label_column: LabelColumn = None
     delimiter: Delimiter = None
     encoding: Encoding = None
 
     def read(self, predictions: str) -> PredictedRows:
         """Read predictions; errors as for :func:`aligned_entropy.review.predictions.read_predictions`."""
-        from ..review.predictions import SourceColumns, read_predictions
+        from ..review.predictions import SourceColumns, read_predictions, read_queue
+        from ..store import is_feedback
 
+        if is_feedback(predictions):
+            return read_queue(predictions)
         columns = SourceColumns(self.text_column, self.text_pair_column, self.prefix, self.safe_csv)
         return read_predictions(predictions, columns, delimiter=self.delimiter, encoding=self.encoding)
 
@@ -85,7 +90,7 @@ def export_review(
     count: Annotated[int | None, typer.Option(metavar="N", help="Number of rows.", min=1)] = None,
     form: Annotated[
         Format | None,
-        typer.Option("--format", metavar="FORMAT", help="Format: csv, label-studio or argilla; csv for .csv."),
+        typer.Option("--format", metavar="FORMAT", help="Format: csv, label-studio or argilla; by the ending."),
     ] = None,
     suspects: Annotated[
         bool, typer.Option("--suspects", help="Write texts of a labeled set whose labels look wrong; needs --model.")
@@ -114,11 +119,11 @@ def export_review(
         raise typer.BadParameter(f"--format is needed for {output}: csv, label-studio or argilla.")
     writer = FORMATS[name]
     check_outputs(writer.files(output), [predictions])
-    source = columns.read(predictions)
+    source = _suspects(predictions, columns, model, options, seed) if suspects else columns.read(predictions)
     question = Question(source.task, class_names(label_names, head, source.label_names))
     _ = question.options
     vectors = _vectors(source, model, head, options) if choose == "informative" else None
-    rows = choose_rows(source.rows, choose, count, seed=seed, vectors=vectors)
+    rows = source.rows[:count] if suspects else choose_rows(source.rows, choose, count, seed=seed, vectors=vectors)
     writer.write(rows, question, output)
     _print_export(rows, source, writer.files(output), as_json)
     if not as_json:
@@ -216,6 +221,32 @@ def _vectors(source: PredictedRows, model: str | None, head: str | None, options
     texts = [row.text for row in source.rows]
     with progress_bar("vectors", len(texts)) as progress:
         return text_vectors(classifier, texts, progress)
+
+
+def _suspects(data: str, columns: SourceOptions, model: str | None, options: ModelOptions, seed: int) -> PredictedRows:
+    """Rows of a labeled set whose labels look wrong, the most suspect one first.
+
+    Raises:
+        BadParameter: the model is not named.
+    """
+    from ..data import LabeledTexts, load_data
+    from ..review.predictions import PredictedRows
+    from ..review.suspects import suspect_labels, suspect_rows
+    from .loading import load
+
+    if model is None:
+        raise typer.BadParameter("--suspects needs the model of the labels: give --model MODEL.")
+    classifier = load(model, options=options)
+    table = load_data(data, delimiter=columns.delimiter, encoding=columns.encoding)
+    names = {name: getattr(columns, name) for name in ("text_column", "text_pair_column", "label_column")}
+    labeled = classifier.read_labeled(table, **names)
+    with progress_bar("features", len(labeled)) as progress:
+        features = classifier.features(labeled, progress, views=True)
+    with stage("fitting a head in cross-validation"):
+        suspects = suspect_labels(classifier, features, seed=seed)
+    assert isinstance(labeled, LabeledTexts), "texts have one label"
+    rows = suspect_rows(suspects, labeled, features, classifier.task.name)
+    return PredictedRows(classifier.task, rows, list(classifier.label_names))
 
 
 def _print_export(rows: Sequence[ReviewRow], source: PredictedRows, files: Sequence[Path], as_json: bool) -> None:

@@ -235,14 +235,13 @@ def refit(
         raise typer.BadParameter(f"--share {share} is not between 0 and 1.")
     model, data = outputs.source(model, feedback, options)
     check_folder(output, [data, calibration, reference])
-    inclusion = None
-    rows = read_feedback(data) if model is not None or (outputs.endpoint and is_feedback(data)) else None
+    rows = read_feedback(data) if model is not None or (outputs.endpoint and is_feedback(data)) else {}
+    inclusion = rows.pop("inclusion", None)
     classifier = load(model, head=head, options=options, outputs=outputs)
-    if rows is None:
-        labeled = features(classifier, data, description="feedback", columns=columns, views=True)
-    else:
-        inclusion = rows.pop("inclusion", None)
+    if rows:
         labeled = _stored_feedback(classifier, rows)
+    else:
+        labeled = features(classifier, data, description="feedback", columns=columns, views=True)
     more, training = (
         None
         if data is None
@@ -252,13 +251,9 @@ def refit(
     with stage("fitting and comparing the heads"):
         sets = {"calibration": more, "reference": training}
         result = fit_again(classifier, labeled, inclusion=inclusion, **sets, share=share, seed=seed)
-    better = result.comparison.better
-    if better:
+    if result.comparison.better:
         result.classifier.save_pretrained(output)
-    _print_refit(result, output, as_json)
-    if not better:
-        typer.echo("alien: the new head is not better, nothing was saved", err=True)
-        raise typer.Exit(1)
+    _print_refit(result, output, as_json)  # exits if the new head is not better
     if not as_json:
         words = ["serve", model] if model is not None else ["predict", *outputs.words(model, "NEW.csv")]
         next_step(*words, "--head", output, *option_words(of_head(options)))
@@ -269,14 +264,18 @@ def _print_refit(result: Refit, output: Path, as_json: bool) -> None:
     if as_json:
         facts = {"saved": str(output) if better else None, "rule": None if rule is None else rule.to_dict()}
         print(json.dumps(result.comparison.to_dict() | facts))
+    else:
+        print(result.comparison)
+    if not better:
+        typer.echo("alien: the new head is not better, nothing was saved", err=True)
+        raise typer.Exit(1)
+    if as_json:
         return
-    print(result.comparison)
-    if better:
-        print(f"saved: {output}")
-        if rule is not None:
-            print(f"\n{rule}")
-        if rule is not None and result.equal_texts is not None:
-            print(f"chosen on {result.equal_texts} texts, a subsample in which all texts count alike")
+    print(f"saved: {output}")
+    if rule is not None:
+        print(f"\n{rule}")
+    if rule is not None and result.equal_texts is not None:
+        print(f"chosen on {result.equal_texts} texts, a subsample in which all texts count alike")
 
 
 def _stored_feedback(classifier: UncertainClassifier, rows: dict[str, list[Any]]) -> Features:

@@ -30,7 +30,7 @@ from .progress import FitProgress, Progress, class_model_count
 from .published import Schedule, train_published
 from .reference_features import calibration_set_features, training_set_features
 from .ridge import stratified_folds
-from .row_weights import checked_weights
+from .row_weights import with_weights
 from .selection import choose_base_score, choose_candidate
 from .view_features import ViewFeatures, accuracy_hint, fit_views
 
@@ -72,8 +72,7 @@ def fit_head(
 ) -> FitResult:
     """Fit an uncertainty head on labeled texts that the classifier was not trained on.
 
-    The arrays may be memory maps and stay where they are. The slow steps, neighbor search and the alignment of copies,
-    run on the device of the module, and the fitted head is moved to that device.
+    The arrays may be memory maps. The slow steps run on the device of the module, to which the fitted head is moved.
 
     Args:
         classifier: classification module; copied, never changed.
@@ -83,17 +82,13 @@ def fit_head(
             the module in float32.
         reference: hidden vectors ``[R, D]`` and labels ``[R]`` of the classifier's training set. The head then also
             carries compact statistics of them (at most 10 000 vectors of 128 half floats, C + 257 vectors of 128 floats
-            and 128 vectors of D floats) and uses them if a gain is expected from them. The published recipe and
-            ``error_model=False`` make no use of a reference.
+            and 128 vectors of D floats) and uses them if a gain is expected; not so without an error model.
         views: inputs of views by name: ``layers`` ``[N, L, W]``, ``tokens`` ``[N, T]``, see
             :class:`aligned_entropy.features.arrays.Features`. The head then also carries class models of these.
         reference_views: the same for the training set, on whose labels the views are then fitted.
-        reference_clusters: cluster of each row of the training set, ``[R]`` int; used by the fit of views.
+        reference_clusters: cluster of each row of the training set, ``[R]`` int.
         clusters: cluster of each row, ``[N]`` int, such as the sentence of a word; no fold divides a cluster.
-        weights: weight of each row, ``[N]``, in the calibration of the error probability, for rows that were drawn with
-            unequal probabilities, see :func:`aligned_entropy.features.drawn.drawn_weights`. Scores, neighbors, views
-            and the choice among them use all rows alike: rows drawn by their score alone err as all others with the
-            same features do.
+        weights: weight of each row, ``[N]``, in the calibration of error probabilities; see :mod:`.row_weights`.
         config: settings of the fit; ``FitConfig()`` by default.
         progress: function that is called with the percentage points of the fit that were finished since its last call.
 
@@ -105,7 +100,7 @@ def fit_head(
     head = AlignedEntropyHead(classifier)
     device, classifier = head.device, head.cpu().classifier
     data = calibration_set(head, hidden, labels, logits, config.folds, config.seed, clusters, device)
-    data = data if weights is None else replace(data, weights=checked_weights(weights, data))
+    data = with_weights(data, weights)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(config.seed)
         if config.schedule is not None:

@@ -29,16 +29,15 @@ def ridge_logistic(
         errors: 1 where the model is wrong, ``[N]``.
         penalty: penalty of every weight, then of every group's offset, ``[S + G]``.
         start: weights and offsets that the solution is pulled to, ``[S + G]``.
-        group: group of every row, ``[N]``; each group has an offset. None for no groups. One-hot columns in the design
-            would give the same result at G times the cost.
+        group: group of every row, ``[N]``; each group has an offset, as one-hot columns would give it. None for none.
         steps: maximum number of Newton steps.
-        weights: weight of every row, ``[N]``, in examples; None for 1.
+        weights: weight of every row, ``[N]``; None for 1.
 
     Returns:
         Weights, then offsets, ``[S + G]``.
     """
     width, groups = design.shape[1], len(start) - design.shape[1]
-    row_weights = torch.ones(len(design), dtype=design.dtype) if weights is None else weights
+    row_weights = torch.ones_like(errors) if weights is None else weights
     row_group = torch.zeros(len(design), dtype=torch.long) if group is None else group
 
     def log_odds_of(solution: Tensor) -> Tensor:
@@ -57,16 +56,13 @@ def ridge_logistic(
 
     def loss(solution: Tensor) -> Tensor:
         odds = log_odds_of(solution)
-        return (row_weights * (F.softplus(odds) - errors * odds)).sum() + 0.5 * (
-            penalty * (solution - start).square()
-        ).sum()
+        return row_weights @ (F.softplus(odds) - errors * odds) + 0.5 * penalty @ (solution - start).square()
 
     solution = start.clone()
     value = loss(solution)
     for _ in range(steps):
         p = log_odds_of(solution).sigmoid()
-        residuals = row_weights * (p - errors)
-        gradient = torch.cat([design.T @ residuals, group_sums(residuals)])
+        gradient = torch.cat([design.T @ (row_weights * (p - errors)), group_sums(row_weights * (p - errors))])
         step = torch.linalg.solve(hessian_at(p) + penalty.diag(), gradient + penalty * (solution - start))
         while (new_value := loss(solution - step)) > value and float(step.abs().max()) > 1e-9:
             step = step / 2

@@ -56,19 +56,16 @@ def refit(
 
     Args:
         classifier: classifier with its current head, which is not changed.
-        feedback: features of texts with their true labels, see :func:`aligned_entropy.store.read_feedback`.
-            A new head has views if these features and those of ``calibration`` have their inputs, see ``views`` of
-            :meth:`UncertainClassifier.features`.
-        inclusion: probability with which each text of the feedback was drawn, ``[T]``; NaN or None for a text that
-            somebody chose.
+        feedback: features of texts with their true labels. A new head has views if these features and those of
+            ``calibration`` have their inputs, see ``views`` of :meth:`UncertainClassifier.features`.
+        inclusion: probability with which each text was drawn, ``[T]``; NaN or None for one that somebody chose.
         calibration: features of more labeled texts to fit on, usually the calibration set of the current head.
         reference: features of the training set of the classifier, as for :meth:`UncertainClassifier.fit`.
         share: share of the other feedback that the new head is fitted on.
         seed: seed of the division and of the fit.
 
     Warns:
-        UserWarning: the feedback is unlike the labeled predictions of the current head, and nothing tells how its texts
-            were chosen; or some texts have no inclusion probability and others have one.
+        UserWarning: nothing tells what the feedback, or some of it, says about other texts; see :mod:`.mix`.
 
     Raises:
         NotFittedError: the classifier has no fitted head.
@@ -80,34 +77,26 @@ def refit(
     classifier.saved.check_kind(feedback.pairs)
     text_ids = np.arange(len(feedback)) if feedback.clusters is None else feedback.clusters  # of every row
     unseen = ~np.isin(feedback.text_hashes, classifier.saved.text_hashes.numpy())  # of every text, in the same order
-    names, text_of_row = np.unique(text_ids, return_inverse=True)
-    probability = _probabilities(inclusion, len(names))
+    text_of_row = np.unique(text_ids, return_inverse=True)[1]
+    probability = _probabilities(inclusion, len(unseen))
     warn_of_mix(classifier, feedback, probability)
-    can_test = unseen if probability is None else unseen & ~np.isnan(probability)
-    candidates = np.random.default_rng(seed).permutation(np.flatnonzero(can_test))
-    is_test = np.isin(np.arange(len(names)), candidates[round(share * len(candidates)) :])
+    is_test = _test_texts(unseen, probability, share, seed)
     fit_rows, test = feedback[np.flatnonzero(~is_test[text_of_row])], feedback[np.flatnonzero(is_test[text_of_row])]
-    weights = None
-    if probability is not None:
-        weights = _weights(probability, ~is_test)[text_of_row[~is_test[text_of_row]]]
-        weights = weights if calibration is None else np.concatenate([np.ones(len(calibration)), weights])
+    weights = None if probability is None else _weights(probability, ~is_test)[text_of_row[~is_test[text_of_row]]]
     if calibration is not None:
         fit_rows = _concatenated(calibration, fit_rows)
+        weights = None if weights is None else np.concatenate([np.ones(len(calibration)), weights])
     new = type(classifier)(classifier.backbone)
-    config = classifier.config_class(seed=seed)
-    new.fit_features(fit_rows, reference=reference, weights=weights, config=config)
-    if probability is None:
-        comparison, equal, equal_texts = compare_heads(classifier, new, test), test, None
-    else:
-        test_weights = _weights(probability, is_test)
-        comparison = compare_heads(classifier, new, test, test_weights[is_test])
-        equal = test[equal_rows(test_weights[text_of_row[is_test[text_of_row]]], test.clusters, seed=seed)]
-        equal_texts = len(equal) if equal.clusters is None else len(np.unique(equal.clusters))
+    new.fit_features(fit_rows, reference=reference, weights=weights, config=classifier.config_class(seed=seed))
+    test_weights = None if probability is None else _weights(probability, is_test)[is_test]
+    comparison = compare_heads(classifier, new, test, test_weights)
+    equal = test if test_weights is None else _equal_texts(test, test_weights, seed)
+    count = None if test_weights is None else _text_count(equal)
     rule = classifier.saved.rule
     new_rule = None if rule is None else new.choose_threshold_features(equal, rule.goal)
     if classifier.saved.sets is not None:
         new.choose_sets_features(equal, classifier.saved.sets.goal)
-    return Refit(new, comparison, new_rule, equal_texts)
+    return Refit(new, comparison, new_rule, count)
 
 
 def _probabilities(inclusion: ArrayLike | None, texts: int) -> NDArray[np.float64] | None:
@@ -124,6 +113,25 @@ def _probabilities(inclusion: ArrayLike | None, texts: int) -> NDArray[np.float6
             f"{probability.size} inclusion probabilities for {texts} texts: give one for each text, or none."
         )
     return None if np.isnan(probability).all() else probability
+
+
+def _test_texts(
+    unseen: NDArray[np.bool_], probability: NDArray[np.float64] | None, share: float, seed: int
+) -> NDArray[np.bool_]:
+    """True for the texts that the heads are compared on: new ones, and if any were drawn, drawn ones alone."""
+    can_test = unseen if probability is None else unseen & ~np.isnan(probability)
+    candidates = np.random.default_rng(seed).permutation(np.flatnonzero(can_test))
+    return np.isin(np.arange(len(unseen)), candidates[round(share * len(candidates)) :])
+
+
+def _equal_texts(test: Features, weights: NDArray[np.float64], seed: int) -> Features:
+    """Subsample of texts, by their weights ``[T]``, in which all count alike."""
+    text_of_row = slice(None) if test.clusters is None else np.unique(test.clusters, return_inverse=True)[1]
+    return test[equal_rows(weights[text_of_row], test.clusters, seed=seed)]
+
+
+def _text_count(features: Features) -> int:
+    return len(features) if features.clusters is None else len(np.unique(features.clusters))
 
 
 def _weights(probability: NDArray[np.float64], chosen: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -200,10 +200,44 @@ def most_likely(shares: Mapping[str, float] | None, predicted: Any) -> dict[str,
     return dict(sorted(others.items(), key=lambda item: -item[1])[:MOST_ALTERNATIVES])
 
 
-def stored_row(prediction: StoredPrediction, task: Task) -> ReviewRow | None:
-    """Row of a prediction in the queue of a server; None if the server has not stored its text."""
-    if prediction.text is None:
-        return None
+def read_queue(store: str) -> PredictedRows:
+    """Read the predictions of a server that wait for review; for ten minutes its page shows them to nobody else.
+
+    Args:
+        store: path of an SQLite file, or URL.
+
+    Raises:
+        DataError: no prediction waits, none of them has a text, or nothing shows what kind of labels they have.
+        StoreError: the database cannot be reached.
+    """
+    from ..store import Store
+
+    opened = Store(store)
+    try:
+        queue = opened.take_from_queue(max(opened.queue_counts().waiting, 1), reviewer="alien review export")
+    finally:
+        opened.close()
+    stored = [prediction for prediction in queue if prediction.text is not None]
+    if not stored:
+        reason = f"none of the {len(queue)} predictions in the queue has a text" if queue else "no prediction waits"
+        raise DataError(f"{store}: {reason}: start the server with --store-texts keep, and send it texts.")
+    task = _task_of_values([prediction.predicted for prediction in stored], store)
+    return PredictedRows(task, [stored_row(prediction, task) for prediction in stored], [], len(queue) - len(stored))
+
+
+def _task_of_values(predicted: Sequence[Any], store: str) -> Task:
+    """Task by predicted values: labels, lists of labels, or lists of entities."""
+    if isinstance(predicted[0], str):
+        return TASKS["text-classification"]
+    item = next((value[0] for value in predicted if value), None)
+    if item is None:
+        raise DataError(f"{store}: no prediction in the queue has a label or an entity: wait for more predictions.")
+    return TASKS["multi-label-classification" if isinstance(item, str) else "token-classification"]
+
+
+def stored_row(prediction: StoredPrediction, task: Task) -> ReviewRow:
+    """Row of a prediction of a server, which has stored its text."""
+    assert prediction.text is not None, "rows have texts"
     return ReviewRow(
         origin=f"prediction-{prediction.id}",
         task=task.name,

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from aligned_entropy.store import Store, read_feedback
+from aligned_entropy.store import Store, StoredPrediction, read_feedback
 from fixtures.command_line import in_process
 from fixtures.review import saved_by_a_spreadsheet
 
@@ -122,3 +122,41 @@ def test_what_is_missing_is_named(predicted, tmp_path):
         refused = in_process("review", "export", source, *arguments)
         assert refused.exit_code != 0
         assert message in f"{refused.stderr} {refused.exception}", message
+
+
+def test_labels_that_look_wrong_are_written_with_the_given_one(workplace, tmp_path):
+    lines = (workplace / "calibration.jsonl").read_text().splitlines()
+    (tmp_path / "labeled.jsonl").write_text("\n".join(lines))
+    review = tmp_path / "review.csv"
+    arguments = (tmp_path / "labeled.jsonl", "-o", review, "--suspects", "--count", 12)
+    facts = exported(*arguments, "--model", workplace / "model")
+    assert (facts["rows"], facts["drawn"]) == (12, 0)
+    rows = read_csv(review)
+    numbers = [int(row["id"].partition("#")[0].removeprefix("row-")) for row in rows]
+    given = [json.loads(lines[number]) for number in numbers]
+    assert [(row["text"], row["given"]) for row in rows] == [(row["text"], row["label"]) for row in given]
+    shares = [float(row["alternatives"].split()[1]) for row in rows if row["given"] != row["prediction"]]
+    assert shares == sorted(shares), "the least probable label comes first"
+    assert "--model MODEL" in in_process("review", "export", *arguments).stderr
+
+
+def test_the_queue_of_a_server_is_written_and_labeled(predicted, tmp_path):
+    place, review = tmp_path / "store.sqlite", tmp_path / "review.csv"
+    store = Store(place)
+    facts = {"at": 1.0, "probabilities": {"positive": 0.8, "negative": 0.2}, "label_set": None, "head": "abc"}
+    facts |= {"uncertainty": 0.3, "error_probability": 0.2, "predicted": "positive", "queued": True}
+    for number in range(4):
+        drawn = {"accepted": number > 1, "inclusion": 0.05 if number > 1 else 1.0}
+        text = None if number == 3 else f"=text {number}"
+        store.add_predictions([StoredPrediction(id=f"id-{number}", text=text, **facts, **drawn)])
+    facts = exported(place, "-o", review, "--choose", "all", "--head", predicted / "head")
+    assert (facts["rows"], facts["unreadable"], facts["drawn"]) == (3, 1, 3)
+    rows = read_csv(review)
+    assert [(row["inclusion"], row["head"]) for row in rows] == [("1.0", "abc"), ("1.0", "abc"), ("0.05", "abc")]
+    saved_by_a_spreadsheet(review, {(0, "label"): "negative", (2, "label"): "positive"})
+    done = in_process("review", "import", review, "--store", place, "--head", predicted / "head")
+    assert done.exit_code == 0, done.output
+    labels = [(row.prediction, row.text, row.label, row.wrong, row.inclusion) for row in store.feedback()]
+    assert labels == [("id-0", "=text 0", "negative", True, 1.0), ("id-2", "=text 2", "positive", False, 0.05)]
+    assert store.queue_counts().waiting == 2, "labeled predictions leave the queue"
+    store.close()
