@@ -5,7 +5,7 @@ fitted on the validation split, without a reference. The test texts are the test
 texts of another one whose labels mean the same (*shifted*). The data are in the folder that ALIEN_DATA names; features
 are kept in that of ALIEN_CACHE.
 
-The module is imported by estimated_accuracy.py and audit.py.
+The module is imported by estimated_accuracy.py, audit.py and monitoring.py.
 """
 
 from __future__ import annotations
