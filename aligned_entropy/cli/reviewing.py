@@ -74,7 +74,7 @@ def export_review(
         str,
         typer.Argument(
             help="Output of alien predict: CSV, TSV, JSON Lines or Parquet file, or a folder; or the store of a "
-            "server, for its queue. With --suspects a labeled set.",
+            "server, for its review queue. With --suspects a labeled set.",
         ),
     ],
     *,
