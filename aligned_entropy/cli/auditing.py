@@ -151,10 +151,8 @@ def _lines(report: AuditReport, audit: Audit) -> list[str]:
     ]
     if report.risk is not None:
         lines.append(f"risk of the {report.accepted:,} accepted predictions: {_percent(report.risk)}")
-    if report.random_labels > report.labeled:
-        lines.append(f"random sampling would have needed {report.random_labels:,} labels for an interval this narrow")
-    else:
-        lines.append(f"random sampling would have needed no more labels: {report.random_labels:,}")
+    only = "" if report.random_labels > report.labeled else "only "
+    lines.append(f"random sampling would have needed {only}{report.random_labels:,} labels for an interval this narrow")
     if report.classes:
         lines += ["", *_class_table(report)]
     return lines
