@@ -56,7 +56,8 @@ def select_audit(
     """Draw the rows whose labels tell most about the accuracy of all predictions.
 
     Label every row of the file that is written: the true class in the column label, or yes or no in the column
-    is_correct. Then run alien audit report. The column label also serves alien review import and refit; see docs/audit.md.
+    is_correct. Then run alien audit report. The column label also serves alien review import and refit; see
+    docs/audit.md.
     """
     from ..batch.writing import check_outputs
     from ..review.audits import IS_CORRECT, Audit

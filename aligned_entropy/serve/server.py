@@ -46,7 +46,8 @@ class Settings:
         body: maximum number of bytes in a request, before and after its decompression.
         timeout: seconds until a request fails with 503, and until a body that is not complete fails with 408.
         api_key: key that requests must send as ``Authorization: Bearer …``; None if no key is needed.
-        admin_key: key for exchanging the head and deleting predictions; without one, neither can be done over the network.
+        admin_key: key for exchanging the head and deleting predictions; without one, neither can be done over the
+            network.
         store: SQLite file or URL of a database for predictions and feedback; None to store nothing.
         store_texts: form in which texts are stored.
         keep_seconds: age at which stored predictions are deleted.
