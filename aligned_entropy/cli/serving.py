@@ -69,10 +69,7 @@ def serve(
         str | None, typer.Option(help="Key that requests must send; the variable hides it from other users.")
     ] = None,
     admin_key: Annotated[
-        str | None,
-        typer.Option(
-            help="Key for exchanging the head and deleting predictions; the variable hides it from other users."
-        ),
+        str | None, typer.Option(help="Key for exchanging the head and deleting predictions; use the variable.")
     ] = None,
     *,
     endpoint: ServedEndpointOptions,
