@@ -140,8 +140,8 @@ class Store:
         If the prediction has a label from one of the sources ``unless_from``, nothing is stored, and the number is that
         of the latest such label. Of servers that add labels at the same time, one stores its own.
 
-        A prediction that was drawn with a probability below 1 stays in the queue unless ``row.inclusion`` says that
-        this label is of the draw: labels that people choose to give say nothing about the share of errors.
+        The prediction stays in the queue unless ``row.inclusion`` says that this label is of the draw: labels that
+        people choose to give say nothing about the share of errors.
 
         Raises:
             ArgumentError: a name holds characters that cannot be stored.
@@ -158,18 +158,18 @@ class Store:
             if row.prediction is not None:
                 digest = connection.execute(select(P.text_hash).where(P.id == row.prediction)).scalar_one_or_none()
                 values["text_hash"] = digest or values["text_hash"]  # that of the text, and not of its words
-                ends = [] if row.inclusion is not None else [or_(P.inclusion.is_(None), P.inclusion == 1)]
-                connection.execute(update(PREDICTIONS).where(P.id == row.prediction, *ends).values(labeled=True))
+                if row.inclusion is not None:
+                    connection.execute(update(PREDICTIONS).where(P.id == row.prediction).values(labeled=True))
             number = connection.execute(FEEDBACK.insert().values(values).returning(F.id)).scalar_one()
         return int(number)
 
     def remove_feedback(self, number: int) -> None:
-        """Remove a true label; its prediction returns to the queue if it has no other."""
+        """Remove a true label; its prediction returns to the queue if it has no other of the draw."""
         with self._changes() as connection:
             removed = delete(FEEDBACK).where(F.id == number).returning(F.prediction)
             prediction = connection.execute(removed).scalar_one_or_none()
             if prediction is not None:
-                others = select(F.id).where(F.prediction == prediction).exists()
+                others = select(F.id).where(F.prediction == prediction, F.inclusion.is_not(None)).exists()
                 connection.execute(update(PREDICTIONS).where(P.id == prediction).values(labeled=others))
 
     def feedback_count(self) -> int:

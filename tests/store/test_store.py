@@ -145,9 +145,11 @@ def test_the_queue_holds_what_was_drawn_and_nobody_has_labeled(store):
     store.skip(deferred.id, "Ann")
     assert store.queue_counts() == QueueCounts(waiting=2, labeled=0, skipped=1)
     store.unskip(deferred.id)
-    number = store.add_feedback(label(prediction=deferred.id))
+    store.add_feedback(label(prediction=deferred.id))
+    assert store.queue_counts().waiting == 3, "a label that somebody chose to send ends no review"
+    number = store.add_feedback(label(prediction=deferred.id, inclusion=1.0))
     assert store.queue_counts() == QueueCounts(waiting=2, labeled=1, skipped=0)
-    again = store.add_feedback(label(prediction=deferred.id))
+    again = store.add_feedback(label(prediction=deferred.id, inclusion=1.0))
     store.remove_feedback(number)
     assert store.queue_counts().labeled == 1, "another label is there"
     store.remove_feedback(again)
