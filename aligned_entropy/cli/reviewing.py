@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ..review.rows import ReviewRow
 
 Format = Literal["csv", "label-studio", "argilla"]
+Choice = Literal["deferred", "audit", "informative", "all"]
 FORMAT_OF_ENDING = {".csv": "csv", ".json": "label-studio"}
 LabelNames = Annotated[
     str | None,
@@ -80,13 +81,13 @@ def export_review(
     *,
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")],
     choose: Annotated[
-        Literal["deferred", "audit", "informative", "all"],
+        Choice | None,
         typer.Option(
             metavar="CHOICE",
-            help="Rows to write: deferred; audit (drawn to measure the accuracy); informative (to improve the head; "
-            "needs --model); or all, with --count at random.",
+            help="Rows to write: deferred, the default; audit (drawn to measure the accuracy); informative (to improve "
+            "the head; needs --model); or all, with --count at random, the default for a store.",
         ),
-    ] = "deferred",
+    ] = None,
     count: Annotated[int | None, typer.Option(metavar="N", help="Number of rows.", min=1)] = None,
     form: Annotated[
         Format | None,
@@ -110,10 +111,11 @@ def export_review(
     docs/review.md.
     """
     from ..batch.writing import check_outputs
-    from ..review.choosing import choose_rows
     from ..review.formats import FORMATS
     from ..review.rows import Question
+    from ..store import is_feedback
 
+    choice = choose or ("all" if is_feedback(predictions) else "deferred")  # a server has drawn the rows of its queue
     name = form or FORMAT_OF_ENDING.get(output.suffix.lower())
     if name is None:
         raise typer.BadParameter(f"--format is needed for {output}: csv, label-studio or argilla.")
@@ -122,8 +124,7 @@ def export_review(
     source = _suspects(predictions, columns, model, options, seed) if suspects else columns.read(predictions)
     question = Question(source.task, class_names(label_names, head, source.label_names))
     _ = question.options
-    vectors = _vectors(source, model, head, options) if choose == "informative" else None
-    rows = source.rows[:count] if suspects else choose_rows(source.rows, choose, count, seed=seed, vectors=vectors)
+    rows = source.rows[:count] if suspects else _chosen(source, choice, count, seed, model, head, options)
     writer.write(rows, question, output)
     _print_export(rows, source, writer.files(output), as_json)
     if not as_json:
@@ -202,6 +203,22 @@ def class_names(label_names: str | None, head: str | None, of_source: Sequence[s
 def _words(head: str | None, label_names: str | None) -> list[str]:
     """Options of the next command that give the names of the classes."""
     return ["--head", head or "HEAD"] if label_names is None else ["--label-names", label_names]
+
+
+def _chosen(
+    source: PredictedRows,
+    choice: Choice,
+    count: int | None,
+    seed: int,
+    model: str | None,
+    head: str | None,
+    options: ModelOptions,
+) -> list[ReviewRow]:
+    """Rows that are to be labeled, by the way to choose them."""
+    from ..review.choosing import choose_rows
+
+    vectors = _vectors(source, model, head, options) if choice == "informative" else None
+    return choose_rows(source.rows, choice, count, seed=seed, vectors=vectors)
 
 
 def _vectors(source: PredictedRows, model: str | None, head: str | None, options: ModelOptions) -> Any:

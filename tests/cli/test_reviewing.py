@@ -149,7 +149,7 @@ def test_the_queue_of_a_server_is_written_and_labeled(predicted, tmp_path):
         drawn = {"accepted": number > 1, "inclusion": 0.05 if number > 1 else 1.0}
         text = None if number == 3 else f"=text {number}"
         store.add_predictions([StoredPrediction(id=f"id-{number}", text=text, **facts, **drawn)])
-    facts = exported(place, "-o", review, "--choose", "all", "--head", predicted / "head")
+    facts = exported(place, "-o", review, "--head", predicted / "head")
     assert (facts["rows"], facts["unreadable"], facts["drawn"]) == (3, 1, 3)
     rows = read_csv(review)
     assert [(row["inclusion"], row["head"]) for row in rows] == [("1.0", "abc"), ("1.0", "abc"), ("0.05", "abc")]
