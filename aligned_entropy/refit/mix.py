@@ -12,6 +12,7 @@ from ..errors import NotApplicableError
 from ..features.arrays import Features
 
 DISTANCE, SIGNIFICANCE = 0.15, 0.001  # least Kolmogorov-Smirnov distance that is worth a warning, and its p-value
+SHIFT = 0.5  # in standard deviations; out-of-fold values of a weak head are spread otherwise, around the same mean
 REMEDY = "label some predictions that are drawn at random, see docs/review.md"
 
 
@@ -60,7 +61,9 @@ def warn_of_mix(classifier: UncertainClassifier, feedback: Features, inclusion: 
     from scipy.stats import ks_2samp
 
     test = ks_2samp(units.uncertainty, stored.uncertainty)
-    if test.statistic > DISTANCE and test.pvalue < SIGNIFICANCE:
+    shift = abs(float(np.mean(units.uncertainty) - np.mean(stored.uncertainty)))
+    is_shifted = shift > SHIFT * float(np.std(stored.uncertainty))
+    if is_shifted and test.statistic > DISTANCE and test.pvalue < SIGNIFICANCE:
         shares = "" if accepted is None else f", and {accepted:.0%} are accepted, in place of {before:.0%}"
         warnings.warn(
             "the feedback has no inclusion probabilities, and its uncertainties are unlike those of the labeled "
