@@ -227,12 +227,12 @@ def read_queue(store: str) -> PredictedRows:
 
 def _task_of_values(predicted: Sequence[Any], store: str) -> Task:
     """Task by predicted values: labels, lists of labels, or lists of entities."""
-    if isinstance(predicted[0], str):
-        return TASKS["text-classification"]
+    one_label = isinstance(predicted[0], str)
     item = next((value[0] for value in predicted if value), None)
     if item is None:
         raise DataError(f"{store}: no prediction in the queue has a label or an entity: wait for more predictions.")
-    return TASKS["multi-label-classification" if isinstance(item, str) else "token-classification"]
+    kind = (one_label, not isinstance(item, str))
+    return next(task for task in TASKS.values() if (task.one_label, task.per_word) == kind)
 
 
 def stored_row(prediction: StoredPrediction, task: Task) -> ReviewRow:
