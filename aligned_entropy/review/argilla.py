@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
+from .json_files import read_objects, write_json
 from .rows import Annotation, Question, ReviewedRow, ReviewRow
 
 QUESTION = "label"
@@ -38,8 +38,8 @@ class Argilla:
             _check_characters(rows)
         records = [_record(row, question) for row in rows]
         settings = dataset_settings(question, pairs=len(rows[0].parts) > 1)
-        path.write_text(json.dumps(records, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-        self.files(path)[1].write_text(json.dumps(settings, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        write_json(records, path)
+        write_json(settings, self.files(path)[1])
 
     def read(
         self, path: Path, label_names: Sequence[str], *, delimiter: str | None = None, encoding: str | None = None
@@ -49,12 +49,7 @@ class Argilla:
         Raises:
             DataError: the file is not such an export, or holds records that were not exported for review.
         """
-        try:
-            records = json.loads(path.read_text(encoding=encoding or "utf-8-sig"))
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{path} is not JSON: {error}. Write it with dataset.records.to_json().") from error
-        if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
-            raise DataError(f"{path} is no list of records: export them with dataset.records.to_json().")
+        records = read_objects(path, encoding, "records", "export them with dataset.records.to_json()")
         return [_reviewed(record, number, label_names) for number, record in enumerate(records)]
 
 

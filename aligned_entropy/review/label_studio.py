@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import quoteattr
 
 from ..errors import DataError
+from .json_files import read_objects, write_json
 from .rows import Annotation, Question, ReviewedRow, ReviewRow
 from .spans import Span
 
@@ -30,7 +30,7 @@ class LabelStudio:
         """Write the tasks and the configuration."""
         tasks = [_task(row, question) for row in rows]
         config = labeling_config(question, pairs=len(rows[0].parts) > 1, alternatives=any(r.alternatives for r in rows))
-        path.write_text(json.dumps(tasks, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        write_json(tasks, path)
         self.files(path)[1].write_text(config, encoding="utf-8")
 
     def read(
@@ -41,12 +41,7 @@ class LabelStudio:
         Raises:
             DataError: the file is not such an export, or holds tasks that were not exported for review.
         """
-        try:
-            tasks = json.loads(path.read_text(encoding=encoding or "utf-8-sig"))
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{path} is not JSON: {error}. Export the project as JSON or JSON-MIN.") from error
-        if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
-            raise DataError(f"{path} is no list of tasks: export the project as JSON or JSON-MIN.")
+        tasks = read_objects(path, encoding, "tasks", "export the project as JSON or JSON-MIN")
         of_row: dict[str, ReviewedRow] = {}
         for number, task in enumerate(tasks):
             is_min = "data" not in task
