@@ -9,7 +9,8 @@ import pytest
 
 from aligned_entropy import ArgumentError
 from aligned_entropy.features.texts import TextPair
-from aligned_entropy.store import NewFeedback, QueueCounts, Store, StoredPrediction
+from aligned_entropy.store import NewFeedback, QueueCounts, Store
+from fixtures.waiting import waiting
 
 NUMBERS = count()
 TEXTS = ["a fine film", TextPair("a man sleeps", "nobody is awake"), ["New", "York"], "NUL \0, emoji 🐙, half \ud83d"]
@@ -24,19 +25,8 @@ def store(store_url):
 
 def prediction(text="a fine film", **values):
     number = next(NUMBERS)
-    default = StoredPrediction(
-        id=f"id{number}",
-        at=1000.0 + number,
-        text=text,
-        predicted="positive",
-        probabilities={"positive": 0.9, "negative": 0.1},
-        label_set=None,
-        uncertainty=0.1,
-        error_probability=0.08,
-        accepted=True,
-        head="42302931d5da",
-    )
-    return replace(default, **values)
+    plain = {"at": 1000.0 + number, "accepted": True, "queued": False, "inclusion": None}
+    return waiting(number, text, **plain | values)
 
 
 def label(text="a fine film", value="positive", **values):
