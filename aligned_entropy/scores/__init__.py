@@ -24,6 +24,7 @@ from .density import (
     NormalizedRelativeMahalanobis,
     RelativeMahalanobis,
 )
+from .detectors import Doctor, NormalizedMaxLogit, RelativeUncertainty
 from .hybrid import EntropyMahalanobisHUQ, ResponseRelativeHUQ
 from .probes import AttentionProbe, LinearProbe, MLPProbe
 from .sampling import DropoutBALD, DropoutPV, DropoutSMP, EnsembleBALD, EnsemblePV, EnsembleSMP
@@ -37,6 +38,9 @@ SCORES: dict[str, type[Score]] = {
         Margin,
         Energy,
         MaxLogit,
+        NormalizedMaxLogit,
+        Doctor,
+        RelativeUncertainty,
         TemperatureSoftmaxResponse,
         TemperatureEntropy,
         ContextualCalibration,

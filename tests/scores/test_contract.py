@@ -15,8 +15,8 @@ from aligned_entropy.scores import SCORES, Score
 from fixtures.scores import ALIGNED, CALIBRATION, MODULE, SUPERVISED, TEST, TRAIN, every_score, fitted, linear, made
 
 
-def test_there_are_33_scores_under_their_names():
-    assert len(SCORES) == 33
+def test_there_are_36_scores_under_their_names():
+    assert len(SCORES) == 36
     assert all(kind.name == name for name, kind in SCORES.items())
 
 
