@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 Float = NDArray[np.float64]
 MAPS = ("platt", "isotonic")
+MAPPED = ("ece", "smooth_ece")  # measures that are computed after each map, too
 
 
 @dataclass(frozen=True)

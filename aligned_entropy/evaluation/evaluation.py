@@ -29,6 +29,9 @@ MEASURE_HEADINGS = {
     "brier": "Brier",
     "ece_platt": "Platt",
     "ece_isotonic": "isotonic",
+    "smooth_ece": "SmoothECE",
+    "smooth_ece_platt": "Platt",
+    "smooth_ece_isotonic": "isotonic",
 }
 
 
@@ -57,12 +60,14 @@ class Evaluation:
     ood: Separation | None = None
 
     shown: ClassVar[tuple[str, ...]] = (
-        "roc_auc", "pr_auc", "aurc", "ece", "brier", "ece_platt", "ece_isotonic",
+        "roc_auc", "pr_auc", "aurc", "ece", "smooth_ece", "brier",
+        "ece_platt", "ece_isotonic", "smooth_ece_platt", "smooth_ece_isotonic",
     )  # fmt: skip
 
     printed: ClassVar[tuple[tuple[str, ...], ...]] = (
         ("roc_auc", "pr_auc", "aurc"),
         ("ece", "brier", "ece_platt", "ece_isotonic"),
+        ("smooth_ece", "smooth_ece_platt", "smooth_ece_isotonic"),
     )
 
     @property
@@ -162,7 +167,7 @@ class Separation(Evaluation):
 
 def lower_is_better(measure: str) -> bool:
     """True if lower values of a measure of an evaluation are better, mapped measures included."""
-    return measure in LOWER_IS_BETTER or measure.removeprefix("ece_") in MAPS
+    return measure in LOWER_IS_BETTER or measure.rpartition("_")[2] in MAPS
 
 
 def evaluate(

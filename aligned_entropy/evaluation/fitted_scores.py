@@ -15,7 +15,7 @@ from ..features.arrays import Features
 from ..metrics import CALIBRATION, RANKING, Measure, roc_auc
 from ..scores import SCORES, Score, ScoreLike, make_score
 from ..stats import Interval, bootstrap
-from .calibration_maps import CalibrationMaps
+from .calibration_maps import MAPPED, CalibrationMaps
 
 BASELINES = (
     "softmax response", "entropy", "margin", "temperature-scaled softmax response", "temperature-scaled entropy",
@@ -81,10 +81,12 @@ class ScoreValues:
             clusters: cluster id of each row, ``[N]``; complete clusters are drawn.
         """
         measures: dict[str, Measure] = RANKING | (CALIBRATION if self.is_probability else {})
+        after_a_map = {name: CALIBRATION[name] for name in MAPPED}
         options: dict[str, Any] = {"resamples": resamples, "seed": seed, "clusters": clusters}
         intervals = bootstrap(measures, errors, self.uncertainty, **options)
         for name, mapped in ({} if self.maps is None else self.maps.probabilities(self.uncertainty)).items():
-            intervals[f"ece_{name}"] = bootstrap({"ece": CALIBRATION["ece"]}, errors, mapped, **options)["ece"]
+            measured = bootstrap(after_a_map, errors, mapped, **options)
+            intervals |= {f"{measure}_{name}": interval for measure, interval in measured.items()}
         return intervals
 
 

@@ -28,11 +28,14 @@ MEASURES = {
     "fpr_at_95_tpr": ("FPR at 95% TPR", "share of the right predictions that are deferred with 95% of the errors"),
     "aurc": ("AURC", "area under the risk–coverage curve: mean risk over all coverages"),
     "ece": ("ECE", "gap between the score, read as the error probability, and the observed error rate"),
+    "smooth_ece": ("SmoothECE", "ECE with smoothing in place of bins, so that no choice of bins changes it"),
     "brier": ("Brier score", "mean squared difference between the score and the error"),
     "ece_platt": ("ECE, Platt", "ECE after a Platt calibration map, fitted on the calibration set for every score"),
     "ece_isotonic": (
         "ECE, isotonic", "ECE after an isotonic calibration map, fitted on the calibration set for every score",
     ),
+    "smooth_ece_platt": ("SmoothECE, Platt", "SmoothECE after the same Platt map"),
+    "smooth_ece_isotonic": ("SmoothECE, isotonic", "SmoothECE after the same isotonic map"),
 }  # fmt: skip
 
 

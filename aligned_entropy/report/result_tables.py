@@ -20,8 +20,9 @@ ALL_MODELS = "all models"
 MEASURES = {
     "roc_auc": "ROC-AUC", "pr_auc": "PR-AUC", "fpr_at_95_tpr": "FPR at 95% TPR", "aurc": "AURC", "e_aurc": "E-AURC",
     "augrc": "AUGRC", "prr": "PRR", "prr_50": "PRR at 50%", "ece": "ECE", "adaptive_ece": "adaptive ECE",
-    "brier": "Brier score", "nll": "NLL", "ece_platt": "ECE after Platt's map",
-    "ece_isotonic": "ECE after an isotonic map",
+    "smooth_ece": "SmoothECE", "brier": "Brier score", "nll": "NLL", "ece_platt": "ECE after Platt's map",
+    "ece_isotonic": "ECE after an isotonic map", "smooth_ece_platt": "SmoothECE after Platt's map",
+    "smooth_ece_isotonic": "SmoothECE after an isotonic map",
 }  # fmt: skip
 
 
@@ -97,9 +98,14 @@ def score_table(results: Sequence[Result], study: str, model: str | None, measur
 def detail_table(
     results: Sequence[Result], model: str, data: str, measures: Sequence[str], study: str = "scores"
 ) -> Table:
-    """Tabulate several measures of every score on one data set, with intervals, sorted by the first measure."""
+    """Tabulate several measures of every score on one data set, with intervals, sorted by the first measure.
+
+    Measures that no result holds have no column, unless it is the first.
+    """
     rows: dict[str, list[Entry | None]] = {}
     selected = [result for result in measured(results, study, model) if data_name(result) == data]
+    held = {measure for result in selected for measure in result["measures"]}
+    measures = [*measures[:1], *(measure for measure in measures[1:] if measure in held)]
     for name in dict.fromkeys(map(score_name, selected)):
         seeds = [result["measures"] for result in selected if score_name(result) == name]
         rows[name] = [_mean_interval([seed[measure] for seed in seeds if measure in seed]) for measure in measures]

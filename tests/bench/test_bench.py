@@ -267,6 +267,8 @@ def test_a_result_holds_every_measure(bench):
             *(CALIBRATION if is_probability else ()),
             "ece_platt",
             "ece_isotonic",
+            "smooth_ece_platt",
+            "smooth_ece_isotonic",
         }
         coverage, risk = result["risk_coverage"]
         assert coverage[-1] == 1

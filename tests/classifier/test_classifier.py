@@ -136,7 +136,7 @@ def test_something_that_is_no_text_is_refused(fitted):
         fitted.predict(["fine", 5])
 
 
-MAPPED = {"ece_platt", "ece_isotonic"}
+MAPPED = {"ece_platt", "ece_isotonic", "smooth_ece_platt", "smooth_ece_isotonic"}
 UNTRAINED = {"softmax response", "entropy", "margin"}
 SCALED = {"temperature-scaled softmax response", "temperature-scaled entropy"}
 

@@ -106,6 +106,8 @@ def test_evaluate_measures_every_score(workplace, kind, file, absent):
             *(CALIBRATION if SCORES[name].is_probability else ()),
             "ece_platt",
             "ece_isotonic",
+            "smooth_ece_platt",
+            "smooth_ece_isotonic",
         }
         assert None not in row["roc_auc"].values()
 

@@ -10,12 +10,12 @@ import torch
 from scipy.stats import norm
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
-from aligned_entropy.evaluation.calibration_maps import CalibrationMaps
+from aligned_entropy.evaluation.calibration_maps import MAPPED, MAPS, CalibrationMaps
 from aligned_entropy.evaluation.evaluation import evaluate, lower_is_better
 from aligned_entropy.evaluation.fitted_scores import BASELINES, FittedScore, default_scores, fit_score, fit_scores
 from aligned_entropy.features.arrays import Features
 from aligned_entropy.head.head import AlignedEntropyHead
-from aligned_entropy.metrics import CALIBRATION, RANKING, ece, roc_auc
+from aligned_entropy.metrics import CALIBRATION, RANKING, ece, roc_auc, smooth_ece
 from aligned_entropy.scores import SCORES, FittedHead
 from fixtures.scenarios import blind_spot
 
@@ -76,10 +76,12 @@ def test_every_value_lies_in_its_interval(evaluation):
 def test_calibration_is_measured_of_probabilities_and_of_mapped_scores(sets, fitted_scores, evaluation):
     for name, row in evaluation.table.items():
         calibration = set(CALIBRATION) if fitted_scores[name].score.is_probability else set()
-        assert set(row) == {*RANKING, *calibration, "ece_platt", "ece_isotonic"}
+        mapped_measures = {f"{measure}_{map_name}" for measure in MAPPED for map_name in MAPS}
+        assert set(row) == {*RANKING, *calibration, *mapped_measures}
         mapped = fitted_scores[name].maps.probabilities(evaluation.scores[name])
         for map_name, values in mapped.items():
             assert row[f"ece_{map_name}"].value == pytest.approx(ece(sets[1].errors, values))
+            assert row[f"smooth_ece_{map_name}"].value == pytest.approx(smooth_ece(sets[1].errors, values))
     assert "ece" not in evaluation.table["Mahalanobis"]
 
 
@@ -220,7 +222,7 @@ def test_a_csv_file_holds_every_number_to_its_last_digit(sets, fitted_scores, tm
         assert tuple(float(row[column]) for column in ("value", "low", "high")) == tuple(vars(interval).values())
 
 
-@pytest.mark.parametrize("measure", [*RANKING, *CALIBRATION, "ece_platt", "ece_isotonic"])
+@pytest.mark.parametrize("measure", [*RANKING, *CALIBRATION, "ece_platt", "smooth_ece_isotonic"])
 def test_the_best_by_a_measure_is_the_lowest_or_the_highest(evaluation, measure):
     rising = measure in ("roc_auc", "pr_auc", "prr", "prr_50")
     assert lower_is_better(measure) is not rising

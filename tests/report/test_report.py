@@ -107,7 +107,7 @@ def test_the_table_marks_the_best_of_every_column(tmp_path: Path) -> None:
 
 def test_the_table_has_the_shown_measures_and_their_meaning(tmp_path: Path) -> None:
     errors = np.array([0, 1.0, 0, 1])
-    row = dict.fromkeys([*RANKING, *CALIBRATION, "ece_isotonic", "ece_platt"], Interval(0.5, 0.4, 0.6))
+    row = dict.fromkeys([*RANKING, *CALIBRATION, *Evaluation.shown], Interval(0.5, 0.4, 0.6))
     page = write(tmp_path, evaluation_with({HEAD: row}, errors, {HEAD: errors}))
     header = [cell.strip() for cell in page.tables[0][0]]
     directions = ["lower" if lower_is_better(measure) else "higher" for measure in Evaluation.shown]

@@ -412,10 +412,11 @@ def test_a_detail_table_has_intervals_and_marks_the_best_of_every_column():
 
     results = [
         *(with_bounds(result("a", seed=seed, roc_auc=0.7 + seed / 10, ece=0.1), 0.02) for seed in (0, 1)),
-        *(with_bounds(result("b", seed=seed, roc_auc=0.8, ece=0.2), 0.01) for seed in (0, 1)),
-        result("c", "beta", roc_auc=0.9),
+        *(with_bounds(result("b", seed=seed, roc_auc=0.8, ece=0.2, smooth_ece=0.2), 0.01) for seed in (0, 1)),
+        result("c", "beta", roc_auc=0.9, aurc=0.1),
     ]
-    table = detail_table(results, "m", "alpha", ("roc_auc", "ece", "aurc"))
+    table = detail_table(results, "m", "alpha", ("roc_auc", "aurc", "ece", "smooth_ece"))
+    assert [column.heading for column in table.columns] == ["ROC-AUC", "ECE", "SmoothECE"]  # no AURC on this data set
     assert list(table.rows) == ["b", "a"]
     assert [entry.rank for entry in table.rows["a"][:2]] == [2, 1]
     assert table.rows["a"][2] is None

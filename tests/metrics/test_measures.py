@@ -31,6 +31,7 @@ from aligned_entropy.metrics import (
     risk_at_coverage,
     risk_coverage,
     roc_auc,
+    smooth_ece,
 )
 
 BY_ORDER = RANKING | {"risk_at_coverage": risk_at_coverage, "coverage_at_risk": coverage_at_risk}
@@ -263,7 +264,7 @@ def test_no_error_and_nothing_but_errors(scores: list[float]) -> None:
     assert (coverage_at_risk(none, scores), coverage_at_risk(all_wrong, scores)) == (1, 0)
     for undefined in (fpr_at_95_tpr, prr, prr_50):
         assert np.isnan([undefined(none, scores), undefined(all_wrong, scores)]).all()
-    for calibration in (ece, adaptive_ece):
+    for calibration in (ece, adaptive_ece, smooth_ece):
         assert calibration(none, scores) == pytest.approx(np.mean(scores))
         assert calibration(all_wrong, scores) == pytest.approx(1 - np.mean(scores))
     assert np.isfinite([brier(none, scores), nll(none, scores), nll(all_wrong, scores)]).all()
