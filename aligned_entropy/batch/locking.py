@@ -19,17 +19,18 @@ except ImportError:  # there is no fcntl on Windows, where outputs are not locke
 
 
 @contextmanager
-def locked(path: Path, output: str) -> Iterator[None]:
+def locked(path: Path, output: str, wait: bool = False) -> Iterator[None]:
     """Hold a lock as long as the block runs; the file system releases the lock of a process that died.
 
     Args:
         path: path of the lock file, which is deleted at the end.
         output: output that the lock protects, for the error message.
+        wait: wait until another run releases the lock.
 
     Raises:
-        DataError: another run holds the lock, or no file can be written there.
+        DataError: another run holds the lock and ``wait`` is False, or no file can be written there.
     """
-    file = _opened_and_locked(path, output)
+    file = _opened_and_locked(path, output, wait)
     try:
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
@@ -51,14 +52,14 @@ def check_unlocked(path: Path, output: str) -> None:
             pass
 
 
-def _opened_and_locked(path: Path, output: str) -> IO[str]:
+def _opened_and_locked(path: Path, output: str, wait: bool) -> IO[str]:
     while True:
         try:
             file = open(path, "a+", encoding="utf-8")  # noqa: SIM115
         except OSError as error:
             raise unwritable(output, error) from error
         try:
-            _lock(file)
+            _lock(file, wait)
             if os.path.exists(path) and os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
                 return file
         except BlockingIOError as error:
@@ -71,16 +72,16 @@ def _opened_and_locked(path: Path, output: str) -> IO[str]:
         file.close()  # another run has ended and deleted its lock file between the two calls
 
 
-def _lock(file: IO[str]) -> None:
+def _lock(file: IO[str], wait: bool) -> None:
     """Lock an open file.
 
     Raises:
-        BlockingIOError: another process holds the lock.
+        BlockingIOError: another process holds the lock and ``wait`` is False.
     """
     if fcntl is None:
         return
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise
     except OSError:

@@ -1,4 +1,4 @@
-"""Cells of a grid: one score of one classifier, with the key and the path of its stored result."""
+"""Cells of a grid: one score of one classifier, with the name and the key of its stored result."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import hashlib
 import json
 import re
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from ..evaluation.groups import ScoreKey
@@ -66,13 +65,12 @@ class Cell:
         return ScoreKey.parse(self.score) if self.study in GROUPED_STUDIES else ScoreKey(self.score)
 
     @property
-    def path(self) -> Path:
-        """Path of the result inside the folder of results; the file name ends in eight digits of the key."""
+    def name(self) -> str:
+        """Study, model, data set with seed and score; cells that only differ in other settings share it."""
         words = [self.score, *(spec.name for spec in (self.calibration, self.test) if spec is not None)]
         words += [] if self.size is None else [str(self.size)]
         slug = re.sub(r"[^a-z0-9]+", "-", " ".join(words).lower()).strip("-")
-        folder = Path(self.study) / folder_name(self.model.name) / folder_name(self.data.name, self.seed)
-        return folder / f"{slug}-{self.key[:8]}.json"
+        return "/".join((self.study, folder_name(self.model.name), folder_name(self.data.name, self.seed), slug))
 
 
 def _stored_settings(config: FitConfig) -> dict[str, Any]:

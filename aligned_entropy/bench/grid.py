@@ -1,4 +1,4 @@
-"""Grids: cells from a YAML file, each computed once and written to its result file."""
+"""Grids: cells from a YAML file, each computed once, with its result in the file of its study."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any
 
 from ..errors import DataError
 from ..execution import Engine, task_pool
-from ..features.files import write_atomic
 from .cells import Cell
 from .grid_file import read_grid_file
 from .measurements import run_cell
+from .results import read_study, sort_results, store_result
 from .runs import train_run
 from .studies import STUDIES
 
@@ -25,7 +25,7 @@ class Grid:
 
     Attributes:
         cells: cells in the order in which they are computed.
-        results: folder with one JSON file per cell.
+        results: folder with one file of JSON Lines a study, one line a cell.
         runs: folder of trained classifiers.
     """
 
@@ -47,12 +47,13 @@ class Grid:
         return cls(*read_grid_file(Path(path)))
 
     def stored_results(self) -> list[dict[str, Any]]:
-        """Results of all cells that have one, including failed and skipped cells.
+        """Results of all cells that have one, including failed and skipped cells; none of cells with other settings.
 
         Raises:
-            DataError: no cell has a result.
+            DataError: no cell has a result, or the stored ones cannot be read.
         """
-        results = [result for cell in self.cells if (result := read_result(self.results / cell.path)) is not None]
+        by_key = self._results_by_key()
+        results = [by_key[cell.key] for cell in self.cells if cell.key in by_key]
         if not results:
             raise DataError(
                 f"none of the {len(self.cells)} cells of this grid has a result in {self.results}: run alien bench "
@@ -61,13 +62,23 @@ class Grid:
         return results
 
     def missing(self) -> list[Cell]:
-        """Cells that have no result or have failed; cells with dropout passes, which are slow, come last."""
-        stored = {cell: read_result(self.results / cell.path) for cell in self.cells}
-        missing = [cell for cell, result in stored.items() if result is None or "error" in result]
+        """Cells that have no result or have failed; cells with dropout passes, which are slow, come last.
+
+        A result of a cell with other settings is none of this cell.
+
+        Raises:
+            DataError: the stored results cannot be read.
+        """
+        by_key = self._results_by_key()
+        missing = [cell for cell in self.cells if "error" in by_key.get(cell.key, {"error": "never computed"})]
         return sorted(missing, key=lambda cell: "passes" in getattr(STUDIES[cell.study][cell.score], "needs", ()))
 
+    def _results_by_key(self) -> dict[str, dict[str, Any]]:
+        studies = dict.fromkeys(cell.study for cell in self.cells)
+        return {result["key"]: result for study in studies for result in read_study(self.results, study)}
+
     def run(self, workers: int = 1, engine: Engine = "local") -> Iterator[tuple[Cell, dict[str, Any]]]:
-        """Compute the missing cells and write each result at once; a cell that fails does not stop the others.
+        """Compute the missing cells and store each result at once; a cell that fails does not stop the others.
 
         Args:
             workers: number of processes; one process computes all cells of a classifier.
@@ -77,6 +88,8 @@ class Grid:
             Every computed cell with its result.
         """
         missing = self.missing()
+        for study in {cell.study for cell in self.cells}:
+            sort_results(self.results, study)
         if workers == 1 and engine == "local":
             yield from ((cell, compute(cell, self.results, self.runs)) for cell in missing)
             return
@@ -97,7 +110,7 @@ class Grid:
 
 
 def compute(cell: Cell, results: Path, runs: Path) -> dict[str, Any]:
-    """Run a cell and write its result atomically; results of the same cell with other settings are removed.
+    """Run a cell and store its result, which replaces that of the same cell with other settings.
 
     Args:
         cell: cell to compute.
@@ -105,27 +118,13 @@ def compute(cell: Cell, results: Path, runs: Path) -> dict[str, Any]:
         runs: folder of trained classifiers.
     """
     result = run_cell(cell, runs)
-    path = results / cell.path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, (json.dumps(result, allow_nan=False) + "\n").encode())
-    for earlier in path.parent.glob(f"{path.stem[:-8]}{'?' * 8}.json"):
-        if earlier != path:
-            earlier.unlink()
+    store_result(results, cell, result)
     return result
 
 
 def compute_all(cells: Sequence[Cell], results: Path, runs: Path) -> list[tuple[Cell, dict[str, Any]]]:
     """Run cells one after the other, as :func:`compute` does, and return each with its result."""
     return [(cell, compute(cell, results, runs)) for cell in cells]
-
-
-def read_result(path: Path) -> dict[str, Any] | None:
-    """Read a result file; None if it does not exist or is incomplete."""
-    try:
-        result: dict[str, Any] | None = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return result
 
 
 def _classifier_key(cell: Cell, seed: int) -> str:

@@ -38,7 +38,7 @@ def read_grid_file(path: Path) -> tuple[list[Cell], Path, Path]:
             str(name): _data(str(name), options) for name, options in _settings(facts["datasets"], "datasets").items()
         }
         cells = [cell for entry in _list(facts, "grid") for cell in _cells(entry, models, datasets)]
-        _check_paths(cells)
+        _check_names(cells)
         results, runs = (path.parent / str(facts.get(name, name)) for name in ("results", "runs"))
         return list({cell.key: cell for cell in cells}.values()), results, runs
     except FileNotFoundError as error:
@@ -128,19 +128,19 @@ def _cells(entry: Any, models: Mapping[str, ModelSpec], datasets: Mapping[str, D
                     yield from _with_sizes_and_domains(cell, sizes, domains)
 
 
-def _check_paths(cells: Iterable[Cell]) -> None:
-    """Check that different cells have different result files, and different classifiers different folders.
+def _check_names(cells: Iterable[Cell]) -> None:
+    """Check that different cells have different names, and different classifiers different folders.
 
     Raises:
-        DataError: two of them share a path.
+        DataError: two of them share a name.
     """
     owners: dict[str, Any] = {}
     for cell in cells:
         trained = folder_name(cell.model.name, cell.data.name)
-        for path, owner in ((trained, (cell.model, cell.data)), (str(cell.path)[: -len("-01234567.json")], cell)):
-            if owners.setdefault(path, owner) != owner:
+        for name, owner in ((trained, (cell.model, cell.data)), (cell.name, cell)):
+            if owners.setdefault(name, owner) != owner:
                 raise DataError(
-                    f"two settings share the path {path}: give models and data sets names of their own, and "
+                    f"two settings share the name {name}: give models and data sets names of their own, and "
                     "a study of a model and a data set one entry."
                 )
 

@@ -28,9 +28,9 @@ def bench(
     ] = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the missing cells.")] = False,
 ) -> None:
-    """Measure a grid of models, data sets, scores and seeds, with one result file per cell; finished cells are skipped.
+    """Measure a grid of models, data sets, scores and seeds, with one file a study; finished cells are skipped.
 
-    The file of a cell that fails holds its error, and the next run computes the cell again; the other cells are not
+    The result of a cell that fails is its error, and the next run computes the cell again; the other cells are not
     affected.
     """
     from ..bench.grid import Grid
@@ -40,14 +40,14 @@ def bench(
     print(f"{len(grid.cells)} cells, {len(missing)} to compute, results in {grid.results}", flush=True)
     if dry_run:
         for cell in missing:
-            print(cell.path)
+            print(cell.name)
         return
     failed = 0
     with progress_bar("cells", len(missing)) as progress:
         for cell, result in grid.run(workers, engine):
             progress(1)
             failed += "error" in result
-            print(f"{cell.path}  {_cell_summary(result)}", flush=True)
+            print(f"{cell.name}  {_cell_summary(result)}", flush=True)
     if failed:
         typer.echo(f"{failed} cells failed: run again to try them again", err=True)
         raise typer.Exit(1)
@@ -67,7 +67,7 @@ def report(
         Path,
         typer.Argument(
             metavar="RESULTS",
-            help="Folder with result files of alien bench, or the YAML file of a grid, for its cells.",
+            help="Folder with results of alien bench, or the YAML file of a grid, for its cells.",
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="HTML file for the page.")] = Path("report.html"),
@@ -77,8 +77,8 @@ def report(
 ) -> None:
     """Make one self-contained page of the results of a benchmark: tables, curves, settings."""
     from ..bench.grid import Grid
+    from ..bench.results import read_results
     from ..report import results_page as page
-    from ..report.result_files import read_results
 
     is_grid = results.suffix in (".yaml", ".yml")
     grid = Grid.read(results) if is_grid else None

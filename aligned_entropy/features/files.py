@@ -16,12 +16,16 @@ def cache_folder() -> Path:
 def write_atomic(path: Path, content: bytes) -> None:
     """Write a file atomically (temporary file, then rename); readers of the old file keep it.
 
+    The content is on disk before the name is, so that a loss of power leaves the old file or the new one.
     A link is followed, not replaced. The temporary file is removed if it cannot be completed.
     """
     target = Path(os.path.realpath(path))
     temporary = temporary_path(target)
     try:
-        temporary.write_bytes(content)
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)

@@ -1,34 +1,12 @@
-"""Result files of ``alien bench``: reading, selection and access by name."""
+"""Results of ``alien bench``: selection and access by name."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
-from ..errors import DataError
-
 Result = dict[str, Any]
-
-
-def read_results(folder: str | Path) -> list[Result]:
-    """Read every result file under a folder, also those of failed and skipped cells.
-
-    Raises:
-        DataError: the folder holds no result files, or a file cannot be read.
-    """
-    results = []
-    for path in sorted(Path(folder).rglob("*.json")):
-        try:
-            result = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise DataError(f"{path} is not a complete JSON file: remove it and run alien bench again.") from error
-        if isinstance(result, dict) and "cell" in result:
-            results.append(result)
-    if not results:
-        raise DataError(f"{folder} holds no result files: run alien bench first, or give the folder of its results.")
-    return results
 
 
 def measured(results: Iterable[Result], study: str, model: str | None = None) -> list[Result]:

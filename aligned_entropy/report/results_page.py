@@ -20,7 +20,7 @@ def write_results(path: str | Path, results: Sequence[Result], title: str) -> Pa
 
     Args:
         path: path of the page; missing folders are created, an existing page is replaced.
-        results: results as returned by :func:`aligned_entropy.report.result_files.read_results`.
+        results: results as returned by :func:`aligned_entropy.bench.results.read_results`.
         title: title of the page.
 
     Returns:

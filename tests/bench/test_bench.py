@@ -20,6 +20,7 @@ from aligned_entropy.bench import grid, measurements, runs
 from aligned_entropy.bench.cells import Cell
 from aligned_entropy.bench.grid import Grid
 from aligned_entropy.bench.measurements import run_cell
+from aligned_entropy.bench.results import read_results, results_file
 from aligned_entropy.bench.runs import DataSpec, ModelSpec, split_texts, train_run
 from aligned_entropy.bench.studies import SIZES, STUDIES
 from aligned_entropy.cli import main
@@ -129,6 +130,11 @@ def result_of(bench, score, **attributes):
     )
 
 
+def valid_json(line):
+    """Parse a line without NaN and infinity."""
+    return json.loads(line, parse_constant=pytest.fail)
+
+
 # Reading
 
 
@@ -142,7 +148,7 @@ def test_folders_are_relative_to_the_file(bench, tmp_path):
 def test_a_grid_has_a_cell_for_every_score_and_seed(bench):
     counts = Counter(cell.study for cell in bench.grid.cells)
     assert counts == {"scores": 6 * 4 + 2, "ablation": 3, "outlook": 2, "label-efficiency": 2 * 3, "transfer": 3 * 4}
-    assert len({cell.key for cell in bench.grid.cells}) == len({cell.path for cell in bench.grid.cells}) == 49
+    assert len({cell.key for cell in bench.grid.cells}) == len({cell.name for cell in bench.grid.cells}) == 49
     assert {cell.seed for cell in bench.grid.cells if cell.data.name == "few"} == {0, 1}
 
 
@@ -201,7 +207,7 @@ def test_domains_are_paired(bench):
         ("study: outlook, ", "study: outlook, domains: [films], ", "study 'outlook': no setting domains"),
         ("[60, 500, null]", "[60, few]", "study 'label-efficiency': sizes are whole numbers"),
         ("domains: [films, shops]", "domains: [films, books]", "no data set 'books'"),
-        ("  few: {resplit: true", "  few: {name: films, resplit: true", "two settings share the path tiny-films"),
+        ("  few: {resplit: true", "  few: {name: films, resplit: true", "two settings share the name tiny-films"),
         ("epochs: 2", "epochs: 2026-01-01", "date is not JSON serializable"),
     ],
 )  # fmt: skip
@@ -244,17 +250,23 @@ def test_the_grids_of_the_repository_can_be_read(path):
 # Computing
 
 
-def test_every_cell_has_one_file_of_valid_json(bench):
-    paths = {path.relative_to(bench.grid.results) for path in bench.grid.results.rglob("*.*")}
-    assert paths == {cell.path for cell in bench.grid.cells}
+def test_every_cell_has_one_line_of_valid_json(bench):
+    files = {path.name: path.read_text().splitlines() for path in bench.grid.results.iterdir()}
+    assert {name: len(lines) for name, lines in files.items()} == {
+        f"{study}.jsonl": count for study, count in Counter(cell.study for cell in bench.grid.cells).items()
+    }
+    assert all(lines == sorted(lines) for lines in files.values())
+    lines = {line["key"]: line for file in files.values() for line in map(valid_json, file)}
     for cell in bench.grid.cells:
-        text = (bench.grid.results / cell.path).read_text()
-        result = json.loads(text, parse_constant=pytest.fail)  # NaN and infinity
+        result = lines.pop(cell.key)
+        assert result.pop("name") == cell.name
+        assert result.pop("key") == cell.key
         assert result == json.loads(json.dumps(bench.results[cell]))
         assert (result["cell"]["score"], result["cell"]["seed"]) == (cell.score, cell.seed)
         assert set(result["versions"]) >= {"torch", "transformers"}
         assert ("measures" in result) != ("skipped" in result)
         assert "error" not in result
+    assert not lines
 
 
 def test_a_result_holds_every_measure(bench):
@@ -343,28 +355,38 @@ def test_a_failed_cell_is_computed_again_and_does_not_stop_the_others(bench, wor
     assert Grid.read(path).missing() == []
 
 
-@pytest.mark.parametrize("content", ["", '{"cell": ', "null"])
-def test_an_incomplete_result_is_computed_again(bench, workspace, content):
-    incomplete = Grid.read(write_grid(workspace, one_entry("scores", "entropy"), runs=bench.grid.runs))
-    path = incomplete.results / incomplete.cells[0].path
-    path.parent.mkdir(parents=True)
-    path.write_text(content)
-    assert len(list(incomplete.run())) == 1
-    assert "measures" in json.loads(path.read_text())
+def test_an_incomplete_last_line_is_computed_again(bench, workspace):
+    incomplete = Grid.read(write_grid(workspace, one_entry("scores", "entropy, energy"), runs=bench.grid.runs))
+    assert len(list(incomplete.run())) == 2
+    path = results_file(incomplete.results, "scores")
+    whole = path.read_text()
+    path.write_text(whole[: whole.index("\n") + 40])
+    with pytest.warns(UserWarning, match="the last line of .* is incomplete and was left out"):
+        assert [cell.score for cell in incomplete.missing()] == ["entropy"]
+    with pytest.warns(UserWarning, match="incomplete"):
+        assert [cell.score for cell, _ in incomplete.run()] == ["entropy"]
+    assert incomplete.missing() == []
+    assert [json.loads(line)["name"] for line in path.read_text().splitlines()] == [
+        json.loads(line)["name"] for line in whole.splitlines()
+    ]
 
 
 def test_after_a_change_of_the_preset_the_new_result_replaces_the_old_one(bench, workspace, monkeypatch):
     path = write_grid(workspace, one_entry("scores", "aligned entropy, entropy"), runs=bench.grid.runs)
     before = Grid.read(path)
     assert len(list(before.run())) == 2
-    old, unchanged = (before.results / cell.path for cell in before.cells)
+    path_of_results = results_file(before.results, "scores")
+    old, unchanged = path_of_results.read_text().splitlines()
     monkeypatch.setattr(AlignedEntropy, "config", lambda self: FitConfig(folds=3, betas=(), seed=self.seed))
     after = Grid.read(path)
     assert [cell.score for cell in after.missing()] == ["aligned entropy"]
+    assert [result["cell"]["score"] for result in after.stored_results()] == ["entropy"], "the head has other settings"
     assert len(list(after.run())) == 1
-    new = after.results / after.cells[0].path
-    assert new.name[:-13] == old.name[:-13] == "aligned-entropy-"
-    assert set(new.parent.iterdir()) == {new, unchanged}
+    new, still_unchanged = path_of_results.read_text().splitlines()
+    assert still_unchanged == unchanged
+    assert json.loads(new)["name"] == json.loads(old)["name"] == "scores/tiny/films-0/aligned-entropy"
+    assert json.loads(new)["key"] == after.cells[0].key != json.loads(old)["key"]
+    assert after.missing() == []
 
 
 @pytest.mark.parametrize(
@@ -382,15 +404,14 @@ def test_after_a_change_of_the_preset_the_new_result_replaces_the_old_one(bench,
 def test_a_key_depends_on_all_fields_of_a_cell(change):
     cell = Cell("scores", "entropy", ModelSpec("tiny", "tiny"), DataSpec("films"), 0)
     assert replace(cell, **change).key != cell.key == replace(cell).key
-    assert replace(cell, **change).path != cell.path
+    assert (replace(cell, **change).name != cell.name) == (not {"members", "model", "data"} & set(change))
 
 
 @pytest.mark.parametrize("name", ["/there/are/films.csv", "../films", "maker/films"])
-def test_a_result_stays_inside_the_folder_for_any_name_of_a_data_set(name):
-    path = Cell("scores", "entropy", ModelSpec("maker/tiny", "tiny"), DataSpec(name), 0).path
-    assert not path.is_absolute()
-    assert len(path.parts) == 4
-    assert ".." not in path.parts
+def test_the_name_of_a_cell_has_four_parts_for_any_name_of_a_data_set(name):
+    parts = Cell("scores", "entropy", ModelSpec("maker/tiny", "tiny"), DataSpec(name), 0).name.split("/")
+    assert len(parts) == 4
+    assert all(parts)
 
 
 @pytest.mark.parametrize("engine", ["local", "ray"])
@@ -401,8 +422,10 @@ def test_more_workers_give_the_same_measures(bench, workspace, engine):
     path = write_grid(workspace, text.replace("  films:\n", "  films:\n  gone:\n"), runs=bench.grid.runs)
     results = dict(Grid.read(path).run(2, engine))
     assert len(results) == 3
+    stored = {result["key"]: result for result in read_results(workspace / "results")}
+    assert len(stored) == 3
     for cell, result in results.items():
-        assert json.loads((workspace / "results" / cell.path).read_text()) == json.loads(json.dumps(result))
+        assert stored[cell.key] == {"name": cell.name, "key": cell.key} | json.loads(json.dumps(result))
         if cell.data.name == "gone":
             assert "'gone' is not a file or folder" in result["error"]
             continue
@@ -587,7 +610,7 @@ def test_the_command_lists_and_computes_missing_cells(bench, workspace, monkeypa
     assert shown.exit_code == 0, shown.output
     first, *listed = shown.stdout.splitlines()
     assert first == f"2 cells, 2 to compute, results in {workspace / 'results'}"
-    assert listed == [str(cell.path) for cell in Grid.read(path).cells]
+    assert listed == [cell.name for cell in Grid.read(path).cells]
     assert not (workspace / "results").exists()
     done = alien("bench", path)
     assert done.exit_code == 0, done.output
@@ -673,20 +696,20 @@ def test_the_report_of_a_grid_contains_only_its_cells(bench, workspace):
         (["bench", "{folder}/gone.yaml"], "there is no file {folder}/gone.yaml."),
         (["bench", "{folder}/bad.yaml"], "{folder}/bad.yaml is not a grid: no study 'x'"),
         (["bench", "{folder}"], "Is a directory"),
-        (["report", "{folder}/empty"], "{folder}/empty holds no result files: run alien bench first"),
-        (["report", "{folder}/nowhere"], "{folder}/nowhere holds no result files: run alien bench first"),
+        (["report", "{folder}/empty"], "{folder}/empty holds no results: run alien bench first"),
+        (["report", "{folder}/nowhere"], "{folder}/nowhere holds no results: run alien bench first"),
         (
             ["report", "{folder}/new.yaml"],
             "none of the 1 cells of this grid has a result in {folder}/results: run alien bench first.",
         ),
-        (["report", "{folder}/half"], "{folder}/half/entropy.json is not a complete JSON file"),
+        (["report", "{folder}/half"], "line 1 of {folder}/half/scores.jsonl is no result of the study 'scores'"),
     ],
 )
 def test_bad_input_is_1_with_one_line(arguments, message, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # the command replaces it
     for name in ("empty", "half"):
         (tmp_path / name).mkdir()
-    (tmp_path / "half" / "entropy.json").write_text('{"cell": ')
+    (tmp_path / "half" / "scores.jsonl").write_text('{"cell": \n')
     (tmp_path / "empty" / "other.json").write_text("[1]")
     write_grid(tmp_path, one_entry("scores", "entropy")).rename(tmp_path / "new.yaml")
     (tmp_path / "bad.yaml").write_text("models: {}\ndatasets: {}\ngrid: [{study: x}]")

@@ -5,8 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from aligned_entropy.errors import DataError
-from aligned_entropy.report.result_files import measured, model_names, read_results
+from aligned_entropy.report.result_files import measured, model_names
 from aligned_entropy.report.result_tables import best_on_validation, comparisons, detail_table, pivot, score_table
 from aligned_entropy.report.results_page import latex, markdown, write_results
 from aligned_entropy.report.sections import sections
@@ -254,29 +253,6 @@ def test_latex_is_escaped_and_has_every_column(awkward):
     assert table[1] == rf"{name} & \textbf{{50.00}}\,{{\scriptsize $\pm$1.00}}$^{{+}}$ & 7 \\"
     assert table[2] == r"plain & \underline{25.00}$^{-}$ & -- \\"
     assert text.isascii()
-
-
-# Files
-
-
-def test_results_are_read_from_any_depth_and_other_files_are_not(tmp_path):
-    (tmp_path / "deep" / "er").mkdir(parents=True)
-    (tmp_path / "deep" / "er" / "one.json").write_text('{"cell": {"score": "entropy"}}')
-    (tmp_path / "two.json").write_text('{"cell": {"score": "energy"}}')
-    (tmp_path / "facts.json").write_text('{"rows": 3}')
-    (tmp_path / "list.json").write_text("[]")
-    assert [cell["cell"]["score"] for cell in read_results(tmp_path)] == ["entropy", "energy"]
-
-
-@pytest.mark.parametrize(("name", "text", "message"), [
-    ("half.json", '{"cell": ', "half.json is not a complete JSON file: remove it"),
-    ("facts.json", '{"rows": 3}', "holds no result files: run alien bench first"),
-    ("cell.txt", '{"cell": {}}', "holds no result files: run alien bench first"),
-])  # fmt: skip
-def test_a_folder_without_results_is_an_error(tmp_path, name, text, message):
-    (tmp_path / name).write_text(text)
-    with pytest.raises(DataError, match=message):
-        read_results(tmp_path)
 
 
 def test_models_with_the_most_data_sets_come_first():
