@@ -32,7 +32,7 @@ def resolve(name: str | Path) -> str:
         _check_hub(str(name))
         return str(name)
     folder = embedded_folder(str(name))
-    return str(converted_gguf(folder) if str(name) == "smollm2" else folder)
+    return str(converted_gguf(folder) if any(folder.glob("*.gguf")) else folder)
 
 
 def _check_hub(name: str) -> None:

@@ -46,7 +46,9 @@ EQUAL_COLUMNS = (
 
 
 def train(
-    model: Annotated[str, typer.Argument(help="Pretrained model: path, hub id or embedded name (minilm, smollm2).")],
+    model: Annotated[
+        str, typer.Argument(help="Pretrained model: path, hub id or embedded name (minilm, mpnet, smollm2, gemma3).")
+    ],
     data: Data,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the trained classifier.")],
     lora: Annotated[bool, typer.Option("--lora", help="Train LoRA adapters instead of all weights.")] = False,
@@ -60,6 +62,10 @@ def train(
     ] = None,
     batch_size: Annotated[int, typer.Option(metavar="N", help="Number of texts per step.", min=1)] = 32,
     max_length: Annotated[int, typer.Option(metavar="N", help="Maximum number of tokens per text.", min=2)] = 128,
+    dtype: Annotated[
+        Literal["float32", "bfloat16"],
+        typer.Option(metavar="DTYPE", help="Precision of the matrix products: float32, or bfloat16, which is faster."),
+    ] = "float32",
     text_column: TextColumn = None,
     text_pair_column: TextPairColumn = None,
     label_column: LabelColumn = None,
@@ -83,7 +89,7 @@ def train(
     columns = ColumnOptions(text_column, text_pair_column, label_column, None, delimiter, encoding)
     texts = task.read(dataset, text_column=text_column, text_pair_column=text_pair_column, label_column=label_column)
     mode: Literal["full", "lora", "freeze"] = "lora" if lora else "freeze" if freeze else "full"
-    config = TrainConfig(mode, epochs, learning_rate, batch_size, max_length, seed)
+    config = TrainConfig(mode, epochs, learning_rate, batch_size, max_length, seed, dtype)
     epochs_done: list[Epoch] = []
 
     def report(epoch: Epoch) -> None:

@@ -246,7 +246,9 @@ def test_a_model_that_was_saved_without_its_tokenizer_is_refused(kind, tmp_path)
 
 
 def test_unknown_names():
-    with pytest.raises(UnsupportedModelError, match=r"'someone/unknown-model' is no folder .*minilm, smollm2"):
+    with pytest.raises(
+        UnsupportedModelError, match=r"'someone/unknown-model' is no folder .*minilm, mpnet, smollm2, gem"
+    ):
         Backbone.from_pretrained("someone/unknown-model")
     with pytest.raises(UnsupportedModelError, match=r"no folder '\./not/a/folder', and it is no hub id"):
         Backbone.from_pretrained("./not/a/folder")

