@@ -94,6 +94,35 @@ def test_features_of_the_training_texts_are_stored(tmp_path, monkeypatch):
     np.testing.assert_allclose(stored.logits, computed[1], atol=1e-5)
 
 
+@pytest.mark.parametrize("mode", ["full", "lora", "freeze"])
+def test_training_in_bfloat16_keeps_float32_weights_and_nearly_the_same_predictions(mode, tmp_path, monkeypatch):
+    source, inner_products = pretrained("Bert", tmp_path / "pretrained"), set()
+    linear = torch.nn.functional.linear
+
+    def recorded(*arguments):
+        product = linear(*arguments)
+        inner_products.add(product.dtype)
+        return product
+
+    monkeypatch.setattr(torch.nn.functional, "linear", recorded)
+    for dtype in ("float32", "bfloat16"):
+        inner_products.clear()
+        train_classifier(
+            source, texts(), tmp_path / dtype, TrainConfig(mode, epochs=2, learning_rate=1e-3, dtype=dtype)
+        )
+        assert (torch.bfloat16 in inner_products) == (dtype == "bfloat16")
+    exact, rounded = (UncertainClassifier.from_pretrained(tmp_path / dtype) for dtype in ("float32", "bfloat16"))
+    assert {parameter.dtype for parameter in rounded.backbone.inner.parameters()} == {torch.float32}
+    p, q = (classifier.predict(texts().texts).probabilities for classifier in (exact, rounded))
+    assert 0 < np.abs(p - q).max() < 0.05
+
+
+@pytest.mark.parametrize(("name", "value"), [("mode", "frozen"), ("dtype", "bf16")])
+def test_unknown_modes_and_precisions_are_refused(name, value):
+    with pytest.raises(ArgumentError, match=f"{name}='{value}' is none of f"):
+        TrainConfig(**{name: value})
+
+
 @pytest.mark.parametrize("name", ["epochs", "learning_rate", "batch_size", "max_length"])
 @pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf")])
 def test_numbers_that_are_not_positive_are_refused(name, value):

@@ -56,8 +56,8 @@ class Cell:
 
     def facts(self) -> dict[str, Any]:
         """Return all fields of the cell as JSON values."""
-        specs = {name: spec.facts() for name in ("data", "calibration", "test") if (spec := getattr(self, name))}
-        return asdict(self) | specs
+        names = ("model", "data", "calibration", "test")
+        return asdict(self) | {name: spec.facts() for name in names if (spec := getattr(self, name))}
 
     @property
     def score_key(self) -> ScoreKey:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from ..errors import DataError
-from ..finetune import Mode
+from ..finetune import Mode, Precision
 from .cells import Cell
 from .runs import DataSpec, ModelSpec, folder_name
 from .studies import SIZES, STUDIES
@@ -98,6 +98,7 @@ def _model(name: str, options: Any) -> ModelSpec:
     spec = ModelSpec(name, **_settings(options, f"model {name!r}", ("base",), optional))
     modes = {mode: None for mode in (*get_args(Mode), "prompt")}
     _by_name(modes, spec.mode, f"model {name!r}: no mode")
+    _by_name(dict.fromkeys(get_args(Precision)), spec.dtype, f"model {name!r}: no dtype")
     return spec
 
 

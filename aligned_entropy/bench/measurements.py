@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from ..backbones import EXTRAS
@@ -274,4 +275,6 @@ def _load(model: ModelSpec, data: DataSpec, seed: int, runs: Path) -> UncertainC
             "the data set."
         )
     prompt = data.prompt or {} if model.mode == "prompt" else {}
-    return UncertainClassifier.from_pretrained(name, max_length=model.max_length, **prompt)
+    return UncertainClassifier.from_pretrained(
+        name, max_length=model.max_length, dtype=getattr(torch, model.dtype), **prompt
+    )

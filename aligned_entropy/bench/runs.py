@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..data import LabeledTexts, labeled_texts, load_data
 from ..errors import DataError
-from ..finetune import Mode, TrainConfig, train_classifier
+from ..finetune import Mode, Precision, TrainConfig, train_classifier
 from ..tasks import task_of_dataset
 
 Split = Literal["train", "validation", "test"]
@@ -34,6 +34,7 @@ class ModelSpec:
             is not trained and predicts label words.
         max_length: maximum number of tokens of a text.
         learning_rate: peak learning rate; the default of the mode by default.
+        dtype: precision in which the model is trained and run, ``float32`` or ``bfloat16``.
     """
 
     name: str
@@ -41,6 +42,11 @@ class ModelSpec:
     mode: Mode | Literal["prompt"] = "full"
     max_length: int = 128
     learning_rate: float | None = None
+    dtype: Precision = "float32"
+
+    def facts(self) -> dict[str, Any]:
+        """Return all fields as JSON values, without float32: keys of older results were made without it."""
+        return {name: value for name, value in asdict(self).items() if (name, value) != ("dtype", "float32")}
 
 
 @dataclass(frozen=True)
@@ -172,7 +178,7 @@ def train_run(model: ModelSpec, data: DataSpec, seed: int, runs: Path) -> str:
         return str(runs / trained_name) if (runs / trained_name).is_dir() else trained_name
     folder = runs / folder_name(model.name, data.name, seed)
     config = TrainConfig(
-        model.mode, data.epochs, model.learning_rate, data.batch_size, max_length=model.max_length, seed=seed
+        model.mode, data.epochs, model.learning_rate, data.batch_size, model.max_length, seed, model.dtype
     )
     texts = {"resplit": data.resplit, "label_map": data.label_map}
     settings = json.loads(json.dumps({"base": model.base, **asdict(config), **texts}))
@@ -198,7 +204,7 @@ def _check_settings(folder: Path, settings: dict[str, Any]) -> None:
     Raises:
         DataError: a setting differs.
     """
-    before = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    before = {"dtype": "float32"} | json.loads((folder / RECORD).read_text(encoding="utf-8"))
     changed = [
         f"{name} {before.get(name)}, now {value}" for name, value in settings.items() if before.get(name) != value
     ]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from ..errors import ArgumentError
 
 Mode = Literal["full", "lora", "freeze"]
+Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -24,9 +25,10 @@ class TrainConfig:
         batch_size: number of texts per step.
         max_length: maximum number of tokens of a text; at most the limit of the model, and at most 512.
         seed: seed of the new classification module and of the order of the texts.
+        dtype: precision of matrix products, ``float32`` or ``bfloat16``. Weights and their updates are float32 in both.
 
     Raises:
-        ArgumentError: a number other than the seed is not positive.
+        ArgumentError: a number other than the seed is not positive, or there is no such mode or precision.
     """
 
     mode: Mode = "full"
@@ -35,12 +37,16 @@ class TrainConfig:
     batch_size: int = 32
     max_length: int = 128
     seed: int = 0
+    dtype: Precision = "float32"
 
     def __post_init__(self) -> None:
         for name in ("epochs", "learning_rate", "batch_size", "max_length"):
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
                 raise ArgumentError(f"{name}={value} is not a positive number.")
+        for name, options in (("mode", get_args(Mode)), ("dtype", get_args(Precision))):
+            if getattr(self, name) not in options:
+                raise ArgumentError(f"{name}={getattr(self, name)!r} is none of {', '.join(options)}.")
 
     @property
     def total_epochs(self) -> int:

@@ -15,7 +15,7 @@ from ..data import LabeledTexts
 from ..errors import UnsupportedModelError
 from ..features.arrays import Array
 from ..features.texts import Text
-from .config import TrainConfig
+from .config import Precision, TrainConfig
 from .measures import TrainingMeter
 
 ROWS_PER_CHUNK = 4096
@@ -59,7 +59,7 @@ def train_top_layers(
 ) -> None:
     """Train the layers after the encoder (pooler, pre-classifier, classification module) on precomputed vectors."""
     model, encoder_name = backbone.inner, backbone.inner.base_model_prefix
-    vectors = torch.tensor(_encoder_vectors(backbone, data.texts, progress)).unsqueeze(1)
+    vectors = torch.tensor(_encoder_vectors(backbone, data.texts, config.dtype, progress)).unsqueeze(1)
     labels = torch.from_numpy(targets(data.labels))
     encoder = getattr(model, encoder_name)
     setattr(model, encoder_name, _PrecomputedEncoder(encoder))
@@ -82,13 +82,17 @@ def train_top_layers(
         chunks = [backbone.forward(inputs_embeds=chunk) for chunk in vectors.split(ROWS_PER_CHUNK)]
     finally:
         setattr(model, encoder_name, encoder)
+    if config.dtype != "float32":
+        return  # a model is run in one precision throughout, so these are not its features
     hidden, logits = (torch.cat(arrays).cpu().numpy() for arrays in zip(*chunks, strict=True))
     # Store the features of the training texts, so that a fit with these texts as reference needs no run of the encoder.
     widths = {"hidden": backbone.width, "logits": backbone.classes}
     backbone.store(data.texts, widths).fill(lambda rows: (hidden[rows], logits[rows]), lambda done: None)
 
 
-def _encoder_vectors(backbone: Backbone, texts: Sequence[Text], progress: Callable[[int], object]) -> Array:
+def _encoder_vectors(
+    backbone: Backbone, texts: Sequence[Text], dtype: Precision, progress: Callable[[int], object]
+) -> Array:
     """Vectors ``[N, D]`` of the encoder that the top layers read: of the first token, or of the last in a decoder.
 
     The cache on disk uses the fingerprint of the encoder, so another seed or learning rate needs no second run.
@@ -111,14 +115,15 @@ def _encoder_vectors(backbone: Backbone, texts: Sequence[Text], progress: Callab
     def extract(rows: slice) -> tuple[Array]:
         vectors = np.empty((len(texts[rows]), width), np.float32)
         for batch_rows, inputs in backbone.batches(texts[rows]):
-            hidden, _ = backbone.forward(**inputs)
-            vectors[batch_rows] = (hidden if is_decoder else encoder_outputs[-1][:, 0]).cpu().numpy()
+            with torch.autocast(backbone.device.type, torch.bfloat16, enabled=dtype == "bfloat16"):
+                hidden, _ = backbone.forward(**inputs)
+            vectors[batch_rows] = (hidden if is_decoder else encoder_outputs[-1][:, 0]).float().cpu().numpy()
             encoder_outputs.clear()
             progress(len(batch_rows))
         return (vectors,)
 
     try:
-        fingerprint = backbone.part_fingerprint(encoder, "encoder")
+        fingerprint = backbone.part_fingerprint(encoder, "encoder" if dtype == "float32" else f"encoder {dtype}")
         (vectors,) = backbone.store(texts, {"encoder": width}, fingerprint).fill(extract, progress)
     finally:
         handle.remove()

@@ -131,6 +131,8 @@ def _train_all_layers(
             save_strategy="no",
             report_to=[],
             seed=config.seed,
+            bf16=config.dtype == "bfloat16",
+            use_cpu=not torch.cuda.is_available(),
             disable_tqdm=True,
             dataloader_pin_memory=torch.cuda.is_available(),
         )
