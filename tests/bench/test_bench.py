@@ -557,6 +557,7 @@ def test_a_classifier_is_trained_once(bench, workspace, monkeypatch):
         ({"learning_rate": 0.01}, {}, "learning_rate None, now 0.01"),
         ({"mode": "full"}, {}, "mode freeze, now full"),
         ({"base": "loose"}, {}, "base tiny, now loose"),
+        ({"dtype": "bfloat16"}, {}, "dtype float32, now bfloat16"),
         ({}, {"epochs": 7}, "epochs None, now 7"),
         ({}, {"resplit": True, "batch_size": 9}, "batch_size 32, now 9; resplit False, now True"),
     ],
