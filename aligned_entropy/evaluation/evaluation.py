@@ -24,6 +24,8 @@ MEASURE_HEADINGS = {
     "roc_auc": "ROC-AUC",
     "pr_auc": "PR-AUC",
     "aurc": "AURC",
+    "errors_found_10": "found in 10 %",
+    "errors_found_20": "in 20 %",
     "fpr_at_95_tpr": "FPR at 95 % TPR",
     "ece": "ECE",
     "brier": "Brier",
@@ -60,12 +62,13 @@ class Evaluation:
     ood: Separation | None = None
 
     shown: ClassVar[tuple[str, ...]] = (
-        "roc_auc", "pr_auc", "aurc", "ece", "smooth_ece", "brier",
+        "roc_auc", "pr_auc", "aurc", "errors_found_10", "errors_found_20", "ece", "smooth_ece", "brier",
         "ece_platt", "ece_isotonic", "smooth_ece_platt", "smooth_ece_isotonic",
     )  # fmt: skip
 
     printed: ClassVar[tuple[tuple[str, ...], ...]] = (
         ("roc_auc", "pr_auc", "aurc"),
+        ("errors_found_10", "errors_found_20"),
         ("ece", "brier", "ece_platt", "ece_isotonic"),
         ("smooth_ece", "smooth_ece_platt", "smooth_ece_isotonic"),
     )

@@ -15,6 +15,9 @@ from .ranking import (
     aurc,
     coverage_at_risk,
     e_aurc,
+    errors_found,
+    errors_found_10,
+    errors_found_20,
     fpr_at_95_tpr,
     pr_auc,
     prr,
@@ -38,6 +41,9 @@ __all__ = [
     "coverage_at_risk",
     "e_aurc",
     "ece",
+    "errors_found",
+    "errors_found_10",
+    "errors_found_20",
     "fpr_at_95_tpr",
     "nll",
     "pr_auc",
@@ -59,6 +65,8 @@ RANKING: dict[str, Measure] = {
     "augrc": augrc,
     "prr": prr,
     "prr_50": prr_50,
+    "errors_found_10": errors_found_10,
+    "errors_found_20": errors_found_20,
 }
 CALIBRATION: dict[str, Measure] = {
     "ece": ece,

@@ -94,6 +94,32 @@ def prr_50(sample: Sample) -> float:
 
 
 @Measure
+def errors_found(sample: Sample, share: float = 0.1) -> float:
+    """Share of all errors among the most uncertain predictions, at most this share of all.
+
+    It is the recall of a review of these predictions. A review that knew the errors would find
+    ``min(1, share / error rate)`` of them; one that draws at random finds ``share``.
+    """
+    errors = float(sample.cumulative_errors[-1])
+    if not errors:
+        return float("nan")
+    left = sample.size - int(share * sample.size + 1e-9)
+    return 1 - float(np.interp(left, sample.cumulative_count, sample.cumulative_errors)) / errors
+
+
+@Measure
+def errors_found_10(sample: Sample) -> float:
+    """Share of all errors among the most uncertain 10 % of the predictions."""
+    return errors_found.compute(sample, share=0.1)
+
+
+@Measure
+def errors_found_20(sample: Sample) -> float:
+    """Share of all errors among the most uncertain 20 % of the predictions."""
+    return errors_found.compute(sample, share=0.2)
+
+
+@Measure
 def risk_at_coverage(sample: Sample, coverage: float = 0.8) -> float:
     """Error rate among the most certain predictions, at least this share of all (lower is better)."""
     accepted = max(int(np.ceil(coverage * sample.size - 1e-9)), 1)

@@ -27,6 +27,10 @@ MEASURES = {
     "pr_auc": ("PR-AUC", "mean share of wrong predictions among the highest scores; chance is the error rate"),
     "fpr_at_95_tpr": ("FPR at 95% TPR", "share of the right predictions that are deferred with 95% of the errors"),
     "aurc": ("AURC", "area under the risk–coverage curve: mean risk over all coverages"),
+    "errors_found_10": (
+        "Errors found in 10%", "share of all wrong predictions among the 10% with the highest scores; chance is 10%",
+    ),
+    "errors_found_20": ("Errors found in 20%", "the same of the 20% with the highest scores"),
     "ece": ("ECE", "gap between the score, read as the error probability, and the observed error rate"),
     "smooth_ece": ("SmoothECE", "ECE with smoothing in place of bins, so that no choice of bins changes it"),
     "brier": ("Brier score", "mean squared difference between the score and the error"),

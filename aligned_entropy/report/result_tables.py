@@ -19,7 +19,8 @@ COMPARISON_MEASURES = ("roc_auc", "ece_platt", "ece_isotonic")
 ALL_MODELS = "all models"
 MEASURES = {
     "roc_auc": "ROC-AUC", "pr_auc": "PR-AUC", "fpr_at_95_tpr": "FPR at 95% TPR", "aurc": "AURC", "e_aurc": "E-AURC",
-    "augrc": "AUGRC", "prr": "PRR", "prr_50": "PRR at 50%", "ece": "ECE", "adaptive_ece": "adaptive ECE",
+    "augrc": "AUGRC", "prr": "PRR", "prr_50": "PRR at 50%", "errors_found_10": "errors found in 10%",
+    "errors_found_20": "errors found in 20%", "ece": "ECE", "adaptive_ece": "adaptive ECE",
     "smooth_ece": "SmoothECE", "brier": "Brier score", "nll": "NLL", "ece_platt": "ECE after Platt's map",
     "ece_isotonic": "ECE after an isotonic map", "smooth_ece_platt": "SmoothECE after Platt's map",
     "smooth_ece_isotonic": "SmoothECE after an isotonic map",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 REFERENCE_HEAD = f"{HEAD} + reference"
-MAIN_MEASURES = ("roc_auc", "aurc", "ece", "smooth_ece", "ece_platt", "ece_isotonic")  # shown first
+MAIN_MEASURES = ("roc_auc", "errors_found_10", "aurc", "ece", "smooth_ece", "ece_platt", "ece_isotonic")  # shown first
 OPEN_MEASURES = 3  # measures whose tables are shown open; those of the others are folded
 DRAWN_SCORES = (
     "softmax response", "entropy", "temperature-scaled softmax response", f"{HEAD} (paper)", REFERENCE_HEAD, HEAD,

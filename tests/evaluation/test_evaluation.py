@@ -224,7 +224,7 @@ def test_a_csv_file_holds_every_number_to_its_last_digit(sets, fitted_scores, tm
 
 @pytest.mark.parametrize("measure", [*RANKING, *CALIBRATION, "ece_platt", "smooth_ece_isotonic"])
 def test_the_best_by_a_measure_is_the_lowest_or_the_highest(evaluation, measure):
-    rising = measure in ("roc_auc", "pr_auc", "prr", "prr_50")
+    rising = measure in ("roc_auc", "pr_auc", "prr", "prr_50", "errors_found_10", "errors_found_20")
     assert lower_is_better(measure) is not rising
     values = {name: row[measure].value for name, row in evaluation.table.items() if measure in row}
     assert values[evaluation.best(measure)] == (max if rising else min)(values.values())

@@ -22,6 +22,9 @@ from aligned_entropy.metrics import (
     coverage_at_risk,
     e_aurc,
     ece,
+    errors_found,
+    errors_found_10,
+    errors_found_20,
     fpr_at_95_tpr,
     nll,
     pr_auc,
@@ -96,6 +99,7 @@ DEFINITIONS = {
     "prr": lambda ranked: rejection_ratio(ranked, 1),
     "prr_50": lambda ranked: rejection_ratio(ranked, 0.5),
     "risk_at_coverage": lambda ranked: risks(ranked)[4],  # 80 % of six are 4.8
+    "errors_found_20": lambda ranked: ranked[-1] / sum(ranked) if sum(ranked) else float("nan"),  # 20 % of six are 1.2
 }
 
 
@@ -124,6 +128,24 @@ def test_risk_and_coverage_on_the_mean_curve(errors: list[int], scores: list[flo
     assert risk_at_coverage(errors, scores, coverage=float(share)) == pytest.approx(expected, abs=1e-12)
     most = max((k for k in range(1, 7) if mean[k - 1] <= share), default=0)
     assert coverage_at_risk(errors, scores, risk=float(share)) == pytest.approx(most / 6, abs=1e-12)
+
+
+@small_cases
+@pytest.mark.parametrize("reviewed", range(7))
+def test_found_errors_are_those_that_are_not_accepted(errors: list[int], scores: list[float], reviewed: int) -> None:
+    found = errors_found(errors, scores, share=reviewed / 6)
+    expected = [sum(ranked[6 - reviewed :]) for ranked in in_rising_order(errors, scores)]
+    share = float(np.mean(expected)) / sum(errors) if sum(errors) else float("nan")
+    assert found == pytest.approx(share, abs=1e-12, nan_ok=True)
+
+
+def test_shares_of_found_errors_at_best_at_random_and_at_worst() -> None:
+    errors = (np.arange(200) < 30).astype(float)  # 15 % errors; 20 of 200 are reviewed, or 40
+    assert (errors_found_10(errors, errors), errors_found_20(errors, errors)) == (pytest.approx(20 / 30), 1)
+    assert errors_found_10(errors, np.ones(200)) == pytest.approx(0.1, abs=1e-12)
+    assert errors_found_20(errors, 1 - errors) == 0
+    # 10 % of 109 predictions are 10 complete ones.
+    assert errors_found_10(np.ones(109), np.arange(109)) == pytest.approx(10 / 109, abs=1e-12)
 
 
 @pytest.mark.parametrize(("coverage", "risk"), [(0.55, 0), (0.551, 1 / 56), (1, 1 / 100)])
@@ -255,7 +277,7 @@ def test_no_error_and_nothing_but_errors(scores: list[float]) -> None:
     none, all_wrong = np.zeros(len(scores)), np.ones(len(scores))
     assert np.isnan(roc_auc(none, scores))
     assert np.isnan(roc_auc(all_wrong, scores))
-    assert np.isnan(pr_auc(none, scores))
+    assert np.isnan([pr_auc(none, scores), errors_found(none, scores)]).all()
     assert pr_auc(all_wrong, scores) == 1
     assert (aurc(none, scores), aurc(all_wrong, scores)) == (0, 1)
     assert (e_aurc(none, scores), e_aurc(all_wrong, scores)) == (0, 0)
