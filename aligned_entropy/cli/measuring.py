@@ -253,8 +253,14 @@ def _score_names(text: str | None, available: list[str]) -> list[str] | None:
     if text is None or text.strip() == "all":
         return None if text is None else available
     by_name = {name.casefold(): name for name in available}
-    requested = [name.strip().casefold() for name in text.split(",")]
-    unknown = [name for name in requested if name not in by_name]
+    requested: list[str] = []
+    unknown: list[str] = []
+    parts = [part.strip().casefold() for part in text.split(",")]
+    while parts:
+        ends = range(len(parts), 0, -1)  # a name may have a comma in it
+        size = next((end for end in ends if ", ".join(parts[:end]) in by_name), 0)
+        (requested if size else unknown).append(", ".join(parts[: size or 1]))
+        parts = parts[size or 1 :]
     if unknown:
         raise typer.BadParameter(f"no score {', '.join(unknown)}; there are {', '.join(available)}.")
     return [by_name[name] for name in requested]

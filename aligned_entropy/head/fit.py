@@ -67,6 +67,7 @@ def fit_head(
     reference_clusters: Any = None,
     clusters: Any = None,
     weights: Any = None,
+    validation: Any = None,
     config: FitConfig | None = None,
     progress: Progress = lambda percent: None,
 ) -> FitResult:
@@ -78,8 +79,7 @@ def fit_head(
         classifier: classification module; copied, never changed.
         hidden: input of the module, ``[N, D]`` float array or tensor.
         labels: true classes, ``[N]`` int.
-        logits: logits ``[N, C]`` of the model, which determine its predictions and errors; by default the logits of
-            the module in float32.
+        logits: logits ``[N, C]`` of the model, which determine its errors; by default those of the module in float32.
         reference: hidden vectors ``[R, D]`` and labels ``[R]`` of the classifier's training set. The head then also
             carries compact statistics of them (at most 10 000 vectors of 128 half floats, C + 257 vectors of 128 floats
             and 128 vectors of D floats) and uses them if a gain is expected; not so without an error model.
@@ -89,6 +89,7 @@ def fit_head(
         reference_clusters: cluster of each row of the training set, ``[R]`` int.
         clusters: cluster of each row, ``[N]`` int, such as the sentence of a word; no fold divides a cluster.
         weights: weight of each row, ``[N]``, in the calibration of error probabilities; see :mod:`.row_weights`.
+        validation: rows that choose a candidate of the published recipe, ``[N]`` bool; a part of them by default.
         config: settings of the fit; ``FitConfig()`` by default.
         progress: function that is called with the percentage points of the fit that were finished since its last call.
 
@@ -96,15 +97,14 @@ def fit_head(
         CalibrationError: no head can be fitted on this calibration set or with this reference; the message says why.
         UnsupportedModelError: the module is no classification module.
     """
-    config = config or FitConfig()
-    head = AlignedEntropyHead(classifier)
+    config, head = config or FitConfig(), AlignedEntropyHead(classifier)
     device, classifier = head.device, head.cpu().classifier
     data = calibration_set(head, hidden, labels, logits, config.folds, config.seed, clusters, device)
     data = with_weights(data, weights)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(config.seed)
         if config.schedule is not None:
-            result = _fit_published(classifier, data, config, config.schedule, progress)
+            result = _fit_published(classifier, data, validation, config, config.schedule, progress)
         else:
             training_set = None if reference is None else checked_reference(*reference, data)
             labels = None if training_set is None else training_set[1]
@@ -171,12 +171,20 @@ def _name(*parts: str) -> str:
 
 
 def _fit_published(
-    classifier: nn.Module, data: CalibrationSet, config: FitConfig, schedule: Schedule, progress: Progress
+    classifier: nn.Module,
+    data: CalibrationSet,
+    given_validation: Any,
+    config: FitConfig,
+    schedule: Schedule,
+    progress: Progress,
 ) -> FitResult:
     candidates = len(schedule.learning_rates) * len(config.alphas) * len(config.betas)
     epochs = FitProgress(progress, len(config.bases) * candidates * schedule.epochs)
-    parts = max(2, round(1 / schedule.validation_fraction))
-    validation = torch.from_numpy(stratified_folds(data.errors.numpy(), parts, config.seed, data.clusters)) == 0
+    if given_validation is None:
+        parts = max(2, round(1 / schedule.validation_fraction))
+        validation = torch.from_numpy(stratified_folds(data.errors.numpy(), parts, config.seed, data.clusters)) == 0
+    else:
+        validation = torch.as_tensor(given_validation)
     untrained, trained = [], []
     for base in config.bases:
         head = AlignedEntropyHead(classifier, base)

@@ -9,12 +9,21 @@ from collections.abc import Collection
 from torch import nn
 
 from ..errors import ArgumentError, ArgumentTypeError
-from .aligned import HEAD, AdUE, AlignedEntropy, AlignedEntropyPaper, AlignedEntropyReference, FittedHead
+from .aligned import (
+    HEAD,
+    AdUE,
+    AlignedEntropy,
+    AlignedEntropyPaper,
+    AlignedEntropyPaperTraining,
+    AlignedEntropyReference,
+    FittedHead,
+)
 from .base import FunctionScore, Score, ScoreLike
 from .contextual import ContextualCalibration
 from .density import (
     DDU,
     RDE,
+    RDE256,
     Mahalanobis,
     MarginalMahalanobis,
     NormalizedDDU,
@@ -58,6 +67,7 @@ SCORES: dict[str, type[Score]] = {
         NormalizedMarginalMahalanobis,
         RDE,
         NormalizedRDE,
+        RDE256,
         DDU,
         NormalizedDDU,
         EntropyMahalanobisHUQ,
@@ -67,6 +77,7 @@ SCORES: dict[str, type[Score]] = {
         AttentionProbe,
         AdUE,
         AlignedEntropyPaper,
+        AlignedEntropyPaperTraining,
         AlignedEntropy,
         AlignedEntropyReference,
     )

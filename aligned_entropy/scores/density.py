@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ..features.arrays import Features
 from .base import ROWS_PER_CHUNK, Float, Score
 
-COMPONENTS, SUBSAMPLE = 100, 5000  # maximum numbers of components and of texts of RDE's kernel PCA
+SUBSAMPLE = 5000  # maximum number of texts of RDE's kernel PCA
 
 
 class _Density(Score):
@@ -159,14 +159,16 @@ def _cholesky(covariance: Float) -> NDArray[Any]:
 class RDE(_Density):
     """Robust density estimation: squared distance to the predicted class in kernel PCA, with a robust covariance.
 
-    Kernel PCA (rbf, gamma = 1 / (D · variance), 100 components) is fitted on a stratified sample of at most 5 000
-    texts. Center and covariance of a class are its minimum covariance determinant estimate. A class with fewer than two
-    texts per component, or with a degenerate covariance, uses its mean and the shared covariance, scaled so that the
-    median squared distance of its texts is that of a chi-square distribution. For a predicted class without training
-    texts, the score is the largest distance to any class. Source: Yoo et al., ACL Findings 2022.
+    Kernel PCA (rbf, gamma = 1 / (D · variance), 100 components, or one less than there are texts) is fitted on a
+    stratified sample of at most 5 000 texts. Center and covariance of a class are its minimum covariance determinant
+    estimate. A class with fewer than two texts per component, or with a degenerate covariance, uses its mean and the
+    shared covariance, scaled so that the median squared distance of its texts is that of a chi-square distribution.
+    For a predicted class without training texts, the score is the largest distance to any class. Source: Yoo et al.,
+    ACL Findings 2022.
     """
 
     name = "RDE"
+    components: ClassVar[int] = 100
     stored_names: ClassVar[Mapping[str, str]] = {"centers_": "centres_"}
     points_: Float
     gamma_: float
@@ -184,8 +186,8 @@ class RDE(_Density):
         rows = _stratified(labels, SUBSAMPLE, self.seed)
         x, labels = x[rows], labels[rows]
         self.gamma_ = 1 / (x.shape[1] * float(x.var() or 1.0))
-        components = min(COMPONENTS, len(x) - 1)
-        solver = "arpack" if len(x) > 2 * COMPONENTS else "dense"
+        components = min(self.components, len(x) - 1)
+        solver = "arpack" if len(x) > 2 * self.components else "dense"
         pca = KernelPCA(components, kernel="rbf", gamma=self.gamma_, eigen_solver=solver, random_state=self.seed).fit(x)
         nonzero = pca.eigenvalues_ > 1e-10 * pca.eigenvalues_[0]
         self.points_, self.axes_ = x, pca.eigenvectors_[:, nonzero] / np.sqrt(pca.eigenvalues_[nonzero])
@@ -289,3 +291,10 @@ class NormalizedRDE(RDE):
 
     name = "normalised RDE"
     normalize = True
+
+
+class RDE256(RDE):
+    """:class:`RDE` with 256 components, as in the scripts that the authors of arXiv 2505.15443 published."""
+
+    name = "RDE (256 components)"
+    components = 256

@@ -185,6 +185,15 @@ def test_evaluate_writes_its_results(workplace, tmp_path):
         (["--outputs", "{outputs}", "--dtype", "float16"], "leave the options of the model out"),
         (["{model}", "{test}", "--label-names", "a,b"], "--label-names a,b is for --outputs"),
         (["--outputs", "{outputs}", "--scores", "entropy,entropie"], "no score entropie; there are softmax response"),
+        (
+            [
+                "--outputs",
+                "{outputs}",
+                "--scores",
+                "Aligned entropy (paper, fitted on training texts) , entropie,margin",
+            ],
+            "no score entropie; there are softmax response",
+        ),
         (["{model}", "{test}", "--scores", ""], "--scores"),
         (["--outputs", "{outputs}", "--resamples", "1"], "--resamples"),
     ],

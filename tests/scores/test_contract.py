@@ -15,8 +15,8 @@ from aligned_entropy.scores import SCORES, Score
 from fixtures.scores import ALIGNED, CALIBRATION, MODULE, SUPERVISED, TEST, TRAIN, every_score, fitted, linear, made
 
 
-def test_there_are_36_scores_under_their_names():
-    assert len(SCORES) == 36
+def test_there_are_38_scores_under_their_names():
+    assert len(SCORES) == 38
     assert all(kind.name == name for name, kind in SCORES.items())
 
 
@@ -67,7 +67,7 @@ def test_a_saved_score_loads_as_it_was(name, tmp_path):
     np.testing.assert_array_equal(loaded.score(TEST), fitted(name).score(TEST))
 
 
-@pytest.mark.parametrize("name", ["RDE", "normalised RDE"])
+@pytest.mark.parametrize("name", ["RDE", "normalised RDE", "RDE (256 components)"])
 def test_a_saved_rde_has_the_array_names_of_earlier_versions(name, tmp_path):
     fitted(name).save(tmp_path / "score.npz")
     assert set(np.load(tmp_path / "score.npz").files) == {

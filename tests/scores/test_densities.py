@@ -71,7 +71,7 @@ def kernel_pca(train: Features, test: Features, components: int) -> tuple[np.nda
 
 
 def test_rde_is_a_robust_distance_to_the_predicted_class_in_kernel_pca(monkeypatch):
-    monkeypatch.setattr(density, "COMPONENTS", 5)
+    monkeypatch.setattr(SCORES["RDE"], "components", 5)
     train, seed = made(300, 5), 3
     z, z_test = kernel_pca(train, TEST, 5)
     by_label = {c: MinCovDet(random_state=seed).fit(z[train.labels == c]).mahalanobis(z_test) for c in range(3)}
@@ -80,7 +80,7 @@ def test_rde_is_a_robust_distance_to_the_predicted_class_in_kernel_pca(monkeypat
 
 
 def test_rde_gives_a_class_of_few_texts_the_shared_covariance_on_a_chi_square_scale(monkeypatch):
-    monkeypatch.setattr(density, "COMPONENTS", 5)
+    monkeypatch.setattr(SCORES["RDE"], "components", 5)
     full = made(300, 5)
     train = full[np.r_[np.flatnonzero(full.labels == 0)[:9], np.flatnonzero(full.labels != 0)]]
     z, z_test = kernel_pca(train, TEST, 5)
@@ -95,6 +95,15 @@ def test_rde_gives_a_class_of_few_texts_the_shared_covariance_on_a_chi_square_sc
     predicted = TEST.predictions == 0
     values = SCORES["RDE"]().fit(train).score(TEST)
     np.testing.assert_allclose(values[predicted], scale * distance(z_test[predicted]), rtol=1e-4)
+
+
+def test_rde_of_256_components_is_rde_with_more_components_where_there_are_so_many_texts(monkeypatch):
+    train = made(300, 5)
+    few, many = (SCORES[name](seed=3).fit(train).state["axes_"] for name in ("RDE", "RDE (256 components)"))
+    assert (few.shape[1], many.shape[1]) == (100, 256)
+    monkeypatch.setattr(SCORES["RDE"], "components", 256)
+    np.testing.assert_array_equal(SCORES["RDE"](seed=3).fit(train).state["axes_"], many)
+    assert SCORES["RDE (256 components)"]().fit(train[:40]).state["axes_"].shape[1] == 39
 
 
 def test_rde_takes_the_farthest_class_for_a_prediction_that_is_no_training_label():
