@@ -62,16 +62,20 @@ class Grid:
         return results
 
     def missing(self) -> list[Cell]:
-        """Cells that have no result or have failed; cells with dropout passes, which are slow, come last.
+        """Cells that have no result or have failed; a result with other settings is none of the cell.
 
-        A result of a cell with other settings is none of this cell.
+        Cells of a classifier follow one another, so that it is loaded once; those with dropout passes, which are slow,
+        come last.
 
         Raises:
             DataError: the stored results cannot be read.
         """
         by_key = self._results_by_key()
         missing = [cell for cell in self.cells if "error" in by_key.get(cell.key, {"error": "never computed"})]
-        return sorted(missing, key=lambda cell: "passes" in getattr(STUDIES[cell.study][cell.score], "needs", ()))
+        places: dict[str, int] = {}
+        for cell in missing:
+            places.setdefault(_classifier_key(cell, cell.seed), len(places))
+        return sorted(missing, key=lambda cell: (_has_passes(cell), places[_classifier_key(cell, cell.seed)]))
 
     def _results_by_key(self) -> dict[str, dict[str, Any]]:
         studies = dict.fromkeys(cell.study for cell in self.cells)
@@ -125,6 +129,10 @@ def compute(cell: Cell, results: Path, runs: Path) -> dict[str, Any]:
 def compute_all(cells: Sequence[Cell], results: Path, runs: Path) -> list[tuple[Cell, dict[str, Any]]]:
     """Run cells one after the other, as :func:`compute` does, and return each with its result."""
     return [(cell, compute(cell, results, runs)) for cell in cells]
+
+
+def _has_passes(cell: Cell) -> bool:
+    return "passes" in getattr(STUDIES[cell.study][cell.score], "needs", ())
 
 
 def _classifier_key(cell: Cell, seed: int) -> str:

@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections import Counter
 from dataclasses import fields, replace
+from itertools import groupby
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -331,11 +332,15 @@ def test_scores_of_dropout_and_of_ensembles_are_measured_if_they_apply(bench):
         assert 0 <= result["measures"]["roc_auc"]["value"] <= 1
 
 
-def test_dropout_passes_come_last_and_on_a_sample(bench, workspace, monkeypatch):
+def test_classifiers_follow_one_another_and_dropout_passes_come_last_on_a_sample(bench, workspace, monkeypatch):
     monkeypatch.setattr(measurements, "SAMPLED_ROWS", 50)
     missing = Grid(bench.grid.cells, workspace / "results", bench.grid.runs).missing()
     dropout = [cell for cell in bench.grid.cells if cell.score == "MC dropout BALD"]
     assert missing[-len(dropout) :] == dropout
+    assert Counter(missing) == Counter(bench.grid.cells)
+    classifiers = [(cell.model.name, cell.data.name, cell.seed) for cell in missing[: -len(dropout)]]
+    assert len(list(groupby(classifiers))) == len(set(classifiers)) == 5
+    assert missing[: -len(dropout)] != [cell for cell in bench.grid.cells if cell not in dropout]
     result = run_cell(dropout[-1], bench.grid.runs)
     assert result["examples"] == {"calibration": 50, "test": 50}
 
