@@ -1,4 +1,4 @@
-"""Heads, features and results that version 0.1 stored, before modules and names changed, are still read.
+"""Heads and features that version 0.1 stored, before names changed, are still read; results keep their keys.
 
 ``fixtures/stored`` was written by that version: for each task a tiny model with its head, the features of twelve texts,
 and what it predicted.
