@@ -112,9 +112,8 @@ class HiddenCapture:
         self._calls = _Calls()
         self._hooks = [Uncompiled(hook) for hook in (self._before_model, self._after_model, self._after_module)]
         self._first_vector_checked = False
-        self._holds = self._layer_holds = 0
+        self._holds = 0
         self._handles: list[Any] = []
-        self._layer_handles: list[Any] = []
 
     @contextmanager
     def watching(self, *, views: bool = False) -> Iterator[None]:
@@ -123,13 +122,13 @@ class HiddenCapture:
         Args:
             views: True to read the inputs of views, too, as ``output.views``; they are empty otherwise.
         """
-        self._hold(1, views)
+        self._hold(1)
         self._calls.watched, self._calls.views = True, views
         try:
             yield
         finally:
             self._calls.watched = self._calls.views = False
-            self._hold(-1, views)
+            self._hold(-1)
 
     def set_listener(self, listener: Callable[[Any], None], *, views: bool = False) -> None:
         """Call ``listener(output)`` after every forward pass outside :meth:`watching`.
@@ -138,26 +137,25 @@ class HiddenCapture:
             listener: function of the output.
             views: True if the listener reads the inputs of views.
         """
-        self._hold(1, views)
+        self._hold(1)
         self.remove_listener()
         self._listener, self._listener_views = listener, views
 
     def remove_listener(self) -> None:
         """Stop calling the listener."""
         listening, self._listener = self._listener is not None, None
-        self._hold(-listening, listening and self._listener_views)
+        self._hold(-listening)
 
-    def _hold(self, change: int, views: bool) -> None:
-        """Change the number of users of the hooks; the first one registers them, the last one removes them."""
+    def _hold(self, change: int) -> None:
+        """Change the number of users of the hooks; the first one registers them, the last one removes them.
+
+        Those on the layers are there even if nobody reads views: a graph of torch.compile has the hooks of its first
+        pass, and a later pass may read views.
+        """
         with _HOOKS:
             self._holds += change
-            self._layer_holds += change * views
-            if self._layer_holds and not self._layer_handles:
-                self._layer_handles = self._layers.register()
-            elif not self._layer_holds:
-                while self._layer_handles:
-                    self._layer_handles.pop().remove()
             if self._holds and not self._handles:
+                self._handles = self._layers.register()
                 for model in self._models:
                     self._handles.append(model.register_forward_pre_hook(self._hooks[0], with_kwargs=True))
                     self._handles.append(model.register_forward_hook(self._hooks[1]))

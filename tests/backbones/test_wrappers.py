@@ -80,6 +80,17 @@ def test_a_wrapped_model_gives_the_same_predictions(wrap: Callable[[Any], Any]) 
     assert classifier.backbone.facts["model class"] == "BertForSequenceClassification"
 
 
+@pytest.mark.parametrize("wrap", WRAPPERS[:-2])
+def test_a_compiled_model_gives_views_after_passes_without_them(wrap: Callable[[Any], Any]) -> None:
+    expected = Backbone(small(), tiny.tokenizer()).features(tiny.TEXTS, views=True).views
+    backbone = Backbone(wrap(small()), tiny.tokenizer())
+    backbone.extract(tiny.TEXTS)
+    views = backbone.features(tiny.TEXTS, views=True).views
+    assert set(views) == set(expected) == {"layers", "tokens"}
+    for name, values in views.items():
+        np.testing.assert_allclose(np.float32(values), np.float32(expected[name]), **CLOSE)
+
+
 @pytest.mark.parametrize("wrap", ATTACHED)
 def test_calls_of_a_wrapped_model_carry_the_uncertainty(
     wrap: Callable[[Any], Any], inputs: dict[str, torch.Tensor]
