@@ -1,14 +1,15 @@
-"""Compare a forward pass with and without the head: milliseconds for a batch of 32, and the paired ratio.
+"""Compare a forward pass with and without the head: milliseconds of a batch, and the paired ratio.
 
-    python benchmarks/speed/overhead.py --model benchmarks/runs/minilm-sst2-0 [--pairs 200] [--base-size]
+    python benchmarks/speed/overhead.py --model benchmarks/runs/minilm-sst2-0 [--pairs 200] [--batches 1 8 32]
+        [--lengths sentences 128] [--dtype bfloat16] [--device cuda]
 
 Two heads are fitted on SST-2: the default head, and the heaviest possible one, whose error model looks up neighbors in
 the training set and the calibration set, and reads the views of layers and tokens. The batches hold SST-2 sentences or
 texts of 128 tokens; passes with and without the head alternate on the same batch, in random order. The interval is a
-bootstrap of the median ratio. The memory is the sum over all tensors of the head. With --base-size the model has the
-size of BERT-base, random weights and the tokenizer of --model, since time does not depend on weights. Its head is the
-heaviest one, since nothing can be learned from such a model. Prints a table and one JSON line. Needs the data sets in
-the folder of ALIEN_DATA.
+bootstrap of the median ratio. The share is that of the head in the time of a pass with it. The parameters are those of
+the copied classification module; the memory is the sum over all tensors of the head, with the weights of the error
+model and the stored vectors of neighbors. Prints a table and one JSON line. Needs the data sets in the folder of
+ALIEN_DATA.
 """
 
 from __future__ import annotations
@@ -21,22 +22,14 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerBase
 
 from aligned_entropy import UncertainClassifier
-from aligned_entropy.backbones import Backbone
 from aligned_entropy.data import data_folder, load_data
 from aligned_entropy.head.calibration_set import calibration_set
 from aligned_entropy.head.candidates import untrained_candidate, with_error_model
 from aligned_entropy.head.head import AlignedEntropyHead
 from aligned_entropy.head.reference_features import calibration_set_features, training_set_features
 from aligned_entropy.head.view_features import fit_views
-
-
-def base_size(tokenizer: PreTrainedTokenizerBase) -> UncertainClassifier:
-    """Build a classifier of BERT-base's size with random weights."""
-    torch.manual_seed(0)
-    return UncertainClassifier(Backbone(BertForSequenceClassification(BertConfig(num_labels=2)).eval(), tokenizer))
 
 
 def heads(classifier: UncertainClassifier) -> dict[str, AlignedEntropyHead]:
@@ -85,36 +78,41 @@ def alternating(classifier: UncertainClassifier, inputs: dict[str, torch.Tensor]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", required=True)
+    parser.add_argument("--model", required=True, help="classifier of SST-2")
     parser.add_argument("--pairs", type=int, default=200)
-    parser.add_argument("--base-size", action="store_true")
+    parser.add_argument("--batches", type=int, nargs="+", default=[32])
+    parser.add_argument("--lengths", nargs="+", choices=["sentences", "128"], default=["sentences", "128"])
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
+    parser.add_argument("--device")
     options = parser.parse_args()
-    classifier = UncertainClassifier.from_pretrained(options.model)
-    if options.base_size:
-        classifier = base_size(classifier.backbone.tokenizer)
+    dtype = getattr(torch, options.dtype)
+    classifier = UncertainClassifier.from_pretrained(options.model, device=options.device, dtype=dtype)
     backbone = classifier.backbone
-    sentences = load_data(data_folder() / "sst2", "validation")["text"]
-    long_texts = load_data(data_folder() / "20newsgroups", "validation")["text"]
-    cases = {
-        "SST-2 sentences": backbone.pad(backbone.tokenize([sentences[i] for i in range(32)])),
-        "128 tokens": backbone.pad(
-            dict(backbone.tokenizer([long_texts[i] for i in range(32)], truncation=True, max_length=128))
-        ),
-    }
-    facts = {}
-    print("| head | memory, MB | batch of 32 | without, ms | with, ms | ratio [95 % interval] |")
-    print("|---|---:|---|---:|---:|---|")
+    texts = {"sentences": ("sst2", {}), "128": ("20newsgroups", {"truncation": True, "max_length": 128})}
+    size, facts = sum(weights.numel() for weights in backbone.model.parameters()), {}
+    print(
+        "| head | parameters, share of the model's | memory, MB | batch | without, ms | with, ms | ratio | share, % |"
+    )
+    print("|---|---:|---:|---|---:|---:|---|---|")
     for kind, head in heads(classifier).items():
-        if options.base_size and kind == "default":
-            continue
         classifier.saved = replace(classifier.saved, head=head)
-        for name, inputs in cases.items():
-            row = {"memory_mb": megabytes(head)} | alternating(classifier, inputs, options.pairs)
-            facts[f"{kind}, {name}"] = row
-            times = f"{row['without_ms']:.1f} | {row['with_ms']:.1f}"
-            ratio = f"{row['ratio']:.4f} [{row['low']:.4f}, {row['high']:.4f}]"
-            print(f"| {kind} | {row['memory_mb']:.1f} | {name} | {times} | {ratio} |", flush=True)
-    print(json.dumps(facts))
+        weights = sum(weights.numel() for weights in head.parameters())
+        for length in options.lengths:
+            name, settings = texts[length]
+            rows = load_data(data_folder() / name, "validation")["text"]
+            for batch in options.batches:
+                inputs = backbone.pad(dict(backbone.tokenizer([rows[i] for i in range(batch)], **settings)))
+                on_device = {key: tensor.to(backbone.device) for key, tensor in inputs.items()}
+                row = alternating(classifier, on_device, options.pairs)
+                facts[f"{kind}, {length}, {batch}"] = row | {"parameters": weights, "memory_mb": megabytes(head)}
+                interval = "{ratio:.4f} [{low:.4f}, {high:.4f}]".format(**row)
+                share = ", ".join(f"{100 * (1 - 1 / row[key]):.2f}" for key in ("ratio", "low", "high"))
+                print(
+                    f"| {kind} | {weights:,}, {weights / size:.3%} | {megabytes(head):.1f} | {batch} × {length} | "
+                    f"{row['without_ms']:.1f} | {row['with_ms']:.1f} | {interval} | {share} |",
+                    flush=True,
+                )
+    print(json.dumps(facts | {"model_parameters": size}))
 
 
 if __name__ == "__main__":
