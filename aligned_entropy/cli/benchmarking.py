@@ -64,10 +64,10 @@ def _cell_summary(result: Mapping[str, Any]) -> str:
 
 def report(
     results: Annotated[
-        Path,
+        list[Path],
         typer.Argument(
-            metavar="RESULTS",
-            help="Folder with results of alien bench, or the YAML file of a grid, for its cells.",
+            metavar="RESULTS…",
+            help="Folders with results of alien bench, or YAML files of grids, for their cells; several form one page.",
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="HTML file for the page.")] = Path("report.html"),
@@ -80,13 +80,13 @@ def report(
     from ..bench.results import read_results
     from ..report import results_page as page
 
-    is_grid = results.suffix in (".yaml", ".yml")
-    grid = Grid.read(results) if is_grid else None
+    grids = {path: Grid.read(path) for path in results if path.suffix in (".yaml", ".yml")}
     outputs = [file for file in (output, markdown, latex) if file is not None]
     for file in outputs:
         make_folder_of(file)
-    check_outputs(outputs, [results, results if grid is None else grid.results])
-    cells = read_results(results) if grid is None else grid.stored_results()
+    check_outputs(outputs, [*results, *(grid.results for grid in grids.values())])
+    stored = [grids[path].stored_results() if path in grids else read_results(path) for path in results]
+    cells = list({cell["key"]: cell for part in stored for cell in part}.values())  # a cell may be in several grids
     for path, write in ((markdown, page.markdown), (latex, page.latex)):
         if path is not None:
             path.write_text(write(cells), encoding="utf-8")

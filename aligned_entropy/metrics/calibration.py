@@ -42,12 +42,13 @@ def smooth_ece(sample: Sample) -> float:
     position = sample.probabilities * GRID
     left = np.minimum(position.astype(np.int64), GRID - 1)
     right_part = gaps * (position - left)
-    mass = np.bincount(left, gaps - right_part, GRID + 1) + np.bincount(left + 1, right_part, GRID + 1)
+    mass = np.zeros(GRID + 1)
+    mass += np.bincount(left, gaps - right_part, GRID + 1) + np.bincount(left + 1, right_part, GRID + 1)
     mass[1:-1] /= 2  # dct counts inner values twice
     cosines = dct(mass, type=1)
     # A reflected Gaussian multiplies cosines. Whatever its width, the integral is at least the mean gap.
     lowest = max(abs(float(cosines[0])), NARROWEST)
-    points = min(2 ** int(np.ceil(np.log2(16 / lowest))), GRID)  # 16 or more within a standard deviation
+    points = min(1 << int(np.ceil(np.log2(16 / lowest))), GRID)  # 16 or more within a standard deviation
     cosines = cosines[: points + 1]
     exponents = -np.square(np.pi * np.arange(points + 1)) / 2
 

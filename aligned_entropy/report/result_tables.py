@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..evaluation.evaluation import lower_is_better
 from ..scores import HEAD
@@ -12,6 +13,7 @@ from ..stats import holm, mean_ranks, wilcoxon_p
 from .result_files import Result, data_and_model, data_name, measured, score_name
 from .tables import Column, Entry, Table, add_mean_ranks, mark_best
 
+REFERENCE_HEAD = f"{HEAD} + reference"
 MARK_BASELINE = "softmax response"  # ▲ and ▼ mark a significant difference from it
 # Chosen before any result was seen; the best baseline on the validation splits is compared as well.
 COMPARISON_BASELINES = ("entropy", MARK_BASELINE)
@@ -152,6 +154,17 @@ def best_on_validation(results: Sequence[Result]) -> str | None:
     return list(complete)[int(np.argmin(ranks))]
 
 
+def gains_of(
+    rows: Mapping[str, Sequence[Entry | None]], score: str, baseline: str, lower_is_better: bool = False
+) -> NDArray[np.float64]:
+    """Gain of a score over a baseline in every column of a table, NaN where either has no value."""
+    first, second = (
+        np.array([np.nan if entry is None else entry.value for entry in rows[name]]) for name in (score, baseline)
+    )
+    gains: NDArray[np.float64] = second - first if lower_is_better else first - second
+    return gains
+
+
 def comparisons(results: Sequence[Result], model: str | None, score: str = HEAD) -> Table | None:
     """Compare a score with the baselines across data sets: mean gain, wins, Wilcoxon's p and Holm's adjusted p.
 
@@ -172,10 +185,10 @@ def comparisons(results: Sequence[Result], model: str | None, score: str = HEAD)
         for baseline in baselines:
             if baseline is None or baseline not in table or score not in table:
                 continue
-            pairs = [(a.value, b.value) for a, b in zip(table[score], table[baseline], strict=True) if a and b]
-            if not pairs:
+            gains = gains_of(table, score, baseline, lower_is_better(measure))
+            gains = gains[~np.isnan(gains)]
+            if not len(gains):
                 continue
-            gains = np.array([b - a if lower_is_better(measure) else a - b for a, b in pairs])
             p_values.append(wilcoxon_p(gains))
             counts = (len(gains), int((gains > 0).sum()), int((gains < 0).sum()))
             remark = "" if baseline in COMPARISON_BASELINES else " (best on validation)"

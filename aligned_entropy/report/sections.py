@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from ..scores import HEAD
 from .figures import heat_map, reliability_figure, risk_figure, score_styles, size_figure
+from .overview import overview
 from .result_files import Result, data_name, measured, model_names, score_name
-from .result_tables import ALL_MODELS, MEASURES, comparisons, detail_table, pivot, score_table
+from .result_tables import ALL_MODELS, MEASURES, REFERENCE_HEAD, comparisons, detail_table, pivot, score_table
 from .tables import Column, Entry, Table
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-REFERENCE_HEAD = f"{HEAD} + reference"
 MAIN_MEASURES = ("roc_auc", "errors_found_10", "aurc", "ece", "smooth_ece", "ece_platt", "ece_isotonic")  # shown first
 OPEN_MEASURES = 3  # measures whose tables are shown open; those of the others are folded
 DRAWN_SCORES = (
@@ -67,6 +67,7 @@ def sections(results: Sequence[Result]) -> list[Section]:
     models = model_names(result for result in results if "measures" in result)
     together = [None] if len(model_names(measured(results, "scores"))) > 1 else []
     candidates = [
+        _overview(results),
         *(_scores(results, model) for model in (*models, *together)),
         *(_details(results, model) for model in models),
         *(_risk_coverage(measured(results, "scores", model), model) for model in models[:1]),
@@ -80,6 +81,14 @@ def sections(results: Sequence[Result]) -> list[Section]:
         replace(part, tables=[table for table in part.tables if table.rows]) for part in candidates if part is not None
     ]
     return [section for section in filled if section.tables or section.figure is not None]
+
+
+def _overview(results: Sequence[Result]) -> Section:
+    text = (
+        "A pair is a data set and a model that classifies it. Values are means over the seeds of a pair, then over the "
+        f"pairs on which {HEAD} was measured."
+    )
+    return Section("All pairs", text, overview(results))
 
 
 def _scores(results: Sequence[Result], model: str | None) -> Section | None:

@@ -28,6 +28,7 @@ class Entry:
         sign: 1 or -1 if the value is significantly better or worse than that of softmax response, otherwise 0.
         interval: bounds of the 95 % bootstrap interval over test texts, averaged over the seeds; printed in place of
             the standard deviation.
+        remark: words that are printed in place of the standard deviation.
     """
 
     value: float
@@ -35,6 +36,7 @@ class Entry:
     rank: int = 0
     sign: int = 0
     interval: tuple[float, float] | None = None
+    remark: str = ""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,9 @@ class Column:
         return f"{value * self.scale:.{self.digits}f}"
 
     def spread(self, entry: Entry) -> str:
-        """Format the interval or the standard deviation of an entry; an empty string without either."""
+        """Format the remark, the interval or the standard deviation of an entry; an empty string without them."""
+        if entry.remark:
+            return entry.remark
         if entry.interval is not None:
             return f"[{', '.join(map(self.format, entry.interval))}]"
         return "" if entry.standard_deviation is None else f"±{self.format(entry.standard_deviation)}"
@@ -89,7 +93,7 @@ class Table:
                 "| | " + " | ".join(column.heading.translate(MARKDOWN) for column in self.columns) + " |",
                 "|---|" + "---:|" * len(self.columns),
                 *(
-                    f"| {' | '.join([name.translate(MARKDOWN), *self._marked(name, marks, signs, ' {}')])} |"
+                    f"| {' | '.join([name.translate(MARKDOWN), *self._marked(name, marks, signs, MARKDOWN, ' {}')])} |"
                     for name in self.rows
                 ),
                 "",
@@ -108,7 +112,7 @@ class Table:
             " & ".join(["", *(column.heading.translate(LATEX) for column in self.columns)]) + r" \\",
             r"\midrule",
             *(
-                " & ".join([name.translate(LATEX), *self._marked(name, marks, signs, spread, "--")]) + r" \\"
+                " & ".join([name.translate(LATEX), *self._marked(name, marks, signs, LATEX, spread, "--")]) + r" \\"
                 for name in self.rows
             ),
             r"\bottomrule",
@@ -116,14 +120,22 @@ class Table:
         ]
         return "\n".join(lines).replace("±", r"$\pm$") + "\n"
 
-    def _marked(self, name: str, marks: dict[int, str], signs: dict[int, str], small: str, gap: str = "–") -> list[str]:
+    def _marked(
+        self,
+        name: str,
+        marks: dict[int, str],
+        signs: dict[int, str],
+        escapes: dict[int, str],
+        small: str,
+        gap: str = "–",
+    ) -> list[str]:
         """Printed cells of a row, with the marks of an output format."""
         cells = []
         for entry, column in zip(self.rows[name], self.columns, strict=True):
             if entry is None:
                 cells.append(gap)
                 continue
-            spread = column.spread(entry)
+            spread = entry.remark.translate(escapes) or column.spread(entry)
             value = marks[entry.rank].format(column.format(entry.value))
             cells.append(value + (small.format(spread) if spread else "") + signs[entry.sign])
         return cells

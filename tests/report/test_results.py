@@ -321,7 +321,7 @@ def test_names_are_escaped_everywhere(page):
 
 def test_the_page_has_a_section_for_everything(page):
     assert page.texts_in("h2") == [
-        "Scores, m", f"Scores, n{HOSTILE}", "Scores, all models", "In detail, m", f"In detail, n{HOSTILE}",
+        "All pairs", "Scores, m", f"Scores, n{HOSTILE}", "Scores, all models", "In detail, m", f"In detail, n{HOSTILE}",
         "Risk and coverage, m", "Reliability, m", "Transfer, m, trained on alpha",
         "Ablation, m", "Outlook, m", "Label efficiency, m", "Data", "Not measured",
         "Settings and versions",
@@ -363,7 +363,7 @@ def test_the_page_shows_the_values_of_the_tables(page):
     lines = next(lines for lines in page.tables if len(lines) == 6 and lines[0][-1].strip() == "mean rank")
     printed = {line[0].strip(): [cell.split()[0] for cell in line[1:]] for line in lines[1:]}
     assert printed == rows(table)
-    assert page.texts_in("strong")[0] == "78.00"
+    assert "78.00" in page.texts_in("strong")
 
 
 def test_all_models_together_have_a_column_for_every_pair():
