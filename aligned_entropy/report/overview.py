@@ -20,7 +20,7 @@ SHOWN_SCORES = (
     "AdUE", "softmax response", "temperature-scaled softmax response", "entropy", "MC dropout SMP", "deep ensemble SMP",
 )  # fmt: skip
 BEST_OTHERS = 3  # further scores that are shown, the best by mean ROC-AUC
-# The comparison that was named before the results were in_both.
+# The comparison that was named before the results were known.
 PLANNED_SCORES = (REFERENCE_HEAD, HEAD)
 PLANNED_BASELINES = (*COMPARISON_BASELINES, "AdUE")
 TOLERATED_LOSS = 0.003  # of ROC-AUC
@@ -85,7 +85,7 @@ def with_found_errors(result: Result) -> Result:
 
 
 def _means(tables: Mapping[str, Table], results: Sequence[Result]) -> Table:
-    """Tabulate the means over the pairs of the heads, of well-in_both scores and of the best others."""
+    """Tabulate the means over the pairs of the heads, of well-known scores and of the best others."""
     means = {
         measure: {name: float(np.mean([entry.value for entry in row if entry])) for name, row in table.rows.items()}
         for measure, table in tables.items()
