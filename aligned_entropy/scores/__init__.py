@@ -35,6 +35,7 @@ from .density import (
 )
 from .detectors import Doctor, NormalizedMaxLogit, RelativeUncertainty
 from .hybrid import EntropyMahalanobisHUQ, ResponseRelativeHUQ
+from .neighbors import NearestNeighborUncertainty, RunLength
 from .probes import AttentionProbe, LinearProbe, MLPProbe
 from .sampling import DropoutBALD, DropoutPV, DropoutSMP, EnsembleBALD, EnsemblePV, EnsembleSMP
 from .softmax import Energy, Entropy, Margin, MaxLogit, SoftmaxResponse, TemperatureEntropy, TemperatureSoftmaxResponse
@@ -70,6 +71,8 @@ SCORES: dict[str, type[Score]] = {
         RDE256,
         DDU,
         NormalizedDDU,
+        NearestNeighborUncertainty,
+        RunLength,
         EntropyMahalanobisHUQ,
         ResponseRelativeHUQ,
         LinearProbe,

@@ -69,6 +69,16 @@ class Score(ABC):
         Raises:
             NotApplicableError: a labeled set or an array that the score needs is missing; the message names it.
         """
+        self._check(train, calibration)
+        self._fit(train, calibration)
+        return self
+
+    def _check(self, train: Features | None, calibration: Features | None) -> None:
+        """Check that the sets have what a fit needs.
+
+        Raises:
+            NotApplicableError: a labeled set or an array that the score needs is missing; the message names it.
+        """
         sets = {"train": train, "calibration": calibration}
         for set_name in self.uses:
             features = sets[set_name]
@@ -76,8 +86,6 @@ class Score(ABC):
                 raise NotApplicableError(f"{self.name} needs labeled {set_name} features.")
             for array in self.needs:
                 features.require(array)
-        self._fit(train, calibration)
-        return self
 
     def _fit(self, train: Any, calibration: Any) -> None:  # noqa: B027 - many scores need no fit
         """Set the arrays whose names end in an underscore; the sets named in ``uses`` are present."""
@@ -103,12 +111,16 @@ class Score(ABC):
         """
         if not self.supervised:
             return self.score(calibration)
-        fold = stratified_folds(calibration.errors, FOLDS, self.seed, calibration.clusters)
+        fold = self._folds(calibration)
         result = np.empty(len(calibration))
         for k in range(FOLDS):
             fold_score = copy.copy(self).fit(train, calibration[fold != k])
             result[fold == k] = fold_score.score(calibration[fold == k])
         return result
+
+    def _folds(self, calibration: Features) -> NDArray[np.int64]:
+        """Fold of each calibration row for :meth:`held_out`, ``[N]``."""
+        return stratified_folds(calibration.errors, FOLDS, self.seed, calibration.clusters)
 
     def vectors(self, features: Features, normalize: bool = False) -> Float:
         """Input of the last linear layer of the classification module, ``[N, D']``, float64.
