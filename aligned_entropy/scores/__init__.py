@@ -35,6 +35,7 @@ from .density import (
 )
 from .detectors import Doctor, NormalizedMaxLogit, RelativeUncertainty
 from .hybrid import EntropyMahalanobisHUQ, ResponseRelativeHUQ
+from .laplace import LastLayerLaplace
 from .neighbors import NearestNeighborUncertainty, RunLength
 from .probes import AttentionProbe, LinearProbe, MLPProbe
 from .sampling import DropoutBALD, DropoutPV, DropoutSMP, EnsembleBALD, EnsemblePV, EnsembleSMP
@@ -71,6 +72,7 @@ SCORES: dict[str, type[Score]] = {
         RDE256,
         DDU,
         NormalizedDDU,
+        LastLayerLaplace,
         NearestNeighborUncertainty,
         RunLength,
         EntropyMahalanobisHUQ,
