@@ -36,6 +36,7 @@ from .density import (
 from .detectors import Doctor, NormalizedMaxLogit, RelativeUncertainty
 from .hybrid import EntropyMahalanobisHUQ, ResponseRelativeHUQ
 from .laplace import LastLayerLaplace
+from .layers import LayerMahalanobis
 from .neighbors import NearestNeighborUncertainty, RunLength
 from .probes import AttentionProbe, LinearProbe, MLPProbe
 from .sampling import DropoutBALD, DropoutPV, DropoutSMP, EnsembleBALD, EnsemblePV, EnsembleSMP
@@ -72,6 +73,7 @@ SCORES: dict[str, type[Score]] = {
         RDE256,
         DDU,
         NormalizedDDU,
+        LayerMahalanobis,
         LastLayerLaplace,
         NearestNeighborUncertainty,
         RunLength,

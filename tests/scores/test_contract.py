@@ -15,8 +15,8 @@ from aligned_entropy.scores import SCORES, Score
 from fixtures.scores import ALIGNED, CALIBRATION, MODULE, SUPERVISED, TEST, TRAIN, every_score, fitted, linear, made
 
 
-def test_there_are_41_scores_under_their_names():
-    assert len(SCORES) == 41
+def test_there_are_42_scores_under_their_names():
+    assert len(SCORES) == 42
     assert all(kind.name == name for name, kind in SCORES.items())
 
 
