@@ -74,6 +74,7 @@ ABSENT = {name: "has no dropout" for name in SCORES if name.startswith("MC dropo
 ABSENT |= {name: "hold no members" for name in SCORES if name.startswith("deep ensemble")}
 ABSENT |= {"contextual calibration": "predicts without label words"}
 NOT_OUTPUTS = {name: "hold no" for name in [*ABSENT, "attention probe"]}
+NOT_OUTPUTS |= {"layer-wise Mahalanobis (SATMD)": "gives no outputs of layers"}
 
 
 def measured(workplace, *arguments, kind="model"):
