@@ -2,6 +2,7 @@
 
     PYTHON benchmarks/peers/peer_setfit.py BODY TRAIN.csv MODEL OUT.npz STEPS MAX_LENGTH FILE.csv …
 
+BODY has the files of an encoder; the body of SetFit gets the mean of its vectors, normalized, as all-MiniLM-L6-v2 does.
 Settings are the defaults of SetFit, but for the number of steps and the number of tokens of a text. OUT.npz holds the
 probabilities of every file by its stem, the names of the classes in their order, the steps that the defaults would
 take, and the seconds of CPU and of the clock from the start of the process to the first prediction of the saved model.
@@ -27,6 +28,8 @@ def read(path):
 def main():
     import datasets
     import setfit
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
     from setfit.sampler import ContrastiveDataset
 
     warnings.filterwarnings("ignore")
@@ -34,8 +37,11 @@ def main():
     texts, labels = read(train)
     names = sorted(set(labels))
     numbers = [names.index(label) for label in labels]
-    model = setfit.SetFitModel.from_pretrained(body, labels=names, device="cpu")
-    model.model_body.max_seq_length = int(max_length)
+    encoder = Transformer(body, max_seq_length=int(max_length))
+    parts = [encoder, Pooling(encoder.get_embedding_dimension(), "mean"), Normalize()]
+    whole = f"{folder}-body"
+    SentenceTransformer(modules=parts, device="cpu").save(whole)
+    model = setfit.SetFitModel.from_pretrained(whole, labels=names, device="cpu")
     settings = setfit.TrainingArguments(
         max_steps=int(steps), report_to="none", save_strategy="no", output_dir=str(Path(folder).parent)
     )

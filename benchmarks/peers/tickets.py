@@ -11,7 +11,7 @@ contains is not measured again; ``--only`` names systems. Every system gets the 
 refuses texts of more than 4,000 characters, and rows with the same words in two files or with two labels; therefore all
 texts are cut there, and only one of such rows is left.
 
-Settings are the defaults of each. Exceptions: SetFit trains for 100 steps of 16 pairs, since its default number would
+Settings are the defaults of each. Exceptions: SetFit trains for 50 steps of 16 pairs, since its default number would
 take weeks of a core, and reads 128 tokens, which is our default; localdesk has its TF-IDF backend, which its README
 recommends, and a quality gate that every model passes, since a model without a gate cannot be served.
 
@@ -32,6 +32,7 @@ import os
 import re
 import resource
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -49,7 +50,7 @@ from aligned_entropy import UncertainClassifier, labeled_texts, load_data, metri
 from aligned_entropy.data.wheels import embedded_folder
 
 SIZES = {"test": 2000, "validation": 1000, "train": 2000}
-STEPS, MAX_LENGTH, MAX_CHARACTERS = 100, 128, 4000
+STEPS, MAX_LENGTH, MAX_CHARACTERS = 50, 128, 4000
 TARGETS = (0.1, 0.2)
 ALIEN = [sys.executable, "-c", "from aligned_entropy.cli import main; main()"]
 ROWS = (
@@ -110,9 +111,14 @@ def run(*command: object) -> None:
 
 
 @contextmanager
-def first_response(command: list[object], port: int, path: str, body: dict[str, Any]) -> Any:
-    """Start a server, wait for its first response to a request, and end it."""
-    process = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def first_response(command: list[object], path: str, body: dict[str, Any]) -> Any:
+    """Start a server on a free port, wait for its first response to a request, and end it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = subprocess.Popen(
+        [*map(str, command), "--port", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
         request = urllib.request.Request(
             f"http://127.0.0.1:{port}{path}", json.dumps(body).encode(), {"Content-Type": "application/json"}
@@ -160,8 +166,8 @@ def alien(folder: Path, model: Path, train: list[object] | None) -> tuple[dict[s
         run(*ALIEN, "train", embedded_folder("minilm"), folder / "train.csv", "-o", model, *train)
     run(*ALIEN, "fit", model, folder / "validation.csv", "-o", head)
     text = read_csv(folder / "test.csv")[0][0]
-    command = [*ALIEN, "serve", model, "--head", head, "--port", 8765]
-    with first_response(command, 8765, "/v1/predict", {"texts": [text]}):
+    command = [*ALIEN, "serve", model, "--head", head]
+    with first_response(command, "/v1/predict", {"texts": [text]}):
         clock = watch.seconds()[1]
     seconds = [watch.seconds()[0], clock]
     texts, labels = read_csv(folder / "test.csv")
@@ -183,8 +189,8 @@ def localdesk(folder: Path, programs: Path) -> tuple[dict[str, Float], list[floa
     run(program, "train", folder / "experiment.json", "--run-id", "v1")
     run(program, "promote", "v1", "--registry", registry)
     texts, right = read_csv(folder / "test.csv")
-    command = [program, "api", "--registry", registry, "--port", 8766, "--anonymous-local"]
-    with first_response(command, 8766, "/v1/predictions", {"text": texts[0]}):
+    command = [program, "api", "--registry", registry, "--anonymous-local"]
+    with first_response(command, "/v1/predictions", {"text": texts[0]}):
         clock = watch.seconds()[1]
     seconds = [watch.seconds()[0], clock]
     files = [folder / f"{split}.csv" for split in ("validation", "test")]
