@@ -184,5 +184,11 @@ def _view(model: ClassModel, solutions: list[Solution]) -> View:
     weights, biases = (torch.stack(parts) for parts in zip(*solutions, strict=True))
     if isinstance(model, NgramModel):
         table = torch.cat([weights[0], model.frequency.float().unsqueeze(1)], 1)
-        return TokensView({"table": table.half(), "biases": biases[0]})
-    return LayersView({"weights": weights.half(), "biases": biases})
+        return TokensView({"table": _stored(table), "biases": biases[0]})
+    return LayersView({"weights": _stored(weights), "biases": biases})
+
+
+def _stored(weights: Tensor) -> Tensor:
+    """Weights in half precision, or unchanged where its range is too small, as for a component that hardly varies."""
+    halves = weights.half()
+    return halves if halves.isfinite().all() else weights

@@ -85,7 +85,10 @@ class LayersView(View):
     """Class models of the layers: one linear model for the vector of each layer.
 
     Args:
-        state: ``weights`` ``[L, D, C]`` in half precision and ``biases`` ``[L, C]``.
+        state: ``weights`` ``[L, D, C]``, usually in half precision, and ``biases`` ``[L, C]``.
+
+    Raises:
+        ArgumentError: a weight is not finite.
     """
 
     name = "layers"
@@ -94,6 +97,7 @@ class LayersView(View):
 
     def __init__(self, state: Mapping[str, Tensor]) -> None:
         super().__init__()
+        _check_finite(self.name, state)
         self.register_buffer("weights", state["weights"].contiguous())
         self.register_buffer("biases", state["biases"].contiguous())
         self.register_buffer("_weights", self.weights.float(), persistent=False)
@@ -114,6 +118,9 @@ class TokensView(View):
     Args:
         state: ``table`` ``[B, C + 1]`` in half precision, whose last column is the inverse document frequency and whose
             other columns are the weights; ``biases`` ``[C]``.
+
+    Raises:
+        ArgumentError: a weight is not finite.
     """
 
     name = "tokens"
@@ -122,6 +129,7 @@ class TokensView(View):
 
     def __init__(self, state: Mapping[str, Tensor]) -> None:
         super().__init__()
+        _check_finite(self.name, state)
         self.register_buffer("table", state["table"].contiguous())
         self.register_buffer("biases", state["biases"].contiguous())
         weights, frequency = self.table.float().split([self.table.shape[1] - 1, 1], 1)
@@ -135,6 +143,18 @@ class TokensView(View):
         products, square = sums.split([rows.shape[1] - 1, 1], 1)
         logits: Tensor = products / square.clamp(min=1e-12).sqrt() + self.biases
         return logits.unsqueeze(1)
+
+
+def _check_finite(name: str, state: Mapping[str, Tensor]) -> None:
+    """Check the weights of a view; infinite ones would give numbers that look like any other.
+
+    Raises:
+        ArgumentError: a weight is not finite.
+    """
+    for part, weights in state.items():
+        count = int((~weights.isfinite()).sum())
+        if count:
+            raise ArgumentError(f"{count} {part} of the view of {name} are not finite numbers: fit the head again.")
 
 
 def log_probabilities(logits: Tensor, *, per_label: bool) -> Tensor:

@@ -14,7 +14,7 @@ from aligned_entropy.head.calibration_set import CalibrationSet, calibration_set
 from aligned_entropy.head.class_models import Choice, NgramModel, Solution, VectorModel
 from aligned_entropy.head.error_model import ErrorModel
 from aligned_entropy.head.head import AlignedEntropyHead
-from aligned_entropy.head.view_features import accuracy_hint, fit_views
+from aligned_entropy.head.view_features import accuracy_hint, fit_view, fit_views
 from aligned_entropy.head.views import MAX_LOG_ODDS, PADDING, LayersView, TokensView, View, ngram_buckets
 
 CLASSES = 3
@@ -249,3 +249,31 @@ def test_layers_are_read_in_half_precision():
     view = LayersView({"weights": torch.ones(1, 2, 2).half(), "biases": torch.zeros(1, 2)})
     exact = torch.tensor([[[0.1, 1000.1]]])
     assert torch.equal(view.class_logits(exact), view.class_logits(exact.half()))
+
+
+def test_a_component_that_hardly_varies_gives_the_same_numbers_in_the_head_as_in_the_fit():
+    """Its weights exceed half precision; a layer norm with weights near zero, as in MPNet, makes such components."""
+    rng = np.random.default_rng(0)
+    labels = torch.tensor(rng.integers(0, 2, 2000))
+    vectors = torch.tensor(rng.normal(size=(2000, 1, 4)), dtype=torch.float32)
+    vectors[:, 0, 0] = 3e-6 * (labels + 0.5 * vectors[:, 0, 0])
+    values, fold = vectors.half(), torch.arange(2000) % 5
+    view = fit_view("layers", values, labels, 2, fold)
+    assert view.weights.abs().max() > 65_504
+    model = VectorModel(values[:, 0], labels, 2, fold)
+    choice = model.choose()
+    expected = choice.scale * model.outputs(model.solve((), choice.penalty), torch.arange(2000)) + choice.shift
+    torch.testing.assert_close(view.class_logits(values)[:, 0], expected, rtol=1e-3, atol=1e-3)
+    assert (expected.argmax(-1) == labels).double().mean() > 0.8
+    restored = LayersView({name: tensor.clone() for name, tensor in view.state_dict().items()})
+    torch.testing.assert_close(restored.class_logits(values), view.class_logits(values), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_weights_that_are_not_finite_are_refused(value):
+    weights, biases = torch.zeros(1, 3, 2), torch.zeros(1, 2)
+    weights[0, 1, 1] = value
+    with pytest.raises(ArgumentError, match="1 weights of the view of layers are not finite numbers"):
+        LayersView({"weights": weights.half(), "biases": biases})
+    with pytest.raises(ArgumentError, match="2 biases of the view of tokens are not finite numbers"):
+        TokensView({"table": torch.zeros(4, 3).half(), "biases": torch.full((2,), value)})
