@@ -132,7 +132,7 @@ def _train_all_layers(
             report_to=[],
             seed=config.seed,
             bf16=config.dtype == "bfloat16",
-            use_cpu=not torch.cuda.is_available(),
+            use_cpu=not torch.accelerator.is_available(),
             disable_tqdm=True,
             dataloader_pin_memory=torch.cuda.is_available(),
         )

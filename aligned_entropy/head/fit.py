@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..errors import ArgumentError
 from ..stats import auc_interval
 from .aligned_copies import aligned_candidates
 from .calibration_set import CalibrationSet, calibration_set, checked_reference
@@ -80,9 +81,8 @@ def fit_head(
         hidden: input of the module, ``[N, D]`` float array or tensor.
         labels: true classes, ``[N]`` int.
         logits: logits ``[N, C]`` of the model, which determine its errors; by default those of the module in float32.
-        reference: hidden vectors ``[R, D]`` and labels ``[R]`` of the classifier's training set. The head then also
-            carries compact statistics of them (at most 10 000 vectors of 128 half floats, C + 257 vectors of 128 floats
-            and 128 vectors of D floats) and uses them if a gain is expected; not so without an error model.
+        reference: hidden vectors ``[R, D]`` and labels ``[R]`` of the classifier's training set, which an error model
+            uses if a gain is expected (at most 10 000 vectors of 128 half floats, C + 257 of 128 floats, 128 of D).
         views: inputs of views by name: ``layers`` ``[N, L, W]``, ``tokens`` ``[N, T]``, see
             :class:`aligned_entropy.features.arrays.Features`. The head then also carries class models of these.
         reference_views: the same for the training set, on whose labels the views are then fitted.
@@ -96,6 +96,7 @@ def fit_head(
     Raises:
         CalibrationError: no head can be fitted on this calibration set or with this reference; the message says why.
         UnsupportedModelError: the module is no classification module.
+        ArgumentError: ``validation`` is no boolean for every row, or a part lacks errors or right predictions.
     """
     config, head = config or FitConfig(), AlignedEntropyHead(classifier)
     device, classifier = head.device, head.cpu().classifier
@@ -184,7 +185,7 @@ def _fit_published(
         parts = max(2, round(1 / schedule.validation_fraction))
         validation = torch.from_numpy(stratified_folds(data.errors.numpy(), parts, config.seed, data.clusters)) == 0
     else:
-        validation = torch.as_tensor(given_validation)
+        validation = _checked_validation(given_validation, data)
     untrained, trained = [], []
     for base in config.bases:
         head = AlignedEntropyHead(classifier, base)
@@ -206,6 +207,27 @@ def _fit_published(
     )
     held_out = torch.where(validation, chosen.log_u.exp(), torch.nan)
     return FitResult(chosen.head, summarize(data, untrained + trained, chosen, best_untrained, reason), held_out)
+
+
+def _checked_validation(given: Any, data: CalibrationSet) -> Tensor:
+    """Check which rows choose the candidate.
+
+    Raises:
+        ArgumentError: there is not one boolean for every row, or one side lacks errors or right predictions.
+    """
+    validation = torch.as_tensor(given)
+    if validation.dtype != torch.bool or validation.shape != data.errors.shape:
+        raise ArgumentError(
+            f"validation has the type {validation.dtype} and the shape {list(validation.shape)}: give True or False "
+            f"for each of the {len(data.errors)} rows."
+        )
+    for name, rows in (("validation", data.errors[validation]), ("training", data.errors[~validation])):
+        if rows.unique().numel() < 2:
+            raise ArgumentError(
+                f"the {len(rows)} {name} rows have {int(rows.sum())} errors: both parts need errors and right "
+                "predictions."
+            )
+    return validation
 
 
 def _published_candidates(

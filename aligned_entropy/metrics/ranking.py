@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..errors import ArgumentError
 from .sample import Float, Measure, Sample
 
 
@@ -79,7 +80,7 @@ def prr(sample: Sample, max_rejection: float = 1.0) -> float:
     rejected predictions up to a share ``max_rejection``. 0 is random, 1 is perfect.
     Source: Malinin et al., 2017, in the form of LM-Polygraph (Fadeeva et al., 2023).
     """
-    rejected = int(max_rejection * sample.size)
+    rejected = int(_share("max_rejection", max_rejection) * sample.size)
     if sample.single_class or not rejected:
         return float("nan")
     error_rate = sample.cumulative_errors[-1] / sample.size
@@ -100,10 +101,10 @@ def errors_found(sample: Sample, share: float = 0.1) -> float:
     It is the recall of a review of these predictions. A review that knew the errors would find
     ``min(1, share / error rate)`` of them; one that draws at random finds ``share``.
     """
-    errors = float(sample.cumulative_errors[-1])
+    errors, reviewed = float(sample.cumulative_errors[-1]), int(_share("share", share) * sample.size + 1e-9)
     if not errors:
         return float("nan")
-    left = sample.size - int(share * sample.size + 1e-9)
+    left = sample.size - reviewed
     return 1 - float(np.interp(left, sample.cumulative_count, sample.cumulative_errors)) / errors
 
 
@@ -122,12 +123,23 @@ def errors_found_20(sample: Sample) -> float:
 @Measure
 def risk_at_coverage(sample: Sample, coverage: float = 0.8) -> float:
     """Error rate among the most certain predictions, at least this share of all (lower is better)."""
-    accepted = max(int(np.ceil(coverage * sample.size - 1e-9)), 1)
+    accepted = max(int(np.ceil(_share("coverage", coverage) * sample.size - 1e-9)), 1)
     return float(sample.risks[min(accepted, sample.size) - 1])
 
 
 @Measure
 def coverage_at_risk(sample: Sample, risk: float = 0.05) -> float:
     """Largest coverage by the most certain predictions with at most this error rate; 0 if there is none."""
-    allowed = np.flatnonzero(sample.risks <= risk + 1e-12)
+    allowed = np.flatnonzero(sample.risks <= _share("risk", risk) + 1e-12)
     return float((allowed[-1] + 1) / sample.size) if len(allowed) else 0.0
+
+
+def _share(name: str, value: float) -> float:
+    """Return an argument of a measure.
+
+    Raises:
+        ArgumentError: it is not between 0 and 1.
+    """
+    if not 0 <= value <= 1:
+        raise ArgumentError(f"{name}={value} is not between 0 and 1: give a share, such as 0.1 for 10 %.")
+    return value

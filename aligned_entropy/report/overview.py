@@ -20,7 +20,7 @@ SHOWN_SCORES = (
     "AdUE", "softmax response", "temperature-scaled softmax response", "entropy", "MC dropout SMP", "deep ensemble SMP",
 )  # fmt: skip
 BEST_OTHERS = 3  # further scores that are shown, the best by mean ROC-AUC
-# The comparison that was named before the results were known.
+# The comparison that was named before models of base size were run.
 PLANNED_SCORES = (REFERENCE_HEAD, HEAD)
 PLANNED_BASELINES = (*COMPARISON_BASELINES, "AdUE")
 TOLERATED_LOSS = 0.003  # of ROC-AUC
@@ -45,8 +45,8 @@ def overview(results: Sequence[Result]) -> list[Table]:
         return []
     shared = [with_found_errors(result) for result in selected if data_and_model(result) in pairs]
     tables = {measure: _complete(shared, measure, len(pairs)) for measure in (*OVERVIEW_MEASURES, "ece")}
-    if tables["smooth_ece"].rows:
-        del tables["ece"]
+    heads = {score for score, part in zip(PLANNED_SCORES, with_head, strict=True) if part}
+    del tables["ece" if heads <= set(tables["smooth_ece"].rows) else "smooth_ece"]
     tables = {measure: table for measure, table in tables.items() if table.rows}
     if "roc_auc" not in tables:
         return []

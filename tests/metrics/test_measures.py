@@ -347,3 +347,13 @@ def test_a_million_rows_are_sorted_once_for_all_measures(monkeypatch: pytest.Mon
     assert values["roc_auc"] == pytest.approx(roc_auc_score(errors, scores), abs=1e-11)
     assert values["aurc"] - values["e_aurc"] == pytest.approx(aurc(errors, errors), abs=1e-11)
     assert values["brier"] == pytest.approx(brier_score_loss(errors, scores), abs=1e-11)
+
+
+@pytest.mark.parametrize(
+    ("measure", "name"),
+    [(prr, "max_rejection"), (errors_found, "share"), (risk_at_coverage, "coverage"), (coverage_at_risk, "risk")],
+)
+@pytest.mark.parametrize("value", [-0.1, 10, float("nan")])
+def test_arguments_that_are_no_shares_are_refused(measure, name, value):
+    with pytest.raises(ArgumentError, match=f"{name}={value} is not between 0 and 1"):
+        measure([0, 1, 1], [0.1, 0.2, 0.3], **{name: value})

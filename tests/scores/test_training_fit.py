@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from aligned_entropy import FitConfig, Schedule
-from aligned_entropy.errors import NotApplicableError
+from aligned_entropy.errors import ArgumentError, NotApplicableError
 from aligned_entropy.evaluation.fitted_scores import fit_scores
 from aligned_entropy.head.fit import fit_head
 from aligned_entropy.head.published import train_published
@@ -93,3 +94,21 @@ def test_rows_for_validation_are_a_part_by_default_and_those_that_are_given():
     ):
         held_out = ~np.isnan(result.held_out.numpy())
         assert 10 < held_out.sum() < 30 if expected is None else (held_out == expected).all()
+
+
+@pytest.mark.parametrize(
+    ("validation", "message"),
+    [
+        (np.zeros(40, bool), "the 0 validation rows have 0 errors"),
+        (np.ones(40, bool), "the 0 training rows have 0 errors"),
+        (np.ones(40, int), "give True or False for each of the 40 rows"),
+        (np.ones(3, bool), "give True or False for each of the 40 rows"),
+    ],
+)
+def test_validation_rows_that_cannot_choose_are_refused(validation, message):
+    rng = np.random.default_rng(0)
+    module, hidden = nn.Linear(4, 2), rng.normal(size=(40, 4)).astype(np.float32)
+    labels = module(torch.from_numpy(hidden)).argmax(-1).numpy()
+    labels[:15] = 1 - labels[:15]
+    with pytest.raises(ArgumentError, match=message):
+        fit_head(module, hidden, labels, validation=validation, config=FitConfig.paper())
