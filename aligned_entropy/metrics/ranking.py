@@ -101,10 +101,10 @@ def errors_found(sample: Sample, share: float = 0.1) -> float:
     It is the recall of a review of these predictions. A review that knew the errors would find
     ``min(1, share / error rate)`` of them; one that draws at random finds ``share``.
     """
-    errors, reviewed = float(sample.cumulative_errors[-1]), int(_share("share", share) * sample.size + 1e-9)
+    left = sample.size - int(_share("share", share) * sample.size + 1e-9)
+    errors = float(sample.cumulative_errors[-1])
     if not errors:
         return float("nan")
-    left = sample.size - reviewed
     return 1 - float(np.interp(left, sample.cumulative_count, sample.cumulative_errors)) / errors
 
 
