@@ -74,7 +74,7 @@ def test_the_accuracy_of_an_epoch_counts_words_and_pairs():
     assert [(epoch.loss, epoch.accuracy) for epoch in reports] == [(1.0, 2 / 3), (3.0, 3 / 4)]
 
 
-@pytest.mark.parametrize("kind", ["Bert", "DebertaV2", "ModernBert", "Llama"])
+@pytest.mark.parametrize("kind", tiny.ARCHITECTURES)
 def test_adapters_are_saved_with_all_new_modules(kind, tmp_path):
     source = pretrained(kind, tmp_path / "pretrained")
     train_classifier(source, texts(30), tmp_path / "out", TrainConfig("lora", epochs=1))

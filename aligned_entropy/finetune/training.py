@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 from ..backbones import MULTI_LABEL, Backbone, TokenBackbone
 from ..backbones.checkpoints import resolve
@@ -25,10 +26,13 @@ from .labeled import labeled_data, task_of_labels
 from .measures import IGNORED, Epoch, TrainingMeter
 from .top_layers import targets, train_top_layers
 
+# Linear layers; GPT-2's are of a class of their own.
+LAYERS = (nn.Linear, Conv1D)
 # Names of the attention projections in the architectures that LoRA can be used with.
 ATTENTION_PROJECTIONS = (
     ("q_proj", "k_proj", "v_proj"), ("query", "key", "value"), ("q_lin", "k_lin", "v_lin"), ("Wqkv",),
-    ("query_proj", "key_proj", "value_proj"),
+    ("query_proj", "key_proj", "value_proj"), ("q", "k", "v"), ("query_key_value",), ("qkv_proj",), ("in_proj",),
+    ("c_attn",),
 )  # fmt: skip
 
 
@@ -189,12 +193,14 @@ def _with_lora(backbone: Backbone) -> nn.Module:
         from peft import LoraConfig, TaskType, get_peft_model
     except ImportError as error:
         raise MissingExtraError("LoRA needs an optional dependency: pip install 'aligned-entropy[peft]'") from error
-    names = {name.rsplit(".", 1)[-1] for name, part in backbone.inner.named_modules() if isinstance(part, nn.Linear)}
-    targets = next((list(group) for group in ATTENTION_PROJECTIONS if set(group) <= names), None)
+    layers = {
+        name.rsplit(".", 1)[-1]: part for name, part in backbone.inner.named_modules() if isinstance(part, LAYERS)
+    }
+    targets = next((list(group) for group in ATTENTION_PROJECTIONS if set(group) <= set(layers)), None)
     if targets is None:
         raise UnsupportedModelError(
             f"{type(backbone.inner).__name__} has no attention projections of a known name, only "
-            f"{', '.join(sorted(names))}: train it in mode 'full'."
+            f"{', '.join(sorted(layers))}: train it in mode 'full'."
         )
     encoder_name, children = backbone.inner.base_model_prefix, backbone.inner.named_children()
     # All modules after the encoder (poolers, pre-classifiers) are new and must be saved with the adapters.
@@ -205,6 +211,7 @@ def _with_lora(backbone: Backbone) -> nn.Module:
         lora_alpha=16,
         lora_dropout=0.05,
         target_modules=targets,
+        fan_in_fan_out=isinstance(layers[targets[0]], Conv1D),
         modules_to_save=new_modules,
     )
     model: nn.Module = get_peft_model(backbone.model, lora)
