@@ -14,6 +14,8 @@ from typer.core import TyperCommand
 from ..text_tables import wrapped
 from .auditing import report_audit, select_audit
 from .benchmarking import bench, report
+from .caching import clear_caches, list_cache
+from .doctor import doctor
 from .elsewhere_options import EndpointOptions
 from .fitting import fit, threshold, train
 from .loading import load, note_requests
@@ -142,17 +144,19 @@ COMMANDS: dict[str, dict[Callable[..., None], str]] = {
         bench: "alien bench benchmarks/configs/core.yaml --dry-run",
         report: "alien report benchmarks/configs/core.yaml -o report.html",
     },
-    "Try": {demo: "alien demo -o demo"},
+    "Try and look after": {demo: "alien demo -o demo", doctor: "alien doctor"},
 }
 
-# Commands of two words: the purpose of each family, and its commands by their second word, each with an example.
-FAMILIES: dict[str, tuple[str, dict[str, tuple[Callable[..., None], str]]]] = {
+# Commands of two words: the purpose of each family, its commands by their second word, each with an example, and the
+# heading of its group in the help.
+FAMILIES: dict[str, tuple[str, dict[str, tuple[Callable[..., None], str]], str]] = {
     "audit": (
         "Measure the accuracy of predictions with a few labels, chosen well.",
         {
             "select": (select_audit, "alien audit select predictions.csv --budget 300 -o to-label.csv"),
             "report": (report_audit, "alien audit report predictions.csv to-label.csv"),
         },
+        "After deployment",
     ),
     "review": (
         "Let people label predictions, in a spreadsheet, Label Studio or Argilla.",
@@ -160,6 +164,15 @@ FAMILIES: dict[str, tuple[str, dict[str, tuple[Callable[..., None], str]]]] = {
             "export": (export_review, "alien review export predictions.csv --head head -o review.csv"),
             "import": (import_review, "alien review import review.csv --head head --store feedback.sqlite"),
         },
+        "After deployment",
+    ),
+    "cache": (
+        "List or delete stored features, replies, embedded models and data sets.",
+        {
+            "list": (list_cache, "alien cache list"),
+            "clear": (clear_caches, "alien cache clear features"),
+        },
+        "Try and look after",
     ),
 }
 
@@ -199,9 +212,9 @@ for group, examples in COMMANDS.items():
             # Only the server reads its options from the environment: it often runs where nobody types a command.
             context_settings={"auto_envvar_prefix": ENVIRONMENT_PREFIX} if command is serve else None,
         )(command)
-for family, (purpose, members) in FAMILIES.items():
+for family, (purpose, members, group) in FAMILIES.items():
     family_app = typer.Typer(help=purpose, no_args_is_help=True)
     for name, (command, example) in members.items():
         epilog = f"Example: {example}"
         family_app.command(name, cls=Command, help=help_text(command), epilog=epilog)(command)
-    app.add_typer(family_app, name=family, rich_help_panel="After deployment")
+    app.add_typer(family_app, name=family, rich_help_panel=group)

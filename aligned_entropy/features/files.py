@@ -8,9 +8,12 @@ from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """Return the folder of downloads and features: ``ALIEN_CACHE``, or ``aligned-entropy`` in the user's cache."""
-    default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "aligned-entropy"
-    return Path(os.environ.get("ALIEN_CACHE", default))
+    """Return the folder of downloads and features: ``ALIEN_CACHE``, or ``aligned-entropy`` in the user's cache.
+
+    A variable that is set but empty counts as not set; the cache would be the current folder otherwise.
+    """
+    user_cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("ALIEN_CACHE") or Path(user_cache) / "aligned-entropy").expanduser()
 
 
 def write_atomic(path: Path, content: bytes) -> None:
