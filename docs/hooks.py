@@ -3,9 +3,13 @@
 Links in the sources are those of the repository, so that they also work where the files are read as they are.
 """
 
-import os
+import inspect
+import posixpath
 import re
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
@@ -16,6 +20,8 @@ OUTSIDE = ("CHANGELOG.md", "CONTRIBUTING.md", "benchmarks/*.md", "deploy/alert-r
 # Long tables of results: a search for a word would find little else.
 UNSEARCHED = {f"benchmarks/{name}.md" for name in ("GRID", "PAIRS", "STUDIES", "TABLES", "TASKS")}
 LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)([^)#\s]+)")
+HELP_LINK = re.compile(r"\bdocs/([\w-]+\.md)")  # in help texts
+ROLE = re.compile(r":(?:attr|class|data|func|meth|mod):<code>([^<]*)</code>")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> None:
@@ -28,30 +34,76 @@ def on_files(files: Files, config: MkDocsConfig) -> None:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Turn links between files of the repository into links between pages."""
+    """Turn links between files of the repository into links between pages, and list the scores on their page."""
     if page.file.src_uri in UNSEARCHED:
         page.meta["search"] = {"exclude": True}
-    inside = (ROOT / "docs" / page.file.src_uri).exists()
-    folder = PurePosixPath("docs" if inside else ".", page.file.src_uri).parent
+    folder = posixpath.dirname(page.file.src_uri)
+    source = posixpath.join("docs", folder) if (ROOT / "docs" / page.file.src_uri).exists() else folder
 
     def on_site(match: re.Match[str]) -> str:
-        target = os.path.normpath(folder / match.group(1)).replace(os.sep, "/")
-        return os.path.relpath(target.removeprefix("docs/"), PurePosixPath(page.file.src_uri).parent).replace(
-            os.sep, "/"
-        )
+        target = posixpath.normpath(posixpath.join(source, match.group(1)))
+        return posixpath.relpath(target.removeprefix("docs/"), folder or ".")
 
-    return LINK.sub(on_site, markdown)
+    return LINK.sub(on_site, markdown).replace("<!-- scores -->", scores())
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Render roles of docstrings, such as ``:class:`Rule```, as code that links to the name where the site has it."""
+
+    def code(match: re.Match[str]) -> str:
+        name = match.group(1).lstrip("~.")
+        path = name if name.startswith("aligned_entropy") else f"aligned_entropy.{name}"
+        shown = f"<code>{name.rpartition('.')[2] if path == name else name}</code>"
+        is_absolute = path == name or name[0].isupper()
+        return f'<autoref identifier="{path}" optional>{shown}</autoref>' if is_absolute else shown
+
+    return ROLE.sub(code, html)
+
+
+@cache
+def scores() -> str:
+    """Table of all scores, from their docstrings."""
+    from aligned_entropy.scores import SCORES
+
+    rows = ["| score | definition |", "|---|---|"]
+    for name, kind in SCORES.items():
+        definition = (inspect.getdoc(kind) or "").split("\n\n")[0].replace("\n", " ")
+        rows.append(f"| {name} | {definition} |")
+    return "\n".join(rows)
 
 
 def command_line() -> str:
-    """Markdown of all commands and options, from the application itself."""
-    import typer
-    from typer.cli import get_docs_for_click
+    """Markdown of all commands with their options, from the application itself."""
+    from typer import Context
+    from typer.main import get_command
 
     from aligned_entropy.cli.app import app
 
-    command = typer.main.get_command(app)
-    text = get_docs_for_click(
-        obj=command, ctx=typer.Context(command, info_name="alien"), name="alien", title="Command line"
-    )
-    return re.sub(r"\bdocs/([\w-]+\.md)", r"[docs/\1](\1)", text)
+    root = get_command(app)
+    commands = list(commands_of(root, Context(root, info_name="alien")))
+    table = ["| command | what it does |", "|---|---|"]
+    for name, (summary, *_) in commands[1:]:
+        table.append(f"| [`{name}`](#{name.replace(' ', '-')}) | {summary} |")
+    title, (summary, *rest) = commands[0]
+    blocks = ["# Command line", summary, "\n".join(table), f"## `{title}`", *rest]
+    for name, text in commands[1:]:
+        blocks += [f"## `{name}`", *text]
+    return HELP_LINK.sub(r"[docs/\1](\1)", "\n\n".join(blocks) + "\n")
+
+
+def commands_of(command: Any, context: Any) -> Iterator[tuple[str, list[str]]]:
+    """Names and blocks of text of a command and of all commands below it."""
+    blocks = [*(command.help or "").split("\n\n"), f"```console\n$ {command.get_usage(context).split(': ', 1)[1]}\n```"]
+    panels: dict[str, list[str]] = {}
+    for option in command.get_params(context):
+        kind = "Arguments" if option.param_type_name == "argument" else "Options"
+        if (record := option.get_help_record(context)) is not None:
+            panels.setdefault(option.rich_help_panel or kind, []).append(f"* `{record[0]}`: {record[1]}")
+    for panel, lines in panels.items():
+        blocks += [f"**{panel}**", "\n".join(lines)]
+    if command.epilog:
+        blocks.append("```console\n$ " + command.epilog.removeprefix("Example: ") + "\n```")
+    yield context.command_path, blocks
+    for name in command.list_commands(context) if hasattr(command, "list_commands") else ():
+        below = command.get_command(context, name)
+        yield from commands_of(below, type(context)(below, info_name=name, parent=context))

@@ -68,6 +68,7 @@ RANKING: dict[str, Measure] = {
     "errors_found_10": errors_found_10,
     "errors_found_20": errors_found_20,
 }
+"""Measures of the order, by name."""
 CALIBRATION: dict[str, Measure] = {
     "ece": ece,
     "adaptive_ece": adaptive_ece,
@@ -75,4 +76,6 @@ CALIBRATION: dict[str, Measure] = {
     "brier": brier,
     "nll": nll,
 }
+"""Measures of scores in [0, 1] as probabilities, by name."""
 LOWER_IS_BETTER = frozenset({"fpr_at_95_tpr", "aurc", "e_aurc", "augrc", *CALIBRATION})
+"""Names of measures of which less is better."""

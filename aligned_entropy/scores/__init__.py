@@ -89,6 +89,7 @@ SCORES: dict[str, type[Score]] = {
         AlignedEntropyReference,
     )
 }
+"""Classes of all scores by their names."""
 
 
 def make_score(score: ScoreLike, module: nn.Module | None = None, seed: int = 0) -> Score:

@@ -23,7 +23,8 @@ from ..head.modules import LogProbabilityModule
 from ..head.published import Schedule
 from .base import Float, Score
 
-HEAD = "aligned entropy"  # name of the default head, in tables and results
+HEAD = "aligned entropy"
+"""Name of the default head, in tables and results."""
 
 
 class Aligned(Score):

@@ -188,3 +188,4 @@ class FunctionScore(Score):
 
 
 ScoreLike = str | Score | type[Score] | Callable[[Features], ArrayLike]
+"""A score, its class, its name in ``SCORES``, or a function from features of N texts to N numbers."""

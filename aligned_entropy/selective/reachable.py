@@ -12,6 +12,7 @@ from .choose import choose_threshold
 from .rules import Goal, Rule, SelectionUnits
 
 RISKS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3)
+"""Risks that are tried when a risk cannot be certified."""
 
 
 def reachable_risks(

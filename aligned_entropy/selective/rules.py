@@ -14,7 +14,9 @@ from ..errors import ArgumentError
 from ..text_tables import text_table, wrapped
 
 Method = Literal["fixed-sequence", "sgr"]
-ALL_CLASSES = ""  # key of a threshold that applies to every predicted class
+"""How a risk is certified: fixed-sequence testing, or SGR (Geifman and El-Yaniv, 2017)."""
+ALL_CLASSES = ""
+"""Key of a threshold that applies to every predicted class."""
 JSON_KEYS = {"units": "answers"}  # fields of a threshold whose stored name differs
 
 
