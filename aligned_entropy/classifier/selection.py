@@ -107,7 +107,7 @@ class ModelWithSelection(ModelWithHead):
 
         The guarantee is exact if the threshold was not chosen on these texts. If it was, with one threshold for a
         coverage, the probability is at least ``1 - alpha - alpha / n`` for n deferred texts; with another goal it was
-        at least ``1 - alpha`` in all simulations, without a proof. See docs/selective-prediction.md.
+        at least ``1 - alpha`` in all simulations, without a proof. See docs/class-sets.md.
 
         Args:
             data: labeled texts that neither the classifier nor the head was fitted on, in a form as for :meth:`fit`.
