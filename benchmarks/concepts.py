@@ -1,8 +1,8 @@
 """Figures of the concepts in docs/, drawn from the predictions of one classifier and its head.
 
-The texts are those of sixteen topics of 20 Newsgroups, from all of its splits in random order. A logistic regression on
-TF-IDF is trained on 3,000 of them, a head is fitted on its outputs for 1,000 others, and 6,000 more are new to both. The
-texts of four further topics, which the classifier does not have, show a limit.
+The texts are those of sixteen topics of 20 Newsgroups, from all of its splits in random order. A logistic regression
+on TF-IDF is trained on 3,000 of them, a head is fitted on its outputs for 1,000 others, and 6,000 more are new to
+both. The texts of four further topics, which the classifier does not have, show a limit.
 
     python benchmarks/concepts.py [FOLDER]        # docs/assets by default; a minute on one core
 
@@ -16,7 +16,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline

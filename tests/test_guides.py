@@ -159,6 +159,20 @@ def test_selective_prediction(tmp_path, monkeypatch, capsys):
         assert printed in capsys.readouterr().out
 
 
+def test_own_score(tmp_path, monkeypatch, capsys):
+    save(tiny.model("Bert"), tiny.tokenizer(), tmp_path / "my-org" / "classifier")
+    for name in ("held-out", "test"):
+        lines = [f"{' '.join(words)},{RNG.choice(['LABEL_0', 'LABEL_1', 'LABEL_2'])}" for words in sentences()]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["text,label", *lines]))
+    variables = run("own-score.md", tmp_path, monkeypatch)
+    probabilities = np.sort(variables["classifier"].predict(["a film"]).probabilities)[0]
+    gap = variables["logit_gap"](variables["classifier"].plain_features(["a film"]))
+    np.testing.assert_allclose(gap, np.log(probabilities[-2] / probabilities[-1]), atol=1e-5)
+    printed = capsys.readouterr().out
+    assert "logit_gap" in printed
+    assert "distance to mean" in printed
+
+
 def test_estimated_accuracy(tmp_path, monkeypatch, capsys):
     classifier = UncertainClassifier.from_pretrained(sentiment.save(tmp_path / "my-model"))
     classifier.fit(sentiment.named(400, 3))

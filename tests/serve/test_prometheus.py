@@ -18,7 +18,7 @@ from fixtures.serving import serving
 
 ROOT = Path(__file__).parents[2]
 RULES, RULES_TEST = ROOT / "deploy" / "alert-rules.yml", ROOT / "deploy" / "alert-rules-test.yml"
-GUIDE = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
+GUIDE = (ROOT / "docs" / "monitoring.md").read_text(encoding="utf-8")
 CONFIG = re.search(r"```yaml\n(# prometheus.yml\n.*?)```", GUIDE, re.DOTALL).group(1)
 
 HAS_PROMETHEUS = shutil.which("promtool") is not None and shutil.which("prometheus") is not None
