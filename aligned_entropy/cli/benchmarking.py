@@ -42,14 +42,21 @@ def bench(
         for cell in missing:
             print(cell.name)
         return
-    failed = 0
+    failed: dict[tuple[str, str, str], list[str]] = {}  # names of cells by model, data set and error
     with progress_bar("cells", len(missing)) as progress:
         for cell, result in grid.run(workers, engine):
             progress(1)
-            failed += "error" in result
+            if "error" in result:
+                alike = failed.setdefault((cell.model.name, cell.data.name, result["error"]), [])
+                alike.append(cell.name)
+                if len(alike) > 1:  # a training that fails, fails every score
+                    continue
             print(f"{cell.name}  {_cell_summary(result)}", flush=True)
+    for first, *others in failed.values():
+        if others:
+            print(f"{len(others)} more cells failed with the error of {first}")
     if failed:
-        typer.echo(f"{failed} cells failed: run again to try them again", err=True)
+        typer.echo(f"{sum(map(len, failed.values()))} cells failed: run again to try them again", err=True)
         raise typer.Exit(1)
 
 

@@ -628,11 +628,12 @@ def test_the_command_lists_and_computes_missing_cells(bench, workspace, monkeypa
 
 
 def test_the_command_exits_with_1_if_a_cell_failed(bench, workspace):
-    text = one_entry("scores", "entropy").replace("films", "nothing")
+    text = one_entry("scores", "entropy, margin, softmax response").replace("films", "nothing")
     done = alien("bench", write_grid(workspace, text, runs=bench.grid.runs))
     assert done.exit_code == 1
-    assert "error: DataError: 'nothing' is not a file or folder" in done.stdout
-    assert "1 cells failed: run again to try them again" in done.stderr
+    assert done.stdout.count("error: DataError: 'nothing' is not a file or folder") == 1
+    assert done.stdout.endswith("2 more cells failed with the error of scores/tiny/nothing-0/entropy\n")
+    assert "3 cells failed: run again to try them again" in done.stderr
 
 
 def test_a_model_without_an_error_is_measured_and_reported(bench, workspace):
