@@ -18,7 +18,7 @@ PACKAGE = "aligned_entropy"
 # A module imports from ranks before its own, or from its own package.
 RANKS = (
     ("errors",),
-    ("metrics", "execution", "text_tables"),
+    ("metrics", "execution", "display"),
     ("stats", "selective", "features"),
     ("accuracy", "store"),
     ("head", "data"),
@@ -44,10 +44,10 @@ HOMES = {
     "datasets": {"data"},
     "httpx2": {"backbones"},
     "yaml": {"bench"},
-    "plotly": {"report"},
+    "plotly": {"display", "report"},
     "jinja2": {"report"},
     "typer": {"cli"},
-    "rich": {"cli", "text_tables"},
+    "rich": {"cli", "display"},
     "fastapi": {"serve"},
     "uvicorn": {"serve"},
     "prometheus_client": {"serve"},

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from ..text_tables import wrapped
+from ..display.text_tables import wrapped
 from .auditing import report_audit, select_audit
 from .benchmarking import bench, report
 from .caching import clear_caches, list_cache

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..accuracy.audit import RANDOM_SHARE
-from ..text_tables import text_table, wrapped
+from ..display.text_tables import text_table, wrapped
 from .options import AsJson, Delimiter, Encoding, Seed, with_option_groups
 from .reviewing import FORMAT_OF_ENDING, Format, HeadWithNames, LabelNames, SourceOptions, class_names
 from .terminal import next_step, note, option_words

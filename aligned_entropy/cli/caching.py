@@ -10,9 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
+from ..display.text_tables import text_table, wrapped
 from ..features.caches import CACHE_KINDS, CacheContents, cache_contents, clear_cache
 from ..features.files import cache_folder
-from ..text_tables import text_table, wrapped
 from .options import AsJson
 from .terminal import note
 

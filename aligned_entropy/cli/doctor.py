@@ -13,9 +13,9 @@ from typing import Any
 
 import typer
 
+from ..display.text_tables import text_table, wrapped
 from ..features.caches import cache_contents, disk_bytes
 from ..features.files import cache_folder
-from ..text_tables import text_table, wrapped
 from .caching import cache_facts, cache_table, size_text
 from .options import AsJson
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import typer
 
 from ..batch.writing import check_outputs, make_folder_of
-from ..text_tables import text_table, wrapped
+from ..display.text_tables import text_table, wrapped
 from .elsewhere_options import ElsewhereOptions
 from .loading import features, load
 from .options import (

@@ -11,10 +11,10 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ..display.text_tables import text_table, wrapped
 from ..features.arrays import Features
 from ..metrics import LOWER_IS_BETTER
 from ..stats import Interval, holm, paired_auc, share_of_rows, two_sided_p
-from ..text_tables import text_table, wrapped
 from .calibration_maps import MAPS
 from .fitted_scores import FittedScore, ScoreValues, score_values
 from .groups import ScoreKey

@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ..display.text_tables import wrapped
 from ..errors import CalibrationError
 from ..features.arrays import Features
 from ..stats import Interval, auc_interval
-from ..text_tables import wrapped
 from .calibration_set import (
     CPU,
     LOGIT_ROWS_PER_CHUNK,

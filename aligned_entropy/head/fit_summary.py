@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..display.text_tables import text_table, wrapped
 from ..stats import Interval
-from ..text_tables import text_table, wrapped
 
 # Terms in the names of candidates, in the order in which they are explained.
 TERMS = {

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..display.figures import ScoreStyle, reliability_figure, risk_figure, score_styles, to_html
 from ..metrics import reliability, risk_at_coverage, risk_coverage
-from .figures import ScoreStyle, reliability_figure, risk_figure, score_styles, to_html
 from .html import write_page
 
 if TYPE_CHECKING:

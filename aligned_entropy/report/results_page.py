@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..display.figures import to_html
 from ..scores import HEAD
-from .figures import to_html
 from .html import write_page
 from .result_files import Result, data_name, measured, model_names
 from .result_tables import ALL_MODELS, MEASURES, score_table

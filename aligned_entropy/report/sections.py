@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..display.figures import heat_map, reliability_figure, risk_figure, score_styles, size_figure
 from ..scores import HEAD
-from .figures import heat_map, reliability_figure, risk_figure, score_styles, size_figure
 from .overview import overview
 from .result_files import Result, data_name, measured, model_names, score_name
 from .result_tables import ALL_MODELS, MEASURES, REFERENCE_HEAD, comparisons, detail_table, pivot, score_table

@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+from ..display.text_tables import text_table, wrapped
 from ..errors import ArgumentError
-from ..text_tables import text_table, wrapped
 from .choose import choose_threshold
 from .rules import Goal, Rule, SelectionUnits
 

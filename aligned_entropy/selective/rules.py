@@ -10,8 +10,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..display.text_tables import text_table, wrapped
 from ..errors import ArgumentError
-from ..text_tables import text_table, wrapped
 
 Method = Literal["fixed-sequence", "sgr"]
 """How a risk is certified: fixed-sequence testing, or SGR (Geifman and El-Yaniv, 2017)."""

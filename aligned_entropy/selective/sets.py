@@ -10,8 +10,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..display.text_tables import text_table, wrapped
 from ..errors import ArgumentError, CalibrationError
-from ..text_tables import text_table, wrapped
 from .class_clusters import class_clusters
 from .set_scores import SetMethod, class_probabilities, set_scores
 

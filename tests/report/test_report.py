@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from aligned_entropy.display.figures import score_styles
 from aligned_entropy.evaluation.evaluation import Evaluation, Separation, lower_is_better
 from aligned_entropy.metrics import CALIBRATION, RANKING
 from aligned_entropy.report import write_report
 from aligned_entropy.report.evaluation_page import CURVE_POINTS, MEASURES, _reliability_figure, _risk_figure
-from aligned_entropy.report.figures import score_styles
 from aligned_entropy.scores import HEAD
 from aligned_entropy.stats import Interval, bootstrap, share_interval
 from fixtures.html_page import HOSTILE, Page
