@@ -7,9 +7,11 @@ from pathlib import Path
 
 import torch
 
+from ..display.progress_bars import without_progress_bars
 from ..features.files import cache_folder
 
 
+@without_progress_bars()
 def converted_gguf(folder: Path) -> Path:
     """Convert the GGUF file in a folder to an ordinary checkpoint, unless this was done before; return its folder.
 

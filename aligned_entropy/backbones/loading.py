@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from ..display.progress_bars import without_progress_bars
 from ..errors import UnsupportedModelError
 from .adapters import adapter_config, load_adapter, some
 from .checkpoints import custom_code, device_and_dtype, resolve
@@ -34,6 +35,7 @@ def _check_label_names(path: str) -> None:
     names_by_index(config.get("id2label"))
 
 
+@without_progress_bars()
 def load_tokenizer(name: str | Path, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
     """Load the tokenizer of a path, hub id or embedded name; an adapter without a tokenizer uses its base model's.
 
@@ -67,6 +69,7 @@ def load_tokenizer(name: str | Path, *, trust_remote_code: bool = False) -> PreT
     )
 
 
+@without_progress_bars()
 def trained_as(name: str | Path, *, trust_remote_code: bool = False) -> set[str]:
     """Read the purposes of a checkpoint: class names and problem type of its configuration, and the task of an adapter.
 
@@ -101,6 +104,7 @@ def trained_as(name: str | Path, *, trust_remote_code: bool = False) -> set[str]
     return {str(purpose) for purpose in purposes if purpose}
 
 
+@without_progress_bars()
 def load_model(
     name: str | Path,
     auto_class: str,
@@ -168,6 +172,7 @@ def _untrained(name: str | Path, path: str, missing: list[str]) -> UnsupportedMo
     )
 
 
+@without_progress_bars()
 def load_classifier(
     name: str | Path,
     auto_class: str,
@@ -195,6 +200,7 @@ def load_classifier(
     return model, model.tokenizer
 
 
+@without_progress_bars()
 def load_for_training(
     name: str | Path, auto_class: str, label_names: list[str], seed: int, problem_type: str | None = None
 ) -> PreTrainedModel:
@@ -223,6 +229,7 @@ def load_for_training(
         )
 
 
+@without_progress_bars()
 def load_language_model(
     name: str | Path, *, device: str | None = None, dtype: Any = None, trust_remote_code: bool = False
 ) -> nn.Module:

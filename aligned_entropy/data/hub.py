@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..display.progress_bars import without_progress_bars
 from ..errors import DataError
 from .sources import checked_split
 from .table import Table
@@ -10,6 +11,7 @@ from .wheels import EMBEDDED_DATA
 MAX_CONFIGURATIONS = 40  # more are not listed
 
 
+@without_progress_bars()
 def read_hub(name: str, split: str | None) -> Table:
     """Download a split of a data set from the Hugging Face Hub.
 

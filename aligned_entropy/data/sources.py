@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ..display.progress_bars import without_progress_bars
 from ..errors import DataError
 from .columns import TAG_COLUMNS, first_column
 from .files.reading import read_table
@@ -72,6 +73,7 @@ def _is_split(path: Path) -> bool:
     return is_data and path.is_file() and split_name(path) != "labels"
 
 
+@without_progress_bars()
 def _read_saved(folder: Path, split: str | None) -> Table:
     """Read a split of a ``Dataset`` or ``DatasetDict`` that was saved to disk.
 

@@ -20,6 +20,7 @@ from ..backbones import MULTI_LABEL, Backbone, TokenBackbone
 from ..backbones.checkpoints import resolve
 from ..backbones.loading import load_for_training, load_tokenizer
 from ..data import LabeledTexts, LabeledTokens
+from ..display.progress_bars import without_progress_bars
 from ..errors import DataError, MissingExtraError, UnsupportedModelError
 from .config import TrainConfig
 from .labeled import labeled_data, task_of_labels
@@ -77,9 +78,10 @@ def train_classifier(
         train_top_layers(backbone, data, config, progress, TrainingMeter(config.total_epochs, report))
     else:
         model = _train_all_layers(backbone, data, config, progress, TrainingMeter(config.total_epochs, report))
-    model.save_pretrained(folder)
-    backbone.inner.config.save_pretrained(folder)  # the folder of an adapter needs the labels, too
-    backbone.tokenizer.save_pretrained(folder)
+    with without_progress_bars():
+        model.save_pretrained(folder)
+        backbone.inner.config.save_pretrained(folder)  # the folder of an adapter needs the labels, too
+        backbone.tokenizer.save_pretrained(folder)
 
 
 def check_classes(data: LabeledTexts | LabeledTokens) -> None:

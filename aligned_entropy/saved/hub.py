@@ -6,11 +6,13 @@ import math
 from pathlib import Path
 from typing import Any
 
+from ..display.progress_bars import without_progress_bars
 from ..errors import DataError, HeadMismatchError
 from ..selective import Rule
 from .format import ERROR_MODEL, read_config
 
 
+@without_progress_bars()
 def resolve_head(name: str | Path) -> Path:
     """Return the local folder of a head; a head on the hub is downloaded.
 
@@ -32,6 +34,7 @@ def resolve_head(name: str | Path) -> Path:
         ) from error
 
 
+@without_progress_bars()
 def push_head(folder: str | Path, repo_id: str, *, private: bool | None = None, token: str | None = None) -> str:
     """Upload a saved head to a model repository, which is created if necessary; returns its address.
 

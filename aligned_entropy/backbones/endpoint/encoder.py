@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ...display.progress_bars import without_progress_bars
 from ...errors import UnsupportedModelError
 from ...features.texts import Text, two_lists
 from ..batching import CPU_PADDING, GPU_PADDING, length_sorted_batches
@@ -35,6 +36,7 @@ class TextEncoder:
         UnsupportedModelError: the checkpoint lacks weights, which would be random.
     """
 
+    @without_progress_bars()
     def __init__(self, name: str | Path) -> None:
         from transformers import AutoModel
 
