@@ -4,6 +4,7 @@ Links in the sources are those of the repository, so that they also work where t
 """
 
 import inspect
+import json
 import posixpath
 import re
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ OUTSIDE = ("CHANGELOG.md", "CONTRIBUTING.md", "benchmarks/*.md", "deploy/alert-r
 UNSEARCHED = {f"benchmarks/{name}.md" for name in ("GRID", "PAIRS", "STUDIES", "TABLES", "TASKS")}
 LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)([^)#\s]+)")
 HELP_LINK = re.compile(r"\bdocs/([\w-]+\.md)")  # in help texts
+EMPTY_HEADER = re.compile(r"<th( [^>]*)?></th>")  # an empty cell is no header for a screen reader
 ROLE = re.compile(r":(?:attr|class|data|func|meth|mod):<code>([^<]*)</code>")
 
 
@@ -30,6 +32,8 @@ def on_files(files: Files, config: MkDocsConfig) -> None:
         for path in sorted(ROOT.glob(pattern)):
             name = path.relative_to(ROOT).as_posix()
             files.append(File.generated(config, name, abs_src_path=str(path)))
+    for path in (ROOT / "examples").glob("*.ipynb"):
+        files.append(File.generated(config, f"examples/{path.stem}.md", content=notebook(path)))
     files.append(File.generated(config, "cli.md", content=command_line()))
 
 
@@ -48,7 +52,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Render roles of docstrings, such as ``:class:`Rule```, as code that links to the name where the site has it."""
+    """Render roles of docstrings, such as ``:class:`Rule```, as code that links to the name, and empty headers."""
 
     def code(match: re.Match[str]) -> str:
         name = match.group(1).lstrip("~.")
@@ -57,7 +61,29 @@ def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -
         is_absolute = path == name or name[0].isupper()
         return f'<autoref identifier="{path}" optional>{shown}</autoref>' if is_absolute else shown
 
-    return ROLE.sub(code, html)
+    return EMPTY_HEADER.sub(r"<td\1></td>", ROLE.sub(code, html))
+
+
+def notebook(path: Path) -> str:
+    """Markdown of a notebook with its stored outputs."""
+    blocks = []
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        source = "".join(cell["source"])
+        blocks.append(f"```python\n{source}\n```" if cell["cell_type"] == "code" else source)
+        for output in cell.get("outputs", ()):
+            data = {
+                kind: "".join(value) for kind, value in output.get("data", {}).items() if isinstance(value, str | list)
+            }
+            if "image/png" in data:
+                blocks.append(
+                    f'<img alt="{data["text/plain"]}" src="data:image/png;base64,{data["image/png"].strip()}">'
+                )
+            elif "image/svg+xml" in data or "text/html" in data:
+                blocks.append(f"<div>{data.get('image/svg+xml') or data['text/html']}</div>")
+            else:
+                text = data.get("text/plain") or "".join(output["text"])
+                blocks.append(f"```text\n{text.rstrip()}\n```")
+    return "\n\n".join(blocks)
 
 
 @cache

@@ -110,20 +110,34 @@ def test_pages_that_messages_name_exist() -> None:
     assert not [name for name in named if not (ROOT / name).exists()]
 
 
-@pytest.mark.browser
-def test_search_works_without_another_host(site, visitor) -> None:
+@pytest.fixture
+def address(site):
     handler = partial(SimpleHTTPRequestHandler, directory=site)
-    handler.log_message = lambda *_: None
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        try:
-            visitor.driver.get(f"http://127.0.0.1:{server.server_port}/")
-            visitor.find("[data-md-component=search-query]").send_keys("certified")
-            visitor.wait(lambda: "certified" in visitor.text(".md-search-result__list").lower())
-            script = "return performance.getEntriesByType('resource').map((entry) => entry.name)"
-            hosts = {urlsplit(name).netloc for name in visitor.driver.execute_script(script)}
-            assert hosts == {f"127.0.0.1:{server.server_port}"}
-        finally:
-            server.shutdown()
-            thread.join()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.browser
+def test_search_works_without_another_host(address, visitor) -> None:
+    visitor.driver.get(address)
+    visitor.find("[data-md-component=search-query]").send_keys("certified")
+    visitor.wait(lambda: "certified" in visitor.text(".md-search-result__list").lower())
+    script = "return performance.getEntriesByType('resource').map((entry) => entry.name)"
+    loaded = visitor.driver.execute_script(script)
+    assert len(loaded) > 3
+    assert all(name.startswith(address) for name in loaded)
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1200), ("dark", 390)])
+def test_pages_are_accessible_and_fit_the_screen(address, axe_visitor, scheme, width) -> None:
+    axe_visitor.emulate(scheme, width)
+    for page in ("", "selective-prediction/", "api/heads/"):
+        axe_visitor.driver.get(f"{address}/{page}")
+        # The theme gives the frames of its copy buttons no names.
+        assert [found for found in axe_visitor.violations() if "md-code__nav" not in found] == []
+        assert axe_visitor.driver.execute_script("return document.documentElement.scrollWidth") <= width

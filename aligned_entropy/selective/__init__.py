@@ -6,9 +6,9 @@ on the labeled ones.
 """
 
 from .choose import choose_threshold, risk_bound
+from .nonconformity import class_probabilities, set_scores
 from .reachable import RISKS, reachable_risks, reachable_table
 from .rules import ALL_CLASSES, Goal, Method, Rule, SelectionUnits, Threshold
-from .set_scores import class_probabilities, set_scores
 from .sets import SetGoal, SetRule, choose_sets
 
 __all__ = [

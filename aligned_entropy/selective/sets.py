@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..display.text_tables import text_table, wrapped
 from ..errors import ArgumentError, CalibrationError
 from .class_clusters import class_clusters
-from .set_scores import SetMethod, class_probabilities, set_scores
+from .nonconformity import SetMethod, class_probabilities, set_scores
 
 SetGuarantee = Literal["all", "class", "cluster"]
 CONFIDENCE = 0.95  # of the lower bound on the share of right sets
