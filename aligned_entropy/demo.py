@@ -9,7 +9,6 @@ import json
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +21,7 @@ from .features.arrays import Features
 from .finetune import TrainConfig, train_classifier
 from .head.fit_config import FitConfig
 from .predictions.texts import Predictions
-from .report import write_report
+from .report import facts_of, rows_of, write_report
 from .selective import Goal
 
 ProgressBar = Callable[[str, int | None], AbstractContextManager[Callable[[int], object]]]
@@ -70,15 +69,17 @@ def run_demo(folder: Path, texts: int, seed: int, progress_bar: ProgressBar) -> 
     _choose_threshold(classifier, test, seed)
     classifier.save_pretrained(folder / "head")
     settings = {
+        **facts_of(classifier),
         "model": "all-MiniLM-L6-v2, frozen, top layers trained",
         "data": ", ".join(f"{len(part)} {name}" for name, part in parts.items()) + " texts of 20 Newsgroups",
-        "head": result.summary.chosen.name,
+        "threshold": "chosen on a random half of the test texts",
         "seed": str(seed),
-        **{name: version(name) for name in ("aligned-entropy", "torch", "transformers")},
     }
     predictions = classifier.predict_features(test)
     assert isinstance(predictions, Predictions), "20 Newsgroups has one label per text"
-    _write_results(folder, parts["test"], predictions, evaluation, settings)
+    _write_results(folder, parts["test"], predictions, evaluation)
+    rows = rows_of(classifier, test, parts["test"])
+    write_report(folder / "report.html", "20 Newsgroups with MiniLM", evaluation, settings, rows)
     print(f"\nsaved to {folder}: classifier, head, predictions.csv, metrics.json, report.html")
     print(f"serve it, with a page at /ui: alien serve {folder}/classifier --head {folder}/head --ui")
     print(f"{time.monotonic() - start:.0f} s")
@@ -97,10 +98,8 @@ def _choose_threshold(classifier: UncertainClassifier, test: Features, seed: int
     print(f"other half: {accepted.mean():.1%} accepted{risk}; {errors.mean():.1%} of all predictions are wrong")
 
 
-def _write_results(
-    folder: Path, test: LabeledTexts, predictions: Predictions, evaluation: Evaluation, settings: dict[str, str]
-) -> None:
-    """Print example predictions, and write predictions.csv, metrics.json and report.html."""
+def _write_results(folder: Path, test: LabeledTexts, predictions: Predictions, evaluation: Evaluation) -> None:
+    """Print example predictions, and write predictions.csv and metrics.json."""
     examples = _examples(test, predictions)
     for heading, rows in examples.items():
         print(f"\n{heading}")
@@ -111,7 +110,6 @@ def _write_results(
     table.insert(1, "true_label", [test.label_names[label] for label in test.labels])
     table.map(safe_cell).to_csv(folder / "predictions.csv", index=False)
     (folder / "metrics.json").write_text(json.dumps(evaluation.to_dict(), indent=2) + "\n")
-    write_report(folder / "report.html", "20 Newsgroups with MiniLM", evaluation, settings, examples)
 
 
 def _subset(split: str, size: int, seed: int) -> LabeledTexts:

@@ -44,7 +44,7 @@ HOMES = {
     "datasets": {"data"},
     "httpx2": {"backbones"},
     "yaml": {"bench"},
-    "plotly": {"display", "report"},
+    "plotly": {"display"},
     "jinja2": {"report"},
     "typer": {"cli"},
     "rich": {"cli", "display"},

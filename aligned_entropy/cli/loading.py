@@ -15,6 +15,7 @@ from .terminal import note, progress_bar, stage
 
 if TYPE_CHECKING:
     from ..classifier import UncertainClassifier
+    from ..data import LabeledTexts, LabeledTokens
     from ..features.arrays import Features
 
 TIMED_TEXTS = 16  # texts that the time of a forward pass is estimated from
@@ -144,7 +145,7 @@ def _read_prompt(path: Path | None) -> dict[str, Any]:
 
 def features(
     classifier: UncertainClassifier,
-    data: str,
+    data: str | LabeledTexts | LabeledTokens,
     *,
     description: str,
     columns: ColumnOptions,
@@ -155,30 +156,43 @@ def features(
 
     Args:
         classifier: classifier whose features are computed.
-        data: name of the data.
+        data: name of the data, or what :func:`read_labeled` has read.
         description: text in front of the progress bar.
         columns: options that decide how the data are read.
         extras: names of additional arrays, see :func:`aligned_entropy.scores.arrays_of`.
         views: True for the inputs of views as well; by default unless a fitted head has no views.
     """
     from ..data import load_data
-    from ..data.label_maps import parse_label_map
 
-    table = load_data(data, delimiter=columns.delimiter, encoding=columns.encoding)
-    names: dict[str, Any] = {
-        "text_column": columns.text_column,
-        "label_column": columns.label_column,
-        "label_map": parse_label_map(columns.label_map),
-    }
     if classifier.reads_outputs:
+        assert isinstance(data, str), "outputs are not read as texts"
+        table = load_data(data, delimiter=columns.delimiter, encoding=columns.encoding)
         with progress_bar(description, len(table)) as progress:
-            return classifier.features(table, progress, extras=extras, views=views, **names)
-    texts = classifier.read_labeled(table, text_pair_column=columns.text_pair_column, **names)
+            return classifier.features(table, progress, extras=extras, views=views, **_column_names(columns))
+    texts = read_labeled(classifier, data, columns) if isinstance(data, str) else data
     _note_passes(classifier, texts.texts, extras)
     with progress_bar(description, len(texts.texts) * (1 + len(extras))) as progress:
         labeled = classifier.features(texts, progress, extras=extras, views=views)
     note_requests(classifier)
     return labeled
+
+
+def read_labeled(classifier: UncertainClassifier, data: str, columns: ColumnOptions) -> LabeledTexts | LabeledTokens:
+    """Read labeled data with the labels of a classifier, which must have a model."""
+    from ..data import load_data
+
+    table = load_data(data, delimiter=columns.delimiter, encoding=columns.encoding)
+    return classifier.read_labeled(table, text_pair_column=columns.text_pair_column, **_column_names(columns))
+
+
+def _column_names(columns: ColumnOptions) -> dict[str, Any]:
+    from ..data.label_maps import parse_label_map
+
+    return {
+        "text_column": columns.text_column,
+        "label_column": columns.label_column,
+        "label_map": parse_label_map(columns.label_map),
+    }
 
 
 def _note_passes(classifier: UncertainClassifier, texts: Sequence[Any], extras: Collection[str]) -> None:

@@ -6,14 +6,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
 from ..batch.writing import check_outputs, make_folder_of
 from ..display.text_tables import text_table, wrapped
 from .elsewhere_options import ElsewhereOptions
-from .loading import features, load
+from .loading import features, load, read_labeled
 from .options import (
     DATA_HELP,
     AsJson,
@@ -28,9 +28,11 @@ from .terminal import next_step, option_words, progress_bar, stage
 
 if TYPE_CHECKING:
     from ..classifier import UncertainClassifier
+    from ..data import LabeledTexts, LabeledTokens
     from ..evaluation.evaluation import Evaluation
     from ..evaluation.grouped import GroupedEvaluation
     from ..features.arrays import Features
+    from ..report import Rows
 
 MEASURING = "fitting and measuring the scores"
 
@@ -66,9 +68,18 @@ class ResultFiles(OptionGroup):
         Path | None,
         typer.Option(
             help="Write a page with curves to this HTML file; for token and multi-label classification it shows single "
-            "predictions."
+            "predictions. It contains texts, see --report-texts."
         ),
     ] = None
+    report_texts: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            help="Number of texts in each list of the report; with 0 it contains no text, for data that its readers "
+            "may not see.",
+            min=0,
+        ),
+    ] = 10
 
     def check(self, inputs: Sequence[str | Path | None]) -> None:
         """Create the folder of the report, and check that all files can be written and replace no input.
@@ -81,7 +92,15 @@ class ResultFiles(OptionGroup):
             make_folder_of(self.report)
         check_outputs((self.output, self.csv, self.report), inputs)
 
-    def write(self, result: Evaluation | GroupedEvaluation, settings: Mapping[str, str]) -> None:
+    def rows(
+        self, classifier: UncertainClassifier, test: Features, labeled: LabeledTexts | LabeledTokens | None
+    ) -> Rows | None:
+        """Predictions behind an evaluation, for the report; None without a report."""
+        from ..report import rows_of
+
+        return None if self.report is None else rows_of(classifier, test, labeled)
+
+    def write(self, result: Evaluation | GroupedEvaluation, settings: Mapping[str, str], rows: Rows | None) -> None:
         """Write an evaluation to all files; the report shows the settings, and its title is their ``source``."""
         from ..report import write_report
 
@@ -90,7 +109,7 @@ class ResultFiles(OptionGroup):
         if self.csv:
             result.write_csv(self.csv)
         if self.report:
-            write_report(self.report, settings["source"], result.single_predictions, settings, {})
+            write_report(self.report, settings["source"], result.single_predictions, settings, rows, self.report_texts)
 
 
 @with_option_groups
@@ -121,6 +140,7 @@ def evaluate(
     With --outputs no model is needed; --train, --calibration and --ood then also name files of outputs. Without --head,
     scores are then measured on the outputs alone.
     """
+    from ..report import facts_of
     from ..scores import SCORES
 
     if scores == "list":
@@ -128,15 +148,20 @@ def evaluate(
         return
     model, data = outputs.source(model, data, options)
     names = _score_names(scores, list(SCORES))
-    more_inputs = [more_data.train, more_data.calibration, more_data.ood, columns.label_map, options.prompt]
-    files.check([data, model, head, *more_inputs])
+    more_inputs = [more_data.train, more_data.calibration, more_data.ood]
+    files.check([data, model, head, *more_inputs, columns.label_map, options.prompt])
+    rows, facts = None, {}
     if outputs.outputs is not None and head is None:
         result = _evaluate_outputs(outputs, more_data, names, resamples, columns)
     else:
         classifier = load(model, head=head, options=options, outputs=outputs)
-        result = _evaluate_model(classifier, data, more_data, names, resamples, columns)
+        labeled = None if classifier.reads_outputs else read_labeled(classifier, data, columns)
+        arrays = _arrays(classifier, names)
+        test = features(classifier, labeled or data, description="features", columns=columns, **arrays)
+        result = _evaluate_model(classifier, test, more_data, names, resamples, columns)
+        rows, facts = files.rows(classifier, test, labeled), facts_of(classifier)
     source = f"{model or outputs.model_name} on {data}" if outputs.outputs is None else data
-    files.write(result, {"source": source, "head": head or "–", "resamples": str(resamples)})
+    files.write(result, {"source": source, "head": head or "–", **facts, "resamples": str(resamples)}, rows)
     print(json.dumps(result.to_dict()) if as_json else result)
     if as_json:
         return
@@ -146,8 +171,7 @@ def evaluate(
     elif classifier.saved.rule is not None:
         next_step("predict", *outputs.words(model, "NEW.csv"), "--head", head, "-o", "predictions.csv", *loading)
     else:
-        more = outputs.words(model, "MORE-HELD-OUT.csv")
-        next_step("threshold", *more, "--head", head, "--risk", "0.1", *words)
+        next_step("threshold", *outputs.words(model, "MORE-HELD-OUT.csv"), "--head", head, "--risk", "0.1", *words)
 
 
 def _evaluate_outputs(
@@ -186,36 +210,40 @@ def _evaluate_outputs(
         return evaluate_scores(test, fitted_scores, skipped=skipped, resamples=resamples, ood=ood)
 
 
+def _arrays(classifier: UncertainClassifier, names: Sequence[str] | None) -> dict[str, Any]:
+    """Additional arrays that the scores and the head need, as arguments of :func:`.loading.features`."""
+    from ..scores import arrays_of, read_views
+
+    return {"extras": arrays_of(names or ()), "views": bool(classifier.head.views) or read_views(names or ())}
+
+
 def _evaluate_model(
     classifier: UncertainClassifier,
-    data: str,
+    test: Features,
     more_data: MoreData,
     names: Sequence[str] | None,
     resamples: int,
     columns: ColumnOptions,
 ) -> Evaluation | GroupedEvaluation:
-    """Measure the head of a classifier and other scores on labeled data."""
+    """Measure the head of a classifier and other scores on features of labeled data."""
     from ..data import load_data
-    from ..scores import arrays_of, read_views
 
-    extras, views = arrays_of(names or ()), bool(classifier.head.views) or read_views(names or ())
-    test = features(classifier, data, description="features", columns=columns, extras=extras, views=views)
+    arrays = _arrays(classifier, names)
     training = calibration = ood = None
     if more_data.calibration is not None:
-        calibration = features(
-            classifier, more_data.calibration, description="calibration", columns=columns, extras=extras, views=views
-        )
+        calibration = features(classifier, more_data.calibration, description="calibration", columns=columns, **arrays)
     if more_data.train is not None:
-        training = features(classifier, more_data.train, description="training features", columns=columns, views=views)
+        training = features(
+            classifier, more_data.train, description="training features", columns=columns, views=arrays["views"]
+        )
     if more_data.ood is not None:
         with progress_bar("out-of-distribution", None) as progress:
             ood = classifier.plain_features(
                 load_data(more_data.ood, delimiter=columns.delimiter, encoding=columns.encoding),
                 progress,
-                extras=extras,
                 text_column=columns.text_column,
                 text_pair_column=columns.text_pair_column,
-                views=views,
+                **arrays,
             )
     with stage(MEASURING):
         return classifier.evaluate_features(

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def write_page(path: str | Path, template: str, **content: Any) -> Path:
-    """Fill a template and write the page; the page holds plotly and loads nothing from a network.
+    """Fill a template and write the page, which is complete in one file and has no script.
 
     Args:
         path: path of the page; missing folders are created, an existing page is replaced.
@@ -21,12 +21,9 @@ def write_page(path: str | Path, template: str, **content: Any) -> Path:
     Returns:
         The path of the page.
     """
-    from markupsafe import Markup
-    from plotly.offline import get_plotlyjs
-
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    page = load_template(template).render(plotly=Markup(get_plotlyjs()), **content)
+    page = load_template(template).render(**content)
     path.write_text(page, encoding="utf-8")
     return path
 

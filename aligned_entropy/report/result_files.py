@@ -3,10 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import PurePath
 from typing import Any
 
 Result = dict[str, Any]
+
+
+def with_short_names(results: Sequence[Result]) -> list[Result]:
+    """Results in which a data set that is named by a path has the last part of the path as its name.
+
+    A path stays as it is if another data set has the same last part.
+    """
+    domains = ("data", "calibration", "test")
+    names = {
+        cell[part]["name"] for cell in (result["cell"] for result in results) for part in domains if cell.get(part)
+    }
+    counts = Counter(PurePath(name).name for name in names)
+    short = {name: last for name in names if name[:1] in "/.~" and counts[last := PurePath(name).name] == 1}
+
+    def renamed(cell: dict[str, Any]) -> dict[str, Any]:
+        parts = {part: cell[part] for part in domains if cell.get(part)}
+        return cell | {part: spec | {"name": short.get(spec["name"], spec["name"])} for part, spec in parts.items()}
+
+    return [result | {"cell": renamed(result["cell"])} for result in results]
 
 
 def measured(results: Iterable[Result], study: str, model: str | None = None) -> list[Result]:

@@ -174,7 +174,7 @@ def comparisons(results: Sequence[Result], model: str | None, score: str = HEAD)
         score: name of the score.
 
     Returns:
-        A row for every measure and baseline; None if there is nothing to compare.
+        A row for every measure and baseline; None if there are no two data sets to compare on.
     """
     selected = measured(results, "scores", model)
     baselines = dict.fromkeys([*COMPARISON_BASELINES, best_on_validation(selected)])
@@ -187,7 +187,7 @@ def comparisons(results: Sequence[Result], model: str | None, score: str = HEAD)
                 continue
             gains = gains_of(table, score, baseline, lower_is_better(measure))
             gains = gains[~np.isnan(gains)]
-            if not len(gains):
+            if len(gains) < 2:
                 continue
             p_values.append(wilcoxon_p(gains))
             counts = (len(gains), int((gains > 0).sum()), int((gains < 0).sum()))

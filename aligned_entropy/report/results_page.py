@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..display.figures import to_html
 from ..scores import HEAD
 from .html import write_page
-from .result_files import Result, data_name, measured, model_names
+from .overview import overview
+from .result_files import Result, data_name, measured, model_names, with_short_names
 from .result_tables import ALL_MODELS, MEASURES, score_table
 from .sections import sections
 from .tables import MARKDOWN, Table
@@ -26,14 +26,14 @@ def write_results(path: str | Path, results: Sequence[Result], title: str) -> Pa
     Returns:
         The path of the page.
     """
-    parts = sections(results)
+    results = with_short_names(results)
     return write_page(
         path,
         "results.html.j2",
         title=title,
         summary=_summary(results),
         head=HEAD,
-        sections=[{**vars(part), "figure": to_html(part.figure, f"figure-{i}")} for i, part in enumerate(parts)],
+        sections=sections(results),
         notes=_notes(results),
         settings=_settings(results),
     )
@@ -41,7 +41,7 @@ def write_results(path: str | Path, results: Sequence[Result], title: str) -> Pa
 
 def markdown(results: Sequence[Result]) -> str:
     """Format all tables as Markdown, under the headings of the page."""
-    parts = [part for part in sections(results) if part.tables]
+    parts = [part for part in sections(with_short_names(results)) if part.tables]
     return "\n".join(
         f"## {part.title}\n\n".translate(MARKDOWN) + "\n".join(map(Table.markdown, part.tables)) for part in parts
     )
@@ -53,14 +53,11 @@ def latex(results: Sequence[Result]) -> str:
 
 
 def _summary(results: Sequence[Result]) -> list[str]:
-    """Summary in sentences: number of cells, models and data sets, and the best mean ranks."""
+    """Summary in sentences: what a review finds, the best mean ranks, and the numbers of models and data sets."""
     complete = [result for result in results if "measures" in result]
     models = model_names(complete)
     sets = sorted({data_name(result) for result in complete})
-    sentences = [
-        f"{len(complete):,} cells: {len(models)} models ({', '.join(models)}), {len(sets)} data sets "
-        f"({', '.join(sets)})."
-    ]
+    sentences = _review_sentences(results)
     for measure in ("roc_auc", "ece_platt"):
         ranked = model_names(result for result in measured(results, "scores") if measure in result["measures"])
         # All models together if scores have mean ranks over all of them, otherwise the first model.
@@ -69,7 +66,33 @@ def _summary(results: Sequence[Result]) -> list[str]:
             if sentence is not None:
                 sentences.append(sentence)
                 break
-    return sentences
+    counted = f"{_count(models, 'model')} ({', '.join(models)}), {_count(sets, 'data set')} ({', '.join(sets)})"
+    return [*sentences, f"{_count(complete, 'cell')}: {counted}."]
+
+
+def _count(items: Sequence[Any], noun: str) -> str:
+    return f"{len(items):,} {noun}{'' if len(items) == 1 else 's'}"
+
+
+def _review_sentences(results: Sequence[Result]) -> list[str]:
+    """Sentence on the errors that a review of a fifth of the texts finds; none without an overview."""
+    for table in overview(results)[:1]:
+        shares = {
+            name: entry.value
+            for name, row in table.rows.items()
+            for column, entry in zip(table.columns, row, strict=True)
+            if column.heading == MEASURES["errors_found_20"] and entry is not None
+        }
+        heads = [f"{name} finds {share:.0%} of the errors" for name, share in shares.items() if name.startswith(HEAD)]
+        others = {name: share for name, share in shares.items() if not name.startswith(HEAD)}
+        if heads and others:
+            best = max(others, key=lambda name: others[name])
+            pairs = table.title.rpartition(", ")[2]
+            return [
+                f"Review the most uncertain 20% of the texts: {', '.join(heads)}; the best other score, {best}, "
+                f"finds {others[best]:.0%} (means over {pairs} of a data set and a model)."
+            ]
+    return []
 
 
 def _rank_sentence(results: Sequence[Result], model: str | None, measure: str) -> str | None:

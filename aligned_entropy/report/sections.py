@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..display.figures import heat_map, reliability_figure, risk_figure, score_styles, size_figure
 from ..scores import HEAD
+from .charts import Chart, HeatMap, reliability_chart, risk_chart, score_styles, size_chart
 from .overview import overview
 from .result_files import Result, data_name, measured, model_names, score_name
 from .result_tables import ALL_MODELS, MEASURES, REFERENCE_HEAD, comparisons, detail_table, pivot, score_table
 from .tables import Column, Entry, Table
-
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
 
 MAIN_MEASURES = ("roc_auc", "errors_found_10", "aurc", "ece", "smooth_ece", "ece_platt", "ece_isotonic")  # shown first
 OPEN_MEASURES = 3  # measures whose tables are shown open; those of the others are folded
@@ -50,15 +47,15 @@ class Section:
     Attributes:
         title: heading of the section.
         text: explanation below the heading.
-        tables: tables below the figure.
-        figure: figure of plotly, or None.
+        tables: tables below the chart.
+        chart: chart or heat map, or None.
         open_tables: number of tables that are shown open, the others are folded; 0 shows all of them open.
     """
 
     title: str
     text: str
     tables: list[Table] = field(default_factory=list)
-    figure: Figure | None = None
+    chart: Chart | HeatMap | None = None
     open_tables: int = 0
 
 
@@ -80,7 +77,7 @@ def sections(results: Sequence[Result]) -> list[Section]:
     filled = [
         replace(part, tables=[table for table in part.tables if table.rows]) for part in candidates if part is not None
     ]
-    return [section for section in filled if section.tables or section.figure is not None]
+    return [section for section in filled if section.tables or section.chart is not None]
 
 
 def _overview(results: Sequence[Result]) -> Section:
@@ -140,8 +137,8 @@ def _risk_coverage(results: Sequence[Result], model: str) -> Section | None:
     if not panels:
         return None
     text = "Error rate of the accepted predictions by coverage, the share of predictions accepted; mean of the seeds."
-    figure = risk_figure(panels, score_styles(DRAWN_SCORES, HEAD))
-    return Section(f"Risk and coverage, {model}", text, figure=figure)
+    chart = risk_chart(panels, score_styles(DRAWN_SCORES, HEAD), "Risk–coverage curves")
+    return Section(f"Risk and coverage, {model}", text, chart=chart)
 
 
 def _reliability(results: Sequence[Result], model: str) -> Section | None:
@@ -162,8 +159,8 @@ def _reliability(results: Sequence[Result], model: str) -> Section | None:
         "Scores without a calibration map, read as error probabilities, against the observed error rate; all seeds "
         "together."
     )
-    figure = reliability_figure(panels, score_styles(DRAWN_SCORES, HEAD))
-    return Section(f"Reliability, {model}", text, figure=figure)
+    chart = reliability_chart(panels, score_styles(DRAWN_SCORES, HEAD), "Reliability diagram")
+    return Section(f"Reliability, {model}", text, chart=chart)
 
 
 def _domain(result: Result, split: str) -> str:
@@ -203,7 +200,7 @@ def _transfer(results: Sequence[Result], model: str, data: str) -> Section:
         f"The classifier is trained on {data}. Its head is fitted on labeled texts of one domain and tested on "
         "another. The heat map shows the gain of the head over the entropy in ROC-AUC, in hundredths."
     )
-    return Section(title, text, tables, heat_map(domains, domains, values, "gain"))
+    return Section(title, text, tables, HeatMap(domains, domains, values))
 
 
 def _size(result: Result) -> int:
@@ -229,8 +226,9 @@ def _label_efficiency(results: Sequence[Result], model: str) -> Section | None:
                 for score, entries in table.rows.items()
             }
     text = "ROC-AUC and ECE by the number of labeled texts that the head or a baseline was fitted on."
-    figure = size_figure(panels, score_styles(list(dict.fromkeys(map(score_name, selected))), HEAD), "ROC-AUC or ECE")
-    return Section(f"Label efficiency, {model}", text, tables, figure)
+    styles = score_styles(list(dict.fromkeys(map(score_name, selected))), HEAD)
+    chart = size_chart(panels, styles, "ROC-AUC or ECE", "Label efficiency")
+    return Section(f"Label efficiency, {model}", text, tables, chart)
 
 
 def _measured_points(sizes: Sequence[int], values: Sequence[float | None]) -> tuple[list[int], list[float]]:

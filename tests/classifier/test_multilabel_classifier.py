@@ -218,6 +218,7 @@ def test_from_the_command_line(model_folder, tmp_path):
     out = run("evaluate", model_folder, tmp_path / "test.jsonl", "--head", tmp_path / "head", "--resamples", 10,
               "--report", tmp_path / "r.html")  # fmt: skip
     assert "errors in 200 texts" in out
+    assert f"Predicted <b>not {NAMES[0]}</b>" in (tmp_path / "r.html").read_text()
     run("predict", model_folder, tmp_path / "test.jsonl", "--head", tmp_path / "head", "-o", tmp_path / "o.csv",
         "--probabilities")  # fmt: skip
     with open(tmp_path / "o.csv", newline="") as file:

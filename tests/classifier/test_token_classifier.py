@@ -232,6 +232,7 @@ def test_from_the_command_line(tagger, token_model_folder, tmp_path):
                "--csv", tmp_path / "m.csv", "--report", tmp_path / "r.html")  # fmt: skip
     assert done.exit_code == 0, done.output
     assert "errors in 150 sentences" in done.stdout
+    assert "Predicted <b>B-X</b>" in (tmp_path / "r.html").read_text()
     out = tmp_path / "o.jsonl"
     done = run("predict", token_model_folder, tmp_path / "test.jsonl", "--head", tmp_path / "head", "-o", out)
     assert done.exit_code == 0, done.output

@@ -61,7 +61,10 @@ def test_fit_evaluate_and_inspect(workplace, tmp_path):
     )  # fmt: skip
     assert evaluated.returncode == 0, evaluated.stderr
     assert json.loads(evaluated.stdout) == json.loads((tmp_path / "metrics.json").read_text())
-    assert "aligned entropy" in (tmp_path / "report.html").read_text()
+    page = (tmp_path / "report.html").read_text()
+    assert "<td>300 examples, " in page
+    assert "The head expects" in page
+    assert "Most uncertain texts" in page
     inspected = alien("inspect", head, workplace / "model", "--json")
     assert inspected.returncode == 0, inspected.stderr
     facts = json.loads(inspected.stdout)
@@ -163,7 +166,7 @@ def test_evaluate_of_outputs_without_hidden_vectors(workplace, tmp_path):
 def test_evaluate_writes_its_results(workplace, tmp_path):
     paths = {"--csv": tmp_path / "m.csv", "-o": tmp_path / "m.json", "--report": tmp_path / "m.html"}
     arguments = [argument for pair in paths.items() for argument in pair]
-    result = measured(workplace, "--scores", "entropy,energy", *arguments)
+    result = measured(workplace, "--scores", "entropy,energy", *arguments, "--report-texts", "0")
     with open(paths["--csv"], newline="") as file:
         lines = list(csv.DictReader(file))
     assert {(line["score"], line["measure"]) for line in lines} == {
@@ -173,7 +176,10 @@ def test_evaluate_writes_its_results(workplace, tmp_path):
         interval = result["scores"][line["score"]][line["measure"]]
         assert {bound: float(line[bound]) for bound in interval} == pytest.approx(interval)
     assert json.loads(paths["-o"].read_text()) == result
-    assert "energy" in paths["--report"].read_text()
+    page = paths["--report"].read_text()
+    assert "energy" in page
+    assert "Which classes are wrong?" in page
+    assert "Most uncertain texts" not in page
 
 
 @pytest.mark.parametrize(

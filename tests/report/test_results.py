@@ -11,31 +11,8 @@ from aligned_entropy.report.results_page import latex, markdown, write_results
 from aligned_entropy.report.sections import sections
 from aligned_entropy.report.tables import Column, Entry, Table
 from aligned_entropy.scores import HEAD
+from fixtures.bench_results import ENTROPY, RESPONSE, everything, result, transfer
 from fixtures.html_page import HOSTILE, Page
-
-ENTROPY, RESPONSE, REFERENCE = "entropy", "softmax response", f"{HEAD} + reference"
-
-
-def result(score=ENTROPY, data="alpha", seed=0, *, study="scores", model="m", gain=0.0, standard_error=0.01, **more):
-    """Result of a cell; keywords give the measures, the size and the domains."""
-    domains = {name: None if more.get(name) is None else {"name": more[name]} for name in ("calibration", "test")}
-    spec = {"name": model, "base": "b", "mode": "freeze", "learning_rate": None}
-    cell = {"study": study, "score": score, "model": spec, "data": {"name": data}, "seed": seed} | domains
-    options = ("size", "calibration", "test", "validation", "why")
-    measures = {name: value for name, value in more.items() if name not in options}
-    facts = {"cell": cell | {"size": more.get("size")}, "versions": {"torch": f"2.{seed}"}}
-    if "why" in more:
-        return facts | more["why"]
-    return facts | {
-        "examples": {"calibration": more.get("size") or 200, "test": 100},
-        "error_rate": {"calibration": 0.25, "test": 0.2},
-        "accuracy": {"value": 0.8 + 0.02 * seed, "low": 0.7, "high": 0.9},
-        "measures": {name: {"value": value, "low": value, "high": value} for name, value in measures.items()},
-        "validation": {"roc_auc": more.get("validation")},
-        "against": {name: {"roc_auc": gain, "deviation": standard_error} for name in (ENTROPY, RESPONSE)},
-        "risk_coverage": [[0.01, 0.5, 1.0], [0.0, 0.1 * (1 + seed), 0.2]],
-        "reliability": {"raw": [[0.1, 0.9], [0.2 * seed, 1.0], [75, 25]], "platt": [[0.2], [0.2], [100]]},
-    }
 
 
 def rows(table):
@@ -197,6 +174,8 @@ def test_the_best_baseline_on_validation_is_complete_and_no_head():
 
 
 def test_without_baselines_on_the_same_data_there_is_no_comparison():
+    both = [result(score, "alpha", roc_auc=0.8) for score in (HEAD, ENTROPY)]
+    assert comparisons(both, "m") is None, "one data set is no test across data sets"
     assert comparisons([result(HEAD, roc_auc=0.8)], "m") is None
     assert comparisons([result(ENTROPY, roc_auc=0.8)], "m") is None
     assert comparisons([result(HEAD, "alpha", roc_auc=0.8), result(ENTROPY, "beta", roc_auc=0.7)], "m") is None
@@ -265,35 +244,6 @@ def test_models_with_the_most_data_sets_come_first():
 # The page
 
 
-def everything():
-    """Results of all studies and two models, hostile names, and cells without measures."""
-    for i, data in enumerate(("alpha", HOSTILE)):
-        for seed in range(2):
-            for j, score in enumerate((RESPONSE, ENTROPY, HEAD, REFERENCE, "energy")):
-                measures = {"roc_auc": 0.7 + j / 50 + i / 10, "aurc": 0.1, "ece_platt": 0.05 * (6 - j)}
-                measures |= {} if score == "energy" else {"ece": 0.1}
-                yield result(score, data, seed, validation=0.7, **measures)
-    for study in ("ablation", "outlook"):
-        yield result("one", study=study, roc_auc=0.7, ece=0.1)
-        yield result("two", study=study, roc_auc=0.8)
-    for size in (100, 50, None):
-        yield result(HEAD, study="label-efficiency", size=size, roc_auc=0.7 + (size or 200) / 1000, ece=0.1)
-    yield from transfer()
-    yield result(model=f"n{HOSTILE}", roc_auc=0.6)
-    yield result("probe", why={"skipped": f"no probe: {HOSTILE}"})
-    yield result("probe", "beta", why={"skipped": f"no probe: {HOSTILE}"})
-    yield result("entropy", "gone", why={"error": "DataError: gone is gone"})
-
-
-def transfer(data="alpha", heads=("alpha", "beta")):
-    for test in ("alpha", "beta"):
-        for calibration in ("alpha", "beta"):
-            domains = {"study": "transfer", "calibration": calibration, "test": test}
-            yield result(ENTROPY, data, roc_auc=0.7, **domains)
-            if calibration in heads:
-                yield result(HEAD, data, roc_auc=0.75 if test == calibration else 0.68, **domains)
-
-
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     path = write_results(tmp_path_factory.mktemp("page") / "new" / "page.html", list(everything()), f"Title {HOSTILE}")
@@ -307,16 +257,15 @@ def test_the_page_loads_nothing(page):
     assert policy.startswith("default-src 'none'")
     assert "http" not in policy
     assert not re.search(r"@import|@font-face|url\(", "".join(text for tag, text in page.text if tag == "style"))
-    assert sum("plotly.js v" in script for script in page.scripts) == 1
+    assert page.scripts == []
 
 
 def test_names_are_escaped_everywhere(page):
     assert page.texts_in("h1") == [f"Title {HOSTILE}"]
-    assert len(page.scripts) == 1 + 4  # plotly, and four figures
+    assert page.scripts == []
     assert not [tag for tag, _ in page.tags if tag == "b"]
     assert f"Scores, n{HOSTILE}" in page.texts_in("h2")
     assert any(HOSTILE in cell for cell in page.texts_in("th"))
-    assert not [script for script in page.scripts if 'alert("1")' in script]
 
 
 def test_the_page_has_a_section_for_everything(page):
@@ -326,7 +275,7 @@ def test_the_page_has_a_section_for_everything(page):
         "Ablation, m", "Outlook, m", "Label efficiency, m", "Data", "Not measured",
         "Settings and versions",
     ]  # fmt: skip
-    assert len([tag for tag, _ in page.tags if tag == "figure"]) == 4
+    assert len([tag for tag, _ in page.tags if tag == "figure"]) == 3  # the heat map is a table
     identifiers = [values["id"] for _, values in page.tags if values.get("id")]
     assert len(identifiers) == len(set(identifiers))
     regions = [values for _, values in page.tags if values.get("role") == "region"]
@@ -351,11 +300,24 @@ def test_the_page_has_settings_and_versions(page):
 
 def test_the_summary_counts_and_ranks(page):
     cell_count = sum("measures" in cell for cell in everything())
-    first, second, third = page.texts_in("p")[:3]
-    assert first.startswith(f"{cell_count} cells: 2 models (m, n{HOSTILE}), 2 data sets (")
+    review, second, third, last = page.texts_in("p")[:4]
+    assert review.startswith("Review the most uncertain 20% of the texts: ")
+    assert last.startswith(f"{cell_count} cells: 2 models (m, n{HOSTILE}), 2 data sets (")
     assert "m, ROC-AUC: energy has the best mean rank of 5 scores on 2 data sets; energy 1.0" in second
     assert second.endswith("aligned entropy + reference 2.0, aligned entropy 3.0.")
     assert third.startswith("m, ECE after Platt's map")
+
+
+def test_one_of_a_kind_is_counted_in_the_singular(tmp_path):
+    path = write_results(tmp_path / "page.html", [result(HEAD, "alpha", roc_auc=0.8)], "One")
+    assert "1 cell: 1 model (m), 1 data set (alpha)." in Page(path.read_text(encoding="utf-8")).texts_in("p")
+
+
+def test_paths_of_data_sets_are_shortened_if_that_is_unique():
+    names = ("/somewhere/reviews", "/elsewhere/films", "/another/films", "org/tickets")
+    text = markdown([result(ENTROPY, name, roc_auc=0.8) for name in names])
+    assert "| reviews | /elsewhere/films | /another/films | org/tickets |" in text
+    assert "somewhere" not in text
 
 
 def test_the_page_shows_the_values_of_the_tables(page):
@@ -406,28 +368,27 @@ def section(title, results):
 
 
 def test_curves_are_means_over_the_seeds():
-    figure = section("Risk", everything()).figure
-    head = [trace for trace in figure.data if trace.name == HEAD]
+    panels = section("Risk", everything()).chart.panels
+    head = [curve for panel in panels for curve in panel.curves if curve.name == HEAD]
     assert len(head) == 2  # a panel for every data set
-    coverage = np.asarray(head[0].x)
-    expected = [np.interp(coverage, [0.01, 0.5, 1], [0, middle, 0.2]) for middle in (0.1, 0.2)]
-    np.testing.assert_allclose(head[0].y, np.mean(expected, 0), atol=1e-4)
-    assert "energy" not in {trace.name for trace in figure.data}
+    expected = [np.interp(head[0].x, [0.01, 0.5, 1], [0, middle, 0.2]) for middle in (0.1, 0.2)]
+    np.testing.assert_allclose(head[0].y, np.mean(expected, 0))
+    assert "energy" not in {curve.name for panel in panels for curve in panel.curves}
 
 
 def test_reliability_pools_the_texts_of_the_seeds():
-    figure = section("Reliability", everything()).figure
-    head = next(trace for trace in figure.data if trace.name == HEAD)
-    assert list(head.x) == [0.1, 0.9]
-    assert list(head.y) == [0.1, 1.0]  # of 0 and 0.2
-    assert list(head.customdata) == [150, 50]
+    panel = section("Reliability", everything()).chart.panels[0]
+    head = next(curve for curve in panel.curves if curve.name == HEAD)
+    assert head.x.tolist() == pytest.approx([0.1, 0.9])
+    assert head.y.tolist() == pytest.approx([0.1, 1.0])  # of 0 and 0.2
+    assert [hint.split(", ")[-1] for hint in head.hints] == ["150 predictions", "50 predictions"]
     assert not [part for part in sections([result("energy", roc_auc=0.7)]) if part.title.startswith("Reliability")]
 
 
 def test_the_heat_map_shows_the_gain_of_the_head_over_the_entropy():
     part = section("Transfer", transfer())
-    assert list(part.figure.data[0].x) == list(part.figure.data[0].y) == ["alpha", "beta"]
-    np.testing.assert_allclose(part.figure.data[0].z, [[5, -2], [-2, 5]])
+    assert part.chart.rows == part.chart.columns == ["alpha", "beta"]
+    np.testing.assert_allclose(part.chart.values, [[5, -2], [-2, 5]])
     assert rows(part.tables[0]) == {
         "entropy": ["70.00", "70.00"],
         "aligned entropy, fitted on alpha": ["75.00", "68.00"],
@@ -437,9 +398,9 @@ def test_the_heat_map_shows_the_gain_of_the_head_over_the_entropy():
 
 def test_a_domain_without_a_head_is_a_gap():
     part = section("Transfer", transfer(heads=("alpha",)))
-    assert [list(row) for row in part.figure.data[0].z] == [[pytest.approx(5), pytest.approx(-2)], [None, None]]
+    assert part.chart.values == [[pytest.approx(5), pytest.approx(-2)], [None, None]]
     alone = section("Transfer", (cell for cell in transfer() if cell["cell"]["score"] == HEAD))
-    assert [list(row) for row in alone.figure.data[0].z] == [[None, None]] * 2
+    assert alone.chart.values == [[None, None]] * 2
 
 
 def test_every_training_set_has_a_separate_heat_map():
@@ -452,9 +413,9 @@ def test_every_training_set_has_a_separate_heat_map():
 def test_label_efficiency_is_sorted_by_size():
     part = section("Label", everything())
     assert [column.heading for column in part.tables[0].columns] == ["50", "100", "200"]
-    trace = part.figure.data[0]
-    assert list(trace.x) == [50, 100, 200]
-    assert list(trace.y) == [0.75, 0.8, 0.9]
+    curve = part.chart.panels[0].curves[0]
+    assert curve.x.tolist() == [50, 100, 200]
+    assert curve.y.tolist() == pytest.approx([0.75, 0.8, 0.9])
 
 
 def test_the_data_table_describes_complete_sets():

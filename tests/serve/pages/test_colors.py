@@ -1,4 +1,4 @@
-"""Contrast of the colors of the pages, from their style sheet."""
+"""Contrast of the colors of the pages and reports, from their style sheets."""
 
 import itertools
 import re
@@ -6,16 +6,29 @@ from importlib.resources import files
 
 import pytest
 
-STYLES = files("aligned_entropy").joinpath("assets/page.css").read_text(encoding="utf-8")
-COLORS = {name: pair for name, *pair in re.findall(r"--([a-z-]+): light-dark\((#\w{6}), (#\w{6})\);", STYLES)}
+
+def colors(style_sheet):
+    """Colors of a style sheet by name, each with its value in light and in dark."""
+    styles = files("aligned_entropy").joinpath("assets", style_sheet).read_text(encoding="utf-8")
+    return {name: pair for name, *pair in re.findall(r"--([a-z-]+): light-dark\((#\w{6}), (#\w{6})\);", styles)}
+
+
+COLORS = {"page.css": colors("page.css"), "report.css": colors("report.css")}
 TEXTS, BACKGROUNDS = ("ink", "soft", "accent", "right", "wrong"), ("page", "panel")
-PAIRS = [
+CHARTS = [f"chart-{letter}" for letter in "abcdefg"]
+ON_BOTH = [
     *((text, back, 4.5) for text, back in itertools.product(TEXTS, BACKGROUNDS)),
     *((text, "tint", 4.5) for text in ("ink", "soft", "accent", "right")),
-    ("wrong", "wrong-tint", 4.5),
-    ("on-accent", "accent", 4.5),
-    *(("edge", back, 3) for back in BACKGROUNDS),
 ]
+PAIRS = {
+    "page.css": [
+        *ON_BOTH,
+        ("wrong", "wrong-tint", 4.5),
+        ("on-accent", "accent", 4.5),
+        *(("edge", back, 3) for back in BACKGROUNDS),
+    ],
+    "report.css": [*ON_BOTH, *((line, "page", 3) for line in CHARTS)],
+}
 
 
 def luminance(color):
@@ -26,9 +39,9 @@ def luminance(color):
 
 
 @pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
-@pytest.mark.parametrize(("front", "back", "least"), PAIRS)
-def test_texts_and_edges_stand_out(front, back, least, scheme):
-    dark, light = sorted(luminance(COLORS[name][scheme]) for name in (front, back))
+@pytest.mark.parametrize(("sheet", "front", "back", "least"), [(name, *pair) for name in PAIRS for pair in PAIRS[name]])
+def test_texts_edges_and_curves_stand_out(sheet, front, back, least, scheme):
+    dark, light = sorted(luminance(COLORS[sheet][name][scheme]) for name in (front, back))
     assert (light + 0.05) / (dark + 0.05) >= least
 
 
