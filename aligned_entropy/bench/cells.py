@@ -8,11 +8,15 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from torch import nn
+
+from ..errors import ArgumentError
 from ..evaluation.groups import ScoreKey
 from ..head.fit_config import FitConfig
+from ..scores import SCORES, Score, plugin_scores
 from ..scores.aligned import Aligned
 from .runs import DataSpec, ModelSpec, folder_name
-from .studies import GROUPED_STUDIES, STUDIES
+from .studies import GROUPED_STUDIES, STUDIES, build_of
 
 FORMAT = 1  # format of a stored result; results of another format are computed again
 # Settings of a fit whose name in keys differs from the attribute. Another name would change the keys, so that no stored
@@ -49,10 +53,28 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """SHA-256 of the cell and, if a head is fitted, of the settings of the fit; a changed preset changes it."""
-        score = STUDIES[self.study][self.score](None, self.seed)
-        settings = _stored_settings(score.config()) if isinstance(score, Aligned) else None
+        """SHA-256 of the cell and of the settings of the fit, if a head is fitted; a changed preset changes it.
+
+        For a score of another distribution the version takes the place of the settings.
+        """
+        score = self.make_score(None)
+        settings: dict[str, Any] | str | None = None
+        if isinstance(score, Aligned):
+            settings = _stored_settings(score.config())
+        elif self.score not in STUDIES[self.study]:
+            settings = plugin_scores(SCORES)[self.score_key.name].distribution
         return hashlib.sha256(json.dumps([FORMAT, self.facts(), settings], sort_keys=True).encode()).hexdigest()
+
+    def make_score(self, module: nn.Module | None) -> Score:
+        """Make the score of the cell from a classification module.
+
+        Raises:
+            ArgumentError: it is a score of another distribution that is not installed or cannot be used.
+        """
+        build = build_of(self.study, self.score)
+        if build is None:
+            raise ArgumentError(f"study {self.study!r} has no score {self.score!r}: install its distribution.")
+        return build(module, self.seed)
 
     def facts(self) -> dict[str, Any]:
         """Return all fields of the cell as JSON values."""

@@ -16,7 +16,7 @@ from .grid_file import read_grid_file
 from .measurements import run_cell
 from .results import read_study, sort_results, store_result
 from .runs import train_run
-from .studies import STUDIES
+from .studies import build_of
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def compute_all(cells: Sequence[Cell], results: Path, runs: Path) -> list[tuple[
 
 
 def _has_passes(cell: Cell) -> bool:
-    return "passes" in getattr(STUDIES[cell.study][cell.score], "needs", ())
+    return "passes" in getattr(build_of(cell.study, cell.score), "needs", ())
 
 
 def _classifier_key(cell: Cell, seed: int) -> str:

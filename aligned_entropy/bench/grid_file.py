@@ -11,7 +11,7 @@ from ..errors import DataError
 from ..finetune import Mode, Precision
 from .cells import Cell
 from .runs import DataSpec, ModelSpec, folder_name
-from .studies import SIZES, STUDIES
+from .studies import SIZES, STUDIES, build_of
 
 T = TypeVar("T")
 STUDY_SETTINGS = {"label-efficiency": ("sizes",), "transfer": ("domains",)}  # settings that only one study has
@@ -113,7 +113,10 @@ def _cells(entry: Any, models: Mapping[str, ModelSpec], datasets: Mapping[str, D
     study_scores = _by_name(STUDIES, study, "no study")
     _settings(entry, f"study {study!r}", ("study", "models", "datasets"), ("scores", *STUDY_SETTINGS.get(study, ())))
     scores = list(study_scores) if entry.get("scores", "all") == "all" else _list(entry, "scores")
-    builds = {str(score): _by_name(study_scores, score, f"study {study!r}: no score") for score in scores}
+    builds = {
+        str(score): build_of(study, str(score)) or _by_name(study_scores, score, f"study {study!r}: no score")
+        for score in scores
+    }
     sizes = (_list(entry, "sizes") or SIZES) if study == "label-efficiency" else [None]
     if not all(size is None or isinstance(size, int) for size in sizes):
         raise DataError(f"study {study!r}: sizes are whole numbers, or null for all, not {sizes}.")

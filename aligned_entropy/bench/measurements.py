@@ -28,7 +28,6 @@ from ..scores.aligned import Aligned
 from ..stats import finite, paired_auc, share_of_rows
 from .cells import FORMAT, Cell
 from .runs import DataSpec, ModelSpec, split_texts, train_run
-from .studies import STUDIES
 
 SAMPLED_ROWS = 2000  # texts of the calibration set and of the test set, for scores that need dropout passes
 RESAMPLES = 1000  # bootstrap samples of an interval
@@ -150,7 +149,7 @@ def _grouped(cell: Cell, fit: _Fit, test: _TestValues, classifier: UncertainClas
 
 def _fit(cell: Cell, runs: Path) -> _Fit:
     classifier = _classifier(cell, runs)
-    score = STUDIES[cell.study][cell.score](classifier.backbone.copy_classification_module(), cell.seed)
+    score = cell.make_score(classifier.backbone.copy_classification_module())
     train = _features(cell, runs, "train", (), score.reads_views) if "train" in score.uses else None
     calibration, test = (
         _features(cell, runs, part, score.needs, score.reads_views) for part in ("calibration", "test")

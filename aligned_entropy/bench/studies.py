@@ -21,7 +21,7 @@ from ..head.modules import plain_copy
 from ..head.selection import GainPrior
 from ..head.view_features import fit_views
 from ..head.views import View
-from ..scores import SCORES, Score
+from ..scores import SCORES, Score, plugin_scores
 from ..scores.aligned import Aligned
 from ..scores.base import FOLDS
 from ..scores.mutual_information import AlignedMutualInformation
@@ -209,3 +209,21 @@ STUDIES: dict[str, dict[str, Build]] = {
 }
 # Default sizes of the calibration set in the study of label efficiency; None for all texts.
 SIZES = (50, 100, 200, 400, 800, 1600, None)
+
+
+def build_of(study: str, score: str) -> Build | None:
+    """Function that makes a score of a study; None if there is none of this name.
+
+    A study of all scores knows those of other distributions, too, but contains them only where a grid names them: what
+    ``all`` stands for must not depend on what is installed.
+
+    Raises:
+        ArgumentError: the score of another distribution cannot be used.
+    """
+    if score in STUDIES[study] or study not in ("scores", *GROUPED_STUDIES):
+        return STUDIES[study].get(score)
+    key = ScoreKey.parse(score) if study in GROUPED_STUDIES else ScoreKey(score)
+    if study in GROUPED_STUDIES and key.aggregation not in AGGREGATIONS:
+        return None
+    plugin = plugin_scores(SCORES).get(key.name)
+    return None if plugin is None else plugin.load()

@@ -14,13 +14,14 @@ from typing import Any
 import typer
 
 from ..display.text_tables import text_table, wrapped
+from ..errors import AlignedEntropyError
 from ..features.caches import cache_contents, disk_bytes
 from ..features.files import cache_folder
 from .caching import cache_facts, cache_table, size_text
 from .options import AsJson
 
 DISTRIBUTION = "aligned-entropy"
-DEVELOPMENT_EXTRAS = {"dev", "docs"}
+DEVELOPMENT_EXTRAS = {"dev", "docs", "test"}
 # Variables that change what commands do; values of others, which may be secret, are never read.
 VARIABLES = ("ALIEN_CACHE", "ALIEN_DATA", "CUDA_VISIBLE_DEVICES", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE")
 LITTLE_SPACE = 2e9  # bytes on the disk of the cache below which a fit may fail
@@ -43,7 +44,8 @@ def _facts() -> dict[str, Any]:
     devices, device_problem = _devices()
     cache = cache_facts(cache_contents())
     hub_folder = _hub_folder()
-    problems = [*_package_problems(packages, extras), *device_problem, *_folder_problems(cache)]
+    plugins, score_problems = _scores_of_others()
+    problems = [*_package_problems(packages, extras), *device_problem, *score_problems, *_folder_problems(cache)]
     return {
         DISTRIBUTION: version(DISTRIBUTION),
         "python": f"{platform.python_version()} ({sys.executable})",
@@ -52,6 +54,7 @@ def _facts() -> dict[str, Any]:
         "packages": packages,
         "extras": extras,
         "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
+        "scores": plugins,
         "cache": cache,
         "hub_cache": {"folder": str(hub_folder), "bytes": disk_bytes([hub_folder] if hub_folder.is_dir() else [])},
         "problems": problems,
@@ -123,6 +126,23 @@ def _devices() -> tuple[list[dict[str, Any]], list[str]]:
         return [], [f"torch finds no device: {reason}"]
 
 
+def _scores_of_others() -> tuple[dict[str, str], list[str]]:
+    """Distributions of the scores that entry points add, by name of the score, and reasons if some cannot be used."""
+    try:
+        from ..scores import SCORES, plugin_scores
+
+        plugins = plugin_scores(SCORES)
+    except (AlignedEntropyError, ImportError) as error:  # without torch there are no scores
+        return {}, [str(error)] if isinstance(error, AlignedEntropyError) else []
+    problems = []
+    for plugin in plugins.values():
+        try:
+            plugin.load()
+        except AlignedEntropyError as error:
+            problems.append(str(error))
+    return {name: plugin.distribution for name, plugin in plugins.items()}, problems
+
+
 def _hub_folder() -> Path:
     """Folder in which downloads from the Hub are kept."""
     from huggingface_hub.constants import HF_HUB_CACHE
@@ -157,6 +177,7 @@ def _text(facts: Mapping[str, Any]) -> str:
     for extra, needed in facts["extras"].items():
         missing = [name for name, dependency in needed.items() if not dependency["suitable"]]
         lines.append(f"extra {extra}: {'without ' + ', '.join(missing) if missing else 'installed'}")
+    lines += [f"score {name}: {distribution}" for name, distribution in facts["scores"].items()]
     lines += ["", cache_table(cache_contents()), ""]
     hub = facts["hub_cache"]
     lines += [f"downloads from the Hub: {size_text(hub['bytes'])} in {hub['folder']} (hf cache lists and deletes them)"]

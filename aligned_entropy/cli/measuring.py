@@ -123,7 +123,7 @@ def evaluate(
         str | None,
         typer.Option(
             help="Names of scores, separated by commas, or all; list prints all scores, their needs and their cost. "
-            "By default the baselines and the head."
+            "By default the baselines and the head. Other packages can add scores, see CONTRIBUTING.md."
         ),
     ] = None,
     more_data: MoreData,
@@ -141,13 +141,13 @@ def evaluate(
     scores are then measured on the outputs alone.
     """
     from ..report import facts_of
-    from ..scores import SCORES
+    from ..scores import score_names
 
     if scores == "list":
         print(_score_list())
         return
     model, data = outputs.source(model, data, options)
-    names = _score_names(scores, list(SCORES))
+    names = None if scores is None else _requested(scores, score_names())
     more_inputs = [more_data.train, more_data.calibration, more_data.ood]
     files.check([data, model, head, *more_inputs, columns.label_map, options.prompt])
     rows, facts = None, {}
@@ -254,10 +254,11 @@ def _evaluate_model(
 def _score_list() -> str:
     """Table of all scores: names, data that a fit needs, and cost."""
     from ..backbones.extras import FORWARD_PASSES
-    from ..scores import SCORES
+    from ..scores import score_class, score_names
 
     rows = []
-    for name, kind in SCORES.items():
+    for name in score_names():
+        kind = score_class(name)
         needs = [*kind.uses] + (["outputs"] if "members" in kind.needs else [])
         needs += ["label words"] if "content_free" in kind.needs else []
         passes = sum(FORWARD_PASSES.get(array, 0) for array in kind.needs)
@@ -272,14 +273,14 @@ def _score_list() -> str:
     return f"{text_table(['score', 'needs', 'cost'], rows)}\n{wrapped(note)}"
 
 
-def _score_names(text: str | None, available: list[str]) -> list[str] | None:
-    """Names of the scores of ``--scores``; None for the default.
+def _requested(text: str, available: list[str]) -> list[str]:
+    """Names of the scores of ``--scores``.
 
     Raises:
         BadParameter: there is no score of a name.
     """
-    if text is None or text.strip() == "all":
-        return None if text is None else available
+    if text.strip() == "all":
+        return available
     by_name = {name.casefold(): name for name in available}
     requested: list[str] = []
     unknown: list[str] = []

@@ -1,7 +1,7 @@
 """Uncertainty scores, each a function of stored features; :data:`SCORES` lists them by name.
 
 To add a score, write a subclass of :class:`~aligned_entropy.scores.base.Score` in the module of its family and add it
-to the list below.
+to the list below. Another distribution adds one by an entry point, see :mod:`aligned_entropy.scores.plugins`.
 """
 
 from collections.abc import Collection
@@ -38,6 +38,7 @@ from .hybrid import EntropyMahalanobisHUQ, ResponseRelativeHUQ
 from .laplace import LastLayerLaplace
 from .layers import LayerMahalanobis
 from .neighbors import NearestNeighborUncertainty, RunLength
+from .plugins import plugin_scores
 from .probes import AttentionProbe, LinearProbe, MLPProbe
 from .sampling import DropoutBALD, DropoutPV, DropoutSMP, EnsembleBALD, EnsemblePV, EnsembleSMP
 from .softmax import Energy, Entropy, Margin, MaxLogit, SoftmaxResponse, TemperatureEntropy, TemperatureSoftmaxResponse
@@ -92,26 +93,53 @@ SCORES: dict[str, type[Score]] = {
 """Classes of all scores by their names."""
 
 
+def score_names() -> list[str]:
+    """Names of all scores: those of this library, then those of other distributions, which are not imported.
+
+    Raises:
+        ArgumentError: two scores have the same name.
+    """
+    return [*SCORES, *plugin_scores(SCORES)]
+
+
+def score_class(name: str) -> type[Score]:
+    """Class of a score by its name; that of another distribution is imported.
+
+    Raises:
+        ArgumentError: there is no score of this name, or that of another distribution cannot be used.
+    """
+    if name in SCORES:
+        return SCORES[name]
+    plugins = plugin_scores(SCORES)
+    if name not in plugins:
+        raise ArgumentError(f"there is no score {name!r}; there are {', '.join([*SCORES, *plugins])}.")
+    return plugins[name].load()
+
+
 def make_score(score: ScoreLike, module: nn.Module | None = None, seed: int = 0) -> Score:
     """Make a score that can be fitted.
 
     Args:
-        score: name in :data:`SCORES`, a score or its class, or a function of :class:`Features` that gives ``[N]``.
+        score: name of a score, a score or its class, or a function of :class:`Features` that gives ``[N]``.
         module: classification module for scores that are made here.
         seed: seed of their fit.
 
     Raises:
-        ArgumentError: there is no score of this name, or a score of the user has the name of another one.
+        ArgumentError: there is no score of this name, or a score of the user has no name or that of another one.
+        ArgumentTypeError: it is neither a name, a score, its class nor a function.
     """
     if isinstance(score, str):
-        if score not in SCORES:
-            raise ArgumentError(f"there is no score {score!r}; there are {', '.join(SCORES)}.")
-        return SCORES[score](module, seed)
-    made: Score
-    if isinstance(score, type):
+        return score_class(score)(module, seed)
+    if isinstance(score, type) and issubclass(score, Score):
         made = score(module, seed)
+    elif isinstance(score, Score):
+        made = score
+    elif callable(score) and not isinstance(score, type):
+        made = FunctionScore(score)
     else:
-        made = score if isinstance(score, Score) else FunctionScore(score)
+        raise ArgumentTypeError(f"{score!r} is no score: pass a name, a Score, its class or a function of features.")
+    if not hasattr(made, "name"):
+        raise ArgumentError(f"{type(made).__name__} has no name: set the class attribute name to a string.")
     if not isinstance(made, SCORES.get(made.name, Score)):
         raise ArgumentError(f"{made.name} is the name of a score of this library: give yours another name.")
     return made
@@ -124,15 +152,12 @@ def arrays_of(scores: Collection[ScoreLike]) -> set[str]:
         scores: scores, see :func:`make_score`.
 
     Raises:
-        ArgumentError: a name is not in :data:`SCORES`.
+        ArgumentError: there is no score of a name, or that of another distribution cannot be used.
         ArgumentTypeError: the scores are one string.
     """
     if isinstance(scores, str):
         raise ArgumentTypeError(f"scores is the string {scores!r}: pass a list of names, [{scores!r}].")
-    unknown = [score for score in scores if isinstance(score, str) and score not in SCORES]
-    if unknown:
-        raise ArgumentError(f"there is no score {', '.join(map(repr, unknown))}; there are {', '.join(SCORES)}.")
-    kinds = [SCORES[score] if isinstance(score, str) else score for score in scores]
+    kinds = [score_class(score) if isinstance(score, str) else score for score in scores]
     return {array for kind in kinds for array in getattr(kind, "needs", ())} & {"passes", "states", "content_free"}
 
 
@@ -141,4 +166,7 @@ def read_views(scores: Collection[ScoreLike]) -> bool:
     return any(make_score(score).reads_views for score in scores)
 
 
-__all__ = ["HEAD", "SCORES", "FittedHead", "Score", "ScoreLike", "arrays_of", "make_score", "read_views"]
+__all__ = [
+    "HEAD", "SCORES", "FittedHead", "Score", "ScoreLike",
+    "arrays_of", "make_score", "plugin_scores", "read_views", "score_class", "score_names",
+]  # fmt: skip

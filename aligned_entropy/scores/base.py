@@ -95,10 +95,18 @@ class Score(ABC):
 
         Raises:
             NotApplicableError: the features lack an array that the score needs.
+            ArgumentError: the score does not give one finite number for every row of finite logits.
         """
         for array in self.needs:
             features.require(array)
-        return np.asarray(self._score(features), dtype=np.float64)
+        values = np.asarray(self._score(features), dtype=np.float64)
+        is_finite = np.isfinite(values)
+        if values.shape != (len(features),) or (not is_finite.all() and np.isfinite(features.logits).all()):
+            raise ArgumentError(
+                f"the score {self.name} gives {int(is_finite.sum())} finite numbers in the shape "
+                f"{list(values.shape)} for {len(features)} rows: return a finite number for every row."
+            )
+        return values
 
     @abstractmethod
     def _score(self, features: Features) -> NDArray[Any]: ...
@@ -170,21 +178,16 @@ class FunctionScore(Score):
 
     Args:
         function: function from features of N texts to N numbers, higher for less certain predictions.
+        name: name of the score; that of the function by default.
     """
 
-    def __init__(self, function: Callable[[Features], ArrayLike]) -> None:
+    def __init__(self, function: Callable[[Features], ArrayLike], name: str | None = None) -> None:
         super().__init__()
         self.function = function
-        vars(self)["name"] = getattr(function, "__name__", type(function).__name__)
+        vars(self)["name"] = name or getattr(function, "__name__", type(function).__name__)
 
     def _score(self, features: Features) -> Float:
-        values = np.asarray(self.function(features), dtype=np.float64)
-        if values.shape != (len(features),) or not np.isfinite(values).all():
-            raise ArgumentError(
-                f"the score {self.name} gives {int(np.isfinite(values).sum())} finite numbers in the shape "
-                f"{list(values.shape)} for {len(features)} rows: return a finite number for every row."
-            )
-        return values
+        return np.asarray(self.function(features), dtype=np.float64)
 
 
 ScoreLike = str | Score | type[Score] | Callable[[Features], ArrayLike]
