@@ -120,7 +120,8 @@ async def _serve(config: uvicorn.Config, server: Server, sockets: list[socket.so
         reloads.add(task)  # the loop holds only a weak reference
         task.add_done_callback(reloads.discard)
 
-    loop.add_signal_handler(signal.SIGHUP, reload_head)
+    if hasattr(signal, "SIGHUP"):  # not on Windows
+        loop.add_signal_handler(signal.SIGHUP, reload_head)
     signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises the signal again after the shutdown
     await UvicornServer(config).serve(sockets)
 

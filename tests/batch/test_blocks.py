@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from functools import partial
+from importlib.util import find_spec
 
 import numpy as np
 import pandas as pd
@@ -26,7 +27,7 @@ from aligned_entropy.tasks import TASKS
 from fixtures.command_line import alien, in_process
 from fixtures.sentiment import named
 
-needs_ray = pytest.mark.skipif(sys.modules.get("ray", 1) is None, reason="needs the extra ray")
+needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="needs the extra ray")
 
 
 @pytest.fixture
@@ -209,7 +210,7 @@ def test_four_kills_change_nothing(workplace, tmp_path):
             time.sleep(0.002)
         time.sleep(rng.random() * 0.02)
         killed += process.poll() is None
-        process.send_signal(signal.SIGKILL)
+        process.kill()
         process.wait()
     assert killed > 1
     assert alien(*arguments, tmp_path / "out").returncode == 0
@@ -223,6 +224,7 @@ def test_four_kills_change_nothing(workplace, tmp_path):
 # --- Ray.
 
 
+@pytest.mark.unix
 @needs_ray
 def test_a_worker_that_dies_loses_and_doubles_nothing(tmp_path):
     flag = str(tmp_path / "dead")

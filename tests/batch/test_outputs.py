@@ -116,6 +116,7 @@ def test_the_column_truncated_is_written_on_request(source, tmp_path):
 # --- Links and files that exist.
 
 
+@pytest.mark.unix
 @pytest.mark.parametrize("exists", [True, False])
 def test_a_link_is_written_through(source, tmp_path, exists):
     (tmp_path / "deep").mkdir()
@@ -132,6 +133,7 @@ def test_a_link_is_written_through(source, tmp_path, exists):
     assert [path.name for path in target.parent.iterdir()] == ["target.jsonl"]
 
 
+@pytest.mark.unix
 def test_an_atomic_write_follows_a_link_and_leaves_no_half_file(tmp_path):
     link = tmp_path / "link"
     link.symlink_to(tmp_path / "target")
@@ -142,6 +144,7 @@ def test_an_atomic_write_follows_a_link_and_leaves_no_half_file(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "target"]
 
 
+@pytest.mark.unix
 def test_a_pipe_is_refused_as_output(source, tmp_path):
     os.mkfifo(tmp_path / "out.csv")
     with pytest.raises(DataError, match="a device or a pipe"):
@@ -151,6 +154,7 @@ def test_a_pipe_is_refused_as_output(source, tmp_path):
 # --- Two runs.
 
 
+@pytest.mark.unix
 def test_a_second_run_into_the_same_output_is_refused(source, tmp_path):
     link = tmp_path / "link.jsonl"
     link.symlink_to(tmp_path / "out.jsonl")

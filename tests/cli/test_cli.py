@@ -4,7 +4,6 @@ import csv
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -560,7 +559,7 @@ def test_a_killed_run_continues_where_it_stopped(workplace, tmp_path):
         if process.poll() is not None or (journal.exists() and journal.stat().st_size > 300_000):
             break
         time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
+    process.kill()
     process.wait()
     assert journal.exists(), "the run was over before it could be killed"
     rows_in_journal = journal.read_bytes().count(b"\n") - 1

@@ -143,6 +143,7 @@ def test_a_run_into_a_folder_that_fails_at_once_leaves_nothing(workplace, tmp_pa
     assert sorted(path.name for path in output.iterdir()) == ["_accuracy.json", "_job.json", "part-000000.parquet"]
 
 
+@pytest.mark.unix
 def test_a_link_to_a_folder_is_written_through(workplace, tmp_path):
     pq.write_table(pa.table({"text": ["a great film"]}), tmp_path / "in.parquet")
     (tmp_path / "link").symlink_to(tmp_path / "target")

@@ -12,6 +12,8 @@ import pytest
 
 from fixtures.command_line import alien, in_process
 
+pytestmark = pytest.mark.unix
+
 
 def refused(done, *parts):
     """Check that a command has failed with a message that holds all parts."""

@@ -68,6 +68,7 @@ def test_files_of_others_stay(root):
     assert total(root) == 0
 
 
+@pytest.mark.unix
 def test_no_link_is_followed(root, tmp_path):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -84,6 +85,7 @@ def test_no_link_is_followed(root, tmp_path):
     assert not (root / "features" / KEY).exists()
 
 
+@pytest.mark.unix
 def test_a_kind_whose_folder_is_a_link_stays(root, tmp_path):
     (root / "features").rename(tmp_path / "large-disk")
     (root / "features").symlink_to(tmp_path / "large-disk")
@@ -93,6 +95,7 @@ def test_a_kind_whose_folder_is_a_link_stays(root, tmp_path):
     assert (tmp_path / "large-disk" / KEY / "hidden.npy").exists()
 
 
+@pytest.mark.unix
 def test_an_entry_that_becomes_a_link_is_not_followed(root, tmp_path):
     contents = cache_contents()
     (root / "features" / KEY).rename(tmp_path / "moved")
@@ -114,7 +117,7 @@ def test_a_file_with_two_names_counts_once(root):
     assert disk_bytes([root]) == before
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no block counts")
+@pytest.mark.unix
 def test_rows_that_were_not_computed_take_no_space(tmp_path):
     store = FeatureStore(cache_folder() / "features" / KEY, 100_000, {"hidden": 100})
     assert os.path.getsize(store.folder / "hidden.npy") > 40_000_000

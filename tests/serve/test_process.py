@@ -25,6 +25,7 @@ def running(served_folder, tmp_path):
         yield process, send, tmp_path
 
 
+@pytest.mark.unix
 def test_a_server_reloads_on_sighup_and_completes_requests_on_sigterm(running, served_folder):
     process, send, folder = running
     first = json.loads(send("/v1/head"))["head"]
