@@ -17,7 +17,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parent.parent
-OUTSIDE = ("CHANGELOG.md", "CONTRIBUTING.md", "benchmarks/*.md", "deploy/alert-rules.yml")
+OUTSIDE = ("CHANGELOG.md", "CONTRIBUTING.md", "benchmarks/*.md", "deploy/*")
 # Long tables of results: a search for a word would find little else.
 UNSEARCHED = {f"benchmarks/{name}.md" for name in ("GRID", "PAIRS", "STUDIES", "TABLES", "TASKS")}
 LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)([^)#\s]+)")

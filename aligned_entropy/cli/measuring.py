@@ -123,7 +123,7 @@ def evaluate(
         str | None,
         typer.Option(
             help="Names of scores, separated by commas, or all; list prints all scores, their needs and their cost. "
-            "By default the baselines and the head. Other packages can add scores, see CONTRIBUTING.md."
+            "By default the baselines and the head. Other packages can add scores, see docs/own-score.md."
         ),
     ] = None,
     more_data: MoreData,
