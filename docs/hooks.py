@@ -1,4 +1,4 @@
-"""Hooks of MkDocs: pages that have their source outside docs/, and the reference of the command line.
+"""Hooks of MkDocs: pages that have their source outside docs/, notebooks, and the reference of the command line.
 
 Links in the sources are those of the repository, so that they also work where the files are read as they are.
 """
@@ -24,6 +24,13 @@ LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)([^)#\s]+)")
 HELP_LINK = re.compile(r"\bdocs/([\w-]+\.md)")  # in help texts
 EMPTY_HEADER = re.compile(r"<th( [^>]*)?></th>")  # an empty cell is no header for a screen reader
 ROLE = re.compile(r":(?:attr|class|data|func|meth|mod):<code>([^<]*)</code>")
+
+
+def on_config(config: MkDocsConfig) -> None:
+    """List the notebooks in the navigation, after the first steps."""
+    notebooks = [f"examples/{path.stem}.md" for path in sorted((ROOT / "examples").glob("*.ipynb"))]
+    if notebooks and config.nav is not None:
+        config.nav.insert(2, {"Examples": notebooks})
 
 
 def on_files(files: Files, config: MkDocsConfig) -> None:

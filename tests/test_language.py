@@ -150,7 +150,7 @@ def test_spelling_is_american(room: str) -> None:
 
 def test_prose_is_american() -> None:
     generated = {"GRID.md", "STUDIES.md", "TABLES.md", "TASKS.md"}
-    pages = [*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").glob("*.md"), *(REPOSITORY / "benchmarks").glob("*.md")]
+    pages = [*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md"), *(REPOSITORY / "benchmarks").glob("*.md")]
     broken = [line for path in pages if path.name not in generated for line in british(path)]
     assert not broken, "\n".join(broken)
 
@@ -184,7 +184,7 @@ def words_of_the_command() -> list[str]:
 
 
 def test_pages_and_command_keep_to_the_glossary() -> None:
-    pages = [REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md"), *(PACKAGE / "assets").glob("*.j2")]
+    pages = [REPOSITORY / "README.md", *(REPOSITORY / "docs").rglob("*.md"), *(PACKAGE / "assets").glob("*.j2")]
     lines = [
         f"{page.name}:{number}: {line}"
         for page in pages
