@@ -130,8 +130,8 @@ def draw_risk_coverage(units: SelectionUnits, softmax, classifier: UncertainClas
         "Accept fewer predictions, and fewer of them are wrong",
         "coverage: share of the predictions that is accepted",
         "risk: share of wrong ones among them",
-        y_end=0.3,
-        y_ticks=(0, 0.1, 0.2, 0.3),
+        y_end=0.15,
+        y_ticks=(0, 0.05, 0.1, 0.15),
     )
     for name, values, color in (("softmax", softmax[800:], ORANGE), ("head", rest.uncertainty, BLUE)):
         coverages, risks = risk_coverage(rest.errors, values)
@@ -140,18 +140,13 @@ def draw_risk_coverage(units: SelectionUnits, softmax, classifier: UncertainClas
         found = errors_found(rest.errors, values, share=0.2)
         print(f"{name}: {100 * found:.0f} % of the errors are among the most uncertain 20 % of the texts")
     chart.line([0, 1], [0.1, 0.1], GRAY, "2 4", 1.5)
-    chart.line([coverage, coverage], [0, risk], GRAY, "2 4", 1.5)
+    chart.line([coverage, coverage], [0, 0.107], GRAY, "2 4", 1.5)
     chart.dots([coverage], [risk], BLUE)
-    chart.text(0.02, 0.105, "target: 10 %")
-    chart.text(
-        coverage + 0.02,
-        0.008,
-        f"threshold: {100 * coverage:.0f} % accepted, {100 * risk:.1f} % of them wrong",
-        BLUE,
-        "end" if coverage > 0.5 else "start",
-    )
-    chart.text(0.06, 0.27, "– – the model's largest probability (softmax)", ORANGE)
-    chart.text(0.06, 0.25, "—— the head", BLUE)
+    chart.text(0.02, 0.103, "target: 10 %")
+    words = f"threshold: {100 * coverage:.0f} % accepted, {100 * risk:.1f} % of them wrong"
+    chart.text(coverage, 0.11, words, BLUE, "end" if coverage > 0.5 else "start")
+    chart.text(0.06, 0.138, "– – the model's largest probability (softmax)", ORANGE)
+    chart.text(0.06, 0.128, "—— the head", BLUE)
     chart.save(folder / "risk-coverage.svg")
 
 
@@ -171,7 +166,7 @@ def draw_reliability(errors, softmax, error_probability, folder: Path) -> None:
         print("  " + " ".join(f"{100 * p:.0f}/{100 * o:.0f}" for p, o in zip(predicted, observed, strict=True)))
     chart.text(0.03, 0.93, "before: one minus the model's largest probability", ORANGE)
     chart.text(0.03, 0.86, "after: error probability of the head", BLUE)
-    chart.text(0.6, 0.52, "perfectly calibrated")
+    chart.text(0.52, 0.58, "perfectly calibrated", anchor="end")
     chart.save(folder / "reliability.svg")
 
 
@@ -186,6 +181,7 @@ def draw_certified_coverage(units: SelectionUnits, classifier: UncertainClassifi
         x_ticks=(0, 400, 800, 1200, 1600),
         percent=(False, True),
     )
+    all_broken = 0
     for target, color in ((0.1, BLUE), (0.05, GREEN)):
         means = []
         for size in SIZES:
@@ -198,6 +194,7 @@ def draw_certified_coverage(units: SelectionUnits, classifier: UncertainClassifi
                 coverages.append(accepted.mean())
                 broken += accepted.any() and rest.errors[accepted].mean() > target
             means.append(np.mean(coverages))
+            all_broken += broken
             print(
                 f"risk {target}, {size} labels: {100 * means[-1]:.0f} % accepted, above the risk in {broken} of {DRAWS}"
             )
@@ -208,6 +205,7 @@ def draw_certified_coverage(units: SelectionUnits, classifier: UncertainClassifi
         chart.line(SIZES, means, color)
         chart.dots(SIZES, means, color)
         chart.text(SIZES[-1], best + 0.02, f"limit for {100 * target:.0f} % errors", color, "end")
+    print(f"all: above the risk in {all_broken} of {2 * len(SIZES) * DRAWS:,}")
     chart.save(folder / "certified-coverage.svg")
 
 

@@ -1,11 +1,9 @@
 """Tests that run the code of the guides in docs/, block by block, as it is written."""
 
 import json
-import re
 import shlex
 import shutil
 import subprocess
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,64 +13,20 @@ from aligned_entropy import UncertainClassifier
 from fixtures import endpoint, sentiment, tiny
 from fixtures.command_line import in_process
 from fixtures.embedding import embeddings, flawed, save_body, save_head
+from fixtures.guides import RNG, blocks_of, run, save, sections, sentences
 from fixtures.objects import batch_line, completion, label_object, write_lines
 from fixtures.serving import serving
 
 # The models are untrained and the labels random, so the warning about the order of the labels is expected.
-pytestmark = pytest.mark.filterwarnings("ignore:.*check that the labels are in the model's order:UserWarning")
+pytestmark = [
+    pytest.mark.usefixtures("same_numbers"),
+    pytest.mark.filterwarnings("ignore:.*check that the labels are in the model's order:UserWarning"),
+]
 
-DOCS = Path(__file__).parent.parent / "docs"
 CHAT = (
     "{% for m in messages %}{{ m.role }} : {{ m.content }}\n{% endfor %}"
     "{% if add_generation_prompt %}assistant :{% endif %}"
 )
-RNG = np.random.default_rng(0)
-
-
-@pytest.fixture(autouse=True)
-def same_numbers():
-    """Draw the same numbers whatever tests ran before."""
-    RNG.bit_generator.state = np.random.default_rng(1).bit_generator.state
-
-
-def sentences():
-    """Make 120 new sentences of words, since a head is measured on texts that it was not fitted on."""
-    return [RNG.choice(tiny.WORDS, 5).tolist() for _ in range(120)]
-
-
-def sections(page):
-    """Read the sections of a page by their headings; the part before the first one has the title of the page."""
-    parts = (DOCS / page).read_text(encoding="utf-8").split("\n## ")
-    return {part.partition("\n")[0]: part for part in parts}
-
-
-def blocks_of(text, language):
-    """Code blocks of a language."""
-    blocks = re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
-    assert blocks
-    return blocks
-
-
-def run(page, tmp_path, monkeypatch, replaced=(), headings=None):
-    """Run the code blocks of a page in a folder with its models and files; return the variables that they set.
-
-    Addresses of servers and names of models are replaced by those of the test. Of a page, the sections with some
-    headings can be run alone.
-    """
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    text = sections(page)
-    namespace = {}
-    for block in blocks_of("\n".join(text[heading] for heading in headings or text), "python"):
-        for name, local in replaced:
-            block = block.replace(name, local)
-        exec(compile(block, page, "exec"), namespace)
-    return namespace
-
-
-def save(model, tokenizer, name):
-    model.save_pretrained(name)
-    tokenizer.save_pretrained(name)
 
 
 def test_label_words(tmp_path, monkeypatch, capsys):
@@ -140,82 +94,6 @@ def test_multi_label(tmp_path, monkeypatch, capsys):
     variables = run("multi-label.md", tmp_path, monkeypatch)
     assert 0 < variables["row"].error_probability < 1
     assert "errors in 360 predictions" in capsys.readouterr().out
-
-
-def test_selective_prediction(tmp_path, monkeypatch, capsys):
-    save(tiny.model("Bert"), tiny.tokenizer(), tmp_path / "my-org" / "classifier")
-    for name in ("held-out", "more-held-out", "test", "other"):
-        lines = [f"{' '.join(words)},{RNG.choice(['LABEL_0', 'LABEL_1', 'LABEL_2'])}" for words in sentences()]
-        (tmp_path / f"{name}.csv").write_text("\n".join(["text,label", *lines]))
-    expected = {
-        "routing.md": "80 % of the predictions accepted",
-        "selective-prediction.md": "No threshold could be certified",
-        "class-sets.md": "right class in the set",
-        "out-of-distribution.md": "out-of-distribution: 120 texts",
-    }
-    for page, printed in expected.items():
-        variables = run(page, tmp_path, monkeypatch)
-        assert "predictions" not in variables or variables["predictions"].accepted.shape == (2,)
-        assert printed in capsys.readouterr().out
-
-
-def test_own_score(tmp_path, monkeypatch, capsys):
-    save(tiny.model("Bert"), tiny.tokenizer(), tmp_path / "my-org" / "classifier")
-    for name in ("held-out", "test"):
-        lines = [f"{' '.join(words)},{RNG.choice(['LABEL_0', 'LABEL_1', 'LABEL_2'])}" for words in sentences()]
-        (tmp_path / f"{name}.csv").write_text("\n".join(["text,label", *lines]))
-    variables = run("own-score.md", tmp_path, monkeypatch)
-    probabilities = np.sort(variables["classifier"].predict(["a film"]).probabilities)[0]
-    gap = variables["logit_gap"](variables["classifier"].plain_features(["a film"]))
-    np.testing.assert_allclose(gap, np.log(probabilities[-2] / probabilities[-1]), atol=1e-5)
-    printed = capsys.readouterr().out
-    assert "logit_gap" in printed
-    assert "distance to mean" in printed
-
-
-def test_estimated_accuracy(tmp_path, monkeypatch, capsys):
-    classifier = UncertainClassifier.from_pretrained(sentiment.save(tmp_path / "my-model"))
-    classifier.fit(sentiment.named(400, 3))
-    classifier.save_pretrained(tmp_path / "my-head")
-    monkeypatch.setattr("builtins.texts", sentiment.texts(200, 5)[0], raising=False)  # the reader's
-    variables = run("estimated-accuracy.md", tmp_path, monkeypatch)
-    assert variables["estimate"].predictions == 200
-    assert str(variables["predictions"].estimated_accuracy) in capsys.readouterr().out
-
-
-def test_audit(tmp_path, monkeypatch, capsys):
-    save(tiny.model("Bert"), tiny.tokenizer(), tmp_path / "my-org" / "classifier")
-    names = ["LABEL_0", "LABEL_1", "LABEL_2"]
-    labels = {" ".join(words): str(RNG.choice(names)) for _ in range(4) for words in sentences()}
-    lines = [f"{text},{label}" for text, label in labels.items()]
-    (tmp_path / "held-out.csv").write_text("\n".join(["text,label", *lines[:200]]))
-    (tmp_path / "new.csv").write_text("\n".join(["text", *list(labels)[200:]]))
-    monkeypatch.chdir(tmp_path)
-    classifier = UncertainClassifier.from_pretrained("my-org/classifier")
-    classifier.fit("held-out.csv")
-    classifier.save_pretrained("my-head")
-    monkeypatch.setattr("builtins.input_label", labels.get, raising=False)
-    report = run("audit.md", tmp_path, monkeypatch)["report"]
-    truth = np.mean(
-        [
-            labels[text] == label
-            for text, label in zip(list(labels)[200:], classifier.predict(list(labels)[200:]).labels, strict=True)
-        ]
-    )
-    assert (report.labeled, report.rows) == (50, len(labels) - 200)
-    assert report.accuracy.low < truth < report.accuracy.high
-    assert "[0." in capsys.readouterr().out
-    (commands,) = blocks_of((DOCS / "audit.md").read_text(encoding="utf-8").partition("\n## ")[0], "bash")
-    for line in (
-        commands.replace(" classifier ", " my-org/classifier ").replace("head head", "head my-head").splitlines()
-    ):
-        if line.startswith("#"):
-            rows = pd.read_csv("to-label.csv").assign(label=lambda rows: rows.text.map(labels))
-            rows.to_csv("to-label.csv", index=False)
-            continue
-        done = in_process(*shlex.split(line)[1:])
-        assert done.exit_code == 0, done.output
-    assert "from 200 labels" in done.stdout
 
 
 def test_onnx_export(tmp_path, monkeypatch):
