@@ -73,9 +73,9 @@ def test_own_score(tmp_path, monkeypatch, capsys):
     save(tiny.model("Bert"), tiny.tokenizer(), tmp_path / "my-org" / "classifier")
     write_labeled(tmp_path, "held-out", "test")
     variables = run("own-score.md", tmp_path, monkeypatch)
-    probabilities = np.sort(variables["classifier"].predict(["a film"]).probabilities)[0]
-    gap = variables["logit_gap"](variables["classifier"].plain_features(["a film"]))
-    np.testing.assert_allclose(gap, np.log(probabilities[-2] / probabilities[-1]), atol=1e-5)
+    logits = np.sort(variables["classifier"].features("test.csv").logits, 1)
+    gap = variables["logit_gap"](variables["classifier"].features("test.csv"))
+    np.testing.assert_allclose(gap, logits[:, 1] - logits[:, 2])
     printed = capsys.readouterr().out
     assert "logit_gap" in printed
     assert "distance to mean" in printed
