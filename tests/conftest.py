@@ -8,7 +8,16 @@ import pytest
 
 pytest_plugins = [
     f"fixtures.{name}"
-    for name in "browser command_line grids guides multilabel_models postgres serving token_models".split()
+    for name in [
+        "browser",
+        "command_line",
+        "grids",
+        "guides",
+        "multilabel_models",
+        "postgres",
+        "serving",
+        "token_models",
+    ]
 ]
 
 
