@@ -95,22 +95,33 @@ function tableRow(row) {
   return make("tr", "", text, prediction, make("td", "measure", ...scale(measure(row))), last);
 }
 
-/** All rows in order, or the most uncertain ones if there are too many; those without a prediction come first. */
-function rowsToShow() {
-  const { rows } = results;
-  if (rows.length <= maxShown) return rows;
-  const rank = (row) => (row.error === null ? measure(row) : Infinity);
-  return rows.toSorted((first, second) => (rank(first) === rank(second) ? 0 : rank(second) - rank(first))).slice(0, maxShown);
+/** Rows with the searched characters and the chosen decision; a row without a prediction has no decision. */
+function chosenRows() {
+  const searched = element("search").value.trim().toLowerCase();
+  const decided = element("decided").value;
+  return results.rows.filter((row) => {
+    const parts = [row.text, row.prediction, row.error, ...(row.entities ?? []).flatMap((entity) => [entity.word, entity.entity_group])];
+    if (!parts.some((part) => String(part ?? "").toLowerCase().includes(searched))) return false;
+    return decided === "" || (row.error === null && decisions(row).includes(decided === "accepted"));
+  });
 }
 
-function summary() {
+/** Rows in the chosen order; the most uncertain ones come after those without a prediction. */
+function ordered(rows) {
+  if (element("order").value === "input") return rows;
+  const rank = (row) => (row.error === null ? measure(row) : Infinity);
+  return rows.toSorted((first, second) => (rank(first) === rank(second) ? 0 : rank(second) - rank(first)));
+}
+
+function summary(chosen) {
   const predicted = results.rows.filter((row) => row.error === null);
   const made = predicted.flatMap(decisions);
   const unit = results.start.entity_column === null ? "predictions" : "entities";
   const count = (number) => number.toLocaleString("en");
   const parts = [`${count(predicted.length)} of ${count(results.rows.length)} texts have a prediction`];
   if (made.length && !made.includes(null)) parts.push(`${count(made.filter(Boolean).length)} of ${count(made.length)} ${unit} are accepted`);
-  if (results.rows.length > maxShown) parts.push(`the ${maxShown} most uncertain texts are shown`);
+  if (chosen.length < results.rows.length) parts.push(`${count(chosen.length)} ${chosen.length === 1 ? "row matches" : "rows match"}`);
+  if (chosen.length > maxShown) parts.push(`the ${element("order").value === "input" ? "first" : "most uncertain"} ${maxShown} are shown`);
   let sentence = `${results.name ? `${results.name}: ` : ""}${parts.join("; ")}.`;
   if (losesSets()) sentence += " Sets of classes are shown only for the threshold of the head.";
   if (wasExchanged()) sentence += " The head was exchanged after the page was loaded: reload the page.";
@@ -119,11 +130,13 @@ function summary() {
 
 function showResults() {
   if (results === null) return;
-  element("summary").textContent = element("announcement").textContent = summary();
+  const chosen = chosenRows();
+  element("summary").textContent = element("announcement").textContent = summary(chosen);
   element("measure").textContent = results.start.calibrated ? "Error probability" : "Uncertainty";
   const undecided = results.start.entity_column !== null || (ruleOfResults() === null && results.start.set_column === null);
   element("rows").classList.toggle("undecided", undecided);
-  document.querySelector("#rows tbody").replaceChildren(...rowsToShow().map(tableRow));
+  document.querySelector("#rows tbody").replaceChildren(...ordered(chosen).slice(0, maxShown).map(tableRow));
+  element("decision").hidden = ruleOfResults() === null;
   element("results").hidden = false;
 }
 
@@ -158,6 +171,8 @@ function showEstimate({ estimates, reasons }) {
   element("estimate").hidden = false;
   element("announcement").textContent += ` ${element("estimate").innerText}`;
 }
+
+for (const name of ["search", "decided", "order"]) element(name).addEventListener("input", showResults);
 
 // --- Predict.
 
@@ -222,6 +237,8 @@ async function receive(response, name) {
       showProgress(received.rows.length, received.start.total);
       if (received.rows.length === received.start.total) {
         results = received;
+        element("search").value = element("decided").value = "";
+        element("order").value = results.rows.length > maxShown ? "uncertain" : "input";
         showResults();
       }
     }

@@ -18,6 +18,33 @@ from fixtures.token_models import sentences
 pytestmark = pytest.mark.browser
 
 
+def test_the_table_can_be_searched_reduced_and_ordered(served_folder, served_classifier, visitor):
+    with serving_here(served_classifier, served_folder / "head") as (address, _):
+        visitor.driver.get(f"{address}/ui/")
+        texts = named(20, 8)["text"]
+        enter(visitor, [*texts, "a <b>STRANGE</b> thing"])
+        everything = shown(visitor)
+        assert [row[0] for row in everything] == [*texts, "a <b>STRANGE</b> thing"]
+        visitor.find("#order").send_keys("most")
+        numbers = [float(row[2]) for row in shown(visitor)]
+        assert numbers == sorted(numbers, reverse=True)
+        visitor.find("#decided").send_keys("def")
+        deferred = [row for row in everything if row[3] == "deferred"]
+        assert 0 < len(deferred) < 21
+        assert sorted(shown(visitor)) == sorted(deferred)
+        assert f"; {len(deferred)} rows match" in visitor.text("#summary")
+        visitor.find("#decided").send_keys("all")
+        visitor.find("#search").send_keys("</b>strange")
+        assert shown(visitor) == []
+        visitor.find("#search").clear()
+        visitor.find("#search").send_keys("strange</B>")
+        assert [row[0] for row in shown(visitor)] == ["a <b>STRANGE</b> thing"]
+        assert "; 1 row matches" in visitor.text("#summary")
+        assert len(downloaded(visitor)) == 21, "the file has all rows"
+        enter(visitor, texts[:3])
+        assert [row[0] for row in shown(visitor)] == texts[:3], "a new run shows all rows as entered"
+
+
 def test_the_decisions_of_the_page_are_those_of_the_rule(served_classifier, visitor, tmp_path):
     saved = served_classifier.saved
     goal = Goal(risk=0.2, delta=0.2, per_class=True)

@@ -49,7 +49,7 @@ def test_a_visitor_enters_texts_moves_the_slider_and_downloads_a_file(served_fol
         (tmp_path / "in.csv").write_text("id,text\n" + "".join(f'{i},"{text}"\n' for i, text in enumerate(texts)))
         visitor.find("#file").send_keys(str(tmp_path / "in.csv"))
         visitor.wait(lambda: "in.csv: 150 of 150 texts have a prediction" in visitor.text("#summary"))
-        assert "the 100 most uncertain texts are shown" in visitor.text("#summary")
+        assert "the most uncertain 100 are shown" in visitor.text("#summary")
         before = visitor.text("#summary")
         visitor.find("#target").send_keys(Keys.HOME)
         visitor.wait(lambda: "at most 0.5 % errors" in visitor.text("#statement").lower())
