@@ -83,14 +83,14 @@ def _review_sentences(results: Sequence[Result]) -> list[str]:
             for column, entry in zip(table.columns, row, strict=True)
             if column.heading == MEASURES["errors_found_20"] and entry is not None
         }
-        heads = [f"{name} finds {share:.0%} of the errors" for name, share in shares.items() if name.startswith(HEAD)]
+        heads = [f"{name} {share:.0%}" for name, share in shares.items() if name.startswith(HEAD)]
         others = {name: share for name, share in shares.items() if not name.startswith(HEAD)}
         if heads and others:
             best = max(others, key=lambda name: others[name])
             pairs = table.title.rpartition(", ")[2]
             return [
-                f"Review the most uncertain 20% of the texts: {', '.join(heads)}; the best other score, {best}, "
-                f"finds {others[best]:.0%} (means over {pairs} of a data set and a model)."
+                f"Errors found in a review of the most uncertain 20% of the texts: {', '.join(heads)}; by the best "
+                f"other score, {best}, {others[best]:.0%} (means over {pairs} of a data set and a model)."
             ]
     return []
 

@@ -301,7 +301,7 @@ def test_the_page_has_settings_and_versions(page):
 def test_the_summary_counts_and_ranks(page):
     cell_count = sum("measures" in cell for cell in everything())
     review, second, third, last = page.texts_in("p")[:4]
-    assert review.startswith("Review the most uncertain 20% of the texts: ")
+    assert review.startswith("Errors found in a review of the most uncertain 20% of the texts: aligned entropy")
     assert last.startswith(f"{cell_count} cells: 2 models (m, n{HOSTILE}), 2 data sets (")
     assert "m, ROC-AUC: energy has the best mean rank of 5 scores on 2 data sets; energy 1.0" in second
     assert second.endswith("aligned entropy + reference 2.0, aligned entropy 3.0.")
