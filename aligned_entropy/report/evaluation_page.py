@@ -44,7 +44,7 @@ class Findings:
         evaluation: evaluation to show; some predictions are right and some are wrong.
         rows: predictions behind it; None if they are not known.
         main: name of the head, or of the best score if the head was not measured.
-        baseline: name of the best other score; None without one.
+        baseline: name of the other score that finds most errors in a review of :data:`REVIEW`; None without one.
         probability: calibrated error probability by the head, ``[N]``, or else the main score if it is in [0, 1]; None
             without either.
     """
@@ -69,7 +69,8 @@ class Findings:
         probability = None if rows is None or main != HEAD else rows.error_probability
         if probability is None and _is_probability(scores[main]):
             probability = scores[main]
-        return cls(evaluation, rows, main, others[0] if others else None, probability)
+        baseline = max(others, key=lambda name: errors_found(errors, scores[name], share=REVIEW), default=None)
+        return cls(evaluation, rows, main, baseline, probability)
 
     @property
     def is_calibrated(self) -> bool:

@@ -38,22 +38,33 @@ def overview(results: Sequence[Result]) -> list[Table]:
     Returns:
         Three tables; none if a head was measured on fewer than two pairs.
     """
+    shared = on_shared_pairs(results)
+    if not shared:
+        return []
+    pairs = len({data_and_model(result) for result in shared})
+    tables = {measure: complete_table(shared, measure, pairs) for measure in (*OVERVIEW_MEASURES, "ece")}
+    heads = {score for score in PLANNED_SCORES if any(score_name(result) == score for result in shared)}
+    del tables["ece" if heads <= set(tables["smooth_ece"].rows) else "smooth_ece"]
+    tables = {measure: table for measure, table in tables.items() if table.rows}
+    if "roc_auc" not in tables:
+        return []
+    return [_means(tables, shared), _ranks(tables), planned_comparison(measured(results, "scores"))]
+
+
+def on_shared_pairs(results: Sequence[Result]) -> list[Result]:
+    """Results of the study ``scores`` on the pairs on which all heads were measured, with the shares of found errors.
+
+    There are none if a head was measured on fewer than two pairs.
+    """
     selected = measured(results, "scores")
     with_head = [{data_and_model(r) for r in selected if score_name(r) == score} for score in PLANNED_SCORES]
     pairs = set.intersection(*(part for part in with_head if part)) if any(with_head) else set()
     if len(pairs) < 2:
         return []
-    shared = [with_found_errors(result) for result in selected if data_and_model(result) in pairs]
-    tables = {measure: _complete(shared, measure, len(pairs)) for measure in (*OVERVIEW_MEASURES, "ece")}
-    heads = {score for score, part in zip(PLANNED_SCORES, with_head, strict=True) if part}
-    del tables["ece" if heads <= set(tables["smooth_ece"].rows) else "smooth_ece"]
-    tables = {measure: table for measure, table in tables.items() if table.rows}
-    if "roc_auc" not in tables:
-        return []
-    return [_means(tables, shared), _ranks(tables), planned_comparison(selected)]
+    return [with_found_errors(result) for result in selected if data_and_model(result) in pairs]
 
 
-def _complete(results: Sequence[Result], measure: str, pairs: int) -> Table:
+def complete_table(results: Sequence[Result], measure: str, pairs: int) -> Table:
     """Table of a measure with the scores that have a value of it on each of the pairs."""
     table = pivot(results, measure, "", column=data_and_model)
     rows = {name: row for name, row in table.rows.items() if len(row) == pairs and None not in row}

@@ -6,10 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..scores import HEAD
 from .html import write_page
-from .overview import overview
-from .result_files import Result, data_name, measured, model_names, with_short_names
+from .overview import complete_table, on_shared_pairs
+from .result_files import Result, data_and_model, data_name, measured, model_names, with_short_names
 from .result_tables import ALL_MODELS, MEASURES, score_table
 from .sections import sections
 from .tables import MARKDOWN, Table
@@ -75,24 +77,20 @@ def _count(items: Sequence[Any], noun: str) -> str:
 
 
 def _review_sentences(results: Sequence[Result]) -> list[str]:
-    """Sentence on the errors that a review of a fifth of the texts finds; none without an overview."""
-    for table in overview(results)[:1]:
-        shares = {
-            name: entry.value
-            for name, row in table.rows.items()
-            for column, entry in zip(table.columns, row, strict=True)
-            if column.heading == MEASURES["errors_found_20"] and entry is not None
-        }
-        heads = [f"{name} {share:.0%}" for name, share in shares.items() if name.startswith(HEAD)]
-        others = {name: share for name, share in shares.items() if not name.startswith(HEAD)}
-        if heads and others:
-            best = max(others, key=lambda name: others[name])
-            pairs = table.title.rpartition(", ")[2]
-            return [
-                f"Errors found in a review of the most uncertain 20% of the texts: {', '.join(heads)}; by the best "
-                f"other score, {best}, {others[best]:.0%} (means over {pairs} of a data set and a model)."
-            ]
-    return []
+    """Sentence on the errors that a review of a fifth of the texts finds; none without heads on two pairs."""
+    shared = on_shared_pairs(results)
+    pairs = len({data_and_model(result) for result in shared})
+    rows = complete_table(shared, "errors_found_20", pairs).rows
+    means = {name: float(np.mean([entry.value for entry in row if entry])) for name, row in rows.items()}
+    heads = [f"{name} {share:.0%}" for name, share in means.items() if name.startswith(HEAD)]
+    others = {name: share for name, share in means.items() if not name.startswith(HEAD)}
+    if not heads or not others:
+        return []
+    best = max(others, key=lambda name: others[name])
+    return [
+        f"Errors found in a review of the most uncertain 20% of the texts: {', '.join(heads)}; by the best other "
+        f"score, {best}, {others[best]:.0%} (means over {pairs} pairs of a data set and a model)."
+    ]
 
 
 def _rank_sentence(results: Sequence[Result], model: str | None, measure: str) -> str | None:

@@ -7,9 +7,10 @@ from scipy.stats import wilcoxon
 from aligned_entropy.metrics import errors_found_10, errors_found_20, risk_coverage
 from aligned_entropy.report.overview import overview, planned_comparison, with_found_errors
 from aligned_entropy.report.result_tables import REFERENCE_HEAD
-from aligned_entropy.report.results_page import markdown
+from aligned_entropy.report.results_page import markdown, write_results
 from aligned_entropy.report.sections import sections
 from aligned_entropy.scores import HEAD
+from fixtures.html_page import Page
 
 SETS = ("a", "b", "c", "d", "e", "f")
 GAINS = np.array([0.02, 0.01, -0.001, -0.004, 0.03, 0.0])  # of the head over the entropy
@@ -156,3 +157,20 @@ def test_pairs_without_a_reference_count_in_the_comparison_of_the_other_head():
     means, _, compared = overview(cells)
     assert "5 pairs" in means.title
     assert [compared.rows[f"{score}, against entropy"][1].value for score in (REFERENCE_HEAD, HEAD)] == [5, 6]
+
+
+def test_the_summary_compares_with_the_score_that_finds_most_errors(tmp_path):
+    others = [result(f"score {i}", d, 0.5, model="n" if j % 2 else "m", **FOUND | {"errors_found_20": 0.4 + i / 100})
+              for i in range(5) for j, d in enumerate(SETS)]  # fmt: skip
+    cells = [*results(**FOUND), *others]
+    assert "score 4" not in overview(cells)[0].rows, "its ROC-AUC is low"
+    first = Page(write_results(tmp_path / "page.html", cells, "").read_text(encoding="utf-8")).texts_in("p")[0]
+    assert first == (
+        "Errors found in a review of the most uncertain 20% of the texts: aligned entropy 50%, aligned entropy + "
+        "reference 50%; by the best other score, entropy, 50% (means over 6 pairs of a data set and a model)."
+    )
+    better = [r | {"measures": r["measures"] | {"errors_found_20": {"value": 0.6}}} for r in cells
+              if r["cell"]["score"] == "score 4"]  # fmt: skip
+    kept = [r for r in cells if r["cell"]["score"] != "score 4"]
+    page = Page(write_results(tmp_path / "page.html", [*kept, *better], "").read_text(encoding="utf-8"))
+    assert "by the best other score, score 4, 60%" in page.texts_in("p")[0]
