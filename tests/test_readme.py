@@ -1,16 +1,20 @@
 """The code of the README runs as it is written, on a model and CSV files of the reader's."""
 
 import re
+import runpy
 import shlex
 from pathlib import Path
+from xml.etree import ElementTree
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from fixtures import sentiment
 from fixtures.command_line import in_process
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -53,6 +57,27 @@ def test_the_commands(place):
     assert (program, command, model) == ("alien", "serve", "my-model")
     offered = in_process("serve", "--help").output
     assert all(option in offered for option in options if option.startswith("-"))
+
+
+def test_the_picture_shows_the_predictions_of_the_demo():
+    """Of a hundred predictions, those with P(wrong) above .7 are wrong, and those up to .6 are accepted."""
+    p = np.linspace(0, 0.99, 100)
+    table = pd.DataFrame({"text": [f"text <{row}> & more" for row in range(100)], "label": "a", "error_probability": p})
+    table["true_label"] = np.where(p > 0.7, "b", "a")
+    table = table.assign(accepted=p <= 0.6, probability_a=1 - p / 2, probability_b=p / 2)
+    drawn = runpy.run_path(str(ROOT / "examples" / "overview.py"))["picture"](table)
+    words = ["".join(element.itertext()) for element in ElementTree.fromstring(drawn)]
+    assert [word for word in words if re.fullmatch(r"0\.\d\d", word)] == ["0.02", "0.40", "0.62", "0.85", "0.99"]
+    assert words.count("a  ✗ wrong") == 2
+    assert "0 % wrong" in words
+
+
+def test_the_picture_of_the_readme_is_a_small_drawing():
+    (name,) = re.findall(r"!\[.+?\]\((.+?)\)", README)
+    drawing = (ROOT / name).read_text(encoding="utf-8")
+    assert ElementTree.fromstring(drawing).tag.endswith("svg")
+    assert "prefers-color-scheme: dark" in drawing
+    assert len(drawing) < 30_000
 
 
 def test_the_readme_is_short():
