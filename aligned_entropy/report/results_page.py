@@ -82,6 +82,7 @@ def _review_sentences(results: Sequence[Result]) -> list[str]:
     pairs = len({data_and_model(result) for result in shared})
     rows = complete_table(shared, "errors_found_20", pairs).rows
     means = {name: float(np.mean([entry.value for entry in row if entry])) for name, row in rows.items()}
+    means = dict(sorted(means.items(), key=lambda item: -item[1]))
     heads = [f"{name} {share:.0%}" for name, share in means.items() if name.startswith(HEAD)]
     others = {name: share for name, share in means.items() if not name.startswith(HEAD)}
     if not heads or not others:
@@ -103,8 +104,8 @@ def _rank_sentence(results: Sequence[Result], model: str | None, measure: str) -
     best = next(iter(ranks))
     shown = [f"{name} {rank:.1f}" for name, rank in ranks.items() if name == best or name.startswith(HEAD)]
     return (
-        f"{model or ALL_MODELS}, {MEASURES[measure]}: {best} has the best mean rank of {len(ranks)} scores on "
-        f"{len(table.columns) - 1} {pairs}; {', '.join(shown)}."
+        f"{model or ALL_MODELS.capitalize()}, {MEASURES[measure]}: {best} has the best mean rank of {len(ranks)} "
+        f"scores on {len(table.columns) - 1} {pairs}; {', '.join(shown)}."
     )
 
 

@@ -9,13 +9,11 @@ import numpy as np
 
 from ..classifier import UncertainClassifier
 from ..metrics import risk_coverage
+from ..report.charts import FIRST_COVERAGE, percent_axis
 from ..selective import Goal, Rule, SelectionUnits, choose_threshold
 
 STEP = 0.5  # of the target, in percent
 MAX_POINTS = 400
-FIRST_COVERAGE = 0.05  # at lower coverages, a curve jumps between 0 and 1
-TICK_STEPS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.25)
-MAX_TICKS = 6
 
 
 @dataclass(frozen=True)
@@ -158,7 +156,6 @@ def curve(units: SelectionUnits) -> Curve:
     coverage, risk = (np.asarray(part) for part in risk_coverage(units.errors, units.uncertainty))
     highest = float(risk[coverage >= FIRST_COVERAGE].max(initial=0))
     ceiling = min(1.1 * highest, 1.02) or 1.0
-    step = next((step for step in TICK_STEPS if ceiling / step <= MAX_TICKS), TICK_STEPS[-1])
-    ticks = [round(step * number, 3) for number in range(int(ceiling / step) + 1)]
+    ticks = [value for value, _ in percent_axis("risk", ceiling).ticks]
     points = np.unique(np.linspace(0, len(risk) - 1, MAX_POINTS).astype(int))
     return Curve(coverage[points].tolist(), risk[points].tolist(), ceiling, ticks)

@@ -174,3 +174,7 @@ def test_the_summary_compares_with_the_score_that_finds_most_errors(tmp_path):
     kept = [r for r in cells if r["cell"]["score"] != "score 4"]
     page = Page(write_results(tmp_path / "page.html", [*kept, *better], "").read_text(encoding="utf-8"))
     assert "by the best other score, score 4, 60%" in page.texts_in("p")[0]
+    worse = [r | {"measures": r["measures"] | {"errors_found_20": {"value": 0.3}}} if r["cell"]["score"] == HEAD else r
+             for r in cells]  # fmt: skip
+    page = Page(write_results(tmp_path / "page.html", worse, "").read_text(encoding="utf-8"))
+    assert f"texts: {REFERENCE_HEAD} 50%, {HEAD} 30%; by" in page.texts_in("p")[0], "the best head comes first"
