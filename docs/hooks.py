@@ -86,7 +86,8 @@ def notebook(path: Path) -> str:
                     f'<img alt="{data["text/plain"]}" src="data:image/png;base64,{data["image/png"].strip()}">'
                 )
             elif "image/svg+xml" in data or "text/html" in data:
-                blocks.append(f"<div>{data.get('image/svg+xml') or data['text/html']}</div>")
+                html = data.get("image/svg+xml") or data["text/html"].replace(' border="1" class="dataframe"', "")
+                blocks.append(f"<div>{html}</div>")  # the theme styles tables without a class
             else:
                 text = data.get("text/plain") or "".join(output["text"])
                 blocks.append(f"```text\n{text.rstrip()}\n```")

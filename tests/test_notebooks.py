@@ -32,7 +32,6 @@ EXPECTED = {  # words that the last steps of a notebook print
     "label_words": "wrong, surer half by the head",
     "tickets": "of the errors",
 }
-RNG = np.random.default_rng(0)
 
 
 def place(name: str) -> Path:
@@ -44,13 +43,14 @@ def place(name: str) -> Path:
 def write_newsgroups(folder: Path) -> None:
     """Write few posts in the form of the embedded data set: words that lean to a group, which is not always theirs."""
     folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
     words = [*sentiment.GOOD, *sentiment.BAD, *sentiment.OTHER]
     for split, count in (("train", 900), ("test", 400)):
         lines = []
         for row in range(count):
-            group = int(RNG.integers(len(GROUPS)))
-            text = [*RNG.choice(words[2 * group : 2 * group + 4], 6), *RNG.choice(words, 4), f"{split}{row}"]
-            label = GROUPS[group if RNG.random() < 0.7 else 0]
+            group = int(rng.integers(len(GROUPS)))
+            text = [*rng.choice(words[2 * group : 2 * group + 4], 6), *rng.choice(words, 4), f"{split}{row}"]
+            label = GROUPS[group if rng.random() < 0.7 else 0]
             lines.append(f"{label}\t{' '.join(text)}")
         header = ["class\ttext", "discrete\tstring", "class\tmeta"]
         (folder / f"20newsgroups-{split}.tab").write_text("\n".join([*header, *lines]))
@@ -59,8 +59,9 @@ def write_newsgroups(folder: Path) -> None:
 def write_reviews(folder: Path) -> None:
     """Write short reviews in the form of the embedded data set."""
     folder.mkdir(parents=True)
-    texts = [" ".join([*RNG.choice(tiny.WORDS, 6), f"{row}"]) for row in range(700)]
-    reviews = pd.DataFrame({"category": RNG.choice(["fresh", "rotten"], 700), "text": texts})
+    rng = np.random.default_rng(0)
+    texts = [" ".join([*rng.choice(tiny.WORDS, 6), f"{row}"]) for row in range(700)]
+    reviews = pd.DataFrame({"category": rng.choice(["fresh", "rotten"], 700), "text": texts})
     (folder / "rotten_tomatoes_corpus.csv.bz2").write_bytes(bz2.compress(reviews.to_csv(index=False).encode()))
 
 
