@@ -7,6 +7,7 @@ const form = element("input");
 const texts = element("texts");
 const file = element("file");
 const target = element("target");
+const longText = 400; // characters; only the start of a longer text is shown until it is opened
 const maxShown = Number(form.dataset.shown);
 const maxBytes = Number(form.dataset.bytes);
 
@@ -77,8 +78,19 @@ function entityLine(entity, accepted) {
   return make("div", "entity", ...parts, make("span", "measure", ...scale(measure(entity))), decision(accepted));
 }
 
+/** Cell with a text whose end is folded away if it is long. */
+function textCell(text) {
+  if (text.length <= longText) return foreign("td", "text", text);
+  let cut = text.lastIndexOf(" ", 0.75 * longText);
+  if (cut < longText / 2) cut = 0.75 * longText; // no spaces, as in Chinese
+  if (/[\uD800-\uDBFF]/.test(text[cut - 1])) cut -= 1; // half of a character
+  const cell = foreign("td", "text", "");
+  cell.append(make("details", "", make("summary", "", text.slice(0, cut)), text.slice(cut)));
+  return cell;
+}
+
 function tableRow(row) {
-  const text = foreign("td", "text", row.text);
+  const text = textCell(row.text);
   if (row.truncated) text.append(" ", make("span", "problem", "(too long: the model did not read all of it)"));
   if (row.error !== null) {
     const problem = make("td", "problem", row.error);

@@ -45,6 +45,19 @@ def test_the_table_can_be_searched_reduced_and_ordered(served_folder, served_cla
         assert [row[0] for row in shown(visitor)] == texts[:3], "a new run shows all rows as entered"
 
 
+def test_the_end_of_a_long_text_is_folded_away(served_folder, served_classifier, visitor):
+    spaced, joined = "good " * 100 + "end", "😀" * 300
+    with serving_here(served_classifier, served_folder / "head") as (address, _):
+        visitor.driver.get(f"{address}/ui/")
+        enter(visitor, [spaced, joined, "short"], 3)
+        remark = " (too long: the model did not read all of it)"
+        for row, text, start in ((0, spaced, "good " * 60), (1, joined, "😀" * 150)):
+            assert shown(visitor)[row][0].removesuffix(remark) == start.strip()
+            visitor.find_all("#rows details > summary")[row].click()
+            assert shown(visitor)[row][0].removesuffix(remark).replace(" ", "") == text.replace(" ", "")
+        assert len(visitor.find_all("#rows details")) == 2
+
+
 def test_the_decisions_of_the_page_are_those_of_the_rule(served_classifier, visitor, tmp_path):
     saved = served_classifier.saved
     goal = Goal(risk=0.2, delta=0.2, per_class=True)
