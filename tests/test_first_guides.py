@@ -69,6 +69,16 @@ def test_selective_prediction(tmp_path, monkeypatch, capsys):
         assert printed in capsys.readouterr().out
 
 
+def test_models(tmp_path, monkeypatch, capsys):
+    save(tiny.model("Bert"), tiny.tokenizer(), tmp_path / "my-org" / "classifier")
+    write_labeled(tmp_path, "held-out")
+    variables = run("models.md", tmp_path, monkeypatch)
+    expected = variables["classifier"].predict(["the film is good", "not bad"])
+    np.testing.assert_allclose(variables["output"].error_probability, expected.error_probability, atol=1e-5)
+    assert len(variables["result"].held_out) == 120
+    assert "'error_probability'" in capsys.readouterr().out
+
+
 def test_own_score(tmp_path, monkeypatch, capsys):
     save(tiny.model("Bert"), tiny.tokenizer(), tmp_path / "my-org" / "classifier")
     write_labeled(tmp_path, "held-out", "test")
