@@ -1,4 +1,4 @@
-"""Figures of the report pages, in one panel or several; a score has the same style in all of them."""
+"""Figures that results plot, with plotly; a score has the same style in all of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from markupsafe import Markup
     from plotly.graph_objects import Figure
 
 # The palette of Okabe and Ito without its yellow, which is hard to see on white. The main score has the first color.
@@ -18,11 +17,10 @@ COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#00
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star")
 REFERENCE_LINE = {"color": "#9aa0a6", "dash": "dot", "width": 1.5}
-SINGLE_HEIGHT = 520  # pixels of the only panel of a figure
-PANEL_HEIGHT = 340  # pixels of each panel in a figure of several
+HEIGHT = 520  # pixels
+CURVE_POINTS = 1000
 
 Curves = Mapping[str, Sequence[Any]]  # score name to x, y and, in a reliability diagram, the number of predictions
-Panels = Mapping[str, Curves]  # panel heading to its curves
 
 
 @dataclass(frozen=True)
@@ -63,158 +61,134 @@ def score_styles(names: Sequence[str], main: str) -> list[ScoreStyle]:
     return [style(name) for name in order]
 
 
-def risk_figure(panels: Panels, styles: Sequence[ScoreStyle], perfect: Curves | None = None) -> Figure:
+def risk_figure(curves: Curves, styles: Sequence[ScoreStyle], perfect: Sequence[Any] | None = None) -> Figure:
     """Plot risk–coverage curves.
 
     Args:
-        panels: coverage ``x`` and risk ``y`` of every score, by panel heading.
-        styles: styles of the scores, in drawing order; a score without a style is not drawn.
-        perfect: curve of a perfect ranking, by panel heading; no other curve of the panel lies below it.
+        curves: coverage ``x`` and risk ``y`` of every score.
+        styles: styles of these scores, in drawing order.
+        perfect: curve of a perfect ranking; no other curve lies below it.
     """
-    figure = _figure(panels, "coverage (share of predictions accepted)", "risk (error rate)")
-    for (heading, curves), position in _positions(panels):
-        ceiling = 0.0
-        for style in [None, *styles]:
-            curve = (perfect or {}).get(heading) if style is None else curves.get(style.name)
-            if curve is None:
-                continue
-            x, y = np.asarray(curve[0]), np.asarray(curve[1])
-            # At the lowest coverages a curve jumps between 0 and 1; they do not set the range of the axis.
-            ceiling = max(ceiling, float(y[x >= 0.05].max(initial=0)))
-            name, line = ("perfect ranking", REFERENCE_LINE) if style is None else (style.name, style.line)
-            _add_curve(figure, name, x, y, position, mode="lines", line=line)
-        figure.update_yaxes(range=[0, min(1.1 * ceiling, 1.02) or 1], **position)
+    figure = _figure("coverage (share of predictions accepted)", "risk (error rate)")
+    if perfect is not None:
+        _add_curve(figure, "perfect ranking", *perfect, mode="lines", line=REFERENCE_LINE)
+    ceiling = 0.0
+    for style in styles:
+        x, y = (np.asarray(values) for values in curves[style.name])
+        # At the lowest coverages a curve jumps between 0 and 1; they do not set the range of the axis.
+        ceiling = max(ceiling, float(y[x >= 0.05].max(initial=0)))
+        _add_curve(figure, style.name, x, y, mode="lines", line=style.line)
     figure.update_traces(hovertemplate="risk %{y:.1%} at coverage %{x:.0%}")
     figure.update_xaxes(range=[0, 1], dtick=0.2)
-    return figure
+    return figure.update_yaxes(range=[0, min(1.1 * ceiling, 1.02) or 1])
 
 
-def reliability_figure(panels: Panels, styles: Sequence[ScoreStyle]) -> Figure:
-    """Plot reliability diagrams; a larger marker stands for more predictions.
+def reliability_figure(curves: Curves, styles: Sequence[ScoreStyle]) -> Figure:
+    """Plot a reliability diagram; a larger marker stands for more predictions.
 
     Args:
-        panels: error probability ``x``, observed error rate ``y`` and number of predictions in every bin of every
-            score, by panel heading.
-        styles: styles of the scores, in drawing order; a score without a style is not drawn.
+        curves: error probability ``x``, observed error rate ``y`` and number of predictions in every bin of every
+            score.
+        styles: styles of these scores, in drawing order.
     """
-    figure = _figure(panels, "error probability", "observed error rate")
-    for (_, curves), position in _positions(panels):
-        _add_curve(figure, "perfect calibration", [0, 1], [0, 1], position, mode="lines", line=REFERENCE_LINE)
-        for style in styles:
-            if style.name not in curves:
-                continue
-            predicted, observed, counts = (np.asarray(part) for part in curves[style.name])
-            marker = {
-                "color": style.color,
-                "symbol": style.symbol,
-                "size": (6 + 24 * np.sqrt(counts / counts.sum())).round(1),
-                "opacity": 0.75,
-                "line": {"color": "white", "width": 1},
-            }
-            hover = "error probability %{x:.1%}, observed error rate %{y:.1%}, %{customdata:,} predictions"
-            options = {"line": style.line, "marker": marker, "customdata": counts, "hovertemplate": hover}
-            _add_curve(figure, style.name, predicted, observed, position, mode="lines+markers", **options)
+    figure = _figure("error probability", "observed error rate")
+    _add_curve(figure, "perfect calibration", [0, 1], [0, 1], mode="lines", line=REFERENCE_LINE)
+    for style in styles:
+        predicted, observed, counts = (np.asarray(part) for part in curves[style.name])
+        marker = {
+            "color": style.color,
+            "symbol": style.symbol,
+            "size": (6 + 24 * np.sqrt(counts / counts.sum())).round(1),
+            "opacity": 0.75,
+            "line": {"color": "white", "width": 1},
+        }
+        hover = "error probability %{x:.1%}, observed error rate %{y:.1%}, %{customdata:,} predictions"
+        options = {"line": style.line, "marker": marker, "customdata": counts, "hovertemplate": hover}
+        _add_curve(figure, style.name, predicted, observed, mode="lines+markers", **options)
     figure.update_xaxes(range=[-0.03, 1.03])
-    figure.update_yaxes(range=[-0.03, 1.05])
-    return figure
+    return figure.update_yaxes(range=[-0.03, 1.05])
 
 
-def size_figure(panels: Panels, styles: Sequence[ScoreStyle], y_title: str) -> Figure:
-    """Plot a measure against the number of labeled texts, on a logarithmic axis.
+def thinned(x: Any, y: Any, points: int = CURVE_POINTS) -> tuple[Any, Any]:
+    """Points of a curve, at most a number of them, the first and the last included."""
+    picked = np.unique(np.linspace(0, len(x) - 1, points).round().astype(int))
+    return np.asarray(x)[picked], np.asarray(y)[picked]
+
+
+def threshold_figure(curves: Curves, points: Mapping[str, tuple[float, float]], target: float | None = None) -> Figure:
+    """Plot risk–coverage curves with the thresholds on them.
 
     Args:
-        panels: number of labeled texts ``x`` and measure ``y`` of every score, by panel heading.
-        styles: styles of the scores, in drawing order; a score without a style is not drawn.
-        y_title: title of the y axis.
+        curves: coverage ``x`` and risk ``y`` of the predictions of every class, by name.
+        points: coverage and risk of the threshold of each of these curves.
+        target: highest allowed risk, drawn as a line; None without one.
     """
-    figure = _figure(panels, "labeled texts", y_title)
-    for (_, curves), position in _positions(panels):
-        for style in styles:
-            if style.name in curves:
-                sizes, values = curves[style.name]
-                options = {"line": style.line, "marker": {"symbol": style.symbol, "size": 8, "color": style.color}}
-                _add_curve(figure, style.name, sizes, values, position, mode="lines+markers", **options)
-    figure.update_xaxes(type="log", tickformat=",", dtick="D2")
-    figure.update_yaxes(tickformat=".3f", rangemode="normal")
+    names = list(curves)
+    styles = score_styles(names, names[0])
+    figure = risk_figure(curves, styles)
+    for style in styles:
+        if style.name in points:
+            x, y = points[style.name]
+            marker = {"size": 13, "color": style.color, "line": {"color": "white", "width": 2}}
+            hover = "accepted: %{x:.1%}, observed risk %{y:.1%}"
+            options: dict[str, Any] = {"mode": "markers", "marker": marker, "hovertemplate": hover}
+            name = "threshold" if len(curves) == 1 else f"threshold, {style.name}"
+            _add_curve(figure, name, [x], [y], **options)
+    if target is not None:
+        figure.add_hline(y=target, line=REFERENCE_LINE, annotation_text=f"at most {100 * target:.4g} %")
+        top = figure.layout.yaxis.range[1]
+        figure.update_yaxes(range=[0, max(top, 1.15 * target)])
     return figure
 
 
-def heat_map(
-    rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float | None]], label: str
+def interval_figure(
+    intervals: Mapping[str, Any], x_title: str, tickformat: str = ".0%", marks: Mapping[str, float] | None = None
 ) -> Figure:
-    """Plot values by row and column, each printed in its cell, on a color scale that is white at zero.
+    """Plot values with their intervals, one below the other.
 
     Args:
-        rows: names of the domains that a head was fitted on.
-        columns: names of the domains that it was tested on.
-        values: a value or None for every row and column.
-        label: title of the color scale.
+        intervals: intervals with ``value``, ``low`` and ``high`` by name; those whose value is NaN are left out.
+        x_title: title of the x axis.
+        tickformat: format of the values, in d3's notation.
+        marks: values to compare some of them with, by the same names.
     """
-    figure = _figure({"": {}}, "tested on", "fitted on")
-    largest = max((abs(value) for row in values for value in row if value is not None), default=1) or 1
-    figure.add_heatmap(
-        x=[html.escape(name) for name in columns],
-        y=[html.escape(name) for name in rows],
-        z=values,
-        zmin=-largest,
-        zmax=largest,
-        colorscale=[[0, "#D55E00"], [0.5, "#ffffff"], [1, "#0072B2"]],
-        texttemplate="%{z:+.2f}",
-        colorbar={"title": label},
-        hovertemplate="fitted on %{y}, tested on %{x}: %{z:+.2f}",
-    )
-    figure.update_xaxes(tickformat=None)
-    figure.update_yaxes(tickformat=None, autorange="reversed")
-    return figure
+    figure = _figure(x_title, "")
+    shown = {html.escape(name): part for name, part in intervals.items() if not np.isnan(part.value)}
+    value, low, high = (np.array([getattr(part, end) for part in shown.values()]) for end in ("value", "low", "high"))
+    options: dict[str, Any] = {"mode": "markers", "hovertemplate": f"%{{y}}: %{{x:{tickformat}}}<extra></extra>"}
+    bars = {"type": "data", "symmetric": False, "array": high - value, "arrayminus": value - low}
+    marker = {"size": 10, "color": COLORS[0]}
+    figure.add_scatter(x=value, y=list(shown), name="value with 95 % interval", error_x=bars, marker=marker, **options)
+    if marks:
+        places = {html.escape(name): x for name, x in marks.items()}
+        marker = {"size": 11, "color": COLORS[1], "symbol": "diamond-open", "line": {"width": 2}}
+        figure.add_scatter(
+            x=list(places.values()), y=list(places), name="expected by the head", marker=marker, **options
+        )
+    figure.update_xaxes(tickformat=tickformat)
+    figure.update_yaxes(type="category", tickformat=None, autorange="reversed")
+    height = 34 * max(len(shown), 2)  # pixels between the axes
+    return figure.update_layout(height=height + 140, showlegend=bool(marks), legend={"y": -75 / height})
 
 
-def to_html(figure: Figure | None, div_id: str) -> Markup | None:
-    """Convert a figure to HTML for a page that holds plotly already; None stays None."""
-    from markupsafe import Markup
+def _figure(x_title: str, y_title: str) -> Figure:
+    """Empty figure whose axes have shares on them."""
+    from plotly.graph_objects import Figure
 
-    if figure is None:
-        return None
-    config = {"responsive": True, "displayModeBar": False}
-    return Markup(figure.to_html(full_html=False, include_plotlyjs=False, div_id=div_id, config=config))
-
-
-def _figure(panels: Panels, x_title: str, y_title: str) -> Figure:
-    """Empty figure with one panel, or with a grid of two columns for several."""
-    from plotly.subplots import make_subplots
-
-    grid = len(panels) > 1
-    rows = -(-len(panels) // 2) if grid else 1
-    figure = make_subplots(
-        rows=rows,
-        cols=2 if grid else 1,
-        subplot_titles=[html.escape(heading) for heading in panels] if grid else None,
-        x_title=x_title if grid else None,
-        y_title=y_title if grid else None,
-        vertical_spacing=0.16 / rows,
-    )
-    height = PANEL_HEIGHT * rows + 160 if grid else SINGLE_HEIGHT
+    figure = Figure()
     figure.update_layout(
         template="plotly_white",
-        height=height,
-        margin={"l": 70, "r": 30, "t": 40, "b": 10} if grid else {"l": 10, "r": 30, "t": 10, "b": 10},
-        dragmode=False,  # on a phone, dragging on the figure scrolls the page
+        height=HEIGHT,
+        margin={"l": 10, "r": 30, "t": 30, "b": 10},
         font={"family": "system-ui, sans-serif", "size": 14, "color": "#1b1f24"},
-        legend={"orientation": "h", "x": 0, "y": -83 / height, "yanchor": "top", "traceorder": "reversed"},
+        legend={"orientation": "h", "x": 0, "y": -83 / HEIGHT, "yanchor": "top", "traceorder": "reversed"},
         hoverlabel={"namelength": -1},
     )
-    figure.update_xaxes(title=None if grid else x_title, tickformat=".0%", automargin=True)
-    figure.update_yaxes(title=None if grid else y_title, tickformat=".0%", automargin=True, rangemode="tozero")
+    figure.update_xaxes(title=x_title, tickformat=".0%", automargin=True)
+    figure.update_yaxes(title=y_title, tickformat=".0%", automargin=True, rangemode="tozero")
     return figure
 
 
-def _positions(panels: Panels) -> list[tuple[tuple[str, Curves], dict[str, int]]]:
-    """Panels with their row and column in the grid of two columns."""
-    return [(panel, {"row": 1 + i // 2, "col": 1 + i % 2}) for i, panel in enumerate(panels.items())]
-
-
-def _add_curve(figure: Figure, name: str, x: Any, y: Any, position: dict[str, int], **options: Any) -> None:
-    """Add a curve to a panel; only the first curve of a name has an entry in the legend."""
+def _add_curve(figure: Figure, name: str, x: Any, y: Any, **options: Any) -> None:
     name = html.escape(name)  # plotly reads markup in names
-    first = all(trace.name != name for trace in figure.data)
-    x, y = np.asarray(x).round(5), np.asarray(y).round(5)
-    figure.add_scatter(x=x, y=y, name=name, legendgroup=name, showlegend=first, **options, **position)
+    figure.add_scatter(x=np.asarray(x).round(5), y=np.asarray(y).round(5), name=name, **options)

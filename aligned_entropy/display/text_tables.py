@@ -8,13 +8,16 @@ from typing import Any
 WIDTH = 80  # columns of a terminal
 
 
-def text_table(header: Sequence[str], rows: Iterable[Sequence[object]], width: int = WIDTH) -> str:
+def text_table(
+    header: Sequence[str], rows: Iterable[Sequence[object]], width: int = WIDTH, *, cut: bool = False
+) -> str:
     """Format a table; its first column is for names, which are wrapped where the table would be too wide.
 
     Args:
         header: headings of the columns; the cells of the columns after the first are aligned to the right.
         rows: cells of every row, as many as there are headings.
         width: maximum number of columns of the terminal.
+        cut: True to cut long names, so that every row has one line.
     """
     from io import StringIO
 
@@ -28,7 +31,8 @@ def text_table(header: Sequence[str], rows: Iterable[Sequence[object]], width: i
     for heading in values:
         table.add_column(Text(heading, justify="right"), justify="right", no_wrap=True)
     for row in rows:
-        table.add_row(*(Text(str(cell)) for cell in row))  # Text, because names may contain square brackets
+        # Text, because names may contain square brackets
+        table.add_row(*(Text(str(cell), no_wrap=cut or None, overflow="ellipsis" if cut else None) for cell in row))
     page = StringIO()
     Console(file=page, width=width, color_system=None, force_terminal=False, force_jupyter=False).print(table)
     return "\n".join(line.rstrip() for line in page.getvalue().splitlines())
