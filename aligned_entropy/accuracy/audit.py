@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..display.short_repr import ShortRepr
 from ..errors import ArgumentError
 
 RANDOM_SHARE = 0.6
@@ -16,8 +17,8 @@ LEAST_ROWS = 3  # in a cell, on average
 STREAM = 0xA0D17  # numbers of their own, so that data simulated with the same seed do not decide about ties
 
 
-@dataclass(frozen=True)
-class AuditSample:
+@dataclass(frozen=True, repr=False)
+class AuditSample(ShortRepr):
     """Rows to label, drawn from N answered rows with probabilities that are known for all of them.
 
     Attributes:

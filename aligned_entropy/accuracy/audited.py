@@ -4,19 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..display.card import Displayed
+from ..display.short_repr import ShortRepr
 from ..errors import ArgumentError
 from ..stats import Interval, share_interval
 from .audit import AuditSample, as_flags, checked_probabilities
 from .audit_interval import LEVEL, Z, audited_error_rate
+from .display import accuracy_figure, accuracy_frame, audit_card
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from plotly.graph_objects import Figure
 
 
-@dataclass(frozen=True)
-class ClassAudit:
+@dataclass(frozen=True, repr=False)
+class ClassAudit(ShortRepr):
     """Figures of one class.
 
     Attributes:
@@ -37,8 +44,8 @@ class ClassAudit:
         return {"rows": self.rows, "labeled": self.labeled, "precision": self.precision.to_dict(), "recall": recall}
 
 
-@dataclass(frozen=True)
-class AuditReport:
+@dataclass(frozen=True, repr=False)
+class AuditReport(Displayed):
     """Figures that an audit gives, each with a 95 % interval.
 
     The intervals hold one by one, not all at once.
@@ -81,6 +88,16 @@ class AuditReport:
             "classes": {name: figures.to_dict() for name, figures in self.classes.items()},
             "random_labels": self.random_labels,
         }
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Data frame with a row for each figure: accuracy of all and of the accepted, precision and recall by class."""
+        return accuracy_frame(self)
+
+    def plot(self) -> Figure:
+        """Plot the accuracy, that of the accepted and the precision by class with intervals, as a figure of plotly."""
+        return accuracy_figure(self)
+
+    _card = audit_card
 
 
 def audited_accuracy(

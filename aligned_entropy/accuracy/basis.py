@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..display.short_repr import ShortRepr
 from .distances import DistanceCount, DistanceLimit
 from .estimated import AccuracyEstimate, estimate_accuracy, estimate_from_sums
 from .labeled import LabeledProbabilities
 from .sums import ProbabilitySums
 
 
-@dataclass(frozen=True, eq=False)
-class AccuracyBasis:
+@dataclass(frozen=True, eq=False, repr=False)
+class AccuracyBasis(ShortRepr):
     """Labeled predictions of a head, and the distance up to which texts are like those of its calibration set.
 
     Attributes:

@@ -152,6 +152,9 @@ class DriftTest:
         self.labeled = len(values)
         self._ranks, self._wealth = Ranks(values, np.random.default_rng(seed)), Wealth()
 
+    def __repr__(self) -> str:
+        return f"DriftTest(labeled={self.labeled}, predictions={self.predictions}, e_value={self.e_value:.4g})"
+
     @property
     def e_value(self) -> float:
         """Highest evidence against "no drift" so far, from 1 to about 1e12; 1/α or more is reached with probability α.

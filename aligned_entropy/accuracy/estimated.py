@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..display.card import Displayed
 from ..stats import Interval
+from .display import accuracy_figure, accuracy_frame, estimate_card, percent
 from .distances import DistanceCount
 from .expected_classes import ClassEstimate, class_estimates, expected_confusion
 from .labeled import LabeledProbabilities
@@ -22,9 +24,13 @@ from .reasons import reasons
 from .right_counts import interval_of, unchanged_draws, wrong_draws
 from .sums import ProbabilitySums
 
+if TYPE_CHECKING:
+    import pandas as pd
+    from plotly.graph_objects import Figure
 
-@dataclass(frozen=True)
-class AccuracyEstimate:
+
+@dataclass(frozen=True, repr=False)
+class AccuracyEstimate(Displayed):
     """Accuracy of predictions without labels, estimated from their error probabilities.
 
     Attributes:
@@ -69,6 +75,16 @@ class AccuracyEstimate:
             "labeled": self.labeled,
             "reasons": list(self.reasons),
         }
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Data frame with a row for each figure: accuracy of all and of the accepted, precision and recall by class."""
+        return accuracy_frame(self)
+
+    def plot(self) -> Figure:
+        """Plot the accuracy, that of the accepted and the precision by class with intervals, as a figure of plotly."""
+        return accuracy_figure(self)
+
+    _card = estimate_card
 
 
 def estimate_accuracy(
@@ -146,8 +162,3 @@ def _estimate(
         classes=classes,
         confusion=confusion,
     )
-
-
-def percent(interval: Interval) -> str:
-    """Interval in percent, such as ``91.6 % [89.9, 93.2]``."""
-    return f"{100 * interval.value:.1f} % [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"

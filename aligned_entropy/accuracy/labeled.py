@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from ..display.short_repr import ShortRepr
 from ..errors import ArgumentError
 from .recalibration import DRAWS, recalibration_draws
 
@@ -18,8 +19,8 @@ WIDE = (2.0, 0.5)
 OF_A_CLASS = (0.5, 0.25)  # the same for what a predicted class has of its own
 
 
-@dataclass(frozen=True)
-class LabeledProbabilities:
+@dataclass(frozen=True, repr=False)
+class LabeledProbabilities(ShortRepr):
     """Labeled predictions that the error probability was not fitted on, or that had one from cross-validation.
 
     Rows whose error probability is NaN are left out.

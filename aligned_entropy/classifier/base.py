@@ -94,7 +94,7 @@ class UncertainClassifier(ModelElsewhere, ModelWithSelection):
         encoded = self.backbone.encode(texts)
         features = self.backbone.extract_encoded(encoded, progress, views=bool(self.head.views))
         warn_of_row_errors(features)
-        return replace(self.predict_features(features), truncated=encoded.truncated)
+        return replace(self.predict_features(features), truncated=encoded.truncated, texts=texts)
 
     def predict_features(self, features: Features) -> Predictions | MultiLabelPredictions:
         """Predict the labels of texts, or the tags of words, from their features, with their uncertainty."""

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..display.card import Card, Displayed
 from ..errors import ArgumentTypeError, NotApplicableError
 from ..features.arrays import Features
 from ..head.progress import Progress
 from ..predictions import MultiLabelPredictions, Predictions, TokenPredictions
+from ..saved.display import head_lines
 from ..selective import (
     Goal,
     Rule,
@@ -27,9 +29,16 @@ from ..selective import (
 from .held_out import check_held_out
 from .pretrained import ModelWithHead
 
+SHOWN_NAMES = 4  # of classes
 
-class ModelWithSelection(ModelWithHead):
+
+class ModelWithSelection(ModelWithHead, Displayed):
     """A model whose predictions can be accepted or deferred, and can have sets of classes."""
+
+    def _card(self) -> Card:
+        names = ", ".join(self.label_names[:SHOWN_NAMES]) + (", …" if len(self.label_names) > SHOWN_NAMES else "")
+        model = f"{self.backbone.name or 'unnamed model'}, {len(self.label_names)} classes ({names})"
+        return Card(f"{type(self).__name__}: {model}", head_lines(self.saved))
 
     @abstractmethod
     def predict_features(self, features: Features) -> Predictions | MultiLabelPredictions | TokenPredictions:

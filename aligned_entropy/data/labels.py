@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ..display.card import Card, Displayed
 from ..errors import DataError
-from ..features.texts import Text, TextPair
+from ..features.texts import Text, TextPair, parts_of
 from .columns import LABEL_COLUMNS, LabelColumn, find_column, find_text_columns
 from .files.text_files import is_damaged
 from .label_maps import apply_label_map
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 Labeled = TypeVar("Labeled", bound="LabeledTexts | LabeledTokens")
 
 
-@dataclass(frozen=True)
-class LabeledTexts:
+@dataclass(frozen=True, repr=False)
+class LabeledTexts(Displayed):
     """N texts with their true classes.
 
     Attributes:
@@ -45,6 +46,17 @@ class LabeledTexts:
     def __add__(self, other: LabeledTexts) -> LabeledTexts:
         labels = np.concatenate([self.labels, other.labels])
         return LabeledTexts([*self.texts, *other.texts], labels, self.label_names)
+
+    def _card(self) -> Card:
+        def row(number: int) -> list[object]:
+            label = self.labels[number]
+            classes = np.flatnonzero(label) if label.ndim else [label]
+            names = ", ".join(self.label_names[index] for index in classes)
+            return [" ‖ ".join(parts_of(self.texts[number])), names or None]
+
+        kind, heading = ("labels", "labels") if self.labels.ndim > 1 else ("classes", "label")
+        title = f"{type(self).__name__}: {len(self):,} texts, {len(self.label_names)} {kind}"
+        return Card(title, (), ["text", heading], len(self), row)
 
     def select(self, rows: NDArray[np.int64]) -> LabeledTexts:
         """Return the texts and labels of some rows."""

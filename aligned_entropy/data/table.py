@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from ..display.card import Card, Displayed
 from ..errors import DataError
 
 if TYPE_CHECKING:
@@ -40,8 +41,11 @@ class ArrowColumn(Sequence[Any]):
             yield from chunk.to_pylist()
 
 
-@dataclass(frozen=True)
-class Table:
+MOST_COLUMNS = 6  # of a table that is shown
+
+
+@dataclass(frozen=True, repr=False)
+class Table(Displayed):
     """N rows as columns of Python values; no value is converted to the type of another.
 
     Attributes:
@@ -90,6 +94,14 @@ class Table:
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values()), ()))
+
+    def _card(self) -> Card:
+        shown = self.column_names[:MOST_COLUMNS]
+        rest = len(self.columns) - len(shown)
+        title = f"{type(self).__name__}: {len(self):,} rows, {len(self.columns)} columns"
+        notes = [f"{rest} more columns: {', '.join(self.column_names[MOST_COLUMNS:])}"] if rest else []
+        title += f", {self.source}" if self.source else ""
+        return Card(title, notes, shown, len(self), lambda row: [self.columns[name][row] for name in shown])
 
     def __getitem__(self, name: str) -> Sequence[Any]:
         return self.columns[name]

@@ -11,6 +11,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from ..display.card import Card, Displayed
 from ..errors import ArgumentError, DataError
 from .columns import TAG_COLUMNS, TOKEN_COLUMNS, LabelColumn, find_list_column, first_list_column
 from .objects import as_table
@@ -79,8 +80,8 @@ class Words(Sequence[str]):
         return np.searchsorted(self.starts, rows, "right").astype(np.int64) - 1
 
 
-@dataclass(frozen=True)
-class LabeledTokens:
+@dataclass(frozen=True, repr=False)
+class LabeledTokens(Displayed):
     """S sentences of W words in total, with their true tags.
 
     Attributes:
@@ -104,6 +105,16 @@ class LabeledTokens:
     def texts(self) -> Words:
         """Words of all sentences, one for each label."""
         return Words(self.sentences)
+
+    def _card(self) -> Card:
+        starts = self.texts.starts
+
+        def row(number: int) -> list[object]:
+            tags = self.labels[starts[number] : starts[number + 1]]
+            return [" ".join(self.sentences[number]), " ".join(self.label_names[tag] for tag in tags)]
+
+        counts = f"{len(self):,} sentences, {len(self.labels):,} words, {len(self.label_names)} tags"
+        return Card(f"{type(self).__name__}: {counts}", (), ["words", "tags"], len(self), row)
 
     def select(self, rows: NDArray[np.int64]) -> LabeledTokens:
         """Return some sentences with their tags."""

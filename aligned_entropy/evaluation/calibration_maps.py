@@ -7,13 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..display.short_repr import ShortRepr
+
 Float = NDArray[np.float64]
 MAPS = ("platt", "isotonic")
 MAPPED = ("ece", "smooth_ece")  # measures that are computed after each map, too
 
 
-@dataclass(frozen=True)
-class CalibrationMaps:
+@dataclass(frozen=True, repr=False)
+class CalibrationMaps(ShortRepr):
     """Platt's map and the isotonic map of a score, fitted on the same labeled rows.
 
     Attributes:

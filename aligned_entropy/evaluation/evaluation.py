@@ -6,20 +6,27 @@ import csv
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..display.card import Displayed
 from ..display.text_tables import text_table, wrapped
 from ..features.arrays import Features
 from ..metrics import LOWER_IS_BETTER
 from ..stats import Interval, holm, paired_auc, share_of_rows, two_sided_p
 from .calibration_maps import MAPS
+from .display import FigureKind, evaluation_card, evaluation_figure
 from .fitted_scores import FittedScore, ScoreValues, score_values
 from .groups import ScoreKey
 
+if TYPE_CHECKING:
+    import pandas as pd
+    from plotly.graph_objects import Figure
+
 SIGNIFICANT = 0.05
+COLUMNS = ["score", "measure", "value", "low", "high"]
 MEASURE_HEADINGS = {
     "roc_auc": "ROC-AUC",
     "pr_auc": "PR-AUC",
@@ -37,8 +44,8 @@ MEASURE_HEADINGS = {
 }
 
 
-@dataclass(frozen=True)
-class Evaluation:
+@dataclass(frozen=True, repr=False)
+class Evaluation(Displayed):
     """Measures of how well scores find the errors of a model.
 
     Attributes:
@@ -99,7 +106,7 @@ class Evaluation:
 
     def write_csv(self, path: str | Path) -> None:
         """Write a CSV file with one row per score and measure: value and bounds."""
-        write_csv(path, ["score", "measure", "value", "low", "high"], self.rows())
+        write_csv(path, COLUMNS, self.rows())
 
     def rows(self) -> Iterator[list[Any]]:
         """Yield a row for every score and measure: score, measure, value, low and high.
@@ -120,10 +127,29 @@ class Evaluation:
     def best(self, measure: str) -> str:
         """Name of the best score by a measure."""
         sign = 1 if lower_is_better(measure) else -1
-        return min(
-            (name for name in self.table if measure in self.table[name]),
-            key=lambda name: sign * self.table[name][measure].value,
-        )
+        names = [name for name in self.table if measure in self.table[name]]
+        return min(names, key=lambda name: sign * self.table[name][measure].value)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Data frame with the columns of :meth:`rows`: score, measure, value, low and high."""
+        import pandas as pd
+
+        return pd.DataFrame(list(self.rows()), columns=COLUMNS)
+
+    def plot(self, kind: FigureKind = "risk", scores: Sequence[str] | None = None) -> Figure:
+        """Plot how well scores find the errors, as a figure of plotly.
+
+        Args:
+            kind: ``risk`` for the error rate among the accepted predictions by their share, ``reliability`` for the
+                observed error rate by the error probability, of scores in [0, 1].
+            scores: names of the scores; by default the seven best for ``risk``, and the head for ``reliability``.
+
+        Raises:
+            ArgumentError: there is no such figure or score, or no score is a probability.
+        """
+        return evaluation_figure(self, kind, scores)
+
+    _card = evaluation_card
 
     def __str__(self) -> str:
         lines = [self.headline]

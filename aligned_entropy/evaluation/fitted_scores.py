@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from ..display.short_repr import ShortRepr
 from ..errors import ArgumentError, CalibrationError, DataError, NotApplicableError
 from ..features.arrays import Features
 from ..metrics import CALIBRATION, RANKING, Measure, roc_auc
@@ -27,8 +28,8 @@ def default_scores(calibration: Features | None) -> list[str]:
     return [name for name in BASELINES if calibration is not None or not SCORES[name].uses]
 
 
-@dataclass(frozen=True)
-class FittedScore:
+@dataclass(frozen=True, repr=False)
+class FittedScore(ShortRepr):
     """Fitted score with its calibration maps.
 
     Attributes:
@@ -53,8 +54,8 @@ class FittedScore:
         return ScoreValues(self.score.score(features), self.score.is_probability, self.maps, self.held_out)
 
 
-@dataclass(frozen=True)
-class ScoreValues:
+@dataclass(frozen=True, repr=False)
+class ScoreValues(ShortRepr):
     """Values of a score for N predictions.
 
     Attributes:

@@ -5,19 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..display.card import Displayed
 from ..head.calibration_set import MINIMUM_ERRORS
 from ..stats import finite
 from .calibration_maps import CalibrationMaps
+from .display import grouped_card
 from .entities import EntityCounts
 from .evaluation import Evaluation, write_csv
 from .fitted_scores import ScoreValues
 from .groups import AGGREGATIONS, Groups, ScoreKey
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS = ["level", "score", "measure", "value", "low", "high"]
 STORED_LEVELS = {"predictions": "answers"}  # units whose name in JSON and CSV files differs
 
 
@@ -66,8 +72,8 @@ def group_maps(
     return CalibrationMaps.fit(values, groups.errors, is_probability) if enough else None
 
 
-@dataclass(frozen=True)
-class GroupedEvaluation:
+@dataclass(frozen=True, repr=False)
+class GroupedEvaluation(Displayed):
     """Evaluation of a model that makes several predictions per text.
 
     Attributes:
@@ -89,14 +95,28 @@ class GroupedEvaluation:
 
     def write_csv(self, path: str | Path) -> None:
         """Write a CSV file with one row per level, score and measure: value and bounds."""
-        rows = ([level, *row] for level, evaluation in self._levels() for row in evaluation.rows())
-        write_csv(path, ["level", "score", "measure", "value", "low", "high"], rows)
+        write_csv(path, COLUMNS, self._rows())
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Data frame with one row per level, score and measure: value and bounds."""
+        import pandas as pd
+
+        return pd.DataFrame(list(self._rows()), columns=COLUMNS)
+
+    def _rows(self) -> Iterator[list[Any]]:
+        return ([level, *row] for level, evaluation in self._levels() for row in evaluation.rows())
 
     def _levels(self) -> Iterator[tuple[str, Evaluation]]:
         for evaluation in (self.single_predictions, *self.groups.values()):
             yield STORED_LEVELS.get(evaluation.unit, evaluation.unit), evaluation
 
+    def with_printed_aggregation(self, unit: str) -> Evaluation:
+        """Evaluation of a kind of groups, with the scores in the aggregation that is printed."""
+        return self.groups[unit].with_aggregation(self.aggregation[unit])
+
+    _card = grouped_card
+
     def __str__(self) -> str:
-        shown = [evaluation.with_aggregation(self.aggregation[unit]) for unit, evaluation in self.groups.items()]
+        shown = map(self.with_printed_aggregation, self.groups)
         counts = [] if self.counts is None else [str(self.counts)]
         return "\n\n".join([*counts, *map(str, (self.single_predictions, *shown))])

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..display.short_repr import ShortRepr
 from ..errors import DataError, NotApplicableError
 
 Array = NDArray[np.float32]
 
 
-@dataclass(frozen=True)
-class Features:
+@dataclass(frozen=True, repr=False)
+class Features(ShortRepr):
     """Arrays that a classifier computes for N texts.
 
     Attributes:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from ..display.short_repr import ShortRepr
 from ..errors import ArgumentError
 
 Mode = Literal["full", "lora", "freeze"]
 Precision = Literal["float32", "bfloat16"]
 
 
-@dataclass(frozen=True)
-class TrainConfig:
+@dataclass(frozen=True, repr=False)
+class TrainConfig(ShortRepr):
     """Settings of the training of a classifier.
 
     Attributes:

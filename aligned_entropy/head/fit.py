@@ -25,7 +25,7 @@ from .candidates import (
 )
 from .error_model import ErrorModel
 from .fit_config import FitConfig
-from .fit_summary import Candidate, FitSummary
+from .fit_summary import Candidate, FitSummary, ShownFit
 from .head import AlignedEntropyHead
 from .progress import FitProgress, Progress, class_model_count
 from .published import Schedule, train_published
@@ -36,8 +36,8 @@ from .selection import choose_base_score, choose_candidate
 from .view_features import ViewFeatures, accuracy_hint, fit_views
 
 
-@dataclass(frozen=True)
-class FitResult:
+@dataclass(frozen=True, repr=False)
+class FitResult(ShownFit):
     """Fitted head with the summary of its fit.
 
     Attributes:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ..display.short_repr import ShortRepr
 from ..errors import ArgumentError
 from .published import Schedule
 from .scoring import BASE_SCORES
 from .selection import DEVELOPMENT_PRIOR, GainPrior
 
 
-@dataclass(frozen=True)
-class FitConfig:
+@dataclass(frozen=True, repr=False)
+class FitConfig(ShortRepr):
     """Settings of a fit. The defaults gave the best measured results; :meth:`paper` is the published recipe.
 
     Attributes:
@@ -76,8 +77,8 @@ class FitConfig:
             raise ArgumentError(f"folds={self.folds}: cross-validation needs at least 3.")
 
 
-@dataclass(frozen=True)
-class MultiLabelConfig:
+@dataclass(frozen=True, repr=False)
+class MultiLabelConfig(ShortRepr):
     """Configuration of the fit of a multi-label head.
 
     Attributes:

@@ -28,7 +28,7 @@ from .calibration_set import (
 )
 from .candidates import calibrated_candidate, summarize, with_error_model
 from .fit_config import MultiLabelConfig
-from .fit_summary import FitSummary
+from .fit_summary import FitSummary, ShownFit
 from .multilabel_head import MultiLabelHead, any_log_odds, pair_logits
 from .progress import FitProgress, Progress, class_model_count
 from .reference import LabelReference
@@ -39,7 +39,7 @@ from .selection import choose_candidate
 from .view_features import accuracy_hint, fit_views
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MultiLabelSummary(FitSummary):
     """Candidates of a multi-label fit, its choice and the reason; examples are (text, label) pairs.
 
@@ -71,8 +71,8 @@ class MultiLabelSummary(FitSummary):
         return f"{super().__str__()}\n{wrapped(texts)}"
 
 
-@dataclass(frozen=True)
-class MultiLabelResult:
+@dataclass(frozen=True, repr=False)
+class MultiLabelResult(ShownFit):
     """Fitted multi-label head with its summary and out-of-fold error probabilities.
 
     Attributes:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from ..display.card import Card, Displayed
+from ..display.short_repr import ShortRepr
 from ..display.text_tables import text_table, wrapped
 from ..stats import Interval
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from plotly.graph_objects import Figure
 
 # Terms in the names of candidates, in the order in which they are explained.
 TERMS = {
@@ -28,8 +34,11 @@ TERMS = {
 }
 
 
-@dataclass(frozen=True)
-class Candidate:
+HEADER = ["candidate", "ROC-AUC [95 % interval]", "ECE"]
+
+
+@dataclass(frozen=True, repr=False)
+class Candidate(ShortRepr):
     """A way to compute the uncertainty, measured on rows that it was not fitted on.
 
     Attributes:
@@ -49,8 +58,8 @@ class Candidate:
     settings: dict[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class FitSummary:
+@dataclass(frozen=True, repr=False)
+class FitSummary(Displayed):
     """Candidates of a fit, its choice and the reason.
 
     Attributes:
@@ -87,12 +96,41 @@ class FitSummary:
 
     def table(self) -> str:
         """Table of the candidates as text; an asterisk marks the chosen one."""
-        rows = []
-        for candidate in self.candidates:
-            mark = " *" if candidate == self.chosen else ""
-            calibration = "–" if np.isnan(candidate.ece) else f"{candidate.ece:.3f}"
-            rows.append([candidate.name + mark, candidate.roc_auc, calibration])
-        return text_table(["candidate", "ROC-AUC [95 % interval]", "ECE"], rows)
+        return text_table(HEADER, map(self._cells, self.candidates))
+
+    def _cells(self, candidate: Candidate) -> list[object]:
+        mark = " *" if candidate == self.chosen else ""
+        calibration = "–" if np.isnan(candidate.ece) else f"{candidate.ece:.3f}"
+        return [candidate.name + mark, candidate.roc_auc, calibration]
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Data frame with a row for every candidate: ROC-AUC with its bounds, ECE, and True for the chosen one."""
+        import pandas as pd
+
+        rows = [
+            [part.name, part.roc_auc.value, part.roc_auc.low, part.roc_auc.high, part.ece, part == self.chosen]
+            for part in self.candidates
+        ]
+        return pd.DataFrame(rows, columns=["candidate", "roc_auc", "low", "high", "ece", "chosen"])
+
+    def plot(self) -> Figure:
+        """Plot the ROC-AUC of every candidate with its 95 % interval, as a figure of plotly."""
+        from ..display.figures import interval_figure
+
+        intervals = {str(self._cells(part)[0]): part.roc_auc for part in self.candidates}
+        return interval_figure(intervals, "ROC-AUC (cross-validated)", ".3f")
+
+    def _marked_cells(self, row: int) -> list[object]:
+        candidate = self.candidates[row]
+        return ["* " * (candidate == self.chosen) + candidate.name, *self._cells(candidate)[1:]]
+
+    def _card(self, name: str = "") -> Card:
+        title = (
+            f"{name or type(self).__name__}: {self.examples:,} {self.unit}, {self.errors:,} errors of the model "
+            f"({self.errors / self.examples:.1%}); chosen (*): {self.chosen.name}"
+        )
+        notes = [self.reason, *filter(None, [self.hint])]
+        return Card(title, notes, HEADER, len(self.candidates), self._marked_cells)
 
     def terms(self) -> list[str]:
         """Explanations of the terms in the names of the candidates."""
@@ -109,3 +147,20 @@ class FitSummary:
         terms = [wrapped(f"  {term}", "    ") for term in self.terms()]
         hint = ["", wrapped(self.hint)] if self.hint else []
         return "\n".join([wrapped(count), "", self.table(), "", wrapped(choice), *terms, *hint])
+
+
+class ShownFit(Displayed):
+    """Base of results of a fit, which show the summary."""
+
+    summary: FitSummary
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Data frame with a row for every candidate, see :meth:`FitSummary.to_pandas`."""
+        return self.summary.to_pandas()
+
+    def plot(self) -> Figure:
+        """Plot the ROC-AUC of every candidate with its 95 % interval, as a figure of plotly."""
+        return self.summary.plot()
+
+    def _card(self) -> Card:
+        return self.summary._card(type(self).__name__)

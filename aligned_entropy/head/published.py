@@ -13,14 +13,15 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
+from ..display.short_repr import ShortRepr
 from .scoring import BASE_SCORES, alignment_loss, alignment_slope, score_and_slope
 from .stacked_adam import StackedAdam
 
 STACKED_PARAMETERS = 500_000  # of a stack: one that exceeds the processor's cache is slower than a loop
 
 
-@dataclass(frozen=True)
-class Schedule:
+@dataclass(frozen=True, repr=False)
+class Schedule(ShortRepr):
     """Published training: Adam with a one-cycle learning rate, early stopping, and a grid of learning rates.
 
     Attributes:

@@ -6,7 +6,8 @@ A row of any kind has ``predicted``, ``uncertainty``, ``error_probability``, ``a
 
 from .multilabel import MultiLabelPrediction, MultiLabelPredictions
 from .texts import Prediction, Predictions
-from .tokens import Entity, TokenPrediction, TokenPredictions
+from .token_rows import Entity, TokenPrediction
+from .tokens import TokenPredictions
 
 Row = Prediction | MultiLabelPrediction | TokenPrediction
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, overload
 
@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..accuracy import AccuracyBasis, AccuracyEstimate
-from .tables import Table, calibrated, far, selected
+from ..display.card import Card
+from ..features.texts import Text
+from .tables import Table, calibrated, far, predictions_card, selected
 from .texts import TextRow, sliced
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class MultiLabelPrediction(TextRow):
     """Prediction of any number of L labels for a text; the probabilities are the sigmoid of the model's logits.
 
@@ -38,7 +40,7 @@ class MultiLabelPrediction(TextRow):
         return self.labels
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MultiLabelPredictions(Table):
     """Multi-label predictions for N texts as arrays; an index gives one row, a slice gives multi-label predictions.
 
@@ -56,6 +58,7 @@ class MultiLabelPredictions(Table):
         distances: distance of each text from the calibration set, ``[N]`` float32, NaN for a head without neighbors;
             None before a fit.
         basis: labeled predictions of the head, which estimates of the accuracy rest on; None before a fit.
+        texts: texts that were predicted, ``[N]``; None for predictions from features.
     """
 
     indicators: NDArray[np.bool_]
@@ -68,6 +71,7 @@ class MultiLabelPredictions(Table):
     truncated: NDArray[np.bool_] | None = None
     distances: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
     basis: AccuracyBasis | None = field(default=None, repr=False, compare=False)
+    texts: Sequence[Text] | None = field(default=None, repr=False, compare=False)
 
     @property
     def labels(self) -> list[list[str]]:
@@ -131,7 +135,7 @@ class MultiLabelPredictions(Table):
     def __getitem__(self, row: int | slice) -> MultiLabelPrediction | MultiLabelPredictions:
         if isinstance(row, slice):
             names = ("indicators", "probabilities", "uncertainty", "label_uncertainty", "optional_accepted")
-            return replace(self, **sliced(self, (*names, "truncated", "distances"), row))
+            return replace(self, **sliced(self, (*names, "truncated", "distances", "texts"), row))
         uncertainty, label_uncertainty = float(self.uncertainty[row]), self.label_uncertainty[row]
         return MultiLabelPrediction(
             labels=[self.label_names[i] for i in np.flatnonzero(self.indicators[row])],
@@ -147,6 +151,17 @@ class MultiLabelPredictions(Table):
 
     def __iter__(self) -> Iterator[MultiLabelPrediction]:
         return (self[row] for row in range(len(self)))
+
+    def _card(self) -> Card:
+        return predictions_card(
+            f"{type(self).__name__}: {len(self):,} texts, {len(self.label_names)} labels",
+            len(self),
+            ("predicted", lambda row: ", ".join(self[row].labels) or None),
+            self.uncertainty,
+            texts=self.texts,
+            is_calibrated=self.is_calibrated,
+            accepted=self.optional_accepted,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Columns by name: ``labels``, ``uncertainty``, ``error_probability`` after a fit, ``accepted`` if chosen.

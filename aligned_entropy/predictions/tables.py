@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..accuracy import AccuracyBasis, AccuracyEstimate
+from ..display.card import Card, Displayed, Share
 from ..errors import NotFittedError
+from ..features.texts import Text, parts_of
 from ..stats import Interval
 
 if TYPE_CHECKING:
@@ -17,10 +20,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Value = TypeVar("Value")
+Column = tuple[str, Callable[[int], object]]
+"""Heading of a column of a card, and the value of a row by its number."""
 
 
-class Table(ABC):
-    """Predictions that can be written as columns."""
+class Table(Displayed):
+    """Predictions that can be written as columns, and that a notebook shows as a table."""
 
     @abstractmethod
     def to_dict(self) -> dict[str, Any]:
@@ -42,11 +47,19 @@ class Table(ABC):
         """
         return self.accuracy_estimate.overall
 
-    def to_pandas(self) -> pd.DataFrame:
-        """Columns of :meth:`to_dict` as a data frame."""
+    def to_pandas(self, index: Any = None) -> pd.DataFrame:
+        """Columns of :meth:`to_dict` as a data frame.
+
+        Args:
+            index: index of the data frame whose texts were predicted, ``df.index``, so that the result can be joined to
+                it; the numbers of the rows by default. For token classification the rows are entities.
+
+        Raises:
+            ValueError: the index has another number of rows.
+        """
         import pandas as pd
 
-        return pd.DataFrame(self.to_dict())
+        return pd.DataFrame(self.to_dict(), index=index)
 
     def to_arrow(self) -> pa.Table:
         """Columns of :meth:`to_dict` as an Arrow table."""
@@ -107,3 +120,39 @@ def far(basis: AccuracyBasis | None, distances: NDArray[np.floating] | None, row
 def all_finite(*values: Any) -> bool:
     """True if all numbers are finite; None counts as finite."""
     return all(bool(np.isfinite(value).all()) for value in values if value is not None)
+
+
+def predictions_card(
+    title: str,
+    count: int,
+    prediction: Column,
+    uncertainty: NDArray[np.floating],
+    *,
+    texts: Sequence[Text] | None = None,
+    is_calibrated: bool,
+    accepted: NDArray[np.bool_] | None = None,
+    more: Sequence[Column] = (),
+) -> Card:
+    """Card with a row for each text: text, prediction, error probability or uncertainty, and acceptance.
+
+    Args:
+        title: kind and number of the predictions.
+        count: number N of texts.
+        prediction: column with the prediction.
+        uncertainty: error probability, or uncertainty of an untrained head, ``[N]``.
+        texts: texts, ``[N]``; None if they are not known.
+        is_calibrated: True if the uncertainty is an error probability.
+        accepted: True where a threshold accepts a prediction, ``[N]``; None without a threshold.
+        more: further columns.
+    """
+    columns: list[Column] = [] if texts is None else [("text", lambda row: " ‖ ".join(parts_of(texts[row])))]
+    columns += [prediction, ("P(wrong)" if is_calibrated else "uncertainty", lambda row: Share(uncertainty[row]))]
+    if accepted is not None:
+        columns.append(("accepted", lambda row: bool(accepted[row])))
+        title += f", {np.mean(accepted):.1%} accepted" if count else ""
+    if count and np.isfinite(uncertainty).any():
+        title += f"; mean {columns[-1 - (accepted is not None)][0]} {np.nanmean(uncertainty):.3f}"
+    columns += more
+    notes = [] if is_calibrated else ["The uncertainty is no error probability: call fit() with labeled texts."]
+    header = [heading for heading, _ in columns]
+    return Card(title, notes, header, count, lambda row: [value(row) for _, value in columns])

@@ -11,11 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..accuracy import AccuracyBasis, AccuracyEstimate
-from .tables import Table, all_finite, calibrated, chosen_sets, far, selected
+from ..display.card import Card
+from ..display.short_repr import ShortRepr
+from ..features.texts import Text
+from .tables import Column, Table, all_finite, calibrated, chosen_sets, far, predictions_card, selected
 
 
-@dataclass(frozen=True, kw_only=True)
-class TextRow(ABC):
+@dataclass(frozen=True, kw_only=True, repr=False)
+class TextRow(ShortRepr, ABC):
     """Prediction for one text as a whole, of one label or of several.
 
     Attributes:
@@ -68,7 +71,7 @@ class TextRow(ABC):
         return columns | {f"probability_{name}": p for name, p in zip(label_names, probabilities, strict=True)}
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Prediction(TextRow):
     """Prediction of one label for a text; the probabilities are the softmax of the model's logits.
 
@@ -94,7 +97,7 @@ class Prediction(TextRow):
         return columns if self.label_set is None else columns | {"label_set": list(self.label_set)}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Predictions(Table):
     """Predictions for N texts as arrays; an index gives one row, a slice gives predictions of the same kind.
 
@@ -117,6 +120,7 @@ class Predictions(Table):
         distances: distance of each text from the calibration set, ``[N]`` float32, NaN for a head without neighbors;
             None before a fit.
         basis: labeled predictions of the head, which estimates of the accuracy rest on; None before a fit.
+        texts: texts that were predicted, ``[N]``; None for predictions from features.
     """
 
     classes: NDArray[np.int64]
@@ -130,6 +134,7 @@ class Predictions(Table):
     row_errors: NDArray[np.object_] | None = None
     distances: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
     basis: AccuracyBasis | None = field(default=None, repr=False, compare=False)
+    texts: Sequence[Text] | None = field(default=None, repr=False, compare=False)
 
     @property
     def labels(self) -> NDArray[np.str_]:
@@ -226,11 +231,33 @@ class Predictions(Table):
     def rows(self, rows: slice | NDArray[np.int64]) -> Predictions:
         """Predictions for some of the texts."""
         names = ("classes", "probabilities", "uncertainty", "optional_error_probability", "optional_accepted")
-        others = ("truncated", "optional_sets", "row_errors", "distances")
+        others = ("truncated", "optional_sets", "row_errors", "distances", "texts")
         return replace(self, **sliced(self, (*names, *others), rows))
 
     def __iter__(self) -> Iterator[Prediction]:
         return (self[row] for row in range(len(self)))
+
+    def _card(self) -> Card:
+        reasons = [None] * len(self) if self.row_errors is None else self.row_errors
+        more: list[Column] = []
+        if self.optional_sets is not None:
+            sets = self.optional_sets
+            more.append(("set", lambda row: ", ".join(self._label_set(sets, row) or ()) or None))
+        title = f"{type(self).__name__}: {len(self):,} texts, {len(self.label_names)} classes"
+        if failed := sum(reason is not None for reason in reasons):
+            title += f", {failed:,} without a prediction"
+            more.append(("row error", lambda row: reasons[row]))
+        probability = self.optional_error_probability
+        return predictions_card(
+            title,
+            len(self),
+            ("predicted", lambda row: None if reasons[row] else str(self.label_names[self.classes[row]])),
+            self.uncertainty if probability is None else probability,
+            texts=self.texts,
+            is_calibrated=probability is not None,
+            accepted=self.optional_accepted,
+            more=more,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Columns by name: ``label``, ``uncertainty``, ``error_probability`` after a fit, ``accepted`` if chosen.
@@ -251,4 +278,10 @@ class Predictions(Table):
 def sliced(predictions: Table, names: Sequence[str], rows: slice | NDArray[np.int64]) -> dict[str, Any]:
     """Take some rows of the arrays of predictions, by attribute name; None stays None."""
     arrays = {name: getattr(predictions, name) for name in names}
-    return {name: None if array is None else array[rows] for name, array in arrays.items()}
+    return {name: None if array is None else _taken(array, rows) for name, array in arrays.items()}
+
+
+def _taken(values: Any, rows: slice | NDArray[np.int64]) -> Any:
+    if isinstance(rows, slice) or hasattr(values, "dtype"):
+        return values[rows]
+    return [values[row] for row in rows.tolist()]  # a list of texts

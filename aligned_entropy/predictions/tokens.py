@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, overload
 
@@ -12,107 +12,20 @@ from numpy.typing import NDArray
 
 from ..accuracy import AccuracyBasis, AccuracyEstimate
 from ..data.tags import TagSet
+from ..display.card import Card
 from ..errors import NotFittedError
 from ..evaluation.calibration_maps import CalibrationMaps
 from ..evaluation.groups import Groups
 from ..selective import Rule
-from .tables import Table, all_finite, far
+from .tables import Table, far, predictions_card
 from .texts import Predictions
+from .token_rows import Entity, TokenPrediction
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
-@dataclass(frozen=True)
-class Entity:
-    """Predicted entity, with the fields of transformers' ``pipeline("ner", aggregation_strategy=…)``.
-
-    Attributes:
-        entity_group: type of the entity.
-        score: mean of the model's probabilities of the tags of the entity's words.
-        word: characters of the entity, from ``start`` to ``end - 1`` of the text.
-        start: offset of the entity's first character in the text.
-        end: offset after the entity's last character.
-        uncertainty: aggregated uncertainty of the entity's words, in [0, 1].
-        error_probability: calibrated probability that the words or the type of the entity are wrong; None before a fit,
-            and if the calibration set had fewer than ten wrong or ten correct entities.
-        accepted: True if the threshold of the head accepts the entity; None without a threshold.
-    """
-
-    entity_group: str
-    score: float
-    word: str
-    start: int
-    end: int
-    uncertainty: float
-    error_probability: float | None
-    accepted: bool | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Fields by name; ``accepted`` only with a threshold."""
-        return {name: value for name, value in asdict(self).items() if name != "accepted" or value is not None}
-
-
-@dataclass(frozen=True)
-class TokenPrediction:
-    """Prediction for one text (a sentence) of W words.
-
-    Attributes:
-        text: text as a string; a list of words is joined by spaces.
-        entities: predicted entities in the order of the text.
-        words: predictions for the words, as arrays.
-        offsets: first character of each word in the text, and the one after its last, ``[W, 2]``.
-        uncertainty: aggregated uncertainty of the words; 0 without words.
-        error_probability: calibrated probability that any tag is wrong; None before a fit, and if the calibration set
-            had fewer than ten wrong or ten correct sentences.
-        is_far: True if the text is farther from the calibration set than 99 % of its own texts; None if unknown.
-    """
-
-    text: str
-    entities: list[Entity]
-    words: Predictions = field(repr=False)
-    offsets: NDArray[np.int64] = field(repr=False)
-    uncertainty: float
-    error_probability: float | None
-    is_far: bool | None = field(default=None, repr=False, compare=False)
-
-    @property
-    def predicted(self) -> list[dict[str, Any]]:
-        """Predicted entities as a JSON value."""
-        return [entity.to_dict() for entity in self.entities]
-
-    @property
-    def is_finite(self) -> bool:
-        """True if the probabilities of the words and the uncertainty of the text are finite."""
-        return all_finite(self.uncertainty, self.error_probability, self.words.probabilities)
-
-    @property
-    def truncated(self) -> bool:
-        """False: long texts are read in overlapping windows, so that no word is left out."""
-        return False
-
-    @property
-    def accepted(self) -> bool | None:
-        """True if all entities are accepted; None without entities or without a threshold."""
-        accepted = [entity.accepted for entity in self.entities]
-        return None if not accepted or None in accepted else all(accepted)
-
-    @property
-    def selection_units(self) -> list[tuple[float, bool | None]]:
-        """Uncertainty and ``accepted`` of each selection unit; the units are the entities."""
-        return [(entity.uncertainty, entity.accepted) for entity in self.entities]
-
-    def columns(self, label_names: Sequence[str] = ()) -> dict[str, Any]:
-        """Values of the row by column name; ``accepted`` is a field of the entities.
-
-        Args:
-            label_names: unused, since a text has no single distribution over the tags.
-        """
-        columns = {"entities": self.predicted, "uncertainty": self.uncertainty}
-        return columns if self.error_probability is None else columns | {"error_probability": self.error_probability}
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TokenPredictions(Table):
     """Predictions for S texts of W words in total; an index gives one text, a slice gives predictions of its texts.
 
@@ -269,6 +182,16 @@ class TokenPredictions(Table):
             )
             entities[row].append(entity)
         return entities
+
+    def _card(self) -> Card:
+        def entities(row: int) -> str | None:
+            return ", ".join(f"{entity.word} ({entity.entity_group})" for entity in self._entities[row]) or None
+
+        probability, count = self._error_probability, sum(map(len, self._entities))
+        title = f"{type(self).__name__}: {len(self):,} texts, {len(self.words):,} words, {count:,} entities"
+        uncertainty = self.uncertainty if probability is None else probability
+        options: dict[str, Any] = {"texts": self.texts, "is_calibrated": probability is not None}
+        return predictions_card(title, len(self), ("entities", entities), uncertainty, **options)
 
     def to_dict(self) -> dict[str, Any]:
         """Columns by name, with one row for each entity.

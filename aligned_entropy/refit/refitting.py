@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..classifier import UncertainClassifier
+from ..display.short_repr import ShortRepr
 from ..errors import CalibrationError, DataError, NotFittedError
 from ..features.arrays import Features
 from ..features.drawn import drawn_weights, equal_rows
@@ -19,8 +20,8 @@ from .comparison import Comparison, compare_heads
 from .mix import warn_of_mix
 
 
-@dataclass(frozen=True)
-class Refit:
+@dataclass(frozen=True, repr=False)
+class Refit(ShortRepr):
     """New head with its comparison to the current one.
 
     Attributes:

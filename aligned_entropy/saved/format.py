@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ..accuracy import AccuracyBasis
+from ..display.card import Displayed
 from ..errors import DataError, HeadMismatchError
 from ..evaluation.calibration_maps import CalibrationMaps
 from ..evaluation.fitted_scores import FittedScore
@@ -28,6 +29,7 @@ from ..head.scoring import BASE_SCORES
 from ..scores import SCORES
 from ..selective import Rule, SelectionUnits, SetRule
 from .accuracy_basis import PredictedUnit, accuracy_basis
+from .display import saved_head_card
 from .model_card import model_card
 from .tensors import group_maps_from, map_tensors, maps_from, unit_names, unit_tensors, units_from, without_prefix
 
@@ -39,8 +41,8 @@ BASELINES, GROUPS, UNITS, TEXT_HASHES = "rivals.", "wholes.", "answers.", "seen"
 PILOT, SENTENCES = "pilot.", "sentences."
 
 
-@dataclass(frozen=True)
-class SavedHead:
+@dataclass(frozen=True, repr=False)
+class SavedHead(Displayed):
     """A head with everything that is stored beside it.
 
     Attributes:
@@ -100,6 +102,8 @@ class SavedHead:
         if unit not in self._bases:
             self._bases[unit] = accuracy_basis(self, unit)
         return self._bases[unit]
+
+    _card = saved_head_card
 
     @property
     def pilot(self) -> SelectionUnits | None:
@@ -250,6 +254,7 @@ def load_head(folder: str | Path, classifier: nn.Module) -> SavedHead:
             f"{folder}/head.safetensors is damaged, or does not belong to its config.json: save the head again."
         )
     tensors, rule, sets = load(content), config.get("rule"), config.get("sets")
+    units = units_from(config.get("answers"), without_prefix(UNITS, tensors))
     return SavedHead(
         head=_head(classifier, config, tensors, folder),
         baselines={name: _baseline(name, classifier, tensors) for name in config["rivals"]},
@@ -259,8 +264,8 @@ def load_head(folder: str | Path, classifier: nn.Module) -> SavedHead:
         probe=without_prefix(PROBE, tensors),
         group_maps=group_maps_from(without_prefix(GROUPS, tensors)),
         text_hashes=tensors.get(TEXT_HASHES, torch.zeros(0, dtype=torch.int64)),
-        selection_units=units_from(config.get("answers"), without_prefix(UNITS, tensors)),
-        rule=None if rule is None else Rule.from_dict(rule),
+        selection_units=units,
+        rule=None if rule is None else Rule.from_dict(rule, units),
         fit_units=units_from(config.get("pilot"), without_prefix(PILOT, tensors)),
         sets=None if sets is None else SetRule.from_dict(sets),
         sentence_units=units_from(config.get("sentences"), without_prefix(SENTENCES, tensors)),

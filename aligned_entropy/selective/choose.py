@@ -55,7 +55,7 @@ def choose_threshold(units: SelectionUnits, goal: Goal, pilot: SelectionUnits | 
         name: _choose(_of_class(units, name), goal, delta, None if pilot is None else _of_class(pilot, name))
         for name in names
     }
-    return Rule(goal, thresholds, units.held_out)
+    return Rule(goal, thresholds, units.held_out, units)
 
 
 def _of_class(units: SelectionUnits, name: str) -> SelectionUnits:

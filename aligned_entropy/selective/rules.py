@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal, get_args
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..display.card import Displayed
+from ..display.short_repr import ShortRepr
 from ..display.text_tables import text_table, wrapped
 from ..errors import ArgumentError
+from .display import rule_card, rule_figure
 
+if TYPE_CHECKING:
+    import pandas as pd
+    from plotly.graph_objects import Figure
+
+HEADER = ["class", "threshold", "coverage", "risk", "bound", "accepted", "labeled"]
 Method = Literal["fixed-sequence", "sgr"]
 """How a risk is certified: fixed-sequence testing, or SGR (Geifman and El-Yaniv, 2017)."""
 ALL_CLASSES = ""
@@ -20,8 +28,8 @@ ALL_CLASSES = ""
 JSON_KEYS = {"units": "answers"}  # fields of a threshold whose stored name differs
 
 
-@dataclass(frozen=True)
-class Goal:
+@dataclass(frozen=True, repr=False)
+class Goal(ShortRepr):
     """Target of a threshold: a ``risk``, a ``coverage``, or both costs.
 
     Attributes:
@@ -72,8 +80,8 @@ class Goal:
         return f"lowest cost{scope}: {self.error_cost:.4g} per accepted error, {self.deferral_cost:.4g} per deferral"
 
 
-@dataclass(frozen=True)
-class SelectionUnits:
+@dataclass(frozen=True, repr=False)
+class SelectionUnits(ShortRepr):
     """Labeled predictions for choosing a threshold; a unit is a text or an entity.
 
     Attributes:
@@ -99,8 +107,8 @@ class SelectionUnits:
         return replace(self, **arrays, clusters=None if self.clusters is None else self.clusters[rows])
 
 
-@dataclass(frozen=True)
-class Threshold:
+@dataclass(frozen=True, repr=False)
+class Threshold(ShortRepr):
     """Threshold with its counts and bounds on the labeled predictions.
 
     Attributes:
@@ -144,19 +152,21 @@ class Threshold:
         return cls(**values | {"value": {"all": math.inf, "none": -math.inf}.get(facts["accepts"], facts["value"])})
 
 
-@dataclass(frozen=True)
-class Rule:
+@dataclass(frozen=True, repr=False)
+class Rule(Displayed):
     """Rule that accepts or defers predictions.
 
     Attributes:
         goal: target of the thresholds.
         thresholds: thresholds by predicted class; the key ``""`` stands for all classes.
         held_out: True if the score was not fitted on the labeled predictions; otherwise no bound is guaranteed.
+        units: labeled predictions that the thresholds were chosen on; None if they are not stored.
     """
 
     goal: Goal
     thresholds: Mapping[str, Threshold]
     held_out: bool = True
+    units: SelectionUnits | None = field(default=None, repr=False, compare=False)
 
     def accepts(self, uncertainty: ArrayLike, labels: Sequence[str] | NDArray[np.str_]) -> NDArray[np.bool_]:
         """True where a prediction is accepted, ``[N]``; never for NaN or for a class without a threshold.
@@ -176,10 +186,10 @@ class Rule:
         return {"goal": asdict(self.goal), "thresholds": thresholds, "fresh": self.held_out}
 
     @classmethod
-    def from_dict(cls, facts: Mapping[str, Any]) -> Rule:
-        """Restore a rule from the result of :meth:`to_dict`."""
+    def from_dict(cls, facts: Mapping[str, Any], units: SelectionUnits | None = None) -> Rule:
+        """Restore a rule from the result of :meth:`to_dict` and the labeled predictions, if these are stored."""
         thresholds = {name: Threshold.from_dict(row) for name, row in facts["thresholds"].items()}
-        return cls(Goal(**facts["goal"]), thresholds, facts["fresh"])
+        return cls(Goal(**facts["goal"]), thresholds, facts["fresh"], units)
 
     @property
     def accepted(self) -> int:
@@ -198,6 +208,28 @@ class Rule:
         errors = sum(threshold.errors for threshold in self.thresholds.values())
         return errors / self.accepted if self.accepted else math.nan
 
+    def to_pandas(self) -> pd.DataFrame:
+        """Data frame with a row for every threshold: class, threshold, coverage, risk and its bound, and counts."""
+        import pandas as pd
+
+        rows = [
+            [name or "all", row.value, row.coverage, row.risk, row.risk_bound, row.accepted, row.units]
+            for name, row in self.thresholds.items()
+        ]
+        return pd.DataFrame(rows, columns=HEADER)
+
+    def plot(self) -> Figure:
+        """Plot the risk–coverage curve of the labeled predictions with the threshold on it, as a figure of plotly.
+
+        With a threshold for each class, the seven classes with the most labeled predictions are shown.
+
+        Raises:
+            NotApplicableError: the labeled predictions are not stored with the rule.
+        """
+        return rule_figure(self)
+
+    _card = rule_card
+
     def __str__(self) -> str:
         rows = [
             [name or "all", f"{row.value:.4g}", *_shares(row), f"{row.risk_bound:.4f}", row.accepted, row.units]
@@ -206,7 +238,6 @@ class Rule:
         if len(rows) > 1:
             units = sum(row.units for row in self.thresholds.values())
             rows.append(["together", "", *_shares(self), "", self.accepted, units])
-        header = ["class", "threshold", "coverage", "risk", "bound", "accepted", "labeled"]
         notes = list({row.reason: None for row in self.thresholds.values()})
         if self.accepted:
             notes.append(
@@ -215,7 +246,7 @@ class Rule:
             )
         if not self.held_out:
             notes.append("The score was fitted on these predictions: no bound is guaranteed.")
-        return "\n".join([wrapped(str(self.goal)), "", text_table(header, rows), "", *map(wrapped, notes)])
+        return "\n".join([wrapped(str(self.goal)), "", text_table(HEADER, rows), "", *map(wrapped, notes)])
 
 
 def _shares(row: Threshold | Rule) -> tuple[str, str]:

@@ -10,9 +10,12 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..display.card import Displayed
+from ..display.short_repr import ShortRepr
 from ..display.text_tables import text_table, wrapped
 from ..errors import ArgumentError, CalibrationError
 from .class_clusters import class_clusters
+from .display import set_rule_card
 from .nonconformity import SetMethod, class_probabilities, set_scores
 
 SetGuarantee = Literal["all", "class", "cluster"]
@@ -20,8 +23,8 @@ CONFIDENCE = 0.95  # of the lower bound on the share of right sets
 MAX_SHOWN = 20  # thresholds that a printed rule lists
 
 
-@dataclass(frozen=True)
-class SetGoal:
+@dataclass(frozen=True, repr=False)
+class SetGoal(ShortRepr):
     """Target of prediction sets.
 
     Attributes:
@@ -93,8 +96,8 @@ class SetThreshold:
         return cls(float(np.sort(scores)[rank - 1]), count, low, tuple(classes))
 
 
-@dataclass(frozen=True)
-class SetRule:
+@dataclass(frozen=True, repr=False)
+class SetRule(Displayed):
     """Rule that gives a prediction its set of classes.
 
     Attributes:
@@ -163,13 +166,22 @@ class SetRule:
             f"predictions{kind}, and there are {fewest}. Give more labeled texts, or a higher alpha."
         )
 
+    _card = set_rule_card
+
     def __str__(self) -> str:
         shown = [
             [", ".join(row.classes[:3]) + (", …" if len(row.classes) > 3 else "") or "all", f"{row.value:.4g}",
              "–" if math.isinf(row.value) else f"{row.low:.4f}", row.labeled]
             for row in self.thresholds[:MAX_SHOWN]
         ]  # fmt: skip
-        notes = [] if len(self.thresholds) == len(shown) else [f"… {len(self.thresholds)} thresholds in all"]
+        rest = [] if len(self.thresholds) == len(shown) else [f"… {len(self.thresholds)} thresholds in all"]
+        table = text_table(["true class", "threshold", "bound", "labeled"], shown)
+        return "\n".join([wrapped(str(self.goal)), "", table, "", *map(wrapped, [*rest, *self.notes])])
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences on the sizes of the sets, on the bound and on classes without a threshold."""
+        notes = []
         kind = "deferred predictions" if self.only_deferred else "predictions"
         if not math.isnan(self.mean_size):
             notes.append(
@@ -180,9 +192,7 @@ class SetRule:
             f"The probability is an average over {kind} and over draws of the labeled ones. For these labeled ones it "
             f"is at least the bound, with probability {CONFIDENCE:.0%}."
         )
-        notes += [] if self.reason is None else [self.reason]
-        table = text_table(["true class", "threshold", "bound", "labeled"], shown)
-        return "\n".join([wrapped(str(self.goal)), "", table, "", *map(wrapped, notes)])
+        return notes if self.reason is None else [*notes, self.reason]
 
 
 SIZES = ("mean_size", "single", "complete")

@@ -87,7 +87,7 @@ def test_entities_have_the_shape_that_users_of_the_pipeline_know(fitted):
 
 def test_a_printed_prediction_shows_the_entities_without_arrays(fitted):
     (prediction,) = fitted.predict("One, two the film; is good. U.S. red-hot 3.5 x")
-    assert repr(prediction.entities[0]) in repr(prediction)
+    assert " ".join(repr(prediction.entities[0]).split()) in " ".join(repr(prediction).split())
     assert "array(" not in repr(prediction)
 
 

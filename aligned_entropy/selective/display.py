@@ -1,0 +1,89 @@
+"""Rules as cards for a notebook and as figures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..display.card import Card, Share
+from ..display.figures import thinned
+from ..display.svg import Curve, risk_svg
+from ..errors import NotApplicableError
+from ..metrics import risk_coverage
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+    from .rules import Rule
+    from .sets import SetRule
+
+CURVE = "labeled predictions"  # name of the only curve
+MOST_CURVES = 7
+MOST_ROWS = 30
+
+
+def rule_card(rule: Rule) -> Card:
+    """Card with a row for every threshold, and the curve of the labeled predictions if there is one threshold."""
+    thresholds = list(rule.thresholds.items())
+
+    def row(number: int) -> list[object]:
+        name, part = thresholds[number]
+        shares = [Share(value) for value in (part.coverage, part.risk, part.risk_bound)]
+        return [name or "all", f"{part.value:.4g}", *shares, part.accepted, part.units]
+
+    notes = [] if rule.held_out else ["The score was fitted on these predictions: no bound is guaranteed."]
+    notes += list(dict.fromkeys(part.reason for _, part in thresholds))
+    has_curve = [*rule.thresholds] == [""] and rule.units is not None and rule.accepted > 0
+
+    def figure() -> str:
+        return risk_svg([Curve(CURVE, *_curve(rule, ""))], (rule.coverage, rule.risk))
+
+    header = ["class", "threshold", "coverage", "risk", "bound", "accepted", "labeled"]
+    return Card(
+        f"{type(rule).__name__}: {rule.goal}",
+        notes,
+        header,
+        len(thresholds),
+        row,
+        MOST_ROWS,
+        figure if has_curve else None,
+    )
+
+
+def set_rule_card(rule: SetRule) -> Card:
+    """Card with a row for every threshold of the scores of classes."""
+
+    def row(number: int) -> list[object]:
+        part = rule.thresholds[number]
+        bound = None if np.isinf(part.value) else Share(part.low)
+        return [", ".join(part.classes) or "all", f"{part.value:.4g}", bound, part.labeled]
+
+    header = ["true class", "threshold", "bound", "labeled"]
+    return Card(f"{type(rule).__name__}: {rule.goal}", rule.notes, header, len(rule.thresholds), row, MOST_ROWS)
+
+
+def rule_figure(rule: Rule) -> Figure:
+    """Plot the curve of the labeled predictions with the threshold on it, see :meth:`.Rule.plot`."""
+    from ..display.figures import threshold_figure
+
+    if rule.units is None:
+        raise NotApplicableError(
+            "the labeled predictions of this rule are not stored, so it has no curve: choose the threshold again."
+        )
+    names = sorted(rule.thresholds, key=lambda name: -rule.thresholds[name].units)[:MOST_CURVES]
+    shown = {name: rule.thresholds[name] for name in names}
+    curves = {name or CURVE: _curve(rule, name) for name in names}
+    points = {name or CURVE: (part.coverage, part.risk) for name, part in shown.items() if part.accepted}
+    return threshold_figure(curves, points, rule.goal.risk)
+
+
+def _curve(rule: Rule, name: str) -> tuple[Any, Any]:
+    """Coverage and risk of the labeled predictions of a class; those with NaN are never accepted."""
+    assert rule.units is not None
+    units = rule.units if not name else rule.units[rule.units.labels == name]
+    finite = units[~np.isnan(units.uncertainty)]
+    if not len(finite):
+        return np.zeros(1), np.zeros(1)
+    coverage, risk = risk_coverage(finite.errors, finite.uncertainty)
+    return thinned(coverage * len(finite) / len(units), risk)
