@@ -225,7 +225,7 @@ def _parts(findings: Findings, examples: int) -> dict[str, Any]:
     if rows is not None:
         table = by_class(rows.classes, errors, findings.uncertainty, probability)
         parts["classes"] = [table[:SHOWN_CLASSES], table[SHOWN_CLASSES:]]
-    if rows is not None and rows.texts is not None and examples:
+    if rows is not None and rows.text_of is not None and examples:
         ranking = findings.uncertainty if probability is None else probability
         parts["uncertain"] = uncertain_texts(rows, errors, ranking, examples)
         parts["surest_wrong"] = surest_wrong_texts(rows, errors, ranking, examples)

@@ -48,9 +48,9 @@ def surest_wrong_texts(
 def _listed(
     rows: Rows, errors: NDArray[np.float64], ranking: NDArray[np.float64], order: NDArray[np.int64]
 ) -> list[ListedText]:
-    assert rows.texts is not None, "the page has lists only if there are texts"
+    assert rows.text_of is not None, "the page has lists only if there are texts"
     return [
-        ListedText(_shortened(rows.texts[i]), rows.predicted[i], rows.true[i], f"{ranking[i]:.3f}", bool(errors[i]))
+        ListedText(_shortened(rows.text_of(i)), rows.predicted[i], rows.true[i], f"{ranking[i]:.3f}", bool(errors[i]))
         for i in order.tolist()
     ]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,7 +27,7 @@ class Rows:
         accepted: True where the threshold of the head accepts the prediction, ``[N]``; None without a threshold, and
             where a threshold does not decide on single predictions.
         goal: goal of the threshold in words; empty without one.
-        texts: text of each row, ``[N]``; None to leave texts out.
+        text_of: function that gives the text of a row; None to leave texts out.
     """
 
     classes: Sequence[str]
@@ -36,7 +36,7 @@ class Rows:
     error_probability: NDArray[np.float64] | None = None
     accepted: NDArray[np.bool_] | None = None
     goal: str = ""
-    texts: Sequence[str] | None = None
+    text_of: Callable[[int], str] | None = None
 
 
 def rows_of(
@@ -65,7 +65,7 @@ def rows_of(
     if saved.rule is not None and one_label:
         accepted = predictions.accepted
     goal = "" if accepted is None or saved.rule is None else str(saved.rule.goal)
-    texts = None if labeled is None else _texts(labeled, len(names))
+    text_of = None if labeled is None else _text_of(labeled, len(names))
     if classifier.task.label_dimensions == 2:  # a row is the yes or no of a label
         classes = np.tile(names, len(features)).tolist()
 
@@ -73,9 +73,9 @@ def rows_of(
             return [f"{'' if yes else 'not '}{name}" for name, yes in zip(classes, indicators.tolist(), strict=True)]
 
         predicted, true = in_words(single.predictions), in_words(single.labels)
-        return Rows(classes, predicted, true, error_probability, accepted, goal, texts)
+        return Rows(classes, predicted, true, error_probability, accepted, goal, text_of)
     predicted = names[single.predictions].tolist()
-    return Rows(predicted, predicted, names[single.labels].tolist(), error_probability, accepted, goal, texts)
+    return Rows(predicted, predicted, names[single.labels].tolist(), error_probability, accepted, goal, text_of)
 
 
 def facts_of(classifier: UncertainClassifier) -> dict[str, str]:
@@ -87,12 +87,18 @@ def facts_of(classifier: UncertainClassifier) -> dict[str, str]:
     return facts | {"calibration set": f"{fit['examples']:,} examples, {fit['errors']:,} errors", "fit": fit["chosen"]}
 
 
-def _texts(labeled: LabeledTexts | LabeledTokens, labels: int) -> list[str]:
-    """Text of every single prediction; that of a word is the word, in its sentence."""
+def _text_of(labeled: LabeledTexts | LabeledTokens, labels: int) -> Callable[[int], str]:
+    """Text of a single prediction, made when it is needed; that of a word is the word with its sentence."""
     from ..data import LabeledTokens
-    from ..features.texts import TextPair
+    from ..features.texts import parts_of
 
     if isinstance(labeled, LabeledTokens):
-        return [f"{word} — {' '.join(sentence)}" for sentence in labeled.sentences for word in sentence]
-    texts = [f"{text.text}\n{text.text_pair}" if isinstance(text, TextPair) else str(text) for text in labeled.texts]
-    return texts if labeled.labels.ndim == 1 else [text for text in texts for _ in range(labels)]
+        words = labeled.texts
+
+        def with_sentence(row: int) -> str:
+            sentence = words.sentences[int(np.searchsorted(words.starts, row, "right")) - 1]
+            return f"{words[row]} — {' '.join(sentence)}"
+
+        return with_sentence
+    texts, rows_per_text = labeled.texts, 1 if labeled.labels.ndim == 1 else labels
+    return lambda row: "\n".join(parts_of(texts[row // rows_per_text]))

@@ -18,9 +18,16 @@ def pages(tmp_path_factory):
     folder, evaluation = tmp_path_factory.mktemp("pages"), simulated()
     names = np.array(["sport", "politics", *(f"class {i}" for i in range(30))])
     predicted = names[np.arange(400) % len(names)].tolist()
-    texts = [f"text {i} " + "long" * 60 for i in range(400)]
     probability = evaluation.scores[HEAD]
-    rows = Rows(predicted, predicted, predicted[::-1], probability, probability < 0.3, "a goal", texts)
+    rows = Rows(
+        predicted,
+        predicted,
+        predicted[::-1],
+        probability,
+        probability < 0.3,
+        "a goal",
+        lambda row: f"text {row} " + "long" * 60,
+    )
     return [
         write_report(folder / "report.html", "A report", evaluation, {"model": "m" * 200}, rows),
         write_results(folder / "results.html", list(everything()), "Results"),

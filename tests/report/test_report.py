@@ -27,9 +27,11 @@ def rows_behind(evaluation: Evaluation, **changes) -> Rows:
     rng, count = np.random.default_rng(1), len(evaluation.errors)
     predicted = rng.choice(CLASSES, count).tolist()
     true = [f"not {name}" if error else name for name, error in zip(predicted, evaluation.errors, strict=True)]
-    texts = [f"text {i} {HOSTILE}" for i in range(count)]
     probability = evaluation.scores[HEAD]
-    return replace(Rows(predicted, predicted, true, probability, probability < 0.3, "a goal", texts), **changes)
+    return replace(
+        Rows(predicted, predicted, true, probability, probability < 0.3, "a goal", lambda row: f"text {row} {HOSTILE}"),
+        **changes,
+    )
 
 
 def write(folder: Path, evaluation: Evaluation, **changes) -> Page:
@@ -197,7 +199,7 @@ def test_predictions_that_are_all_right_or_all_wrong_have_no_ranking(error: floa
 def test_the_page_without_a_head_is_about_the_best_score(tmp_path: Path) -> None:
     evaluation = simulated()
     without = evaluated(evaluation.errors, {name: evaluation.scores[name] for name in ("energy", "entropy")})
-    page = write(tmp_path, without, rows=rows_behind(evaluation, error_probability=None, accepted=None, texts=None))
+    page = write(tmp_path, without, rows=rows_behind(evaluation, error_probability=None, accepted=None, text_of=None))
     review, accuracy, *_ = page.texts_in("p")
     assert f"find {errors_found(without.errors, without.scores['energy'], share=0.2):.0%} of the errors" in review
     assert "entropy, finds" in review

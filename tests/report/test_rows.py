@@ -3,10 +3,13 @@
 import numpy as np
 import pytest
 
+from aligned_entropy.data import LabeledTexts, LabeledTokens
+from aligned_entropy.features.texts import TextPair
 from aligned_entropy.metrics import errors_found
 from aligned_entropy.report import Rows, write_report
 from aligned_entropy.report.found_errors import by_class, review_weights
 from aligned_entropy.report.lists import TEXT_LENGTH, surest_wrong_texts, uncertain_texts
+from aligned_entropy.report.rows import _text_of
 from aligned_entropy.stats import share_interval
 from fixtures.evaluations import simulated
 from fixtures.html_page import Page
@@ -42,7 +45,7 @@ def test_a_review_reads_its_share_and_finds_what_the_measure_says(share):
 
 def test_the_lists_have_the_most_uncertain_and_the_surest_wrong_texts():
     texts = [f"text {i}" for i in range(9)] + ["x" * 5000]
-    rows = Rows(CLASSES, CLASSES, list("ABCDEFGHIJ"), texts=texts)
+    rows = Rows(CLASSES, CLASSES, list("ABCDEFGHIJ"), text_of=texts.__getitem__)
     first, second = uncertain_texts(rows, ERRORS, UNCERTAINTY, 2)
     assert (first.text, first.predicted, first.true, first.value, first.is_wrong) == ("text 0", "a", "A", "0.900", True)
     assert second.text == "text 5"
@@ -55,7 +58,7 @@ def test_the_lists_have_the_most_uncertain_and_the_surest_wrong_texts():
 def test_a_page_contains_only_the_texts_that_it_may(tmp_path, examples, texts):
     evaluation = simulated()
     answers = ["sport"] * 400
-    rows = Rows(answers, answers, answers, texts=[f"secret {i}" for i in range(400)] if texts else None)
+    rows = Rows(answers, answers, answers, text_of="secret {}".format if texts else None)
     path = write_report(tmp_path / "page.html", "A page", evaluation, {}, rows, examples)
     page = Page(path.read_text(encoding="utf-8"))
     shown = [text for text in page.texts_in("p") if text.startswith("secret")]
@@ -63,3 +66,12 @@ def test_a_page_contains_only_the_texts_that_it_may(tmp_path, examples, texts):
     assert ("secret" in page.all_text) == bool(shown)
     assert ("Surest wrong texts" in page.texts_in("h2")) == bool(shown)
     assert "Which classes are wrong?" in page.texts_in("h2")
+
+
+def test_rows_of_words_and_of_labels_have_their_texts():
+    words = LabeledTokens([["a", "b"], ["c"]], np.array([0, 1, 0]), ["O", "X"])
+    assert [_text_of(words, 2)(row) for row in range(3)] == ["a — a b", "b — a b", "c — c"]
+    labels = LabeledTexts(["one", "two"], np.zeros((2, 3), int), ["x", "y", "z"])
+    assert [_text_of(labels, 3)(row) for row in range(6)] == ["one"] * 3 + ["two"] * 3
+    pairs = LabeledTexts([TextPair("one", "two")], np.zeros(1, int), ["x", "y"])
+    assert _text_of(pairs, 2)(0) == "one\ntwo"
