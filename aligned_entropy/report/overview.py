@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..evaluation.evaluation import lower_is_better
+from ..metrics.ranking import reviewed_count
 from ..scores import HEAD
 from ..stats import holm, wilcoxon_p
 from .result_files import Result, data_and_model, measured, score_name
@@ -86,7 +87,7 @@ def with_found_errors(result: Result) -> Result:
     errors = np.r_[0.0, risk] * accepted
     added = {}
     for name, share in missing.items() if errors[-1] else ():
-        left = size - int(share * size + 1e-9)
+        left = size - reviewed_count(share, size)
         right = int(np.searchsorted(accepted, left))
         value = 1 - float(np.interp(left, accepted, errors)) / errors[-1]
         bounds = [errors[right], errors[right if accepted[right] == left else right - 1]]
@@ -151,7 +152,7 @@ def _doubt(results: Sequence[Result], scores: Sequence[str]) -> float:
 def _best(results: Sequence[Result], share: float) -> float:
     """Share of errors that a review of the given share finds with a perfect score, mean over the pairs."""
     rows = [result for result in results if score_name(result) == HEAD and result["error_rate"]["test"]]
-    reviewed = [int(share * row["examples"]["test"] + 1e-9) / row["examples"]["test"] for row in rows]
+    reviewed = [reviewed_count(share, row["examples"]["test"]) / row["examples"]["test"] for row in rows]
     best = [min(1.0, part / row["error_rate"]["test"]) for part, row in zip(reviewed, rows, strict=True)]
     return _mean_over_pairs(rows, best)
 

@@ -21,6 +21,7 @@ from ..head.modules import plain_copy
 from ..head.ridge import stratified_folds
 
 Float = NDArray[np.float64]
+Rows = NDArray[np.bool_]
 FOLDS = 5  # number of folds in which a supervised score gets held-out values on its calibration set
 ROWS_PER_CHUNK = 4096
 
@@ -119,16 +120,24 @@ class Score(ABC):
         """
         if not self.supervised:
             return self.score(calibration)
-        fold = self._folds(calibration)
+        return self._by_folds(
+            calibration,
+            lambda rest, rows: copy.copy(self).fit(train, calibration[rest]).score(calibration[rows]),
+        )
+
+    def _by_folds(self, calibration: Features, scores: Callable[[Rows, Rows], NDArray[Any]]) -> Float:
+        """Score each fold of the calibration set with a fit on the other folds, ``[N]``.
+
+        Args:
+            calibration: features of N labeled texts.
+            scores: function from two masks ``[N]``, the rows to fit on and the rows to score, to the scores of the
+                latter.
+        """
+        fold = stratified_folds(calibration.errors, FOLDS, self.seed, calibration.clusters)
         result = np.empty(len(calibration))
         for k in range(FOLDS):
-            fold_score = copy.copy(self).fit(train, calibration[fold != k])
-            result[fold == k] = fold_score.score(calibration[fold == k])
+            result[fold == k] = scores(fold != k, fold == k)
         return result
-
-    def _folds(self, calibration: Features) -> NDArray[np.int64]:
-        """Fold of each calibration row for :meth:`held_out`, ``[N]``."""
-        return stratified_folds(calibration.errors, FOLDS, self.seed, calibration.clusters)
 
     def vectors(self, features: Features, normalize: bool = False) -> Float:
         """Input of the last linear layer of the classification module, ``[N, D']``, float64.

@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 
 from ..errors import NotApplicableError
 from ..features.arrays import Features
-from ..head.reference_features import sample_rows
-from .base import FOLDS, ROWS_PER_CHUNK, Float, Score
+from ..head.reference_features import TRAINING_ROWS, sample_rows
+from .base import ROWS_PER_CHUNK, Float, Rows, Score
 from .density import class_means, precision, squared_distances
 from .softmax import Entropy, SoftmaxResponse
 
-TRAINING_ROWS = 40_000  # training texts or words that means and covariances are computed from, at most
 COMPONENTS = 10  # principal components of the distances, as published
 
 
@@ -118,9 +117,10 @@ class LayerMahalanobis(Score):
         assert train is not None, "checked above"
         score = copy.copy(self)
         score._fit_layers(train)
-        inputs, fold = score._inputs(calibration), self._folds(calibration)
-        result = np.empty(len(calibration))
-        for k in range(FOLDS):
-            score._fit_regression(inputs[fold != k], calibration.errors[fold != k])
-            result[fold == k] = score._regressors(inputs[fold == k]) @ score.weights_ + float(score.intercept_)
-        return result
+        inputs = score._inputs(calibration)
+
+        def scores(rest: Rows, rows: Rows) -> Float:
+            score._fit_regression(inputs[rest], calibration.errors[rest])
+            return score._regressors(inputs[rows]) @ score.weights_ + float(score.intercept_)
+
+        return self._by_folds(calibration, scores)

@@ -15,10 +15,9 @@ import torch
 from numpy.typing import NDArray
 
 from ..features.arrays import Features
-from ..head.reference_features import sample_rows
-from .base import FOLDS, Float, Score
+from ..head.reference_features import TRAINING_ROWS, sample_rows
+from .base import Float, Rows, Score
 
-TRAINING_ROWS = 40_000  # training texts or words that neighbors are looked up among, at most
 NEIGHBORS = 32  # of kNN-UE, as published
 # Of kNN-UE's alpha, tau, lambda and b, as published; only tau is kept off zero, by which distances are divided.
 BOUNDS = ((0.0, 3.0), (1e-3, 20.0), (0.0, 3.0), (-3.0, 3.0))
@@ -137,13 +136,12 @@ class NearestNeighborUncertainty(_Neighbors):
         score = copy.copy(self)
         score._select(train)
         squares, agreement = score._compared(calibration)
-        fold = self._folds(calibration)
-        result = np.empty(len(calibration))
-        for k in range(FOLDS):
-            rest, rows = fold != k, fold == k
+
+        def scores(rest: Rows, rows: Rows) -> Float:
             score._fit_parameters(calibration[rest], squares[rest], agreement[rest])
-            result[rows] = score._uncertainty(calibration[rows], squares[rows], agreement[rows])
-        return result
+            return score._uncertainty(calibration[rows], squares[rows], agreement[rows])
+
+        return self._by_folds(calibration, scores)
 
 
 class RunLength(_Neighbors):

@@ -9,6 +9,8 @@ from torch import nn
 from torch.nn import functional as F
 from torch.optim.adam import adam
 
+from aligned_entropy import fit_head
+from aligned_entropy.errors import ArgumentError
 from aligned_entropy.head.head import AlignedEntropyHead
 from aligned_entropy.head.published import (
     Schedule,
@@ -205,3 +207,10 @@ def test_a_step_of_the_stack_is_a_step_of_torchs_adam_for_each_candidate():
     torch.testing.assert_close(optimizer.parameters["weight"], torch.stack(expected))
     optimizer.retain(torch.tensor([True, False, True]))
     torch.testing.assert_close(optimizer.parameters["weight"], torch.stack([expected[0], expected[2]]))
+
+
+def test_rows_that_choose_a_candidate_are_refused_without_the_published_recipe():
+    scenario = calibrated(60)
+    rows = torch.arange(len(scenario.hidden)) % 2 == 0
+    with pytest.raises(ArgumentError, match=r"validation is for the published recipe: use FitConfig.paper\(\)"):
+        fit_head(scenario.classifier, scenario.hidden, scenario.labels, validation=rows)
