@@ -83,8 +83,8 @@ def fit_head(
         logits: logits ``[N, C]`` of the model, which determine its errors; by default those of the module in float32.
         reference: hidden vectors ``[R, D]`` and labels ``[R]`` of the classifier's training set, which an error model
             uses if a gain is expected (at most 10 000 vectors of 128 half floats, C + 257 of 128 floats, 128 of D).
-        views: inputs of views by name: ``layers`` ``[N, L, W]``, ``tokens`` ``[N, T]``, see
-            :class:`aligned_entropy.features.arrays.Features`. The head then also carries class models of these.
+        views: inputs of views by name, see :class:`aligned_entropy.features.arrays.Features`: ``layers`` ``[N, L, W]``,
+            ``tokens`` ``[N, T]``. The head then also carries class models of these.
         reference_views: the same for the training set, on whose labels the views are then fitted.
         reference_clusters: cluster of each row of the training set, ``[R]`` int.
         clusters: cluster of each row, ``[N]`` int, such as the sentence of a word; no fold divides a cluster.
@@ -96,19 +96,16 @@ def fit_head(
     Raises:
         CalibrationError: no head can be fitted on this calibration set or with this reference; the message says why.
         UnsupportedModelError: the module is no classification module.
-        ArgumentError: ``validation`` is no boolean for every row, a part lacks errors or right predictions, or the
-            fit is not that of the published recipe.
+        ArgumentError: ``validation`` is no boolean for every row, lacks a class, or is given without that recipe.
     """
     config, head = config or FitConfig(), AlignedEntropyHead(classifier)
-    if validation is not None and config.schedule is None:
-        raise ArgumentError("validation is for the published recipe: use FitConfig.paper() or leave it out.")
     device, classifier = head.device, head.cpu().classifier
     data = calibration_set(head, hidden, labels, logits, config.folds, config.seed, clusters, device)
     data = with_weights(data, weights)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(config.seed)
-        if config.schedule is not None:
-            result = _fit_published(classifier, data, validation, config, config.schedule, progress)
+        if config.schedule is not None or validation is not None:
+            result = _fit_published(classifier, data, validation, config, progress)
         else:
             training_set = None if reference is None else checked_reference(*reference, data)
             labels = None if training_set is None else training_set[1]
@@ -179,9 +176,11 @@ def _fit_published(
     data: CalibrationSet,
     given_validation: Any,
     config: FitConfig,
-    schedule: Schedule,
     progress: Progress,
 ) -> FitResult:
+    schedule = config.schedule
+    if schedule is None:
+        raise ArgumentError("validation is for the published recipe: use FitConfig.paper() or leave it out.")
     candidates = len(schedule.learning_rates) * len(config.alphas) * len(config.betas)
     epochs = FitProgress(progress, len(config.bases) * candidates * schedule.epochs)
     if given_validation is None:
