@@ -28,9 +28,9 @@ GROUPS = [
     "rec.autos",
 ]
 EXPECTED = {  # words that the last steps of a notebook print
-    "audit": "of the intervals contain the truth",
-    "label_words": "wrong, surer half by the head",
-    "tickets": "of the errors",
+    "3_audit": "of the intervals contain the truth",
+    "2_label_words": "wrong, surer half by the head",
+    "1_tickets": "of the errors",
 }
 
 
