@@ -26,13 +26,6 @@ EMPTY_HEADER = re.compile(r"<th( [^>]*)?></th>")  # an empty cell is no header f
 ROLE = re.compile(r":(?:attr|class|data|func|meth|mod):<code>([^<]*)</code>")
 
 
-def on_config(config: MkDocsConfig) -> None:
-    """List the notebooks in the navigation, after the first steps."""
-    notebooks = [f"examples/{path.stem}.md" for path in sorted((ROOT / "examples").glob("*.ipynb"))]
-    if notebooks and config.nav is not None:
-        config.nav.insert(2, {"Examples": notebooks})
-
-
 def on_files(files: Files, config: MkDocsConfig) -> None:
     """Add the files from outside docs/ and the page of the command line."""
     for pattern in OUTSIDE:
@@ -87,7 +80,7 @@ def notebook(path: Path) -> str:
                 )
             elif "image/svg+xml" in data or "text/html" in data:
                 html = data.get("image/svg+xml") or data["text/html"].replace(' border="1" class="dataframe"', "")
-                blocks.append(f"<div>{html}</div>")  # the theme styles tables without a class
+                blocks.append(f'<div class="output">{html}</div>')  # the theme styles tables without a class
             else:
                 text = data.get("text/plain") or "".join(output["text"])
                 blocks.append(f"```text\n{text.rstrip()}\n```")
