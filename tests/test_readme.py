@@ -80,5 +80,23 @@ def test_the_picture_of_the_readme_is_a_small_drawing():
     assert len(drawing) < 30_000
 
 
+def test_the_figures_are_those_of_the_table():
+    """Figures of errors found in 20 % of the predictions, from the table that the README names."""
+    section = (ROOT / "benchmarks" / "GRID.md").read_text(encoding="utf-8").split("### What a review finds, ")[1]
+    pairs, perfect = re.match(r"(\d+) pairs\n.*? would find \d+% and (\d+)%", section, re.DOTALL).groups()
+    lines = [line.split("|")[1:-1] for line in section.split("\n###")[0].splitlines() if line.startswith("|")]
+    column = [name.strip() for name in lines[0]].index("errors found in 20%")
+    found = {line[0].strip(): line[column].strip(" *") for line in lines[2:]}
+    words = " ".join(README.split())
+    for sentence in (
+        f"and you find {found['aligned entropy + reference']} % of the errors.",
+        f"entropy finds {found['entropy']} %, a review at random 20 %",
+        f"somebody who knew the errors would find {perfect} %",
+        f"means over {pairs} pairs of a data set and a model",
+        f"without them the head finds {found['aligned entropy']} %",
+    ):
+        assert sentence in words
+
+
 def test_the_readme_is_short():
     assert len(README.splitlines()) <= 120

@@ -13,7 +13,7 @@ from .figures import thinned
 
 COLORS = ("#2a8fd0", "#d9730d", "#808080")  # with a contrast of 3:1 on white and on black
 DASHES = ("", "6 3", "2 3")
-LEFT, TOP, WIDTH, HEIGHT, RIGHT, BOTTOM = 48, 8, 300, 150, 12, 36
+LEFT, TOP, WIDTH, HEIGHT, RIGHT, BOTTOM = 48, 8, 300, 150, 20, 36
 POINTS = 150  # of a curve
 LEAST_COVERAGE = 0.05  # at lower coverages a risk jumps between 0 and 1, so that it does not set the scale
 
