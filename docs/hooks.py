@@ -26,6 +26,13 @@ EMPTY_HEADER = re.compile(r"<th( [^>]*)?></th>")  # an empty cell is no header f
 ROLE = re.compile(r":(?:attr|class|data|func|meth|mod):<code>([^<]*)</code>")
 
 
+def on_config(config: MkDocsConfig) -> None:
+    """List the notebooks in the navigation, after the first steps, in the order of their names."""
+    notebooks = [f"examples/{path.stem}.md" for path in sorted((ROOT / "examples").glob("*.ipynb"))]
+    if notebooks and config.nav is not None:
+        config.nav.insert(2, {"Examples": notebooks})
+
+
 def on_files(files: Files, config: MkDocsConfig) -> None:
     """Add the files from outside docs/ and the page of the command line."""
     for pattern in OUTSIDE:
