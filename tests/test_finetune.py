@@ -63,6 +63,17 @@ def test_an_epoch_reports_loss_and_accuracy_on_the_training_set(mode, tmp_path):
     assert str(Epoch(2, 3, 0.51234, 0.8)) == "epoch 2 of 3: loss 0.5123, training accuracy 80.0%"
 
 
+@pytest.mark.parametrize("mode", ["freeze", "full"])
+def test_texts_that_are_not_read_completely_are_counted(mode, tmp_path):
+    source, data = pretrained("Bert", tmp_path / "pretrained"), texts(30)
+    data.texts[4] = data.texts[7] = "good film " * 3  # six tokens and two special ones; the others have five
+    counts = [
+        train_classifier(source, data, tmp_path / str(length), TrainConfig(mode, epochs=1, max_length=length))
+        for length in (8, 7, 5, 4)
+    ]
+    assert counts == [0, 2, 2, 30]
+
+
 def test_the_accuracy_of_an_epoch_counts_words_and_pairs():
     reports = []
     meter = TrainingMeter(2, reports.append)

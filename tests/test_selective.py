@@ -211,6 +211,15 @@ def test_where_nothing_is_certified_it_says_how_many_more_labels_would_do():
     assert "would not help" in hopeless.reason
 
 
+def test_a_threshold_that_accepts_nothing_or_everything_is_shown_in_words():
+    nothing = choose_threshold(units(np.arange(200), np.ones(200)), Goal(risk=0.1))
+    assert str(nothing).splitlines()[3].split() == ["all", "none", "0.0000", "–", "–", "0", "200"]
+    assert repr(nothing).splitlines()[-1].split() == ["all", "none", "0.000", "–", "–", "0", "200"]
+    everything = choose_threshold(units(np.arange(200), np.zeros(200)), Goal(risk=0.1))
+    assert str(everything).splitlines()[3].split()[:4] == ["all", "all", "1.0000", "0.0000"]
+    assert "inf" not in f"{nothing} {nothing!r} {everything} {everything!r}"
+
+
 def test_all_reachable_risks_hold_at_once_as_often_as_promised():
     goal, broken, reached = Goal(risk=0.001, delta=0.1), 0, 0
     for seed in range(DRAWS):
@@ -242,6 +251,7 @@ def test_the_table_of_reachable_risks_ends_at_the_first_that_accepts_all():
     assert lines[1].split() == ["2", "%", "100.0%", "0.0%"]
     assert lines[2] == ""
     assert "certified with delta 0.005" in " ".join(lines)
+    assert "certified with the whole delta" in " ".join(lines)
     assert "No risk can be certified" in reachable_table(reachable_risks(units([0.1], [1]), Goal(risk=0.001)))
 
 

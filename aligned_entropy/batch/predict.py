@@ -56,8 +56,17 @@ def predict_file(classifier: UncertainClassifier, job: PredictionJob, progress: 
     return replace(counts, bases=bases_of(classifier))
 
 
-def predict_rows(classifier: UncertainClassifier, job: PredictionJob, rows: list[InputRow]) -> Iterator[Values]:
-    """Yield the values of the added columns for every row; a row without a usable text gets an error."""
+def predict_rows(
+    classifier: UncertainClassifier, job: PredictionJob, rows: list[InputRow], progress: Progress | None = None
+) -> Iterator[Values]:
+    """Yield the values of the added columns for every row; a row without a usable text gets an error.
+
+    Args:
+        classifier: classifier with its head.
+        job: options, and the columns with the texts.
+        rows: rows to predict.
+        progress: function that is called with the number of texts of each batch of the model.
+    """
     columns = job.added_columns(classifier)
     predictions: Iterator[Row | str]
     if classifier.reads_outputs:
@@ -68,7 +77,7 @@ def predict_rows(classifier: UncertainClassifier, job: PredictionJob, rows: list
         problems = [_problem(row, job, columns, classifier.task.per_word) for row in rows]
         texts = [job.text(row) for row, problem in zip(rows, problems, strict=True) if problem is None]
         with reasons_in_rows():
-            predictions = iter(classifier.predict(texts))
+            predictions = iter(classifier.predict(texts) if progress is None else classifier.predict(texts, progress))
     for problem in problems:
         prediction = next(predictions) if problem is None else problem
         if isinstance(prediction, str):
@@ -129,8 +138,7 @@ def _with_journal(
     try:
         progress(journal.counts.rows)
         for batch in batched(islice(table.rows, journal.counts.rows, None)):
-            journal.append(list(predict_rows(classifier, job, batch)))
-            progress(len(batch))
+            journal.append(_predicted(classifier, job, batch, progress))
         _write(joined, table, columns, job)
         journal.remove()
     finally:
@@ -148,9 +156,8 @@ def _without_journal(
     def joined() -> Iterator[dict[str, Any]]:
         nonlocal counts
         for batch in batched(table.rows):
-            predicted = list(predict_rows(classifier, job, batch))
+            predicted = _predicted(classifier, job, batch, progress)
             counts += RowCounts.of_rows(predicted, columns)
-            progress(len(batch))
             yield from map(columns.joined, batch, predicted)
 
     if job.output == "-":
@@ -158,6 +165,23 @@ def _without_journal(
     else:
         _write_spooled(joined(), table, columns, job)
     return counts
+
+
+def _predicted(
+    classifier: UncertainClassifier, job: PredictionJob, rows: list[InputRow], progress: Progress
+) -> list[Values]:
+    """Predict rows, and report each batch of the model; rows without a usable text are reported at the end."""
+    reported = 0
+
+    def report(texts: int) -> None:
+        nonlocal reported
+        reported += texts
+        progress(texts)
+
+    counts_texts = not (classifier.task.per_word or classifier.reads_outputs)  # others count words, or read at once
+    values = list(predict_rows(classifier, job, rows, report if counts_texts else None))
+    progress(len(rows) - reported)
+    return values
 
 
 def _write(

@@ -147,6 +147,7 @@ def _lines(report: AuditReport, audit: Audit) -> list[str]:
     lines = [
         f"accuracy on these {report.rows:,} {unit}: {_percent(report.accuracy)}",
         f"from {report.labeled} labels; in {report.errors} of them the prediction is wrong",
+        *_note_on_the_draw(audit, unit),
         f"accuracy on further {unit} of this kind: {_percent(report.population)}",
         f"expected by the head without labels: {100 * report.expected:.1f} %",
     ]
@@ -157,6 +158,14 @@ def _lines(report: AuditReport, audit: Audit) -> list[str]:
     if report.classes:
         lines += ["", *_class_table(report)]
     return lines
+
+
+def _note_on_the_draw(audit: Audit, unit: str) -> list[str]:
+    """Reason why the labels have another share of errors; empty if all rows were drawn with the same probability."""
+    inclusion = audit.sample.inclusion
+    if inclusion.max() - inclusion.min() < 1e-9:
+        return []
+    return [f"(uncertain {unit} were drawn more often; the accuracy corrects for that)"]
 
 
 def _class_table(report: AuditReport) -> list[str]:

@@ -98,9 +98,11 @@ def train(
 
     description, total = ("features", len(texts)) if freeze else ("training", len(texts) * config.total_epochs)
     with progress_bar(description, total) as progress:
-        train_classifier(model, texts, output, config, progress, report)
+        truncated = train_classifier(model, texts, output, config, progress, report)
     print(f"trained on {len(texts)} texts of {len(texts.label_names)} classes")
-    print(epochs_done[-1])
+    if truncated:
+        print(f"truncated texts, of which the model did not read all: {truncated}")
+    print(f"training accuracy {epochs_done[-1].accuracy:.1%}; expect a lower accuracy on new texts")
     print(f"saved: {output}")
     next_step("fit", output, "HELD-OUT.csv", "-o", f"{output}-head", *option_words(columns))
 

@@ -44,7 +44,7 @@ def train_classifier(
     config: TrainConfig | None = None,
     progress: Callable[[int], object] = lambda done: None,
     report: Callable[[Epoch], object] = lambda epoch: None,
-) -> None:
+) -> int:
     """Train a classifier and save it with its tokenizer, so that ``from_pretrained`` can load it.
 
     Args:
@@ -56,6 +56,10 @@ def train_classifier(
         progress: function that is called with the number of texts whose vectors are ready in mode ``freeze``, and with
             the number of texts (windows of texts for token classification) of every step in the other modes.
         report: function that is called with the measures of every epoch.
+
+    Returns:
+        Number of texts that the classifier did not read completely, because they have more than ``config.max_length``
+        tokens; 0 for token classification, which reads long texts in windows.
 
     Raises:
         ArgumentTypeError: an object of this type holds no labeled data.
@@ -82,6 +86,8 @@ def train_classifier(
         model.save_pretrained(folder)
         backbone.inner.config.save_pretrained(folder)  # the folder of an adapter needs the labels, too
         backbone.tokenizer.save_pretrained(folder)
+    truncated = None if isinstance(data, LabeledTokens) else backbone.encode(data.texts).truncated
+    return 0 if truncated is None else int(truncated.sum())
 
 
 def check_classes(data: LabeledTexts | LabeledTokens) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,14 +24,20 @@ MOST_CURVES = 7
 MOST_ROWS = 30
 
 
+def limit_cell(value: float) -> str:
+    """Highest accepted uncertainty for people: a number, ``all`` if everything is accepted, or ``none``."""
+    return f"{value:.4g}" if math.isfinite(value) else "all" if value > 0 else "none"
+
+
 def rule_card(rule: Rule) -> Card:
     """Card with a row for every threshold, and the curve of the labeled predictions if there is one threshold."""
     thresholds = list(rule.thresholds.items())
 
     def row(number: int) -> list[object]:
         name, part = thresholds[number]
-        shares = [Share(value) for value in (part.coverage, part.risk, part.risk_bound)]
-        return [name or "all", f"{part.value:.4g}", *shares, part.accepted, part.units]
+        bound = part.risk_bound if part.accepted else math.nan
+        shares = [Share(value) for value in (part.coverage, part.risk, bound)]
+        return [name or "all", limit_cell(part.value), *shares, part.accepted, part.units]
 
     notes = [] if rule.held_out else ["The score was fitted on these predictions: no bound is guaranteed."]
     notes += list(dict.fromkeys(part.reason for _, part in thresholds))

@@ -14,7 +14,7 @@ from ..display.card import Displayed
 from ..display.short_repr import ShortRepr
 from ..display.text_tables import text_table, wrapped
 from ..errors import ArgumentError
-from .display import rule_card, rule_figure
+from .display import limit_cell, rule_card, rule_figure
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -232,7 +232,7 @@ class Rule(Displayed):
 
     def __str__(self) -> str:
         rows = [
-            [name or "all", f"{row.value:.4g}", *_shares(row), f"{row.risk_bound:.4f}", row.accepted, row.units]
+            [name or "all", limit_cell(row.value), *_shares(row), _bound(row), row.accepted, row.units]
             for name, row in self.thresholds.items()
         ]
         if len(rows) > 1:
@@ -251,3 +251,7 @@ class Rule(Displayed):
 
 def _shares(row: Threshold | Rule) -> tuple[str, str]:
     return f"{row.coverage:.4f}", f"{row.risk:.4f}" if row.accepted else "–"
+
+
+def _bound(row: Threshold) -> str:
+    return f"{row.risk_bound:.4f}" if row.accepted else "–"

@@ -52,15 +52,17 @@ class PredictRequest(Message):
 
 
 class TextPrediction(Message):
-    """Prediction for one text, or for one row of outputs."""
+    """Prediction for one text, or for one row of outputs; fields of other tasks are left out."""
 
     id: str = Field(description="Id of the prediction, for feedback.")
     head: str = Field(description="Version of the head that made the prediction.")
-    label: str | None = Field(default=None, description="Predicted label, for text classification.")
-    labels: list[str] | None = Field(default=None, description="Predicted labels, for multi-label classification.")
-    entities: list[Entity] | None = Field(default=None, description="Predicted entities, for token classification.")
+    label: str | None = Field(default=None, description="Predicted label; only for text classification.")
+    labels: list[str] | None = Field(default=None, description="Predicted labels; only for multi-label classification.")
+    entities: list[Entity] | None = Field(
+        default=None, description="Predicted entities; only for token classification."
+    )
     probabilities: dict[str, float] | None = Field(
-        default=None, description="Probabilities of the model by class; null if the request declines them."
+        default=None, description="Probabilities of the model by class; left out if the request declines them."
     )
     uncertainty: float | None = Field(
         description="Uncertainty in [0, 1]; null without a prediction, for which error has the reason."
@@ -74,7 +76,7 @@ class TextPrediction(Message):
     label_set: list[str] | None = Field(
         default=None,
         description="Classes among which the right one is, the predicted one first; null for an accepted prediction, "
-        "and if the head has no sets.",
+        "and if the head has no sets. Only for text classification.",
     )
     truncated: bool | None = Field(
         default=None, description="True if the model did not read all of the text, because it is too long."
@@ -160,6 +162,11 @@ def text_prediction(
         with_probabilities: True if the message contains the probabilities of the classes.
     """
     row = prediction.row
+    predicted: dict[str, Any] = {task.message_field: None}  # the fields that apply to the task and the request
+    if isinstance(row, Prediction):
+        predicted["label_set"] = None
+    if with_probabilities and not isinstance(row, TokenPrediction):
+        predicted["probabilities"] = None
     if not row.is_finite:
         return TextPrediction(
             id=prediction_id,
@@ -169,8 +176,9 @@ def text_prediction(
             accepted=None,
             truncated=row.truncated,
             error=getattr(row, "row_error", None) or NOT_FINITE,
+            **predicted,
         )
-    predicted: dict[str, Any] = {task.message_field: row.predicted}
+    predicted[task.message_field] = row.predicted
     if isinstance(row, TokenPrediction):
         predicted[task.message_field] = [_rounded_entity(entity) for entity in row.entities]
     elif with_probabilities:
@@ -185,6 +193,7 @@ def text_prediction(
         error_probability=None if row.error_probability is None else rounded(row.error_probability),
         accepted=row.accepted,
         truncated=row.truncated,
+        error=None,
         **predicted,
     )
 

@@ -33,7 +33,7 @@ def add_prediction_routes(app: FastAPI, server: Server) -> None:
     """Add the routes for predictions and feedback."""
     needs_api_key = api_key_checks(server.settings)
 
-    @app.post("/v1/predict", dependencies=needs_api_key)
+    @app.post("/v1/predict", dependencies=needs_api_key, response_model_exclude_unset=True)
     async def predict(body: PredictRequest, request: Request) -> PredictResponse:
         """Predict texts, each with its uncertainty and the probability that the prediction is wrong."""
         texts = list(map(as_text, body.texts))

@@ -50,7 +50,7 @@ def add_score_routes(app: FastAPI, server: Server) -> None:
     """Add the route for outputs, and refusals in place of the routes for texts."""
     needs_api_key = api_key_checks(server.settings)
 
-    @app.post("/v1/score", dependencies=needs_api_key)
+    @app.post("/v1/score", dependencies=needs_api_key, response_model_exclude_unset=True)
     async def score(body: ScoreRequest, request: Request) -> PredictResponse:
         """Score outputs of a model: the predicted class, its uncertainty and the probability that it is wrong."""
         check_count(len(body.outputs), "rows of outputs", server.settings)

@@ -280,3 +280,13 @@ def test_an_impossible_job_is_refused_before_any_work(tmp_path, source, output, 
     (tmp_path / "in.jsonl").write_text('{"text": "a"}\n')
     with pytest.raises(DataError, match=message):
         job(tmp_path / source, tmp_path / output).check()
+
+
+@pytest.mark.parametrize("target", ["-", "out.jsonl"])
+def test_each_batch_of_the_model_is_reported(target, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in ("a", " ", "b", "c")))
+    progress = []
+    predict_file(Stub(), job("in.jsonl", target, "text"), progress.append)
+    assert progress[-4:] == [1, 1, 1, 1]  # three texts, one by one, and the blank one
+    assert sum(progress) == 4

@@ -111,9 +111,17 @@ def test_a_sample_is_labeled_and_gives_the_accuracy(source, tmp_path):
     done = in_process("audit", "report", source, sample)
     shown = f"accuracy on these 800 texts: {100 * facts['accuracy']['value']:.1f} %"
     assert shown in done.stdout
+    assert (
+        f"in {facts['errors']} of them the prediction is wrong\n(uncertain texts were drawn more often" in done.stdout
+    )
     assert f"risk of the {facts['accepted']} accepted predictions" in done.stdout
     assert f"would have needed {facts['random_labels']} labels" in done.stdout
     assert f"next: alien review import {sample} --store feedback.sqlite" in done.stderr
+
+
+def test_labels_of_all_rows_have_no_note_on_the_draw(source, tmp_path):
+    done = in_process("audit", "report", source, labeled(source, tmp_path / "all.csv", "--budget", ROWS))
+    assert re.search(r"in \d+ of them the prediction is wrong\naccuracy on further texts", done.stdout)
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "parquet"])

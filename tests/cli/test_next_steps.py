@@ -34,7 +34,8 @@ def test_the_commands_lead_from_a_training_to_predictions(workplace, tmp_path):
     }
     model = tmp_path / "my model"
     trained = run("train", workplace / "model", workplace / "train.jsonl", "-o", model, "--freeze", "--epochs", "2")
-    assert "epoch 2 of 2: loss 0." in trained.stdout
+    last = trained.stderr.split("epoch 2 of 2: loss 0.")[1].split("training accuracy ")[1].split()[0]
+    assert trained.stdout.splitlines()[1] == f"training accuracy {last}; expect a lower accuracy on new texts"
     assert trained.stderr.count("training accuracy") == 2
     fitted = run(*next_command(trained, **data))
     assert "error rate to expect on similar texts" in " ".join(fitted.stdout.split())

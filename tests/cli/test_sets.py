@@ -70,7 +70,8 @@ def test_an_unfinished_run_with_sets_continues(workplace, head_with_sets, tmp_pa
     finished = []
     predict_file(classifier, job, finished.append)
     assert finished[0] == 40, "the rows of the journal are not predicted again"
-    assert len(target.read_text().splitlines()) == len(rows)
+    assert len(target.read_text().splitlines()) == len(rows) == sum(finished)
+    assert len(finished) > 3, "each batch of the model is reported"
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,17 @@ def test_the_server_returns_the_sets_of_predict(classifier, served_folder):
         assert client.get("/v1/head").json()["sets"]["goal"]["alpha"] == 0.3
 
 
+def test_fields_that_do_not_apply_are_left_out(client):
+    common = {"id", "head", "label", "uncertainty", "error_probability", "accepted", "label_set", "truncated", "error"}
+    sent = {"texts": TEXTS[:2]}
+    rows = client.post("/v1/predict", json=sent).json()["predictions"]
+    assert [row.keys() for row in rows] == [common | {"probabilities"}] * 2
+    rows = client.post("/v1/predict", json=sent | {"probabilities": False}).json()["predictions"]
+    assert [row.keys() for row in rows] == [common] * 2
+    schema = client.get("/openapi.json").json()["components"]["schemas"]["TextPrediction"]
+    assert set(schema["required"]) <= common <= schema["properties"].keys()
+
+
 def test_without_sets_the_field_is_null(client):
     assert client.post("/v1/predict", json={"texts": TEXTS[:1]}).json()["predictions"][0]["label_set"] is None
     assert client.get("/v1/head").json()["sets"] is None
