@@ -98,6 +98,12 @@ class FitSummary(Displayed):
         """Table of the candidates as text; an asterisk marks the chosen one."""
         return text_table(HEADER, map(self._cells, self.candidates))
 
+    @property
+    def main_candidates(self) -> list[Candidate]:
+        """Candidates that explain the choice: the chosen one, the best untrained and the best trained one."""
+        best_trained = next((part for part in self.candidates if part.trained), None)
+        return [part for part in self.candidates if part in (self.chosen, self.before, best_trained)]
+
     def _cells(self, candidate: Candidate) -> list[object]:
         mark = " *" if candidate == self.chosen else ""
         calibration = "–" if np.isnan(candidate.ece) else f"{candidate.ece:.3f}"
@@ -133,8 +139,8 @@ class FitSummary(Displayed):
         return Card(title, notes, HEADER, len(self.candidates), self._marked_cells)
 
     def terms(self) -> list[str]:
-        """Explanations of the terms in the names of the candidates."""
-        names = ", ".join(["ROC-AUC, ECE", *(candidate.name for candidate in self.candidates)])
+        """Explanations of the terms in the names of the main candidates."""
+        names = ", ".join(["ROC-AUC, ECE", *(candidate.name for candidate in self.main_candidates)])
         return [f"{term}: {meaning}" for term, meaning in TERMS.items() if re.search(rf"\b{term}\b", names)]
 
     def __str__(self) -> str:
@@ -143,10 +149,16 @@ class FitSummary(Displayed):
             f"{self.examples} {self.unit}, {self.errors} errors of the model ({rate:.1%}). This is also the error rate "
             "to expect on similar texts, because a head does not change predictions."
         )
+        shown = self.main_candidates
+        others = len(self.candidates) - len(shown)
+        more = f"{others} more candidate{'s' * (others > 1)}: alien inspect HEAD, or to_pandas()"
+        rest = ["", more] if others else []
         choice = f"chosen (*): {self.chosen.name}. {self.reason}"
         terms = [wrapped(f"  {term}", "    ") for term in self.terms()]
         hint = ["", wrapped(self.hint)] if self.hint else []
-        return "\n".join([wrapped(count), "", self.table(), "", wrapped(choice), *terms, *hint])
+        return "\n".join(
+            [wrapped(count), "", text_table(HEADER, map(self._cells, shown)), *rest, "", wrapped(choice), *terms, *hint]
+        )
 
 
 class ShownFit(Displayed):

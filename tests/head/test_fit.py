@@ -13,6 +13,7 @@ from aligned_entropy import CalibrationError, FitConfig, fit_head
 from aligned_entropy.errors import ArgumentError
 from aligned_entropy.head.calibration_set import calibration_set
 from aligned_entropy.head.candidates import NEGLIGIBLE
+from aligned_entropy.head.fit_summary import TERMS
 from aligned_entropy.head.head import AlignedEntropyHead
 from aligned_entropy.head.published import Schedule
 from aligned_entropy.head.reference_features import calibration_set_features
@@ -208,10 +209,17 @@ def test_summary_names_every_candidate_and_the_reason():
     assert summary.chosen in summary.candidates
     assert summary.before in summary.candidates
     text = str(summary)
-    assert all(candidate.name in text for candidate in summary.candidates)
+    assert all(candidate.name in summary.table() for candidate in summary.candidates)
+    assert 2 <= len(summary.main_candidates) <= 3 < len(summary.candidates)
+    lines = [line.split("  ")[0].removesuffix(" *") for line in text.split("\n\n")[1].splitlines()[1:]]
+    assert lines == [candidate.name for candidate in summary.main_candidates]
+    assert {summary.chosen.name, summary.before.name} <= set(lines)
+    assert f"{len(summary.candidates) - len(lines)} more candidates: alien inspect" in text
+    explained = {term.split(":")[0] for term in summary.terms()} - {"ROC-AUC", "ECE"}
+    assert explained == {term for term in TERMS if term in " ".join(lines)}
     assert summary.reason in " ".join(text.split())
     assert max(map(len, text.splitlines())) <= 80
-    assert {"smoothmax:", "beta:", "neighbors:", "ROC-AUC:"} <= set(text.split())  # terms are explained
+    assert {"smoothmax:", "ROC-AUC:", "ECE:"} <= set(text.split())  # terms are explained
     assert "reference:" not in text
     for candidate in summary.candidates:
         assert candidate.roc_auc.low <= candidate.roc_auc.value <= candidate.roc_auc.high
