@@ -23,7 +23,7 @@ def read_results(folder: str | Path) -> list[Result]:
     """Read the results of all studies in a folder, also those of failed and skipped cells.
 
     Raises:
-        DataError: the folder holds no results, or results of version 0.1, or a line is damaged.
+        DataError: the folder holds no results, or results from before version 0.1.0, or a line is damaged.
     """
     results = [result for study in sorted(STUDIES) for result in read_study(Path(folder), study)]
     if not results:
@@ -35,12 +35,12 @@ def read_study(folder: Path, study: str) -> list[Result]:
     """Read the results of a study by model, data set and score; none if it has no file.
 
     Raises:
-        DataError: a line is damaged, or the folder holds results of version 0.1.
+        DataError: a line is damaged, or the folder holds results from before version 0.1.0.
     """
     if next((folder / study).rglob("*.json"), None) is not None:
         raise DataError(
-            f"{folder / study} holds one file for each cell, the form of version 0.1, which is no longer read: remove "
-            "it and run alien bench again, or name another folder of results."
+            f"{folder / study} holds one file for each cell, the form before version 0.1.0, which is no longer read: "
+            "remove it and run alien bench again, or name another folder of results."
         )
     path = results_file(folder, study)
     in_order = sorted(_lines(path).items(), key=lambda item: item[0].split(b"/"))

@@ -57,7 +57,7 @@ class SavedHead(Displayed):
         selection_units: labeled units that thresholds are chosen on, and that drift is measured against.
         rule: rule that accepts or defers predictions; None without a threshold.
         fit_units: units of the fit after others have replaced them in ``selection_units``; None before, and for heads
-            of version 0.1.
+            from before version 0.1.0.
         sets: rule that gives predictions sets of classes; None without sets.
         sentence_units: labeled sentences of the fit of a head for token classification; None for other tasks.
     """
@@ -185,7 +185,7 @@ def _tensors(saved: SavedHead) -> dict[str, Tensor]:
 
 def _config(saved: SavedHead) -> dict[str, Any]:
     head = saved.head
-    # The keys exist only with such units: fingerprints of other heads stay those of version 0.1.
+    # The keys exist only with such units: fingerprints of other heads stay those from before version 0.1.0.
     parts = {"pilot": saved.fit_units, "sentences": saved.sentence_units}
     parts_of_fit = {name: _unit_facts(units) for name, units in parts.items() if units is not None}
     return {

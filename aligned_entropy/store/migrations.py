@@ -66,7 +66,7 @@ def _is_file_of_0_1(connection: Connection, names: set[str]) -> bool:
 
 
 def _take_over(connection: Connection, version: int) -> str:
-    """Make all tables in a feedback file of version 0.1; its rows keep their numbers."""
+    """Make all tables in a feedback file from before version 0.1.0; its rows keep their numbers."""
     names = ", ".join(sorted(COLUMNS_OF_0_1))
     rows = [dict(row) for row in connection.execute(text(f"SELECT {names} FROM feedback ORDER BY id")).mappings()]
     connection.execute(text("DROP TABLE feedback"))

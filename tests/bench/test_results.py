@@ -149,7 +149,7 @@ def test_results_of_version_0_1_are_refused_with_what_to_do(folder):
     old.mkdir(parents=True)
     read_results(folder)
     (old / "entropy-01234567.json").write_text("{}")
-    message = "results/scores holds one file for each cell, the form of version 0.1, which is no longer read: remove it"
+    message = "results/scores holds one file for each cell, the form before version 0.1.0, which is no longer read"
     with pytest.raises(DataError, match=message):
         read_results(folder)
     assert read_study(folder, "outlook") == []

@@ -1,6 +1,6 @@
-"""Heads and features that version 0.1 stored, before names changed, are still read; results keep their keys.
+"""Heads and features from before version 0.1.0, with other names, are still read; results keep their keys.
 
-``fixtures/stored`` was written by that version: for each task a tiny model with its head, the features of twelve texts,
+``fixtures/stored`` was written before: for each task a tiny model with its head, the features of twelve texts,
 and what it predicted.
 """
 

@@ -1,4 +1,4 @@
-"""Opening of stores: URLs, versions of the tables, files of version 0.1, databases that are down."""
+"""Opening of stores: URLs, versions of the tables, files from before version 0.1.0, databases that are down."""
 
 import json
 import re
@@ -19,7 +19,7 @@ ROW = NewFeedback(text="fine", label="positive")
 
 @pytest.fixture
 def old_file(tmp_path):
-    """Feedback file as version 0.1 wrote it."""
+    """Feedback file as it was written before version 0.1.0."""
     path = tmp_path / "old #1.sqlite"
     columns = "at, prediction, text, label, predicted, uncertainty, head"
     with closing(sqlite3.connect(path)) as old, old:
