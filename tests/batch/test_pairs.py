@@ -38,9 +38,9 @@ class PairStub(Stub):
         super().__init__()
         self.pairs = []
 
-    def predict(self, texts):
+    def predict(self, texts, *progress):
         self.pairs += texts
-        return super().predict([f"{pair.text}{pair.text_pair}" for pair in texts])
+        return super().predict([f"{pair.text}{pair.text_pair}" for pair in texts], *progress)
 
 
 def job(source, output, text_column=None, **options):

@@ -257,7 +257,12 @@ def test_a_damaged_journal_is_continued_at_the_damage(tmp_path, monkeypatch, cap
     journal.write_bytes(b"".join([*lines[:4], damage, *(lines[5:] if damage.endswith(b"\n") else [])]))
     texts_predicted = []
     original = Stub.predict
-    monkeypatch.setattr(Stub, "predict", lambda self, texts: texts_predicted.extend(texts) or original(self, texts))
+
+    def recorded(self, texts, *progress):
+        texts_predicted.extend(texts)
+        return original(self, texts, *progress)
+
+    monkeypatch.setattr(Stub, "predict", recorded)
     counts = predict_file(Stub(), job(source, output), lambda rows: None)
     assert (counts.rows, counts.unreadable) == (6, 1)
     assert texts_predicted == ["aaa", "aaaa", "aaaaa"]
