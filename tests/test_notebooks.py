@@ -101,7 +101,7 @@ def test_a_notebook_runs_on_stand_ins(path, tmp_path, monkeypatch, stand_ins):
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_on_what_it_names(path, tmp_path, monkeypatch):
-    execute(path, tmp_path, monkeypatch)
+    assert EXPECTED[path.stem] in execute(path, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

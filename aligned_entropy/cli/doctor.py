@@ -40,7 +40,8 @@ def doctor(as_json: AsJson = False) -> None:
 
 def _facts() -> dict[str, Any]:
     """Facts about the installation, as values of JSON."""
-    packages, extras = _packages(), _extras()
+    packages = dict(_needed(DISTRIBUTION, ""))
+    extras = _extras(packages)
     devices, device_problem = _devices()
     cache = cache_facts(cache_contents())
     hub_folder = _hub_folder()
@@ -61,15 +62,9 @@ def _facts() -> dict[str, Any]:
     }
 
 
-def _packages() -> dict[str, dict[str, Any]]:
-    """Packages that are always needed, by name."""
-    return dict(_needed(DISTRIBUTION, ""))
-
-
-def _extras() -> dict[str, dict[str, dict[str, Any]]]:
-    """Packages of each extra by name, those of other extras that it contains included."""
+def _extras(always: Mapping[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Packages of each extra by name, those of other extras that it contains included, but those always needed."""
     names = distribution(DISTRIBUTION).metadata.get_all("Provides-Extra") or []
-    always = _packages()
     return {
         extra: {name: dependency for name, dependency in _needed(DISTRIBUTION, extra) if name not in always}
         for extra in names

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 HEADER = ["class", "threshold", "coverage", "risk", "bound", "accepted", "labeled"]
 Method = Literal["fixed-sequence", "sgr"]
-"""How a risk is certified: fixed-sequence testing, or SGR (Geifman and El-Yaniv, 2017)."""
+"""Certification method for a risk: fixed-sequence testing, or SGR (Geifman and El-Yaniv, 2017)."""
 ALL_CLASSES = ""
 """Key of a threshold that applies to every predicted class."""
 JSON_KEYS = {"units": "answers"}  # fields of a threshold whose stored name differs
