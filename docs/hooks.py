@@ -1,4 +1,4 @@
-"""Hooks of MkDocs: pages that have their source outside docs/, notebooks, and the reference of the command line.
+"""Hooks of MkDocs: pages that have their source outside docs/, notebooks, and tables that come from the package.
 
 Links in the sources are those of the repository, so that they also work where the files are read as they are.
 """
@@ -8,7 +8,6 @@ import json
 import posixpath
 import re
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -34,18 +33,17 @@ def on_config(config: MkDocsConfig) -> None:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> None:
-    """Add the files from outside docs/ and the page of the command line."""
+    """Add the files from outside docs/."""
     for pattern in OUTSIDE:
         for path in sorted(ROOT.glob(pattern)):
             name = path.relative_to(ROOT).as_posix()
             files.append(File.generated(config, name, abs_src_path=str(path)))
     for path in (ROOT / "examples").glob("*.ipynb"):
         files.append(File.generated(config, f"examples/{path.stem}.md", content=notebook(path)))
-    files.append(File.generated(config, "cli.md", content=command_line()))
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Turn links between files of the repository into links between pages, and list the scores on their page."""
+    """Turn links between files into links between pages; put scores and commands in the places of their comments."""
     if page.file.src_uri in UNSEARCHED:
         page.meta["search"] = {"exclude": True}
     folder = posixpath.dirname(page.file.src_uri)
@@ -55,7 +53,11 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         target = posixpath.normpath(posixpath.join(source, match.group(1)))
         return posixpath.relpath(target.removeprefix("docs/"), folder or ".")
 
-    return LINK.sub(on_site, markdown).replace("<!-- scores -->", scores())
+    text = LINK.sub(on_site, markdown)
+    for place, listed in (("<!-- scores -->", scores), ("<!-- commands -->", command_line)):
+        if place in text:
+            text = text.replace(place, listed())
+    return text
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
@@ -94,7 +96,6 @@ def notebook(path: Path) -> str:
     return "\n\n".join(blocks)
 
 
-@cache
 def scores() -> str:
     """Table of all scores, from their docstrings."""
     from aligned_entropy.scores import SCORES
@@ -119,7 +120,7 @@ def command_line() -> str:
     for name, (summary, *_) in commands[1:]:
         table.append(f"| [`{name}`](#{name.replace(' ', '-')}) | {summary} |")
     title, (summary, *rest) = commands[0]
-    blocks = ["# Command line", summary, "\n".join(table), f"## `{title}`", *rest]
+    blocks = ["\n".join(table), f"## `{title}`", summary, *rest]
     for name, text in commands[1:]:
         blocks += [f"## `{name}`", *text]
     return HELP_LINK.sub(r"[docs/\1](\1)", "\n\n".join(blocks) + "\n")
