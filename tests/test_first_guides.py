@@ -8,6 +8,7 @@ import subprocess
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from aligned_entropy import UncertainClassifier
 from fixtures import sentiment, tiny
@@ -75,8 +76,16 @@ def test_models(tmp_path, monkeypatch, capsys):
     variables = run("models.md", tmp_path, monkeypatch)
     expected = variables["classifier"].predict(["the film is good", "not bad"])
     np.testing.assert_allclose(variables["output"].error_probability, expected.error_probability, atol=1e-5)
-    assert len(variables["result"].held_out) == 120
     assert "'error_probability'" in capsys.readouterr().out
+
+
+def test_arrays_of_your_own(tmp_path, monkeypatch, capsys):
+    variables = run("models.md", tmp_path, monkeypatch, headings=["Arrays of your own"])
+    hidden = torch.zeros(2, 16)
+    hidden[1, 0] = 2.0  # as in the texts that the guide calls hard
+    easy, hard = variables["result"].head(hidden, variables["module"](hidden).detach())
+    assert hard > 2 * easy
+    assert "400 examples" in capsys.readouterr().out
 
 
 def test_own_score(tmp_path, monkeypatch, capsys):
