@@ -1,1 +1,1 @@
-"""Batch prediction: files of texts in, files of predictions out, every row exactly once and in order."""
+"""Jobs on files: texts in, predictions out, every row exactly once and in order; labeled rows divided into parts."""

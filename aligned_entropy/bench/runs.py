@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..data import LabeledTexts, labeled_texts, load_data
+from ..data.dividing import stratified_ranks
 from ..errors import DataError
 from ..finetune import Mode, Precision, TrainConfig, train_classifier
 from ..tasks import task_of_dataset
@@ -104,22 +104,12 @@ def split_texts(data: DataSpec, seed: int, label_names: list[str] | None = None)
     texts = [text for part in parts.values() for text in part.texts]
     labels = np.concatenate([part.labels for part in parts.values()])
     all_texts = LabeledTexts(texts, labels, parts["train"].label_names)
-    ranks = _stratified_ranks(labels, seed)
+    ranks = stratified_ranks(labels, seed)
     ends = np.cumsum([len(part) for part in parts.values()])
     return {
         split: all_texts.select(np.flatnonzero((end - len(part) <= ranks) & (ranks < end)))
         for (split, part), end in zip(parts.items(), ends, strict=True)
     }
-
-
-def _stratified_ranks(labels: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
-    """Random ranks ``[N]`` from 0 to N - 1, with the rows of every class spread evenly over them."""
-    rng = np.random.default_rng(seed)
-    positions = np.empty(len(labels))
-    for label in np.unique(labels):
-        rows = np.flatnonzero(labels == label)
-        positions[rng.permutation(rows)] = (np.arange(len(rows)) + rng.random()) / len(rows)
-    return np.argsort(np.argsort(positions, kind="stable"), kind="stable")
 
 
 def _mapped_texts(data: DataSpec, dataset: Any, label_names: list[str] | None) -> LabeledTexts:

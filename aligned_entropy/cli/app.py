@@ -15,6 +15,7 @@ from ..display.text_tables import wrapped
 from .auditing import report_audit, select_audit
 from .benchmarking import bench, report
 from .caching import clear_caches, list_cache
+from .dividing import EXAMPLE, divide
 from .doctor import doctor
 from .elsewhere_options import EndpointOptions
 from .fitting import fit, threshold, train
@@ -128,6 +129,7 @@ def global_options(
 # Commands by the heading of their group in the help, each with an example.
 COMMANDS: dict[str, dict[Callable[..., None], str]] = {
     "Make a classifier, a head and a threshold": {
+        divide: f"alien divide tickets.csv {EXAMPLE}",
         train: "alien train minilm train.csv -o classifier --freeze",
         fit: "alien fit classifier held-out.csv -o head",
         threshold: "alien threshold classifier more-held-out.csv --head head --risk .1",

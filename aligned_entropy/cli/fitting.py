@@ -75,7 +75,7 @@ def train(
 ) -> None:
     """Train a text, multi-label or token classifier, by the type of the labels in DATA.
 
-    Keep the texts that the head is fitted on out of DATA.
+    Keep the texts that the head is fitted on out of DATA; alien divide makes a file for each step.
     """
     from ..data import load_data
     from ..finetune import Epoch, TrainConfig, train_classifier

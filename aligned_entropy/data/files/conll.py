@@ -44,6 +44,17 @@ def read_conll(path: Path, encoding: str | None = None) -> dict[str, list[list[s
         DataError: the file is not in its encoding, a line has no word, no tag or another number of columns, or it is
             not clear which column holds the words and which the tags.
     """
+    rows = [[line.fields for line in sentence] for sentence in _sentences(path, encoding)]
+    return {"tokens": [[row[0] for row in part] for part in rows], "tags": [[row[-1] for row in part] for part in rows]}
+
+
+def conll_lines(path: Path, encoding: str | None = None) -> list[list[str]]:
+    """Read the lines with words of a CoNLL file as they are, one list for each sentence; errors as for read_conll."""
+    return [[line.text for line in sentence] for sentence in _sentences(path, encoding)]
+
+
+def _sentences(path: Path, encoding: str | None) -> list[list[_Line]]:
+    """Lines with words, by sentence; see :func:`read_conll`."""
     lines = read_lines(path, encoding)
     separator = "\t" if any("\t" in line and not _is_comment(line) for line in lines) else " "
     sentences: list[list[_Line]] = [[]]
@@ -62,7 +73,7 @@ def read_conll(path: Path, encoding: str | None = None) -> dict[str, list[list[s
         _check_line(line, sentences[0][0], path)
     rows = [[line.fields for line in sentence] for sentence in sentences]
     _check_columns(rows, path, has_2012=any(line.startswith(CONLL_2012) for line in lines))
-    return {"tokens": [[row[0] for row in part] for part in rows], "tags": [[row[-1] for row in part] for part in rows]}
+    return sentences
 
 
 def _is_comment(line: str) -> bool:

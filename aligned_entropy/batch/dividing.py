@@ -1,0 +1,178 @@
+"""Division of a file of labeled rows into one file for each step that needs labels (alien divide)."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..data import LabeledTokens, Table, plain_texts
+from ..data.columns import LABEL_COLUMNS, LabelColumn, find_column, first_column
+from ..data.dividing import divided_rows, joined_rows
+from ..data.files.conll import conll_lines
+from ..data.files.reading import open_rows
+from ..data.files.rows import COMPRESSED, ending_format
+from ..data.labels import is_missing
+from ..data.outputs import OUTPUT_COLUMNS, TEXT_COLUMN
+from ..data.responses import response_column
+from ..data.tags import TagSet
+from ..errors import DataError
+from ..features.files import write_atomic
+from ..tasks import task_of_dataset
+from .writing import write_rows
+
+
+@dataclass(frozen=True)
+class DivisibleRows:
+    """N labeled rows as far as a division needs them.
+
+    Attributes:
+        groups: group of each row, ``[N]``; rows of a group stay together.
+        labels: labels of each row: one, several, or the entity types of a sentence; empty lists for unlabeled rows.
+        notes: sentences about the rows that say what a division is worth.
+    """
+
+    groups: NDArray[np.int64]
+    labels: Sequence[Sequence[str]]
+    notes: Sequence[str]
+
+    @classmethod
+    def read(
+        cls,
+        table: Table,
+        *,
+        text_column: str | None = None,
+        text_pair_column: str | None = None,
+        label_column: str | None = None,
+        group_column: str | None = None,
+    ) -> DivisibleRows:
+        """Read the texts and labels of a table.
+
+        Args:
+            table: rows; those with equal texts, pairs of texts or sentences are in one group.
+            text_column: column with the texts or words; found by its usual names by default.
+            text_pair_column: column with the second texts of pairs; found by usual names of two columns by default.
+            label_column: column with the labels or tags; found by its usual names by default.
+            group_column: column whose equal values are in one group, too; None for none.
+
+        Raises:
+            DataError: a column is missing or not clear, or a text or label cannot be read.
+        """
+        texts, labels = _texts_and_labels(table, text_column, text_pair_column, label_column)
+        keys: list[Sequence[Hashable]] = [range(len(table)) if texts is None else texts]
+        notes = []
+        if texts is None:
+            notes.append("there is no column with texts, so rows with the same text may be in different parts")
+        elif repeated := len(texts) - len(set(texts)):
+            notes.append(f"{repeated:,} rows repeat the text of another row; the rows of a text are in one part")
+        if group_column is not None:
+            values = table[find_column(table, "group", group_column, ())]
+            keys.append([None if is_missing(value) else repr(value) for value in values])
+            missing = sum(value is None for value in keys[1])
+            notes += [f"{missing:,} rows have no value in column {group_column!r}: none of them is in a group"] * bool(
+                missing
+            )
+        if labels is None:
+            looked_for = f"(looked for {', '.join(LABEL_COLUMNS)}): name it with --label-column"
+            notes.append(f"the rows are divided without regard to labels, since no column has them {looked_for}")
+        return cls(joined_rows(*keys), [()] * len(table) if labels is None else labels, notes)
+
+    def divided(self, shares: Mapping[str, float], seed: int) -> dict[str, NDArray[np.int64]]:
+        """Divide the rows at random; each set of labels has nearly the same share in all parts.
+
+        Args:
+            shares: share of each part, by its name; their sum is 1.
+            seed: seed of the random numbers.
+
+        Returns:
+            Rows of each part, in order.
+
+        Raises:
+            DataError: a part has no rows.
+        """
+        numbers: dict[tuple[str, ...], int] = {}
+        strata = np.array([numbers.setdefault(tuple(labels), len(numbers)) for labels in self.labels], np.int64)
+        part_of_row = divided_rows(list(shares.values()), self.groups, strata, seed)
+        members = {name: np.flatnonzero(part_of_row == number) for number, name in enumerate(shares)}
+        for name, rows in members.items():
+            if not len(rows):
+                raise DataError(
+                    f"the part {name} would have no rows: there are {len(self.groups):,}, in {self.groups.max() + 1:,} "
+                    "groups that stay together. Give it a larger share, or name fewer parts."
+                )
+        return members
+
+
+def _texts_and_labels(
+    table: Table, text_column: str | None, text_pair_column: str | None, label_column: str | None
+) -> tuple[Sequence[Hashable] | None, Sequence[Sequence[str]] | None]:
+    """Text and labels of each row; None for outputs without texts, or rows without labels."""
+    is_output = first_column(table, OUTPUT_COLUMNS) or response_column(table)
+    if is_output and text_column is None and TEXT_COLUMN not in table.columns:
+        column = LabelColumn.read(table, find_column(table, "label", label_column, LABEL_COLUMNS))
+        return None, [[str(label)] for label in column.values]
+    columns = {"text_column": text_column, "text_pair_column": text_pair_column}
+    task = task_of_dataset(table, text_column, label_column)
+    if task.one_label and label_column is None and first_column(table, LABEL_COLUMNS) is None:
+        return list(plain_texts(table, **columns)), None
+    labeled = task.read(table, label_column=label_column, **columns)
+    names = labeled.label_names
+    if isinstance(labeled, LabeledTokens):
+        parts = TagSet(names).parts
+        kinds = [parts[name].kind for name in names]
+        tags = [labeled.labels[start:end] for start, end in pairwise(labeled.texts.starts)]
+        return list(map(tuple, labeled.sentences)), [sorted({kinds[tag] for tag in row} - {""}) for row in tags]
+    if labeled.labels.ndim > 1:
+        return list(labeled.texts), [[names[label] for label in np.flatnonzero(row)] for row in labeled.labels]
+    return list(labeled.texts), [[names[label]] for label in labeled.labels]
+
+
+def write_parts(
+    source: Path,
+    members: Mapping[Path, NDArray[np.int64]],
+    *,
+    delimiter: str | None = None,
+    encoding: str | None = None,
+) -> None:
+    """Write rows of a file to other files of the same format; each appears when it is complete.
+
+    Parquet files keep their types and metadata, and CoNLL files all columns of a word, but not comments and the borders
+    of documents. Texts are written in UTF-8, CSV with commas, and JSON with one object on each line.
+
+    Args:
+        source: file of rows.
+        members: rows of each file to write, by its path.
+        delimiter: delimiter of a CSV or TSV file; None to find it out.
+        encoding: encoding of a text file; None to find it out.
+    """
+    file_format = ending_format(source)
+    if file_format == "parquet":
+        _write_parquet(source, members)
+    elif file_format == "conll":
+        sentences = conll_lines(source, encoding)
+        for path, rows in members.items():
+            content = "".join("\n".join(sentences[row]) + "\n\n" for row in rows).encode()
+            write_atomic(path, gzip.compress(content) if path.suffix.lower() == COMPRESSED else content)
+    else:
+        with open_rows(source, str(file_format), delimiter=delimiter, encoding=encoding) as table:
+            records = [row.columns for row in table.rows]
+        for path, rows in members.items():
+            chosen = [records[row] for row in rows]
+            write_rows(chosen.copy, table.columns, {}, str(path), str(file_format))
+
+
+def _write_parquet(source: Path, members: Mapping[Path, NDArray[np.int64]]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with pa.OSFile(str(source)) as stream:  # the path alone would be taken as an address if it looks like one
+        table = pq.read_table(stream)
+    for path, rows in members.items():
+        sink = pa.BufferOutputStream()
+        pq.write_table(table.take(rows), sink)
+        write_atomic(path, sink.getvalue().to_pybytes())
