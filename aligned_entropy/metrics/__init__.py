@@ -6,7 +6,8 @@ and a higher score means less certain. Ranking measures take any real scores; ca
 the rows never matters. An undefined measure (no errors, or only errors) is NaN.
 
 To compute several measures, or to compute them again with other row weights, sort the rows once:
-``sample = Sample.from_arrays(errors, uncertainty)``, then ``measure.compute(sample)``.
+``sample = Sample.from_arrays(errors, uncertainty)``, then ``measure.compute(sample)``. With many sets of weights,
+``sample.weighted(counts_RN)``, each measure computes all R values at once.
 """
 
 from .calibration import adaptive_ece, brier, ece, nll, reliability, smooth_ece

@@ -1,0 +1,97 @@
+"""Bootstrap intervals of measures, on one score or on two scores of the same rows."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..metrics import Measure, Sample
+from .intervals import Interval
+
+BLOCK = 1 << 18  # number of weights that are measured at once
+SHORTEST = 256  # a shorter sample counts as this long, since a measure may need arrays that are longer than the sample
+
+
+def resampled_counts(
+    errors: ArrayLike, resamples: int, seed: int, clusters: NDArray[np.int64] | None = None
+) -> Iterator[NDArray[np.int64]]:
+    """Draw bootstrap samples as row counts ``[N]``.
+
+    Without clusters, each sample keeps the number of errors and of correct predictions. With clusters ``[N]``, complete
+    clusters are drawn (for example all words of a sentence), and these numbers vary.
+    """
+    e = np.asarray(errors)
+    rng = np.random.default_rng(seed)
+    if clusters is not None:
+        names, index = np.unique(clusters, return_inverse=True)
+        for _ in range(resamples):
+            yield np.bincount(rng.integers(0, len(names), len(names)), minlength=len(names))[index]
+        return
+    strata = [rows for rows in (np.flatnonzero(e == value) for value in (0, 1)) if len(rows)]
+    for _ in range(resamples):
+        sampled_rows = np.concatenate([rng.choice(rows, len(rows)) for rows in strata])
+        yield np.bincount(sampled_rows, minlength=len(e))
+
+
+def bootstrap(
+    measures: Mapping[str, Measure],
+    errors: ArrayLike,
+    uncertainty: ArrayLike,
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+    clusters: NDArray[np.int64] | None = None,
+) -> dict[str, Interval]:
+    """Compute measures with percentile bootstrap intervals (95 %), see :func:`resampled_counts`.
+
+    Args:
+        measures: measures of :mod:`aligned_entropy.metrics` by name.
+        errors: errors of the predictions, ``[N]``, 0 or 1.
+        uncertainty: uncertainty of the predictions, ``[N]``.
+        resamples: number of bootstrap samples.
+        seed: seed of the samples; two scores measured with the same seed use the same rows.
+        clusters: cluster id of each row, ``[N]``; bounds are NaN for a single cluster.
+    """
+    sample = Sample.from_arrays(errors, uncertainty)
+    values = {name: float(measure.compute(sample)) for name, measure in measures.items()}
+    if clusters is not None and len(np.unique(clusters)) < 2:  # every sample would be identical
+        return {name: Interval(value, float("nan"), float("nan")) for name, value in values.items()}
+    blocks = [
+        {name: measure.compute(resample) for name, measure in measures.items()}
+        for resample in map(sample.weighted, _blocks(resampled_counts(errors, resamples, seed, clusters)))
+    ]
+    return {name: _percentiles(values[name], np.concatenate([block[name] for block in blocks])) for name in measures}
+
+
+def paired_bootstrap(
+    measure: Measure,
+    errors: ArrayLike,
+    first: ArrayLike,
+    second: ArrayLike,
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Interval:
+    """Compute ``measure(first) - measure(second)`` on the same rows, with a percentile bootstrap interval (95 %)."""
+    sample, baseline = Sample.from_arrays(errors, first), Sample.from_arrays(errors, second)
+    resampled = [
+        measure.compute(sample.weighted(counts)) - measure.compute(baseline.weighted(counts))
+        for counts in _blocks(resampled_counts(errors, resamples, seed))
+    ]
+    return _percentiles(float(measure.compute(sample) - measure.compute(baseline)), np.concatenate(resampled))
+
+
+def _blocks(samples: Iterator[NDArray[np.int64]]) -> Iterator[NDArray[np.int64]]:
+    """Stack samples ``[N]`` into blocks ``[R, N]`` that fit into a processor's cache."""
+    for first in samples:
+        yield np.stack([first, *itertools.islice(samples, BLOCK // max(len(first), SHORTEST) - 1)])
+
+
+def _percentiles(value: float, resampled: NDArray[np.float64]) -> Interval:
+    if np.isnan(resampled).all():
+        return Interval(value, float("nan"), float("nan"))
+    low, high = np.nanquantile(resampled, [0.025, 0.975])
+    return Interval(value, float(low), float(high))
