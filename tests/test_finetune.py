@@ -6,6 +6,7 @@ import torch
 from safetensors.torch import load_file
 
 from aligned_entropy import ArgumentError, DataError, UncertainClassifier
+from aligned_entropy.backbones import Backbone
 from aligned_entropy.data import LabeledTexts
 from aligned_entropy.finetune import Epoch, TrainConfig, train_classifier
 from aligned_entropy.finetune.measures import TrainingMeter
@@ -72,6 +73,15 @@ def test_texts_that_are_not_read_completely_are_counted(mode, tmp_path):
         for length in (8, 7, 5, 4)
     ]
     assert counts == [0, 2, 2, 30]
+
+
+@pytest.mark.parametrize("mode", ["freeze", "full"])
+def test_training_texts_are_tokenized_once(mode, tmp_path, monkeypatch):
+    tokenized, encode = [], Backbone.encode
+    monkeypatch.setattr(Backbone, "encode", lambda self, texts: tokenized.extend(texts) or encode(self, texts))
+    data = texts(30)
+    train_classifier(pretrained("Bert", tmp_path / "pretrained"), data, tmp_path / "out", TrainConfig(mode, epochs=1))
+    assert [text for text in tokenized if text in set(data.texts)] == data.texts
 
 
 def test_the_accuracy_of_an_epoch_counts_words_and_pairs():

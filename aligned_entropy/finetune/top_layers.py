@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..backbones import Backbone
+from ..backbones.batching import Encoded
 from ..data import LabeledTexts
 from ..errors import UnsupportedModelError
 from ..features.arrays import Array
@@ -53,13 +54,14 @@ class _PrecomputedEncoder(nn.Module):
 def train_top_layers(
     backbone: Backbone,
     data: LabeledTexts,
+    encoded: Encoded,
     config: TrainConfig,
     progress: Callable[[int], object],
     meter: TrainingMeter,
 ) -> None:
     """Train the layers after the encoder (pooler, pre-classifier, classification module) on precomputed vectors."""
     model, encoder_name = backbone.inner, backbone.inner.base_model_prefix
-    vectors = torch.tensor(_encoder_vectors(backbone, data.texts, config.dtype, progress)).unsqueeze(1)
+    vectors = torch.tensor(_encoder_vectors(backbone, data.texts, encoded, config.dtype, progress)).unsqueeze(1)
     labels = torch.from_numpy(targets(data.labels))
     encoder = getattr(model, encoder_name)
     setattr(model, encoder_name, _PrecomputedEncoder(encoder))
@@ -91,7 +93,11 @@ def train_top_layers(
 
 
 def _encoder_vectors(
-    backbone: Backbone, texts: Sequence[Text], dtype: Precision, progress: Callable[[int], object]
+    backbone: Backbone,
+    texts: Sequence[Text],
+    encoded: Encoded,
+    dtype: Precision,
+    progress: Callable[[int], object],
 ) -> Array:
     """Vectors ``[N, D]`` of the encoder that the top layers read: of the first token, or of the last in a decoder.
 
@@ -113,8 +119,9 @@ def _encoder_vectors(
     width = backbone.config.get_text_config().hidden_size
 
     def extract(rows: slice) -> tuple[Array]:
-        vectors = np.empty((len(texts[rows]), width), np.float32)
-        for batch_rows, inputs in backbone.batches(texts[rows]):
+        chunk = {name: values[rows] for name, values in encoded.inputs.items()}
+        vectors = np.empty((len(chunk["input_ids"]), width), np.float32)
+        for batch_rows, inputs in backbone.batched(chunk):
             with torch.autocast(backbone.device.type, torch.bfloat16, enabled=dtype == "bfloat16"):
                 hidden, _ = backbone.forward(**inputs)
             vectors[batch_rows] = (hidden if is_decoder else encoder_outputs[-1][:, 0]).float().cpu().numpy()

@@ -17,6 +17,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from ..backbones import MULTI_LABEL, Backbone, TokenBackbone
+from ..backbones.batching import Encoded
 from ..backbones.checkpoints import resolve
 from ..backbones.loading import load_for_training, load_tokenizer
 from ..data import LabeledTexts, LabeledTokens
@@ -78,16 +79,17 @@ def train_classifier(
     tokenizer.model_max_length = config.max_length  # saved with the tokenizer, so that later inputs are cut the same
     backbone = backbone_class(model, tokenizer, name=resolve(name))
     backbone.config.get_text_config().pad_token_id = backbone.pad_token_id  # training needs batches; saved as well
-    if config.mode == "freeze" and isinstance(data, LabeledTexts):
-        train_top_layers(backbone, data, config, progress, TrainingMeter(config.total_epochs, report))
+    encoded = None if isinstance(data, LabeledTokens) else backbone.encode(data.texts)
+    meter = TrainingMeter(config.total_epochs, report)
+    if config.mode == "freeze" and isinstance(data, LabeledTexts) and encoded is not None:
+        train_top_layers(backbone, data, encoded, config, progress, meter)
     else:
-        model = _train_all_layers(backbone, data, config, progress, TrainingMeter(config.total_epochs, report))
+        model = _train_all_layers(backbone, data, encoded, config, progress, meter)
     with without_progress_bars():
         model.save_pretrained(folder)
         backbone.inner.config.save_pretrained(folder)  # the folder of an adapter needs the labels, too
         backbone.tokenizer.save_pretrained(folder)
-    truncated = None if isinstance(data, LabeledTokens) else backbone.encode(data.texts).truncated
-    return 0 if truncated is None else int(truncated.sum())
+    return 0 if encoded is None or encoded.truncated is None else int(encoded.truncated.sum())
 
 
 def check_classes(data: LabeledTexts | LabeledTokens) -> None:
@@ -108,11 +110,12 @@ def check_classes(data: LabeledTexts | LabeledTokens) -> None:
 def _train_all_layers(
     backbone: Backbone,
     data: LabeledTexts | LabeledTokens,
+    encoded: Encoded | None,
     config: TrainConfig,
     progress: Callable[[int], object],
     meter: TrainingMeter,
 ) -> nn.Module:
-    """Train a model with the Trainer of transformers, by full fine-tuning or with LoRA."""
+    """Train a model with the Trainer of transformers, by full fine-tuning or with LoRA; tokens are encoded here."""
     import transformers
 
     class MeteredTrainer(transformers.Trainer):  # type: ignore[misc]
@@ -127,7 +130,7 @@ def _train_all_layers(
             meter.end_epoch()
 
     model = _with_lora(backbone) if config.mode == "lora" else backbone.model
-    rows = _training_rows(backbone, data)
+    rows = _training_rows(backbone, data, encoded)
     per_word = isinstance(data, LabeledTokens)
     per_word_collator = transformers.DataCollatorForTokenClassification
     collator: Any = per_word_collator(backbone.tokenizer) if per_word else _collator(backbone)
@@ -171,22 +174,25 @@ def _collator(backbone: Backbone) -> Callable[[list[dict[str, Any]]], dict[str, 
     return padded
 
 
-def _training_rows(backbone: Backbone, data: LabeledTexts | LabeledTokens) -> list[dict[str, Any]]:
+def _training_rows(
+    backbone: Backbone, data: LabeledTexts | LabeledTokens, encoded: Encoded | None
+) -> list[dict[str, Any]]:
     """Tokenized texts with their labels, as the Trainer reads them.
 
     For token classification a row is a window, and the tag of a word is the label of its first sub-word in one window.
     """
     labels: list[Any]
     if isinstance(data, LabeledTokens) and isinstance(backbone, TokenBackbone):
-        encoded, words_of_windows = backbone.windows(data.texts)
-        labels = [[IGNORED] * len(ids) for ids in encoded["input_ids"]]
+        inputs, words_of_windows = backbone.windows(data.texts)
+        labels = [[IGNORED] * len(ids) for ids in inputs["input_ids"]]
         for window_labels, words in zip(labels, words_of_windows, strict=True):
             for row, position in words:
                 window_labels[position] = int(data.labels[row])
     else:
-        encoded, labels = backbone.tokenize(list(data.texts)), targets(data.labels).tolist()
+        assert encoded is not None, "only the words of tokens are not encoded before"
+        inputs, labels = encoded.inputs, targets(data.labels).tolist()
     return [
-        {name: values[row] for name, values in encoded.items()} | {"labels": label} for row, label in enumerate(labels)
+        {name: values[row] for name, values in inputs.items()} | {"labels": label} for row, label in enumerate(labels)
     ]
 
 
