@@ -57,7 +57,7 @@ def predict_file(classifier: UncertainClassifier, job: PredictionJob, progress: 
 
 
 def predict_rows(
-    classifier: UncertainClassifier, job: PredictionJob, rows: list[InputRow], progress: Progress | None = None
+    classifier: UncertainClassifier, job: PredictionJob, rows: list[InputRow], progress: Progress = lambda done: None
 ) -> Iterator[Values]:
     """Yield the values of the added columns for every row; a row without a usable text gets an error.
 
@@ -65,7 +65,7 @@ def predict_rows(
         classifier: classifier with its head.
         job: options, and the columns with the texts.
         rows: rows to predict.
-        progress: function that is called with the number of texts of each batch of the model.
+        progress: function that is called with the number of texts of each batch of the model; outputs have none.
     """
     columns = job.added_columns(classifier)
     predictions: Iterator[Row | str]
@@ -77,7 +77,7 @@ def predict_rows(
         problems = [_problem(row, job, columns, classifier.task.per_word) for row in rows]
         texts = [job.text(row) for row, problem in zip(rows, problems, strict=True) if problem is None]
         with reasons_in_rows():
-            predictions = iter(classifier.predict(texts) if progress is None else classifier.predict(texts, progress))
+            predictions = iter(classifier.predict(texts, progress))
     for problem in problems:
         prediction = next(predictions) if problem is None else problem
         if isinstance(prediction, str):
@@ -170,7 +170,7 @@ def _without_journal(
 def _predicted(
     classifier: UncertainClassifier, job: PredictionJob, rows: list[InputRow], progress: Progress
 ) -> list[Values]:
-    """Predict rows, and report each batch of the model; rows without a usable text are reported at the end."""
+    """Predict rows, and report each batch of the model; outputs and unusable rows are reported at the end."""
     reported = 0
 
     def report(texts: int) -> None:
@@ -178,8 +178,7 @@ def _predicted(
         reported += texts
         progress(texts)
 
-    counts_texts = not (classifier.task.per_word or classifier.reads_outputs)  # others count words, or read at once
-    values = list(predict_rows(classifier, job, rows, report if counts_texts else None))
+    values = list(predict_rows(classifier, job, rows, report))
     progress(len(rows) - reported)
     return values
 

@@ -69,7 +69,8 @@ class UncertainTokenClassifier(UncertainClassifier):
             texts: strings, or lists of words; one string is a list of one. Offsets refer to the string, or to the words
                 joined by spaces. Strings are divided into words and punctuation marks much as in the usual corpora, see
                 :func:`~aligned_entropy.backbones.words.word_offsets`; lists of words are used as they are.
-            progress: function that is called with the number of words that have been processed.
+            progress: function that is called with the number of texts that have been processed; a batch of the model
+                counts for as many texts as have its number of words.
             text_column: column of a table with the texts or words; found by its usual names by default.
             text_pair_column: refused, since token classification takes no pairs of texts.
 
@@ -86,7 +87,7 @@ class UncertainTokenClassifier(UncertainClassifier):
         joined = [text if isinstance(text, str) else " ".join(text) for text in texts]
         words = Words([[text[start:end] for start, end in pairs] for text, pairs in zip(joined, offsets, strict=True)])
         encoded = self.backbone.encode(words)
-        features = self.backbone.extract_encoded(encoded, progress, views=bool(self.head.views))
+        features = self.backbone.extract_encoded(encoded, _of_texts(progress, words), views=bool(self.head.views))
         return TokenPredictions(
             texts=joined,
             words=self.predict_features(features),
@@ -256,3 +257,17 @@ class UncertainTokenClassifier(UncertainClassifier):
             if len(groups)
         }
         return {kind: fitted for kind, fitted in maps.items() if fitted is not None}
+
+
+def _of_texts(progress: Progress, words: Words) -> Progress:
+    """Function that takes a number of processed words, and reports texts: the first ones with as many words."""
+    ends, done, reported = words.starts[1:], 0, 0
+
+    def report(count: int) -> None:
+        nonlocal done, reported
+        done += count
+        texts = int(np.searchsorted(ends, done, "right"))
+        progress(texts - reported)
+        reported = texts
+
+    return report

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from ..head.progress import Progress
 from ..predictions import Row as PredictedRow
 from ..tasks import Task
 from .server import Server
@@ -34,8 +35,9 @@ class QueuedClassifier:
         """Task of the classifier."""
         return self.classifier.task
 
-    def predict(self, texts: Sequence[Any]) -> Iterator[PredictedRow]:
-        """Predict texts row by row."""
+    def predict(self, texts: Sequence[Any], progress: Progress = lambda done: None) -> Iterator[PredictedRow]:
+        """Predict texts row by row; ``progress`` is called with the number of texts of each batch of the model."""
         size = self.server.settings.batch
         for start in range(0, len(texts), size):
-            yield from self.server.batcher.thread.submit(self.classifier.predict, texts[start : start + size]).result()
+            batch = texts[start : start + size]
+            yield from self.server.batcher.thread.submit(self.classifier.predict, batch, progress).result()

@@ -17,6 +17,7 @@ from aligned_entropy import (
     UncertainClassifier,
     UnsupportedModelError,
 )
+from aligned_entropy.backbones import batching
 from aligned_entropy.classifier import UncertainTokenClassifier
 from aligned_entropy.cli.app import app
 from aligned_entropy.data import labeled_tokens, load_data
@@ -53,6 +54,16 @@ def test_a_model_of_words_is_met_by_its_own_class(token_model_folder, tagger, tm
     tiny.model("Bert").save_pretrained(tmp_path)
     tiny.tokenizer().save_pretrained(tmp_path)
     assert type(UncertainClassifier.from_pretrained(tmp_path)) is UncertainClassifier
+
+
+@pytest.mark.parametrize("rows", [2, 64])
+def test_the_progress_of_a_prediction_counts_texts(rows, tagger, monkeypatch):
+    monkeypatch.setattr(batching, "BATCH_ROWS", rows)
+    progress = []
+    tagger.predict(["the film is good", "bad", "good film", "a", "the story"], progress.append)
+    assert sum(progress) == 5
+    assert min(progress) >= 0
+    assert len(progress) == -(-5 // rows)
 
 
 def test_before_a_fit_a_word_has_the_entropy_of_its_tag(tagger):
