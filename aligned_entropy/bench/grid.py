@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from .cells import Cell
 from .grid_file import read_grid_file
 from .measurements import run_cell
 from .results import read_study, sort_results, store_result
-from .runs import train_run
+from .runs import DataSpec, ModelSpec, train_run
 from .studies import build_of
 
 
@@ -84,6 +84,9 @@ class Grid:
     def run(self, workers: int = 1, engine: Engine = "local") -> Iterator[tuple[Cell, dict[str, Any]]]:
         """Compute the missing cells and store each result at once; a cell that fails does not stop the others.
 
+        A classifier whose training fails is not trained again in this run: all its cells have the error as their
+        result.
+
         Args:
             workers: number of processes; one process computes all cells of a classifier.
             engine: execution backend, see :func:`aligned_entropy.execution.task_pool`.
@@ -95,33 +98,41 @@ class Grid:
         for study in {cell.study for cell in self.cells}:
             sort_results(self.results, study)
         if workers == 1 and engine == "local":
-            yield from ((cell, compute(cell, self.results, self.runs)) for cell in missing)
+            failures: dict[str, Exception | None] = {}
+            for cell in missing:
+                for key, classifier in _classifiers(cell).items():
+                    if key not in failures:
+                        failures[key] = _training_failure(*classifier, self.runs)
+                yield cell, compute(cell, self.results, self.runs, _failure(cell, failures))
             return
-        cells_of_classifier: dict[str, list[Cell]] = {}
-        for cell in missing:
-            cells_of_classifier.setdefault(_classifier_key(cell, cell.seed), []).append(cell)
-        classifiers = {
-            _classifier_key(cell, seed): (cell.model, cell.data, seed)
-            for cell in missing
-            for seed in (cell.seed, *cell.members)
-        }
+        classifiers = {key: classifier for cell in missing for key, classifier in _classifiers(cell).items()}
         with task_pool(engine, workers) as submit:
-            for training in [submit(train_run, *classifier, self.runs) for classifier in classifiers.values()]:
-                training.exception()  # waits; after a failed training every cell of the classifier stores the error
+            trainings = {
+                key: submit(_training_failure, *classifier, self.runs) for key, classifier in classifiers.items()
+            }
+            failures = {key: training.result() for key, training in trainings.items()}
+            cells_of_classifier: dict[str, list[Cell]] = {}
+            for cell in missing:
+                failure = _failure(cell, failures)
+                if failure is None:
+                    cells_of_classifier.setdefault(_classifier_key(cell, cell.seed), []).append(cell)
+                else:
+                    yield cell, compute(cell, self.results, self.runs, failure)
             parts = [submit(compute_all, cells, self.results, self.runs) for cells in cells_of_classifier.values()]
             for part in as_completed(parts):
                 yield from part.result()
 
 
-def compute(cell: Cell, results: Path, runs: Path) -> dict[str, Any]:
+def compute(cell: Cell, results: Path, runs: Path, failure: Exception | None = None) -> dict[str, Any]:
     """Run a cell and store its result, which replaces that of the same cell with other settings.
 
     Args:
         cell: cell to compute.
         results: folder of results.
         runs: folder of trained classifiers.
+        failure: error of the training of a classifier that the cell needs.
     """
-    result = run_cell(cell, runs)
+    result = run_cell(cell, runs, failure)
     store_result(results, cell, result)
     return result
 
@@ -133,6 +144,25 @@ def compute_all(cells: Sequence[Cell], results: Path, runs: Path) -> list[tuple[
 
 def _has_passes(cell: Cell) -> bool:
     return "passes" in getattr(build_of(cell.study, cell.score), "needs", ())
+
+
+def _training_failure(model: ModelSpec, data: DataSpec, seed: int, runs: Path) -> Exception | None:
+    """Train the classifier of a run unless it is already there; return the error if that fails."""
+    try:
+        train_run(model, data, seed, runs)
+    except Exception as error:  # it must not stop the cells of other classifiers, whatever a library raises
+        return error
+    return None
+
+
+def _failure(cell: Cell, failures: Mapping[str, Exception | None]) -> Exception | None:
+    """First error among the trainings of the classifiers that a cell needs; None if all were trained."""
+    return next(filter(None, (failures[key] for key in _classifiers(cell))), None)
+
+
+def _classifiers(cell: Cell) -> dict[str, tuple[ModelSpec, DataSpec, int]]:
+    """Model, data set and seed of every classifier that a cell needs, by key."""
+    return {_classifier_key(cell, seed): (cell.model, cell.data, seed) for seed in (cell.seed, *cell.members)}
 
 
 def _classifier_key(cell: Cell, seed: int) -> str:

@@ -38,12 +38,13 @@ Float = NDArray[np.float64]
 Part = Literal["train", "calibration", "test"]
 
 
-def run_cell(cell: Cell, runs: Path) -> dict[str, Any]:
+def run_cell(cell: Cell, runs: Path, failure: Exception | None = None) -> dict[str, Any]:
     """Fit and measure the score of a cell.
 
     Args:
         cell: cell to compute.
         runs: folder of trained classifiers.
+        failure: error of the training of a classifier that the cell needs; nothing is computed then.
 
     Returns:
         The result as JSON values. If the score does not apply, ``skipped`` holds the reason instead of measures; after
@@ -51,6 +52,8 @@ def run_cell(cell: Cell, runs: Path) -> dict[str, Any]:
     """
     facts: dict[str, Any] = {"format": FORMAT, "cell": cell.facts(), "versions": versions()}
     try:
+        if failure is not None:
+            raise failure
         return facts | _measure(cell, runs)
     except (NotApplicableError, CalibrationError) as error:
         return facts | {"skipped": str(error)}

@@ -36,8 +36,9 @@ class QueuedClassifier:
         return self.classifier.task
 
     def predict(self, texts: Sequence[Any], progress: Progress = lambda done: None) -> Iterator[PredictedRow]:
-        """Predict texts row by row; ``progress`` is called with the number of texts of each batch of the model."""
+        """Predict texts row by row; ``progress`` is called with the number of texts of each batch of the server."""
         size = self.server.settings.batch
         for start in range(0, len(texts), size):
             batch = texts[start : start + size]
-            yield from self.server.batcher.thread.submit(self.classifier.predict, batch, progress).result()
+            yield from self.server.batcher.thread.submit(self.classifier.predict, batch).result()
+            progress(len(batch))

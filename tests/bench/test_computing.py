@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from aligned_entropy import FitConfig, UncertainClassifier
-from aligned_entropy.bench import grid, measurements
+from aligned_entropy.bench import grid, measurements, runs
 from aligned_entropy.bench.cells import Cell
 from aligned_entropy.bench.grid import Grid
 from aligned_entropy.bench.measurements import run_cell
@@ -136,6 +136,19 @@ def test_a_failed_cell_is_computed_again_and_does_not_stop_the_others(bench, wor
     assert list(results) == [late]
     assert "measures" in results[late]
     assert Grid.read(path).missing() == []
+
+
+def test_a_training_that_fails_is_not_repeated_in_the_same_run(bench, workspace, monkeypatch):
+    text = one_entry("scores", "entropy, energy, margin").replace("datasets: {films: 1}", "datasets: {absent: 2}")
+    path = write_grid(workspace, text.replace("  films:\n", "  films:\n  absent:\n"), runs=bench.grid.runs)
+    trained, split = [], runs.split_texts
+    monkeypatch.setattr(runs, "split_texts", lambda data, seed: trained.append(seed) or split(data, seed))
+    errors = {(cell.seed, result["error"]) for cell, result in Grid.read(path).run()}
+    assert trained == [0, 1]
+    assert len(errors) == 2
+    assert len(read_results(workspace / "results")) == 6
+    list(Grid.read(path).run())
+    assert trained == [0, 1, 0, 1]
 
 
 def test_an_incomplete_last_line_is_computed_again(bench, workspace):
