@@ -11,6 +11,7 @@ pytest_plugins = [
     for name in [
         "browser",
         "command_line",
+        "fitted",
         "grids",
         "guides",
         "multilabel_models",
