@@ -207,6 +207,12 @@ def test_public_names_load_no_large_library() -> None:
     assert not early, "to be imported where it is used: " + "; ".join(early)
 
 
+def test_scipy_is_imported_where_it_is_used() -> None:
+    """Its distributions alone take half a second, which every command would wait."""
+    early = [str(found) for found in IMPORTS if found.at_load and found.target.split(".")[0] == "scipy"]
+    assert not early, "to be imported inside functions: " + "; ".join(early)
+
+
 def fresh(code: str) -> set[str]:
     """Top-level names of the modules that a new interpreter has loaded after some code."""
     script = f"import sys\n{code}\nprint(*sorted({{name.split('.')[0] for name in sys.modules}}))"

@@ -34,10 +34,12 @@ class DistanceCount:
 
         The limit is an order statistic of the labeled distances, so that the number is beta-binomial.
         """
-        from scipy.stats import betabinom
+        from scipy.special import betaln  # the module with distributions takes long to import
 
-        above = self.labeled_far + 1
-        return float(betabinom.sf(self.far - 1, self.texts, above, self.labeled + 1 - above))
+        above, far = self.labeled_far + 1, np.arange(self.far, self.texts + 1)
+        below, near = self.labeled + 1 - above, self.texts - far
+        logs = betaln(far + above, near + below) - betaln(above, below) - betaln(far + 1, near + 1)
+        return float(np.exp(logs - np.log(self.texts + 1)).sum())
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ def drift(sums: ProbabilitySums, labeled: LabeledProbabilities, texts: int | Non
         Largest difference of the two distribution functions, at the edges of the bins of the sums, and its p-value;
         both NaN with fewer than 50 of either.
     """
-    from scipy.stats import kstwobign
+    from scipy.special import kolmogorov
 
     count = len(sums) if texts is None else min(texts, len(sums))
     if min(count, labeled.independent) < MIN_PREDICTIONS:
@@ -40,7 +40,7 @@ def drift(sums: ProbabilitySums, labeled: LabeledProbabilities, texts: int | Non
     labeled_shares = np.searchsorted(labeled_numbers, edges, "right") / len(labeled_numbers)
     statistic = float(np.abs(shares - labeled_shares).max())
     size = count * labeled.independent / (count + labeled.independent)
-    return statistic, float(kstwobign.sf(statistic * np.sqrt(size)))
+    return statistic, float(kolmogorov(statistic * np.sqrt(size)))
 
 
 def reasons(

@@ -10,7 +10,6 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import log_softmax
 
 from ..backbones import OUTPUTS, OutputsBackbone
 from ..backbones.outputs import FIELD
@@ -235,6 +234,8 @@ class UncertainOutputs(UncertainClassifier):
 
     def _with_vectors(self, features: Features) -> Features:
         """Put log-probabilities in place of missing vectors, so that the head can look up neighbors."""
+        from scipy.special import log_softmax
+
         if features.logits.shape[1] != len(self.label_names):
             raise DataError(f"the logits have {features.logits.shape[1]} classes, not {len(self.label_names)}.")
         if features.hidden.shape[1] and "hidden" not in features.absent:

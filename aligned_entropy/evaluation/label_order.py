@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
-from scipy.special import gammaln
-from scipy.stats import binom
 
 from ..features.arrays import Features
 
@@ -46,6 +44,8 @@ def warn_of_label_order(features: Features, label_names: Sequence[str]) -> None:
 
 def _accuracies(features: Features, classes: int) -> tuple[float, float, NDArray[np.int64]]:
     """Accuracy in the order of the model and in the best order, and this order if it is far better."""
+    from scipy.optimize import linear_sum_assignment
+
     truth, predicted = features.require("labels"), features.predictions
     rows, same = len(truth), np.arange(classes)
     agreement: NDArray[Any]
@@ -69,9 +69,24 @@ def _accuracies(features: Features, classes: int) -> tuple[float, float, NDArray
     if not moved.any() or total - after > (total - before) / 2:
         return 0.0, 0.0, same
     share = chance[same, order][moved].sum() / decisions.sum()
-    tests = binom.logsf(after - 1, before + after, 0.5), binom.logsf(after - 1, int(decisions.sum()), share)
-    permutations = gammaln(classes + 1) - gammaln(classes - int(moved.sum()) + 1)  # logarithm of their number
-    if max(tests) + permutations >= np.log(SIGNIFICANCE):
+    count = int(decisions.sum())
+    if not _is_significant(before, after, count, share, math.perm(classes, int(moved.sum()))):
         return 0.0, 0.0, same
     unmoved = int(agreement[same, same][~moved].sum())
     return (unmoved + before) / decisions.sum(), (unmoved + after) / decisions.sum(), order
+
+
+def _is_significant(before: int, after: int, decisions: int, share: float, permutations: int) -> bool:
+    """True if both tests are significant with Bonferroni's correction, see :func:`warn_of_label_order`.
+
+    Args:
+        before: number of correct decisions about the moved labels in the order of the model.
+        after: number of them in the other order.
+        decisions: number of all decisions.
+        share: share of the decisions that the other order has right by chance.
+        permutations: number of permutations that move as many labels.
+    """
+    from scipy.stats import binom
+
+    tests = binom.logsf(after - 1, before + after, 0.5), binom.logsf(after - 1, decisions, share)
+    return bool(max(tests) + math.log(permutations) < math.log(SIGNIFICANCE))

@@ -8,7 +8,6 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
-from scipy import sparse
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -173,6 +172,8 @@ class NgramModel(ClassModel):
     penalties = (0.3, 1.0, 3.0)
 
     def __init__(self, tokens: Tensor, labels: Tensor, classes: int, fold: Tensor) -> None:
+        from scipy import sparse
+
         super().__init__(labels, classes, fold)
         buckets = min(MAX_BUCKETS, MAX_TABLE // classes)
         index = ngram_buckets(tokens, buckets)

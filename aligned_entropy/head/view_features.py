@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from scipy.stats import binomtest
 from torch import Tensor
 
 from .calibration_set import CalibrationSet, checked_tensor
@@ -150,6 +149,8 @@ def accuracy_hint(views: Sequence[ViewFeatures], data: CalibrationSet) -> str:
     cluster, counts once in the test: for the view if this is right on more of its labels or words than the model, for
     the model if it is right on fewer.
     """
+    from scipy.stats import binomtest
+
     model_correct, better = data.errors == 0, []
     for features in views:
         gains = (features.correct.long() - model_correct.long()).reshape(len(data.errors), -1).sum(1)

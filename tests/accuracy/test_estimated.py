@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy.stats import binom, ks_2samp
+from scipy.stats import betabinom, binom, ks_2samp
 
 from aligned_entropy.accuracy import (
     DistanceCount,
@@ -192,6 +192,9 @@ def test_far_texts_are_counted_with_the_uncertainty_of_the_limit():
         distances, new = rng.random(300), rng.random(200)
         limit = np.sort(distances)[296]
         p_values.append(DistanceCount(200, int((new > limit).sum()), 300, int((distances > limit).sum())).p_value)
+        assert p_values[-1] == pytest.approx(
+            betabinom.sf((new > limit).sum() - 1, 200, (distances > limit).sum() + 1, 300 - (distances > limit).sum())
+        )
     level = max(p for p in p_values if p < 0.05)  # the test is discrete
     assert np.mean(np.array(p_values) < 0.05) == pytest.approx(level, abs=0.011)
 
