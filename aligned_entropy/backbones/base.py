@@ -80,6 +80,9 @@ class BaseBackbone(ABC):
         self.capture, self.max_length, self.pad_token_id = capture, max_length, pad_token_id
         self._module_copy: tuple[object, nn.Module] | None = None
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r}, {self.classes} classes)"
+
     @property
     @abstractmethod
     def label_names(self) -> list[str]:
@@ -204,12 +207,9 @@ class BaseBackbone(ABC):
             description: name of the output that is read from the part, such as the path of the classification module.
         """
         sides = f"{self.tokenizer.truncation_side} {self.tokenizer.padding_side}"
+        settings = f"{self.max_length} {description} {self.pad_token_id} {sides}{self._changed_padding}"
         return fingerprint(
-            part,
-            learned_prompt=self.learned_prompt,
-            config=self.config,
-            tokenizer=self.tokenizer,
-            settings=f"{self.max_length} {description} {self.pad_token_id} {sides}{self._changed_padding}",
+            part, learned_prompt=self.learned_prompt, config=self.config, tokenizer=self.tokenizer, settings=settings
         )
 
     def tokenize(self, texts: Sequence[Text]) -> dict[str, list[list[int]]]:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..errors import MissingExtraError
+
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
@@ -172,8 +174,15 @@ def interval_figure(
 
 
 def _figure(x_title: str, y_title: str) -> Figure:
-    """Empty figure whose axes have shares on them."""
-    from plotly.graph_objects import Figure
+    """Empty figure whose axes have shares on them.
+
+    Raises:
+        MissingExtraError: plotly is not installed.
+    """
+    try:
+        from plotly.graph_objects import Figure
+    except ImportError as error:
+        raise MissingExtraError("a figure needs an optional dependency: pip install 'aligned-entropy[plot]'") from error
 
     figure = Figure()
     figure.update_layout(

@@ -89,6 +89,11 @@ class AlignedEntropyHead(nn.Module):
         head.is_calibrated = is_calibrated
         return head
 
+    def __repr__(self) -> str:
+        views = f", views {', '.join(self.views)}" if self.views else ""
+        state = "not fitted" if self.error_model is None else "fitted"
+        return f"{type(self).__name__}({self.base}, {self.width} → {self.classes}, {state}{views})"
+
     @property
     def device(self) -> torch.device:
         """Device of the copy, which starts on the device of the original module."""

@@ -1,5 +1,6 @@
 """Results show themselves: every public object in a few lines, as safe HTML, as a figure and as a data frame."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from aligned_entropy import (
     ArgumentError,
     FitConfig,
     Goal,
+    MissingExtraError,
     MultiLabelConfig,
     NotApplicableError,
     SetGoal,
@@ -93,6 +95,8 @@ def shown(classifier, evaluation, predictions):
         "labeled": multilabel_texts({"text": ["a", "b"], "labels": [["x", "y"], []]}),
         "config": FitConfig.paper(), "multi-label config": MultiLabelConfig(folds=4), "goal": Goal(risk=0.02),
         "set goal": SetGoal(0.2),
+        "backbone": classifier.backbone,
+        "fitted head": classifier.head,
     }  # fmt: skip
 
 
@@ -111,6 +115,8 @@ def test_every_object_is_short_and_safe(classifier, evaluation, predictions):
     assert sum(hasattr(value, "_repr_html_") for value in objects.values()) > 20
     assert repr(objects["goal"]) == "Goal(risk=0.02)"
     assert repr(objects["set goal"]) == "SetGoal(alpha=0.2)"
+    assert repr(objects["backbone"]).endswith("model0', 2 classes)")
+    assert repr(objects["fitted head"]).startswith("AlignedEntropyHead(smoothmax, 24 → 2, fitted")
     assert repr(objects["drift"]) == "DriftTest(labeled=2, predictions=0, e_value=1)"
 
 
@@ -200,6 +206,12 @@ def test_an_evaluation_plots_its_curves(evaluation):
     unbounded = replace(evaluation, scores={"entropy": evaluation.scores["entropy"] + 1})
     with pytest.raises(ArgumentError, match="none of these scores is a probability"):
         unbounded.plot("reliability")
+
+
+def test_a_plot_without_plotly_names_the_extra(evaluation, monkeypatch):
+    monkeypatch.setitem(sys.modules, "plotly.graph_objects", None)
+    with pytest.raises(MissingExtraError, match=r"a figure needs .* pip install 'aligned-entropy\[plot\]'"):
+        evaluation.plot()
 
 
 def test_a_rule_plots_its_threshold_on_the_curve(classifier, tmp_path):
