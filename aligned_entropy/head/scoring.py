@@ -26,6 +26,14 @@ def _top(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return shifted, is_top, log_odds_other
 
 
+def without_class(values: Tensor, index: Tensor) -> Tensor:
+    """Logits or log-probabilities ``[..., C]`` with minus infinity for the class ``index``, ``[...]``, of each row.
+
+    The exponentials of the rest add up to ``1 - p`` of this class without rounding to zero where p is almost 1.
+    """
+    return values.scatter(-1, index.unsqueeze(-1), -torch.inf)
+
+
 def log_softmax_response(logits: Tensor) -> Tensor:
     """``log(1 - max p)`` for logits ``[..., C]``, accurate for confident rows; not normalized by ``1 - 1/C``."""
     return F.logsigmoid(_top(logits.float())[2])

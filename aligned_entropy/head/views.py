@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import ArgumentError
+from .scoring import without_class
 
 PRIOR_WEIGHT = 0.25  # prior weight of a view's standardized signal, relative to the weight 1 of the score
 MAX_LOG_ODDS = 30.0
@@ -77,7 +78,7 @@ class View(nn.Module, abc.ABC):
     def against(log_q: Tensor, predicted: Tensor) -> Tensor:
         """Compute the log-odds against a prediction, ``[…, 1]``, from log-probabilities ``[…, C]`` of its classes."""
         classes = predicted.unsqueeze(-1)
-        log_others = log_q.scatter(-1, classes, -torch.inf).logsumexp(-1, keepdim=True)
+        log_others = without_class(log_q, predicted).logsumexp(-1, keepdim=True)
         return (log_others - log_q.gather(-1, classes)).clamp(-MAX_LOG_ODDS, MAX_LOG_ODDS)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from ..features.arrays import Features
+from ..head.scoring import without_class
 from .base import Float, Score
 
 
@@ -22,6 +23,5 @@ class ContextualCalibration(Score):
     def _score(self, features: Features) -> Float:
         log_prior = torch.tensor(features.require("content_free")).double()
         log_q = (torch.tensor(features.logits).double() - log_prior).log_softmax(-1)
-        predicted = torch.as_tensor(features.predictions)[:, None]
-        remaining = log_q.scatter(-1, predicted, -torch.inf)  # summed, because 1 - q would round to zero near q = 1
-        return remaining.logsumexp(-1).exp().clamp(0.0, 1.0).numpy()
+        others = without_class(log_q, torch.as_tensor(features.predictions))
+        return others.logsumexp(-1).exp().clamp(0.0, 1.0).numpy()

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from ..features.arrays import Features
+from ..head.scoring import without_class
 from ..metrics import aurc
 from .base import Float, Score
 from .softmax import SoftmaxResponse
@@ -34,8 +35,7 @@ class Doctor(Score):
 
     def _score(self, features: Features) -> Float:
         log_p = torch.from_numpy(_log_probabilities(features))
-        top = log_p.argmax(-1, keepdim=True)
-        others = log_p.scatter(-1, top, -torch.inf)
+        others = without_class(log_p, log_p.argmax(-1))
         rest, squares = others.logsumexp(-1).exp(), (2 * others).logsumexp(-1).exp()
         missing = (2 * rest - rest.square() - squares).clamp(min=0)  # 1 - g, which would round to zero near p = 1
         return (missing / (1 - missing)).numpy()

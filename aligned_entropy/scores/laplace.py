@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from ..errors import NotApplicableError
 from ..features.arrays import Features
+from ..head.scoring import without_class
 from .base import ROWS_PER_CHUNK, Float, Score
 
 LARGEST_RESIDUAL = 0.02  # of a linear map to the logits, as a share of their size; half precision leaves 0.002
@@ -80,7 +81,7 @@ class LastLayerLaplace(Score):
             rows = slice(start, start + ROWS_PER_CHUNK)
             gaps = np.take_along_axis(logits[rows], predicted[rows, None], 1) - logits[rows]
             scaled = gaps / np.sqrt(1 + np.pi / 8 * self._variances(x[rows], predicted[rows]))
-            others = torch.from_numpy(-scaled).scatter(-1, torch.as_tensor(predicted[rows, None]), -torch.inf)
+            others = without_class(torch.from_numpy(-scaled), torch.as_tensor(predicted[rows]))
             log_odds[rows] = others.logsumexp(-1).numpy()
         probability: Float = torch.from_numpy(log_odds).sigmoid().numpy()
         return probability

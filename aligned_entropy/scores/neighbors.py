@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ..features.arrays import Features
 from ..head.reference_features import TRAINING_ROWS, sample_rows
+from ..head.scoring import without_class
 from .base import Float, Rows, Score
 
 NEIGHBORS = 32  # of kNN-UE, as published
@@ -122,7 +123,7 @@ class NearestNeighborUncertainty(_Neighbors):
         alpha, tau, weight, shift = self.parameters_
         factor = alpha * np.exp(-squares / float(self.unit_) / tau).mean(1) + weight * (agreement + shift)
         log_p = torch.from_numpy(factor[:, None] * np.asarray(features.logits, dtype=np.float64)).log_softmax(-1)
-        others = log_p.scatter(-1, torch.as_tensor(features.predictions)[:, None], -torch.inf)
+        others = without_class(log_p, torch.as_tensor(features.predictions))
         return others.logsumexp(-1).exp().clamp(0.0, 1.0).numpy()
 
     def held_out(self, train: Features | None, calibration: Features) -> Float:

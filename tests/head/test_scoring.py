@@ -19,6 +19,7 @@ from aligned_entropy.head.scoring import (
     log_smoothmax,
     log_softmax_response,
     score_and_slope,
+    without_class,
 )
 
 
@@ -232,3 +233,10 @@ def test_a_certain_row_costs_a_bounded_amount_right_or_wrong(error):
     (gradient,) = torch.autograd.grad(loss, logits)
     assert loss.item() <= -LOG_FLOOR
     assert gradient.isfinite().all()
+
+
+def test_the_rest_of_a_class_does_not_round_to_zero():
+    logits = torch.tensor([[60.0, 0.0, -1.0], [0.0, 1.0, 2.0]])
+    rest = without_class(logits.log_softmax(-1), torch.tensor([0, 1])).logsumexp(-1).exp()
+    assert rest[0].item() == pytest.approx(math.exp(-60) * (1 + math.exp(-1)), rel=1e-5)
+    assert rest[1].item() == pytest.approx(1 - logits[1].softmax(-1)[1].item(), rel=1e-6)
