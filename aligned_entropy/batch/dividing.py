@@ -69,14 +69,13 @@ class DivisibleRows:
         if texts is None:
             notes.append("there is no column with texts, so rows with the same text may be in different parts")
         elif repeated := len(texts) - len(set(texts)):
-            notes.append(f"{repeated:,} rows repeat the text of another row; the rows of a text are in one part")
+            notes.append(f"rows that repeat the text of another row, and are in the same part: {repeated:,}")
         if group_column is not None:
             values = table[find_column(table, "group", group_column, ())]
             keys.append([None if is_missing(value) else repr(value) for value in values])
             missing = sum(value is None for value in keys[1])
-            notes += [f"{missing:,} rows have no value in column {group_column!r}: none of them is in a group"] * bool(
-                missing
-            )
+            if missing:
+                notes.append(f"rows without a value in column {group_column!r}, which are in no group: {missing:,}")
         if labels is None:
             looked_for = f"(looked for {', '.join(LABEL_COLUMNS)}): name it with --label-column"
             notes.append(f"the rows are divided without regard to labels, since no column has them {looked_for}")

@@ -51,6 +51,7 @@ def divide(
     and the columns of FILE; text is UTF-8, CSV has commas, and JSON has one object on each line.
     """
     from ..batch.dividing import DivisibleRows, write_parts
+    from ..batch.writing import make_folder_of
     from ..data import load_data
 
     shares = _shares(parts)
@@ -63,6 +64,7 @@ def divide(
         group_column=group,
     )
     members = rows.divided({name: share / 100 for name, share in shares.items()}, seed)
+    make_folder_of(next(iter(files.values())))  # only now, so that an error leaves no empty folder
     write_parts(Path(source), {files[name]: members[name] for name in files}, delimiter=delimiter, encoding=encoding)
     sizes = {name: len(part) for name, part in members.items()}
     labels = {name: Counter(label for row in part for label in rows.labels[row]) for name, part in members.items()}
@@ -89,7 +91,7 @@ def _shares(parts: Sequence[str]) -> dict[str, float]:
     """
     shares: dict[str, float] = {}
     for part in parts:
-        match = re.fullmatch(r"(\w[\w.-]*)=(\d+\.?\d*|\.\d+)", part)
+        match = re.fullmatch(r"(\w[\w.-]*)=(\d+\.?\d*|\.\d+)%?", part)
         if match is None or not float(match[2]):
             raise typer.BadParameter(f"{part} is not a part and its percentage of the rows: write it like train=50.")
         if match[1].lower() in map(str.lower, shares):  # some file systems do not tell upper and lower case apart
@@ -109,7 +111,7 @@ def _files(source: Path, names: Sequence[str], folder: Path | None, force: bool)
         BadParameter: there is no such input, or it has no labels.
         DataError: the format is unknown, a file cannot be written, is the input, or exists.
     """
-    from ..batch.writing import check_outputs, make_folder_of
+    from ..batch.writing import check_outputs
     from ..data.files.rows import format_of
     from ..data.sources import split_name
 
@@ -119,8 +121,8 @@ def _files(source: Path, names: Sequence[str], folder: Path | None, force: bool)
         raise typer.BadParameter(f"{source}: a text file has no labels; write its rows as CSV or JSON Lines.")
     ending = source.name[len(split_name(source)) :]
     files = {name: (folder or source.parent) / f"{name}{ending}" for name in names}
-    make_folder_of(files[names[0]])
-    check_outputs(files.values(), [source])
+    if files[names[0]].parent.is_dir():
+        check_outputs(files.values(), [source])
     existing = ", ".join(str(file) for file in files.values() if file.exists())
     if existing and not force:
         raise DataError(f"{existing} would be replaced: name another folder with -o, or add --force.")
