@@ -14,7 +14,7 @@ from aligned_entropy.features.arrays import Features
 from aligned_entropy.saved.format import head_fingerprint
 from aligned_entropy.selective import Goal, choose_threshold
 from fixtures import sentiment
-from fixtures.command_line import alien, in_process
+from fixtures.command_line import in_process
 from fixtures.multilabel_models import texts as multilabel_texts
 from fixtures.sentiment import named
 from fixtures.token_models import sentences
@@ -108,12 +108,15 @@ def test_a_threshold_needs_a_fitted_head_and_texts_that_it_has_not_seen(classifi
     assert classifier.saved.rule is None
 
 
-def test_an_evaluation_on_the_texts_of_the_fit_gives_a_warning(workplace):
-    head = ("--head", workplace / "head")
-    done = alien("evaluate", workplace / "model", workplace / "calibration.jsonl", *head)
+@pytest.mark.filterwarnings("default")
+def test_an_evaluation_on_the_texts_of_the_fit_gives_a_warning(workplace, whole_command):
+    options = ("--head", workplace / "head", "--resamples", "10")
+    done = whole_command("evaluate", workplace / "model", workplace / "calibration.jsonl", *options)
     assert done.returncode == 0, done.stderr
     assert "the head was fitted on 100% of these texts, on which it looks better" in " ".join(done.stderr.split())
-    assert "was fitted on" not in alien("evaluate", workplace / "model", workplace / "test.jsonl", *head).stderr
+    done = whole_command("evaluate", workplace / "model", workplace / "test.jsonl", *options)
+    assert done.returncode == 0, done.stderr
+    assert "was fitted on" not in done.stderr
 
 
 @pytest.mark.parametrize("kind", ["token", "multilabel"])
@@ -187,9 +190,10 @@ def test_the_command_saves_a_threshold_and_predict_uses_it(workplace, tmp_path):
         ("calibration --coverage .5", 1, "the head was fitted on 100% of these texts"),
     ],
 )
-def test_the_command_says_what_is_wrong(workplace, options, code, message):
+def test_the_command_says_what_is_wrong(workplace, whole_command, options, code, message):
     source, *rest = options.split()
-    done = alien("threshold", workplace / "model", workplace / f"{source}.jsonl", "--head", workplace / "head", *rest)
+    labeled, head = workplace / f"{source}.jsonl", workplace / "head"
+    done = whole_command("threshold", workplace / "model", labeled, "--head", head, *rest)
     assert done.returncode == code
     assert message in " ".join(done.stderr.replace("│", "").split())
 

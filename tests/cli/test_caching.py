@@ -9,7 +9,7 @@ import pytest
 
 from aligned_entropy.cli import caching, doctor
 from aligned_entropy.cli.caching import size_text
-from fixtures.command_line import alien, in_process
+from fixtures.command_line import in_process
 
 KEY = "0123456789abcdef" * 2
 
@@ -64,9 +64,9 @@ def test_wrong_words_delete_nothing(entry, words):
     assert entry.exists()
 
 
-def test_a_cache_that_is_a_file_is_one_line_of_error(tmp_path, monkeypatch):
+def test_a_cache_that_is_a_file_is_one_line_of_error(tmp_path, whole_command):
     (tmp_path / "cache").write_text("")
-    done = alien("cache", "list")
+    done = whole_command("cache", "list")
     assert done.returncode == 1
     assert done.stderr.startswith("alien: the cache ")
     assert len(done.stderr.splitlines()) == 1

@@ -40,13 +40,13 @@ def test_the_commands_lead_from_a_training_to_predictions(workplace, tmp_path):
     fitted = run(*next_command(trained, **data))
     assert "error rate to expect on similar texts" in " ".join(fitted.stdout.split())
     assert "uncertainty and error_probability of a text are the same number" in fitted.stdout
-    evaluated = run(*next_command(fitted, **data))
+    evaluated = run(*next_command(fitted, **data), "--resamples", "10")
     assert "aligned entropy" in evaluated.stdout
     command = next_command(evaluated, **data)
     command[command.index("0.1")] = "0.6"
     chosen = run(*command)
     assert "The risk is an average" in chosen.stdout
-    measured = run(*next_command(fitted, **data))  # again, with the head that has a threshold now
+    measured = run(*next_command(fitted, **data), "--resamples", "10")  # again, with the head that has a threshold now
     assert measured.stderr.splitlines()[-1].startswith("next: alien predict ")
     run(*next_command(chosen, **data))
     assert "accepted" in data["predictions"].read_text().splitlines()[0]
@@ -103,6 +103,8 @@ def test_the_list_of_scores_needs_no_model():
 
 @pytest.mark.parametrize(("scores", "noted"), [("MC dropout SMP", True), ("entropy", False)])
 def test_the_time_of_more_passes_is_estimated_before_they_run(workplace, scores, noted):
-    done = run("evaluate", workplace / "model", workplace / "test.jsonl", "--scores", f"{scores},energy")
+    done = run(
+        "evaluate", workplace / "model", workplace / "test.jsonl", "--scores", f"{scores},energy", "--resamples", "10"
+    )
     warning = "warning: 20 more passes over 300 texts take less than a minute, unless they are stored."
     assert (warning in done.stderr.splitlines()) == noted

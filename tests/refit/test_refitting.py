@@ -10,7 +10,7 @@ from aligned_entropy.refit import refit
 from aligned_entropy.selective import Goal
 from aligned_entropy.store import NewFeedback, Store
 from fixtures import sentiment
-from fixtures.command_line import alien, in_process
+from fixtures.command_line import in_process
 from fixtures.sentiment import named
 from fixtures.token_models import sentences
 
@@ -93,7 +93,7 @@ def test_without_a_head_or_enough_feedback_there_is_an_error(classifier, folder)
         refit(classifier, classifier.features(named(12, 5)))
 
 
-def test_the_command_saves_only_a_better_head(workplace, tmp_path):
+def test_the_command_saves_only_a_better_head(workplace, whole_command, tmp_path):
     for name, count, flipped, better in (("fewer", 300, 0.0, False), ("changed", 900, 0.3, True)):
         feedback, output = Store(tmp_path / f"{name}.sqlite"), tmp_path / name
         rows = named(count, 8, flipped)
@@ -114,5 +114,6 @@ def test_the_command_saves_only_a_better_head(workplace, tmp_path):
     assert "weighted by inclusion probabilities" in shown.stdout
     assert f"saved: {output}" in shown.stdout
     assert f"next: alien serve {workplace / 'model'} --head {output}" in shown.stderr
-    missing = alien("refit", workplace / "model", tmp_path / "no.sqlite", "--head", workplace / "head", "-o", output)
+    store = tmp_path / "no.sqlite"
+    missing = whole_command("refit", workplace / "model", store, "--head", workplace / "head", "-o", output)
     assert (missing.returncode, "there is no feedback" in missing.stderr) == (1, True)
