@@ -110,10 +110,11 @@ def test_a_fit_and_an_evaluation_of_pairs():
     labels = np.where(generator.random(80) < 0.3, 1 - predicted, predicted)
     classifier = UncertainClassifier(backbone)
     classifier.fit(LabeledTexts(pairs, labels, ["no", "yes"]))
-    evaluation = classifier.evaluate(LabeledTexts(swapped, labels, ["no", "yes"]))  # other pairs than those of the fit
+    other = LabeledTexts(swapped, labels, ["no", "yes"])  # other pairs than those of the fit
+    evaluation = classifier.evaluate(other, resamples=10)
     assert evaluation.errors.tolist() == (labels != backbone.features(swapped).predictions).tolist()
     with pytest.warns(UserWarning, match="the head was fitted on 100% of these texts"):
-        classifier.evaluate(LabeledTexts(pairs, labels, ["no", "yes"]))
+        classifier.evaluate(LabeledTexts(pairs, labels, ["no", "yes"]), resamples=10)
 
 
 def test_texts_of_the_other_kind_are_refused():

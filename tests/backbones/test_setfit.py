@@ -254,7 +254,7 @@ def test_the_commands_take_the_folder(model, tmp_path):
         ["fit", model, tmp_path / "held-out.jsonl", "-o", head],
         ["inspect", head, model],
         ["threshold", model, tmp_path / "more.jsonl", "--head", head, "--coverage", "0.5"],
-        ["evaluate", model, tmp_path / "new.jsonl", "--head", head],
+        ["evaluate", model, tmp_path / "new.jsonl", "--head", head, "--resamples", "10"],
         ["predict", model, tmp_path / "new.jsonl", "--head", head, "-o", output],
     ):
         result = in_process(*arguments)

@@ -59,7 +59,7 @@ def test_a_classifier(folder, tmp_path, config):
         again = UncertainClassifier.from_pretrained(folder, head=tmp_path / device, device=device)
         assert again.head.device == own.head.device == own.backbone.device == torch.device(device)
         said = again.predict(named(60, 3)["text"])
-        scores = again.evaluate(named(300, 5)).scores
+        scores = again.evaluate(named(300, 5), resamples=10).scores
         return before, said.uncertainty, said.error_probability, *scores.values()
 
     here, there = on_both(work)

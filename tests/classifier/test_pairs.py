@@ -99,7 +99,7 @@ def test_the_commands_read_pairs(fitted, model_folder, tmp_path):
     head, out = tmp_path / "head", tmp_path / "out.jsonl"
     done = in_process("fit", model_folder, calibration, "-o", head, "--no-views")
     assert done.exit_code == 0, done.output
-    done = in_process("evaluate", model_folder, path, "--head", head, "--json")
+    done = in_process("evaluate", model_folder, path, "--head", head, "--resamples", "10", "--json")
     assert done.exit_code == 0, done.output
     classifier = UncertainClassifier.from_pretrained(model_folder, head=head)
     expected = classifier.predict(test)
