@@ -85,6 +85,8 @@ def test_a_head_without_views_has_the_former_format(folder, tmp_path):
         read_config(tmp_path)
 
 
+# The graphs of the two heads have the same operations, and an export takes seconds.
+@pytest.mark.parametrize("classifier", ["reference"], indirect=True)
 def test_an_exported_graph_gives_the_same_uncertainty(classifier, tmp_path):
     pytest.importorskip("onnx", reason="needs the extra onnx")
     from aligned_entropy.export import export_onnx
