@@ -18,6 +18,7 @@ pytest.importorskip("onnxscript", reason="needs the extra onnx")
 LONG = " ".join(tiny.WORDS * 3)  # three times the limit of 32 tokens
 TEXTS = ["the film is good", "", "bad 😀 film \u00ad", LONG, "   ", "not bad"]
 SENTENCES = [text.split() for text in TEXTS if text.split()]
+PAIRS = ("Roberta", "DebertaV2", "Llama")  # graphs on which pairs of texts are compared, too
 # One layer halves the time of an export; the layers of these two differ.
 LAYERS = {kind: {} if tiny.family(kind) == "ModernBert" else {"num_hidden_layers": 1} for kind in tiny.ARCHITECTURES}
 
@@ -35,13 +36,17 @@ def classifier_of(kind, task):
     [*((kind, "one label") for kind in tiny.ARCHITECTURES), ("Bert", "several labels"), ("Qwen3", "several labels")],
 )
 def test_texts(kind, task, tmp_path):
-    """Outputs are compared for texts in a batch and alone."""
+    """Outputs are compared for texts in a batch and alone, and for pairs."""
     classifier = classifier_of(kind, task)
-    assert export_onnx(classifier, tmp_path).difference < 1e-4
+    exported = export_onnx(classifier, tmp_path)
+    assert exported.difference < 1e-4
     predict = consumer(tmp_path)["predict"]
     hidden, logits = classifier.backbone.extract(TEXTS)
     expected = classifier.predict_features(Features(hidden, logits))
     alone = [predict([text]) for text in TEXTS]
+    if task == "one label" and kind in PAIRS:
+        assert exported.inputs == ["input_ids", "attention_mask"]
+        check_pairs(classifier, predict)
     for outputs in (predict(TEXTS), {name: np.concatenate([row[name] for row in alone]) for name in alone[0]}):
         np.testing.assert_allclose(outputs["logits"], logits, rtol=1e-4, atol=1e-4)
         np.testing.assert_allclose(outputs["uncertainty"], expected.uncertainty, atol=1e-5)
@@ -50,14 +55,16 @@ def test_texts(kind, task, tmp_path):
             np.testing.assert_allclose(outputs["label_uncertainty"], expected.label_uncertainty, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["Bert", "Roberta", "DebertaV2", "Llama"])
-def test_pairs(kind, tmp_path):
-    """Outputs are compared for pairs in a batch and alone; token types are an input of the graph of BERT."""
-    names = ["input_ids", *(["token_type_ids"] if kind == "Bert" else []), "attention_mask"]
-    tokens = tiny.tokenizer_of(kind, model_input_names=names)
-    classifier = UncertainClassifier(Backbone(tiny.model(kind, **LAYERS[kind]), tokens))
+def test_token_types_of_pairs_are_an_input(tmp_path):
+    names = ["input_ids", "token_type_ids", "attention_mask"]
+    tokens = tiny.tokenizer_of("Bert", model_input_names=names)
+    classifier = UncertainClassifier(Backbone(tiny.model("Bert", **LAYERS["Bert"]), tokens))
     assert export_onnx(classifier, tmp_path).inputs == names
-    predict = consumer(tmp_path)["predict"]
+    check_pairs(classifier, consumer(tmp_path)["predict"])
+
+
+def check_pairs(classifier, predict):
+    """Compare the outputs of a graph with those of its classifier, for pairs in a batch and alone."""
     pairs = [
         ("the film is good", "bad"),
         (LONG, "not bad"),
