@@ -96,8 +96,7 @@ def test_doctor_finds_nothing_wrong(entry, monkeypatch):
     facts = facts_of(in_process("doctor", "--json"))
     assert facts["packages"]["torch"]["installed"] == metadata.version("torch")
     assert facts["devices"][-1]["device"] == "cpu"
-    assert {"peft", "serve", "postgres", "ui", "onnx", "ray", "setfit"} <= set(facts["extras"])
-    assert not {"dev", "docs", "test"} & set(facts["extras"])
+    assert set(facts["extras"]) == {"peft", "plot", "serve", "postgres", "ui", "onnx", "ray", "setfit"}
     assert {"psycopg", "fastapi"} <= set(facts["extras"]["postgres"])  # an extra that contains another
     assert facts["cache"]["kinds"]["features"]["entries"] == 1
     assert "hf_secret" not in done.stdout + json.dumps(facts)
