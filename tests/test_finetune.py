@@ -84,15 +84,27 @@ def test_training_texts_are_tokenized_once(mode, tmp_path, monkeypatch):
     assert [text for text in tokenized if text in set(data.texts)] == data.texts
 
 
-def test_the_accuracy_of_an_epoch_counts_words_and_pairs():
+def test_the_measures_of_an_epoch_are_of_words_and_of_pairs():
     reports = []
     meter = TrainingMeter(2, reports.append)
     tags = torch.tensor([[0, 1, -100], [1, -100, -100]])
-    meter.add(torch.tensor(1.0), torch.nn.functional.one_hot(torch.tensor([[0, 0, 0], [1, 1, 1]]), 2).float(), tags)
-    meter.end_epoch()
-    meter.add(torch.tensor(3.0), torch.tensor([[1.0, -1.0], [1.0, 1.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
-    meter.end_epoch()
+    guesses = torch.nn.functional.one_hot(torch.tensor([[0, 0, 0], [1, 1, 1]]), 2).float()
+    pairs = torch.tensor([[1.0, -1.0], [1.0, 1.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    predicted = []
+    for batch in [(torch.tensor(1.0), guesses, tags), (torch.tensor(3.0), *pairs)]:
+        meter.add(*batch)
+        meter.end_epoch()
+        predicted.append(meter.predicted)
     assert [(epoch.loss, epoch.accuracy) for epoch in reports] == [(1.0, 2 / 3), (3.0, 3 / 4)]
+    assert predicted == [{0, 1}, set()]
+
+
+@pytest.mark.parametrize("mode", ["freeze", "full"])
+def test_a_classifier_that_predicts_one_class_only_gives_a_warning(mode, tmp_path):
+    rows = {"text": [f"text {number}" for number in range(60)], "label": ["often"] * 58 + ["seldom"] * 2}
+    config = TrainConfig(mode, epochs=3, learning_rate=0.01)
+    with pytest.warns(UserWarning, match="nothing but 'often': it has not learned to tell the classes apart"):
+        train_classifier(pretrained("Bert", tmp_path / "pretrained"), rows, tmp_path / "out", config)
 
 
 @pytest.mark.parametrize("kind", tiny.ARCHITECTURES)

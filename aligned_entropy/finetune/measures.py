@@ -31,15 +31,21 @@ class Epoch:
 
 
 class TrainingMeter:
-    """Loss and accuracy of the batches of an epoch, reported at its end."""
+    """Loss and accuracy of the batches of an epoch, reported at its end.
+
+    Attributes:
+        predicted: classes that were predicted in the last epoch that ended; empty for several labels per text.
+    """
 
     def __init__(self, epochs: int, report: Callable[[Epoch], object]) -> None:
         self.epochs, self.report, self.epoch = epochs, report, 0
+        self.predicted: set[int] = set()
         self.clear()
 
     def clear(self) -> None:
         """Forget all batches."""
         self.loss, self.rows, self.correct, self.predictions = 0.0, 0, 0, 0
+        self.classes: set[int] = set()
 
     def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
         """Add a batch."""
@@ -49,9 +55,12 @@ class TrainingMeter:
         self.rows += len(labels)
         self.correct += int(correct[counted].sum())
         self.predictions += int(counted.sum())
+        if not labels.is_floating_point():
+            self.classes.update(logits.argmax(-1)[counted].unique().tolist())
 
     def end_epoch(self) -> None:
         """Report the epoch and forget its batches."""
         self.epoch += 1
+        self.predicted = self.classes
         self.report(Epoch(self.epoch, self.epochs, self.loss / self.rows, self.correct / max(self.predictions, 1)))
         self.clear()

@@ -7,6 +7,7 @@ classifier has not seen.
 from __future__ import annotations
 
 import tempfile
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,13 @@ def train_classifier(
         train_top_layers(backbone, data, encoded, config, progress, meter)
     else:
         model = _train_all_layers(backbone, data, encoded, config, progress, meter)
+    if len(meter.predicted) == 1:
+        (only,) = meter.predicted
+        warnings.warn(
+            f"in the last epoch the classifier predicted nothing but {data.label_names[only]!r}: it has not learned to "
+            "tell the classes apart. Train for more epochs (--epochs) or with a higher --learning-rate.",
+            stacklevel=2,
+        )
     with without_progress_bars():
         model.save_pretrained(folder)
         backbone.inner.config.save_pretrained(folder)  # the folder of an adapter needs the labels, too
