@@ -45,10 +45,10 @@ def smooth_ece(sample: Sample) -> Float:
     while len(remaining):
         width = 16 / points  # kernels of this width or wider are integrated well with so few points
         start = np.maximum(lowest[remaining], width if points < GRID else 0)
-        integrals = _smoothed(cosines[remaining], start, points)
+        integrals = _smoothed(cosines[remaining, : points + 1], start, points)
         enough = (integrals > width) | (lowest[remaining] >= width) | (points == GRID)
         rows = remaining[enough]
-        values[rows] = _fixed_width(cosines[rows], start[enough], integrals[enough], points)
+        values[rows] = _fixed_width(cosines[rows, : points + 1], start[enough], integrals[enough], points)
         remaining, points = remaining[~enough], 2 * points
     return values.reshape(sample.size.shape)
 
@@ -76,7 +76,7 @@ def _smoothed(cosines: Float, width: Float, points: int) -> Float:
     """Integrals of the absolute gaps after smoothing with Gaussian kernels, ``[R]``.
 
     Args:
-        cosines: cosine transforms of the gaps, ``[R, GRID + 1]``.
+        cosines: first cosine transforms of the gaps, ``[R, points + 1]``.
         width: standard deviation of each kernel, ``[R]``, at least 16 intervals between points or :data:`NARROWEST`.
         points: number of intervals over which the integral is taken.
     """
@@ -93,7 +93,7 @@ def _fixed_width(cosines: Float, lowest: Float, highest: Float, points: int) -> 
     """Integrals of the smoothed gaps where they equal the width of the kernel, ``[R]``; see :func:`_smoothed`.
 
     Args:
-        cosines: cosine transforms of the gaps, ``[R, GRID + 1]``.
+        cosines: first cosine transforms of the gaps, ``[R, points + 1]``.
         lowest: smallest width of each kernel, ``[R]``.
         highest: integral at this width, ``[R]``; a wider kernel gives a smaller one.
         points: number of intervals over which the integral is taken.
