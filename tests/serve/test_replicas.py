@@ -28,7 +28,7 @@ def test_nothing_is_lost_when_one_of_two_servers_is_killed(served_folder, postgr
         "--other-head": served_folder / "other",
         "--store": postgres.new_database(),
         "--data": tmp_path / "texts.json",
-        "--seconds": 1,
+        "--seconds": 0.3,
     }
     words = [str(word) for option in options.items() for word in option]
     done = subprocess.run(
