@@ -64,8 +64,8 @@ class Grid:
     def missing(self) -> list[Cell]:
         """Cells that have no result or have failed; a result with other settings is none of the cell.
 
-        Cells of a classifier follow one another, so that it is loaded once; those with dropout passes, which are slow,
-        come last.
+        Cells of a classifier follow one another, so that it is loaded once. First come scores that read views, since
+        their run of the model stores what the others read, too; last those with dropout passes, which are slow.
 
         Raises:
             DataError: the stored results cannot be read.
@@ -75,7 +75,11 @@ class Grid:
         places: dict[str, int] = {}
         for cell in missing:
             places.setdefault(_classifier_key(cell, cell.seed), len(places))
-        return sorted(missing, key=lambda cell: (_has_passes(cell), places[_classifier_key(cell, cell.seed)]))
+
+        def place(cell: Cell) -> tuple[bool, int, bool]:
+            return _has_passes(cell), places[_classifier_key(cell, cell.seed)], not cell.make_score(None).reads_views
+
+        return sorted(missing, key=place)
 
     def _results_by_key(self) -> dict[str, dict[str, Any]]:
         studies = dict.fromkeys(cell.study for cell in self.cells)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from aligned_entropy import FitConfig, UncertainClassifier
+from aligned_entropy.backbones import Backbone
 from aligned_entropy.bench import grid, measurements, runs
 from aligned_entropy.bench.cells import Cell
 from aligned_entropy.bench.grid import Grid
@@ -121,6 +122,19 @@ def test_classifiers_follow_one_another_and_dropout_passes_come_last_on_a_sample
     assert missing[: -len(dropout)] != [cell for cell in bench.grid.cells if cell not in dropout]
     result = run_cell(dropout[-1], bench.grid.runs)
     assert result["examples"] == {"calibration": 50, "test": 50}
+
+
+def test_a_grid_runs_the_model_once_over_each_set_of_texts(bench, workspace, monkeypatch):
+    order = "RDE, entropy, aligned entropy, linear probe, aligned entropy + reference"
+    path = write_grid(workspace, one_entry("scores", order), runs=bench.grid.runs)
+    monkeypatch.setenv("ALIEN_CACHE", str(workspace / "cache"))
+    measurements._load.cache_clear()
+    sizes, encode = [], Backbone.encode
+    monkeypatch.setattr(Backbone, "encode", lambda self, texts: sizes.append(len(texts)) or encode(self, texts))
+    results = dict(Grid.read(path).run())
+    assert not any("error" in result or "skipped" in result for result in results.values())
+    sets = [size for size in sizes if size > 5]  # when a classifier is loaded, it is tried on up to five texts
+    assert sorted(sets) == sorted(SPLITS.values())
 
 
 def test_a_failed_cell_is_computed_again_and_does_not_stop_the_others(bench, workspace):
