@@ -273,7 +273,7 @@ def test_ray_and_one_process_predict_the_same(workplace, tmp_path):
     done = alien(*arguments, "-o", tmp_path / "ray", "--engine", "ray", "--workers", "2")
     assert done.returncode == 0, done.stderr
     assert "300 of 300 rows predicted" in done.stderr
-    assert alien(*arguments, "-o", tmp_path / "local").returncode == 0
+    assert in_process(*arguments, "-o", tmp_path / "local").exit_code == 0
     assert pd.read_parquet(tmp_path / "ray").equals(pd.read_parquet(tmp_path / "local"))
     assert "made of" in json.loads((tmp_path / "ray" / "_job.json").read_text())
 

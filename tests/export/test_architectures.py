@@ -80,7 +80,7 @@ def check_pairs(classifier, predict):
     assert abs(expected.uncertainty[0] - expected.uncertainty[4]) > 1e-4  # the order of the texts counts
 
 
-@pytest.mark.parametrize("kind", tiny.ARCHITECTURES)
+@pytest.mark.parametrize("kind", [kind for kind in tiny.ARCHITECTURES if kind != "ModernBert-mean"])  # pools texts
 def test_words(kind, tmp_path):
     """Outputs of real tokens alone are compared, for sentences in one window and in several."""
     model = tiny.token_classifier(kind, **LAYERS[kind])
