@@ -13,7 +13,7 @@ from ..scores import HEAD
 from ..stats import holm, wilcoxon_p
 from .result_files import Result, data_and_model, measured, score_name
 from .result_tables import COMPARISON_BASELINES, MEASURES, REFERENCE_HEAD, gains_of, pivot
-from .tables import Column, Entry, Table, add_mean_ranks, mark_best
+from .tables import P_VALUES, Column, Entry, Table, add_mean_ranks, mark_best
 
 SHARES = {"errors_found_10": 0.1, "errors_found_20": 0.2}  # reviewed shares of the predictions
 OVERVIEW_MEASURES = (*SHARES, "roc_auc", "brier", "smooth_ece")
@@ -207,10 +207,7 @@ def planned_comparison(results: Sequence[Result]) -> Table:
     for row, p in zip(rows.values(), holm(p_values), strict=True):
         row.append(Entry(float(p)))
     counted = [Column(name, 1, 0) for name in ("pairs", "behind", f"behind by more than {100 * TOLERATED_LOSS:.1f}")]
-    columns = (
-        *(Column("mean gain × 100"), *counted, Column("smallest gain × 100")),
-        *(Column("p, Wilcoxon", 1, 3), Column("p, Holm", 1, 3)),
-    )
+    columns = (Column("mean gain × 100"), *counted, Column("smallest gain × 100"), *P_VALUES)
     note = (
         "Differences of the ROC-AUC over all pairs on which both scores were measured, named beforehand. Wilcoxon's "
         f"signed-rank test; Holm's adjustment is over the {len(rows)} rows."

@@ -11,7 +11,7 @@ from ..evaluation.evaluation import lower_is_better
 from ..scores import HEAD
 from ..stats import holm, mean_ranks, wilcoxon_p
 from .result_files import Result, data_and_model, data_name, measured, score_name
-from .tables import Column, Entry, Table, add_mean_ranks, mark_best
+from .tables import P_VALUES, Column, Entry, Table, add_mean_ranks, mark_best
 
 REFERENCE_HEAD = f"{HEAD} + reference"
 MARK_BASELINE = "softmax response"  # ▲ and ▼ mark a significant difference from it
@@ -199,6 +199,6 @@ def comparisons(results: Sequence[Result], model: str | None, score: str = HEAD)
     if not rows:
         return None
     count_columns = [Column(name, 1, 0) for name in ("data sets", "better", "worse")]
-    columns = (Column("mean gain × 100"), *count_columns, Column("p, Wilcoxon", 1, 3), Column("p, Holm", 1, 3))
+    columns = (Column("mean gain × 100"), *count_columns, *P_VALUES)
     note = f"Gains are positive where {score} is better. Holm's adjustment is over the rows of one measure."
     return Table(f"{score}, {model or ALL_MODELS}, across data sets", note, columns, rows)

@@ -48,16 +48,19 @@ class Column:
         scale: factor that printed values are multiplied with.
         digits: number of decimals of printed values.
         lower_is_better: True if the lowest value is the best.
+        is_p_value: True if a value that would be printed as zero is printed as less than the smallest printed one.
     """
 
     heading: str
     scale: float = 100.0
     digits: int = 2
     lower_is_better: bool = False
+    is_p_value: bool = False
 
     def format(self, value: float) -> str:
         """Format a value for printing."""
-        return f"{value * self.scale:.{self.digits}f}"
+        least, printed = f"{10**-self.digits:.{self.digits}f}", f"{value * self.scale:.{self.digits}f}"
+        return f"<{least}" if self.is_p_value and float(printed) == 0 else printed
 
     def spread(self, entry: Entry) -> str:
         """Format the remark, the interval or the standard deviation of an entry; an empty string without them."""
@@ -66,6 +69,10 @@ class Column:
         if entry.interval is not None:
             return f"[{', '.join(map(self.format, entry.interval))}]"
         return "" if entry.standard_deviation is None else f"±{self.format(entry.standard_deviation)}"
+
+
+# Columns of a comparison: the p-value of Wilcoxon's test, and that after Holm's adjustment.
+P_VALUES = (Column("p, Wilcoxon", 1, 3, is_p_value=True), Column("p, Holm", 1, 3, is_p_value=True))
 
 
 @dataclass(frozen=True)
@@ -136,7 +143,7 @@ class Table:
                 cells.append(gap)
                 continue
             spread = entry.remark.translate(escapes) or column.spread(entry)
-            value = marks[entry.rank].format(column.format(entry.value))
+            value = marks[entry.rank].format(column.format(entry.value).translate(escapes))
             cells.append(value + (small.format(spread) if spread else "") + signs[entry.sign])
         return cells
 

@@ -9,7 +9,7 @@ from aligned_entropy.report.result_files import measured, model_names
 from aligned_entropy.report.result_tables import best_on_validation, comparisons, detail_table, pivot, score_table
 from aligned_entropy.report.results_page import latex, markdown, write_results
 from aligned_entropy.report.sections import sections
-from aligned_entropy.report.tables import Column, Entry, Table
+from aligned_entropy.report.tables import P_VALUES, Column, Entry, Table
 from aligned_entropy.scores import HEAD
 from fixtures.bench_results import ENTROPY, RESPONSE, everything, result, transfer
 from fixtures.html_page import HOSTILE, Page
@@ -163,6 +163,15 @@ def test_a_comparison_has_gains_wins_and_exact_p_values():
         "ROC-AUC, against energy (best on validation)": pytest.approx([0, 6, 0, 0, 1, 1], abs=1e-12),
         "ECE after Platt's map, against entropy": pytest.approx([0.1, 6, 6, 0, 2 / 64, 2 / 64]),
     }
+
+
+def test_a_p_value_is_never_printed_as_zero():
+    def printed(*values):
+        table = Table("t", "n", P_VALUES, {"row": [Entry(value) for value in values]})
+        return table.markdown().splitlines()[-1], table.latex().splitlines()[-3], P_VALUES[0].format(values[0])
+
+    assert printed(2**-12, 0.0006) == (r"| row | \<0.001 | 0.001 |", r"row & $<$0.001 & 0.001 \\", "<0.001")
+    assert printed(0.0312, 1.0) == ("| row | 0.031 | 1.000 |", r"row & 0.031 & 1.000 \\", "0.031")
 
 
 def test_the_best_baseline_on_validation_is_complete_and_no_head():
