@@ -3,6 +3,7 @@
 import os
 
 os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"  # read when the libraries are first imported
+os.environ["RAY_worker_niceness"] = "0"  # by default Ray's workers would wait for the tests of other processes
 
 import pytest
 
