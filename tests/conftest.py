@@ -3,7 +3,9 @@
 import os
 
 os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"  # read when the libraries are first imported
-os.environ["RAY_worker_niceness"] = "0"  # by default Ray's workers would wait for the tests of other processes
+os.environ.update(RAY_worker_niceness="0")  # by default Ray's workers would wait for the tests of other processes
+
+from unittest.mock import patch
 
 import pytest
 
@@ -32,7 +34,9 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(autouse=True)
 def own_caches(tmp_path, monkeypatch):
-    """No test sees another's features, downloads or data folder, nor leaves any."""
+    """No test sees another's features, downloads, data folder or variables of the environment, nor leaves any."""
     monkeypatch.setenv("ALIEN_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("ALIEN_DATA", str(tmp_path / "no-data"))
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "datasets"))
+    with patch.dict(os.environ):  # a command that runs in the process of the test sets options of libraries
+        yield

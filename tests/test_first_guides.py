@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import shutil
 import subprocess
 
 import numpy as np
@@ -25,6 +26,8 @@ pytestmark = [
 
 def test_get_started(tmp_path, monkeypatch, capsys):
     pytest.importorskip("fastapi", reason="needs the extra serve")
+    if shutil.which("curl") is None:
+        pytest.skip("needs curl")
     monkeypatch.chdir(tmp_path)
     save(tiny.model("Bert").bert, tiny.tokenizer(), tmp_path / "minilm")
     (tmp_path / "20newsgroups").mkdir()

@@ -176,7 +176,7 @@ def test_feedback_is_on_disk_when_it_is_acknowledged(client, tmp_path):
     assert client.post("/v1/feedback", json={"text": "fine film", "label": "positive"}).json() == {"stored": 2}
     path = tmp_path / "feedback.sqlite"
     assert read_feedback(path) == {"text": [texts[1], "fine film"], "label": ["negative", "positive"]}
-    with sqlite3.connect(path) as other:
+    with closing(sqlite3.connect(path)) as other, other:
         row = other.execute("SELECT prediction, predicted, uncertainty, head FROM feedback").fetchone()
     prediction = predictions[1]
     assert row == (prediction["id"], json.dumps(prediction["label"]), prediction["uncertainty"], prediction["head"])

@@ -165,7 +165,7 @@ def test_entities_keep_their_uncertainty_and_words_their_weights(token_model_fol
     assert "accepted" not in upload.file_columns, "which is a field of the entities"
     pieces = attributions(upload.classifier, lines[0])
     assert "".join(piece for piece, _ in pieces) == lines[0]
-    assert [weight for _, weight in pieces] == expected[0].words.uncertainty.tolist()
+    assert [weight for _, weight in pieces] == pytest.approx(expected[0].words.uncertainty.tolist())
 
 
 def test_predicted_labels_are_joined(multilabel_model_folder):
