@@ -59,8 +59,10 @@ class Column:
 
     def format(self, value: float) -> str:
         """Format a value for printing."""
-        least, printed = f"{10**-self.digits:.{self.digits}f}", f"{value * self.scale:.{self.digits}f}"
-        return f"<{least}" if self.is_p_value and float(printed) == 0 else printed
+        printed = f"{value * self.scale:.{self.digits}f}"
+        if self.is_p_value and float(printed) == 0:
+            return f"<{10**-self.digits:.{self.digits}f}"
+        return printed
 
     def spread(self, entry: Entry) -> str:
         """Format the remark, the interval or the standard deviation of an entry; an empty string without them."""
