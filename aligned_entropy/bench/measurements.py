@@ -17,7 +17,7 @@ from ..backbones import EXTRAS
 from ..classifier import UncertainClassifier, UncertainMultiLabelClassifier
 from ..data import LabeledTexts, LabeledTokens
 from ..errors import CalibrationError, DataError, NotApplicableError
-from ..evaluation.fitted_scores import ScoreValues, fit_score
+from ..evaluation.fitted_scores import ScoreValues, fit_score, measure_scores
 from ..evaluation.grouped import group_values
 from ..evaluation.groups import ScoreKey
 from ..features.arrays import Features
@@ -116,7 +116,7 @@ def _measure(cell: Cell, runs: Path) -> dict[str, Any]:
     if is_grouped:
         test = _grouped(cell, fit, test, _classifier(cell, runs))
     errors, uncertainty = test.errors, test.score.uncertainty
-    measures = test.score.measure(errors, RESAMPLES, cell.seed, test.clusters)
+    measures = measure_scores({cell.score: test.score}, errors, RESAMPLES, cell.seed, test.clusters)[cell.score]
     sample = Sample.from_arrays(errors, uncertainty)
     points = np.unique(np.linspace(1, sample.size, CURVE_POINTS).round().astype(int))
     return {

@@ -18,7 +18,7 @@ from ..metrics import LOWER_IS_BETTER
 from ..stats import Interval, holm, paired_auc, share_of_rows, two_sided_p
 from .calibration_maps import MAPS
 from .display import FigureKind, evaluation_card, evaluation_figure
-from .fitted_scores import FittedScore, ScoreValues, score_values
+from .fitted_scores import FittedScore, ScoreValues, measure_scores, score_values
 from .groups import ScoreKey
 
 if TYPE_CHECKING:
@@ -269,7 +269,7 @@ def compare(
         clusters: cluster id of each prediction, ``[N]``, for example the sentence of a word; intervals and tests treat
             predictions of a cluster as dependent.
     """
-    table = {name: score.measure(errors, resamples, seed, clusters) for name, score in values.items()}
+    table = measure_scores(values, errors, resamples, seed, clusters)
     order = sorted(table, key=lambda name: -np.nan_to_num(table[name]["roc_auc"].value))
     return Evaluation(
         share_of_rows(1 - errors, clusters),

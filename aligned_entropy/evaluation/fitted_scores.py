@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +14,7 @@ from ..errors import ArgumentError, CalibrationError, DataError, NotApplicableEr
 from ..features.arrays import Features
 from ..metrics import CALIBRATION, RANKING, Measure, roc_auc
 from ..scores import SCORES, Score, ScoreLike, make_score
-from ..stats import Interval, bootstrap
+from ..stats import Interval, bootstrap_scores
 from .calibration_maps import MAPPED, CalibrationMaps
 
 BASELINES = (
@@ -70,25 +69,38 @@ class ScoreValues(ShortRepr):
     maps: CalibrationMaps | None = None
     held_out: NDArray[np.float64] | None = None
 
-    def measure(
-        self, errors: NDArray[np.float64], resamples: int, seed: int, clusters: NDArray[np.int64] | None = None
-    ) -> dict[str, Interval]:
-        """Compute every measure of the score with its bootstrap interval.
-
-        Args:
-            errors: ``[N]``, 1 where the prediction is wrong.
-            resamples: number of bootstrap samples.
-            seed: seed of the bootstrap.
-            clusters: cluster id of each row, ``[N]``; complete clusters are drawn.
-        """
-        measures: dict[str, Measure] = RANKING | (CALIBRATION if self.is_probability else {})
+    def measured(self) -> dict[str, tuple[dict[str, Measure], NDArray[np.float64]]]:
+        """Measures and the values ``[N]`` that they are computed from, by what is appended to the names of the measures."""
         after_a_map = {name: CALIBRATION[name] for name in MAPPED}
-        options: dict[str, Any] = {"resamples": resamples, "seed": seed, "clusters": clusters}
-        intervals = bootstrap(measures, errors, self.uncertainty, **options)
-        for name, mapped in ({} if self.maps is None else self.maps.probabilities(self.uncertainty)).items():
-            measured = bootstrap(after_a_map, errors, mapped, **options)
-            intervals |= {f"{measure}_{name}": interval for measure, interval in measured.items()}
-        return intervals
+        mapped = {} if self.maps is None else self.maps.probabilities(self.uncertainty)
+        return {
+            "": (RANKING | (CALIBRATION if self.is_probability else {}), self.uncertainty),
+            **{f"_{name}": (after_a_map, values) for name, values in mapped.items()},
+        }
+
+
+def measure_scores(
+    values: Mapping[str, ScoreValues],
+    errors: NDArray[np.float64],
+    resamples: int,
+    seed: int,
+    clusters: NDArray[np.int64] | None = None,
+) -> dict[str, dict[str, Interval]]:
+    """Compute every measure of scores with its bootstrap interval, by name of the score.
+
+    Args:
+        values: values of the scores by name.
+        errors: ``[N]``, 1 where the prediction is wrong.
+        resamples: number of bootstrap samples.
+        seed: seed of the bootstrap.
+        clusters: cluster id of each row, ``[N]``; complete clusters are drawn.
+    """
+    scores = {(name, after): arrays for name, score in values.items() for after, arrays in score.measured().items()}
+    table: dict[str, dict[str, Interval]] = {name: {} for name in values}
+    intervals = bootstrap_scores(scores, errors, resamples=resamples, seed=seed, clusters=clusters)
+    for (name, after), measured in intervals.items():
+        table[name] |= {f"{measure}{after}": interval for measure, interval in measured.items()}
+    return table
 
 
 def fit_scores(

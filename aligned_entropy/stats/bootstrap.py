@@ -1,9 +1,10 @@
-"""Bootstrap intervals of measures, on one score or on two scores of the same rows."""
+"""Bootstrap intervals of measures, on one score or on several scores of the same rows."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..metrics import Measure, Sample
 from .intervals import Interval
 
+Name = TypeVar("Name")
 BLOCK = 1 << 18  # number of weights that are measured at once
 SHORTEST = 256  # a shorter sample counts as this long, since a measure may need arrays that are longer than the sample
 
@@ -55,15 +57,41 @@ def bootstrap(
         seed: seed of the samples; two scores measured with the same seed use the same rows.
         clusters: cluster id of each row, ``[N]``; bounds are NaN for a single cluster.
     """
-    sample = Sample.from_arrays(errors, uncertainty)
-    values = {name: float(measure.compute(sample)) for name, measure in measures.items()}
-    if clusters is not None and len(np.unique(clusters)) < 2:  # every sample would be identical
-        return {name: Interval(value, float("nan"), float("nan")) for name, value in values.items()}
-    blocks = [
-        {name: measure.compute(resample) for name, measure in measures.items()}
-        for resample in map(sample.weighted, _blocks(resampled_counts(errors, resamples, seed, clusters)))
-    ]
-    return {name: _percentiles(values[name], np.concatenate([block[name] for block in blocks])) for name in measures}
+    scores = {None: (measures, uncertainty)}
+    return bootstrap_scores(scores, errors, resamples=resamples, seed=seed, clusters=clusters)[None]
+
+
+def bootstrap_scores(
+    scores: Mapping[Name, tuple[Mapping[str, Measure], ArrayLike]],
+    errors: ArrayLike,
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+    clusters: NDArray[np.int64] | None = None,
+) -> dict[Name, dict[str, Interval]]:
+    """Compute measures of several scores as :func:`bootstrap` does, on the same samples, which are drawn once.
+
+    Args:
+        scores: measures by their names and uncertainty ``[N]``, by name of the score.
+        errors: errors of the predictions, ``[N]``, 0 or 1.
+        resamples: number of bootstrap samples.
+        seed: seed of the samples.
+        clusters: cluster id of each row, ``[N]``; bounds are NaN for a single cluster.
+    """
+    samples = {score: Sample.from_arrays(errors, uncertainty) for score, (_, uncertainty) in scores.items()}
+    values = {score: _compute(measures, samples[score]) for score, (measures, _) in scores.items()}
+    resampled: dict[Name, list[dict[str, NDArray[np.float64]]]] = {score: [] for score in scores}
+    if clusters is None or len(np.unique(clusters)) > 1:  # otherwise every sample would be identical
+        for counts in _blocks(resampled_counts(errors, resamples, seed, clusters)):
+            for score, (measures, _) in scores.items():
+                resampled[score].append(_compute(measures, samples[score].weighted(counts)))
+    return {
+        score: {
+            name: _percentiles(float(value), np.concatenate([[], *(block[name] for block in resampled[score])]))
+            for name, value in values[score].items()
+        }
+        for score in scores
+    }
 
 
 def paired_bootstrap(
@@ -82,6 +110,10 @@ def paired_bootstrap(
         for counts in _blocks(resampled_counts(errors, resamples, seed))
     ]
     return _percentiles(float(measure.compute(sample) - measure.compute(baseline)), np.concatenate(resampled))
+
+
+def _compute(measures: Mapping[str, Measure], sample: Sample) -> dict[str, NDArray[np.float64]]:
+    return {name: measure.compute(sample) for name, measure in measures.items()}
 
 
 def _blocks(samples: Iterator[NDArray[np.int64]]) -> Iterator[NDArray[np.int64]]:

@@ -3,13 +3,11 @@
 import numpy as np
 import pytest
 
-from aligned_entropy.metrics import (
-    RANKING,
-    roc_auc,
-)
+from aligned_entropy.metrics import RANKING, brier, roc_auc
 from aligned_entropy.stats import (
     averaging_weights,
     bootstrap,
+    bootstrap_scores,
     paired_auc,
     resampled_counts,
     share_interval,
@@ -102,3 +100,16 @@ def test_the_interval_of_a_share_is_wilsons_for_independent_rows() -> None:
     assert certain.low == pytest.approx(share_interval(10, 10).low, abs=1e-3), (
         "the interval is that of ten sentences, not of a hundred words"
     )
+
+
+@pytest.mark.parametrize("clusters", [None, np.arange(300) // 4, np.zeros(300, np.int64)])
+def test_several_scores_are_measured_as_each_of_them_alone(clusters: np.ndarray | None) -> None:
+    rng = np.random.default_rng(3)
+    errors, first, second = (rng.random(300) < 0.3).astype(float), rng.random(300), rng.normal(size=300)
+    scores = {"a": ({"roc_auc": roc_auc, "brier": brier}, first), "b": ({"roc_auc": roc_auc}, second)}
+    together = bootstrap_scores(scores, errors, resamples=2000, seed=5, clusters=clusters)
+    for name, (measures, values) in scores.items():
+        alone = bootstrap(measures, errors, values, resamples=2000, seed=5, clusters=clusters)
+        assert [str(interval) for interval in together[name].values()] == list(map(str, alone.values()))
+        assert list(together[name]) == list(measures)
+    assert together["a"]["roc_auc"] != together["b"]["roc_auc"]
