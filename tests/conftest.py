@@ -1,5 +1,6 @@
 """Every test is offline, and keeps what it caches to itself."""
 
+import gc
 import os
 
 os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"  # read when the libraries are first imported
@@ -30,6 +31,25 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if os.name == "nt" and item.get_closest_marker("unix"):
             item.add_marker(pytest.mark.skip(reason="needs signals, links or permissions of Unix"))
+
+
+def pytest_collection_finish():
+    spare_the_garbage_collector()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item, nextitem):
+    if nextitem is None or nextitem.path != item.path:
+        spare_the_garbage_collector()
+
+
+def spare_the_garbage_collector():
+    """Look no more for garbage among what exists now, which is thousands of tests and all libraries and stays.
+
+    Otherwise every collection takes seconds at the end, and some libraries ask for one after each training.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

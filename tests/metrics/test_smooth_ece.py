@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from scipy.stats import norm
 
 from aligned_entropy.metrics import smooth_ece
 from aligned_entropy.stats import bootstrap
@@ -19,9 +18,10 @@ def draw(seed: int, rows: int, truth: str) -> tuple[np.ndarray, np.ndarray]:
 
 def smoothed(errors: np.ndarray, scores: np.ndarray, width: float) -> float:
     """Integral of the absolute smoothed gap; mirror images of each row stand for the reflections of the kernel."""
-    t = np.linspace(0, 1, 4001)
+    t = np.linspace(0, 1, 2001)
     images = [sign * scores + 2 * turn for turn in range(-3, 4) for sign in (1, -1)]
-    density = sum(norm.pdf(t[:, None], image, width) for image in images)
+    distances = [(t[:, None] - image) / width for image in images]
+    density = sum(np.exp(-(distance**2) / 2) for distance in distances) / (width * np.sqrt(2 * np.pi))
     return float(np.trapezoid(np.abs(density @ (scores - errors)), t) / len(scores))
 
 
@@ -37,14 +37,14 @@ truths = pytest.mark.parametrize("truth", ["right", "too large", "too small", "w
 
 
 @truths
-@pytest.mark.parametrize("rows", [5, 60, 120])
+@pytest.mark.parametrize("rows", [5, 60])
 def test_smooth_ece_is_its_definition(rows: int, truth: str) -> None:
     errors, scores = draw(rows, rows, truth)
     assert smooth_ece(errors, scores) == pytest.approx(by_definition(errors, scores), abs=5e-5)
 
 
 def test_rows_at_the_ends_and_reversed_scores() -> None:
-    errors, scores = draw(0, 100, "right")
+    errors, scores = draw(0, 50, "right")
     for changed in (scores.round(), scores.round(1), 1 - scores):
         assert smooth_ece(errors, changed) == pytest.approx(by_definition(errors, changed), abs=5e-5)
 
