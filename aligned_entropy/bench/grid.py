@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -85,7 +85,9 @@ class Grid:
         studies = dict.fromkeys(cell.study for cell in self.cells)
         return {result["key"]: result for study in studies for result in read_study(self.results, study)}
 
-    def run(self, workers: int = 1, engine: Engine = "local") -> Iterator[tuple[Cell, dict[str, Any]]]:
+    def run(
+        self, workers: int = 1, engine: Engine = "local", report: Callable[[str], object] = lambda line: None
+    ) -> Iterator[tuple[Cell, dict[str, Any]]]:
         """Compute the missing cells and store each result at once; a cell that fails does not stop the others.
 
         A classifier whose training fails is not trained again in this run: all its cells have the error as their
@@ -94,6 +96,7 @@ class Grid:
         Args:
             workers: number of processes; one process computes all cells of a classifier.
             engine: execution backend, see :func:`aligned_entropy.execution.task_pool`.
+            report: function that is called with a line after every epoch of a training in this process.
 
         Yields:
             Every computed cell with its result.
@@ -106,7 +109,7 @@ class Grid:
             for cell in missing:
                 for key, classifier in _classifiers(cell).items():
                     if key not in failures:
-                        failures[key] = _training_failure(*classifier, self.runs)
+                        failures[key] = _training_failure(*classifier, self.runs, report)
                 yield cell, compute(cell, self.results, self.runs, _failure(cell, failures))
             return
         classifiers = {key: classifier for cell in missing for key, classifier in _classifiers(cell).items()}
@@ -150,10 +153,12 @@ def _has_passes(cell: Cell) -> bool:
     return "passes" in getattr(build_of(cell.study, cell.score), "needs", ())
 
 
-def _training_failure(model: ModelSpec, data: DataSpec, seed: int, runs: Path) -> Exception | None:
+def _training_failure(
+    model: ModelSpec, data: DataSpec, seed: int, runs: Path, report: Callable[[str], object] = lambda line: None
+) -> Exception | None:
     """Train the classifier of a run unless it is already there; return the error if that fails."""
     try:
-        train_run(model, data, seed, runs)
+        train_run(model, data, seed, runs, report)
     except Exception as error:  # it must not stop the cells of other classifiers, whatever a library raises
         return error
     return None

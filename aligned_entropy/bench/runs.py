@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -145,7 +146,9 @@ def folder_name(*words: object) -> str:
     return re.sub(r"[^\w.-]+", "-", "-".join(map(str, words))).strip("-")
 
 
-def train_run(model: ModelSpec, data: DataSpec, seed: int, runs: Path) -> str:
+def train_run(
+    model: ModelSpec, data: DataSpec, seed: int, runs: Path, report: Callable[[str], object] = lambda line: None
+) -> str:
     """Train the classifier of a run unless it is already there.
 
     Args:
@@ -153,6 +156,7 @@ def train_run(model: ModelSpec, data: DataSpec, seed: int, runs: Path) -> str:
         data: data set of the grid.
         seed: seed of the training and of the new split.
         runs: folder of trained classifiers.
+        report: function that is called with a line after every epoch.
 
     Returns:
         Folder or hub id of the classifier.
@@ -176,7 +180,13 @@ def train_run(model: ModelSpec, data: DataSpec, seed: int, runs: Path) -> str:
         runs.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=runs) as scratch:  # renamed when complete, so that folder is never partial
             trained = Path(scratch) / folder.name
-            train_classifier(base, split_texts(data, seed)["train"], trained, config)
+            train_classifier(
+                base,
+                split_texts(data, seed)["train"],
+                trained,
+                config,
+                report=lambda epoch: report(f"{folder.name}: {epoch}"),
+            )
             (trained / RECORD).write_text(json.dumps(settings) + "\n", encoding="utf-8")
             try:
                 trained.rename(folder)

@@ -10,7 +10,7 @@ import typer
 
 from ..batch.writing import check_outputs, make_folder_of
 from .options import Engine
-from .terminal import progress_bar
+from .terminal import note, progress_bar
 
 
 def bench(
@@ -44,7 +44,7 @@ def bench(
         return
     failed: dict[tuple[str, str, str], list[str]] = {}  # names of cells by model, data set and error
     with progress_bar("cells", len(missing)) as progress:
-        for cell, result in grid.run(workers, engine):
+        for cell, result in grid.run(workers, engine, note):
             progress(1)
             if "error" in result:
                 alike = failed.setdefault((cell.model.name, cell.data.name, result["error"]), [])

@@ -70,7 +70,7 @@ class ScoreValues(ShortRepr):
     held_out: NDArray[np.float64] | None = None
 
     def measured(self) -> dict[str, tuple[dict[str, Measure], NDArray[np.float64]]]:
-        """Measures and the values ``[N]`` that they are computed from, by what is appended to the names of the measures."""
+        """Measures with the values ``[N]`` that they are computed from, by what follows the names of the measures."""
         after_a_map = {name: CALIBRATION[name] for name in MAPPED}
         mapped = {} if self.maps is None else self.maps.probabilities(self.uncertainty)
         return {

@@ -41,6 +41,16 @@ def test_the_command_lists_and_computes_missing_cells(bench, workspace, monkeypa
     assert alien("bench", path).stdout.splitlines() == [f"2 cells, 0 to compute, results in {workspace / 'results'}"]
 
 
+def test_the_command_shows_the_epochs_of_a_training(bench, workspace):
+    base = bench.folder / "runs" / "tiny"
+    text = one_entry("scores", "entropy").replace("{base: tiny, mode: freeze", f"{{base: '{base}'")
+    path = write_grid(workspace, text.replace("  films:\n", "  films: {epochs: 2}\n"), runs=workspace / "trained")
+    done = alien("bench", path)
+    assert done.exit_code == 0, done.output
+    epochs = re.findall(r"tiny-films-0: epoch (\d) of 2: loss \d\.\d{4}, training accuracy [\d.]+%", done.stderr)
+    assert epochs == ["1", "2"]
+
+
 def test_the_command_exits_with_1_if_a_cell_failed(bench, workspace):
     text = one_entry("scores", "entropy, margin, softmax response").replace("films", "nothing")
     done = alien("bench", write_grid(workspace, text, runs=bench.grid.runs))

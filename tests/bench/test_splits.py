@@ -105,7 +105,7 @@ def test_a_classifier_with_other_training_settings_is_refused(bench, model, data
 
 
 def test_an_interrupted_training_leaves_no_files(bench, workspace, monkeypatch):
-    def interrupted(base, texts, folder, config):
+    def interrupted(base, texts, folder, config, **_):
         folder.mkdir()
         (folder / "config.json").write_text("{}")
         raise KeyboardInterrupt
@@ -118,7 +118,7 @@ def test_an_interrupted_training_leaves_no_files(bench, workspace, monkeypatch):
 
 
 def test_if_two_processes_train_the_same_classifier_the_first_one_is_used(workspace, monkeypatch, tmp_path):
-    def train(base, texts, folder, config):
+    def train(base, texts, folder, config, **_):
         for trained in (folder, tmp_path / "raced-films-0"):  # the second is that of another process
             trained.mkdir(parents=True)
             (trained / "config.json").write_text("{}")
