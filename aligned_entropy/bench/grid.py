@@ -39,7 +39,7 @@ class Grid:
 
         ``models`` and ``datasets`` contain the fields of :class:`.runs.ModelSpec` and :class:`.runs.DataSpec`; ``grid``
         is a list of entries with a ``study``, ``models``, ``datasets`` (number of seeds by name), and optionally
-        ``scores``, ``sizes`` (label efficiency) or ``domains`` (transfer).
+        ``scores`` or ``without``, ``sizes`` (label efficiency) or ``domains`` (transfer).
 
         Raises:
             DataError: the file does not exist, or something in it is missing or unknown; the message names it.

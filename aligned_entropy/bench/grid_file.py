@@ -111,12 +111,16 @@ def _cells(entry: Any, models: Mapping[str, ModelSpec], datasets: Mapping[str, D
     """Cells of an entry of the grid: every score for every model, data set, seed, size and pair of domains."""
     study = str(_settings(entry, "an entry of the grid", ("study",))["study"])
     study_scores = _by_name(STUDIES, study, "no study")
-    _settings(entry, f"study {study!r}", ("study", "models", "datasets"), ("scores", *STUDY_SETTINGS.get(study, ())))
+    optional = ("scores", "without", *STUDY_SETTINGS.get(study, ()))
+    _settings(entry, f"study {study!r}", ("study", "models", "datasets"), optional)
     scores = list(study_scores) if entry.get("scores", "all") == "all" else _list(entry, "scores")
+    without = [str(score) for score in _list(entry, "without")]
     builds = {
         str(score): build_of(study, str(score)) or _by_name(study_scores, score, f"study {study!r}: no score")
-        for score in scores
+        for score in (*scores, *without)
     }
+    for score in without:
+        del builds[score]
     sizes = (_list(entry, "sizes") or SIZES) if study == "label-efficiency" else [None]
     if not all(size is None or isinstance(size, int) for size in sizes):
         raise DataError(f"study {study!r}: sizes are whole numbers, or null for all, not {sizes}.")

@@ -81,6 +81,8 @@ def test_domains_are_paired(bench):
         ("energy,", "Energy,", "study 'scores': no score 'Energy'; there are softmax response, entropy"),
         ("scores: [margin,", "scores: [energy,", "study 'outlook': no score 'energy'"),
         ("[margin, \"margin, aligned\"]", "margin", "scores: a list is needed, not 'margin'"),
+        ("scores: [margin,", "without: [energy,", "study 'outlook': no score 'energy'"),
+        ("study: outlook, ", "study: outlook, without: margin, ", "without: a list is needed, not 'margin'"),
         ("study: outlook, ", "study: outlook, seeds: 3, ", "study 'outlook': no setting seeds; there are study"),
         ("study: outlook, ", "study: outlook, sizes: [9], ", "study 'outlook': no setting sizes"),
         ("study: outlook, ", "study: outlook, domains: [films], ", "study 'outlook': no setting domains"),
@@ -97,6 +99,13 @@ def test_a_wrong_setting_in_a_file_is_named(old, new, message, tmp_path):
         Grid.read(path)
     assert str(raised.value).startswith(f"{path} is not a grid: ")
     assert "\n" not in str(raised.value)
+
+
+def test_scores_can_be_left_out(tmp_path):
+    text = GRID.replace('scores: [margin, "margin, aligned"]', "without: [entropy, margin]")
+    scores = [cell.score for cell in Grid.read(write_grid(tmp_path, text)).cells if cell.study == "outlook"]
+    assert scores == [name for name in STUDIES["outlook"] if name not in ("entropy", "margin")]
+    assert len(scores) == len(STUDIES["outlook"]) - 2
 
 
 def test_a_missing_file_is_named(tmp_path):
