@@ -41,9 +41,23 @@ def test_reports_break_no_rule(axe_visitor, pages, scheme, width):
         axe_visitor.driver.get(page.as_uri())
         for folded in axe_visitor.find_all("details"):
             axe_visitor.driver.execute_script("arguments[0].open = true", folded)
+        for table in axe_visitor.find_all(".scroll"):  # tables out of view are not laid out, nor checked
+            axe_visitor.driver.execute_script("arguments[0].style.contentVisibility = 'visible'", table)
         assert axe_visitor.violations() == []
         assert axe_visitor.low_contrasts() == []
         sizes = axe_visitor.driver.execute_script("return [document.documentElement.scrollWidth, innerWidth]")
         assert sizes[0] <= sizes[1], "nothing sticks out to the right"
         background = axe_visitor.find("body").value_of_css_property("background-color")
         assert background == ("rgba(255, 255, 255, 1)" if scheme == "light" else "rgba(18, 22, 27, 1)")
+
+
+def test_all_tables_are_printed(axe_visitor, pages):
+    axe_visitor.driver.get(pages[1].as_uri())
+    laid_out = {}
+    for media in ("screen", "print"):
+        axe_visitor.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": media})
+        laid_out[media] = {
+            table.value_of_css_property("content-visibility") for table in axe_visitor.find_all(".scroll")
+        }
+    axe_visitor.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+    assert laid_out == {"screen": {"auto"}, "print": {"visible"}}
