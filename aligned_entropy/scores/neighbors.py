@@ -18,6 +18,7 @@ from ..features.arrays import Features
 from ..head.reference_features import TRAINING_ROWS, sample_rows
 from ..head.scoring import without_class
 from .base import Float, Rows, Score
+from .softmax import best_temperature
 
 NEIGHBORS = 32  # of kNN-UE, as published
 # Of kNN-UE's alpha, tau, lambda and b, as published; only tau is kept off zero, by which distances are divided.
@@ -68,9 +69,11 @@ class NearestNeighborUncertainty(_Neighbors):
     """kNN-UE: ``1 - p[ŷ]`` with ``p = softmax(w z)``, where the weight w of a text comes from its 32 nearest neighbors.
 
     ``w = α mean exp(-d² / τ) + λ (s + b)``, with the squared distances d² and the share s of neighbors that have the
-    label ŷ. As in the source, α, τ, λ and b start at one, have its bounds, and maximize the likelihood of the labels of
-    the calibration set. Distances are in units of their mean on the calibration set, so that the bounds of τ do not
-    depend on the scale of the vectors. Where w is negative, the score is that of the prediction ŷ of z itself.
+    label ŷ; training texts that are as near as the last neighbor share its place. As in the source, α, τ, λ and b have
+    its bounds and maximize the likelihood of the labels of the calibration set, from a start at one. A second start is
+    temperature scaling, since logits of an overconfident model lead from the first to weights of zero. Distances are in
+    units of their mean on the calibration set, so that the bounds of τ do not depend on the scale of the vectors. Where
+    w is negative, the score is that of the prediction ŷ of z itself.
     Source: Hashimoto, Kamigaito and Watanabe, Findings of NAACL 2025.
     """
 
@@ -90,10 +93,13 @@ class NearestNeighborUncertainty(_Neighbors):
         count = min(NEIGHBORS, len(self.points_))
         squares, agreement = np.empty((len(features), count)), np.empty(len(features))
         for chunk in self._distances(features):
-            products, neighbors = torch.from_numpy(chunk.products).topk(count, largest=False)
-            squares[chunk.rows] = (products.numpy() + chunk.lengths).clip(0)
-            is_same = self.labels_[neighbors.numpy()] == features.predictions[chunk.rows, None]
-            agreement[chunk.rows] = is_same.mean(1)
+            nearest = torch.from_numpy(chunk.products).topk(count, largest=False).values.numpy()
+            squares[chunk.rows] = (nearest + chunk.lengths).clip(0)
+            beyond_last = chunk.products - nearest[:, -1:]
+            is_same = self.labels_ == features.predictions[chunk.rows, None]
+            nearer, as_near = beyond_last < -TIE * chunk.lengths, np.abs(beyond_last) <= TIE * chunk.lengths
+            share = (count - nearer.sum(1)) / as_near.sum(1)  # of its place that each of the equally near ones has
+            agreement[chunk.rows] = ((is_same & nearer).sum(1) + share * (is_same & as_near).sum(1)) / count
         return squares, agreement
 
     def _fit_parameters(self, calibration: Features, squares: Float, agreement: Float) -> None:
@@ -114,7 +120,12 @@ class NearestNeighborUncertainty(_Neighbors):
             parts = (near.mean(1), alpha * (near * squares).mean(1) / tau**2, agreement + shift, weight)
             return loss, np.array([(slope * part).mean() for part in parts])
 
-        self.parameters_ = minimize(loss, np.ones(4), jac=True, method="L-BFGS-B", bounds=BOUNDS, tol=1e-12).x
+        scaled = (1 / best_temperature(calibration), BOUNDS[1][1], 0.0, 0.0)
+        fits = [
+            minimize(loss, start, jac=True, method="L-BFGS-B", bounds=BOUNDS, tol=1e-12)
+            for start in (np.ones(4), np.clip(scaled, *np.transpose(BOUNDS)))
+        ]
+        self.parameters_ = min(fits, key=lambda fit: fit.fun).x
 
     def _score(self, features: Features) -> Float:
         return self._uncertainty(features, *self._compared(features))

@@ -7,7 +7,8 @@ import pytest
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
-from aligned_entropy.metrics import roc_auc
+from aligned_entropy.features.arrays import Features
+from aligned_entropy.metrics import brier, roc_auc
 from aligned_entropy.scores import SCORES, neighbors
 from fixtures.scenarios import blind_spot
 from fixtures.scores import CALIBRATION, MODULE, TEST, TRAIN, fitted, made, of
@@ -160,3 +161,33 @@ def test_neighbors_find_a_blind_spot(name):
     train, calibration, test = halves[0], halves[1][:400], halves[1][400:]
     values = SCORES[name]().fit(train, calibration).score(test)
     assert roc_auc(test.errors, values) > roc_auc(test.errors, SCORES["entropy"]().score(test)) + 0.05
+
+
+@pytest.mark.parametrize("scale", [2, 8, 12])
+def test_knn_ue_is_at_least_temperature_scaling_for_overconfident_logits(scale):
+    rng = np.random.default_rng(1)
+    means = rng.normal(size=(20, 16)) * 0.8
+
+    def drawn(count):
+        labels = rng.integers(0, 20, count)
+        x = means[labels] + rng.normal(size=(count, 16))
+        logits = scale * (x @ means.T - (means**2).sum(1) / 2)
+        return Features(x.astype(np.float32), logits.astype(np.float32), labels)
+
+    train, calibration, test = drawn(1000), drawn(800), drawn(2000)
+    knn_ue = SCORES["kNN-UE"]().fit(train, calibration).score(test)
+    scaled = SCORES["temperature-scaled softmax response"]().fit(None, calibration).score(test)
+    assert brier(test.errors, knn_ue) < brier(test.errors, scaled) + 0.005
+    assert roc_auc(test.errors, knn_ue) > 0.8
+
+
+def test_training_texts_that_are_equally_near_share_the_last_places():
+    """Ten texts, each a hundred times in the training set, 70 times with the one label and 30 times with the other."""
+    hidden = np.repeat(np.random.default_rng(0).normal(size=(10, 4)), 100, axis=0).astype(np.float32)
+    often = np.tile(np.repeat([0, 1], [70, 30]), 10)
+    labels = np.where(np.arange(1000) < 500, often, 1 - often)
+    logits = np.tile(np.array([[1, 0]], np.float32), (1000, 1))
+    calibration = Features(hidden[::5], logits[::5], labels[::5])
+    for rows in (np.arange(1000), np.arange(1000)[::-1], np.random.default_rng(1).permutation(1000)):
+        score = SCORES["kNN-UE"]().fit(Features(hidden[rows], logits[rows], labels[rows]), calibration)
+        np.testing.assert_allclose(score._compared(calibration)[1], np.repeat([0.7, 0.3], 100), rtol=1e-12)
