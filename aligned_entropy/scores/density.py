@@ -56,6 +56,8 @@ def precision(centered: Float) -> Float:
 
 def squared_distances(x: Float, means: Float, inverse: Float) -> Float:
     """Squared Mahalanobis distance of every row to every mean, ``[N, K]``."""
+    center = means.mean(0)  # far from zero, differences of products would be mere rounding
+    x, means = x - center, means - center
     weighted_x, weighted_means = x @ inverse, means @ inverse
     cross = weighted_x @ means.T
     distances: Float = ((weighted_x * x).sum(1, keepdims=True) - 2 * cross + (weighted_means * means).sum(1)).clip(0.0)
@@ -116,7 +118,8 @@ class DDU(_Density):
     """Deep deterministic uncertainty: ``-logsumexp_c log N(h; class mean, class covariance)``.
 
     The covariance of a class with fewer texts than dimensions is singular. As in the source, the smallest of 0,
-    1e-20 … 1 (here in units of the mean variance) that makes it positive definite is added to the diagonal.
+    1e-20 … 1 (here in units of the mean variance) that makes those of all classes positive definite is added to every
+    diagonal.
     Source: Mukhoti et al., CVPR 2023.
     """
 
@@ -131,7 +134,7 @@ class DDU(_Density):
         for label, mean in zip(classes, self.means_, strict=True):
             centered = x[labels == label] - mean
             covariances.append(centered.T @ centered / len(centered) / scale)
-        self.factors_ = np.stack([_cholesky(covariance) * np.sqrt(scale) for covariance in covariances])
+        self.factors_ = _cholesky(np.stack(covariances)) * np.sqrt(scale)
 
     def _distance(self, x: Float, features: Features) -> Float:
         from scipy.linalg import solve_triangular
@@ -145,15 +148,17 @@ class DDU(_Density):
         return distance
 
 
-def _cholesky(covariance: Float) -> NDArray[Any]:
+def _cholesky(covariances: Float) -> NDArray[Any]:
+    """Cholesky factors ``[K, D, D]``, with the smallest jitter that makes all covariances positive definite."""
+    identity = np.eye(covariances.shape[-1])
     for jitter in (0.0, *(10.0**power for power in range(-20, 1))):
         try:
-            factor = np.linalg.cholesky(covariance + jitter * np.eye(len(covariance)))
+            factors = np.linalg.cholesky(covariances + jitter * identity)
         except np.linalg.LinAlgError:
             continue
-        if np.diag(factor).min() > 1e-8:  # smaller values are positive only by rounding
-            return factor
-    return np.eye(len(covariance), dtype=np.float64)
+        if np.diagonal(factors, axis1=1, axis2=2).min() > 1e-8:  # smaller values are positive only by rounding
+            return factors
+    return np.broadcast_to(identity, covariances.shape).copy()
 
 
 class RDE(_Density):

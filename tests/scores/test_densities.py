@@ -154,3 +154,34 @@ def test_distances_read_what_the_last_layer_reads(kind, activation):
         )
     expected = SCORES["Mahalanobis"]().fit(read_train).score(read_test)
     np.testing.assert_allclose(SCORES["Mahalanobis"](module).fit(train).score(test), expected, rtol=1e-3)
+
+
+def test_all_classes_of_ddu_get_the_same_jitter():
+    """Six classes that are alike, of fewer texts than dimensions, are equally dense."""
+    rng = np.random.default_rng(0)
+    spread = np.exp(-np.arange(384) / 384 * 3)
+
+    def drawn(count):
+        labels = np.repeat(np.arange(6), count)
+        x = rng.normal(size=(len(labels), 384)) * spread + np.eye(6, 384)[labels] * 6
+        return Features(x.astype(np.float32), np.zeros((len(labels), 6), np.float32), labels)
+
+    test = drawn(100)
+    density = SCORES["DDU"]().fit(drawn(120)).score(test)
+    medians = [np.median(density[test.labels == label]) for label in range(6)]
+    assert max(medians) < 1.1 * min(medians)
+
+
+def test_a_large_offset_of_the_vectors_does_not_hide_their_distances():
+    """Vectors of eight dimensions in a space of 256, far from zero."""
+    rng = np.random.default_rng(0)
+    axes, labels = rng.normal(size=(8, 256)), rng.integers(0, 3, 2000)
+    train, test = (
+        Features((x @ axes + 300).astype(np.float32), np.zeros((len(x), 3), np.float32))
+        for x in (rng.normal(size=(2000, 8)) + np.eye(8)[labels] * 2, 2 * rng.normal(size=(300, 8)))
+    )
+    score = SCORES["Mahalanobis"]().fit(train.with_labels(labels))
+    means, precision = score.state["means_"], score.state["precision_"]
+    differences = test.hidden.astype(float)[:, None] - means
+    expected = np.einsum("nkd,de,nke->nk", differences, precision, differences).min(1)
+    np.testing.assert_allclose(score.score(test), expected, rtol=1e-3)  # 0 for a third of them if not centered
