@@ -73,13 +73,14 @@ def prr(sample: Sample, max_rejection: float = 1.0) -> Float:
     """Prediction rejection ratio: gain from rejection by this score, as a share of the gain of an oracle.
 
     The gain is the reduction of the error rate among the predictions that remain, averaged over all numbers of
-    rejected predictions up to a share ``max_rejection``. 0 is random, 1 is perfect.
-    Source: Malinin et al., 2017, in the form of LM-Polygraph (Fadeeva et al., 2023).
+    rejected predictions up to a share ``max_rejection``. 0 is random, 1 is perfect; NaN if no prediction can be
+    rejected. Source: Malinin et al., 2017, in the form of LM-Polygraph (Fadeeva et al., 2023).
     """
     rejected = _number_of_rows(_share("max_rejection", max_rejection), sample.size)
     without_rejection, first = rejected * sample.all_errors / sample.size, sample.size - rejected
     gain = without_rejection - sample.sum_of_risks(first)
-    best = np.where(sample.single_class, 0, without_rejection - sample.sum_of_oracle_risks(first))
+    is_defined = ~sample.single_class & (rejected >= 2)  # the first of these numbers of rejected predictions is 0
+    best = np.where(is_defined, without_rejection - sample.sum_of_oracle_risks(first), 0)
     return _ratio(gain, best)
 
 

@@ -63,7 +63,7 @@ class Sample:
         """Return a copy with other whole-number row weights ``[..., N]``, in the original order of the rows.
 
         Raises:
-            ArgumentError: there is not one weight for each row, a weight is negative or no number, or all are 0.
+            ArgumentError: there is not one weight for each row, a weight is negative or no whole number, or all are 0.
         """
         weights = np.asarray(counts, dtype=np.float64)
         if weights.shape[-1:] != self.errors.shape:
@@ -72,6 +72,8 @@ class Sample:
             raise ArgumentError(
                 f"counts are between {weights.min():g} and {weights.max():g}: give numbers of at least 0, not all 0."
             )
+        if (weights != np.floor(weights)).any():
+            raise ArgumentError(f"counts must be whole numbers, not {weights[weights != np.floor(weights)][0]:g}.")
         return replace(self, counts=weights[..., self.order])
 
     def cumulative(self, values: Float) -> Float:

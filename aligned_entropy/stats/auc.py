@@ -67,14 +67,29 @@ def paired_auc(
 
     Returns:
         The difference, NaN without errors or with only errors; and its standard error, NaN with fewer than two rows of
-        either class or a single cluster.
+        either class or a single cluster. If the variance of a difference is estimated as 0, as between a score that
+        separates all rows and one that separates none, the standard error is the one that gives the p-value of the
+        permutation test of such a separation, ``2 / (N choose number of errors)``.
     """
     if not 0 < errors.sum() < len(errors):
         return float("nan"), float("nan")
     wrong_first, right_first = _placements(errors, first)
     wrong_second, right_second = _placements(errors, second)
     wrong, right = wrong_first - wrong_second, right_first - right_second
-    return float(wrong.mean()), _standard_error(wrong, right, errors, clusters)
+    difference, standard_error = float(wrong.mean()), _standard_error(wrong, right, errors, clusters)
+    if standard_error == 0 and difference:
+        units = np.arange(len(errors)) if clusters is None else clusters
+        standard_error = abs(difference) / _separation(*(len(np.unique(units[errors == value])) for value in (0, 1)))
+    return difference, standard_error
+
+
+def _separation(right: int, wrong: int) -> float:
+    """Standard normal value whose two-sided p-value is that of the separation of all rows by chance."""
+    from scipy.special import betaln
+    from scipy.stats import norm
+
+    log_orders = -betaln(right + 1, wrong + 1) - np.log(right + wrong + 1)  # logarithm of the binomial coefficient
+    return float(norm.isf(max(np.exp(-log_orders), 1e-300)))
 
 
 def _standard_error(

@@ -53,6 +53,9 @@ def share_of_rows(hits: NDArray[np.float64], clusters: NDArray[np.int64] | None 
     if len(totals) < 2:
         return Interval(share, float("nan"), float("nan"))
     variance = np.square(totals).sum() * len(totals) / (len(totals) - 1) / len(hits) ** 2
-    size = min(len(hits), share * (1 - share) / variance) if variance > 0 else len(totals)
+    if share in (0.0, 1.0):  # without a variance
+        size = float(len(totals))
+    else:
+        size = share * (1 - share) / max(variance, share * (1 - share) / len(hits))
     center, spread = share + z**2 / (2 * size), z * np.sqrt(share * (1 - share) / size + (z / (2 * size)) ** 2)
     return Interval(share, *(float((center + sign * spread) / (1 + z**2 / size)) for sign in (-1, 1)))

@@ -185,6 +185,7 @@ def test_rejection_ratio_is_0_at_random_and_1_at_best(share: float) -> None:
     ranked = errors[np.argsort(scores)].astype(int).tolist()
     assert prr(errors, scores, max_rejection=share) == pytest.approx(rejection_ratio(ranked, share), abs=1e-12)
     assert np.isnan(prr(errors, scores, max_rejection=0))
+    assert np.isnan([prr(errors, scores, max_rejection=1 / 60), prr_50([1, 0, 0], [0.1, 0.2, 0.3])]).all()
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -14,6 +14,7 @@ MEASURES = RANKING | CALIBRATION | {"risk_at_coverage": risk_at_coverage, "cover
     [
         ([1, 2, 1, -1], "counts are between -1 and 2"),
         ([0, 0, 0, 0], "counts are between 0 and 0"),
+        ([1, 0.5, 2, 1], "counts must be whole numbers, not 0.5"),
         ([1, float("nan"), 1, 1], "counts are between nan and nan"),
         ([1, 1, 1], r"counts have the shape \(3,\): give one for each of 4 rows"),
     ],

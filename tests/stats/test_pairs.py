@@ -1,6 +1,6 @@
 """Differences between two scores on one data set: intervals and tests."""
 
-from math import erfc, sqrt
+from math import comb, erfc, sqrt
 
 import numpy as np
 import pytest
@@ -123,3 +123,15 @@ def test_one_row_of_a_class_has_no_standard_error(errors: list[int]) -> None:
     difference, standard_error = paired_auc(np.array(errors, float), scores, -scores)
     assert difference == roc_auc(errors, scores) - roc_auc(errors, -scores)
     assert np.isnan(standard_error)
+
+
+@pytest.mark.parametrize("wrong", [2, 3, 5])
+def test_a_difference_without_variance_has_the_p_value_of_a_permutation_test(wrong: int) -> None:
+    """A score that separates all rows, next to a constant one: two of all orders of the errors do so."""
+    errors = np.repeat([0.0, 1.0], [4, wrong])
+    difference, standard_error = paired_auc(errors, errors, np.zeros(len(errors)))
+    assert difference == 0.5
+    assert two_sided_p(difference, standard_error) == pytest.approx(2 / comb(4 + wrong, wrong))
+    repeated = [np.repeat(values, 10) for values in (errors, errors, np.zeros(len(errors)))]
+    assert paired_auc(*repeated, np.repeat(np.arange(len(errors)), 10)) == pytest.approx((0.5, standard_error))
+    assert 0 < two_sided_p(*paired_auc(*repeated)) < 1e-9

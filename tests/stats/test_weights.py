@@ -113,3 +113,10 @@ def test_several_scores_are_measured_as_each_of_them_alone(clusters: np.ndarray 
         assert [str(interval) for interval in together[name].values()] == list(map(str, alone.values()))
         assert list(together[name]) == list(measures)
     assert together["a"]["roc_auc"] != together["b"]["roc_auc"]
+
+
+@pytest.mark.parametrize("size", [2, 3, 7])
+def test_clusters_with_equal_shares_count_as_all_their_rows(size: int) -> None:
+    hits = np.tile(np.r_[1.0, np.zeros(size - 1)], 20)
+    interval = share_of_rows(hits, np.repeat(np.arange(20), size))
+    assert str(interval) == str(share_interval(20, 20 * size))
