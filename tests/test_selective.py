@@ -300,3 +300,29 @@ def test_a_rule_survives_json():
 def test_a_goal_that_makes_no_sense_is_refused(settings, message):
     with pytest.raises(ArgumentError, match=message):
         Goal(**settings)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, 0.5, 2])
+def test_errors_that_are_neither_0_nor_1_are_refused(wrong):
+    with pytest.raises(ArgumentError, match=f"errors must be 0 or 1, not {wrong}"):
+        units([0.1, 0.2, 0.3], [0, 1, wrong])
+
+
+def test_arrays_of_different_lengths_are_refused():
+    with pytest.raises(ArgumentError, match=r"have the shapes \(3,\), \(2,\), \(3,\): give three vectors of the same"):
+        SelectionUnits(np.zeros(3), np.zeros(2), np.full(3, "a"))
+
+
+def test_a_rule_accepts_what_it_counted_for_labels_that_are_numbers():
+    labels, uncertainty = np.arange(300) % 2, np.linspace(0, 1, 300)
+    rule = choose_threshold(SelectionUnits(uncertainty, np.zeros(300), labels), Goal(coverage=0.5, per_class=True))
+    assert rule.accepts(uncertainty, labels).sum() == rule.accepted >= 150
+
+
+def test_a_coverage_out_of_reach_says_so():
+    uncertainty = np.where(np.arange(300) < 180, np.nan, np.linspace(0, 1, 300))
+    rule = choose_threshold(units(uncertainty, np.zeros(300)), Goal(coverage=0.9))
+    assert rule.coverage == 0.4
+    assert rule.thresholds[ALL_CLASSES].reason == (
+        "Only 120 of 300 predictions have an uncertainty: all of these are accepted."
+    )

@@ -126,7 +126,11 @@ def _choose(units: SelectionUnits, goal: Goal, delta: float, pilot: SelectionUni
         count = math.ceil(goal.coverage * curve.total - 1e-9)
         index = min(int(np.searchsorted(curve.accepted, count)), len(curve.values) - 1)
         bound = float(risk_bound(curve.errors[index], curve.accepted[index], delta))
-        return curve.threshold(index, bound, delta, "The lowest threshold with this coverage.")
+        reason = "The lowest threshold with this coverage."
+        if curve.accepted[index] < count:
+            finite = int(curve.accepted[-1])
+            reason = f"Only {finite} of {curve.total} predictions have an uncertainty: all of these are accepted."
+        return curve.threshold(index, bound, delta, reason)
     error_cost, deferral_cost = float(goal.error_cost or 0), float(goal.deferral_cost or 0)
     costs = error_cost * curve.errors + deferral_cost * (curve.total - curve.accepted)
     best = int(len(costs) - 1 - np.argmin(costs[::-1]))

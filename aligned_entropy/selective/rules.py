@@ -91,6 +91,9 @@ class SelectionUnits(ShortRepr):
         held_out: True if the score was not fitted on these units. If it was fitted on them, by cross-validation, bounds
             are estimates.
         clusters: text of each unit, ``[N]``, if a text has several; None if it has one, or if the texts are not known.
+
+    Raises:
+        ArgumentError: the arrays have different lengths, or an error is neither 0 nor 1.
     """
 
     uncertainty: NDArray[np.float32]
@@ -98,6 +101,18 @@ class SelectionUnits(ShortRepr):
     labels: NDArray[np.str_]
     held_out: bool = True
     clusters: NDArray[np.int64] | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "labels", np.asarray(self.labels).astype(str))  # as rules look them up
+        shapes = [np.shape(values) for values in (self.uncertainty, self.errors, self.labels)]
+        if shapes != [(len(self.errors),)] * 3:
+            raise ArgumentError(
+                f"uncertainty, errors and labels have the shapes {', '.join(map(str, shapes))}: give three vectors of "
+                "the same length."
+            )
+        is_error = np.isin(self.errors, (0, 1))
+        if not is_error.all():
+            raise ArgumentError(f"errors must be 0 or 1, not {np.asarray(self.errors)[~is_error][0]}.")
 
     def __len__(self) -> int:
         return len(self.errors)
