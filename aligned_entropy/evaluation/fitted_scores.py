@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ..display.short_repr import ShortRepr
-from ..errors import ArgumentError, CalibrationError, DataError, NotApplicableError
+from ..errors import ArgumentError, CalibrationError, NotApplicableError
 from ..features.arrays import Features
 from ..metrics import CALIBRATION, RANKING, Measure, roc_auc
 from ..scores import SCORES, Score, ScoreLike, make_score
@@ -165,13 +165,7 @@ def score_values(
     Raises:
         DataError: a logit is not finite.
     """
-    broken = np.flatnonzero(~np.isfinite(features.logits).all(1))
-    if len(broken):
-        rows = ", ".join(map(str, broken[:5])) + (", …" if len(broken) > 5 else "")
-        raise DataError(
-            f"the model's logits are not finite in {len(broken)} of {len(features)} rows ({rows}): remove these rows, "
-            "or load the model in float32 or bfloat16 if half precision overflows."
-        )
+    features.check_finite("logits")
     values, skipped = {}, {}
     for name, fitted_score in fitted_scores.items():
         try:

@@ -69,15 +69,22 @@ class Features(ShortRepr):
         """Errors of the predictions, ``[N]``: 1 where a prediction is wrong, 0 where it is right.
 
         Raises:
-            DataError: the features have no labels.
+            DataError: the features have no labels, or these are not one whole number for each row.
         """
         if self.labels is None:
             raise DataError("errors cannot be computed without labels: add them with Features.with_labels().")
+        _check_labels(self.labels, len(self))
         return np.asarray(self.predictions != self.labels, np.float64)
 
     def with_labels(self, labels: Sequence[int] | NDArray[np.int64]) -> Features:
-        """Return a copy of the features with true classes."""
-        return replace(self, labels=np.asarray(labels, dtype=np.int64))
+        """Return a copy of the features with true classes.
+
+        Raises:
+            DataError: the labels are not one whole number for each row.
+        """
+        values = np.asarray(labels)
+        _check_labels(values, len(self))
+        return replace(self, labels=values.astype(np.int64))
 
     @property
     def text_hashes(self) -> NDArray[np.int64]:
@@ -109,9 +116,39 @@ class Features(ShortRepr):
             raise NotApplicableError(self.absent.get(name, f"the features hold no {name}: request them at extraction."))
         return values
 
+    def check_finite(self, name: str, title: str = "") -> None:
+        """Check that an array ``[N, …]`` has no NaN and no infinite value.
+
+        Args:
+            name: name of the attribute.
+            title: name of the set of texts, for the message.
+
+        Raises:
+            DataError: a value is not finite; the message names the first rows.
+        """
+        values = getattr(self, name)
+        broken = np.flatnonzero(~np.isfinite(values).all(axis=tuple(range(1, values.ndim))))
+        if len(broken):
+            rows = ", ".join(map(str, broken[:5])) + (", …" if len(broken) > 5 else "")
+            raise DataError(
+                f"the {name} of the {title or 'texts'} are not finite in {len(broken)} of {len(self)} rows ({rows}): "
+                "remove these rows, or load the model in float32 or bfloat16 if half precision overflows."
+            )
+
     def __getitem__(self, rows: slice | NDArray[np.int64] | NDArray[np.bool_]) -> Features:
         names = ("labels", "clusters", "passes", "members", "states", "content_free", "hashes", "row_errors")
         arrays = {name: getattr(self, name) for name in names}
         selected: dict[str, Any] = {name: None if values is None else values[rows] for name, values in arrays.items()}
         views = {name: values[rows] for name, values in self.views.items()}
         return replace(self, hidden=self.hidden[rows], logits=self.logits[rows], views=views, **selected)
+
+
+def _check_labels(labels: NDArray[Any], rows: int) -> None:
+    if labels.shape != (rows,):
+        raise DataError(f"labels must be [{rows}], one for each row, not {list(labels.shape)}.")
+    if labels.dtype.kind in "iub":
+        return
+    is_whole = labels == np.floor(labels) if labels.dtype.kind == "f" else np.zeros(rows, dtype=bool)
+    if not is_whole.all():
+        wrong = labels[~is_whole][0]
+        raise DataError(f"labels must be whole numbers, the places of the classes in the logits, not {wrong}.")

@@ -69,6 +69,7 @@ class Score(ABC):
 
         Raises:
             NotApplicableError: a labeled set or an array that the score needs is missing; the message names it.
+            DataError: a logit or a hidden vector that the fit reads is not finite; the message names the rows.
         """
         self._check(train, calibration)
         self._fit(train, calibration)
@@ -79,6 +80,7 @@ class Score(ABC):
 
         Raises:
             NotApplicableError: a labeled set or an array that the score needs is missing; the message names it.
+            DataError: a logit or a hidden vector that the fit reads is not finite.
         """
         sets = {"train": train, "calibration": calibration}
         for set_name in self.uses:
@@ -87,6 +89,8 @@ class Score(ABC):
                 raise NotApplicableError(f"{self.name} needs labeled {set_name} features.")
             for array in self.needs:
                 features.require(array)
+            for array in {"logits", "hidden"} & {"logits", *self.needs}:
+                features.check_finite(array, f"{set_name} texts")
 
     def _fit(self, train: Any, calibration: Any) -> None:  # noqa: B027 - many scores need no fit
         """Set the arrays whose names end in an underscore; the sets named in ``uses`` are present."""

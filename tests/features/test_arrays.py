@@ -55,3 +55,21 @@ def test_a_missing_array_is_an_error_with_the_reason():
         plain.require("hidden")
     with pytest.raises(NotApplicableError, match="the features hold no members: request them at extraction"):
         plain.require("members")
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (np.array(["0", "1", "1"]), "must be whole numbers, the places of the classes in the logits, not 0"),
+        (np.array([0, 1, 0.9]), r"must be whole numbers, .* not 0\.9"),
+        (np.array([[0], [1], [1]]), r"must be \[3\], one for each row, not \[3, 1\]"),
+        (np.array([0, 1]), r"must be \[3\], one for each row, not \[2\]"),
+    ],
+)
+def test_labels_that_are_not_one_class_for_each_row_are_refused(labels, message):
+    hidden = np.zeros((3, 2), np.float32)
+    with pytest.raises(DataError, match=message):
+        Features(hidden, hidden, labels).errors  # noqa: B018
+    with pytest.raises(DataError, match=message):
+        Features(hidden, hidden).with_labels(labels)
+    assert Features(hidden, hidden).with_labels([0.0, 1.0, 0.0]).errors.tolist() == [0, 1, 0]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from aligned_entropy.errors import NotApplicableError
+from aligned_entropy.errors import DataError, NotApplicableError
 from aligned_entropy.evaluation.evaluation import evaluate
 from aligned_entropy.evaluation.fitted_scores import fit_scores
 from aligned_entropy.metrics import roc_auc
@@ -103,6 +103,21 @@ def test_a_set_that_is_missing_is_named(name, set_name, lacking):
     sets = {"train": TRAIN, "calibration": CALIBRATION} | {set_name: lacking}
     with pytest.raises(NotApplicableError, match=f"{re.escape(name)} needs labeled {set_name} features"):
         SCORES[name](MODULE).fit(**sets)
+
+
+@pytest.mark.parametrize(
+    ("name", "set_name"), [(name, set_name) for name, kind in SCORES.items() for set_name in kind.uses]
+)
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_row_that_is_not_finite_is_named_before_a_fit(name, set_name, value):
+    sets = {"train": TRAIN, "calibration": CALIBRATION}
+    for array in ["logits"] + ["hidden"] * ("hidden" in SCORES[name].needs):
+        broken = getattr(sets[set_name], array).copy()
+        broken[[3, 5], 0] = value
+        changed = sets | {set_name: replace(sets[set_name], **{array: broken})}
+        message = rf"the {array} of the {set_name} texts are not finite in 2 of \d+ rows \(3, 5\)"
+        with pytest.raises(DataError, match=message):
+            SCORES[name](MODULE).fit(**changed)
 
 
 @pytest.mark.parametrize(("name", "array"), [(name, array) for name, kind in SCORES.items() for array in kind.needs])
