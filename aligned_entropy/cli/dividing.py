@@ -14,8 +14,8 @@ import typer
 
 from ..display.text_tables import text_table, wrapped
 from ..errors import DataError
-from .options import AsJson, Delimiter, Encoding, LabelColumn, Seed, TextColumn, TextPairColumn
-from .terminal import next_step, note
+from .options import AsJson, ColumnOptions, Delimiter, Encoding, LabelColumn, Seed, TextColumn, TextPairColumn
+from .terminal import next_step, note, option_words
 
 SHOWN_LABELS = 30  # in the table and in a note; --json has all
 EXAMPLE = "train=50 held-out=25 more-held-out=15 test=10"
@@ -78,8 +78,8 @@ def divide(
         note(wrapped(line))
     print("\n".join(f"saved: {file}" for file in files.values()))
     name, file = next(iter(files.items()))
-    step: list[object] = ["train", "minilm", file, "-o", "classifier"]
-    next_step(*(step if name == "train" else ["fit", "MODEL", file, "-o", "head"]))
+    step = ["train", "minilm", file, "-o", "classifier"] if name == "train" else ["fit", "MODEL", file, "-o", "head"]
+    next_step(*step, *option_words(ColumnOptions(text_column, text_pair_column, label_column)))
 
 
 def _shares(parts: Sequence[str]) -> dict[str, float]:

@@ -265,8 +265,8 @@ def threshold(
     classifier.save_pretrained(target)
     if not as_json:
         print(f"saved: {target}")
-        source = outputs.words(model, "NEW.csv")
-        next_step("predict", *source, "--head", target, "-o", "predictions.csv", *option_words(of_head(options)))
+        words = option_words(of_head(options), columns.of_texts)
+        next_step("predict", *outputs.words(model, "NEW.csv"), "--head", target, "-o", "predictions.csv", *words)
 
 
 def _show_reachable(units: SelectionUnits, pilot: SelectionUnits | None, goal: Goal, command: Sequence[object]) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import typer
 
 from ..batch.writing import check_outputs, make_folder_of
-from ..display.text_tables import text_table, wrapped
+from ..display.text_tables import wrapped
 from .elsewhere_options import ElsewhereOptions
 from .loading import features, load, read_labeled
 from .options import (
@@ -24,6 +24,7 @@ from .options import (
     of_head,
     with_option_groups,
 )
+from .score_options import requested_scores, score_list
 from .terminal import next_step, option_words, progress_bar, stage
 
 if TYPE_CHECKING:
@@ -90,7 +91,12 @@ class ResultFiles(OptionGroup):
         """
         if self.report is not None:
             make_folder_of(self.report)
-        check_outputs((self.output, self.csv, self.report), inputs)
+        check_outputs(self.written, inputs)
+
+    @property
+    def written(self) -> list[Path]:
+        """Files that were asked for."""
+        return [file for file in (self.output, self.csv, self.report) if file is not None]
 
     def rows(
         self, classifier: UncertainClassifier, test: Features, labeled: LabeledTexts | LabeledTokens | None
@@ -140,16 +146,15 @@ def evaluate(
     With --outputs no model is needed; --train, --calibration and --ood then also name files of outputs. Without --head,
     scores are then measured on the outputs alone.
     """
-    from ..report import facts_of
+    from ..report import facts_of, review_sentences
     from ..scores import score_names
 
     if scores == "list":
-        print(_score_list())
+        print(score_list())
         return
     model, data = outputs.source(model, data, options)
-    names = None if scores is None else _requested(scores, score_names())
-    more_inputs = [more_data.train, more_data.calibration, more_data.ood]
-    files.check([data, model, head, *more_inputs, columns.label_map, options.prompt])
+    names = None if scores is None else requested_scores(scores, score_names())
+    files.check([data, model, head, *vars(more_data).values(), columns.label_map, options.prompt])
     rows, facts = None, {}
     if outputs.outputs is not None and head is None:
         result = _evaluate_outputs(outputs, more_data, names, resamples, columns)
@@ -162,14 +167,16 @@ def evaluate(
         rows, facts = files.rows(classifier, test, labeled), facts_of(classifier)
     source = f"{model or outputs.model_name} on {data}" if outputs.outputs is None else data
     files.write(result, {"source": source, "head": head or "–", **facts, "resamples": str(resamples)}, rows)
-    print(json.dumps(result.to_dict()) if as_json else result)
     if as_json:
+        print(json.dumps(result.to_dict()))
         return
-    words, loading = option_words(of_head(options), columns), option_words(of_head(options))
+    print("\n\n".join([*map(wrapped, review_sentences(result.single_predictions)), str(result)]))
+    print("".join(f"saved: {file}\n" for file in files.written), end="")
+    words, text_words = (option_words(of_head(options), part) for part in (columns, columns.of_texts))
     if head is None:
         next_step("fit", *outputs.words(model, "HELD-OUT.csv"), "-o", "head", *words)
     elif classifier.saved.rule is not None:
-        next_step("predict", *outputs.words(model, "NEW.csv"), "--head", head, "-o", "predictions.csv", *loading)
+        next_step("predict", *outputs.words(model, "NEW.csv"), "--head", head, "-o", "predictions.csv", *text_words)
     else:
         next_step("threshold", *outputs.words(model, "MORE-HELD-OUT.csv"), "--head", head, "--risk", "0.1", *words)
 
@@ -249,47 +256,3 @@ def _evaluate_model(
         return classifier.evaluate_features(
             test, scores=names, train=training, calibration=calibration, ood=ood, resamples=resamples
         )
-
-
-def _score_list() -> str:
-    """Table of all scores: names, data that a fit needs, and cost."""
-    from ..backbones.extras import FORWARD_PASSES
-    from ..scores import score_class, score_names
-
-    rows = []
-    for name in score_names():
-        kind = score_class(name)
-        needs = [*kind.uses] + (["outputs"] if "members" in kind.needs else [])
-        needs += ["label words"] if "content_free" in kind.needs else []
-        passes = sum(FORWARD_PASSES.get(array, 0) for array in kind.needs)
-        cost = [f"{passes} pass{'es' if passes > 1 else ''}"] if passes else []
-        cost += [] if not kind.uses else ["6 fits"] if kind.supervised else ["fit"]
-        rows.append([name, ", ".join(needs) or "–", ", ".join(cost) or "–"])
-    note = (
-        "\ntrain, calibration: data of --train and --calibration. outputs: a file of --outputs with the outputs of "
-        "other models, too. Passes: further runs of the model over all texts; their results are stored. 6 fits: one "
-        "on all calibration texts, and one without each of five folds."
-    )
-    return f"{text_table(['score', 'needs', 'cost'], rows)}\n{wrapped(note)}"
-
-
-def _requested(text: str, available: list[str]) -> list[str]:
-    """Names of the scores of ``--scores``.
-
-    Raises:
-        BadParameter: there is no score of a name.
-    """
-    if text.strip() == "all":
-        return available
-    by_name = {name.casefold(): name for name in available}
-    requested: list[str] = []
-    unknown: list[str] = []
-    parts = [part.strip().casefold() for part in text.split(",")]
-    while parts:
-        ends = range(len(parts), 0, -1)  # a name may have a comma in it
-        size = next((end for end in ends if ", ".join(parts[:end]) in by_name), 0)
-        (requested if size else unknown).append(", ".join(parts[: size or 1]))
-        parts = parts[size or 1 :]
-    if unknown:
-        raise typer.BadParameter(f"no score {', '.join(unknown)}; there are {', '.join(available)}.")
-    return [by_name[name] for name in requested]

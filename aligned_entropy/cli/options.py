@@ -140,6 +140,11 @@ class ColumnOptions(OptionGroup):
     delimiter: Delimiter = None
     encoding: Encoding = None
 
+    @property
+    def of_texts(self) -> ColumnOptions:
+        """Those of these options that ``alien predict`` has as well."""
+        return ColumnOptions(self.text_column, self.text_pair_column)
+
 
 def with_option_groups(command: Callable[..., None]) -> Callable[..., None]:
     """Let a command receive groups of options as objects.

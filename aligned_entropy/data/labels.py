@@ -158,9 +158,14 @@ def _check_column(texts: Sequence[Any], column: str) -> None:
 
 
 def _check_labels(column: LabelColumn) -> None:
+    missing = [row for row, label in enumerate(column.values) if is_missing(label)]
+    if missing:
+        shown = ", ".join(map(str, missing[1:6])) + (", …" if len(missing) > 6 else "")
+        others = f", nor have {len(missing) - 1} more rows ({shown})" if missing[1:] else ""
+        raise DataError(
+            f"{column.row(missing[0])} has no label{others}: add one, or remove the row; row 0 is the first."
+        )
     for row, label in enumerate(column.values):
-        if is_missing(label):
-            raise DataError(f"{column.row(row)} has no label: add one, or remove the row.")
         if isinstance(label, (list, dict)):
             raise DataError(
                 f"{column.row(row)} is a {type(label).__name__}, not one label: {label!r:.80}. Give one label a row, "

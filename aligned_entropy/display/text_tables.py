@@ -1,8 +1,10 @@
-"""Tables of plain text that fit a terminal."""
+"""Tables of plain text that fit a terminal, and CSV files."""
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 WIDTH = 80  # columns of a terminal
@@ -44,3 +46,11 @@ def wrapped(text: str, indent: str = "", width: int = WIDTH) -> str:
 
     options: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False, "subsequent_indent": indent}
     return "\n".join(fill(line, width, **options) for line in text.split("\n"))
+
+
+def write_csv(path: str | Path, header: list[str], rows: Iterable[list[Any]]) -> None:
+    """Write a CSV file with a header and rows."""
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(rows)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..display.card import Displayed
-from ..display.text_tables import text_table, wrapped
+from ..display.text_tables import text_table, wrapped, write_csv
 from ..features.arrays import Features
 from ..metrics import LOWER_IS_BETTER
 from ..stats import Interval, holm, paired_auc, share_of_rows, two_sided_p
@@ -159,6 +158,9 @@ class Evaluation(Displayed):
                 lines += ["", self._text_table(present)]
         if any(p < SIGNIFICANT for p in self.p_values.values()):
             lines += ["", "* ROC-AUC differs from the best (DeLong, paired; Holm; p < .05)"]
+        errors = [row[name] for row in self.table.values() for name in ("ece", "smooth_ece") if name in row]
+        if any(error.value < error.low for error in errors):
+            lines += ["", wrapped("An ECE can be below its interval: resampling adds noise, which it counts as error.")]
         if self.skipped:
             lines += ["", *(wrapped(f"skipped: {name}. {reason}") for name, reason in self.skipped.items())]
         return "\n".join(lines if self.ood is None else [*lines, "", str(self.ood)])
@@ -290,11 +292,3 @@ def _p_values_against_first(
     best, *others = scores.values()
     p = [two_sided_p(*paired_auc(errors, best, values, clusters)) for values in others]
     return dict(zip(scores, [1.0, *holm(p).tolist()], strict=True))
-
-
-def write_csv(path: str | Path, header: list[str], rows: Iterable[list[Any]]) -> None:
-    """Write a CSV file with a header and rows."""
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(header)
-        writer.writerows(rows)

@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..display.card import Displayed
+from ..display.text_tables import write_csv
 from ..head.calibration_set import MINIMUM_ERRORS
 from ..stats import finite
 from .calibration_maps import CalibrationMaps
 from .display import grouped_card
 from .entities import EntityCounts
-from .evaluation import Evaluation, write_csv
+from .evaluation import Evaluation
 from .fitted_scores import ScoreValues
 from .groups import AGGREGATIONS, Groups, ScoreKey
 

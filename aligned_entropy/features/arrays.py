@@ -73,17 +73,17 @@ class Features(ShortRepr):
         """
         if self.labels is None:
             raise DataError("errors cannot be computed without labels: add them with Features.with_labels().")
-        _check_labels(self.labels, len(self))
+        _check_labels(self.labels, (len(self),))
         return np.asarray(self.predictions != self.labels, np.float64)
 
     def with_labels(self, labels: Sequence[int] | NDArray[np.int64]) -> Features:
-        """Return a copy of the features with true classes.
+        """Return a copy of the features with true classes, or with labels for multi-label logits, ``[N, C]``.
 
         Raises:
-            DataError: the labels are not one whole number for each row.
+            DataError: the labels are not one whole number for each row, or for each logit.
         """
         values = np.asarray(labels)
-        _check_labels(values, len(self))
+        _check_labels(values, self.logits.shape if values.shape == self.logits.shape else (len(self),))
         return replace(self, labels=values.astype(np.int64))
 
     @property
@@ -143,12 +143,12 @@ class Features(ShortRepr):
         return replace(self, hidden=self.hidden[rows], logits=self.logits[rows], views=views, **selected)
 
 
-def _check_labels(labels: NDArray[Any], rows: int) -> None:
-    if labels.shape != (rows,):
-        raise DataError(f"labels must be [{rows}], one for each row, not {list(labels.shape)}.")
+def _check_labels(labels: NDArray[Any], shape: tuple[int, ...]) -> None:
+    if labels.shape != shape:
+        raise DataError(f"labels must be {list(shape)}, one for each row, not {list(labels.shape)}.")
     if labels.dtype.kind in "iub":
         return
-    is_whole = labels == np.floor(labels) if labels.dtype.kind == "f" else np.zeros(rows, dtype=bool)
+    is_whole = labels == np.floor(labels) if labels.dtype.kind == "f" else np.zeros(shape, dtype=bool)
     if not is_whole.all():
         wrong = labels[~is_whole][0]
         raise DataError(f"labels must be whole numbers, the places of the classes in the logits, not {wrong}.")

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ..features.arrays import Features
 from .base import ROWS_PER_CHUNK, Float, Score
+from .gaussians import cholesky_factors, class_means, precision, squared_distances
 
 SUBSAMPLE = 5000  # maximum number of texts of RDE's kernel PCA
 
@@ -38,30 +39,6 @@ class _Density(Score):
 
     @abstractmethod
     def _distance(self, x: Float, features: Features) -> Float: ...
-
-
-def class_means(x: Float, labels: NDArray[np.int64]) -> tuple[NDArray[np.int64], Float]:
-    """Classes that occur in the labels ``[K]``, and the mean of each, ``[K, D]``."""
-    classes = np.unique(labels)
-    return classes, np.stack([x[labels == label].mean(0) for label in classes])
-
-
-def precision(centered: Float) -> Float:
-    """Pseudo-inverse ``[D, D]`` of the covariance (1/N) of centered rows."""
-    from sklearn.covariance import EmpiricalCovariance
-
-    inverse: Float = EmpiricalCovariance(assume_centered=True).fit(centered).precision_
-    return inverse
-
-
-def squared_distances(x: Float, means: Float, inverse: Float) -> Float:
-    """Squared Mahalanobis distance of every row to every mean, ``[N, K]``."""
-    center = means.mean(0)  # far from zero, differences of products would be mere rounding
-    x, means = x - center, means - center
-    weighted_x, weighted_means = x @ inverse, means @ inverse
-    cross = weighted_x @ means.T
-    distances: Float = ((weighted_x * x).sum(1, keepdims=True) - 2 * cross + (weighted_means * means).sum(1)).clip(0.0)
-    return distances
 
 
 class Mahalanobis(_Density):
@@ -134,7 +111,7 @@ class DDU(_Density):
         for label, mean in zip(classes, self.means_, strict=True):
             centered = x[labels == label] - mean
             covariances.append(centered.T @ centered / len(centered) / scale)
-        self.factors_ = _cholesky(np.stack(covariances)) * np.sqrt(scale)
+        self.factors_ = cholesky_factors(np.stack(covariances)) * np.sqrt(scale)
 
     def _distance(self, x: Float, features: Features) -> Float:
         from scipy.linalg import solve_triangular
@@ -146,19 +123,6 @@ class DDU(_Density):
             logs.append(-0.5 * (np.square(z).sum(0) + len(factor) * np.log(2 * np.pi)) - np.log(np.diag(factor)).sum())
         distance: Float = -logsumexp(logs, axis=0)
         return distance
-
-
-def _cholesky(covariances: Float) -> NDArray[Any]:
-    """Cholesky factors ``[K, D, D]``, with the smallest jitter that makes all covariances positive definite."""
-    identity = np.eye(covariances.shape[-1])
-    for jitter in (0.0, *(10.0**power for power in range(-20, 1))):
-        try:
-            factors = np.linalg.cholesky(covariances + jitter * identity)
-        except np.linalg.LinAlgError:
-            continue
-        if np.diagonal(factors, axis1=1, axis2=2).min() > 1e-8:  # smaller values are positive only by rounding
-            return factors
-    return np.broadcast_to(identity, covariances.shape).copy()
 
 
 class RDE(_Density):

@@ -13,7 +13,7 @@ from ..errors import NotApplicableError
 from ..features.arrays import Features
 from ..head.reference_features import TRAINING_ROWS, sample_rows
 from .base import ROWS_PER_CHUNK, Float, Rows, Score
-from .density import class_means, precision, squared_distances
+from .gaussians import class_means, precision, squared_distances
 from .softmax import Entropy, SoftmaxResponse
 
 COMPONENTS = 10  # principal components of the distances, as published

@@ -71,6 +71,8 @@ def test_csv_keeps_rows_and_columns(ending, delimiter, encoding, tmp_path):
         counts = [sum(row["label"] == label for row in part) for part in (train, test)]
         assert (label, *map(str, counts)) in words
     assert "repeat the text of another row, and are in the same part: 10" in done.stderr
+    named = divide(path, *TWO, "--encoding", encoding, "--force", "--text-column", "text", "--label-column", "label")
+    assert named.stderr.splitlines()[-1].endswith("-o classifier --text-column text --label-column label")
     assert done.stderr.splitlines()[-1] == shlex.join(
         ["next:", "alien", "train", "minilm", str(tmp_path / f"train.{ending}"), "-o", "classifier"]
     )

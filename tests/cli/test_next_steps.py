@@ -24,16 +24,22 @@ def run(*arguments):
     return done
 
 
-def test_the_commands_lead_from_a_training_to_predictions(workplace, tmp_path):
-    data = {
-        "HELD-OUT": workplace / "calibration.jsonl",
-        "TEST": workplace / "test.jsonl",
-        "MORE-HELD-OUT": workplace / "train.jsonl",
-        "NEW": workplace / "test.jsonl",
-        "predictions": tmp_path / "predictions.csv",
-    }
+@pytest.fixture
+def tickets(workplace, tmp_path):
+    """Files of labeled texts whose columns have names of their own, by the placeholders of commands."""
+    names = {"HELD-OUT": "calibration", "TEST": "test", "MORE-HELD-OUT": "train", "NEW": "test", "train": "train"}
+    for name in set(names.values()):
+        rows = (workplace / f"{name}.jsonl").read_text()
+        renamed = rows.replace('"text":', '"message":').replace('"label":', '"topic":')
+        (tmp_path / f"{name}.jsonl").write_text(renamed)
+    return {step: tmp_path / f"{name}.jsonl" for step, name in names.items()}
+
+
+def test_the_commands_lead_from_a_training_to_predictions(workplace, tickets, tmp_path):
+    data = tickets | {"predictions": tmp_path / "predictions.csv"}
+    columns = ("--text-column", "message", "--label-column", "topic")
     model = tmp_path / "my model"
-    trained = run("train", workplace / "model", workplace / "train.jsonl", "-o", model, "--freeze", "--epochs", "2")
+    trained = run("train", workplace / "model", data["train"], *columns, "-o", model, "--freeze", "--epochs", "2")
     last = trained.stderr.split("epoch 2 of 2: loss 0.")[1].split("training accuracy ")[1].split()[0]
     assert trained.stdout.splitlines()[1] == f"training accuracy {last}; expect a lower accuracy on new texts"
     assert trained.stderr.count("training accuracy") == 2
@@ -42,12 +48,15 @@ def test_the_commands_lead_from_a_training_to_predictions(workplace, tmp_path):
     assert "uncertainty and error_probability of a text are the same number" in fitted.stdout
     evaluated = run(*next_command(fitted, **data), "--resamples", "10")
     assert "aligned entropy" in evaluated.stdout
+    assert evaluated.stdout.startswith("Review the most uncertain 20% of the texts and you find ")
     command = next_command(evaluated, **data)
     command[command.index("0.1")] = "0.6"
     chosen = run(*command)
     assert "The risk is an average" in chosen.stdout
-    measured = run(*next_command(fitted, **data), "--resamples", "10")  # again, with the head that has a threshold now
-    assert measured.stderr.splitlines()[-1].startswith("next: alien predict ")
+    report = ("--report", tmp_path / "report.html", "-o", tmp_path / "metrics.json")
+    measured = run(*next_command(fitted, **data), "--resamples", "10", *report)  # the head has a threshold now
+    assert measured.stdout.splitlines()[-2:] == [f"saved: {path}" for path in (report[3], report[1])]
+    assert next_command(measured) == next_command(chosen)
     run(*next_command(chosen, **data))
     assert "accepted" in data["predictions"].read_text().splitlines()[0]
 

@@ -231,6 +231,14 @@ def test_a_missing_label_is_refused(labels):
         labeled_texts(plain(labels))
 
 
+@pytest.mark.parametrize(
+    ("count", "others"), [(2, r"1 more rows \(1\)"), (6, r"5 more rows \(1, 2, 3, 4, 5\)"), (9, r"8 .* 4, 5, …\)")]
+)
+def test_several_missing_labels_are_counted(count, others):
+    with pytest.raises(DataError, match=f"row 0 of column 'label' has no label, nor have {others}: add"):
+        labeled_texts(plain([None] * count + ["a"]))
+
+
 def test_labels_that_do_not_match_show_both_sides():
     with pytest.raises(
         DataError,

@@ -56,7 +56,8 @@ def test_a_csv_row_with_another_number_of_fields_than_the_header_is_refused(tmp_
 
 def test_an_empty_label_is_not_a_class(tmp_path):
     (tmp_path / "a.csv").write_text('text,label\nhello,1\n"quoted, with comma",0\nunlabeled,\n')
-    with pytest.raises(DataError, match="row 2 of column 'label' has no label"):
+    message = "row 2 of column 'label' has no label: add one, or remove the row; row 0 is the first"
+    with pytest.raises(DataError, match=message):
         labeled_texts(load_data(tmp_path / "a.csv"))
 
 

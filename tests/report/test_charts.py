@@ -18,7 +18,8 @@ from aligned_entropy.report.charts import (
     score_styles,
     size_chart,
 )
-from aligned_entropy.report.evaluation_page import CURVE_POINTS, Findings, _risk_chart
+from aligned_entropy.report.evaluation_page import CURVE_POINTS, _risk_chart
+from aligned_entropy.report.findings import Findings
 from aligned_entropy.scores import HEAD
 from aligned_entropy.stats import share_interval
 from fixtures.evaluations import simulated
