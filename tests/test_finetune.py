@@ -107,6 +107,12 @@ def test_a_classifier_that_predicts_one_class_only_gives_a_warning(mode, tmp_pat
         train_classifier(pretrained("Bert", tmp_path / "pretrained"), rows, tmp_path / "out", config)
 
 
+def test_a_class_with_a_single_text_gives_a_warning(tmp_path):
+    rows = {"text": [f"text {number}" for number in range(22)], "label": ["good", "bad"] * 10 + ["Good", "goods"]}
+    with pytest.warns(UserWarning, match="2 of 4 classes have a single text: Good, goods. Correct labels"):
+        train_classifier(pretrained("Bert", tmp_path / "pretrained"), rows, tmp_path / "out", TrainConfig(epochs=1))
+
+
 @pytest.mark.parametrize("kind", tiny.ARCHITECTURES)
 def test_adapters_are_saved_with_all_new_modules(kind, tmp_path):
     source = pretrained(kind, tmp_path / "pretrained")

@@ -168,7 +168,8 @@ def _unknown_names(labels: Sequence[str], unmatched: Sequence[str], model_names:
     return (
         f"the labels of the data are not those of the model: data {_listed(sorted(set(labels)))}; model "
         f"{_listed(model_names)}. No class for {_listed(sorted(set(unmatched)), 10)}: give a label map, "
-        f"label_map={{'label of the data': 'class of the model'}} or {remedy}"
+        f"label_map={{'label of the data': 'class of the model'}} or {remedy}; or remove rows whose label means "
+        "none of the model's classes."
     )
 
 

@@ -101,17 +101,24 @@ def train_classifier(
 
 
 def check_classes(data: LabeledTexts | LabeledTokens) -> None:
-    """Check that labeled data hold at least two classes, or are multi-label.
+    """Check that labeled data hold at least two classes, or are multi-label; warn of classes with a single text.
 
     Raises:
         DataError: all labels, or tags, are the same.
     """
-    classes = np.unique(data.labels)
+    classes, counts = np.unique(data.labels, return_counts=True)
     if data.labels.ndim == 1 and len(classes) == 1:
         kind = "tag" if isinstance(data, LabeledTokens) else "class"
         raise DataError(
             f"the training set holds one {kind} only, {data.label_names[classes[0]]!r}: add texts of another one, or "
             "name the right column of labels with --label-column."
+        )
+    single = [data.label_names[label] for label in classes[counts == 1]]
+    if single and isinstance(data, LabeledTexts) and data.labels.ndim == 1:
+        warnings.warn(
+            f"{len(single)} of {len(classes)} classes have a single text: {', '.join(single[:10])}. Correct labels "
+            "that are misspelled; nothing is learned of a class from one text.",
+            stacklevel=3,
         )
 
 
