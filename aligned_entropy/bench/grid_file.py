@@ -120,7 +120,7 @@ def _cells(entry: Any, models: Mapping[str, ModelSpec], datasets: Mapping[str, D
         for score in (*scores, *without)
     }
     for score in without:
-        del builds[score]
+        builds.pop(score, None)
     sizes = (_list(entry, "sizes") or SIZES) if study == "label-efficiency" else [None]
     if not all(size is None or isinstance(size, int) for size in sizes):
         raise DataError(f"study {study!r}: sizes are whole numbers, or null for all, not {sizes}.")

@@ -91,11 +91,11 @@ class ResultFiles(OptionGroup):
         """
         if self.report is not None:
             make_folder_of(self.report)
-        check_outputs(self.written, inputs)
+        check_outputs(self.paths, inputs)
 
     @property
-    def written(self) -> list[Path]:
-        """Files that were asked for."""
+    def paths(self) -> list[Path]:
+        """Paths of the files that were asked for."""
         return [file for file in (self.output, self.csv, self.report) if file is not None]
 
     def rows(
@@ -171,7 +171,7 @@ def evaluate(
         print(json.dumps(result.to_dict()))
         return
     print("\n\n".join([*map(wrapped, review_sentences(result.single_predictions)), str(result)]))
-    print("".join(f"saved: {file}\n" for file in files.written), end="")
+    print("".join(f"saved: {file}\n" for file in files.paths), end="")
     words, text_words = (option_words(of_head(options), part) for part in (columns, columns.of_texts))
     if head is None:
         next_step("fit", *outputs.words(model, "HELD-OUT.csv"), "-o", "head", *words)

@@ -77,7 +77,7 @@ def paired_auc(
     wrong_second, right_second = _placements(errors, second)
     wrong, right = wrong_first - wrong_second, right_first - right_second
     difference, standard_error = float(wrong.mean()), _standard_error(wrong, right, errors, clusters)
-    if standard_error == 0 and difference:
+    if standard_error < 1e-9 * abs(difference):  # 0 but for rounding
         units = np.arange(len(errors)) if clusters is None else clusters
         standard_error = abs(difference) / _separation(*(len(np.unique(units[errors == value])) for value in (0, 1)))
     return difference, standard_error

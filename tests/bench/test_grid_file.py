@@ -102,7 +102,7 @@ def test_a_wrong_setting_in_a_file_is_named(old, new, message, tmp_path):
 
 
 def test_scores_can_be_left_out(tmp_path):
-    text = GRID.replace('scores: [margin, "margin, aligned"]', "without: [entropy, margin]")
+    text = GRID.replace('scores: [margin, "margin, aligned"]', "without: [entropy, margin, margin]")
     scores = [cell.score for cell in Grid.read(write_grid(tmp_path, text)).cells if cell.study == "outlook"]
     assert scores == [name for name in STUDIES["outlook"] if name not in ("entropy", "margin")]
     assert len(scores) == len(STUDIES["outlook"]) - 2
