@@ -72,8 +72,10 @@ class Sample:
             raise ArgumentError(
                 f"counts are between {weights.min():g} and {weights.max():g}: give numbers of at least 0, not all 0."
             )
-        if (weights != np.floor(weights)).any():
-            raise ArgumentError(f"counts must be whole numbers, not {weights[weights != np.floor(weights)][0]:g}.")
+        if np.asarray(counts).dtype.kind not in "iu":  # those of a bootstrap are whole numbers by their type
+            fractions = weights[weights != np.floor(weights)]
+            if len(fractions):
+                raise ArgumentError(f"counts must be whole numbers, not {fractions[0]:g}.")
         return replace(self, counts=weights[..., self.order])
 
     def cumulative(self, values: Float) -> Float:

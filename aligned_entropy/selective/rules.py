@@ -103,7 +103,7 @@ class SelectionUnits(ShortRepr):
     clusters: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "labels", np.asarray(self.labels).astype(str))  # as rules look them up
+        object.__setattr__(self, "labels", np.asarray(self.labels, dtype=str))  # as rules look them up
         shapes = [np.shape(values) for values in (self.uncertainty, self.errors, self.labels)]
         if shapes != [(len(self.errors),)] * 3:
             raise ArgumentError(
