@@ -11,22 +11,17 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 import typer
 
 from .elsewhere_options import ElsewhereOptions
-from .loading import features, load
+from .loading import features, load, read_table
 from .options import (
     AsJson,
     ColumnOptions,
     Data,
-    Delimiter,
-    Encoding,
-    LabelColumn,
     ModelOptions,
     OptionalData,
     OptionalModel,
     OptionGroup,
     Reference,
     Seed,
-    TextColumn,
-    TextPairColumn,
     check_folder,
     of_head,
     positive,
@@ -45,11 +40,20 @@ EQUAL_COLUMNS = (
 )
 
 
+@dataclass(frozen=True)
+class TrainingColumns(ColumnOptions):
+    """Options that decide how a training set is read: its labels become the classes, so that none is mapped."""
+
+    left_out: ClassVar[frozenset[str]] = frozenset({"label_map"})
+
+
+@with_option_groups
 def train(
     model: Annotated[
         str, typer.Argument(help="Pretrained model: path, hub id or embedded name (minilm, mpnet, smollm2, gemma3).")
     ],
     data: Data,
+    *,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the trained classifier.")],
     lora: Annotated[bool, typer.Option("--lora", help="Train LoRA adapters instead of all weights.")] = False,
     freeze: Annotated[bool, typer.Option("--freeze", help="Train only the layers after the encoder.")] = False,
@@ -66,28 +70,24 @@ def train(
         Literal["float32", "bfloat16"],
         typer.Option(metavar="DTYPE", help="Precision of the matrix products: float32, or bfloat16, which is faster."),
     ] = "float32",
-    text_column: TextColumn = None,
-    text_pair_column: TextPairColumn = None,
-    label_column: LabelColumn = None,
-    delimiter: Delimiter = None,
-    encoding: Encoding = None,
+    columns: TrainingColumns,
     seed: Seed = 0,
+    force: Annotated[bool, typer.Option("--force", help="Replace the classifier in the folder.")] = False,
 ) -> None:
     """Train a text, multi-label or token classifier, by the type of the labels in DATA.
 
     Keep the texts that the head is fitted on out of DATA; alien divide makes a file for each step.
     """
-    from ..data import load_data
     from ..finetune import Epoch, TrainConfig, train_classifier
     from ..tasks import task_of_dataset
 
     if lora and freeze:
         raise typer.BadParameter("--lora and --freeze exclude each other.")
-    check_folder(output, [model, data], content="model")
-    dataset = load_data(data, delimiter=delimiter, encoding=encoding)
-    task = task_of_dataset(dataset, text_column, label_column)
-    columns = ColumnOptions(text_column, text_pair_column, label_column, None, delimiter, encoding)
-    texts = task.read(dataset, text_column=text_column, text_pair_column=text_pair_column, label_column=label_column)
+    check_folder(output, [model, data], content="model", force=force)
+    table = read_table(data, columns)
+    task = task_of_dataset(table, columns.text_column, columns.label_column)
+    names = {name: getattr(columns, name) for name in ("text_column", "text_pair_column", "label_column")}
+    texts = task.read(table, **names)
     mode: Literal["full", "lora", "freeze"] = "lora" if lora else "freeze" if freeze else "full"
     config = TrainConfig(mode, epochs, learning_rate, batch_size, max_length, seed, dtype)
     epochs_done: list[Epoch] = []
@@ -143,14 +143,15 @@ def fit(
     views = views is not False and preset == "default"
     model, data = outputs.source(model, data, options)
     check_folder(output, [data, reference])
+    table, reference_table = read_table(data, columns), read_table(reference, columns)
     classifier = load(model, options=options, outputs=outputs)
     special = "--preset paper" if preset == "paper" else "--reference" if reference is not None else None
     if special and classifier.config_class is not FitConfig:
         raise typer.BadParameter(f"{special}: there is no such fit for {classifier.task}; leave it out.")
-    calibration = features(classifier, data, description="calibration features", columns=columns, views=views)
+    calibration = features(classifier, table, description="calibration features", columns=columns, views=views)
     training = None
-    if reference is not None:
-        training = features(classifier, reference, description="reference features", columns=columns, views=views)
+    if reference_table is not None:
+        training = features(classifier, reference_table, description="reference features", columns=columns, views=views)
     is_default = preset == "default"
     config = classifier.config_class(views=views, seed=seed) if is_default else FitConfig.paper(seed=seed)
     with progress_bar("fitting the head, %", 100) as progress:
@@ -242,10 +243,11 @@ def threshold(
         raise typer.BadParameter(f"{head} is not a folder: name a folder for the head and its threshold with --output.")
     model, data = outputs.source(model, data, options)
     check_folder(target, [data])
+    table = read_table(data, columns)
     classifier = load(model, head=head, options=options, outputs=outputs)
     if set_goal is not None:
         classifier.check_sets()
-    data_features = features(classifier, data, description="features", columns=columns)
+    data_features = features(classifier, table, columns=columns)
     with stage("choosing the threshold"):
         rule = classifier.choose_threshold_features(data_features, goal)
         sets = (

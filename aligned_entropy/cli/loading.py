@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from ..errors import AlignedEntropyError, ArgumentError, DataError, UnsupportedModelError
 from .elsewhere_options import ElsewhereOptions
@@ -15,7 +15,7 @@ from .terminal import note, progress_bar, stage
 
 if TYPE_CHECKING:
     from ..classifier import UncertainClassifier
-    from ..data import LabeledTexts, LabeledTokens
+    from ..data import LabeledTexts, LabeledTokens, Table
     from ..features.arrays import Features
 
 TIMED_TEXTS = 16  # texts that the time of a forward pass is estimated from
@@ -143,12 +143,40 @@ def _read_prompt(path: Path | None) -> dict[str, Any]:
     return prompt
 
 
+@overload
+def read_table(name: str, columns: ColumnOptions) -> Table: ...
+@overload
+def read_table(name: None, columns: ColumnOptions) -> None: ...
+def read_table(name: str | None, columns: ColumnOptions) -> Table | None:
+    """Read labeled data. Commands do this before they load a model, so that a wrong name is an error at once.
+
+    Args:
+        name: name of the data; None, and None is returned, for data that were not given.
+        columns: options that decide how the data are read.
+
+    Raises:
+        DataError: there are no such data, they cannot be read, or they lack a column that an option names.
+    """
+    from ..data import load_data
+    from ..data.columns import find_column
+
+    if name is None:
+        return None
+    _column_names(columns)  # a damaged label map is an error, too
+    table = load_data(name, delimiter=columns.delimiter, encoding=columns.encoding)
+    named = {"text": columns.text_column, "text-pair": columns.text_pair_column, "label": columns.label_column}
+    for kind, column in named.items():
+        if column is not None:
+            find_column(table, kind, column, ())
+    return table
+
+
 def features(
     classifier: UncertainClassifier,
-    data: str | LabeledTexts | LabeledTokens,
+    data: Table | LabeledTexts | LabeledTokens,
     *,
-    description: str,
     columns: ColumnOptions,
+    description: str = "features",
     extras: Collection[str] = (),
     views: bool | None = None,
 ) -> Features:
@@ -156,20 +184,18 @@ def features(
 
     Args:
         classifier: classifier whose features are computed.
-        data: name of the data, or what :func:`read_labeled` has read.
-        description: text in front of the progress bar.
+        data: table of :func:`read_table`, or what :func:`read_labeled` has read from it.
         columns: options that decide how the data are read.
+        description: text in front of the progress bar.
         extras: names of additional arrays, see :func:`aligned_entropy.scores.arrays_of`.
         views: True for the inputs of views as well; by default unless a fitted head has no views.
     """
-    from ..data import load_data
+    from ..data import Table
 
     if classifier.reads_outputs:
-        assert isinstance(data, str), "outputs are not read as texts"
-        table = load_data(data, delimiter=columns.delimiter, encoding=columns.encoding)
-        with progress_bar(description, len(table)) as progress:
-            return classifier.features(table, progress, extras=extras, views=views, **_column_names(columns))
-    texts = read_labeled(classifier, data, columns) if isinstance(data, str) else data
+        with progress_bar(description, len(data)) as progress:
+            return classifier.features(data, progress, extras=extras, views=views, **_column_names(columns))
+    texts = read_labeled(classifier, data, columns) if isinstance(data, Table) else data
     _note_passes(classifier, texts.texts, extras)
     with progress_bar(description, len(texts.texts) * (1 + len(extras))) as progress:
         labeled = classifier.features(texts, progress, extras=extras, views=views)
@@ -177,12 +203,9 @@ def features(
     return labeled
 
 
-def read_labeled(classifier: UncertainClassifier, data: str, columns: ColumnOptions) -> LabeledTexts | LabeledTokens:
+def read_labeled(classifier: UncertainClassifier, data: Table, columns: ColumnOptions) -> LabeledTexts | LabeledTokens:
     """Read labeled data with the labels of a classifier, which must have a model."""
-    from ..data import load_data
-
-    table = load_data(data, delimiter=columns.delimiter, encoding=columns.encoding)
-    return classifier.read_labeled(table, text_pair_column=columns.text_pair_column, **_column_names(columns))
+    return classifier.read_labeled(data, text_pair_column=columns.text_pair_column, **_column_names(columns))
 
 
 def _column_names(columns: ColumnOptions) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -13,7 +13,7 @@ import typer
 from ..batch.writing import check_outputs, make_folder_of
 from ..display.text_tables import wrapped
 from .elsewhere_options import ElsewhereOptions
-from .loading import features, load, read_labeled
+from .loading import features, load, read_labeled, read_table
 from .options import (
     DATA_HELP,
     AsJson,
@@ -29,7 +29,7 @@ from .terminal import next_step, option_words, progress_bar, stage
 
 if TYPE_CHECKING:
     from ..classifier import UncertainClassifier
-    from ..data import LabeledTexts, LabeledTokens
+    from ..data import LabeledTexts, LabeledTokens, Table
     from ..evaluation.evaluation import Evaluation
     from ..evaluation.grouped import GroupedEvaluation
     from ..features.arrays import Features
@@ -55,6 +55,12 @@ class MoreData(OptionGroup):
         str | None,
         typer.Option(help="Out-of-distribution texts, as DATA, with or without labels, to detect by each score."),
     ] = None
+
+    def tables(self, columns: ColumnOptions) -> dict[str, Table]:
+        """Read these data; the out-of-distribution texts need no column of labels."""
+        without_labels = replace(columns, label_column=None)
+        names = {name: value for name, value in vars(self).items() if value is not None}
+        return {name: read_table(value, without_labels if name == "ood" else columns) for name, value in names.items()}
 
 
 @dataclass(frozen=True)
@@ -159,11 +165,11 @@ def evaluate(
     if outputs.outputs is not None and head is None:
         result = _evaluate_outputs(outputs, more_data, names, resamples, columns)
     else:
+        table, more_tables = read_table(data, columns), more_data.tables(columns)
         classifier = load(model, head=head, options=options, outputs=outputs)
-        labeled = None if classifier.reads_outputs else read_labeled(classifier, data, columns)
-        arrays = _arrays(classifier, names)
-        test = features(classifier, labeled or data, description="features", columns=columns, **arrays)
-        result = _evaluate_model(classifier, test, more_data, names, resamples, columns)
+        labeled = None if classifier.reads_outputs else read_labeled(classifier, table, columns)
+        test = features(classifier, labeled or table, columns=columns, **_arrays(classifier, names))
+        result = _evaluate_model(classifier, test, more_tables, names, resamples, columns)
         rows, facts = files.rows(classifier, test, labeled), facts_of(classifier)
     source = f"{model or outputs.model_name} on {data}" if outputs.outputs is None else data
     files.write(result, {"source": source, "head": head or "–", **facts, "resamples": str(resamples)}, rows)
@@ -227,26 +233,24 @@ def _arrays(classifier: UncertainClassifier, names: Sequence[str] | None) -> dic
 def _evaluate_model(
     classifier: UncertainClassifier,
     test: Features,
-    more_data: MoreData,
+    tables: Mapping[str, Table],
     names: Sequence[str] | None,
     resamples: int,
     columns: ColumnOptions,
 ) -> Evaluation | GroupedEvaluation:
     """Measure the head of a classifier and other scores on features of labeled data."""
-    from ..data import load_data
-
     arrays = _arrays(classifier, names)
     training = calibration = ood = None
-    if more_data.calibration is not None:
-        calibration = features(classifier, more_data.calibration, description="calibration", columns=columns, **arrays)
-    if more_data.train is not None:
+    if "calibration" in tables:
+        calibration = features(classifier, tables["calibration"], description="calibration", columns=columns, **arrays)
+    if "train" in tables:
         training = features(
-            classifier, more_data.train, description="training features", columns=columns, views=arrays["views"]
+            classifier, tables["train"], description="training features", columns=columns, views=arrays["views"]
         )
-    if more_data.ood is not None:
-        with progress_bar("out-of-distribution", None) as progress:
+    if "ood" in tables:
+        with progress_bar("out-of-distribution", len(tables["ood"])) as progress:
             ood = classifier.plain_features(
-                load_data(more_data.ood, delimiter=columns.delimiter, encoding=columns.encoding),
+                tables["ood"],
                 progress,
                 text_column=columns.text_column,
                 text_pair_column=columns.text_pair_column,

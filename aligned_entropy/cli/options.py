@@ -194,18 +194,22 @@ def _option_parameters(group: Any) -> list[inspect.Parameter]:
 
 
 def check_folder(
-    path: Path, inputs: Iterable[str | Path | None] = (), content: Literal["head", "graph", "model"] = "head"
+    path: Path,
+    inputs: Iterable[str | Path | None] = (),
+    content: Literal["head", "graph", "model"] = "head",
+    force: bool = False,
 ) -> None:
     """Check that a folder can be written to a path, and that it is no input.
 
     Args:
         path: path of the folder.
         inputs: names of the data that are read, and of a model that must not be replaced; None is skipped.
-        content: what will be written; only a model may replace a model.
+        content: what will be written.
+        force: True if a model may replace a model.
 
     Raises:
         DataError: the path is a file, nothing can be written there, or the folder is an input or holds something
-            else, whose files would be replaced.
+            else, or a model, whose files would be replaced.
     """
     for name in inputs:
         if name is not None and path.is_dir() and os.path.isdir(local_path(name)) and path.samefile(local_path(name)):
@@ -214,6 +218,8 @@ def check_folder(
         from ..saved.format import check_head_folder, check_output_folder
 
         (check_head_folder if content == "head" else check_output_folder)(path)
+    elif (path / "config.json").exists() and not force:
+        raise DataError(f"{path} holds a model, which would be replaced: name another folder with -o, or add --force.")
     if path.exists() and not path.is_dir():
         raise DataError(f"output {path}: this is a file; name a folder.")
     try:

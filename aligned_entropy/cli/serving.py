@@ -12,7 +12,7 @@ import typer
 
 from ..errors import MissingExtraError
 from .elsewhere_options import ElsewhereOptions
-from .loading import features, load
+from .loading import features, load, read_table
 from .options import (
     AsJson,
     ColumnOptions,
@@ -235,18 +235,18 @@ def refit(
         raise typer.BadParameter(f"--share {share} is not between 0 and 1.")
     model, data = outputs.source(model, feedback, options)
     check_folder(output, [data, calibration, reference])
+    more_table, training_table = (read_table(name, columns) for name in (calibration, reference))
     rows = read_feedback(data) if model is not None or (outputs.endpoint and is_feedback(data)) else {}
     inclusion = rows.pop("inclusion", None)
+    table = None if rows else read_table(data, columns)
     classifier = load(model, head=head, options=options, outputs=outputs)
-    if rows:
+    if table is None:
         labeled = _stored_feedback(classifier, rows)
     else:
-        labeled = features(classifier, data, description="feedback", columns=columns, views=True)
+        labeled = features(classifier, table, description="feedback", columns=columns, views=True)
     more, training = (
-        None
-        if data is None
-        else features(classifier, data, description=f"{name} features", columns=columns, views=True)
-        for name, data in (("calibration", calibration), ("reference", reference))
+        None if part is None else features(classifier, part, description=name, columns=columns, views=True)
+        for name, part in (("calibration features", more_table), ("reference features", training_table))
     )
     with stage("fitting and comparing the heads"):
         sets = {"calibration": more, "reference": training}

@@ -6,6 +6,7 @@ import difflib
 import json
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -112,8 +113,8 @@ def match_labels(
     if None in classes.values():
         numbers = {key: label_number(label) for key, label in distinct.items()}
         if class_names or None in numbers.values():
-            unmatched = [str(label) for key, label in distinct.items() if classes[key] is None]
-            raise DataError(_unknown_names(list(map(str, distinct.values())), unmatched, model_names))
+            unmatched = [str(label) for label in labels if classes[type(label), label] is None]
+            raise DataError(_unknown_names(list(map(str, labels)), unmatched, model_names))
         values = sorted({number for number in numbers.values() if number is not None})
         if has_names:
             raise DataError(_numbers_of_names(values, model_names, column))
@@ -163,11 +164,13 @@ def _names_with_number(number: int, model_names: Sequence[str]) -> list[str]:
 
 
 def _unknown_names(labels: Sequence[str], unmatched: Sequence[str], model_names: Sequence[str]) -> str:
-    likely = {label: name for label in sorted(set(unmatched)) if (name := _closest(label, model_names))}
+    counts = Counter(unmatched)
+    likely = {label: name for label in sorted(counts) if (name := _closest(label, model_names))}
     remedy = label_map_example(likely) if likely else "--label-map DATA=MODEL,…"
     return (
         f"the labels of the data are not those of the model: data {_listed(sorted(set(labels)))}; model "
-        f"{_listed(model_names)}. No class for {_listed(sorted(set(unmatched)), 10)}: give a label map, "
+        f"{_listed(model_names)}. No class for {len(unmatched):,} of {len(labels):,} labels, "
+        f"{_listed([f'{label} ({count:,})' for label, count in sorted(counts.items())], 10)}: give a label map, "
         f"label_map={{'label of the data': 'class of the model'}} or {remedy}; or remove rows whose label means "
         "none of the model's classes."
     )

@@ -38,14 +38,6 @@ class GainPrior:
         prior_precision, precision = self.standard_deviation**-2, standard_error**-2
         return (prior_precision * self.mean + precision * gain) / (prior_precision + precision)
 
-    def posterior_deviation(self, standard_error: float) -> float:
-        """Compute the standard deviation of the expected gain after a measurement.
-
-        Args:
-            standard_error: standard error of the measured gain.
-        """
-        return 0.0 if standard_error == 0 else (self.standard_deviation**-2 + standard_error**-2) ** -0.5
-
     def minimum(self, standard_error: float) -> float:
         """Compute the measured gain below which a candidate is rejected, whatever the prior says.
 
@@ -138,7 +130,6 @@ def choose_candidate(
 # Standard errors by which a ROC-AUC must be above chance: that of the untrained score, so that the labels are in no
 # doubt; that of a candidate; and that of a candidate where they are (benchmarks/LOG.md).
 ABOVE_CHANCE, CLEAR, CLEARER = 2.0, 4.0, 5.0
-NORMAL_95 = 1.96  # half the width of a 95 % interval, in standard deviations
 
 
 class _Gain(NamedTuple):
@@ -162,12 +153,10 @@ def _largest_expected_gain(
 def _gain(candidate: ScoredCandidate, untrained: ScoredCandidate, data: CalibrationSet, gain_prior: GainPrior) -> _Gain:
     measured, standard_error = _measured_gain(candidate, untrained, data)
     expected = gain_prior.posterior_mean(measured, standard_error)
-    margin = NORMAL_95 * gain_prior.posterior_deviation(standard_error)
-    low, high = 100 * (expected - margin), 100 * (expected + margin)
     evidence = (
-        f"Expected gain on new texts over {untrained.candidate.name}: {100 * expected:+.1f} points of ROC-AUC "
-        f"(95 % interval {low:+.1f} to {high:+.1f}). It combines the gain {100 * measured:+.1f} ± "
-        f"{100 * standard_error:.1f}, measured by cross-validation, with the prior {gain_prior} from other data sets"
+        f"Gain over {untrained.candidate.name} by cross-validation: {100 * measured:+.1f} ± "
+        f"{100 * standard_error:.1f} points of ROC-AUC. With the prior {gain_prior} from other data sets, the choice "
+        f"counts it as {100 * expected:+.1f}"
     )
     return _Gain(candidate, measured, standard_error, expected, evidence)
 

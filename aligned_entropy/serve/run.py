@@ -99,6 +99,13 @@ def _cannot_listen(host: str, port: int, error: OSError) -> ArgumentError:
     return ArgumentError(f"cannot listen on {host}, port {port}: {reason}. Name another --host or --port.")
 
 
+def _address(host: str, port: int) -> str:
+    """Address to open in a browser; that of this machine if the server listens on all its addresses."""
+    if host in ("0.0.0.0", "::"):
+        host = "localhost"
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
 async def _serve(config: uvicorn.Config, server: Server, sockets: list[socket.socket]) -> None:
     loop, reloads = asyncio.get_running_loop(), set[asyncio.Task[None]]()
 
@@ -107,7 +114,8 @@ async def _serve(config: uvicorn.Config, server: Server, sockets: list[socket.so
             await super().startup(sockets)
             for listening in sockets or []:
                 host, port = listening.getsockname()[:2]
-                facts = {"host": host, "port": port, "head": server.head.version}
+                facts = {"address": _address(host, port), "host": host, "port": port, "head": server.head.version}
+                facts |= {"page": f"{facts['address']}/ui"} if server.settings.page else {}
                 LOG.info("listening", extra={"facts": facts | {"api_key": server.settings.api_key is not None}})
 
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:

@@ -3,6 +3,7 @@
 import csv
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -171,7 +172,7 @@ def test_what_is_for_one_label_is_refused(fitted):
 @pytest.mark.parametrize(
     ("labels", "options", "message"),
     [
-        ([["colour"], ["taste"]], {"label_names": NAMES}, "No class for taste"),
+        ([["colour"], ["taste"]], {"label_names": NAMES}, r"No class for 1 of 2 labels, taste \(1\): "),
         ([["colour"], [None]], {}, "row 1 of column 'labels' holds an entry that is not a label"),
     ],
 )
@@ -196,8 +197,10 @@ def test_labels_are_lists_of_names_or_numbers_and_there_may_be_none():
 
 
 @pytest.mark.parametrize("given", [["--preset", "paper"], ["--reference", "train.jsonl"]])
-def test_the_command_refuses_what_is_for_one_label_before_any_text_is_read(model_folder, tmp_path, given):
-    arguments = ["fit", model_folder, tmp_path / "gone.jsonl", "-o", tmp_path / "head", *given]
+def test_the_command_refuses_what_is_for_one_label(model_folder, tmp_path, monkeypatch, given):
+    monkeypatch.chdir(tmp_path)
+    Path("train.jsonl").write_text('{"text": "good", "labels": []}\n')
+    arguments = ["fit", model_folder, "train.jsonl", "-o", tmp_path / "head", *given]
     done = CliRunner().invoke(app, list(map(str, arguments)))
     assert done.exit_code == 2
     assert given[0] in done.stderr

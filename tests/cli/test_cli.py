@@ -11,7 +11,7 @@ import pytest
 
 from aligned_entropy import UncertainClassifier
 from aligned_entropy.cli import main
-from aligned_entropy.errors import AlignedEntropyError
+from aligned_entropy.errors import AlignedEntropyError, DataError, UnsupportedModelError
 from fixtures import sentiment
 from fixtures.command_line import alien, in_process
 
@@ -125,6 +125,46 @@ def test_the_folder_of_the_model_is_refused_as_output(workplace, whole_command, 
     assert done.returncode == 1
     assert "holds a model, whose files would be overwritten" in done.stderr
     assert sorted((path.name, path.stat().st_mtime_ns) for path in (workplace / "model").iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["fit", "{model}", "gone.csv", "-o", "head"], "no file gone.csv"),
+        (["fit", "{model}", "{test}", "-o", "head", "--reference", "gone.csv"], "no file gone.csv"),
+        (["fit", "{model}", "{test}", "-o", "head", "--label-map", "positive"], "a label map has the form"),
+        (
+            ["threshold", "{model}", "{test}", "--head", "h", "-o", "head", "--risk", "0.1", "--label-column", "l"],
+            "'l'",
+        ),
+        (["evaluate", "{model}", "{test}", "--text-column", "t"], "no column 't'"),
+        (["evaluate", "{model}", "{test}", "--ood", "gone.csv"], "no file gone.csv"),
+        (["refit", "{model}", "{test}", "--head", "h", "-o", "head", "--calibration", "gone.csv"], "no file gone.csv"),
+    ],
+)
+def test_data_are_read_before_the_model_is_loaded(workplace, tmp_path, monkeypatch, command, message):
+    def load(*arguments):
+        pytest.fail("the model was loaded")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("aligned_entropy.cli.loading._load", load)
+    paths = {"model": workplace / "model", "test": workplace / "test.jsonl"}
+    done = in_process(*(word.format(**paths) for word in command))
+    assert isinstance(done.exception, DataError), done.output
+    assert message in str(done.exception)
+
+
+def test_a_trained_classifier_is_replaced_only_on_request(workplace, tmp_path, monkeypatch):
+    def train(*arguments):
+        raise UnsupportedModelError("training begins")
+
+    monkeypatch.setattr("aligned_entropy.finetune.train_classifier", train)
+    (tmp_path / "config.json").write_text("{}")
+    words = ["train", workplace / "model", workplace / "train.jsonl", "-o", tmp_path]
+    with pytest.raises(DataError, match=f"{tmp_path} holds a model, which would be replaced: .*--force"):
+        raise in_process(*words).exception
+    with pytest.raises(UnsupportedModelError, match="training begins"):
+        raise in_process(*words, "--force").exception
 
 
 def test_train_freezes_and_fine_tunes(workplace, tmp_path):

@@ -21,7 +21,8 @@ def running(served_folder, tmp_path):
     """Process of a server, a function that sends requests to it, and the folder with its head and feedback file."""
     shutil.copytree(served_folder / "head", tmp_path / "head")
     options = ["--head", tmp_path / "head", "--feedback", tmp_path / "feedback.sqlite"]
-    with serving(served_folder / "model", *options, log=tmp_path / "log") as (process, send, _):
+    with serving(served_folder / "model", *options, log=tmp_path / "log") as (process, send, address):
+        assert f'"message": "listening", "address": "{address}"' in (tmp_path / "log").read_text()
         yield process, send, tmp_path
 
 
