@@ -2,10 +2,10 @@
 
 import json
 import os
+import random
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from functools import partial
@@ -23,8 +23,8 @@ from aligned_entropy.batch.blocks import Block, BlockWorker, blocks_of, predict_
 from aligned_entropy.batch.job import PredictionJob
 from aligned_entropy.execution import map_items, task_pool
 from aligned_entropy.tasks import TASKS
-from fixtures import kills
-from fixtures.command_line import alien, in_process
+from fixtures.command_line import in_process
+from fixtures.processes import alien, start_alien
 from fixtures.sentiment import named
 
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="needs the extra ray")
@@ -194,13 +194,31 @@ def _job(source, tmp_path):
     return PredictionJob(str(source), str(tmp_path / "out"), None, None, False, "", 1000)
 
 
+def killed_after_a_part(process, folder, share):
+    """Kill a process a share of 20 ms after it has written one more part; True if it had not ended before."""
+
+    def count_parts():
+        return len(list(folder.glob("part-*.parquet")))
+
+    before, deadline = count_parts(), time.time() + 240
+    while count_parts() == before and process.poll() is None:
+        assert time.time() < deadline
+        time.sleep(0.002)
+    time.sleep(0.02 * share)
+    alive = process.poll() is None
+    process.kill()
+    process.wait()
+    return alive
+
+
 def test_four_kills_change_nothing(workplace, tmp_path):
     pq.write_table(pa.table({"text": named(6000, 7)["text"]}), tmp_path / "in.parquet", row_group_size=500)
     arguments = ["predict", workplace / "model", tmp_path / "in.parquet", "--head", workplace / "head", "-o"]
-    command = [sys.executable, "-P", kills.__file__, tmp_path, *arguments]
-    done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    assert int(done.stdout.split()[-1]) > 1, "the runs were over before they could be killed"
+    assert start_alien(*arguments, tmp_path / "uninterrupted").wait(300) == 0
+    output, draw = tmp_path / "out", random.Random(0)
+    killed = sum(killed_after_a_part(start_alien(*arguments, output), output, draw.random()) for _ in range(4))
+    assert killed > 1, "the runs were over before they could be killed"
+    assert start_alien(*arguments, output).wait(300) == 0
     for part in sorted((tmp_path / "uninterrupted").glob("part-*")):
         assert (tmp_path / "out" / part.name).read_bytes() == part.read_bytes()
     assert {path.name for path in (tmp_path / "out").iterdir()} == {

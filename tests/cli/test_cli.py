@@ -13,7 +13,8 @@ from aligned_entropy import UncertainClassifier
 from aligned_entropy.cli import main
 from aligned_entropy.errors import AlignedEntropyError, DataError, UnsupportedModelError
 from fixtures import sentiment
-from fixtures.command_line import alien, in_process
+from fixtures.command_line import in_process
+from fixtures.processes import alien
 
 
 def test_help_names_every_command_and_wrong_usage_exits_with_2():

@@ -1,9 +1,6 @@
 """Runs of ``alien predict`` that were stopped or killed continue where they stopped; those of another job do not."""
 
 import json
-import os
-import subprocess
-import sys
 import time
 
 import pytest
@@ -14,6 +11,7 @@ from aligned_entropy.batch.predict import predict_file
 from aligned_entropy.selective import Goal
 from fixtures import sentiment
 from fixtures.command_line import in_process, many_rows
+from fixtures.processes import start_alien
 
 
 def test_a_stopped_run_continues_where_it_stopped(workplace, tmp_path, monkeypatch):
@@ -89,8 +87,7 @@ def test_a_killed_run_continues_where_it_stopped(workplace, tmp_path):
     many_rows(tmp_path / "in.jsonl", 20_000)
     arguments = ["predict", workplace / "model", tmp_path / "in.jsonl", "--head", workplace / "head"]
     arguments += ["-o", tmp_path / "out.jsonl"]
-    command = [sys.executable, "-c", "from aligned_entropy.cli import main; main()", *map(str, arguments)]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=os.environ | {"HF_HUB_OFFLINE": "1"})
+    process = start_alien(*arguments)
     journal = tmp_path / "out.jsonl.journal"
     deadline = time.time() + 240
     while process.poll() is None and not (journal.exists() and journal.stat().st_size > 100_000):

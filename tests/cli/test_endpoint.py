@@ -1,8 +1,6 @@
 """Commands on a language model behind an endpoint: from a file of texts to a threshold, predictions and a new head."""
 
 import json
-import subprocess
-import sys
 import time
 
 import pytest
@@ -11,6 +9,7 @@ from aligned_entropy import UncertainClassifier
 from fixtures import tiny
 from fixtures.command_line import in_process
 from fixtures.endpoint import EVERY_TOKEN, LABELS, TEMPLATE, serving
+from fixtures.processes import start_alien
 
 
 @pytest.fixture(scope="module")
@@ -125,8 +124,7 @@ def test_a_killed_run_continues_and_sends_no_text_twice(server, folder, tmp_path
     before = len(server.requests)
     # The last replies are stored when every worker waits for another one.
     monkeypatch.setattr(server, "fault", lambda prompt, number: "hang" if number > before + 20 else None)
-    words = [sys.executable, "-c", "from aligned_entropy.cli import main; main()", *map(str, command)]
-    process = subprocess.Popen(words, stderr=subprocess.DEVNULL)
+    process = start_alien(*command)
     try:
         deadline = time.monotonic() + 60
         while len(server.requests) < before + 20 + 8:

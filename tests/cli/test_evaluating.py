@@ -9,7 +9,8 @@ from aligned_entropy.data import load_outputs
 from aligned_entropy.evaluation.fitted_scores import BASELINES
 from aligned_entropy.metrics import CALIBRATION, RANKING
 from aligned_entropy.scores import SCORES
-from fixtures.command_line import alien, in_process, write_outputs
+from fixtures.command_line import in_process, write_outputs
+from fixtures.processes import alien
 
 
 def test_fit_evaluate_and_inspect(workplace, tmp_path):

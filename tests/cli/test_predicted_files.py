@@ -12,7 +12,8 @@ import pytest
 
 from aligned_entropy import UncertainClassifier
 from fixtures import sentiment
-from fixtures.command_line import alien, in_process, many_rows
+from fixtures.command_line import in_process, many_rows
+from fixtures.processes import alien
 
 
 def test_predict_into_a_pipe_that_closes(workplace, tmp_path):

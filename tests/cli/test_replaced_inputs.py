@@ -3,14 +3,13 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fixtures.command_line import alien, in_process
+from fixtures.command_line import in_process
+from fixtures.processes import alien, start_alien
 
 pytestmark = pytest.mark.unix
 
@@ -48,21 +47,14 @@ def test_predict_does_not_replace_its_input(folder, output, source):
     assert contents(folder) == before
 
 
-def test_predict_does_not_replace_the_file_behind_stdin_or_stdout(workplace, folder):
-    before = contents(folder)
-    command = [
-        sys.executable,
-        "-c",
-        "from aligned_entropy.cli import main; main()",
-        "predict",
-        str(workplace / "model"),
-    ]
-    with open("data.jsonl", "rb") as stdin:
-        done = subprocess.run([*command, "-", "-o", "data.jsonl"], stdin=stdin, capture_output=True, text=True)
-    assert (done.returncode, "this is the input -" in done.stderr) == (1, True), done.stderr
-    with open("data.jsonl", "ab") as stdout:
-        done = subprocess.run([*command, "data.jsonl"], stdout=stdout, stderr=subprocess.PIPE, text=True)
-    assert (done.returncode, "stdout is the input data.jsonl" in done.stderr) == (1, True), done.stderr
+def test_predict_does_not_replace_the_file_behind_stdin_or_stdout(workplace, folder, tmp_path_factory):
+    before, notes = contents(folder), tmp_path_factory.mktemp("notes")
+    command = ["predict", workplace / "model"]
+    to_stdin = start_alien(*command, "-", "-o", "data.jsonl", stdin="data.jsonl", stderr=notes / "stdin")
+    to_stdout = start_alien(*command, "data.jsonl", stdout="data.jsonl", stderr=notes / "stdout")
+    assert (to_stdin.wait(300), to_stdout.wait(300)) == (1, 1)
+    assert "this is the input -" in (notes / "stdin").read_text()
+    assert "stdout is the input data.jsonl" in (notes / "stdout").read_text()
     assert contents(folder) == before
 
 

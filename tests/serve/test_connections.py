@@ -2,8 +2,6 @@
 
 import json
 import socket
-import subprocess
-import sys
 
 import pytest
 import uvicorn
@@ -12,6 +10,7 @@ from aligned_entropy import ArgumentError
 from aligned_entropy.serve import run as run_module
 from aligned_entropy.serve.run import listen
 from aligned_entropy.serve.server import Settings
+from fixtures.processes import alien
 from fixtures.serving import serving
 
 POST = "POST /v1/predict HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
@@ -104,8 +103,7 @@ def test_a_busy_port_is_one_error_before_the_model_is_loaded(tmp_path):
         port = other.getsockname()[1]
         with pytest.raises(ArgumentError, match=f"cannot listen on 127.0.0.1, port {port}: Address already in use"):
             listen("127.0.0.1", port)
-        command = [sys.executable, "-c", "from aligned_entropy.cli import main; main()", "serve", tmp_path / "none"]
-        done = subprocess.run([*map(str, command), "--port", str(port)], capture_output=True, text=True, timeout=300)
+        done = alien("serve", tmp_path / "none", "--port", port)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
         f"alien: cannot listen on 127.0.0.1, port {port}: Address already in use. Name another --host or --port.\n"
