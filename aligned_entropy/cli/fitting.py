@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 import typer
 
 from .elsewhere_options import ElsewhereOptions
-from .loading import features, load, read_table
+from .loading import features, load, read_table, training_features
 from .options import (
     AsJson,
     ColumnOptions,
@@ -149,9 +149,7 @@ def fit(
     if special and classifier.config_class is not FitConfig:
         raise typer.BadParameter(f"{special}: there is no such fit for {classifier.task}; leave it out.")
     calibration = features(classifier, table, description="calibration features", columns=columns, views=views)
-    training = None
-    if reference_table is not None:
-        training = features(classifier, reference_table, description="reference features", columns=columns, views=views)
+    training = training_features(classifier, reference_table, columns=columns, views=views)
     is_default = preset == "default"
     config = classifier.config_class(views=views, seed=seed) if is_default else FitConfig.paper(seed=seed)
     with progress_bar("fitting the head, %", 100) as progress:

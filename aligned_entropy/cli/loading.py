@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import warnings
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -180,7 +181,7 @@ def features(
     extras: Collection[str] = (),
     views: bool | None = None,
 ) -> Features:
-    """Compute the features of labeled data, with a progress bar.
+    """Compute the features of labeled data that the classifier was not trained on, with a progress bar.
 
     Args:
         classifier: classifier whose features are computed.
@@ -189,7 +190,34 @@ def features(
         description: text in front of the progress bar.
         extras: names of additional arrays, see :func:`aligned_entropy.scores.arrays_of`.
         views: True for the inputs of views as well; by default unless a fitted head has no views.
+
+    Warns:
+        UserWarning: ``alien train`` trained the classifier on more of the texts than repeat others by chance.
     """
+    from ..data import Table
+
+    if isinstance(data, Table) and not classifier.reads_outputs:
+        data = read_labeled(classifier, data, columns)
+    if not isinstance(data, Table):
+        _warn_of_training_texts(classifier, data)
+    return _features(classifier, data, columns, description, extras, views)
+
+
+def training_features(
+    classifier: UncertainClassifier, data: Table | None, *, columns: ColumnOptions, views: bool
+) -> Features | None:
+    """Compute the features of the classifier's training set as :func:`features` does; None without one."""
+    return None if data is None else _features(classifier, data, columns, "training features", (), views)
+
+
+def _features(
+    classifier: UncertainClassifier,
+    data: Table | LabeledTexts | LabeledTokens,
+    columns: ColumnOptions,
+    description: str,
+    extras: Collection[str],
+    views: bool | None,
+) -> Features:
     from ..data import Table
 
     if classifier.reads_outputs:
@@ -206,6 +234,21 @@ def features(
 def read_labeled(classifier: UncertainClassifier, data: Table, columns: ColumnOptions) -> LabeledTexts | LabeledTokens:
     """Read labeled data with the labels of a classifier, which must have a model."""
     return classifier.read_labeled(data, text_pair_column=columns.text_pair_column, **_column_names(columns))
+
+
+def _warn_of_training_texts(classifier: UncertainClassifier, texts: LabeledTexts | LabeledTokens) -> None:
+    """Warn if ``alien train`` trained a classifier on more of the texts than repeat others by chance."""
+    from ..backbones.training_texts import share_of_training_texts
+    from ..classifier.held_out import MAX_SHARE_FITTED
+
+    share = share_of_training_texts(classifier.backbone.name, texts.texts)
+    if share > MAX_SHARE_FITTED:
+        warnings.warn(
+            f"the classifier was trained on {share:.0%} of these texts, on which it makes fewer errors than on others: "
+            "fit, choose thresholds and measure on other texts. alien divide makes a file for each step.",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def _column_names(columns: ColumnOptions) -> dict[str, Any]:

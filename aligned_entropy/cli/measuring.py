@@ -13,7 +13,7 @@ import typer
 from ..batch.writing import check_outputs, make_folder_of
 from ..display.text_tables import wrapped
 from .elsewhere_options import ElsewhereOptions
-from .loading import features, load, read_labeled, read_table
+from .loading import features, load, read_labeled, read_table, training_features
 from .options import (
     DATA_HELP,
     AsJson,
@@ -240,13 +240,10 @@ def _evaluate_model(
 ) -> Evaluation | GroupedEvaluation:
     """Measure the head of a classifier and other scores on features of labeled data."""
     arrays = _arrays(classifier, names)
-    training = calibration = ood = None
+    calibration = ood = None
     if "calibration" in tables:
         calibration = features(classifier, tables["calibration"], description="calibration", columns=columns, **arrays)
-    if "train" in tables:
-        training = features(
-            classifier, tables["train"], description="training features", columns=columns, views=arrays["views"]
-        )
+    training = training_features(classifier, tables.get("train"), columns=columns, views=arrays["views"])
     if "ood" in tables:
         with progress_bar("out-of-distribution", len(tables["ood"])) as progress:
             ood = classifier.plain_features(

@@ -12,7 +12,7 @@ import typer
 
 from ..errors import MissingExtraError
 from .elsewhere_options import ElsewhereOptions
-from .loading import features, load, read_table
+from .loading import features, load, read_table, training_features
 from .options import (
     AsJson,
     ColumnOptions,
@@ -244,10 +244,10 @@ def refit(
         labeled = _stored_feedback(classifier, rows)
     else:
         labeled = features(classifier, table, description="feedback", columns=columns, views=True)
-    more, training = (
-        None if part is None else features(classifier, part, description=name, columns=columns, views=True)
-        for name, part in (("calibration features", more_table), ("reference features", training_table))
-    )
+    more = None
+    if more_table is not None:
+        more = features(classifier, more_table, description="calibration features", columns=columns, views=True)
+    training = training_features(classifier, training_table, columns=columns, views=True)
     with stage("fitting and comparing the heads"):
         sets = {"calibration": more, "reference": training}
         result = fit_again(classifier, labeled, inclusion=inclusion, **sets, share=share, seed=seed)

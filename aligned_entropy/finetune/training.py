@@ -21,6 +21,7 @@ from ..backbones import MULTI_LABEL, Backbone, TokenBackbone
 from ..backbones.batching import Encoded
 from ..backbones.checkpoints import resolve
 from ..backbones.loading import load_for_training, load_tokenizer
+from ..backbones.training_texts import save_training_texts
 from ..data import LabeledTexts, LabeledTokens
 from ..display.progress_bars import without_progress_bars
 from ..errors import DataError, MissingExtraError, UnsupportedModelError
@@ -97,6 +98,7 @@ def train_classifier(
         model.save_pretrained(folder)
         backbone.inner.config.save_pretrained(folder)  # the folder of an adapter needs the labels, too
         backbone.tokenizer.save_pretrained(folder)
+    save_training_texts(folder, data.texts)
     return 0 if encoded is None or encoded.truncated is None else int(encoded.truncated.sum())
 
 

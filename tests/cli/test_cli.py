@@ -179,5 +179,7 @@ def test_train_freezes_and_fine_tunes(workplace, tmp_path):
         assert classifier.label_names == sentiment.NAMES
         assert classifier.backbone.max_length == 16
         assert len(classifier.predict(["a great film"])) == 1
+        with pytest.raises(UserWarning, match=r"was trained on 100% of these texts.*alien divide"):
+            raise in_process("evaluate", folder, workplace / "train.jsonl").exception
     refused = in_process("train", workplace / "model", workplace / "train.jsonl", "-o", tmp_path, "--lora", "--freeze")
     assert refused.exit_code == 2

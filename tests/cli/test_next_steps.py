@@ -27,7 +27,7 @@ def run(*arguments):
 @pytest.fixture
 def tickets(workplace, tmp_path):
     """Files of labeled texts whose columns have names of their own, by the placeholders of commands."""
-    names = {"HELD-OUT": "calibration", "TEST": "test", "MORE-HELD-OUT": "train", "NEW": "test", "train": "train"}
+    names = {"HELD-OUT": "calibration", "TEST": "test", "MORE-HELD-OUT": "test", "NEW": "test", "train": "train"}
     for name in set(names.values()):
         rows = (workplace / f"{name}.jsonl").read_text()
         renamed = rows.replace('"text":', '"message":').replace('"label":', '"topic":')
