@@ -11,6 +11,7 @@ from aligned_entropy.data import LabeledTexts
 from aligned_entropy.finetune import Epoch, TrainConfig, train_classifier
 from aligned_entropy.finetune.measures import TrainingMeter
 from fixtures import tiny
+from fixtures.cases import always
 
 NAMES = ["bad", "fine", "good"]
 
@@ -113,7 +114,7 @@ def test_a_class_with_a_single_text_gives_a_warning(tmp_path):
         train_classifier(pretrained("Bert", tmp_path / "pretrained"), rows, tmp_path / "out", TrainConfig(epochs=1))
 
 
-@pytest.mark.parametrize("kind", tiny.ARCHITECTURES)
+@pytest.mark.parametrize("kind", always("Bert", "ModernBert", "Llama", "GPT2", of=tiny.ARCHITECTURES))
 def test_adapters_are_saved_with_all_new_modules(kind, tmp_path):
     source = pretrained(kind, tmp_path / "pretrained")
     train_classifier(source, texts(30), tmp_path / "out", TrainConfig("lora", epochs=1))
@@ -133,7 +134,7 @@ def test_features_of_the_training_texts_are_stored(tmp_path, monkeypatch):
     np.testing.assert_allclose(stored.logits, computed[1], atol=1e-5)
 
 
-@pytest.mark.parametrize("mode", ["full", "lora", "freeze"])
+@pytest.mark.parametrize("mode", always("full", of=["full", "lora", "freeze"]))
 def test_training_in_bfloat16_keeps_float32_weights_and_nearly_the_same_predictions(mode, tmp_path, monkeypatch):
     source, inner_products = pretrained("Bert", tmp_path / "pretrained"), set()
     linear = torch.nn.functional.linear

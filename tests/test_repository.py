@@ -16,8 +16,8 @@ from aligned_entropy.cli.server_options import ENVIRONMENT_PREFIX
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
-# Markers of tests that need programs of the system or downloads; the matrix of systems leaves them out.
-OUTSIDE = ("network", "browser", "nginx", "postgres", "prometheus")
+# Markers of tests that are long, or need programs of the system or downloads; the matrix of systems leaves them out.
+OUTSIDE = ("exhaustive", "network", "browser", "nginx", "postgres", "prometheus")
 
 
 def texts(name):
@@ -44,6 +44,8 @@ def test_the_matrix_covers_the_supported_versions_without_programs_of_the_system
     assert job["env"]["WITHOUT"] == f"not ({' or '.join(OUTSIDE)})"
     markers = {marker.partition(":")[0] for marker in PROJECT["tool"]["pytest"]["ini_options"]["markers"]}
     assert set(OUTSIDE) <= markers
+    every_week = yaml.safe_load(texts(".github/workflows/newest.yml"))["jobs"]["newest"]["steps"][-1]["run"]
+    assert every_week.endswith(f'-m "not ({" or ".join(OUTSIDE[1:])})"')
     guide = texts("CONTRIBUTING.md")
     assert [marker for marker in sorted(markers) if f"`{marker}`" not in guide] == []
 

@@ -18,6 +18,7 @@ from aligned_entropy.selective import (
     class_probabilities,
     set_scores,
 )
+from fixtures.cases import always
 
 DRAWS = 300
 NAMES = ("a", "b", "c", "d")
@@ -145,7 +146,9 @@ def test_sets_equal_those_of_crepes(guarantee, method):
 
 @pytest.mark.parametrize("method", ["lac", "aps"])
 @pytest.mark.parametrize("deferral", [None, "fixed", Goal(coverage=0.5)])
-@pytest.mark.parametrize("kind", ["calibrated", "overconfident", "misleading", "ties"])
+@pytest.mark.parametrize(
+    "kind", always("overconfident", "ties", of=["calibrated", "overconfident", "misleading", "ties"])
+)
 def test_the_right_class_is_in_the_set_as_often_as_promised(kind, deferral, method):
     draws = drawn_sets(kind, SetGoal(0.1, method), deferral)
     assert reaches([covered[group].mean() for covered, group, _ in draws], 0.9)

@@ -11,6 +11,7 @@ from aligned_entropy import AuditReport, AuditSample, audited_accuracy, select_f
 from aligned_entropy.accuracy.audit_interval import audited_error_rate
 from aligned_entropy.accuracy.audited import random_labels
 from aligned_entropy.errors import ArgumentError
+from fixtures.cases import always
 
 ROWS = 1500
 
@@ -44,7 +45,7 @@ def audits(head: str, budget: int, draws: int) -> list[AuditReport]:
     return [audited_accuracy(q, sample, errors[sample.rows], accepted=q < np.median(q)) for sample in samples]
 
 
-@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("head", always("calibrated", "overconfident", "unrelated", of=HEADS))
 def test_the_correction_is_unbiased_and_the_interval_holds(head: str) -> None:
     q, errors = HEADS[head]
     results = audits(head, 50, 600)

@@ -5,6 +5,7 @@ import pytest
 
 from aligned_entropy.accuracy.drift import BETS, HIGHEST, STEPS, DriftTest, Ranks, Wealth, unspent
 from aligned_entropy.errors import ArgumentError
+from fixtures.cases import always
 
 
 def highest(streams, labeled, rng):
@@ -68,7 +69,7 @@ def test_capital_is_a_mixture_over_bets_and_over_the_time_of_the_change():
     assert (unspent(0), unspent(1), unspent(10**9) > 0) == (1.0, 0.5, True)
 
 
-@pytest.mark.parametrize("labeled", [0, 30, 200])
+@pytest.mark.parametrize("labeled", always(30, of=[0, 30, 200]))
 @pytest.mark.parametrize("kind", ["continuous", "five levels", "all equal"])
 def test_no_more_false_alarms_than_promised(labeled, kind):
     rng = np.random.default_rng(labeled)

@@ -15,6 +15,7 @@ from transformers import BertForSequenceClassification
 from aligned_entropy import ArgumentError, UncertainClassifier, UnsupportedModelError
 from aligned_entropy.backbones import Backbone, LabelWordBackbone
 from fixtures import tiny
+from fixtures.cases import always
 
 CLOSE = {"rtol": 0, "atol": 1e-5}
 
@@ -70,7 +71,7 @@ def inputs() -> dict[str, torch.Tensor]:
     return dict(tiny.tokenizer()(tiny.TEXTS, padding=True, return_tensors="pt"))
 
 
-@pytest.mark.parametrize("wrap", WRAPPERS)
+@pytest.mark.parametrize("wrap", always(eager, compiled_in_place, in_peft, nn.DataParallel, of=WRAPPERS))
 def test_a_wrapped_model_gives_the_same_predictions_and_then_views(
     wrap: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

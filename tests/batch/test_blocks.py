@@ -229,6 +229,7 @@ def test_four_kills_change_nothing(workplace, tmp_path):
 # --- Ray.
 
 
+@pytest.mark.exhaustive
 @pytest.mark.unix
 @needs_ray
 def test_a_worker_that_dies_loses_and_doubles_nothing(tmp_path):
@@ -260,6 +261,7 @@ def test_tasks_on_ray_are_futures():
         assert "ZeroDivisionError" in str(failed.exception())
 
 
+@pytest.mark.exhaustive
 @needs_ray
 def test_on_a_cluster_with_gpus_every_worker_has_its_own_gpu(monkeypatch):
     monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # Ray then listens on 127.0.0.1 only

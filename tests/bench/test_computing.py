@@ -20,6 +20,7 @@ from aligned_entropy.bench.studies import STUDIES
 from aligned_entropy.metrics import CALIBRATION, RANKING
 from aligned_entropy.scores.aligned import AlignedEntropy
 from fixtures import sentiment
+from fixtures.cases import always
 from fixtures.grids import (
     SPLITS,
     one_entry,
@@ -224,7 +225,7 @@ def test_the_name_of_a_cell_has_four_parts_for_any_name_of_a_data_set(name):
     assert all(parts)
 
 
-@pytest.mark.parametrize("engine", ["local", "ray"])
+@pytest.mark.parametrize("engine", always("local", of=["local", "ray"]))
 def test_more_workers_give_the_same_measures(bench, workspace, engine):
     if engine == "ray":
         pytest.importorskip("ray", reason="needs the extra ray")

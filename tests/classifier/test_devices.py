@@ -13,6 +13,7 @@ from aligned_entropy.head.published import Schedule
 from aligned_entropy.head.selection import GainPrior
 from aligned_entropy.scores import SCORES
 from fixtures import scenarios, sentiment, tiny
+from fixtures.cases import always
 from fixtures.multilabel_models import texts as multi_label_texts
 from fixtures.other_device import elsewhere
 from fixtures.sentiment import named
@@ -48,7 +49,7 @@ def test_a_tensor_elsewhere_is_not_mixed_with_one_here():
             torch.nn.Linear(3, 1)(there)
 
 
-@pytest.mark.parametrize("config", [QUICK, PUBLISHED], ids=["default", "published"])
+@pytest.mark.parametrize("config", always(QUICK, of=[QUICK, PUBLISHED]), ids=["default", "published"])
 def test_a_classifier(folder, tmp_path, config):
     def work(device):
         own = UncertainClassifier.from_pretrained(folder, device=device)
@@ -68,7 +69,7 @@ def test_a_classifier(folder, tmp_path, config):
         np.testing.assert_allclose(theirs, ours, **CLOSE)
 
 
-@pytest.mark.parametrize("views", [False, True])
+@pytest.mark.parametrize("views", always(True, of=[False, True]))
 def test_words(token_model_folder, views):
     config = replace(QUICK, views=views, gain_prior=GainPrior(0.5, 0.5))
 

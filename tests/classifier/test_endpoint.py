@@ -43,16 +43,19 @@ def in_process(server, folder, **options):
     return UncertainClassifier.from_pretrained(folder, **options)
 
 
-@pytest.fixture
-def head(server, tmp_path):
-    classifier = endpoint(server)
-    classifier.fit(server.labeled(200, 0), config=QUICK)
-    classifier.save_pretrained(tmp_path / "head")
-    return tmp_path / "head"
+@pytest.fixture(scope="module")
+def head(server, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("endpoint")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ALIEN_CACHE", str(folder / "cache"))
+        classifier = endpoint(server)
+        classifier.fit(server.labeled(200, 0), config=QUICK)
+    classifier.save_pretrained(folder / "head")
+    return folder / "head"
 
 
-def test_a_head_is_fitted_saved_and_loaded(server, head):
-    classifier = endpoint(server)
+def test_a_head_is_fitted_saved_and_loaded(server, tmp_path):
+    classifier, head = endpoint(server), tmp_path / "head"
     result = classifier.fit(server.labeled(200, 0), config=QUICK)
     assert result.summary.examples == 200
     rule = classifier.choose_threshold(server.labeled(100, 1), Goal(coverage=0.5))

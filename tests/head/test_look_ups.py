@@ -66,6 +66,7 @@ def test_attached(classifier, look_ups):
     assert torch.equal(output.uncertainty, output.error_probability)
 
 
+@pytest.mark.exhaustive
 def test_an_exported_graph_of_labels_and_texts_whose_head_stays_in_float32(multi_label, tmp_path):
     exported = export_onnx(multi_label, tmp_path, int8=multilabel_models.texts(20, 5)["text"])
     assert exported.outputs == ["logits", "uncertainty", "error_probability", "label_uncertainty"]

@@ -14,6 +14,7 @@ from aligned_entropy.head.scoring import log_smoothmax
 from aligned_entropy.head.selection import DEVELOPMENT_PRIOR, GainPrior, choose_base_score, choose_candidate
 from aligned_entropy.metrics import roc_auc
 from aligned_entropy.stats import paired_auc
+from fixtures.cases import always
 from fixtures.scenarios import Scenario, calibrated
 
 
@@ -33,31 +34,31 @@ def with_permuted_errors(scenario, seed):
     return torch.where(torch.from_numpy(wrong), (predicted + 1) % 4, predicted)
 
 
+@pytest.mark.parametrize("seed", always(0, 1, of=range(6)))
 @pytest.mark.parametrize("with_reference", [False, True])
 @pytest.mark.parametrize("rows", [60, 200, 1000])
-def test_permuted_errors_leave_the_order_of_the_untrained_score(rows, with_reference):
+def test_permuted_errors_leave_the_order_of_the_untrained_score(rows, with_reference, seed):
     everything = calibrated(3000 + rows, seed=99)
     test, training, fit = (
         Scenario(everything.classifier, everything.hidden[part], everything.labels[part])
         for part in (slice(2000), slice(2000, 3000), slice(3000, None))
     )
     expected = roc_auc(test.errors, log_smoothmax(test.logits))
-    for seed in range(2):
-        reference = {
-            "reference": (training.hidden, training.labels),
-            "reference_views": views_of(1000, seed + 50),
-        }
-        head = fit_head(
-            fit.classifier,
-            fit.hidden,
-            with_permuted_errors(fit, seed),
-            views=views_of(rows, seed),
-            config=FitConfig(folds=3, betas=(300.0,), seed=seed),
-            **(reference if with_reference else {}),
-        ).head
-        with torch.no_grad():
-            uncertainty = head(test.hidden, test.logits, views_of(2000, seed))
-        assert roc_auc(test.errors, uncertainty) == pytest.approx(expected, abs=1e-4)
+    reference = {
+        "reference": (training.hidden, training.labels),
+        "reference_views": views_of(1000, seed + 50),
+    }
+    head = fit_head(
+        fit.classifier,
+        fit.hidden,
+        with_permuted_errors(fit, seed),
+        views=views_of(rows, seed),
+        config=FitConfig(folds=3, betas=(300.0,), seed=seed),
+        **(reference if with_reference else {}),
+    ).head
+    with torch.no_grad():
+        uncertainty = head(test.hidden, test.logits, views_of(2000, seed))
+    assert roc_auc(test.errors, uncertainty) == pytest.approx(expected, abs=1e-4)
 
 
 def test_another_base_score_is_taken_only_if_it_finds_errors():

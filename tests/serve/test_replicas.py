@@ -14,6 +14,7 @@ from fixtures.sentiment import named
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "serve" / "replicas.py"
 
 pytestmark = [
+    pytest.mark.exhaustive,
     pytest.mark.nginx,
     pytest.mark.postgres,
     pytest.mark.skipif(shutil.which("nginx") is None, reason="needs nginx on the path"),
