@@ -28,7 +28,7 @@ from .options import (
     with_option_groups,
 )
 from .set_options import SetOptions
-from .terminal import next_step, note, option_words, progress_bar, stage
+from .terminal import next_step, note, option_words, part_beside, progress_bar, stage
 
 if TYPE_CHECKING:
     from ..selective import Goal, SelectionUnits
@@ -104,7 +104,7 @@ def train(
         print(f"truncated texts, of which the model did not read all: {truncated}")
     print(f"training accuracy {epochs_done[-1].accuracy:.1%}; expect a lower accuracy on new texts")
     print(f"saved: {output}")
-    next_step("fit", output, "HELD-OUT.csv", "-o", f"{output}-head", *option_words(columns))
+    next_step("fit", output, part_beside(data, "held-out"), "-o", f"{output}-head", *option_words(columns))
 
 
 @with_option_groups
@@ -162,7 +162,8 @@ def fit(
     if classifier.task.one_label and classifier.head.is_calibrated:
         print(EQUAL_COLUMNS)
     print(f"saved: {output}")
-    next_step("evaluate", *outputs.words(model, "TEST.csv"), "--head", output, *option_words(of_head(options), columns))
+    words = outputs.words(model, part_beside(data, "test"))
+    next_step("evaluate", *words, "--head", output, *option_words(of_head(options), columns))
 
 
 @dataclass(frozen=True)

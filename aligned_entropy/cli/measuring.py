@@ -25,7 +25,7 @@ from .options import (
     with_option_groups,
 )
 from .score_options import requested_scores, score_list
-from .terminal import next_step, option_words, progress_bar, stage
+from .terminal import next_step, option_words, part_beside, progress_bar, stage
 
 if TYPE_CHECKING:
     from ..classifier import UncertainClassifier
@@ -161,9 +161,8 @@ def evaluate(
     model, data = outputs.source(model, data, options)
     names = None if scores is None else requested_scores(scores, score_names())
     files.check([data, model, head, *vars(more_data).values(), columns.label_map, options.prompt])
-    rows, facts = None, {}
     if outputs.outputs is not None and head is None:
-        result = _evaluate_outputs(outputs, more_data, names, resamples, columns)
+        result, rows, facts = _evaluate_outputs(outputs, more_data, names, resamples, columns), None, {}
     else:
         table, more_tables = read_table(data, columns), more_data.tables(columns)
         classifier = load(model, head=head, options=options, outputs=outputs)
@@ -171,20 +170,21 @@ def evaluate(
         test = features(classifier, labeled or table, columns=columns, **_arrays(classifier, names))
         result = _evaluate_model(classifier, test, more_tables, names, resamples, columns)
         rows, facts = files.rows(classifier, test, labeled), facts_of(classifier)
-    source = f"{model or outputs.model_name} on {data}" if outputs.outputs is None else data
-    files.write(result, {"source": source, "head": head or "–", **facts, "resamples": str(resamples)}, rows)
+    title = f"{model or outputs.model_name} on {data}" if outputs.outputs is None else data
+    files.write(result, {"source": title, "head": head or "–", **facts, "resamples": str(resamples)}, rows)
     if as_json:
         print(json.dumps(result.to_dict()))
         return
     print("\n\n".join([*map(wrapped, review_sentences(result.single_predictions)), str(result)]))
-    print("".join(f"saved: {file}\n" for file in files.paths), end="")
+    print(*(f"saved: {file}\n" for file in files.paths), sep="", end="")
     words, text_words = (option_words(of_head(options), part) for part in (columns, columns.of_texts))
     if head is None:
-        next_step("fit", *outputs.words(model, "HELD-OUT.csv"), "-o", "head", *words)
+        next_step("fit", *outputs.words(model, part_beside(data, "held-out")), "-o", "head", *words)
     elif classifier.saved.rule is not None:
         next_step("predict", *outputs.words(model, "NEW.csv"), "--head", head, "-o", "predictions.csv", *text_words)
     else:
-        next_step("threshold", *outputs.words(model, "MORE-HELD-OUT.csv"), "--head", head, "--risk", "0.1", *words)
+        source = outputs.words(model, part_beside(data, "more-held-out"))
+        next_step("threshold", *source, "--head", head, "--risk", "0.1", *words)
 
 
 def _evaluate_outputs(

@@ -95,4 +95,4 @@ class OutputsOptions(OptionGroup):
         if model is not None:
             return [model, data]
         field = [] if self.field is None else ["--field", self.field]
-        return ["--outputs", data.removesuffix(".csv") + ".jsonl", *field]
+        return ["--outputs", data if Path(data).is_file() else data.removesuffix(".csv") + ".jsonl", *field]

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, fields
 from enum import IntEnum
+from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
@@ -46,6 +47,13 @@ def note(text: str) -> None:
 def next_step(*words: object) -> None:
     """Print the command to run next, quoted for a shell."""
     note(f"next: {shlex.join(['alien', *map(str, words)])}")
+
+
+def part_beside(data: str, part: str) -> str:
+    """File of a part that ``alien divide`` wrote beside data; without one a placeholder, such as ``HELD-OUT.csv``."""
+    path = Path(data)
+    file = path.parent / f"{part}.{path.name.partition('.')[2]}"
+    return str(file) if file.is_file() else f"{part.upper()}.csv"
 
 
 def option_words(*groups: Any) -> list[str]:

@@ -47,8 +47,8 @@ def folder(server, tmp_path_factory):
     assert done.exit_code == 0, done.output
     assert "endpoint: 205 requests (0 of them retries)" in done.stderr
     assert "% of the probability fell on no label" in done.stderr
-    words = f"next: alien evaluate TEST.csv --endpoint {server.url} --model-name tiny --top-logprobs 2000 --head"
-    assert words in done.stderr
+    assert f"next: alien evaluate {folder / 'test.jsonl'} --endpoint {server.url} --model-name tiny" in done.stderr
+    assert "--top-logprobs 2000 --head" in done.stderr.splitlines()[-1]
     return folder
 
 

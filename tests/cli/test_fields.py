@@ -21,7 +21,7 @@ def folder(tmp_path_factory):
         "-o", folder / "head",
     )  # fmt: skip
     assert done.exit_code == 0, done.output
-    assert "next: alien evaluate --outputs TEST.jsonl --field label --head" in done.stderr
+    assert f"next: alien evaluate --outputs {folder / 'test.jsonl'} --field label --head" in done.stderr
     return folder
 
 

@@ -26,30 +26,33 @@ def run(*arguments):
 
 @pytest.fixture
 def tickets(workplace, tmp_path):
-    """Files of labeled texts whose columns have names of their own, by the placeholders of commands."""
-    names = {"HELD-OUT": "calibration", "TEST": "test", "MORE-HELD-OUT": "test", "NEW": "test", "train": "train"}
-    for name in set(names.values()):
-        rows = (workplace / f"{name}.jsonl").read_text()
+    """Files of labeled texts, named as `alien divide` names them, whose columns have names of their own."""
+    sources = {"train": "train", "held-out": "calibration", "more-held-out": "test", "test": "test"}
+    for part, source in sources.items():
+        rows = (workplace / f"{source}.jsonl").read_text()
         renamed = rows.replace('"text":', '"message":').replace('"label":', '"topic":')
-        (tmp_path / f"{name}.jsonl").write_text(renamed)
-    return {step: tmp_path / f"{name}.jsonl" for step, name in names.items()}
+        (tmp_path / f"{part}.jsonl").write_text(renamed)
+    return {part: str(tmp_path / f"{part}.jsonl") for part in sources}
 
 
 def test_the_commands_lead_from_a_training_to_predictions(workplace, tickets, tmp_path):
-    data = tickets | {"predictions": tmp_path / "predictions.csv"}
+    data = {"NEW": tickets["test"], "predictions": str(tmp_path / "predictions.csv")}
     columns = ("--text-column", "message", "--label-column", "topic")
     model = tmp_path / "my model"
-    trained = run("train", workplace / "model", data["train"], *columns, "-o", model, "--freeze", "--epochs", "2")
+    trained = run("train", workplace / "model", tickets["train"], *columns, "-o", model, "--freeze", "--epochs", "2")
     last = trained.stderr.split("epoch 2 of 2: loss 0.")[1].split("training accuracy ")[1].split()[0]
     assert trained.stdout.splitlines()[1] == f"training accuracy {last}; expect a lower accuracy on new texts"
     assert trained.stderr.count("training accuracy") == 2
+    assert tickets["held-out"] in next_command(trained)
     fitted = run(*next_command(trained, **data))
     assert "error rate to expect on similar texts" in " ".join(fitted.stdout.split())
     assert "uncertainty and error_probability of a text are the same number" in fitted.stdout
+    assert tickets["test"] in next_command(fitted)
     evaluated = run(*next_command(fitted, **data), "--resamples", "10")
     assert "aligned entropy" in evaluated.stdout
     assert evaluated.stdout.startswith("Review the most uncertain 20% of the texts and you find ")
     command = next_command(evaluated, **data)
+    assert tickets["more-held-out"] in command
     command[command.index("0.1")] = "0.6"
     chosen = run(*command)
     assert "The risk is an average" in chosen.stdout
@@ -58,7 +61,7 @@ def test_the_commands_lead_from_a_training_to_predictions(workplace, tickets, tm
     assert measured.stdout.splitlines()[-2:] == [f"saved: {path}" for path in (report[3], report[1])]
     assert next_command(measured) == next_command(chosen)
     run(*next_command(chosen, **data))
-    assert "accepted" in data["predictions"].read_text().splitlines()[0]
+    assert "accepted" in (tmp_path / "predictions.csv").read_text().splitlines()[0]
 
 
 def test_a_risk_that_cannot_be_certified_is_answered_with_those_that_can(workplace, tmp_path):

@@ -63,7 +63,7 @@ def test_a_head_with_reference_vectors_and_threshold(tmp_path):
 
 
 def test_a_decoder_without_a_padding_token(tmp_path):
-    model = tiny.stir(tiny.model("Qwen3")).eval()
+    model = tiny.stir(tiny.model("Qwen3", num_hidden_layers=1)).eval()
     model.config.pad_token_id = None
     classifier = UncertainClassifier(Backbone(model, tiny.tokenizer("decoder")))
     stages = []
@@ -166,7 +166,7 @@ def test_a_graph_that_differs_is_not_written(tmp_path, monkeypatch):
     monkeypatch.setattr("aligned_entropy.export.graph.MAX_BYTES", 0)  # weights in a file of their own
     (tmp_path / "note.txt").write_text("stays")
     with pytest.raises(UnsupportedModelError, match="outputs of the graph differ from those of the model"):
-        export_onnx(UncertainClassifier(Backbone(tiny.model("Bert"), tiny.tokenizer())), tmp_path)
+        export_onnx(UncertainClassifier(Backbone(tiny.model("Bert", num_hidden_layers=1), tiny.tokenizer())), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["note.txt"]
 
 
