@@ -86,6 +86,7 @@ def report(
     from ..bench.grid import Grid
     from ..bench.results import read_results
     from ..report import results_page as page
+    from ..report.result_files import partly_measured
 
     grids = {path: Grid.read(path) for path in results if path.suffix in (".yaml", ".yml")}
     outputs = [file for file in (output, markdown, latex) if file is not None]
@@ -94,6 +95,12 @@ def report(
     check_outputs(outputs, [*results, *(grid.results for grid in grids.values())])
     stored = [grids[path].stored_results() if path in grids else read_results(path) for path in results]
     cells = list({cell["key"]: cell for part in stored for cell in part}.values())  # a cell may be in several grids
+    partly = partly_measured(cells)
+    if partly:
+        note(
+            f"warning: {'; '.join(partly)}: some seeds lack some of the scores, so all scores are compared on the "
+            "other seeds only. Run alien bench to complete them."
+        )
     for path, write in ((markdown, page.markdown), (latex, page.latex)):
         if path is not None:
             path.write_text(write(cells), encoding="utf-8")

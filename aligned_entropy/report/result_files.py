@@ -42,15 +42,30 @@ def measured(results: Iterable[Result], study: str, model: str | None = None) ->
         and result["cell"]["study"] == study
         and (model is None or result["cell"]["model"]["name"] == model)
     ]
+    shared = _shared_seeds(selected)
+    return [result for result in selected if result["cell"]["seed"] in shared[_setting(result)]]
+
+
+def partly_measured(results: Iterable[Result]) -> list[str]:
+    """Data sets and models with seeds that are not compared, because they lack some of the scores."""
+    results = [result for result in results if "measures" in result]
+    names: dict[str, None] = {}
+    for study in {result["cell"]["study"] for result in results}:
+        selected = [result for result in results if result["cell"]["study"] == study]
+        shared = _shared_seeds(selected)
+        left_out = [result for result in selected if result["cell"]["seed"] not in shared[_setting(result)]]
+        names |= dict.fromkeys(map(data_and_model, left_out))
+    return sorted(names)
+
+
+def _shared_seeds(results: Iterable[Result]) -> dict[str, set[int]]:
+    """Seeds with which all scores of a setting were measured; all seeds if there are none."""
     seeds: dict[str, dict[str, set[int]]] = {}
-    for result in selected:
+    for result in results:
         seeds.setdefault(_setting(result), {}).setdefault(score_name(result), set()).add(result["cell"]["seed"])
-    shared = {setting: set.intersection(*scores.values()) for setting, scores in seeds.items()}
-    return [
-        result
-        for result in selected
-        if result["cell"]["seed"] in shared[_setting(result)] or not shared[_setting(result)]
-    ]
+    return {
+        setting: set.intersection(*scores.values()) or set.union(*scores.values()) for setting, scores in seeds.items()
+    }
 
 
 def _setting(result: Result) -> str:

@@ -1,17 +1,19 @@
 """Tests of the tables and the page of benchmark results; the results are written by hand, with known numbers."""
 
+import json
 import re
 
 import numpy as np
 import pytest
 
-from aligned_entropy.report.result_files import measured, model_names
+from aligned_entropy.report.result_files import data_and_model, measured, model_names, partly_measured
 from aligned_entropy.report.result_tables import best_on_validation, comparisons, detail_table, pivot, score_table
 from aligned_entropy.report.results_page import latex, markdown, write_results
 from aligned_entropy.report.sections import sections
 from aligned_entropy.report.tables import P_VALUES, Column, Entry, Table
 from aligned_entropy.scores import HEAD
 from fixtures.bench_results import ENTROPY, RESPONSE, everything, result, transfer
+from fixtures.command_line import in_process
 from fixtures.html_page import HOSTILE, Page
 
 
@@ -104,6 +106,17 @@ def test_scores_are_compared_on_the_seeds_that_all_of_them_have():
     assert table.rows[ENTROPY][0].value == pytest.approx(0.15)
     assert len(measured(results, "scores")) == 4
     assert len(measured(results[:1] + results[4:], "scores")) == 2  # the scores share no seed, so every result stays
+    assert partly_measured(results) == [data_and_model(results[0])]
+    assert partly_measured(results[1:]) == []
+
+
+def test_the_command_says_which_seeds_are_not_compared(tmp_path):
+    results = [result(ENTROPY, seed=seed) for seed in range(3)] + [result(HEAD, seed=seed) for seed in (1, 2)]
+    cells = ({"name": f"scores/{row}", "key": f"{row:064x}"} | cell for row, cell in enumerate(results))
+    (tmp_path / "scores.jsonl").write_text("".join(json.dumps(cell) + "\n" for cell in cells))
+    done = in_process("report", tmp_path, "-o", tmp_path / "page.html")
+    assert done.exit_code == 0, done.output + repr(done.exception)
+    assert f"warning: {data_and_model(results[0])}: some seeds lack some of the scores" in done.stderr
 
 
 @pytest.mark.parametrize("study", ["entities", "sentences", "texts"])
