@@ -98,8 +98,8 @@ def report(
     partly = partly_measured(cells)
     if partly:
         note(
-            f"warning: {'; '.join(partly)}: some seeds lack some of the scores, so all scores are compared on the "
-            "other seeds only. Run alien bench to complete them."
+            f"warning: {'; '.join(partly)}: not every score has a result with every seed, as it could not be fitted "
+            "or its cell was not computed, so all scores are compared on the seeds that they share."
         )
     for path, write in ((markdown, page.markdown), (latex, page.latex)):
         if path is not None:

@@ -154,9 +154,9 @@ def _gain(candidate: ScoredCandidate, untrained: ScoredCandidate, data: Calibrat
     measured, standard_error = _measured_gain(candidate, untrained, data)
     expected = gain_prior.posterior_mean(measured, standard_error)
     evidence = (
-        f"Gain over {untrained.candidate.name} by cross-validation: {100 * measured:+.1f} ± "
-        f"{100 * standard_error:.1f} points of ROC-AUC. With the prior {gain_prior} from other data sets, the choice "
-        f"counts it as {100 * expected:+.1f}"
+        f"The gain over {untrained.candidate.name}, is {100 * measured:+.1f} ± {100 * standard_error:.1f} points of "
+        f"ROC-AUC by cross-validation. With the prior {gain_prior} from other data sets, the choice counts it as "
+        f"{100 * expected:+.1f}"
     )
     return _Gain(candidate, measured, standard_error, expected, evidence)
 

@@ -170,7 +170,7 @@ def test_the_reason_for_the_untrained_score_is_no_expected_gain_or_a_measured_ga
         before = untrained_candidate(scenario.classifier, "entropy", data)
     noise = torch.randn(len(data.errors), generator=torch.Generator().manual_seed(0))
     worse = replace(before, ranking=before.ranking + 3 * noise)
-    ending = "(entropy, untrained): the untrained score is kept and calibrated. Gain over"
+    ending = "(entropy, untrained): the untrained score is kept and calibrated. The gain over"
     for mean, problem in (
         (-1.0, "No gain is expected from the best other candidate"),
         (1.0, "The measured gain of the best other candidate is too small"),

@@ -116,7 +116,7 @@ def test_the_command_says_which_seeds_are_not_compared(tmp_path):
     (tmp_path / "scores.jsonl").write_text("".join(json.dumps(cell) + "\n" for cell in cells))
     done = in_process("report", tmp_path, "-o", tmp_path / "page.html")
     assert done.exit_code == 0, done.output + repr(done.exception)
-    assert f"warning: {data_and_model(results[0])}: some seeds lack some of the scores" in done.stderr
+    assert f"warning: {data_and_model(results[0])}: not every score has a result with every seed" in done.stderr
 
 
 @pytest.mark.parametrize("study", ["entities", "sentences", "texts"])
