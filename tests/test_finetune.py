@@ -10,6 +10,7 @@ from aligned_entropy.backbones import Backbone
 from aligned_entropy.data import LabeledTexts
 from aligned_entropy.finetune import Epoch, TrainConfig, train_classifier
 from aligned_entropy.finetune.measures import TrainingMeter
+from aligned_entropy.finetune.training import check_classes
 from fixtures import tiny
 from fixtures.cases import always
 
@@ -109,9 +110,17 @@ def test_a_classifier_that_predicts_one_class_only_gives_a_warning(mode, tmp_pat
 
 
 def test_a_class_with_a_single_text_gives_a_warning(tmp_path):
-    rows = {"text": [f"text {number}" for number in range(22)], "label": ["good", "bad"] * 10 + ["Good", "goods"]}
-    with pytest.warns(UserWarning, match="2 of 4 classes have a single text: Good, goods. Correct labels"):
+    rows = {"text": [f"text {number}" for number in range(22)], "label": ["good", "bad"] * 10 + ["dull", "new"]}
+    with pytest.warns(UserWarning, match="2 of 4 classes have a single text: dull, new. Correct labels"):
         train_classifier(pretrained("Bert", tmp_path / "pretrained"), rows, tmp_path / "out", TrainConfig(epochs=1))
+
+
+def test_misspelled_labels_give_a_warning_with_what_they_look_like():
+    labels = ["good", "bad"] * 10 + ["Good "] * 9 + ["goood"] * 2 + ["god"] * 4 + ["bed"] * 5
+    data = LabeledTexts([""] * len(labels), np.unique(labels, return_inverse=True)[1], sorted(set(labels)))
+    pairs = r"'Good ' \(9\) of 'good' \(10\), 'god' \(4\) of 'good' \(10\), 'goood' \(2\) of 'good' \(10\)"
+    with pytest.warns(UserWarning, match=f"look like misspellings, with their numbers of texts: {pairs}. Each is"):
+        check_classes(data)
 
 
 @pytest.mark.parametrize("kind", always("Bert", "ModernBert", "Llama", "GPT2", of=tiny.ARCHITECTURES))

@@ -286,8 +286,8 @@ def test_a_rule_survives_json():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({}, "give one of risk, coverage, or error_cost"),
-        ({"risk": 0.1, "coverage": 0.5}, "give one of"),
+        ({}, "give one goal: risk, coverage, or error_cost"),
+        ({"risk": 0.1, "coverage": 0.5}, "give one goal"),
         ({"risk": 0.0}, "risk 0.0 is not between 0 and 1"),
         ({"risk": math.nan}, "risk nan is not between"),
         ({"coverage": 1.1}, "coverage 1.1 is not"),

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from ..data.wheels import EMBEDDED_MODELS, embedded_folder
+from ..display.hints import similar_folder
 from ..errors import UnsupportedModelError
 from .adapters import named_adapter
 from .gguf import converted_gguf
@@ -45,13 +46,13 @@ def _check_hub(name: str) -> None:
         model_info(name, timeout=10)
     except HFValidationError:
         raise UnsupportedModelError(
-            f"there is no folder {name!r}, and it is no hub id either: check the spelling."
+            f"there is no folder {name!r}{similar_folder(name)}, and it is no hub id either: check the spelling."
         ) from None
     except Exception as error:  # no network, offline mode, unknown or gated model: there is no common exception
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UnsupportedModelError(
-            f"{name!r} is no folder here and no embedded model ({', '.join(EMBEDDED_MODELS)}), and could not be loaded "
-            f"from the hub: {first_line}"
+            f"{name!r} is no folder here{similar_folder(name)} and no embedded model ({', '.join(EMBEDDED_MODELS)}), "
+            f"and could not be loaded from the hub: {first_line}"
         ) from error
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import typer
 
+from ..display.hints import similar_folder
 from .elsewhere_options import ElsewhereOptions
 from .loading import features, load, read_table, training_features
 from .options import (
@@ -154,6 +155,8 @@ def fit(
     config = classifier.config_class(views=views, seed=seed) if is_default else FitConfig.paper(seed=seed)
     with progress_bar("fitting the head, %", 100) as progress:
         result = classifier.fit_features(calibration, reference=training, config=config, progress=progress)
+    if (output / "config.json").exists():
+        note(f"warning: the head in {output} is replaced, and its threshold is gone if it had one")
     classifier.save_pretrained(output)
     if as_json:
         print(json.dumps(classifier.saved.fit))
@@ -162,7 +165,7 @@ def fit(
     if classifier.task.one_label and classifier.head.is_calibrated:
         print(EQUAL_COLUMNS)
     print(f"saved: {output}")
-    words = outputs.words(model, part_beside(data, "test"))
+    words = outputs.words_beside(model, data, "test")
     next_step("evaluate", *words, "--head", output, *option_words(of_head(options), columns))
 
 
@@ -239,7 +242,9 @@ def threshold(
     goal, set_goal = goal_options.goal(), set_options.goal()
     target = Path(head) if output is None else output
     if output is None and not target.is_dir():
-        raise typer.BadParameter(f"{head} is not a folder: name a folder for the head and its threshold with --output.")
+        raise typer.BadParameter(
+            f"{head} is not a folder{similar_folder(head)}. For a head on the hub, name a folder with --output."
+        )
     model, data = outputs.source(model, data, options)
     check_folder(target, [data])
     table = read_table(data, columns)
@@ -267,7 +272,8 @@ def threshold(
     if not as_json:
         print(f"saved: {target}")
         words = option_words(of_head(options), columns.of_texts)
-        next_step("predict", *outputs.words(model, "NEW.csv"), "--head", target, "-o", "predictions.csv", *words)
+        new = outputs.words_beside(model, data, "new")
+        next_step("predict", *new, "--head", target, "-o", "predictions.csv", *words)
 
 
 def _show_reachable(units: SelectionUnits, pilot: SelectionUnits | None, goal: Goal, command: Sequence[object]) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from ..errors import AlignedEntropyError, ArgumentError, DataError, UnsupportedModelError
+from ..errors import AlignedEntropyError, ArgumentError, CalibrationError, DataError, UnsupportedModelError
 from .elsewhere_options import ElsewhereOptions
 from .options import ColumnOptions, ModelOptions
 from .terminal import note, progress_bar, stage
@@ -180,6 +180,7 @@ def features(
     description: str = "features",
     extras: Collection[str] = (),
     views: bool | None = None,
+    measured: bool = False,
 ) -> Features:
     """Compute the features of labeled data that the classifier was not trained on, with a progress bar.
 
@@ -190,16 +191,20 @@ def features(
         description: text in front of the progress bar.
         extras: names of additional arrays, see :func:`aligned_entropy.scores.arrays_of`.
         views: True for the inputs of views as well; by default unless a fitted head has no views.
+        measured: True if scores are only measured on the texts, and nothing is chosen on them.
+
+    Raises:
+        CalibrationError: ``alien train`` trained the classifier on more of the texts than repeat others by chance.
 
     Warns:
-        UserWarning: ``alien train`` trained the classifier on more of the texts than repeat others by chance.
+        UserWarning: the same of texts that scores are only measured on.
     """
     from ..data import Table
 
     if isinstance(data, Table) and not classifier.reads_outputs:
         data = read_labeled(classifier, data, columns)
     if not isinstance(data, Table):
-        _warn_of_training_texts(classifier, data)
+        _check_training_texts(classifier, data, measured)
     return _features(classifier, data, columns, description, extras, views)
 
 
@@ -236,19 +241,19 @@ def read_labeled(classifier: UncertainClassifier, data: Table, columns: ColumnOp
     return classifier.read_labeled(data, text_pair_column=columns.text_pair_column, **_column_names(columns))
 
 
-def _warn_of_training_texts(classifier: UncertainClassifier, texts: LabeledTexts | LabeledTokens) -> None:
-    """Warn if ``alien train`` trained a classifier on more of the texts than repeat others by chance."""
+def _check_training_texts(classifier: UncertainClassifier, texts: LabeledTexts | LabeledTokens, measured: bool) -> None:
     from ..backbones.training_texts import share_of_training_texts
     from ..classifier.held_out import MAX_SHARE_FITTED
 
     share = share_of_training_texts(classifier.backbone.name, texts.texts)
-    if share > MAX_SHARE_FITTED:
-        warnings.warn(
-            f"the classifier was trained on {share:.0%} of these texts, on which it makes fewer errors than on others: "
-            "fit, choose thresholds and measure on other texts. alien divide makes a file for each step.",
-            UserWarning,
-            stacklevel=3,
+    if share <= MAX_SHARE_FITTED:
+        return
+    problem = f"the classifier was trained on {share:.0%} of these texts, on which it makes fewer errors than on others"
+    if not measured:
+        raise CalibrationError(
+            f"{problem}: give labeled texts that it was not trained on. alien divide makes a file for each step."
         )
+    warnings.warn(f"{problem}: measure it on other texts.", UserWarning, stacklevel=3)
 
 
 def _column_names(columns: ColumnOptions) -> dict[str, Any]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -25,7 +26,7 @@ from .options import (
     with_option_groups,
 )
 from .score_options import requested_scores, score_list
-from .terminal import next_step, option_words, part_beside, progress_bar, stage
+from .terminal import next_step, option_words, progress_bar, stage
 
 if TYPE_CHECKING:
     from ..classifier import UncertainClassifier
@@ -167,7 +168,7 @@ def evaluate(
         table, more_tables = read_table(data, columns), more_data.tables(columns)
         classifier = load(model, head=head, options=options, outputs=outputs)
         labeled = None if classifier.reads_outputs else read_labeled(classifier, table, columns)
-        test = features(classifier, labeled or table, columns=columns, **_arrays(classifier, names))
+        test = features(classifier, labeled or table, columns=columns, measured=True, **_arrays(classifier, names))
         result = _evaluate_model(classifier, test, more_tables, names, resamples, columns)
         rows, facts = files.rows(classifier, test, labeled), facts_of(classifier)
     title = f"{model or outputs.model_name} on {data}" if outputs.outputs is None else data
@@ -177,14 +178,25 @@ def evaluate(
         return
     print("\n\n".join([*map(wrapped, review_sentences(result.single_predictions)), str(result)]))
     print(*(f"saved: {file}\n" for file in files.paths), sep="", end="")
+    rule = None if head is None else classifier.saved.rule
+    _print_next_step(partial(outputs.words_beside, model, data), head, rule is not None, options, columns)
+
+
+def _print_next_step(
+    words_of: Callable[[str], list[str]],
+    head: str | None,
+    has_rule: bool,
+    options: ModelOptions,
+    columns: ColumnOptions,
+) -> None:
+    """Print the command that comes after an evaluation: it makes a head or a threshold, or uses both."""
     words, text_words = (option_words(of_head(options), part) for part in (columns, columns.of_texts))
     if head is None:
-        next_step("fit", *outputs.words(model, part_beside(data, "held-out")), "-o", "head", *words)
-    elif classifier.saved.rule is not None:
-        next_step("predict", *outputs.words(model, "NEW.csv"), "--head", head, "-o", "predictions.csv", *text_words)
+        next_step("fit", *words_of("held-out"), "-o", "head", *words)
+    elif has_rule:
+        next_step("predict", *words_of("new"), "--head", head, "-o", "predictions.csv", *text_words)
     else:
-        source = outputs.words(model, part_beside(data, "more-held-out"))
-        next_step("threshold", *source, "--head", head, "--risk", "0.1", *words)
+        next_step("threshold", *words_of("more-held-out"), "--head", head, "--risk", "0.1", *words)
 
 
 def _evaluate_outputs(

@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar
 import typer
 
 from .options import ModelOptions, OptionGroup, json_value
+from .terminal import part_beside
 
 REMEDY = "give MODEL and DATA, or --outputs FILE in place of both, or --endpoint URL in place of MODEL"
 
@@ -89,6 +90,10 @@ class OutputsOptions(OptionGroup):
         if options != ModelOptions():
             raise typer.BadParameter(f"--outputs {self.outputs} needs no model: leave the options of the model out.")
         return self.outputs
+
+    def words_beside(self, model: str | None, data: str, part: str) -> list[str]:
+        """Words of a next command for a part of all labeled rows, of which data are another part."""
+        return self.words(model, part_beside(data, part))
 
     def words(self, model: str | None, data: str) -> list[str]:
         """Words of a next command for MODEL and DATA, or for a file of outputs."""

@@ -128,7 +128,7 @@ def predict(
     else:
         note("\n".join(_summary(counts, rows.prefix)))
         text_columns = ColumnOptions(rows.text_column, rows.text_pair_column)
-        _print_next_step(counts, partial(outputs.words, model), head, options, text_columns)
+        _print_next_step(counts, partial(outputs.words_beside, model, source), head, options, text_columns)
     if counts.rows and not counts.predicted:
         raise DataError(_no_prediction(counts, is_guessed=source == "-" and rows.input_format is None))
 
@@ -169,17 +169,17 @@ def _no_prediction(counts: RowCounts, is_guessed: bool) -> str:
 
 def _print_next_step(
     counts: RowCounts,
-    source: Callable[[str], list[str]],
+    words_of: Callable[[str], list[str]],
     head: str | None,
     options: ModelOptions,
     columns: ColumnOptions,
 ) -> None:
     """Print the command that adds a column that the predictions lack, if there is one."""
     if head is None:
-        next_step("fit", *source("HELD-OUT.csv"), "-o", "head", *option_words(options, columns))
+        next_step("fit", *words_of("held-out"), "-o", "head", *option_words(options, columns))
     elif counts.undecided:
         words = option_words(of_head(options), columns)
-        next_step("threshold", *source("MORE-HELD-OUT.csv"), "--head", head, "--risk", "0.1", *words)
+        next_step("threshold", *words_of("more-held-out"), "--head", head, "--risk", "0.1", *words)
 
 
 def _predict(

@@ -259,7 +259,11 @@ def _only_column(
             f"{remedy}{f'; for pairs of texts {NAME_BOTH}' if kind == 'text' else ''}."
         )
     if not candidates:
-        raise DataError(f"{missing} among {columns} (looked for {', '.join(usual_names)}): name it with {remedy}.")
+        others = [
+            name for name in table.columns if isinstance(table.first_value(name), str) and name not in LABEL_COLUMNS
+        ]
+        likely = f"--{kind}-column {others[0]}" if kind == "text" and len(others) == 1 else remedy
+        raise DataError(f"{missing} among {columns} (looked for {', '.join(usual_names)}): name it with {likely}.")
     return candidates[0]
 
 

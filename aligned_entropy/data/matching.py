@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ..errors import DataError
 from .columns import label_number
 
+RARE = 5  # texts of a class, below which a similar name makes it a likely misspelling of another class
 MAX_NAMES = 30  # class names in an error message
 
 
@@ -181,6 +182,24 @@ def _closest(label: str, model_names: Sequence[str]) -> str | None:
     letters = {re.sub(r"[\W_]+", " ", name).strip().lower(): name for name in model_names}
     close = difflib.get_close_matches(re.sub(r"[\W_]+", " ", label).strip().lower(), letters, 1, 0.8)
     return letters[close[0]] if close else None
+
+
+def likely_misspellings(counts: Mapping[str, int]) -> dict[str, str]:
+    """Class that each class is probably a misspelling of, by its name.
+
+    Such a class differs from a more frequent one in case and surrounding space only, or it has fewer than
+    :data:`RARE` texts and a similar name.
+
+    Args:
+        counts: number of texts of each class, by its name.
+    """
+    classes: dict[str, str] = {}
+    for name, count in counts.items():
+        frequent = [other for other in counts if counts[other] > count]
+        same = next((other for other in frequent if _folded(other) == _folded(name)), None)
+        likely = same or (_closest(name, frequent) if count < RARE else None)
+        classes |= {name: likely} if likely else {}
+    return classes
 
 
 def _sorted(labels: Iterable[Any]) -> list[Any]:

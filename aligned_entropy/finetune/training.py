@@ -23,6 +23,7 @@ from ..backbones.checkpoints import resolve
 from ..backbones.loading import load_for_training, load_tokenizer
 from ..backbones.training_texts import save_training_texts
 from ..data import LabeledTexts, LabeledTokens
+from ..data.matching import likely_misspellings
 from ..display.progress_bars import without_progress_bars
 from ..errors import DataError, MissingExtraError, UnsupportedModelError
 from .config import TrainConfig
@@ -115,8 +116,19 @@ def check_classes(data: LabeledTexts | LabeledTokens) -> None:
             f"the training set holds one {kind} only, {data.label_names[classes[0]]!r}: add texts of another one, or "
             "name the right column of labels with --label-column."
         )
-    single = [data.label_names[label] for label in classes[counts == 1]]
-    if single and isinstance(data, LabeledTexts) and data.labels.ndim == 1:
+    if not isinstance(data, LabeledTexts) or data.labels.ndim > 1:
+        return
+    texts = {data.label_names[label]: int(count) for label, count in zip(classes, counts, strict=True)}
+    misspelled = likely_misspellings(texts)
+    if misspelled:
+        pairs = [f"{name!r} ({texts[name]}) of {other!r} ({texts[other]})" for name, other in misspelled.items()]
+        warnings.warn(
+            f"labels that look like misspellings, with their numbers of texts: {', '.join(pairs[:10])}. Each is now a "
+            "class of its own: stop, correct them and train again.",
+            stacklevel=3,
+        )
+    single = [name for name, count in texts.items() if count == 1 and name not in misspelled]
+    if single:
         warnings.warn(
             f"{len(single)} of {len(classes)} classes have a single text: {', '.join(single[:10])}. Correct labels "
             "that are misspelled; nothing is learned of a class from one text.",

@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from ..display.hints import similar_folder
 from ..display.progress_bars import without_progress_bars
 from ..errors import DataError, HeadMismatchError
 from ..selective import Rule
@@ -29,8 +30,8 @@ def resolve_head(name: str | Path) -> Path:
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise HeadMismatchError(
-            f"no head {str(name)!r}: name the folder or hub id of a saved head. There is no such folder, and the hub "
-            f"says: {first_line}"
+            f"no head {str(name)!r}: name the folder or hub id of a saved head. There is no such folder"
+            f"{similar_folder(name)}, and the hub says: {first_line}"
         ) from error
 
 

@@ -58,11 +58,11 @@ class Goal(ShortRepr):
         if costs.count(None) == 1:
             raise ArgumentError("error_cost and deferral_cost belong together: give both.")
         if [self.risk is None, self.coverage is None, None in costs].count(False) != 1:
-            raise ArgumentError("give one of risk, coverage, or error_cost with deferral_cost.")
+            raise ArgumentError("give one goal: risk, coverage, or error_cost with deferral_cost (such as --risk 0.1).")
         for name, end in (("risk", 1.0), ("coverage", 1.0 + 1e-9), ("delta", 1.0)):
             value = getattr(self, name)
             if value is not None and not 0 < value < end:
-                raise ArgumentError(f"{name} {value} is not between 0 and 1.")
+                raise ArgumentError(f"{name} {value} is not between 0 and 1: write 0.1 for 10 %.")
         if not all(cost is None or 0 < cost < math.inf for cost in costs):
             raise ArgumentError(f"costs {self.error_cost} and {self.deferral_cost} are not both positive numbers.")
         if self.method not in get_args(Method):

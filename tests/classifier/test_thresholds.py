@@ -185,7 +185,7 @@ def test_the_command_saves_a_threshold_and_predict_uses_it(workplace, tmp_path):
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
-        ("test", 2, "give one of risk"),
+        ("test", 2, "give one goal"),
         ("test --risk 2", 2, "risk 2.0 is not between 0 and 1"),
         ("calibration --coverage .5", 1, "the head was fitted on 100% of these texts"),
     ],

@@ -11,7 +11,7 @@ import pytest
 
 from aligned_entropy import UncertainClassifier
 from aligned_entropy.cli import main
-from aligned_entropy.errors import AlignedEntropyError, DataError, UnsupportedModelError
+from aligned_entropy.errors import AlignedEntropyError, CalibrationError, DataError, UnsupportedModelError
 from fixtures import sentiment
 from fixtures.command_line import in_process
 from fixtures.processes import alien
@@ -179,7 +179,11 @@ def test_train_freezes_and_fine_tunes(workplace, tmp_path):
         assert classifier.label_names == sentiment.NAMES
         assert classifier.backbone.max_length == 16
         assert len(classifier.predict(["a great film"])) == 1
-        with pytest.raises(UserWarning, match=r"was trained on 100% of these texts.*alien divide"):
+        with pytest.raises(UserWarning, match=r"was trained on 100% of these texts.*measure it on other texts"):
             raise in_process("evaluate", folder, workplace / "train.jsonl").exception
+        with pytest.raises(CalibrationError, match=r"was trained on 100% of these texts.*alien divide"):
+            raise in_process("fit", folder, workplace / "train.jsonl", "-o", tmp_path / "head").exception
+        with pytest.raises(UnsupportedModelError, match=rf"did you mean {folder}\?"):
+            raise in_process("fit", f"{folder}r", workplace / "test.jsonl", "-o", tmp_path / "head").exception
     refused = in_process("train", workplace / "model", workplace / "train.jsonl", "-o", tmp_path, "--lora", "--freeze")
     assert refused.exit_code == 2
