@@ -116,9 +116,9 @@ def test_a_class_with_a_single_text_gives_a_warning(tmp_path):
 
 
 def test_misspelled_labels_give_a_warning_with_what_they_look_like():
-    labels = ["good", "bad"] * 10 + ["Good "] * 9 + ["goood"] * 2 + ["god"] * 4 + ["bed"] * 5
+    labels = ["good", "bad"] * 10 + ["Good "] * 9 + ["goods"] * 2 + ["god"] * 4 + ["bed"] * 5
     data = LabeledTexts([""] * len(labels), np.unique(labels, return_inverse=True)[1], sorted(set(labels)))
-    pairs = r"'Good ' \(9\) of 'good' \(10\), 'god' \(4\) of 'good' \(10\), 'goood' \(2\) of 'good' \(10\)"
+    pairs = r"'Good ' \(9\) of 'good' \(10\), 'god' \(4\) of 'good' \(10\), 'goods' \(2\) of 'good' \(10\)"
     with pytest.warns(UserWarning, match=f"look like misspellings, with their numbers of texts: {pairs}. Each is"):
         check_classes(data)
 
