@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ..data import LabeledTexts, LabeledTokens, Table
     from ..features.arrays import Features
 
+MAX_SHARE_TRAINED = 0.5  # of the texts that something is chosen on; short texts such as "thanks" may repeat by chance
 TIMED_TEXTS = 16  # texts that the time of a forward pass is estimated from
 
 
@@ -194,10 +195,10 @@ def features(
         measured: True if scores are only measured on the texts, and nothing is chosen on them.
 
     Raises:
-        CalibrationError: ``alien train`` trained the classifier on more of the texts than repeat others by chance.
+        CalibrationError: ``alien train`` trained the classifier on most of the texts, and something is chosen on them.
 
     Warns:
-        UserWarning: the same of texts that scores are only measured on.
+        UserWarning: ``alien train`` trained the classifier on more than a tenth of the texts.
     """
     from ..data import Table
 
@@ -249,11 +250,10 @@ def _check_training_texts(classifier: UncertainClassifier, texts: LabeledTexts |
     if share <= MAX_SHARE_FITTED:
         return
     problem = f"the classifier was trained on {share:.0%} of these texts, on which it makes fewer errors than on others"
-    if not measured:
-        raise CalibrationError(
-            f"{problem}: give labeled texts that it was not trained on. alien divide makes a file for each step."
-        )
-    warnings.warn(f"{problem}: measure it on other texts.", UserWarning, stacklevel=3)
+    remedy = "give labeled texts that it was not trained on. alien divide makes a file for each step."
+    if share > MAX_SHARE_TRAINED and not measured:
+        raise CalibrationError(f"{problem}: {remedy}")
+    warnings.warn(f"{problem}: {remedy}", UserWarning, stacklevel=3)
 
 
 def _column_names(columns: ColumnOptions) -> dict[str, Any]:

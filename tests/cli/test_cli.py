@@ -179,10 +179,14 @@ def test_train_freezes_and_fine_tunes(workplace, tmp_path):
         assert classifier.label_names == sentiment.NAMES
         assert classifier.backbone.max_length == 16
         assert len(classifier.predict(["a great film"])) == 1
-        with pytest.raises(UserWarning, match=r"was trained on 100% of these texts.*measure it on other texts"):
+        with pytest.raises(UserWarning, match=r"was trained on 100% of these texts.*alien divide"):
             raise in_process("evaluate", folder, workplace / "train.jsonl").exception
         with pytest.raises(CalibrationError, match=r"was trained on 100% of these texts.*alien divide"):
             raise in_process("fit", folder, workplace / "train.jsonl", "-o", tmp_path / "head").exception
+        lines = [(workplace / f"{name}.jsonl").read_text().splitlines() for name in ("train", "test")]
+        (tmp_path / "mixed.jsonl").write_text("\n".join(lines[0][:100] + lines[1]))
+        with pytest.raises(UserWarning, match=r"was trained on \d\d% of these texts"):
+            raise in_process("fit", folder, tmp_path / "mixed.jsonl", "-o", tmp_path / "head").exception
         with pytest.raises(UnsupportedModelError, match=rf"did you mean {folder}\?"):
             raise in_process("fit", f"{folder}r", workplace / "test.jsonl", "-o", tmp_path / "head").exception
     refused = in_process("train", workplace / "model", workplace / "train.jsonl", "-o", tmp_path, "--lora", "--freeze")
