@@ -51,8 +51,10 @@ def next_step(*words: object) -> None:
 
 def part_beside(data: str, part: str) -> str:
     """File of a part that ``alien divide`` wrote beside data; without one a placeholder, such as ``HELD-OUT.csv``."""
+    from ..data.sources import split_name
+
     path = Path(data)
-    file = path.parent / f"{part}.{path.name.partition('.')[2]}"
+    file = path.parent / f"{part}{path.name[len(split_name(path)) :]}"
     return str(file) if file.is_file() else f"{part.upper()}.csv"
 
 
