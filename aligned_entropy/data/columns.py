@@ -42,16 +42,18 @@ class LabelColumn:
         name: name of the column.
         values: one entry for each row: a label (string or number), or a list of labels.
         class_names: names that a ``ClassLabel`` gives to the numbers 0, 1, …; empty if the column has none.
+        table: table of the column, for the position of a row in error messages.
     """
 
     name: str
     values: list[Any]
     class_names: list[str]
+    table: Table
 
     @classmethod
     def read(cls, table: Table, name: str) -> LabelColumn:
         """Read a column of a data set into memory."""
-        return cls(name, list(table[name]), table.class_names.get(name, []))
+        return cls(name, list(table[name]), table.class_names.get(name, []), table)
 
     def named(self, labels: Iterable[Any]) -> list[Any]:
         """Replace the numbers of a ``ClassLabel`` by its class names; labels of another column stay as they are.
@@ -90,7 +92,7 @@ class LabelColumn:
 
     def row(self, number: int) -> str:
         """Position of a row, for error messages."""
-        return f"row {number} of column {self.name!r}"
+        return self.table.place(number, self.name)
 
 
 def label_number(label: Any) -> int | None:

@@ -139,38 +139,46 @@ def read_texts(table: Table, columns: Sequence[str]) -> Sequence[Text]:
     if not len(table):
         raise DataError("the data set is empty: it has no rows.")
     for column in columns:
-        _check_column(table[column], column)
+        _check_column(table, column)
     return table[columns[0]] if len(columns) == 1 else list(map(TextPair, *(table[column] for column in columns)))
 
 
-def _check_column(texts: Sequence[Any], column: str) -> None:
-    for row, text in enumerate(texts):
+def _check_column(table: Table, column: str) -> None:
+    blank = []
+    for row, text in enumerate(table[column]):
         if not isinstance(text, str):
             raise DataError(
-                f"row {row} of column {column!r} is a {type(text).__name__}, not a string: {text!r:.80}. Correct the "
-                "row, or name the column with the texts."
+                f"{table.place(row, column)} is a {type(text).__name__}, not a string: {text!r:.80}. Correct the row, "
+                "or name the column with the texts."
             )
         if is_damaged(text):
             raise DataError(
-                f"row {row} of column {column!r} holds half of a surrogate pair, which is not valid Unicode: "
+                f"{table.place(row, column)} holds half of a surrogate pair, which is not valid Unicode: "
                 f"{text!r:.80}. Correct the row."
             )
+        if not text.strip():
+            blank.append(row)
+    if blank:
+        raise DataError(f"{table.place(blank[0], column)} has no text{_and_others(blank)}")
 
 
 def _check_labels(column: LabelColumn) -> None:
     missing = [row for row, label in enumerate(column.values) if is_missing(label)]
     if missing:
-        shown = ", ".join(map(str, missing[1:6])) + (", …" if len(missing) > 6 else "")
-        others = f", nor have {len(missing) - 1} more rows ({shown})" if missing[1:] else ""
-        raise DataError(
-            f"{column.row(missing[0])} has no label{others}: add one, or remove the row; row 0 is the first."
-        )
+        raise DataError(f"{column.row(missing[0])} has no label{_and_others(missing)}")
     for row, label in enumerate(column.values):
         if isinstance(label, (list, dict)):
             raise DataError(
                 f"{column.row(row)} is a {type(label).__name__}, not one label: {label!r:.80}. Give one label a row, "
                 "or read multi-label data."
             )
+
+
+def _and_others(rows: Sequence[int]) -> str:
+    """End of a message about the first of some rows with an empty cell, which counts the others."""
+    shown = ", ".join(map(str, rows[1:6])) + (", …" if len(rows) > 6 else "")
+    others = f", nor have {len(rows) - 1} more rows ({shown})" if rows[1:] else ""
+    return f"{others}: add one, or remove the row; row 0 is the first."
 
 
 def is_missing(label: Any) -> bool:

@@ -156,8 +156,8 @@ def _of_columns(
             decision = yes_or_no(value)
             if decision is None:
                 raise DataError(
-                    f"row {row} of column {name!r} is {value!r:.40}: write 1 or true if the text has this label and 0 "
-                    "or false if not, and remove rows without labels."
+                    f"{table.place(row, name)} is {value!r:.40}: write 1 or true if the text has this label and 0 or "
+                    "false if not, and remove rows without labels."
                 )
             matrix[row, position] |= decision
     return LabeledTexts(texts, matrix, names)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -135,10 +136,9 @@ def _logits(
     if label_names is None:
         raise DataError(f"column {column!r} has tokens, so the classes need names: pass label_names or --label-names.")
     if column == "top_logprobs":
-        return class_logits(_parsed(data, column), label_names, column), None
+        return class_logits(_with_parsed(data, [column]), column, label_names), None
     columns = [name for name in (*RESPONSE_COLUMNS, NUMBER_COLUMN) if name in data.column_names]
-    responses = Table({name: _parsed(data, name) for name in columns})
-    return response_logits(responses, label_names, field, with_row_errors=with_row_errors)
+    return response_logits(_with_parsed(data, columns), label_names, field, with_row_errors=with_row_errors)
 
 
 def _logits_of_lists(data: Table, column: str, label_names: Sequence[str] | None) -> NDArray[np.float32]:
@@ -148,29 +148,35 @@ def _logits_of_lists(data: Table, column: str, label_names: Sequence[str] | None
             f"column {column!r} has {values.shape[1]} classes in each row, but there are {len(label_names)} label "
             f"names ({quoted(label_names[:10])}): both must be in the same order."
         )
-    return values if column == "logits" else _logits_of_probabilities(values)
+    return values if column == "logits" else _logits_of_probabilities(data, values)
 
 
-def _logits_of_probabilities(p: NDArray[np.float32]) -> NDArray[np.float32]:
+def _logits_of_probabilities(data: Table, p: NDArray[np.float32]) -> NDArray[np.float32]:
     wrong = np.flatnonzero((p < 0).any(1) | (np.abs(p.sum(1) - 1) > TOLERANCE))
     if len(wrong):
         raise DataError(
-            f"row {wrong[0]} of column 'probabilities' is {p[wrong[0]].tolist()}: probabilities must be in [0, 1] and "
+            f"{data.place(wrong[0], 'probabilities')} is {p[wrong[0]].tolist()}: probabilities must be in [0, 1] and "
             "sum to 1."
         )
     logits: NDArray[np.float32] = np.log(p.clip(SMALLEST_PROBABILITY))
     return logits
 
 
+def _with_parsed(data: Table, columns: Iterable[str]) -> Table:
+    """Table of some columns, whose strings have become the lists and dicts that they hold."""
+    return replace(data, columns={name: _parsed(data, name) for name in columns})
+
+
 def _parsed(data: Table, column: str) -> list[Any]:
     """Values of a column; strings of a CSV file become the lists and dicts that they hold in the form of JSON."""
-    rows = data[column][:]
-    if not any(isinstance(row, str) for row in rows):
-        return list(rows)
-    try:
-        return [json.loads(row) if isinstance(row, str) and row[:1] in ("[", "{") else row for row in rows]
-    except ValueError as error:
-        raise DataError(f"column {column!r} holds a string that is not JSON: {error}.") from error
+    values = list(data[column])
+    for row, value in enumerate(values):
+        if isinstance(value, str) and value[:1] in ("[", "{"):
+            try:
+                values[row] = json.loads(value)
+            except ValueError as error:
+                raise DataError(f"{data.place(row, column)} holds a string that is not JSON: {error}.") from error
+    return values
 
 
 def _matrix(data: Table, column: str) -> NDArray[np.float32]:
@@ -180,7 +186,7 @@ def _matrix(data: Table, column: str) -> NDArray[np.float32]:
     for number, row in enumerate(rows):
         if not isinstance(row, list) or len(row) != width or width < 1 or None in row:
             size = f"{width} " if width else ""
-            raise DataError(f"row {number} of column {column!r} is {row!r:.80}: a list of {size}numbers is needed.")
+            raise DataError(f"{data.place(number, column)} is {row!r:.80}: a list of {size}numbers is needed.")
     try:
         with np.errstate(over="ignore"):  # a number too large for float32 becomes infinite, and is refused below
             matrix = np.asarray(rows, dtype=np.float32)
@@ -190,7 +196,7 @@ def _matrix(data: Table, column: str) -> NDArray[np.float32]:
         raise DataError(f"column {column!r} holds lists of lists: one list of numbers in each row is needed.")
     broken = np.flatnonzero(~np.isfinite(matrix).all(1))
     if len(broken):
-        raise DataError(f"row {broken[0]} of column {column!r} holds NaN or infinity: finite numbers are needed.")
+        raise DataError(f"{data.place(broken[0], column)} holds NaN or infinity: finite numbers are needed.")
     if width < 2 and column not in HIDDEN_COLUMNS:
         raise DataError(f"column {column!r} has {width} class in each row; at least two are needed.")
     return matrix

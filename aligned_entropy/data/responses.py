@@ -62,7 +62,7 @@ def response_logits(
         except DataError as error:
             if not with_row_errors:
                 custom = f" ({NUMBER_COLUMN} {line[NUMBER_COLUMN]!r:.60})" if line.get(NUMBER_COLUMN) else ""
-                raise DataError(f"row {number} of column {column!r}{custom}: {error}") from error
+                raise DataError(f"{data.place(number, str(column))}{custom}: {error}") from error
             reasons[number] = str(error).rstrip(".")
             masses.append(None)
     logits = logits_of(masses, len(label_names), str(column))

@@ -53,6 +53,7 @@ class Table(Displayed):
             read.
         class_names: names of the classes 0, 1, … for columns whose labels are stored as numbers with names.
         source: name of the data for messages; empty for data in memory.
+        lines: line of the file on which each row begins, from 1, ``[N]``; None for rows that have no lines.
 
     Raises:
         DataError: two columns differ in length.
@@ -61,6 +62,7 @@ class Table(Displayed):
     columns: Mapping[str, Sequence[Any]]
     class_names: Mapping[str, list[str]] = field(default_factory=dict)
     source: str = field(default="", compare=False)
+    lines: Sequence[int] | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         lengths = {name: len(values) for name, values in self.columns.items()}
@@ -105,6 +107,11 @@ class Table(Displayed):
 
     def __getitem__(self, name: str) -> Sequence[Any]:
         return self.columns[name]
+
+    def place(self, row: int, column: str) -> str:
+        """Position of a value for error messages: rows count from 0, as in pandas, lines from 1, as in an editor."""
+        line = "" if self.lines is None else f" (line {self.lines[row]})"
+        return f"row {row} of column {column!r}{line}"
 
     def first_value(self, name: str) -> object:
         """First value of a column that is not missing; None if there is none, or no such column."""

@@ -15,7 +15,7 @@ from ..display.card import Card, Displayed
 from ..errors import ArgumentError, DataError
 from .columns import TAG_COLUMNS, TOKEN_COLUMNS, LabelColumn, find_list_column, first_list_column
 from .objects import as_table
-from .table import blank_word
+from .table import Table, blank_word
 from .tag_matching import has_tag_names, mapped_names, match_positions, match_tags
 from .tags import TagParts, TagSet
 
@@ -167,7 +167,7 @@ def labeled_tokens(
     text_column = find_list_column(table, "text", "words", text_column, TOKEN_COLUMNS)
     label_column = find_list_column(table, "label", "tags", label_column, TAG_COLUMNS)
     sentences, column = table[text_column], LabelColumn.read(table, label_column)
-    _check_sentences(sentences, text_column, column)
+    _check_sentences(table, text_column, column)
     if label_names is not None and not has_tag_names(label_names):
         tags = _named_tags(column, may_be_numbers=True)
         return LabeledTokens(sentences, match_positions(tags, column, label_names, label_map), list(label_names))
@@ -185,24 +185,25 @@ def labeled_tokens(
     return LabeledTokens(sentences, np.array([names[mapped[tag]] for tag in tags], dtype=np.int64), list(names))
 
 
-def _check_sentences(sentences: Sequence[Any], text_column: str, column: LabelColumn) -> None:
-    if not len(sentences):
+def _check_sentences(table: Table, text_column: str, column: LabelColumn) -> None:
+    if not len(table):
         raise DataError("the data set is empty: it has no rows.")
-    for row, (words, tags) in enumerate(zip(sentences, column.values, strict=True)):
+    for row, (words, tags) in enumerate(zip(table[text_column], column.values, strict=True)):
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
             raise DataError(
-                f"row {row} of column {text_column!r} is not a list of words (strings): {words!r:.80}. Correct the "
-                "row, or name the column with the words."
+                f"{table.place(row, text_column)} is not a list of words (strings): {words!r:.80}. Correct the row, or "
+                "name the column with the words."
             )
         if (position := blank_word(words)) is not None:
             raise DataError(
-                f"word {position} of row {row} of column {text_column!r} is empty: remove it with its tag. The words "
-                f"are {words!r:.80}."
+                f"word {position} of {table.place(row, text_column)} is empty: remove it with its tag. The words are "
+                f"{words!r:.80}."
             )
         if not isinstance(tags, list) or len(tags) != len(words):
             count = f"{len(tags)} tags" if isinstance(tags, list) else f"a {type(tags).__name__}"
             raise DataError(
-                f"row {row} has {len(words)} words and {count} in column {column.name!r}: give one tag for each word."
+                f"{table.place(row, text_column)} has {len(words)} words, but column {column.name!r} has {count}: give "
+                "one tag for each word."
             )
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ..errors import DataError
 from .columns import quoted
 from .matching import NameIndex
+from .table import Table
 
 SMALLEST_PROBABILITY = 1e-30  # the logarithm of zero is infinite
 TOLERANCE = 1e-2  # by which rounded probabilities may exceed 1 in sum
@@ -41,7 +42,7 @@ class Masses:
         return missing <= NEGLIGIBLE * float(self.values[~self.is_missing].sum())
 
 
-def class_logits(rows: Sequence[Any], label_names: Sequence[str], column: str) -> NDArray[np.float32]:
+def class_logits(table: Table, column: str, label_names: Sequence[str]) -> NDArray[np.float32]:
     """Read the log-probability of every class, ``[N, C]``, not normalized: the mass of other tokens is lost.
 
     A token belongs to the class whose name it is, see :class:`~aligned_entropy.data.matching.NameIndex`; the
@@ -51,10 +52,10 @@ def class_logits(rows: Sequence[Any], label_names: Sequence[str], column: str) -
     rather too high than too low.
 
     Args:
-        rows: a dict ``{token: log-probability}`` or a list of ``{"token": …, "logprob": …}`` for every text; None in
-            place of a log-probability stands for a missing one.
+        table: table with one row for every text.
+        column: name of the column with a dict ``{token: log-probability}`` or a list of ``{"token": …, "logprob": …}``
+            in each row; None in place of a log-probability stands for a missing one.
         label_names: names of the C classes.
-        column: name of the column, for error messages.
 
     Raises:
         DataError: a row has another form, a value is no log-probability, or no token is the name of a class.
@@ -63,14 +64,10 @@ def class_logits(rows: Sequence[Any], label_names: Sequence[str], column: str) -
         UserWarning: a class is missing in some rows.
     """
     index = NameIndex(label_names)
-    return logits_of(
-        [
-            class_masses(row, index, label_names, f"row {number} of column {column!r}")
-            for number, row in enumerate(rows)
-        ],
-        len(label_names),
-        column,
-    )
+    masses = [
+        class_masses(row, index, label_names, table.place(number, column)) for number, row in enumerate(table[column])
+    ]
+    return logits_of(masses, len(label_names), column)
 
 
 def class_masses(row: Any, index: NameIndex, label_names: Sequence[str], place: str) -> Masses:

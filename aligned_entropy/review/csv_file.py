@@ -13,6 +13,7 @@ from ..data.files.reading import open_rows
 from ..data.files.rows import ending_format
 from ..data.files.safe_cells import plain_cell, safe_cell
 from ..data.label_cells import split_cells
+from ..data.table import Table
 from ..errors import DataError
 from .rows import Annotation, Question, ReviewedRow, ReviewRow
 
@@ -104,7 +105,7 @@ def label_of_cell(cell: str, question: Question) -> object:
             return value
         except ValueError:
             return cell
-    column = LabelColumn(LABEL, [plain_cell(cell)], [])
+    column = LabelColumn.read(Table({LABEL: [plain_cell(cell)]}), LABEL)
     try:
         return split_cells(column, list(question.options))[0]
     except DataError:

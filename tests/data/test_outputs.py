@@ -1,6 +1,7 @@
 """Outputs of a classifier are read unchanged from a file; errors name the column and the row."""
 
 import json
+import re
 
 import numpy as np
 import pyarrow as pa
@@ -112,8 +113,12 @@ def test_missing_hidden_vectors_are_absent_with_a_reason(written):
     ],
 )
 def test_an_error_names_the_column_and_row(written, columns, message):
-    with pytest.raises(DataError, match=message):
-        load_outputs(written(columns))
+    path = written(columns)
+    with pytest.raises(DataError) as raised:
+        load_outputs(path)
+    places = re.findall(r"row (\d+) of column '\w+'( \(line (\d+)\))?", str(raised.value))
+    assert all((int(line) == int(row) + 1) if path.suffix == ".jsonl" else not line for row, _, line in places)
+    assert re.search(message, re.sub(r" \(line \d+\)", "", str(raised.value)))
 
 
 def test_a_file_without_rows_is_refused(written):
@@ -141,10 +146,10 @@ def test_lists_in_a_csv_file_are_those_of_json(tmp_path):
     assert (features.logits.tolist(), features.labels.tolist()) == ([[1, 2.5], [3, 0]], [0, 1])
 
 
-@pytest.mark.parametrize(("cell", "message"), [("[1, ]", "is not JSON"), ("1 2", "row 0 of column 'logits' is '1 2'")])
+@pytest.mark.parametrize(("cell", "message"), [("[1, ]", "holds a string that is not JSON"), ("1 2", "is '1 2'")])
 def test_other_strings_in_a_csv_file_are_refused(tmp_path, cell, message):
     (tmp_path / "outputs.csv").write_text(f'logits,label\n"{cell}",0\n')
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(DataError, match=rf"row 0 of column 'logits' \(line 2\) {message}"):
         load_outputs(tmp_path / "outputs.csv")
 
 

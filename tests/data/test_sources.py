@@ -12,8 +12,8 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 from aligned_entropy import DataError
 from aligned_entropy.data import data_folder, labeled_texts, load_data
 
-TEXTS = ["good", "null", "NA", "", "nan", 'a "quoted", text', "two\nlines", "naïve ☕\u2028 text", "N/A"]
-LABELS = [1, 0, 1, 0, 1, 0, 1, 0, 0]
+TEXTS = ["good", "null", "NA", "nan", 'a "quoted", text', "two\nlines", "naïve ☕\u2028 text", "N/A"]
+LABELS = [1, 0, 1, 1, 0, 1, 0, 0]
 NAMES = ["negative", "positive"]
 
 
@@ -56,9 +56,24 @@ def test_a_csv_row_with_another_number_of_fields_than_the_header_is_refused(tmp_
 
 def test_an_empty_label_is_not_a_class(tmp_path):
     (tmp_path / "a.csv").write_text('text,label\nhello,1\n"quoted, with comma",0\nunlabeled,\n')
-    message = "row 2 of column 'label' has no label: add one, or remove the row; row 0 is the first"
+    message = r"row 2 of column 'label' \(line 4\) has no label: add one, or remove the row; row 0 is the first"
     with pytest.raises(DataError, match=message):
         labeled_texts(load_data(tmp_path / "a.csv"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "place"),
+    [
+        ("a.csv", 'text,label\n"two\nlines",1\n,0\nthe end,1\n" ",1\n', r"row 1 of column 'text' \(line 4\)"),
+        ("a.jsonl", '{"text": "a", "label": 1}\n\n{"text": "", "label": 0}\n', r"row 1 of column 'text' \(line 3\)"),
+        ("a.json", '[{"text": "a", "label": 1}, {"text": "\\t", "label": 0}]', r"row 1 of column 'text' \(line 1\)"),
+    ],
+)
+def test_an_empty_text_is_refused_by_its_row_and_line(tmp_path, name, content, place):
+    (tmp_path / name).write_text(content)
+    others = r", nor have 1 more rows \(3\)" if name == "a.csv" else ""
+    with pytest.raises(DataError, match=f"{place} has no text{others}: add one, or remove the row"):
+        labeled_texts(load_data(tmp_path / name))
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "a.json", "a.parquet", "A.CSV", "a.Tsv"])

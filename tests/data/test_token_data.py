@@ -69,7 +69,11 @@ def test_a_label_map_holds_entity_types_or_tags():
 @pytest.mark.parametrize(
     ("change", "options", "message"),
     [
-        ({"tags": [["B-ORG"], [], ["B-PER", "I-PER"]]}, {}, "row 0 has 2 words and 1 tags in column 'tags'"),
+        (
+            {"tags": [["B-ORG"], [], ["B-PER", "I-PER"]]},
+            {},
+            "row 0 of column 'tokens' has 2 words, but column 'tags' has 1 tags",
+        ),
         ({}, {"label_names": ["O", "B-ORG"]}, r"does not have: B-PER, I-PER; the model has O, B-ORG. Give a label map"),
         ({}, {"label_names": ["O", "B-ORG"], "label_map": {"PER": "P"}}, r"B-PER \(as B-P\), I-PER \(as I-P\)"),
         ({"tags": [[1, 0], [], [2, 3]]}, {}, "holds 0, 1, 2, 3, but the data set names no tags"),
@@ -83,7 +87,11 @@ def test_a_label_map_holds_entity_types_or_tags():
             "word 1 of row 0 of column 'tokens' is empty: remove it with",
         ),
         ({"tokens": [["EU", "rejects"], [], [" ", "B"]]}, {}, "word 0 of row 2 of column 'tokens' is empty"),
-        ({"tags": [["B-ORG", "O"], [], None]}, {}, "row 2 has 2 words and a NoneType in column 'tags'"),
+        (
+            {"tags": [["B-ORG", "O"], [], None]},
+            {},
+            "row 2 of column 'tokens' has 2 words, but column 'tags' has a NoneType",
+        ),
     ],
 )
 def test_an_error_names_the_column_and_row(change, options, message):

@@ -111,6 +111,7 @@ def _collected(rows: InputTable, path: str) -> Table:
         DataError: a row is damaged.
     """
     columns: dict[str, list[Any]] = {name: [] for name in rows.columns}
+    lines: list[int | None] = []
     for number, row in enumerate(rows.rows):
         if row.problem is not None:
             place = f"row {number}" if row.line is None else f"line {row.line}"
@@ -119,7 +120,9 @@ def _collected(rows: InputTable, path: str) -> Table:
             columns |= {name: [None] * number for name in row.columns if name not in columns}
         for name, values in columns.items():
             values.append(row.columns.get(name))
-    return Table(columns, rows.class_names)
+        lines.append(row.line)
+    numbers = [line for line in lines if line is not None]
+    return Table(columns, rows.class_names, lines=numbers if len(numbers) == len(lines) else None)
 
 
 @contextmanager
