@@ -49,7 +49,7 @@ def test_get_started(tmp_path, monkeypatch, capsys):
             assert done.exit_code == 0, done.output
     printed = capsys.readouterr().out
     assert "of all predictions are wrong" in printed
-    assert len(namespace["rows"]) == len(pd.read_csv("new.csv"))
+    assert len(namespace["rows"]) == len(pd.read_csv("test.csv"))
     with serving(*serve, log=tmp_path / "log") as (_, _, address):
         request = request.replace("localhost:8000", address.removeprefix("http://"))
         reply = subprocess.run(["bash", "-c", request], capture_output=True, check=True)

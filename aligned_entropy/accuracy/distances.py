@@ -56,6 +56,10 @@ class DistanceLimit:
     labeled: int
     labeled_far: int
 
+    def __str__(self) -> str:
+        far = f"{self.labeled_far} of {self.labeled} calibration texts are farther"
+        return f"{far} than {self.value:.3g} from the most similar others; new texts farther away are unlike them"
+
     @classmethod
     def choose(cls, distances: ArrayLike) -> DistanceLimit | None:
         """Choose the limit on distances of labeled texts, ``[M]``; None without any. NaN is left out.

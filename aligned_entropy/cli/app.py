@@ -29,6 +29,7 @@ from .serving import export, refit, serve
 from .terminal import Verbosity, next_step, progress_bar, quiet_libraries, settings
 
 SHOWN_VALUES = 6  # of a list in the output of inspect
+SHOWN_NAMES = {"before": "best untrained candidate", "chosen": "chosen candidate", "pairs": "fitted on pairs of texts"}
 
 app = typer.Typer(
     help="Know when a Hugging Face classifier is wrong. ALIEN_TRACEBACK=1 shows the traceback of an error.",
@@ -52,6 +53,7 @@ def inspect(
     With --endpoint URL in place of MODEL, a few requests show if the model behind it is the one of the head.
     Long lists are shortened; --json prints them completely.
     """
+    from ..accuracy.distances import DistanceLimit
     from ..saved.hub import describe_head, resolve_head
     from ..selective import Rule, SetRule
 
@@ -71,8 +73,11 @@ def inspect(
     rule, sets, candidates = facts.pop("rule"), facts.pop("sets", None), facts.pop("candidates", [])
     if rule is not None:
         facts["threshold"] = "as below"
+    if "distance" in facts:
+        facts["distance"] = DistanceLimit.from_dict(facts["distance"])
     for name, value in facts.items():
-        print(wrapped(f"{name}: {_shortened(value) if isinstance(value, list) else value}", "  "))
+        shown = _shortened(value) if isinstance(value, list) else value
+        print(wrapped(f"{SHOWN_NAMES.get(name, name)}: {shown}", "  "))
     if candidates:
         print("\n".join(["", *candidates]))
     if rule is not None:
@@ -180,16 +185,19 @@ FAMILIES: dict[str, tuple[str, dict[str, tuple[Callable[..., None], str]], str]]
 
 
 class Command(TyperCommand):
-    """Command that refuses empty words, which a shell makes of variables without a value."""
+    """Command that refuses empty words, which a shell makes of variables without a value, and ``fit --head``."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the words of the command line.
 
         Raises:
-            BadParameter: a word is empty, and is not the value of an option that may be empty.
+            BadParameter: a word is empty, and is not the value of an option that may be empty; or ``fit`` has the
+                option ``--head`` of other commands, for which the parser would suggest ``--help``.
         """
         may_be_empty = {name for option in self.params if option.default == "" for name in option.opts}
         for position, word in enumerate(args):
+            if self.name == "fit" and word.partition("=")[0] == "--head":
+                raise typer.BadParameter("--head: a fit makes a new head; name its folder with --output.", ctx)
             before = args[position - 1] if position else ""
             name = word.removesuffix("=") if word.startswith("--") else before
             if (not word or (word.startswith("--") and word.endswith("="))) and name not in may_be_empty:

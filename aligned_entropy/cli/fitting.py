@@ -12,6 +12,7 @@ import typer
 
 from ..display.hints import similar_folder
 from .elsewhere_options import ElsewhereOptions
+from .goal_options import GoalOptions
 from .loading import features, load, read_table, training_features
 from .options import (
     AsJson,
@@ -20,7 +21,6 @@ from .options import (
     ModelOptions,
     OptionalData,
     OptionalModel,
-    OptionGroup,
     Reference,
     Seed,
     check_folder,
@@ -104,6 +104,8 @@ def train(
     if truncated:
         print(f"truncated texts, of which the model did not read all: {truncated}")
     print(f"training accuracy {epochs_done[-1].accuracy:.1%}; expect a lower accuracy on new texts")
+    if freeze:
+        print("without --freeze, all layers are trained: slower, and often right more often")
     print(f"saved: {output}")
     next_step("fit", output, part_beside(data, "held-out"), "-o", f"{output}-head", *option_words(columns))
 
@@ -167,53 +169,6 @@ def fit(
     print(f"saved: {output}")
     words = outputs.words_beside(model, data, "test")
     next_step("evaluate", *words, "--head", output, *option_words(of_head(options), columns))
-
-
-@dataclass(frozen=True)
-class GoalOptions(OptionGroup):
-    """Options that state the goal of a threshold."""
-
-    panel: ClassVar[str] = "Goal"
-
-    risk: Annotated[
-        float | None, typer.Option(metavar="X", help="Maximum share of errors among the accepted predictions.")
-    ] = None
-    coverage: Annotated[float | None, typer.Option(metavar="X", help="Share of the predictions to accept.")] = None
-    error_cost: Annotated[
-        float | None, typer.Option(metavar="X", help="Cost of an accepted prediction that is wrong.")
-    ] = None
-    deferral_cost: Annotated[float | None, typer.Option(metavar="X", help="Cost of a deferred prediction.")] = None
-    delta: Annotated[float, typer.Option(metavar="X", help="Probability that the bound on the risk does not hold.")] = (
-        0.05
-    )
-    method: Annotated[
-        Literal["fixed-sequence", "sgr"],
-        typer.Option(metavar="METHOD", help="Method that certifies a risk: fixed-sequence (Learn then Test) or sgr."),
-    ] = "fixed-sequence"
-    per_class: Annotated[bool, typer.Option("--per-class", help="Choose a threshold for every predicted class.")] = (
-        False
-    )
-
-    def goal(self) -> Goal:
-        """Goal of these options.
-
-        Raises:
-            BadParameter: a value is out of range, or the options do not state exactly one goal.
-        """
-        from ..selective import Goal
-
-        try:
-            return Goal(
-                self.risk,
-                self.coverage,
-                self.error_cost,
-                self.deferral_cost,
-                self.delta,
-                self.method,
-                self.per_class,
-            )
-        except ValueError as error:
-            raise typer.BadParameter(str(error)) from error
 
 
 @with_option_groups

@@ -155,6 +155,7 @@ def evaluate(
     """
     from ..report import facts_of, review_sentences
     from ..scores import score_names
+    from ..scores.aligned import HEAD
 
     if scores == "list":
         print(score_list())
@@ -177,6 +178,8 @@ def evaluate(
         print(json.dumps(result.to_dict()))
         return
     print("\n\n".join([*map(wrapped, review_sentences(result.single_predictions)), str(result)]))
+    if head is not None and HEAD in result.single_predictions.table:
+        print(wrapped(f"{HEAD}: uncertainty by the head in {head}"))
     print(*(f"saved: {file}\n" for file in files.paths), sep="", end="")
     rule = None if head is None else classifier.saved.rule
     _print_next_step(partial(outputs.words_beside, model, data), head, rule is not None, options, columns)

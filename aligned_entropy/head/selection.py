@@ -154,7 +154,7 @@ def _gain(candidate: ScoredCandidate, untrained: ScoredCandidate, data: Calibrat
     measured, standard_error = _measured_gain(candidate, untrained, data)
     expected = gain_prior.posterior_mean(measured, standard_error)
     evidence = (
-        f"The gain over {untrained.candidate.name}, is {100 * measured:+.1f} ± {100 * standard_error:.1f} points of "
+        f"The gain over ({untrained.candidate.name}) is {100 * measured:+.1f} ± {100 * standard_error:.1f} points of "
         f"ROC-AUC by cross-validation. With the prior {gain_prior} from other data sets, the choice counts it as "
         f"{100 * expected:+.1f}"
     )

@@ -58,7 +58,7 @@ class Goal(ShortRepr):
         if costs.count(None) == 1:
             raise ArgumentError("error_cost and deferral_cost belong together: give both.")
         if [self.risk is None, self.coverage is None, None in costs].count(False) != 1:
-            raise ArgumentError("give one goal: risk, coverage, or error_cost with deferral_cost (such as --risk 0.1).")
+            raise ArgumentError("give one goal: risk, coverage, or error_cost with deferral_cost (such as risk=0.1).")
         for name, end in (("risk", 1.0), ("coverage", 1.0 + 1e-9), ("delta", 1.0)):
             value = getattr(self, name)
             if value is not None and not 0 < value < end:

@@ -195,7 +195,7 @@ def test_a_narrow_gain_prior_decides(mean, trained):
     config = FitConfig(**FAST, gain_prior=GainPrior(mean, 1e-6))
     summary = fit_head(scenario.classifier, scenario.hidden, scenario.labels, config=config).summary
     assert summary.chosen.trained is trained
-    assert f"The gain over {summary.before.name}, is " in summary.reason
+    assert f"The gain over ({summary.before.name}) is " in summary.reason
     counted = f"the prior {100 * mean:+.1f} ± 0.0 from other data sets, the choice counts it as {100 * mean:+.1f}."
     assert summary.reason.endswith(counted)
 
