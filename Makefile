@@ -4,7 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
+# Without compiled modules on disk, every process would compile them again, in half a minute.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: test test-all demo docs lint format clean
 
@@ -33,7 +35,8 @@ format: $(READY)
 clean:
 	rm -rf $(VENV) build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache
 
-# torch comes first: later packages then find the pinned build in place and do not look for another one.
+# torch comes first: later packages then find the pinned build in place and do not look for another one. Python compiles
+# a module when it is first imported: pip would compile all of them, of which most are never used, in a minute.
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) -c constraints.txt torch

@@ -17,6 +17,7 @@ from aligned_entropy import DataError
 from aligned_entropy.data import load_data
 from aligned_entropy.data.files.reading import open_rows
 from aligned_entropy.data.files.rows import format_of
+from fixtures.cases import always
 
 ROWS = [
     {"text": "good, warm; or | fine", "label": "1E2"},
@@ -82,8 +83,18 @@ def test_every_spelling_gives_the_same_rows(tmp_path, name, encoding):
     assert both_ways(tmp_path / f"{name}.gz") == ROWS
 
 
-@pytest.mark.parametrize("folder", ["plain", "[final]", "a?b", "*", "~", "a b", "50%", "#1", "s3::x", "a=1", "data:x"])
-@pytest.mark.parametrize("name", ["x?y", "[ab]", "*", "~", "a b#c%20", "x::y", "file:"])
+FOLDERS = ["plain", "[final]", "a?b", "*", "~", "a b", "50%", "#1", "s3::x", "a=1", "data:x"]
+NAMES = ["x?y", "[ab]", "*", "~", "a b#c%20", "x::y", "file:"]
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    always(
+        *((folder, "x?y") for folder in FOLDERS),
+        *(("plain", name) for name in NAMES),
+        of=[(folder, name) for folder in FOLDERS for name in NAMES],
+    ),
+)
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
 def test_a_path_is_no_pattern(tmp_path, monkeypatch, folder, name, ending):
     place = tmp_path / folder
