@@ -9,9 +9,10 @@ from .extras import EXTRAS
 from .outputs import OUTPUTS, OutputsBackbone
 from .sequence import Backbone, MultiLabelBackbone
 from .tokens import TokenBackbone
+from .training_texts import are_training_texts
 
 __all__ = [
     "ENDPOINT", "EXTRAS", "MULTI_LABEL", "OUTPUTS", "Backbone", "BaseBackbone", "EndpointBackbone",
     "HiddenCapture", "LabelWordBackbone", "MultiLabelBackbone", "OutputsBackbone", "TokenBackbone",
-    "find_classification_module",
+    "are_training_texts", "find_classification_module",
 ]  # fmt: skip

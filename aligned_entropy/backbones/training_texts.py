@@ -3,31 +3,38 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..features.texts import Text, TextPair, parts_of
+from ..data import LabeledTexts, LabeledTokens
+from ..features.texts import parts_of
 
 FILE = "training_texts.npy"
 
 
-def save_training_texts(folder: str | Path, texts: Sequence[Text] | Sequence[Sequence[str]]) -> None:
-    """Save the hashes of the texts, pairs of texts or sentences of words that a classifier was trained on."""
-    np.save(Path(folder) / FILE, np.unique(_hashes(texts)))
+def save_training_texts(folder: str | Path, data: LabeledTexts | LabeledTokens) -> None:
+    """Save the hashes of the texts, pairs of texts or sentences that a classifier was trained on."""
+    np.save(Path(folder) / FILE, np.unique(_hashes(data)))
 
 
-def share_of_training_texts(folder: str | Path, texts: Sequence[Text] | Sequence[Sequence[str]]) -> float:
-    """Share of texts that a classifier was trained on; 0 if its folder does not say which these were."""
+def are_training_texts(folder: str | Path, data: LabeledTexts | LabeledTokens) -> NDArray[np.bool_] | None:
+    """True for the texts or sentences that a classifier was trained on; None if its folder does not say which.
+
+    Returns:
+        One value for each text, ``[N]``, or for each word of the sentences, ``[W]``.
+    """
     file = Path(folder) / FILE
-    return float(np.isin(_hashes(texts), np.load(file)).mean()) if len(texts) and file.is_file() else 0.0
+    if not file.is_file():
+        return None
+    trained: NDArray[np.bool_] = np.isin(_hashes(data), np.load(file))
+    return trained[data.texts.clusters] if isinstance(data, LabeledTokens) else trained
 
 
-def _hashes(texts: Sequence[Text] | Sequence[Sequence[str]]) -> NDArray[np.int64]:
-    """64-bit hash of each text, ``[N]``."""
-    parts = (parts_of(text) if isinstance(text, (str, TextPair)) else text for text in texts)
-    digests = b"".join(blake2b(json.dumps([*part]).encode(), digest_size=8).digest() for part in parts)
+def _hashes(data: LabeledTexts | LabeledTokens) -> NDArray[np.int64]:
+    """64-bit hash of each text or sentence, ``[N]``."""
+    texts = data.sentences if isinstance(data, LabeledTokens) else map(parts_of, data.texts)
+    digests = b"".join(blake2b(json.dumps([*parts]).encode(), digest_size=8).digest() for parts in texts)
     return np.frombuffer(digests, dtype="<i8")

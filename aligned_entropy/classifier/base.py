@@ -29,7 +29,7 @@ from ..predictions import MultiLabelPredictions, Predictions, TokenPredictions
 from ..scores import HEAD, FittedHead, ScoreLike, arrays_of, read_views
 from ..selective import SelectionUnits
 from .elsewhere import ModelElsewhere, warn_of_row_errors
-from .held_out import warn_if_fitted
+from .held_out import check_calibration, warn_if_seen
 from .selection import ModelWithSelection, with_sets
 
 
@@ -142,11 +142,9 @@ class UncertainClassifier(ModelElsewhere, ModelWithSelection):
         Args:
             data: calibration set: anything that :func:`aligned_entropy.load_data` reads, or ``LabeledTexts``.
             reference: training set of the classifier in the same form; optional, see :func:`aligned_entropy.fit_head`.
-            config: settings of the fit; ``FitConfig()`` by default, ``MultiLabelConfig()`` for multi-label
-                classification.
+            config: settings of the fit; by default those of :attr:`config_class`.
             progress: function that is called with the number of texts whose features are ready.
-            columns: column names and label map: ``text_column``, ``text_pair_column``, ``label_column``, ``label_map``,
-                see :func:`aligned_entropy.labeled_texts`.
+            columns: column names and label map, see :func:`aligned_entropy.labeled_texts`.
 
         Raises:
             CalibrationError: no head can be fitted on these texts; the message gives the reason.
@@ -182,6 +180,7 @@ class UncertainClassifier(ModelElsewhere, ModelWithSelection):
             DataError: the reference has pairs of texts and the calibration set single texts, or the reverse.
             NotApplicableError: the settings are not for this task.
         """
+        check_calibration(calibration)
         if reference is not None:
             check_kind(reference.pairs, calibration.pairs, "the calibration set has")
         if config is not None and not isinstance(config, FitConfig):
@@ -267,7 +266,7 @@ class UncertainClassifier(ModelElsewhere, ModelWithSelection):
         for part in filter(None, (features, train, calibration, ood)):
             self.saved.check_kind(part.pairs)
         fitted_scores, skipped = self._fitted_scores(scores, train, calibration)
-        warn_if_fitted(self.saved, features)
+        warn_if_seen(self.saved, features)
         return evaluate(features, fitted_scores, skipped=skipped, resamples=resamples, ood=ood)
 
     def _fitted_scores(
@@ -275,6 +274,7 @@ class UncertainClassifier(ModelElsewhere, ModelWithSelection):
     ) -> tuple[dict[str, FittedScore], dict[str, str]]:
         """Fitted scores by name, the head among them; and for each score that could not be fitted, the reason."""
         arrays_of(scores or ())  # raises an error for unknown names
+        check_calibration(calibration)
         skipped: dict[str, str] = {}
         head = self._slot.head()
         is_fitted = head.error_model is not None

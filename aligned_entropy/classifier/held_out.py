@@ -1,16 +1,53 @@
-"""Checks that labeled texts were held out from the fit of a head."""
+"""Checks that labeled texts were held out from the training of a classifier and from the fit of a head."""
 
 from __future__ import annotations
 
 import warnings
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import CalibrationError, NotFittedError
 from ..features.arrays import Features
 from ..saved.format import SavedHead
 
-MAX_SHARE_FITTED = 0.1  # share of texts that the head was fitted on; a larger one is no coincidence
+MAX_SHARE_SEEN = 0.1  # share of texts that were trained or fitted on; a larger one is no coincidence
+MAX_SHARE_TRAINED = 0.5  # of the texts that something is chosen on; short texts such as "thanks" may repeat by chance
+TRAINED = (
+    "the classifier was trained on {:.0%} of these texts, on which it makes fewer errors than on others: give labeled "
+    "texts that it was not trained on. alien divide makes a file for each step."
+)
+
+
+def check_trained(trained: NDArray[np.bool_] | None) -> None:
+    """Check that a classifier was not trained on most of the texts that something is to be chosen on.
+
+    Args:
+        trained: True for rows of texts that the classifier was trained on, ``[N]``; None if it is not known.
+
+    Raises:
+        CalibrationError: it was trained on more than :data:`MAX_SHARE_TRAINED` of them.
+    """
+    share = _share(trained)
+    if share > MAX_SHARE_TRAINED:
+        raise CalibrationError(TRAINED.format(share))
+
+
+def check_calibration(features: Features | None) -> None:
+    """Check that the classifier was not trained on the texts that a head or a score is to be fitted on.
+
+    Args:
+        features: features of the labeled texts; None without any.
+
+    Raises:
+        CalibrationError: it was trained on more than :data:`MAX_SHARE_TRAINED` of them.
+
+    Warns:
+        UserWarning: it was trained on more than :data:`MAX_SHARE_SEEN` of them.
+    """
+    if features is not None:
+        check_trained(features.trained)
+        _warn_if_trained(features)
 
 
 def check_held_out(saved: SavedHead, features: Features) -> None:
@@ -22,27 +59,33 @@ def check_held_out(saved: SavedHead, features: Features) -> None:
 
     Raises:
         NotFittedError: the head is untrained.
-        CalibrationError: the head was fitted on more than :data:`MAX_SHARE_FITTED` of the texts.
+        CalibrationError: the head was fitted on more than :data:`MAX_SHARE_SEEN` of the texts, or the classifier
+            trained on more than :data:`MAX_SHARE_TRAINED`.
+
+    Warns:
+        UserWarning: the classifier was trained on more than :data:`MAX_SHARE_SEEN` of the texts.
     """
     if saved.head.error_model is None:
         raise NotFittedError("an untrained head cannot have a threshold: call fit() first.")
+    check_calibration(features)
     share = _share_fitted(saved, features)
-    if share > MAX_SHARE_FITTED:
+    if share > MAX_SHARE_SEEN:
         raise CalibrationError(
             f"the head was fitted on {share:.0%} of these texts, on which it looks better than it is: choose the "
             "threshold on other labeled texts."
         )
 
 
-def warn_if_fitted(saved: SavedHead, features: Features) -> None:
-    """Warn if the head was fitted on more than :data:`MAX_SHARE_FITTED` of the texts that it is to be measured on.
+def warn_if_seen(saved: SavedHead, features: Features) -> None:
+    """Warn if the classifier or the head saw more than :data:`MAX_SHARE_SEEN` of the texts of an evaluation before.
 
     Args:
         saved: head in use.
         features: features of the labeled texts of an evaluation.
     """
+    _warn_if_trained(features)
     share = _share_fitted(saved, features)
-    if share > MAX_SHARE_FITTED:
+    if share > MAX_SHARE_SEEN:
         warnings.warn(
             f"the head was fitted on {share:.0%} of these texts, on which it looks better than it is: evaluate it on "
             "other labeled texts.",
@@ -51,6 +94,17 @@ def warn_if_fitted(saved: SavedHead, features: Features) -> None:
         )
 
 
+def _warn_if_trained(features: Features) -> None:
+    share = _share(features.trained)
+    if share > MAX_SHARE_SEEN:
+        warnings.warn(TRAINED.format(share), UserWarning, stacklevel=5)
+
+
+def _share(seen: NDArray[np.bool_] | None) -> float:
+    """Share of True values; 0 without values."""
+    return 0.0 if seen is None or not len(seen) else float(seen.mean())
+
+
 def _share_fitted(saved: SavedHead, features: Features) -> float:
     """Share of the texts that the head was fitted on; 0 without texts."""
-    return float(np.isin(features.text_hashes, saved.text_hashes.numpy()).mean()) if len(features) else 0.0
+    return _share(np.isin(features.text_hashes, saved.text_hashes.numpy()))

@@ -29,7 +29,7 @@ from ..scores import HEAD, ScoreLike
 from ..selective import SelectionUnits
 from ..tasks import MultiLabelClassification, Task
 from .base import UncertainClassifier
-from .held_out import warn_if_fitted
+from .held_out import check_calibration, warn_if_seen
 
 AGGREGATION = "product"  # aggregation from labels to a text that tables show
 AGGREGATIONS = ("max", "mean", "product")
@@ -94,6 +94,7 @@ class UncertainMultiLabelClassifier(UncertainClassifier):
             CalibrationError: no head can be fitted on these texts; the message gives the reason.
             NotApplicableError: a reference, or a configuration for one label a text, was given.
         """
+        check_calibration(calibration)
         if reference is not None:
             raise NotApplicableError("a multi-label head makes no use of training texts as reference: leave them out.")
         if config is not None and not isinstance(config, MultiLabelConfig):
@@ -135,7 +136,7 @@ class UncertainMultiLabelClassifier(UncertainClassifier):
         calibration_rows = None if calibration is None else self.single_predictions(calibration)
         train_rows = None if train is None else self.single_predictions(train)
         fitted_scores, skipped = self._fitted_scores(scores, train_rows, calibration_rows)
-        warn_if_fitted(self.saved, features)
+        warn_if_seen(self.saved, features)
         fitted_scores.pop(HEAD, None)  # the head computes its values text by text, below
         values, not_computed = score_values(fitted_scores, rows)
         label_uncertainty, text_uncertainty = self.label_and_text_uncertainty(features)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from ..backbones import EXTRAS, BaseBackbone
+from ..backbones import EXTRAS, BaseBackbone, are_training_texts
 from ..backbones.templates import Examples
 from ..data import LabeledTexts, LabeledTokens, checked_names, load_data, plain_texts
 from ..errors import ArgumentError, ArgumentTypeError, NotApplicableError, NotFittedError, UnsupportedModelError
@@ -259,6 +259,7 @@ class ModelWithHead:
         """
         labeled = self.read_labeled(data, **columns)
         features = self._extract(labeled.texts, progress, extras, views).with_labels(labeled.labels)
+        features = replace(features, trained=are_training_texts(self.backbone.name, labeled))
         warn_of_label_order(features, self.label_names)
         return features
 

@@ -30,7 +30,7 @@ from ..scores import HEAD, ScoreLike
 from ..selective import SelectionUnits
 from ..tasks import Task, TokenClassification
 from .base import UncertainClassifier
-from .held_out import warn_if_fitted
+from .held_out import warn_if_seen
 
 # Aggregation from words to each kind of group: the best one on the validation split of CoNLL-2003, benchmarks/LOG.md.
 AGGREGATION = {"entities": "mean", "sentences": "product"}
@@ -177,7 +177,7 @@ class UncertainTokenClassifier(UncertainClassifier):
         The arguments are features of the sets of :meth:`evaluate`; ``ood`` is not used.
         """
         fitted_scores, skipped = self._fitted_scores(scores, train, calibration)
-        warn_if_fitted(self.saved, features)
+        warn_if_seen(self.saved, features)
         values, not_computed = score_values(fitted_scores, features)
         words = compare(
             features.errors,

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-import warnings
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from ..errors import AlignedEntropyError, ArgumentError, CalibrationError, DataError, UnsupportedModelError
+from ..errors import AlignedEntropyError, ArgumentError, DataError, UnsupportedModelError
 from .elsewhere_options import ElsewhereOptions
 from .options import ColumnOptions, ModelOptions
 from .terminal import note, progress_bar, stage
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from ..data import LabeledTexts, LabeledTokens, Table
     from ..features.arrays import Features
 
-MAX_SHARE_TRAINED = 0.5  # of the texts that something is chosen on; short texts such as "thanks" may repeat by chance
 TIMED_TEXTS = 16  # texts that the time of a forward pass is estimated from
 
 
@@ -196,16 +194,15 @@ def features(
 
     Raises:
         CalibrationError: ``alien train`` trained the classifier on most of the texts, and something is chosen on them.
-
-    Warns:
-        UserWarning: ``alien train`` trained the classifier on more than a tenth of the texts.
     """
+    from ..backbones import are_training_texts
+    from ..classifier.held_out import check_trained
     from ..data import Table
 
     if isinstance(data, Table) and not classifier.reads_outputs:
         data = read_labeled(classifier, data, columns)
-    if not isinstance(data, Table):
-        _check_training_texts(classifier, data, measured)
+    if not isinstance(data, Table) and not measured:  # before the features, which may take long
+        check_trained(are_training_texts(classifier.backbone.name, data))
     return _features(classifier, data, columns, description, extras, views)
 
 
@@ -240,20 +237,6 @@ def _features(
 def read_labeled(classifier: UncertainClassifier, data: Table, columns: ColumnOptions) -> LabeledTexts | LabeledTokens:
     """Read labeled data with the labels of a classifier, which must have a model."""
     return classifier.read_labeled(data, text_pair_column=columns.text_pair_column, **_column_names(columns))
-
-
-def _check_training_texts(classifier: UncertainClassifier, texts: LabeledTexts | LabeledTokens, measured: bool) -> None:
-    from ..backbones.training_texts import share_of_training_texts
-    from ..classifier.held_out import MAX_SHARE_FITTED
-
-    share = share_of_training_texts(classifier.backbone.name, texts.texts)
-    if share <= MAX_SHARE_FITTED:
-        return
-    problem = f"the classifier was trained on {share:.0%} of these texts, on which it makes fewer errors than on others"
-    remedy = "give labeled texts that it was not trained on. alien divide makes a file for each step."
-    if share > MAX_SHARE_TRAINED and not measured:
-        raise CalibrationError(f"{problem}: {remedy}")
-    warnings.warn(f"{problem}: {remedy}", UserWarning, stacklevel=3)
 
 
 def _column_names(columns: ColumnOptions) -> dict[str, Any]:

@@ -39,6 +39,7 @@ class Features(ShortRepr):
         row_errors: reason why a row has no outputs and is NaN, None for other rows, ``[N]`` object; None if every row
             has outputs.
         pairs: True if the texts are pairs, False if they are single texts, None if this is not known.
+        trained: True for rows of texts that the classifier was trained on, ``[N]``; None if it is not known.
     """
 
     hidden: Array
@@ -54,6 +55,7 @@ class Features(ShortRepr):
     hashes: NDArray[np.int64] | None = None
     row_errors: NDArray[np.object_] | None = None
     pairs: bool | None = None
+    trained: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.logits)
@@ -136,7 +138,7 @@ class Features(ShortRepr):
             )
 
     def __getitem__(self, rows: slice | NDArray[np.int64] | NDArray[np.bool_]) -> Features:
-        names = ("labels", "clusters", "passes", "members", "states", "content_free", "hashes", "row_errors")
+        names = ("labels", "clusters", "passes", "members", "states", "content_free", "hashes", "row_errors", "trained")
         arrays = {name: getattr(self, name) for name in names}
         selected: dict[str, Any] = {name: None if values is None else values[rows] for name, values in arrays.items()}
         views = {name: values[rows] for name, values in self.views.items()}

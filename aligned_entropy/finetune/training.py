@@ -99,7 +99,7 @@ def train_classifier(
         model.save_pretrained(folder)
         backbone.inner.config.save_pretrained(folder)  # the folder of an adapter needs the labels, too
         backbone.tokenizer.save_pretrained(folder)
-    save_training_texts(folder, data.texts)
+    save_training_texts(folder, data)
     return 0 if encoded is None or encoded.truncated is None else int(encoded.truncated.sum())
 
 

@@ -268,5 +268,6 @@ def pairs(features: Features) -> Features:
         members=two_classes(features.members),
         states=None,
         clusters=np.repeat(np.arange(len(features)), features.logits.shape[1]),
+        trained=None if features.trained is None else np.repeat(features.trained, features.logits.shape[1]),
         absent={**features.absent, "hidden": reason, "states": reason},
     )

@@ -166,11 +166,16 @@ def _concatenated(first: Features, second: Features) -> Features:
         clusters = np.concatenate([first.clusters, second.clusters + first.clusters.max(initial=-1) + 1])
     logits, labels = (np.concatenate([first.require(name), second.require(name)]) for name in ("logits", "labels"))
     hidden = np.concatenate([first.hidden, second.hidden])  # which may stand in place of missing ones
-    hashes = None if first.hashes is None or second.hashes is None else np.concatenate([first.hashes, second.hashes])
+    joined = {name: _both(getattr(first, name), getattr(second, name)) for name in ("hashes", "trained")}
     views = {name: _joined(first.views[name], second.views[name]) for name in first.views if name in second.views}
     pairs = second.pairs if first.pairs is None else first.pairs
     absent = dict(first.absent)
-    return Features(hidden, logits, labels, views=views, clusters=clusters, absent=absent, hashes=hashes, pairs=pairs)
+    return Features(hidden, logits, labels, views=views, clusters=clusters, absent=absent, pairs=pairs, **joined)
+
+
+def _both(first: NDArray[Any] | None, second: NDArray[Any] | None) -> NDArray[Any] | None:
+    """Values of both sets of rows; None if one of the sets has none."""
+    return None if first is None or second is None else np.concatenate([first, second])
 
 
 def _joined(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:

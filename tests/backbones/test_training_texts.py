@@ -1,8 +1,10 @@
 """Texts that a classifier was trained on are recognized: single texts, pairs of texts, and sentences of words."""
 
+import numpy as np
 import pytest
 
-from aligned_entropy.backbones.training_texts import save_training_texts, share_of_training_texts
+from aligned_entropy.backbones.training_texts import are_training_texts, save_training_texts
+from aligned_entropy.data import LabeledTexts, LabeledTokens
 from aligned_entropy.features.texts import TextPair
 
 KINDS = {
@@ -12,16 +14,31 @@ KINDS = {
 }
 
 
+def labeled(texts):
+    """Labeled data of texts, pairs of texts or sentences."""
+    if isinstance(texts[:1], list) and texts and isinstance(texts[0], list):
+        return LabeledTokens(texts, np.zeros(sum(map(len, texts)), int), ["O"])
+    return LabeledTexts(texts, np.zeros(len(texts), int), ["a"])
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_only_the_same_text_counts(kind, tmp_path):
     texts = KINDS[kind]
-    save_training_texts(tmp_path, texts[:2] * 3)
-    assert [share_of_training_texts(tmp_path, [text]) for text in texts] == [1, 1, 0, 0, 0]
-    assert share_of_training_texts(tmp_path, texts) == 0.4
+    save_training_texts(tmp_path, labeled(texts[:2] * 3))
+    assert [are_training_texts(tmp_path, labeled([text])).all() for text in texts] == [True, True, False, False, False]
+    rows = are_training_texts(tmp_path, labeled(texts)).tolist()
+    assert rows == [True] * (3 if kind == "words" else 2) + [False] * (4 if kind == "words" else 3)
 
 
 def test_nothing_is_known_of_other_classifiers(tmp_path):
-    assert share_of_training_texts(tmp_path, ["good"]) == 0
-    assert share_of_training_texts("my-org/classifier", ["good"]) == 0
-    save_training_texts(tmp_path, ["good"])
-    assert share_of_training_texts(tmp_path, []) == 0
+    assert are_training_texts(tmp_path, labeled(["good"])) is None
+    assert are_training_texts("my-org/classifier", labeled(["good"])) is None
+    save_training_texts(tmp_path, labeled(["good"]))
+    assert are_training_texts(tmp_path, labeled([])).tolist() == []
+
+
+def test_words_of_other_sentences_are_not_known_as_such(tmp_path):
+    """Most words of held-out sentences occur in the training sentences, too."""
+    save_training_texts(tmp_path, labeled([["the", "film"], [], ["the", "end"]]))
+    new = labeled([["the", "end", "film"], [], ["the", "film"], ["film", "the"]])
+    assert are_training_texts(tmp_path, new).tolist() == [False] * 3 + [True] * 2 + [False] * 2

@@ -1,0 +1,84 @@
+"""A head, a threshold or a score is not chosen on texts that the classifier was trained on, through any door."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+from aligned_entropy import CalibrationError, FitConfig, Goal, UncertainClassifier
+from aligned_entropy.data import LabeledTexts, LabeledTokens
+from aligned_entropy.finetune import TrainConfig, train_classifier
+from fixtures import sentiment, tiny
+
+MESSAGE = r"the classifier was trained on {} of these texts.*alien divide makes a file for each step"
+FIT = FitConfig(views=False)
+
+
+def labeled(count, seed):
+    texts, labels = sentiment.texts(count, seed)
+    return LabeledTexts([f"{text} {seed} {row}" for row, text in enumerate(texts)], labels, sentiment.NAMES)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    sentiment.save(folder / "base")
+    train_classifier(folder / "base", labeled(200, 0), folder / "classifier", TrainConfig(epochs=1, learning_rate=1e-5))
+    return folder / "classifier"
+
+
+def test_texts_that_were_trained_on_are_refused(folder):
+    classifier, trained, held_out = UncertainClassifier.from_pretrained(folder), labeled(200, 0), labeled(200, 1)
+    refused = pytest.raises(CalibrationError, match=MESSAGE.format("100%"))
+    with refused:
+        classifier.fit(trained, config=FIT)
+    with refused:
+        classifier.evaluate(held_out, calibration=trained, scores=["temperature-scaled entropy"], resamples=10)
+    classifier.fit(held_out, config=FIT)
+    with refused:
+        classifier.choose_threshold(trained, Goal(coverage=0.5))
+    with pytest.warns(UserWarning, match=MESSAGE.format("100%")):
+        classifier.evaluate(trained, resamples=10)
+
+
+def test_a_part_of_such_texts_gives_a_warning_and_a_few_give_none(folder):
+    classifier, trained = UncertainClassifier.from_pretrained(folder), labeled(200, 0)
+    features = classifier.features(trained + labeled(200, 1))
+    assert features.trained.sum() == 200
+    with pytest.warns(UserWarning, match=MESSAGE.format("20%")):
+        classifier.fit_features(features[np.arange(150, 400)], config=FIT)
+    classifier.fit_features(features[np.arange(180, 400)], config=FIT)  # 9 %
+    with pytest.warns(UserWarning, match=MESSAGE.format("25%")):
+        classifier.choose_threshold_features(
+            classifier.features(trained.select(np.arange(50)) + labeled(150, 2)), Goal(coverage=0.5)
+        )
+
+
+def test_training_texts_may_be_the_reference_of_a_fit_and_the_train_set_of_scores(folder):
+    classifier, trained = UncertainClassifier.from_pretrained(folder), labeled(200, 0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        classifier.fit(labeled(200, 1), reference=trained, config=FIT)
+        classifier.evaluate(labeled(100, 2), train=trained, scores=["Mahalanobis"], resamples=10)
+
+
+@pytest.mark.filterwarnings("ignore:.*which is less than by guessing:UserWarning")  # the tags are random
+def test_words_of_held_out_sentences_are_not_those_of_the_training(tmp_path):
+    """Nearly all words of new sentences occur in the sentences of a training."""
+    rng, names = np.random.default_rng(0), ["O", "B-PER"]
+
+    def sentences(count):
+        words = [list(rng.choice(tiny.WORDS, 8)) for _ in range(count)]
+        return LabeledTokens([list(map(str, row)) for row in words], rng.integers(0, 2, 8 * count), names)
+
+    tiny.model("Bert", num_labels=2).save_pretrained(tmp_path / "base")
+    tiny.tokenizer().save_pretrained(tmp_path / "base")
+    trained, held_out = sentences(60), sentences(60)
+    train_classifier(tmp_path / "base", trained, tmp_path / "tagger", TrainConfig(epochs=1))
+    classifier = UncertainClassifier.from_pretrained(tmp_path / "tagger")
+    assert not classifier.features(held_out).trained.any()
+    half = classifier.features(trained.select(np.arange(30)) + held_out.select(np.arange(30)))
+    np.testing.assert_array_equal(half.trained, np.repeat([True, False], 240))
+    with pytest.raises(CalibrationError, match=MESSAGE.format("100%")):
+        classifier.fit(trained, config=FIT)
+    assert classifier.fit(held_out, config=FIT).summary.examples == 480
