@@ -14,6 +14,7 @@ from aligned_entropy.selective import (
     Rule,
     SelectionUnits,
     choose_threshold,
+    likely_risk,
     reachable_risks,
     reachable_table,
     risk_bound,
@@ -291,6 +292,8 @@ def test_a_rule_survives_json():
         ({"risk": 0.0}, "risk 0.0 is not between 0 and 1"),
         ({"risk": math.nan}, "risk nan is not between"),
         ({"coverage": 1.1}, "coverage 1.1 is not"),
+        ({"risk": 15}, "risk 15 is not between 0 and 1: write 0.15 for 15 %"),
+        ({"risk": "15%"}, "risk 15% is not between 0 and 1: write 0.1 for 10 %"),
         ({"risk": 0.1, "delta": 1}, "delta 1 is not"),
         ({"error_cost": 3.0}, "belong together"),
         ({"error_cost": 3.0, "deferral_cost": -1.0}, "costs 3.0 and -1.0 are not both positive"),
@@ -300,6 +303,11 @@ def test_a_rule_survives_json():
 def test_a_goal_that_makes_no_sense_is_refused(settings, message):
     with pytest.raises(ArgumentError, match=message):
         Goal(**settings)
+
+
+@pytest.mark.parametrize(("error_rate", "risk"), [(0.44, 0.2), (0.224, 0.1), (0.1, 0.05), (0.004, 0.005), (0.9, 0.3)])
+def test_the_risk_to_try_first_is_about_half_the_error_rate(error_rate, risk):
+    assert likely_risk(error_rate) == risk
 
 
 @pytest.mark.parametrize("wrong", [np.nan, 0.5, 2])

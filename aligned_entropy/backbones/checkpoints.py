@@ -25,8 +25,12 @@ def resolve(name: str | Path) -> str:
 
     Raises:
         UnsupportedModelError: there is no folder of that name, and no model in the hub's cache or on the hub; or the
-            folder holds several adapters.
+            folder holds a head, or several adapters.
     """
+    if (Path(name) / "head.safetensors").is_file() and not (Path(name) / "tokenizer_config.json").is_file():
+        raise UnsupportedModelError(
+            f"{name} holds a head, not a model: name its model, and the head with head={str(name)!r} or --head {name}."
+        )
     if Path(name).exists():
         return str(named_adapter(Path(name)) or name)
     if str(name) not in EMBEDDED_MODELS:

@@ -184,20 +184,31 @@ FAMILIES: dict[str, tuple[str, dict[str, tuple[Callable[..., None], str]], str]]
 }
 
 
+# Options of other commands that people write, and what to do instead; the parser would only say that there is none.
+MISPLACED = {
+    "fit --head": "a fit makes a new head: name its folder with --output.",
+    "predict --label-column": "predictions need no labels: leave it out.",
+    "--quiet": "write it before the command: alien --quiet …",
+    "--verbose": "write it before the command: alien --verbose …",
+}
+
+
 class Command(TyperCommand):
-    """Command that refuses empty words, which a shell makes of variables without a value, and ``fit --head``."""
+    """Command that refuses empty words, which a shell makes of variables without a value, and misplaced options."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the words of the command line.
 
         Raises:
-            BadParameter: a word is empty, and is not the value of an option that may be empty; or ``fit`` has the
-                option ``--head`` of other commands, for which the parser would suggest ``--help``.
+            BadParameter: a word is empty, and is not the value of an option that may be empty; or an option belongs
+                to another place.
         """
         may_be_empty = {name for option in self.params if option.default == "" for name in option.opts}
         for position, word in enumerate(args):
-            if self.name == "fit" and word.partition("=")[0] == "--head":
-                raise typer.BadParameter("--head: a fit makes a new head; name its folder with --output.", ctx)
+            option = word.partition("=")[0]
+            advice = MISPLACED.get(f"{self.name} {option}") or MISPLACED.get(option)
+            if advice is not None:
+                raise typer.BadParameter(f"{option}: {advice}", ctx)
             before = args[position - 1] if position else ""
             name = word.removesuffix("=") if word.startswith("--") else before
             if (not word or (word.startswith("--") and word.endswith("="))) and name not in may_be_empty:

@@ -107,7 +107,7 @@ def train(
     if freeze:
         print("without --freeze, all layers are trained: slower, and often right more often")
     print(f"saved: {output}")
-    next_step("fit", output, part_beside(data, "held-out"), "-o", f"{output}-head", *option_words(columns))
+    next_step("fit", output, part_beside(data, "held-out"), "-o", "head", *option_words(columns))
 
 
 @with_option_groups
@@ -131,6 +131,7 @@ def fit(
     options: ModelOptions,
     columns: ColumnOptions,
     seed: Seed = 0,
+    force: Annotated[bool, typer.Option("--force", help="Replace a head that has a threshold.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Fit an uncertainty head on labeled texts that the classifier was not trained on.
@@ -145,7 +146,7 @@ def fit(
         raise typer.BadParameter("--preset paper cannot be combined with --views: the paper uses none.")
     views = views is not False and preset == "default"
     model, data = outputs.source(model, data, options)
-    check_folder(output, [data, reference])
+    check_folder(output, [data, reference], force=force)
     table, reference_table = read_table(data, columns), read_table(reference, columns)
     classifier = load(model, options=options, outputs=outputs)
     special = "--preset paper" if preset == "paper" else "--reference" if reference is not None else None
@@ -158,7 +159,7 @@ def fit(
     with progress_bar("fitting the head, %", 100) as progress:
         result = classifier.fit_features(calibration, reference=training, config=config, progress=progress)
     if (output / "config.json").exists():
-        note(f"warning: the head in {output} is replaced, and its threshold is gone if it had one")
+        note(f"warning: the head in {output} is replaced")
     classifier.save_pretrained(output)
     if as_json:
         print(json.dumps(classifier.saved.fit))
@@ -196,12 +197,13 @@ def threshold(
     """
     goal, set_goal = goal_options.goal(), set_options.goal()
     target = Path(head) if output is None else output
-    if output is None and not target.is_dir():
-        raise typer.BadParameter(
-            f"{head} is not a folder{similar_folder(head)}. For a head on the hub, name a folder with --output."
-        )
     model, data = outputs.source(model, data, options)
-    check_folder(target, [data])
+    if output is None and not (target / "head.safetensors").is_file():
+        hint = "" if target.exists() else similar_folder(head)
+        raise typer.BadParameter(
+            f"{head} is no folder with a head{hint}. For a head on the hub, name a folder with --output."
+        )
+    check_folder(target, [data], force=True)
     table = read_table(data, columns)
     classifier = load(model, head=head, options=options, outputs=outputs)
     if set_goal is not None:

@@ -22,6 +22,7 @@ from .options import (
     Head,
     ModelOptions,
     OptionGroup,
+    check_page_name,
     of_head,
     with_option_groups,
 )
@@ -93,12 +94,15 @@ class ResultFiles(OptionGroup):
         """Create the folder of the report, and check that all files can be written and replace no input.
 
         Raises:
+            BadParameter: the report has another ending than that of HTML.
             DataError: a path is a folder, an input or another result file, its parent folder does not exist, or it
                 cannot be written.
         """
         if self.report is not None:
             make_folder_of(self.report)
         check_outputs(self.paths, inputs)
+        if self.report is not None:
+            check_page_name(self.report)
 
     @property
     def paths(self) -> list[Path]:
@@ -181,25 +185,42 @@ def evaluate(
     if head is not None and HEAD in result.single_predictions.table:
         print(wrapped(f"{HEAD}: uncertainty by the head in {head}"))
     print(*(f"saved: {file}\n" for file in files.paths), sep="", end="")
-    rule = None if head is None else classifier.saved.rule
-    _print_next_step(partial(outputs.words_beside, model, data), head, rule is not None, options, columns)
+    has_rule = head is not None and classifier.saved.rule is not None
+    risk = None if has_rule else _risk(result)
+    _print_next_step(partial(outputs.words_beside, model, data), head, risk, options, columns)
+
+
+def _risk(result: Evaluation | GroupedEvaluation) -> float:
+    """Risk to propose for a threshold; a fixed one where entities, or whole texts, are accepted."""
+    from ..selective import likely_risk
+
+    single = result.single_predictions
+    return likely_risk(float(single.errors.mean())) if result is single else 0.1
 
 
 def _print_next_step(
     words_of: Callable[[str], list[str]],
     head: str | None,
-    has_rule: bool,
+    risk: float | None,
     options: ModelOptions,
     columns: ColumnOptions,
 ) -> None:
-    """Print the command that comes after an evaluation: it makes a head or a threshold, or uses both."""
+    """Print the command that comes after an evaluation: it makes a head or a threshold, or uses both.
+
+    Args:
+        words_of: function that gives the words of a command up to the file of a part.
+        head: folder of the head; None without one.
+        risk: risk to propose for a threshold; None if there is one.
+        options: options of the model.
+        columns: options of the columns.
+    """
     words, text_words = (option_words(of_head(options), part) for part in (columns, columns.of_texts))
     if head is None:
         next_step("fit", *words_of("held-out"), "-o", "head", *words)
-    elif has_rule:
+    elif risk is None:
         next_step("predict", *words_of("new"), "--head", head, "-o", "predictions.csv", *text_words)
     else:
-        next_step("threshold", *words_of("more-held-out"), "--head", head, "--risk", "0.1", *words)
+        next_step("threshold", *words_of("more-held-out"), "--head", head, "--risk", risk, *words)
 
 
 def _evaluate_outputs(

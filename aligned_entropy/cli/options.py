@@ -205,7 +205,7 @@ def check_folder(
         path: path of the folder.
         inputs: names of the data that are read, and of a model that must not be replaced; None is skipped.
         content: what will be written.
-        force: True if a model may replace a model.
+        force: True if a model may replace a model, and a head one with a threshold.
 
     Raises:
         DataError: the path is a file, nothing can be written there, or the folder is an input or holds something
@@ -215,9 +215,11 @@ def check_folder(
         if name is not None and path.is_dir() and os.path.isdir(local_path(name)) and path.samefile(local_path(name)):
             raise DataError(f"output {path}: this is the input {name}, whose files could be replaced; name another.")
     if content != "model":
-        from ..saved.format import check_head_folder, check_output_folder
+        from ..saved.folders import check_head_folder, check_output_folder, has_threshold
 
         (check_head_folder if content == "head" else check_output_folder)(path)
+        if content == "head" and not force and has_threshold(path):
+            raise DataError(f"{path} holds a head with a threshold: name another folder with -o, or add --force.")
     elif (path / "config.json").exists() and not force:
         raise DataError(f"{path} holds a model, which would be replaced: name another folder with -o, or add --force.")
     if path.exists() and not path.is_dir():
@@ -226,6 +228,16 @@ def check_folder(
         check_writable(next(folder for folder in (path, *path.resolve().parents) if folder.is_dir()))
     except OSError as error:
         raise unwritable(path, error) from error
+
+
+def check_page_name(path: Path) -> None:
+    """Check that the name of a page has the ending of HTML.
+
+    Raises:
+        BadParameter: it has another one.
+    """
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise typer.BadParameter(f"{path}: the page is HTML; name a file that ends in .html.")
 
 
 def json_value(option: str, text: str) -> object:

@@ -234,7 +234,7 @@ def refit(
     if not 0 < share < 1:
         raise typer.BadParameter(f"--share {share} is not between 0 and 1.")
     model, data = outputs.source(model, feedback, options)
-    check_folder(output, [data, calibration, reference])
+    check_folder(output, [data, calibration, reference], force=True)  # a head that is better may replace the old one
     more_table, training_table = (read_table(name, columns) for name in (calibration, reference))
     rows = read_feedback(data) if model is not None or (outputs.endpoint and is_feedback(data)) else {}
     inclusion = rows.pop("inclusion", None)

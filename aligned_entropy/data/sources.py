@@ -38,6 +38,8 @@ def read_folder(folder: Path, split: str | None, *, delimiter: str | None = None
     if len(files) < len(paths):
         names = ", ".join(path.name for path in paths)
         raise DataError(f"{folder} holds a split twice: {names}. Keep one file for each split.")
+    if "config" in files and '"model_type"' in files["config"].read_text(encoding="utf-8", errors="replace"):
+        raise DataError(f"{folder} holds a model, not data: commands and methods take the model before the data.")
     if not files:
         raise DataError(f"{folder} holds no file with data: add one file for each split ({', '.join(ENDINGS)}).")
     path = files[checked_split(split, list(files), str(folder))]

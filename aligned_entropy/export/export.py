@@ -20,7 +20,8 @@ from ..classifier import UncertainClassifier
 from ..data import Words
 from ..errors import MissingExtraError, UnsupportedModelError
 from ..features.texts import Text, TextPair, are_pairs
-from ..saved.format import check_output_folder, read_config
+from ..saved.folders import check_output_folder
+from ..saved.format import read_config
 from ..saved.hub import resolve_head
 from .graph import Graph, difference, open_session, write_graph
 from .quantization import QuantizationEffect, quantize

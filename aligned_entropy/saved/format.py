@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ..accuracy import AccuracyBasis
 from ..display.card import Displayed
-from ..errors import DataError, HeadMismatchError
+from ..errors import HeadMismatchError
 from ..evaluation.calibration_maps import CalibrationMaps
 from ..evaluation.fitted_scores import FittedScore
 from ..features.files import write_atomic
@@ -30,6 +30,7 @@ from ..scores import SCORES
 from ..selective import Rule, SelectionUnits, SetRule
 from .accuracy_basis import PredictedUnit, accuracy_basis
 from .display import saved_head_card
+from .folders import check_head_folder
 from .model_card import model_card
 from .tensors import group_maps_from, map_tensors, maps_from, unit_names, unit_tensors, units_from, without_prefix
 
@@ -131,33 +132,6 @@ def save_head(saved: SavedHead, folder: str | Path) -> None:
     write_atomic(folder / "head.safetensors", content)
     write_atomic(folder / "config.json", (json.dumps(config, indent=2) + "\n").encode())
     write_atomic(folder / "README.md", model_card(config).encode())
-
-
-def check_output_folder(folder: str | Path) -> None:
-    """Check that a folder holds no model.
-
-    Raises:
-        DataError: the folder holds a model, whose files would be overwritten.
-    """
-    config = Path(folder) / "config.json"
-    is_model = config.is_file() and '"model_type"' in config.read_text(encoding="utf-8", errors="replace")
-    if is_model or (Path(folder) / "adapter_config.json").is_file():
-        raise DataError(f"output {folder} holds a model, whose files would be overwritten: name another folder.")
-
-
-def check_head_folder(folder: str | Path) -> None:
-    """Check that a head can be saved in a folder: that nothing but a head would be overwritten.
-
-    Raises:
-        DataError: the folder holds a model, or other files with the names of a head's.
-    """
-    check_output_folder(folder)
-    others = [name for name in ("config.json", "README.md") if (Path(folder) / name).exists()]
-    if others and not (Path(folder) / "head.safetensors").exists():
-        raise DataError(
-            f"output {folder} holds {' and '.join(others)} of something else, which would be overwritten: name another "
-            "folder."
-        )
 
 
 def head_fingerprint(saved: SavedHead) -> str:
@@ -280,9 +254,10 @@ def _head(
     expected = {name: tuple(value.shape) for name, value in head.classifier.state_dict().items()}
     stored = {name: tuple(value.shape) for name, value in without_prefix(CLASSIFIER, tensors).items()}
     if stored != expected:
+        made_for = config["backbone"].get("name") or "a model without a name"
         raise HeadMismatchError(
-            f"the head in {folder} is a copy of a module with {stored}, the model's classification module has "
-            f"{expected}: load the model that the head was made for ({config['backbone'].get('name') or 'unnamed'})."
+            f"the head in {folder} was made for {made_for}, another model than this: load that one, or fit a head for "
+            f"this one. The head copies a classification module with {stored}, this one has {expected}."
         )
     state = {name: value for name, value in tensors.items() if name.startswith((CLASSIFIER, ERROR_MODEL, TEXT_MAP))}
     if is_multi_label:

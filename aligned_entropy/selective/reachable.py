@@ -15,6 +15,11 @@ RISKS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3)
 """Risks that are tried when a risk cannot be certified."""
 
 
+def likely_risk(error_rate: float) -> float:
+    """Risk to try first: the largest of :data:`RISKS` that is at most half the error rate, or the smallest of them."""
+    return max((risk for risk in RISKS if risk <= error_rate / 2), default=RISKS[0])
+
+
 def reachable_risks(
     units: SelectionUnits, goal: Goal, risks: Sequence[float] = RISKS, pilot: SelectionUnits | None = None
 ) -> list[Rule]:

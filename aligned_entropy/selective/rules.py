@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 HEADER = ["class", "threshold", "coverage", "risk", "bound", "accepted", "labeled"]
+NUMBER = (int, float, np.number)
 Method = Literal["fixed-sequence", "sgr"]
 """Certification method for a risk: fixed-sequence testing, or SGR (Geifman and El-Yaniv, 2017)."""
 ALL_CLASSES = ""
@@ -61,8 +62,10 @@ class Goal(ShortRepr):
             raise ArgumentError("give one goal: risk, coverage, or error_cost with deferral_cost (such as risk=0.1).")
         for name, end in (("risk", 1.0), ("coverage", 1.0 + 1e-9), ("delta", 1.0)):
             value = getattr(self, name)
-            if value is not None and not 0 < value < end:
-                raise ArgumentError(f"{name} {value} is not between 0 and 1: write 0.1 for 10 %.")
+            if value is not None and not (isinstance(value, NUMBER) and 0 < value < end):
+                percent = value if isinstance(value, NUMBER) and 1 <= value < 100 else 10
+                example = f"write {percent / 100:g} for {percent:g} %"
+                raise ArgumentError(f"{name} {value} is not between 0 and 1: {example}.")
         if not all(cost is None or 0 < cost < math.inf for cost in costs):
             raise ArgumentError(f"costs {self.error_cost} and {self.deferral_cost} are not both positive numbers.")
         if self.method not in get_args(Method):

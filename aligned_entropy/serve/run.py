@@ -81,6 +81,8 @@ def run(
         except OSError as error:
             host, port = bound.getsockname()[:2]
             raise _cannot_listen(host, port, error) from error
+    if head is None:
+        LOG.warning("no head: predictions have no error probability and no decision; name a head with --head")
     app = create_app(classifier, head, settings)
     config = uvicorn.Config(
         app,

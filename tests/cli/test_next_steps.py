@@ -35,7 +35,8 @@ def tickets(workplace, tmp_path):
     return {part: str(tmp_path / f"{part}.jsonl") for part in sources}
 
 
-def test_the_commands_lead_from_a_training_to_predictions(workplace, tickets, tmp_path):
+def test_the_commands_lead_from_a_training_to_predictions(workplace, tickets, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     data = {"NEW": tickets["test"], "predictions": str(tmp_path / "predictions.csv")}
     columns = ("--text-column", "message", "--label-column", "topic")
     model = tmp_path / "my model"

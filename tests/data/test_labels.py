@@ -250,6 +250,13 @@ def test_labels_that_do_not_match_show_both_sides():
         labeled_texts(classed([0, 1], NAMES), ["bad", "good"])
 
 
+def test_whole_texts_in_place_of_labels_are_shortened():
+    texts = [f"{number} {'so long a text ' * 20}" for number in range(40)]
+    with pytest.raises(DataError, match="name the column that holds the labels with --label-column") as raised:
+        classes(texts, ["bad", "good"])
+    assert len(str(raised.value)) < 900
+
+
 def test_labeled_data_of_another_model_are_refused():
     data = labeled_texts(plain(["bad", "good"]))
     assert checked_names(data, ["bad", "good"]) is data

@@ -23,6 +23,7 @@ def address(served_folder, tmp_path_factory):
     log = tmp_path_factory.mktemp("connections") / "log"
     options = ["--timeout", "1", "--keep-alive", "0.5"]
     with serving(served_folder / "model", *options, log=log) as (_, _, address):
+        assert '"message": "no head: predictions have no error probability' in log.read_text()
         host, port = address.removeprefix("http://").split(":")
         yield host, int(port)
 

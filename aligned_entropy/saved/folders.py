@@ -1,0 +1,47 @@
+"""Folders that heads and graphs are written to: what they hold already, and must not lose."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from ..errors import DataError
+
+
+def check_output_folder(folder: str | Path) -> None:
+    """Check that a folder holds no model.
+
+    Raises:
+        DataError: the folder holds a model, whose files would be overwritten.
+    """
+    config = Path(folder) / "config.json"
+    is_model = config.is_file() and '"model_type"' in config.read_text(encoding="utf-8", errors="replace")
+    if is_model or (Path(folder) / "adapter_config.json").is_file():
+        raise DataError(f"output {folder} holds a model, whose files would be overwritten: name another folder.")
+
+
+def check_head_folder(folder: str | Path) -> None:
+    """Check that a head can be saved in a folder: that nothing but a head would be overwritten.
+
+    Raises:
+        DataError: the folder holds a model, or other files with the names of a head's.
+    """
+    check_output_folder(folder)
+    others = [name for name in ("config.json", "README.md") if (Path(folder) / name).exists()]
+    if others and not (Path(folder) / "head.safetensors").exists():
+        raise DataError(
+            f"output {folder} holds {' and '.join(others)} of something else, which would be overwritten: name another "
+            "folder."
+        )
+
+
+def has_threshold(folder: str | Path) -> bool:
+    """True if a folder holds a head for which a threshold or sets were chosen; not for a damaged head."""
+    file = Path(folder) / "config.json"
+    if not ((Path(folder) / "head.safetensors").is_file() and file.is_file()):
+        return False
+    try:
+        config = json.loads(file.read_bytes())
+    except ValueError:
+        return False
+    return isinstance(config, dict) and any(config.get(name) is not None for name in ("rule", "sets"))
