@@ -14,11 +14,11 @@ from aligned_entropy.selective import (
     Rule,
     SelectionUnits,
     choose_threshold,
-    likely_risk,
     reachable_risks,
     reachable_table,
     risk_bound,
 )
+from aligned_entropy.selective.reachable import likely_risk
 
 DRAWS = 250
 ATOMS = np.array([0.1, 0.2, 0.3, 0.4], dtype=np.float32)
@@ -294,6 +294,7 @@ def test_a_rule_survives_json():
         ({"coverage": 1.1}, "coverage 1.1 is not"),
         ({"risk": 15}, "risk 15 is not between 0 and 1: write 0.15 for 15 %"),
         ({"risk": "15%"}, "risk 15% is not between 0 and 1: write 0.1 for 10 %"),
+        ({"risk": 0.1, "delta": 95}, "delta 95 is not between 0 and 1: write 0.05 for a certainty of 95 %"),
         ({"risk": 0.1, "delta": 1}, "delta 1 is not"),
         ({"error_cost": 3.0}, "belong together"),
         ({"error_cost": 3.0, "deferral_cost": -1.0}, "costs 3.0 and -1.0 are not both positive"),
@@ -305,9 +306,17 @@ def test_a_goal_that_makes_no_sense_is_refused(settings, message):
         Goal(**settings)
 
 
-@pytest.mark.parametrize(("error_rate", "risk"), [(0.44, 0.2), (0.224, 0.1), (0.1, 0.05), (0.004, 0.005), (0.9, 0.3)])
-def test_the_risk_to_try_first_is_about_half_the_error_rate(error_rate, risk):
-    assert likely_risk(error_rate) == risk
+@pytest.mark.parametrize(
+    ("error_rate", "texts", "risk"),
+    [(0.44, 375, 0.2), (0.224, 375, 0.1), (0.1, 375, 0.05), (0.9, 375, 0.3), (0.004, 375, 0.01), (0.1, 9, 0.3)],
+)
+def test_the_risk_to_try_first_is_about_half_the_error_rate(error_rate, texts, risk):
+    assert likely_risk(error_rate, texts) == risk
+
+
+def test_so_many_right_predictions_certify_the_lowest_risk_that_is_proposed():
+    certain = units(np.linspace(0, 1, 300), np.zeros(300))
+    assert choose_threshold(certain, Goal(risk=likely_risk(0.0, 300))).accepted == 300
 
 
 @pytest.mark.parametrize("wrong", [np.nan, 0.5, 2])

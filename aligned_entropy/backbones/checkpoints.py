@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ..data.sources import holds_head, holds_model
 from ..data.wheels import EMBEDDED_MODELS, embedded_folder
 from ..display.hints import similar_folder
 from ..errors import UnsupportedModelError
@@ -27,7 +28,7 @@ def resolve(name: str | Path) -> str:
         UnsupportedModelError: there is no folder of that name, and no model in the hub's cache or on the hub; or the
             folder holds a head, or several adapters.
     """
-    if (Path(name) / "head.safetensors").is_file() and not (Path(name) / "tokenizer_config.json").is_file():
+    if holds_head(name) and not holds_model(name):
         raise UnsupportedModelError(
             f"{name} holds a head, not a model: name its model, and the head with head={str(name)!r} or --head {name}."
         )

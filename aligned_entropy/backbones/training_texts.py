@@ -27,7 +27,7 @@ def are_training_texts(folder: str | Path, data: LabeledTexts | LabeledTokens) -
         One value for each text, ``[N]``, or for each word of the sentences, ``[W]``.
     """
     file = Path(folder) / FILE
-    if not file.is_file():
+    if not str(folder) or not file.is_file():  # a model in memory may have no name
         return None
     trained: NDArray[np.bool_] = np.isin(_hashes(data), np.load(file))
     return trained[data.texts.clusters] if isinstance(data, LabeledTokens) else trained

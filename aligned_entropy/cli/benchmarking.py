@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from ..batch.writing import check_outputs, make_folder_of
-from .options import Engine
+from .options import Engine, check_page_name
 from .terminal import note, progress_bar
 
 
@@ -89,6 +89,7 @@ def report(
     from ..report.result_files import partly_measured
 
     grids = {path: Grid.read(path) for path in results if path.suffix in (".yaml", ".yml")}
+    check_page_name(output)
     outputs = [file for file in (output, markdown, latex) if file is not None]
     for file in outputs:
         make_folder_of(file)

@@ -107,7 +107,8 @@ def train(
     if freeze:
         print("without --freeze, all layers are trained: slower, and often right more often")
     print(f"saved: {output}")
-    next_step("fit", output, part_beside(data, "held-out"), "-o", "head", *option_words(columns))
+    head = "head" if not Path("head").exists() else f"{output}-head"
+    next_step("fit", output, part_beside(data, "held-out"), "-o", head, *option_words(columns))
 
 
 @with_option_groups
@@ -195,10 +196,12 @@ def threshold(
     one is, such as one of two. If the risk cannot be certified, the head stays as it is and the exit
     code is 1. See docs/selective-prediction.md.
     """
+    from ..data.sources import holds_head
+
     goal, set_goal = goal_options.goal(), set_options.goal()
     target = Path(head) if output is None else output
     model, data = outputs.source(model, data, options)
-    if output is None and not (target / "head.safetensors").is_file():
+    if output is None and not holds_head(target):
         hint = "" if target.exists() else similar_folder(head)
         raise typer.BadParameter(
             f"{head} is no folder with a head{hint}. For a head on the hub, name a folder with --output."

@@ -99,10 +99,9 @@ class ResultFiles(OptionGroup):
                 cannot be written.
         """
         if self.report is not None:
+            check_page_name(self.report)
             make_folder_of(self.report)
         check_outputs(self.paths, inputs)
-        if self.report is not None:
-            check_page_name(self.report)
 
     @property
     def paths(self) -> list[Path]:
@@ -192,10 +191,10 @@ def evaluate(
 
 def _risk(result: Evaluation | GroupedEvaluation) -> float:
     """Risk to propose for a threshold; a fixed one where entities, or whole texts, are accepted."""
-    from ..selective import likely_risk
+    from ..selective.reachable import likely_risk
 
     single = result.single_predictions
-    return likely_risk(float(single.errors.mean())) if result is single else 0.1
+    return likely_risk(float(single.errors.mean()), len(single.errors)) if result is single else 0.1
 
 
 def _print_next_step(

@@ -103,11 +103,11 @@ def labeled_texts(
         label_map: class of the model for each label of the data that has another name.
 
     Raises:
-        DataError: there are no rows, a column is missing, a text is not a string, or a label is none of the model's
-            classes.
+        DataError: there are no rows, a column is missing, a text is blank or not a string, or a label is none of the
+            model's classes.
     """
     table = as_table(data)
-    texts = read_texts(table, find_text_columns(table, text_column, text_pair_column, label_column))
+    texts = read_texts(table, find_text_columns(table, text_column, text_pair_column, label_column), may_be_blank=False)
     column = LabelColumn.read(table, find_column(table, "label", label_column, LABEL_COLUMNS))
     _check_labels(column)
     labels, class_names = apply_label_map(column.values, column, label_map, label_names)
@@ -130,20 +130,20 @@ def plain_texts(data: Any, text_column: str | None = None, text_pair_column: str
     return read_texts(table, find_text_columns(table, text_column, text_pair_column))
 
 
-def read_texts(table: Table, columns: Sequence[str]) -> Sequence[Text]:
+def read_texts(table: Table, columns: Sequence[str], *, may_be_blank: bool = True) -> Sequence[Text]:
     """Read a column of texts, or two columns of pairs of texts.
 
     Raises:
-        DataError: there are no rows, or a text is not a string or not valid Unicode.
+        DataError: there are no rows; or a text is not a string, not valid Unicode or, unless it may be, blank.
     """
     if not len(table):
         raise DataError("the data set is empty: it has no rows.")
     for column in columns:
-        _check_column(table, column)
+        _check_column(table, column, may_be_blank)
     return table[columns[0]] if len(columns) == 1 else list(map(TextPair, *(table[column] for column in columns)))
 
 
-def _check_column(table: Table, column: str) -> None:
+def _check_column(table: Table, column: str, may_be_blank: bool) -> None:
     blank = []
     for row, text in enumerate(table[column]):
         if not isinstance(text, str):
@@ -158,7 +158,7 @@ def _check_column(table: Table, column: str) -> None:
             )
         if not text.strip():
             blank.append(row)
-    if blank:
+    if blank and not may_be_blank:
         raise DataError(f"{table.place(blank[0], column)} has no text{_and_others(blank)}")
 
 

@@ -19,7 +19,7 @@ from .columns import label_number
 RARE = 5  # texts of a class, below which a similar name makes it a likely misspelling of another class
 MAX_NAMES = 30  # class names in an error message
 MAX_LENGTH = 60  # of a name in an error message; a whole text may be taken for a label
-MAX_LONG_NAMES = 3  # class names in an error message if one of them is longer
+MAX_TEXTS = 3  # labels in an error message if whole texts are taken for them
 
 
 class NameIndex:
@@ -170,12 +170,14 @@ def _unknown_names(labels: Sequence[str], unmatched: Sequence[str], model_names:
     counts = Counter(unmatched)
     likely = {label: name for label in sorted(counts) if (name := _closest(label, model_names))}
     remedy = label_map_example(likely) if likely else "--label-map DATA=MODEL,…"
-    if len(counts) > MAX_NAMES:
+    limits = MAX_NAMES, 10
+    if len(counts) > MAX_NAMES and max(map(len, counts)) > MAX_LENGTH:
+        limits = MAX_TEXTS, MAX_TEXTS
         remedy += ", or name the column that holds the labels with --label-column"
     return (
-        f"the labels of the data are not those of the model: data {_listed(sorted(set(labels)))}; model "
+        f"the labels of the data are not those of the model: data {_listed(sorted(set(labels)), limits[0])}; model "
         f"{_listed(model_names)}. No class for {len(unmatched):,} of {len(labels):,} labels, "
-        f"{_listed([f'{label} ({count:,})' for label, count in sorted(counts.items())], 10)}: give a label map, "
+        f"{_listed([f'{label} ({count:,})' for label, count in sorted(counts.items())], limits[1])}: give a label map, "
         f"label_map={{'label of the data': 'class of the model'}} or {remedy}; or remove rows whose label means "
         "none of the model's classes."
     )
@@ -219,6 +221,5 @@ def _folded(name: Any) -> str:
 
 
 def _listed(names: Sequence[str], limit: int = MAX_NAMES) -> str:
-    limit = MAX_LONG_NAMES if max(map(len, names), default=0) > MAX_LENGTH else limit
     shown = (name if len(name) <= MAX_LENGTH else f"{name[: MAX_LENGTH - 1]}…" for name in names[:limit])
     return ", ".join(shown) + (", …" if len(names) > limit else "")

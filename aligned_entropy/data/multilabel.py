@@ -56,7 +56,7 @@ def multilabel_texts(
     """
     table = as_table(data)
     texts_in = find_text_columns(table, text_column, text_pair_column, label_column)
-    texts = read_texts(table, texts_in)
+    texts = read_texts(table, texts_in, may_be_blank=False)
     names = None if label_names is None else list(label_names)
     columns = _columns_of_labels(table, texts_in, label_column, names, label_map)
     if columns:

@@ -38,8 +38,9 @@ def read_folder(folder: Path, split: str | None, *, delimiter: str | None = None
     if len(files) < len(paths):
         names = ", ".join(path.name for path in paths)
         raise DataError(f"{folder} holds a split twice: {names}. Keep one file for each split.")
-    if "config" in files and '"model_type"' in files["config"].read_text(encoding="utf-8", errors="replace"):
-        raise DataError(f"{folder} holds a model, not data: commands and methods take the model before the data.")
+    content = "a head" if holds_head(folder) else "a model" if holds_model(folder) else None
+    if content is not None and split not in files:
+        raise DataError(f"{folder} holds {content}, not data: commands and methods take the model before the data.")
     if not files:
         raise DataError(f"{folder} holds no file with data: add one file for each split ({', '.join(ENDINGS)}).")
     path = files[checked_split(split, list(files), str(folder))]
@@ -49,6 +50,18 @@ def read_folder(folder: Path, split: str | None, *, delimiter: str | None = None
     if not names_file.exists() or column is None:
         return table
     return _with_class_names(table, column, names_file)
+
+
+def holds_model(folder: str | Path) -> bool:
+    """True if a folder holds a model of transformers, or an adapter."""
+    config = Path(folder) / "config.json"
+    is_model = config.is_file() and '"model_type"' in config.read_text(encoding="utf-8", errors="replace")
+    return is_model or (Path(folder) / "adapter_config.json").is_file()
+
+
+def holds_head(folder: str | Path) -> bool:
+    """True if a folder holds a saved head."""
+    return (Path(folder) / "head.safetensors").is_file()
 
 
 def split_name(path: Path) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,7 +53,8 @@ def suspect_labels(classifier: UncertainClassifier, features: Features, *, seed:
     """
     if not classifier.task.one_label:
         raise NotApplicableError(f"suspect labels are found for texts with one label, not for {classifier.task}.")
-    result = classifier.fit_features(features, config=FitConfig(seed=seed))
+    of_any_texts = replace(features, trained=None)  # labels of training texts can be wrong, too
+    result = classifier.fit_features(of_any_texts, config=FitConfig(seed=seed))
     q = result.held_out.double().numpy()
     shares = class_probabilities(features.logits, features.predictions, q)
     labels = np.asarray(features.labels)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from ..data.sources import holds_head, holds_model
 from ..errors import DataError
 
 
@@ -14,9 +15,7 @@ def check_output_folder(folder: str | Path) -> None:
     Raises:
         DataError: the folder holds a model, whose files would be overwritten.
     """
-    config = Path(folder) / "config.json"
-    is_model = config.is_file() and '"model_type"' in config.read_text(encoding="utf-8", errors="replace")
-    if is_model or (Path(folder) / "adapter_config.json").is_file():
+    if holds_model(folder):
         raise DataError(f"output {folder} holds a model, whose files would be overwritten: name another folder.")
 
 
@@ -28,7 +27,7 @@ def check_head_folder(folder: str | Path) -> None:
     """
     check_output_folder(folder)
     others = [name for name in ("config.json", "README.md") if (Path(folder) / name).exists()]
-    if others and not (Path(folder) / "head.safetensors").exists():
+    if others and not holds_head(folder):
         raise DataError(
             f"output {folder} holds {' and '.join(others)} of something else, which would be overwritten: name another "
             "folder."
@@ -38,7 +37,7 @@ def check_head_folder(folder: str | Path) -> None:
 def has_threshold(folder: str | Path) -> bool:
     """True if a folder holds a head for which a threshold or sets were chosen; not for a damaged head."""
     file = Path(folder) / "config.json"
-    if not ((Path(folder) / "head.safetensors").is_file() and file.is_file()):
+    if not (holds_head(folder) and file.is_file()):
         return False
     try:
         config = json.loads(file.read_bytes())

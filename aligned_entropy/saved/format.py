@@ -256,8 +256,9 @@ def _head(
     if stored != expected:
         made_for = config["backbone"].get("name") or "a model without a name"
         raise HeadMismatchError(
-            f"the head in {folder} was made for {made_for}, another model than this: load that one, or fit a head for "
-            f"this one. The head copies a classification module with {stored}, this one has {expected}."
+            f"the head in {folder} does not fit this model: it is a copy of a classification module with {stored}, and "
+            f"that of this model has {expected}. It was made for {made_for}: load that model as it was then, or fit a "
+            "head for this one."
         )
     state = {name: value for name, value in tensors.items() if name.startswith((CLASSIFIER, ERROR_MODEL, TEXT_MAP))}
     if is_multi_label:

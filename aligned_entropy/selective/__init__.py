@@ -7,12 +7,12 @@ on the labeled ones.
 
 from .choose import choose_threshold, risk_bound
 from .nonconformity import class_probabilities, set_scores
-from .reachable import RISKS, likely_risk, reachable_risks, reachable_table
+from .reachable import RISKS, reachable_risks, reachable_table
 from .rules import ALL_CLASSES, Goal, Method, Rule, SelectionUnits, Threshold
 from .sets import SetGoal, SetRule, choose_sets
 
 __all__ = [
     "ALL_CLASSES", "RISKS", "Goal", "Method", "Rule", "SelectionUnits", "SetGoal", "SetRule", "Threshold",
-    "choose_sets", "choose_threshold", "class_probabilities", "likely_risk", "reachable_risks", "reachable_table",
-    "risk_bound", "set_scores",
+    "choose_sets", "choose_threshold", "class_probabilities", "reachable_risks", "reachable_table", "risk_bound",
+    "set_scores",
 ]  # fmt: skip

@@ -15,9 +15,19 @@ RISKS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3)
 """Risks that are tried when a risk cannot be certified."""
 
 
-def likely_risk(error_rate: float) -> float:
-    """Risk to try first: the largest of :data:`RISKS` that is at most half the error rate, or the smallest of them."""
-    return max((risk for risk in RISKS if risk <= error_rate / 2), default=RISKS[0])
+def likely_risk(error_rate: float, texts: int) -> float:
+    """Risk to try first: the largest of :data:`RISKS` that is at most half the error rate.
+
+    Without an error among n accepted predictions, about 3 / n can be certified with a probability of 95 %; the risk is
+    not lower than this.
+
+    Args:
+        error_rate: error rate of the classifier.
+        texts: number of labeled texts, about.
+    """
+    half = max((risk for risk in RISKS if risk <= error_rate / 2), default=RISKS[0])
+    lowest = min((risk for risk in RISKS if risk * texts >= 3), default=RISKS[-1])
+    return max(half, lowest)
 
 
 def reachable_risks(

@@ -21,12 +21,19 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 HEADER = ["class", "threshold", "coverage", "risk", "bound", "accepted", "labeled"]
-NUMBER = (int, float, np.number)
 Method = Literal["fixed-sequence", "sgr"]
 """Certification method for a risk: fixed-sequence testing, or SGR (Geifman and El-Yaniv, 2017)."""
 ALL_CLASSES = ""
 """Key of a threshold that applies to every predicted class."""
 JSON_KEYS = {"units": "answers"}  # fields of a threshold whose stored name differs
+
+
+def _number(value: Any) -> float:
+    """Value as a number; NaN for one that is none."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return math.nan
 
 
 @dataclass(frozen=True, repr=False)
@@ -62,9 +69,10 @@ class Goal(ShortRepr):
             raise ArgumentError("give one goal: risk, coverage, or error_cost with deferral_cost (such as risk=0.1).")
         for name, end in (("risk", 1.0), ("coverage", 1.0 + 1e-9), ("delta", 1.0)):
             value = getattr(self, name)
-            if value is not None and not (isinstance(value, NUMBER) and 0 < value < end):
-                percent = value if isinstance(value, NUMBER) and 1 <= value < 100 else 10
+            if value is not None and not 0 < _number(value) < end:
+                percent = _number(value) if 2 <= _number(value) < 100 else 10
                 example = f"write {percent / 100:g} for {percent:g} %"
+                example = "write 0.05 for a certainty of 95 %" if name == "delta" else example
                 raise ArgumentError(f"{name} {value} is not between 0 and 1: {example}.")
         if not all(cost is None or 0 < cost < math.inf for cost in costs):
             raise ArgumentError(f"costs {self.error_cost} and {self.deferral_cost} are not both positive numbers.")

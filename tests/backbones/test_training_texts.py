@@ -30,10 +30,12 @@ def test_only_the_same_text_counts(kind, tmp_path):
     assert rows == [True] * (3 if kind == "words" else 2) + [False] * (4 if kind == "words" else 3)
 
 
-def test_nothing_is_known_of_other_classifiers(tmp_path):
+def test_nothing_is_known_of_other_classifiers(tmp_path, monkeypatch):
     assert are_training_texts(tmp_path, labeled(["good"])) is None
     assert are_training_texts("my-org/classifier", labeled(["good"])) is None
     save_training_texts(tmp_path, labeled(["good"]))
+    monkeypatch.chdir(tmp_path)
+    assert are_training_texts("", labeled(["good"])) is None
     assert are_training_texts(tmp_path, labeled([])).tolist() == []
 
 

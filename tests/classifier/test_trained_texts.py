@@ -1,6 +1,7 @@
 """A head, a threshold or a score is not chosen on texts that the classifier was trained on, through any door."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,9 @@ import pytest
 from aligned_entropy import CalibrationError, FitConfig, Goal, UncertainClassifier
 from aligned_entropy.data import LabeledTexts, LabeledTokens
 from aligned_entropy.finetune import TrainConfig, train_classifier
+from aligned_entropy.head.fit_multilabel import pairs
+from aligned_entropy.refit.refitting import _concatenated as joined_features
+from aligned_entropy.review.suspects import suspect_labels
 from fixtures import sentiment, tiny
 
 MESSAGE = r"the classifier was trained on {} of these texts.*alien divide makes a file for each step"
@@ -60,6 +64,22 @@ def test_training_texts_may_be_the_reference_of_a_fit_and_the_train_set_of_score
         warnings.simplefilter("error")
         classifier.fit(labeled(200, 1), reference=trained, config=FIT)
         classifier.evaluate(labeled(100, 2), train=trained, scores=["Mahalanobis"], resamples=10)
+
+
+def test_wrong_labels_are_looked_for_in_training_texts_too(folder):
+    classifier = UncertainClassifier.from_pretrained(folder)
+    suspects = suspect_labels(classifier, classifier.features(labeled(200, 0)))
+    assert suspects.probability.shape == (200,)
+
+
+def test_labels_of_a_text_and_joined_texts_keep_what_is_known(folder):
+    features = UncertainClassifier.from_pretrained(folder).features(labeled(4, 0) + labeled(2, 1))
+    assert features.trained.tolist() == [True] * 4 + [False] * 2
+    rows = pairs(replace(features, labels=np.zeros((6, 2), int)))
+    np.testing.assert_array_equal(rows.trained, np.repeat(features.trained, 2))
+    assert rows[np.arange(6, 12)].trained.sum() == 2
+    joined = joined_features(features, features)
+    np.testing.assert_array_equal(joined.trained, np.tile(features.trained, 2))
 
 
 @pytest.mark.filterwarnings("ignore:.*which is less than by guessing:UserWarning")  # the tags are random

@@ -25,6 +25,7 @@ from fixtures.command_line import in_process
         ("threshold {model} {data} --head {head} --risk .1 --coverage .3", "given: --risk and --coverage"),
         ("threshold {model} {data} --head {head} --risk 5", "risk 5.0 is not between 0 and 1: write 0.05 for 5 %"),
         ("evaluate {data} {model}", "holds a model, not data: commands and methods take the model before the data"),
+        ("evaluate {model} {head}", "holds a head, not data: commands and methods take the model before the data"),
         ("predict {head} {data}", "holds a head, not a model: name its model, and the head with .*--head"),
     ],
 )

@@ -90,7 +90,8 @@ def test_evaluate_does_not_replace_what_it_reads(folder, option, words, output):
     (folder / "model").mkdir()
     (folder / "model" / "config.json").write_text("{}")
     before = contents(folder)
-    refused(in_process("evaluate", *words, option, output), f"output {output}: this is the input")
+    reason = "the page is HTML" if option == "--report" else "this is the input"
+    refused(in_process("evaluate", *words, option, output), f"{output}: {reason}")
     assert contents(folder) == before
 
 
@@ -108,7 +109,8 @@ def test_the_report_does_not_replace_results(folder):
     (folder / "grid.yaml").write_text("results: results\n")
     before = contents(folder)
     for option in ("--output", "--markdown", "--latex"):
-        refused(in_process("report", "results", option, "results/cell.json"), "this is the input results")
+        reason = "the page is HTML" if option == "--output" else "this is the input results"
+        refused(in_process("report", "results", option, "results/cell.json"), reason)
     refused(in_process("report", "results", "--markdown", "report.html"), "this is the output report.html, too")
     assert contents(folder) == before
 

@@ -10,7 +10,7 @@ import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
 from aligned_entropy import DataError
-from aligned_entropy.data import data_folder, labeled_texts, load_data
+from aligned_entropy.data import data_folder, labeled_texts, load_data, load_outputs, plain_texts
 
 TEXTS = ["good", "null", "NA", "nan", 'a "quoted", text', "two\nlines", "naïve ☕\u2028 text", "N/A"]
 LABELS = [1, 0, 1, 1, 0, 1, 0, 0]
@@ -59,6 +59,14 @@ def test_an_empty_label_is_not_a_class(tmp_path):
     message = r"row 2 of column 'label' \(line 4\) has no label: add one, or remove the row; row 0 is the first"
     with pytest.raises(DataError, match=message):
         labeled_texts(load_data(tmp_path / "a.csv"))
+
+
+def test_texts_without_labels_may_be_empty(tmp_path):
+    """They may be outputs, or be divided; predictions have a reason for each of them."""
+    (tmp_path / "a.csv").write_text("text,label\n,1\nb,0\n")
+    assert list(plain_texts(load_data(tmp_path / "a.csv"))) == ["", "b"]
+    outputs = {"logits": [[1.0, 2.0], [2.0, 1.0]], "label": [0, 1], "text": ["", "b"]}
+    assert len(load_outputs(outputs)) == 2
 
 
 @pytest.mark.parametrize(
