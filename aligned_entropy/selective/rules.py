@@ -29,9 +29,9 @@ JSON_KEYS = {"units": "answers"}  # fields of a threshold whose stored name diff
 
 
 def _number(value: Any) -> float:
-    """Value as a number; NaN for one that is none."""
+    """Value as a number; NaN for one that is none, such as a string."""
     try:
-        return float(value)
+        return math.nan if isinstance(value, str) else float(value)
     except (TypeError, ValueError):
         return math.nan
 
