@@ -156,9 +156,9 @@ def _check_column(table: Table, column: str, may_be_blank: bool) -> None:
                 f"{table.place(row, column)} holds half of a surrogate pair, which is not valid Unicode: "
                 f"{text!r:.80}. Correct the row."
             )
-        if not text.strip():
+        if not may_be_blank and not text.strip():
             blank.append(row)
-    if blank and not may_be_blank:
+    if blank:
         raise DataError(f"{table.place(blank[0], column)} has no text{_and_others(blank)}")
 
 
