@@ -16,7 +16,7 @@ KINDS = {
 
 def labeled(texts):
     """Labeled data of texts, pairs of texts or sentences."""
-    if isinstance(texts[:1], list) and texts and isinstance(texts[0], list):
+    if texts and isinstance(texts[0], list):
         return LabeledTokens(texts, np.zeros(sum(map(len, texts)), int), ["O"])
     return LabeledTexts(texts, np.zeros(len(texts), int), ["a"])
 
