@@ -1,4 +1,6 @@
-"""Exceptions that the package raises on purpose; every message names the wrong value and says what to do.
+"""Exceptions and warnings of the package; every message names the wrong value and says what to do.
+
+Exceptions that are raised on purpose:
 
 AlignedEntropyError
 ├── ArgumentError          an argument with a value that cannot be used
@@ -13,6 +15,12 @@ AlignedEntropyError
 ├── StoreError             a database of predictions and feedback that cannot be used now
 └── MissingExtraError      an optional dependency that is not installed
 """
+
+from __future__ import annotations
+
+import sys
+import warnings
+from traceback import walk_stack
 
 
 class AlignedEntropyError(Exception):
@@ -61,3 +69,13 @@ class StoreError(AlignedEntropyError, RuntimeError):
 
 class MissingExtraError(AlignedEntropyError, ImportError):
     """An optional dependency is missing; the message holds the exact ``pip install`` command."""
+
+
+def warn_user(message: str) -> None:
+    """Warn at the line outside of the package that called it, however many functions are between.
+
+    By default, Python shows a warning once for each line that it names: a line of the package would hide later ones.
+    """
+    names = [frame.f_globals.get("__name__", "") for frame, _ in walk_stack(sys._getframe())]
+    outermost = max(level for level, name in enumerate(names, 1) if name.partition(".")[0] == __package__)
+    warnings.warn(message, UserWarning, stacklevel=outermost + 1)

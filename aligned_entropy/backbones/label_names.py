@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
-from ..errors import UnsupportedModelError
+from ..errors import UnsupportedModelError, warn_user
 
 
 def class_names(config: Any, classes: int) -> list[str]:
@@ -49,10 +48,9 @@ def warn_of_contradiction(config: Any, names: list[str]) -> None:
     label2id = getattr(config, "label2id", None) or {}
     numbered = {str(name): index for name, index in label2id.items()}
     if numbered.keys() == set(names) and numbered != {name: index for index, name in enumerate(names)}:
-        warnings.warn(
+        warn_user(
             f"label2id in the model's config.json, {label2id}, contradicts id2label: the names of id2label are used, "
             f"{', '.join(names)}.",
-            stacklevel=4,
         )
 
 

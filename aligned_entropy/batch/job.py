@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..data import Table
 from ..data.files.reading import open_rows
 from ..data.files.rows import InputRow, InputTable, batched, format_of
+from ..display.hints import missing_file
 from ..errors import DataError
 from ..features.texts import Text, TextPair
 from .locking import check_unlocked
@@ -180,9 +181,7 @@ class PredictionJob:
         """
         _ = self.source_format, self.output_format
         if self.source != "-" and not Path(self.source).exists():
-            raise DataError(
-                f"input {self.source}: there is no such file; check the path, which is relative to {Path.cwd()}."
-            )
+            raise DataError(missing_file(self.source))
         if self.output == "-":
             if is_same_file(STDIN if self.source == "-" else self.source, STDOUT):
                 raise DataError(f"stdout is the input {self.source}, which would be replaced; write to another file.")

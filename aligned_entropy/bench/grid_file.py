@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
+from ..display.hints import missing_file
 from ..errors import DataError
 from ..finetune import Mode, Precision
 from .cells import Cell
@@ -42,7 +43,7 @@ def read_grid_file(path: Path) -> tuple[list[Cell], Path, Path]:
         results, runs = (path.parent / str(facts.get(name, name)) for name in ("results", "runs"))
         return list({cell.key: cell for cell in cells}.values()), results, runs
     except FileNotFoundError as error:
-        raise DataError(f"there is no file {path}.") from error
+        raise DataError(missing_file(path)) from error
     except (yaml.YAMLError, ValueError, TypeError) as error:
         raise DataError(f"{path} is not a grid: {' '.join(str(error).split())}") from error
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ..batch.locking import locked
-from ..errors import DataError
+from ..errors import DataError, warn_user
 from ..features.files import write_atomic
 from .cells import Cell
 from .studies import STUDIES
@@ -105,7 +104,7 @@ def _lines(path: Path) -> dict[bytes, bytes]:
     content = path.read_bytes() if path.exists() else b""
     lines = content.splitlines()
     if lines and not content.endswith(b"\n") and _parsed(lines[-1]) is None:
-        warnings.warn(f"the last line of {path} is incomplete and was left out: run alien bench again.", stacklevel=2)
+        warn_user(f"the last line of {path} is incomplete and was left out: run alien bench again.")
         lines.pop()
     return _by_name(path, lines)
 

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import warn_user
+
 if TYPE_CHECKING:
     from ..backbones.templates import Examples
     from ..features.arrays import Features
@@ -113,9 +115,7 @@ def warn_of_row_errors(features: Features) -> None:
     if features.row_errors is None:
         return
     reasons = [reason for reason in features.row_errors if reason is not None]
-    warnings.warn(
+    warn_user(
         f"{len(reasons)} of {len(features)} texts {NO_REPLY}, so their numbers are NaN; the attribute row_errors has "
         f"the reasons. The first: {reasons[0]}.",
-        UserWarning,
-        stacklevel=3,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from ..backbones.endpoint.client import EndpointClient
 from ..backbones.endpoint.embeddings import PREFIX, EndpointEncoder
 from ..backbones.endpoint.encoder import TextEncoder
 from ..backbones.templates import PromptTemplate
-from ..errors import ArgumentError, DataError, NotApplicableError
+from ..errors import ArgumentError, DataError, NotApplicableError, warn_user
 from ..saved.format import read_config
 from ..saved.hub import resolve_head
 from .base import UncertainClassifier
@@ -49,11 +48,9 @@ def classifier_of_endpoint(
     if not name:
         raise ArgumentError(f"model is missing: name a model that {url!r:.80} offers.")
     if facts and name != facts["name"]:
-        warnings.warn(
+        warn_user(
             f"the head was fitted for the model {facts['name']!r}, not {name!r}: use it only if this is another name "
             "for the same model.",
-            UserWarning,
-            stacklevel=3,
         )
     client, template = EndpointClient(url, **connection), PromptTemplate(**settings)
     backbone = EndpointBackbone(

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import CalibrationError, NotFittedError
+from ..errors import CalibrationError, NotFittedError, warn_user
 from ..features.arrays import Features
 from ..saved.format import SavedHead
 
@@ -86,18 +84,16 @@ def warn_if_seen(saved: SavedHead, features: Features) -> None:
     _warn_if_trained(features)
     share = _share_fitted(saved, features)
     if share > MAX_SHARE_SEEN:
-        warnings.warn(
+        warn_user(
             f"the head was fitted on {share:.0%} of these texts, on which it looks better than it is: evaluate it on "
             "other labeled texts.",
-            UserWarning,
-            stacklevel=4,
         )
 
 
 def _warn_if_trained(features: Features) -> None:
     share = _share(features.trained)
     if share > MAX_SHARE_SEEN:
-        warnings.warn(TRAINED.format(share), UserWarning, stacklevel=5)
+        warn_user(TRAINED.format(share))
 
 
 def _share(seen: NDArray[np.bool_] | None) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 
 from ..accuracy import DistanceLimit
 from ..backbones import ENDPOINT, OUTPUTS, BaseBackbone
-from ..errors import HeadMismatchError
+from ..errors import HeadMismatchError, warn_user
 from ..evaluation.calibration_maps import CalibrationMaps
 from ..evaluation.fitted_scores import BASELINES, fit_scores
 from ..features.arrays import Features
@@ -155,10 +154,9 @@ class HeadSlot:
         check_probe(saved, self.backbone)
         stored_dtype, dtype = facts.get("dtype"), self.backbone.facts["dtype"]
         if (saved.rule or saved.sets) is not None and stored_dtype not in (None, dtype):
-            warnings.warn(
+            warn_user(
                 f"the head in {folder} has a threshold or sets that were chosen with the model in {stored_dtype}, but "
                 f"the model is loaded in {dtype}: their bounds do not hold; choose them again.",
-                stacklevel=3,
             )
         self.place(saved)
 

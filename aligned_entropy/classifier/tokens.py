@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -15,7 +14,7 @@ from ..data import LabeledTokens, Words
 from ..data.objects import as_texts
 from ..data.tag_matching import has_tag_names
 from ..data.tags import Scheme, Span, TagSet
-from ..errors import NotApplicableError
+from ..errors import NotApplicableError, warn_user
 from ..evaluation.calibration_maps import CalibrationMaps
 from ..evaluation.entities import EntityCounts
 from ..evaluation.evaluation import compare
@@ -156,10 +155,9 @@ class UncertainTokenClassifier(UncertainClassifier):
         share = sum(word in divided for sentence in sentences for word in sentence) / max(count, 1)
         if share > DIVIDED_SHARE:
             example = next(word for sentence in sentences for word in sentence if word in divided)
-            warnings.warn(
+            warn_user(
                 f"predict() divides {share:.0%} of the words of this data set, such as {example!r:.40}, into several "
                 "words if they are in a string: give it lists of words that are divided as in the data set.",
-                stacklevel=3,
             )
 
     def evaluate_features(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..accuracy.audit import RANDOM_SHARE
+from ..display.hints import missing_file
 from ..display.text_tables import text_table, wrapped
 from .options import AsJson, Delimiter, Encoding, Seed, with_option_groups
 from .reviewing import FORMAT_OF_ENDING, Format, HeadWithNames, LabelNames, SourceOptions, class_names
@@ -113,7 +114,7 @@ def report_audit(
     from ..review.formats import format_of_export
 
     if not labeled.is_file():
-        raise typer.BadParameter(f"there is no file {labeled}.")
+        raise typer.BadParameter(missing_file(labeled))
     source = columns.read(predictions)
     names = _names(source, head, label_names)
     reviewed = format_of_export(labeled).read(labeled, names, delimiter=labeled_delimiter, encoding=labeled_encoding)

@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from ..display.hints import missing_file
 from ..display.text_tables import text_table, wrapped
 from ..errors import DataError
 from .options import AsJson, ColumnOptions, Delimiter, Encoding, LabelColumn, Seed, TextColumn, TextPairColumn
@@ -116,7 +117,7 @@ def _files(source: Path, names: Sequence[str], folder: Path | None, force: bool)
     from ..data.sources import split_name
 
     if not source.is_file():
-        raise typer.BadParameter(f"there is no file {source}: check the path, which is relative to {Path.cwd()}.")
+        raise typer.BadParameter(missing_file(source))
     if format_of(str(source), None, "file") == "txt":
         raise typer.BadParameter(f"{source}: a text file has no labels; write its rows as CSV or JSON Lines.")
     ending = source.name[len(split_name(source)) :]

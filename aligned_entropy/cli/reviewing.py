@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import typer
 
+from ..display.hints import missing_file
 from .options import (
     AsJson,
     Delimiter,
@@ -155,7 +156,7 @@ def import_review(
     from ..store import Store
 
     if not export.is_file():
-        raise typer.BadParameter(f"there is no file {export}.")
+        raise typer.BadParameter(missing_file(export))
     names = class_names(label_names, head, ())
     reader = FORMATS[form] if form is not None else format_of_export(export)
     reviewed = checked_labels(reader.read(export, names, delimiter=delimiter, encoding=encoding), names)

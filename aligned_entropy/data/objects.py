@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import io
 import os
-import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
-from ..errors import ArgumentTypeError, DataError
+from ..errors import ArgumentTypeError, DataError, warn_user
 from ..features.texts import TextPair, parts_of
 from .files.rows import ending_format
 from .files.text_files import is_damaged
@@ -146,11 +145,9 @@ def _check_text(text: Any, place: str, per_word: bool) -> None:
 def _warn_of_paths(texts: Sequence[Any]) -> None:
     """Warn if every text is the path of a file with data."""
     if texts and all(isinstance(text, str) and ending_format(text) and os.path.isfile(text) for text in texts):
-        warnings.warn(
+        warn_user(
             f"the text {texts[0]!r} is the path of a file, whose rows are not read: to predict them, call "
             f"predict(load_data({texts[0]!r})) of the classifier, after from aligned_entropy import load_data.",
-            UserWarning,
-            stacklevel=4,
         )
 
 

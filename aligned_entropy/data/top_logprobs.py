@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DataError
+from ..errors import DataError, warn_user
 from .columns import quoted
 from .matching import NameIndex
 from .table import Table
@@ -117,11 +116,9 @@ def logits_of(masses: Sequence[Masses | None], classes: int, column: str) -> NDA
         if row is not None:
             logits[number] = np.log(row.values.clip(SMALLEST_PROBABILITY))
     if any(row is not None and row.is_missing.any() for row in masses):
-        warnings.warn(
+        warn_user(
             f"column {column!r} lacks classes in some rows, which count with the largest probability that they can "
             "have: ask the model for more tokens, so that all classes are among them.",
-            UserWarning,
-            stacklevel=3,
         )
     return logits
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import warn_user
 from ..features.arrays import Features
 
 SIGNIFICANCE = 1e-3
@@ -34,11 +34,9 @@ def warn_of_label_order(features: Features, label_names: Sequence[str]) -> None:
     if not len(moved):
         return
     pairs = ", ".join(f"{label_names[i]} → {label_names[order[i]]}" for i in moved[:MAX_PAIRS])
-    warnings.warn(
+    warn_user(
         f"the accuracy is {before:.1%}, but {after:.1%} if the labels were in another order ({pairs}): check that the "
         "labels of the data mean what the classes of the model mean, and correct them with a label map.",
-        UserWarning,
-        stacklevel=3,
     )
 
 

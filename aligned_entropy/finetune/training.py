@@ -7,7 +7,6 @@ classifier has not seen.
 from __future__ import annotations
 
 import tempfile
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from ..backbones.training_texts import save_training_texts
 from ..data import LabeledTexts, LabeledTokens
 from ..data.matching import likely_misspellings
 from ..display.progress_bars import without_progress_bars
-from ..errors import DataError, MissingExtraError, UnsupportedModelError
+from ..errors import DataError, MissingExtraError, UnsupportedModelError, warn_user
 from .config import TrainConfig
 from .labeled import labeled_data, task_of_labels
 from .measures import IGNORED, Epoch, TrainingMeter
@@ -90,10 +89,9 @@ def train_classifier(
         model = _train_all_layers(backbone, data, encoded, config, progress, meter)
     if len(meter.predicted) == 1:
         (only,) = meter.predicted
-        warnings.warn(
+        warn_user(
             f"in the last epoch the classifier predicted nothing but {data.label_names[only]!r}: it has not learned to "
             "tell the classes apart. Train for more epochs (--epochs) or with a higher --learning-rate.",
-            stacklevel=2,
         )
     with without_progress_bars():
         model.save_pretrained(folder)
@@ -122,17 +120,15 @@ def check_classes(data: LabeledTexts | LabeledTokens) -> None:
     misspelled = likely_misspellings(texts)
     if misspelled:
         pairs = [f"{name!r} ({texts[name]}) of {other!r} ({texts[other]})" for name, other in misspelled.items()]
-        warnings.warn(
+        warn_user(
             f"labels that look like misspellings, with their numbers of texts: {', '.join(pairs[:10])}. Each is now a "
             "class of its own: stop, correct them and train again.",
-            stacklevel=3,
         )
     single = [name for name, count in texts.items() if count == 1 and name not in misspelled]
     if single:
-        warnings.warn(
+        warn_user(
             f"{len(single)} of {len(classes)} classes have a single text: {', '.join(single[:10])}. Correct labels "
             "that are misspelled; nothing is learned of a class from one text.",
-            stacklevel=3,
         )
 
 

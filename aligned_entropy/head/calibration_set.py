@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..errors import CalibrationError
+from ..errors import CalibrationError, warn_user
 from .head import AlignedEntropyHead
 from .reference import K_NEAR
 from .ridge import stratified_folds
@@ -130,16 +130,14 @@ def calibration_set(
             "Check that the labels are in the model's order."
         )
     if wrong / len(errors) < SUSPICIOUS_ERROR_RATE:
-        warnings.warn(
+        warn_user(
             f"the model is wrong on only {wrong / len(errors):.2%} of the calibration texts. If it was trained on "
             "them, its errors on new texts cannot be estimated: calibrate on held-out texts.",
-            stacklevel=3,
         )
     elif right / len(errors) < 1 / head.classes:
-        warnings.warn(
+        warn_user(
             f"the model is right on {right / len(errors):.1%} of the calibration texts, which is less than by guessing "
             f"among {head.classes} classes: check that the labels are in the model's order.",
-            stacklevel=3,
         )
     clusters = _clusters(clusters, errors.numpy(), folds)
     fold = torch.from_numpy(stratified_folds(errors.numpy(), folds, seed, clusters))
@@ -276,9 +274,8 @@ def checked_reference(hidden: Any, labels: Any, data: CalibrationSet) -> tuple[T
         )
     shared = {row.tobytes() for row in vectors.numpy()} & {row.tobytes() for row in data.hidden.numpy()}
     if len(shared) > 0.1 * len(data.hidden):
-        warnings.warn(
+        warn_user(
             f"{len(shared)} calibration vectors are also in the reference. The classifier makes few errors on texts "
             "that it was trained on: calibrate on held-out texts.",
-            stacklevel=4,
         )
     return vectors, _labels(labels, len(vectors), data.logits.shape[1])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..display.text_tables import wrapped
-from ..errors import CalibrationError
+from ..errors import CalibrationError, warn_user
 from ..features.arrays import Features
 from ..stats import Interval, auc_interval
 from .calibration_set import (
@@ -207,17 +206,15 @@ def multilabel_set(
             f"{MINIMUM_ERRORS} of each are needed. Use more texts, and check that the labels are in the model's order."
         )
     if wrong_texts / texts < SUSPICIOUS_ERROR_RATE:
-        warnings.warn(
+        warn_user(
             f"only {wrong_texts / texts:.2%} of the calibration texts have a wrong prediction. If the model was "
             "trained on them, its errors on new texts cannot be estimated: calibrate on held-out texts.",
-            stacklevel=3,
         )
     yes = predicted == 1
     if int(yes.sum()) >= MINIMUM_ERRORS and labels[yes].float().mean() < labels.float().mean():
-        warnings.warn(
+        warn_user(
             f"{float(labels[yes].float().mean()):.1%} of the labels that the model predicts are right, less than by "
             f"guessing ({float(labels.float().mean()):.1%}): check that the labels are in the model's order.",
-            stacklevel=3,
         )
     fold = torch.from_numpy(stratified_folds(errors.amax(1).numpy(), folds, seed))
     return CalibrationSet(hidden, pair_logits(logits), labels, predicted, errors, fold, device=device)

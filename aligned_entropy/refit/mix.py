@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 from numpy.typing import NDArray
 
 from ..classifier import UncertainClassifier
-from ..errors import NotApplicableError
+from ..errors import NotApplicableError, warn_user
 from ..features.arrays import Features
 
 DISTANCE, SIGNIFICANCE = 0.15, 0.001  # least Kolmogorov-Smirnov distance that is worth a warning, and its p-value
@@ -31,11 +29,9 @@ def warn_of_mix(classifier: UncertainClassifier, feedback: Features, inclusion: 
     rule = classifier.saved.rule
     if inclusion is not None and np.isnan(inclusion).any():
         unknown = int(np.isnan(inclusion).sum())
-        warnings.warn(
+        warn_user(
             f"{unknown} of {len(inclusion)} texts of the feedback have no inclusion probability: they serve only as "
             "neighbors and for views. Calibration, comparison and threshold come from the others.",
-            UserWarning,
-            stacklevel=3,
         )
     stored = classifier.saved.selection_units
     if stored is None or not len(stored.uncertainty):
@@ -51,11 +47,9 @@ def warn_of_mix(classifier: UncertainClassifier, feedback: Features, inclusion: 
         accepted, before = (float(rule.accepts(part.uncertainty, part.labels).mean()) for part in (units, stored))
     if inclusion is not None:
         if accepted == 0 and before > 0:
-            warnings.warn(
+            warn_user(
                 f"all predictions of the feedback were deferred, and {before:.0%} of the labeled predictions of the "
                 f"head are accepted: the new head describes deferred predictions alone; {REMEDY}.",
-                UserWarning,
-                stacklevel=3,
             )
         return
     from scipy.stats import ks_2samp
@@ -65,10 +59,8 @@ def warn_of_mix(classifier: UncertainClassifier, feedback: Features, inclusion: 
     is_shifted = shift > SHIFT * float(np.std(stored.uncertainty))
     if is_shifted and test.statistic > DISTANCE and test.pvalue < SIGNIFICANCE:
         shares = "" if accepted is None else f", and {accepted:.0%} are accepted, in place of {before:.0%}"
-        warnings.warn(
+        warn_user(
             "the feedback has no inclusion probabilities, and its uncertainties are unlike those of the labeled "
             f"predictions of the head (Kolmogorov-Smirnov distance {test.statistic:.2f}{shares}). If people chose the "
             f"texts, such as deferred ones alone, the new head describes only texts like these; {REMEDY}.",
-            UserWarning,
-            stacklevel=3,
         )

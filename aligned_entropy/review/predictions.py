@@ -13,6 +13,7 @@ from ..data.files.reading import read_table
 from ..data.files.rows import ending_format
 from ..data.files.safe_cells import is_marked, plain_cell
 from ..data.label_cells import yes_or_no
+from ..display.hints import missing_file
 from ..errors import DataError
 from ..features.texts import TextPair
 from ..tasks import TASKS, Task
@@ -114,7 +115,7 @@ def read_predictions(
 def _read(source: Path, delimiter: str | None, encoding: str | None) -> Table:
     if not source.is_dir():
         if not source.exists():
-            raise DataError(f"predictions {source}: there is no such file; check the path.")
+            raise DataError(missing_file(source))
         return read_table(source, delimiter=delimiter, encoding=encoding)
     parts = [read_table(path) for path in sorted(source.glob("*.parquet"))]
     if not parts:

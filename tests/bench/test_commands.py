@@ -130,7 +130,7 @@ def test_the_report_of_a_grid_contains_only_its_cells(bench, workspace):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["bench", "{folder}/gone.yaml"], "there is no file {folder}/gone.yaml."),
+        (["bench", "{folder}/gone.yaml"], "there is no file {folder}/gone.yaml: check the path."),
         (["bench", "{folder}/bad.yaml"], "{folder}/bad.yaml is not a grid: no study 'x'"),
         (["bench", "{folder}"], "Is a directory"),
         (["report", "{folder}/empty"], "{folder}/empty holds no results: run alien bench first"),

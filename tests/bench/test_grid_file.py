@@ -109,7 +109,7 @@ def test_scores_can_be_left_out(tmp_path):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(DataError, match=re.escape(f"there is no file {tmp_path / 'gone.yaml'}.")):
+    with pytest.raises(DataError, match=re.escape(f"there is no file {tmp_path / 'gone.yaml'}: check the path.")):
         Grid.read(tmp_path / "gone.yaml")
 
 

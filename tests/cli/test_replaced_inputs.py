@@ -164,7 +164,9 @@ def test_an_output_without_an_ending_that_is_a_file_is_no_folder(folder):
 
 def test_a_missing_input_comes_with_the_folder_that_paths_start_from(folder):
     done = in_process("predict", "no-model", "missing.csv", "-o", "out.csv")
-    refused(done, "input missing.csv: there is no such file; check the path, which is relative to", folder.name)
+    refused(done, "there is no file missing.csv: check the path, which is relative to", folder.name)
+    done = in_process("predict", "no-model", "dta.jsonl", "-o", "out.csv")
+    refused(done, "there is no file dta.jsonl (did you mean data.jsonl?): check the path")
     done = in_process("predict", "no-model", "missing.parquet", "-o", "out")
     refused(done, "missing.parquet: there is no Parquet file; check the path, which is relative to", folder.name)
     refused(in_process("predict", "no-model", "set", "-o", "out.csv"), "input set: this is a folder; name a file in it")

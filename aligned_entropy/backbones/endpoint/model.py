@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import threading
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import EndpointError
+from ...errors import EndpointError, warn_user
 from ...features.texts import Text
 from ..templates import CONTENT_FREE, PromptTemplate, chat_turns, joint
 from .client import EndpointClient, RequestError
@@ -205,10 +204,8 @@ class EndpointModel:
                 refusal = error
                 continue
             if number < requested:
-                warnings.warn(
+                warn_user(
                     f"{self._client.url} refuses {requested} tokens ({refusal}) and gives {number}.",
-                    UserWarning,
-                    stacklevel=2,
                 )
             return top
         raise refusal
