@@ -238,9 +238,14 @@ class UncertainClassifier(ModelElsewhere, ModelWithSelection):
 
         Raises:
             HeadMismatchError: the head was fitted for another adapter or classification module than is active.
+            CalibrationError: the classifier was trained on more than half of the texts of ``calibration``.
             ArgumentError: a score is not in :data:`aligned_entropy.scores.SCORES`.
             DataError: the data cannot be read, or their labels are not the model's.
             NotApplicableError: ``ood`` is not supported for the task.
+
+        Warns:
+            UserWarning: the head was fitted on more than a tenth of the texts of ``data``, or the classifier trained on
+                more than a tenth of them; or another order of the labels would be far better.
         """
         extras, views = arrays_of(scores or ()), bool(self.head.views) or read_views(scores or ())
         options: dict[str, Any] = {"views": views, **columns}

@@ -59,7 +59,8 @@ class ModelWithSelection(ModelWithHead, Displayed):
 
         Raises:
             NotFittedError: the head is untrained.
-            CalibrationError: the head was fitted on more than a tenth of these texts, or nothing is predicted.
+            CalibrationError: the head was fitted on more than a tenth of these texts, or the classifier trained on more
+                than half of them; or nothing is predicted.
             HeadMismatchError: the head was fitted for another adapter or classification module than is active.
         """
         if not isinstance(goal, Goal):
@@ -127,7 +128,8 @@ class ModelWithSelection(ModelWithHead, Displayed):
         Raises:
             NotApplicableError: the task is not text classification with one label.
             NotFittedError: the head is untrained.
-            CalibrationError: the head was fitted on more than a tenth of these texts, or there are none.
+            CalibrationError: the head was fitted on more than a tenth of these texts, or the classifier trained on more
+                than half of them; or there are none.
             HeadMismatchError: the head was fitted for another adapter or classification module than is active.
         """
         if goal is not None and not isinstance(goal, SetGoal):

@@ -85,7 +85,7 @@ def refit(
     fit_rows, test = feedback[np.flatnonzero(~is_test[text_of_row])], feedback[np.flatnonzero(is_test[text_of_row])]
     weights = None if probability is None else _weights(probability, ~is_test)[text_of_row[~is_test[text_of_row]]]
     if calibration is not None:
-        fit_rows = _concatenated(calibration, fit_rows)
+        fit_rows = joined_features(calibration, fit_rows)
         weights = None if weights is None else np.concatenate([np.ones(len(calibration)), weights])
     new = type(classifier)(classifier.backbone)
     new.fit_features(fit_rows, reference=reference, weights=weights, config=classifier.config_class(seed=seed))
@@ -152,7 +152,7 @@ def _weights(probability: NDArray[np.float64], chosen: NDArray[np.bool_]) -> NDA
     return weights
 
 
-def _concatenated(first: Features, second: Features) -> Features:
+def joined_features(first: Features, second: Features) -> Features:
     """Concatenate the rows of two sets of labeled features; clusters are renumbered, and extra arrays are left out."""
     sizes = first.hidden.shape[1], second.hidden.shape[1]
     if sizes[0] != sizes[1]:

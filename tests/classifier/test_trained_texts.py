@@ -10,7 +10,7 @@ from aligned_entropy import CalibrationError, FitConfig, Goal, UncertainClassifi
 from aligned_entropy.data import LabeledTexts, LabeledTokens
 from aligned_entropy.finetune import TrainConfig, train_classifier
 from aligned_entropy.head.fit_multilabel import pairs
-from aligned_entropy.refit.refitting import _concatenated as joined_features
+from aligned_entropy.refit.refitting import joined_features
 from aligned_entropy.review.suspects import suspect_labels
 from fixtures import sentiment, tiny
 
