@@ -129,7 +129,7 @@ CHANGES = [
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("change", always(optimizer_step, write_one_entry, reverse_columns, replace_data, of=CHANGES))
+@pytest.mark.parametrize("change", always(optimizer_step, write_one_entry, of=CHANGES))
 def test_the_next_prediction_notices_changed_weights(kind, change):
     fitted, untrained = UncertainClassifier(backbone(kind)), UncertainClassifier(backbone(kind))
     fitted.fit(labeled(fitted), config=QUICK)

@@ -113,6 +113,7 @@ def test_all_ways_of_running_the_model_give_the_same_uncertainty(fitted, folders
     assert sum(row["score"] for row in both) == pytest.approx(1)
 
 
+@pytest.mark.exhaustive  # an export takes seconds
 def test_an_exported_graph_has_the_logits_of_both_classes(fitted, tmp_path):
     pytest.importorskip("onnx", reason="needs the extra onnx")
     from aligned_entropy.export import export_onnx

@@ -1,5 +1,6 @@
 """All kinds of PEFT adapters: the head copies the module in use, before and after a merge."""
 
+from itertools import cycle, product
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from aligned_entropy import UncertainClassifier, UnsupportedModelError
 from aligned_entropy.backbones import Backbone, LabelWordBackbone
 from fixtures import tiny
+from fixtures.cases import always
 
 CLOSE = {"rtol": 0, "atol": 1e-4}
 LAYERS = {"Bert": ["query", "value"], "Llama": ["q_proj", "v_proj"]}
@@ -78,8 +80,7 @@ def entropy(logits: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of PEFT, about its own settings
-@pytest.mark.parametrize("kind", LAYERS)
-@pytest.mark.parametrize("tuner", TUNERS)
+@pytest.mark.parametrize(("kind", "tuner"), always(*zip(cycle(LAYERS), TUNERS), of=list(product(LAYERS, TUNERS))))
 def test_the_untrained_head_gives_the_entropy_of_the_adapted_model(tuner: str, kind: str) -> None:
     model = adapted(kind, tuner)
     logits = logits_of(model, kind)

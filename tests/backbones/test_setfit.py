@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from itertools import product
 
 import joblib
 import numpy as np
@@ -30,6 +31,7 @@ from aligned_entropy.finetune import TrainConfig, train_classifier
 from aligned_entropy.refit import refit
 from aligned_entropy.serve.app import create_app
 from fixtures import sentiment, tiny
+from fixtures.cases import always
 from fixtures.command_line import in_process
 from fixtures.embedding import embeddings, flawed, save_body, save_head
 from fixtures.onnx_consumer import consumer
@@ -41,6 +43,7 @@ TRAINING, LABELS = sentiment.texts(200, 11)
 TEXTS = [*sentiment.texts(40, 12)[0], "fine", "  Fine\n", "an unheard word"]
 QUICK = FitConfig(folds=3, betas=(300.0,), gain_prior=GainPrior(0.5, 0.5))  # a gain by views is expected
 CLOSE = {"rtol": 0, "atol": 1e-5}
+KEPT = [(False, 2), (True, 3)]  # cases of normalized vectors and of classes
 
 
 @pytest.fixture(scope="module")
@@ -72,9 +75,8 @@ def entropy(probabilities):
     return -(probabilities * np.log(probabilities)).sum(1) / np.log(probabilities.shape[1])
 
 
-@pytest.mark.parametrize("normalize", [False, True])
 @pytest.mark.parametrize("pooling", ["mean", "cls", "max", ("mean", "max")])
-@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize(("normalize", "classes"), always(*KEPT, of=product([False, True], [2, 3])))
 def test_probabilities_are_those_of_the_head(tmp_path, pooling, normalize, classes):
     folder = save_body(tmp_path / "body", pooling=pooling)
     labels = LABELS if classes == 2 else np.array(["c", "a", "b"])[np.arange(200) % 3]

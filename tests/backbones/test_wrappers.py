@@ -71,7 +71,7 @@ def inputs() -> dict[str, torch.Tensor]:
     return dict(tiny.tokenizer()(tiny.TEXTS, padding=True, return_tensors="pt"))
 
 
-@pytest.mark.parametrize("wrap", always(eager, compiled_in_place, in_peft, nn.DataParallel, of=WRAPPERS))
+@pytest.mark.parametrize("wrap", always(eager, in_peft, nn.DataParallel, of=WRAPPERS))
 def test_a_wrapped_model_gives_the_same_predictions_and_then_views(
     wrap: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

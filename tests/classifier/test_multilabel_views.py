@@ -102,6 +102,7 @@ def test_a_head_without_views_has_the_former_format(multilabel_model_folder, tmp
     assert read_config(tmp_path)["format"] == 1
 
 
+@pytest.mark.exhaustive  # an export takes seconds
 def test_an_exported_graph_gives_the_same_uncertainty(classifier, tmp_path):
     pytest.importorskip("onnx", reason="needs the extra onnx")
     from aligned_entropy.export import export_onnx

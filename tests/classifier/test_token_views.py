@@ -73,6 +73,7 @@ def test_a_saved_head_gives_the_same_uncertainty(classifier, token_model_folder,
 
 
 # The graphs of the two heads have the same operations, and an export takes seconds.
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("classifier", ["calibration"], indirect=True)
 def test_an_exported_graph_gives_the_same_uncertainty(classifier, tmp_path):
     pytest.importorskip("onnx", reason="needs the extra onnx")

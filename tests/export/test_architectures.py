@@ -21,7 +21,7 @@ TEXTS = ["the film is good", "", "bad 😀 film \u00ad", LONG, "   ", "not bad"]
 SENTENCES = [text.split() for text in TEXTS if text.split()]
 CASES = [*((kind, "one label") for kind in tiny.ARCHITECTURES), ("Bert", "several labels")]
 # The graphs of the other architectures are much like one of these.
-KEPT = [case for case in CASES if case[0] in ("Bert", "DebertaV2", "ModernBert", "Llama")]
+KEPT = [(kind, "one label") for kind in ("Bert", "DebertaV2", "Llama")]
 PAIRS = ("Roberta", "DebertaV2", "Llama")  # graphs on which pairs of texts are compared, too
 # One layer halves the time of an export; the layers of these two differ.
 LAYERS = {kind: {} if tiny.family(kind) == "ModernBert" else {"num_hidden_layers": 1} for kind in tiny.ARCHITECTURES}
@@ -81,7 +81,7 @@ def check_pairs(classifier, predict):
     assert abs(expected.uncertainty[0] - expected.uncertainty[4]) > 1e-4  # the order of the texts counts
 
 
-@pytest.mark.parametrize("kind", always("Bert", "Llama", of=tiny.ARCHITECTURES))
+@pytest.mark.parametrize("kind", always("Bert", of=tiny.ARCHITECTURES))
 def test_words(kind, tmp_path):
     """Outputs of real tokens alone are compared, for sentences in one window and in several."""
     model = tiny.token_classifier(kind, **LAYERS[kind])

@@ -34,7 +34,7 @@ def with_permuted_errors(scenario, seed):
     return torch.where(torch.from_numpy(wrong), (predicted + 1) % 4, predicted)
 
 
-@pytest.mark.parametrize("seed", always(0, 1, of=range(6)))
+@pytest.mark.parametrize("seed", always(0, of=range(6)))
 @pytest.mark.parametrize("with_reference", [False, True])
 @pytest.mark.parametrize("rows", [60, 200, 1000])
 def test_permuted_errors_leave_the_order_of_the_untrained_score(rows, with_reference, seed):
