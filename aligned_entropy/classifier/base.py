@@ -220,15 +220,14 @@ class UncertainClassifier(ModelElsewhere, ModelWithSelection):
         """Measure how well the head, and other scores, find the errors of the model.
 
         Args:
-            data: labeled texts that neither the classifier nor the head was fitted on, in a form as for :meth:`fit`.
+            data: labeled texts, in a form as for :meth:`fit`; a warning says if the classifier or the head saw them.
             scores: names in :data:`aligned_entropy.scores.SCORES`, or scores of your own: a ``Score``, its class, or a
                 function from ``Features`` of N texts to N numbers. By default softmax response, entropy, margin and
                 temperature scaling. Dropout passes and token states are computed if a score needs them.
             train: training set of the classifier, for scores that are fitted on it.
             calibration: calibration set of the head, for scores and calibration maps that are fitted on it. The default
                 scores do not need it, since the head contains them fitted.
-            ood: out-of-distribution texts, with or without labels, to measure how well scores separate them from
-                ``data``; for text classification only.
+            ood: texts out of distribution, which scores should tell from ``data``; for text classification only.
             resamples: number of bootstrap samples of every interval.
             progress: function that is called with the number of texts whose features are ready.
             columns: column names and label map, as for :meth:`fit`.
@@ -242,10 +241,6 @@ class UncertainClassifier(ModelElsewhere, ModelWithSelection):
             ArgumentError: a score is not in :data:`aligned_entropy.scores.SCORES`.
             DataError: the data cannot be read, or their labels are not the model's.
             NotApplicableError: ``ood`` is not supported for the task.
-
-        Warns:
-            UserWarning: the head was fitted on more than a tenth of the texts of ``data``, or the classifier trained on
-                more than a tenth of them; or another order of the labels would be far better.
         """
         extras, views = arrays_of(scores or ()), bool(self.head.views) or read_views(scores or ())
         options: dict[str, Any] = {"views": views, **columns}
