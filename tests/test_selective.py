@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from aligned_entropy.errors import ArgumentError, CalibrationError
+from aligned_entropy.errors import ArgumentError, CalibrationError, NotApplicableError
 from aligned_entropy.selective import (
     ALL_CLASSES,
+    RISKS,
     Goal,
     Rule,
     SelectionUnits,
@@ -246,6 +247,25 @@ def test_a_reachable_risk_is_the_rule_for_its_goal():
         reachable_risks(labeled, tried, ())
 
 
+def test_a_rule_knows_the_risks_that_its_predictions_and_pilot_reach():
+    labeled, pilot = drawn(3, 400), drawn(4, 400)
+    rule = choose_threshold(labeled, Goal(risk=0.001), pilot)
+    assert not rule.accepted
+    above = [risk for risk in RISKS if risk > 0.001]
+    assert rule.reachable() == reachable_risks(labeled, Goal(risk=0.001), above, pilot) != []
+    assert choose_threshold(labeled, Goal(risk=0.5)).reachable() == []
+    for other in (choose_threshold(labeled, Goal(coverage=0.5)), Rule.from_dict(rule.to_dict())):
+        with pytest.raises(NotApplicableError, match="right after choose_threshold"):
+            other.reachable()
+
+
+def test_a_class_without_a_threshold_is_named():
+    labels = np.array(["many"] * 300 + ["few"] * 20)
+    text = str(choose_threshold(units(np.arange(320) / 320, np.zeros(320), labels), Goal(risk=0.05, per_class=True)))
+    assert "few: No threshold could be certified with 20 labeled predictions" in " ".join(text.split())
+    assert "many: " not in text
+
+
 def test_the_table_of_reachable_risks_ends_at_the_first_that_accepts_all():
     rules = reachable_risks(units(np.linspace(0, 1, 300), np.zeros(300)), Goal(risk=0.001))
     lines = reachable_table(rules).splitlines()
@@ -253,7 +273,9 @@ def test_the_table_of_reachable_risks_ends_at_the_first_that_accepts_all():
     assert lines[2] == ""
     assert "certified with delta 0.005" in " ".join(lines)
     assert "certified with the whole delta" in " ".join(lines)
-    assert "No risk can be certified" in reachable_table(reachable_risks(units([0.1], [1]), Goal(risk=0.001)))
+    assert "None of the risks up to 30% can be certified" in reachable_table(
+        reachable_risks(units([0.1], [1]), Goal(risk=0.001))
+    )
 
 
 def test_a_printed_rule_has_80_columns_and_calls_the_risk_an_average():

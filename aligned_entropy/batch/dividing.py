@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data import LabeledTokens, Table, plain_texts
+from ..data.cells import is_missing
 from ..data.columns import LABEL_COLUMNS, LabelColumn, find_column, first_column
 from ..data.dividing import divided_rows, joined_rows
 from ..data.files.conll import conll_lines
 from ..data.files.reading import open_rows
 from ..data.files.rows import COMPRESSED, ending_format
-from ..data.labels import is_missing
 from ..data.outputs import OUTPUT_COLUMNS, TEXT_COLUMN
 from ..data.responses import response_column
 from ..data.tags import TagSet

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..data.objects import as_texts
+from ..data.objects import as_texts, index_of
 from ..errors import NotApplicableError
 from ..evaluation.calibration_maps import CalibrationMaps
 from ..evaluation.evaluation import Evaluation, evaluate
@@ -86,15 +86,13 @@ class UncertainClassifier(ModelElsewhere, ModelWithSelection):
                 pairs, or the head was fitted on the other kind.
             HeadMismatchError: the head was fitted for another adapter or classification module than is active.
         """
-        texts = as_texts(
-            texts, self.task.find_text_columns, text_column, text_pair_column, label_names=self.label_names
-        )
-        if texts:
-            self.saved.check_kind(are_pairs(texts))
-        encoded = self.backbone.encode(texts)
+        rows = as_texts(texts, self.task.find_text_columns, text_column, text_pair_column, label_names=self.label_names)
+        if rows:
+            self.saved.check_kind(are_pairs(rows))
+        encoded = self.backbone.encode(rows)
         features = self.backbone.extract_encoded(encoded, progress, views=bool(self.head.views))
         warn_of_row_errors(features)
-        return replace(self.predict_features(features), truncated=encoded.truncated, texts=texts)
+        return replace(self.predict_features(features), truncated=encoded.truncated, texts=rows, index=index_of(texts))
 
     def predict_features(self, features: Features) -> Predictions | MultiLabelPredictions:
         """Predict the labels of texts, or the tags of words, from their features, with their uncertainty."""
@@ -137,7 +135,7 @@ class UncertainClassifier(ModelElsewhere, ModelWithSelection):
     ) -> FitResult | MultiLabelResult:
         """Fit the head on labeled texts that the classifier was not trained on.
 
-        The baselines and calibration maps that are saved with the head are fitted on the same texts.
+        The saved baselines and calibration maps are fitted on the same texts. A threshold and sets are removed.
 
         Args:
             data: calibration set: anything that :func:`aligned_entropy.load_data` reads, or ``LabeledTexts``.

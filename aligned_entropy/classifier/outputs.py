@@ -15,6 +15,7 @@ from ..backbones import OUTPUTS, OutputsBackbone
 from ..backbones.outputs import FIELD
 from ..data import load_outputs
 from ..data.matching import NameIndex
+from ..data.objects import index_of
 from ..errors import ArgumentError, ArgumentTypeError, DataError, HeadMismatchError, NotApplicableError
 from ..evaluation.evaluation import Evaluation
 from ..evaluation.grouped import GroupedEvaluation
@@ -99,7 +100,7 @@ class UncertainOutputs(UncertainClassifier):
         options: dict[str, Any] = {"text_column": text_column, "with_row_errors": True}
         features = self._read(texts, progress, (), bool(self.head.views), labeled=False, **options)
         warn_of_row_errors(features)
-        return self.predict_features(features)
+        return replace(self.predict_features(features), index=index_of(texts))
 
     def features(
         self,

@@ -11,7 +11,7 @@ import typer
 from ..accuracy.audit import RANDOM_SHARE
 from ..display.hints import missing_file
 from ..display.text_tables import text_table, wrapped
-from .options import AsJson, Delimiter, Encoding, Seed, with_option_groups
+from .options import AsJson, Delimiter, Encoding, Replace, Seed, check_export, with_option_groups
 from .reviewing import FORMAT_OF_ENDING, Format, HeadWithNames, LabelNames, SourceOptions, class_names
 from .terminal import next_step, note, option_words
 
@@ -36,6 +36,7 @@ def select_audit(
     predictions: PredictionsFile,
     *,
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write, for people to label.")],
+    force: Replace = False,
     budget: Annotated[int, typer.Option(metavar="N", help="Number of rows to label.", min=2)] = 300,
     per_class: Annotated[
         bool, typer.Option("--per-class", help="Stratify by predicted class, so that rare classes have labels, too.")
@@ -60,7 +61,6 @@ def select_audit(
     is_correct. Then run alien audit report. The column label also serves alien review import and refit; see
     docs/audit.md.
     """
-    from ..batch.writing import check_outputs
     from ..review.audits import IS_CORRECT, Audit
     from ..review.csv_file import CsvFile
     from ..review.formats import FORMATS
@@ -70,7 +70,7 @@ def select_audit(
     if name is None:
         raise typer.BadParameter(f"--format is needed for {output}: csv, label-studio or argilla.")
     files = FORMATS[name].files(output)
-    check_outputs(files, [predictions])
+    check_export(files, predictions, force)
     source = columns.read(predictions)
     audit = Audit(source, budget, per_class, random_share, seed)
     sample = audit.sample

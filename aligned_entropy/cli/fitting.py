@@ -32,7 +32,7 @@ from .set_options import SetOptions
 from .terminal import next_step, note, option_words, part_beside, progress_bar, stage
 
 if TYPE_CHECKING:
-    from ..selective import Goal, SelectionUnits
+    from ..selective import Rule
 
 EQUAL_COLUMNS = (
     "After this fit, uncertainty and error_probability of a text are the same number.\n"
@@ -222,11 +222,11 @@ def threshold(
     words = option_words(of_head(options), columns, set_options)
     if not rule.accepted:
         typer.echo("alien: no threshold reaches this goal, the head stays as it is", err=True)
-        if goal.risk is not None and classifier.saved.selection_units is not None:
+        if goal.risk is not None:
             source = outputs.words_of(model, data)
             command: list[object] = ["threshold", *source, "--head", head, *words]
             command += [] if output is None else ["--output", output]
-            _show_reachable(classifier.saved.selection_units, classifier.saved.pilot, goal, command)
+            _show_reachable(rule, command)
         raise typer.Exit(1)
     classifier.save_pretrained(target)
     if not as_json:
@@ -236,21 +236,18 @@ def threshold(
         next_step("predict", *new, "--head", target, "-o", "predictions.csv", *words)
 
 
-def _show_reachable(units: SelectionUnits, pilot: SelectionUnits | None, goal: Goal, command: Sequence[object]) -> None:
-    """Print the risks above that of a goal that can be certified, and the command that chooses the lowest of them.
+def _show_reachable(rule: Rule, command: Sequence[object]) -> None:
+    """Print the risks above that of a rule that can be certified, and the command that chooses the lowest of them.
 
     Args:
-        units: labeled predictions.
-        pilot: units that the tests are planned on; None without any.
-        goal: goal whose risk cannot be certified.
+        rule: rule whose risk cannot be certified.
         command: words of the command without the options of the goal.
     """
-    from ..selective import RISKS, reachable_risks, reachable_table
+    from ..selective import RISKS, reachable_table
 
-    risks = [risk for risk in RISKS if risk > float(goal.risk or 0)]
-    if not risks:
+    if float(rule.goal.risk or 0) >= RISKS[-1]:
         return
-    rules = reachable_risks(units, goal, risks, pilot)
+    rules = rule.reachable()
     typer.echo(f"\n{reachable_table(rules)}", err=True)
     if rules:
         reached = rules[0].goal

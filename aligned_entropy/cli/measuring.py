@@ -156,7 +156,7 @@ def evaluate(
     With --outputs no model is needed; --train, --calibration and --ood then also name files of outputs. Without --head,
     scores are then measured on the outputs alone.
     """
-    from ..report import facts_of, review_sentences
+    from ..report import facts_of
     from ..scores import score_names
     from ..scores.aligned import HEAD
 
@@ -180,7 +180,7 @@ def evaluate(
     if as_json:
         print(json.dumps(result.to_dict()))
         return
-    print("\n\n".join([*map(wrapped, review_sentences(result.single_predictions)), str(result)]))
+    print(result)
     if head is not None and HEAD in result.single_predictions.table:
         print(wrapped(f"{HEAD}: uncertainty by the head in {head}"))
     print(*(f"saved: {file}\n" for file in files.paths), sep="", end="")

@@ -6,7 +6,7 @@ import copy
 import inspect
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import wraps
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args, g
 
 import typer
 
-from ..batch.writing import check_writable, local_path, unwritable
+from ..batch.writing import check_outputs, check_writable, local_path, unwritable
 from ..errors import DataError
 from ..tasks import TASKS
 
@@ -68,6 +68,9 @@ Task = Annotated[
 Engine = Literal["local", "ray"]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Seed = Annotated[int, typer.Option(metavar="N", help="Seed of all random numbers.", min=0)]
+
+
+Replace = Annotated[bool, typer.Option("--force", help="Replace a file, which may hold labels of people.")]
 
 
 class OptionGroup:
@@ -262,3 +265,18 @@ def positive(value: float | None) -> float | None:
     if value is not None and not 0 < value < float("inf"):
         raise typer.BadParameter(f"{value} is not a positive number.")
     return value
+
+
+def check_export(files: Sequence[Path], predictions: str, force: bool) -> None:
+    """Check that files for people can be written, and that no labels in files of these names would be lost.
+
+    Raises:
+        BadParameter: a file exists, and ``force`` is False.
+        DataError: a file cannot be written, or is the input.
+    """
+    check_outputs(files, [predictions])
+    existing = next((file for file in files if file.is_file()), None)
+    if existing is not None and not force:
+        raise typer.BadParameter(
+            f"{existing} exists, and may hold labels of people: name another file, or add --force to replace it."
+        )

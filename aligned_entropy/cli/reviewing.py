@@ -18,9 +18,11 @@ from .options import (
     LabelColumn,
     ModelOptions,
     OptionGroup,
+    Replace,
     Seed,
     TextColumn,
     TextPairColumn,
+    check_export,
     of_head,
     with_option_groups,
 )
@@ -81,6 +83,7 @@ def export_review(
     ],
     *,
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")],
+    force: Replace = False,
     choose: Annotated[
         Choice | None,
         typer.Option(
@@ -111,7 +114,6 @@ def export_review(
     has them, and the probability with which it was drawn. alien review import reads the labels back; see
     docs/review.md.
     """
-    from ..batch.writing import check_outputs
     from ..review.formats import FORMATS
     from ..review.rows import Question
     from ..store import is_feedback
@@ -121,7 +123,7 @@ def export_review(
     if name is None:
         raise typer.BadParameter(f"--format is needed for {output}: csv, label-studio or argilla.")
     writer = FORMATS[name]
-    check_outputs(writer.files(output), [predictions])
+    check_export(writer.files(output), predictions, force)
     source = _suspects(predictions, columns, model, options, seed) if suspects else columns.read(predictions)
     question = Question(source.task, class_names(label_names, head, source.label_names))
     _ = question.options

@@ -10,6 +10,7 @@ from math import inf
 from numbers import Real
 from typing import Any
 
+from ..display.hints import similar_name
 from ..errors import DataError, NotApplicableError
 from ..features.texts import NO_PAIRS
 from .table import Table
@@ -253,7 +254,8 @@ def _only_column(
     remedy = f"{kind.replace('-', '_')}_column='…' or --{kind}-column"
     if column is not None:
         if column not in table.columns:
-            raise DataError(f"there is no column {column!r}; the columns are {columns}.")
+            hint = similar_name(column, table.columns)
+            raise DataError(f"there is no column {column!r}{hint}; the columns are {columns}.")
         return column
     if len(candidates) > 1:
         raise DataError(

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from ..display.card import Card, Displayed
 from ..errors import DataError
 from ..features.texts import Text, TextPair, parts_of
+from .cells import and_others, check_texts, is_missing
 from .columns import LABEL_COLUMNS, LabelColumn, find_column, find_text_columns
-from .files.text_files import is_damaged
 from .label_maps import apply_label_map
 from .matching import MAX_NAMES, match_labels, sorted_names
 from .objects import as_table
@@ -139,49 +139,17 @@ def read_texts(table: Table, columns: Sequence[str], *, may_be_blank: bool = Tru
     if not len(table):
         raise DataError("the data set is empty: it has no rows.")
     for column in columns:
-        _check_column(table, column, may_be_blank)
+        check_texts(table, column, may_be_blank=may_be_blank)
     return table[columns[0]] if len(columns) == 1 else list(map(TextPair, *(table[column] for column in columns)))
-
-
-def _check_column(table: Table, column: str, may_be_blank: bool) -> None:
-    blank = []
-    for row, text in enumerate(table[column]):
-        if not isinstance(text, str):
-            raise DataError(
-                f"{table.place(row, column)} is a {type(text).__name__}, not a string: {text!r:.80}. Correct the row, "
-                "or name the column with the texts."
-            )
-        if is_damaged(text):
-            raise DataError(
-                f"{table.place(row, column)} holds half of a surrogate pair, which is not valid Unicode: "
-                f"{text!r:.80}. Correct the row."
-            )
-        if not may_be_blank and not text.strip():
-            blank.append(row)
-    if blank:
-        raise DataError(f"{table.place(blank[0], column)} has no text{_and_others(blank)}")
 
 
 def _check_labels(column: LabelColumn) -> None:
     missing = [row for row, label in enumerate(column.values) if is_missing(label)]
     if missing:
-        raise DataError(f"{column.row(missing[0])} has no label{_and_others(missing)}")
+        raise DataError(f"{column.row(missing[0])} has no label{and_others(missing)}")
     for row, label in enumerate(column.values):
         if isinstance(label, (list, dict)):
             raise DataError(
                 f"{column.row(row)} is a {type(label).__name__}, not one label: {label!r:.80}. Give one label a row, "
                 "or read multi-label data."
             )
-
-
-def _and_others(rows: Sequence[int]) -> str:
-    """End of a message about the first of some rows with an empty cell, which counts the others."""
-    shown = ", ".join(map(str, rows[1:6])) + (", …" if len(rows) > 6 else "")
-    others = f", nor have {len(rows) - 1} more rows ({shown})" if rows[1:] else ""
-    return f"{others}: add one, or remove the row; row 0 is the first."
-
-
-def is_missing(label: Any) -> bool:
-    """True if a label is None, NaN, or a string without characters."""
-    not_a_number = label != label  # only NaN differs from itself
-    return bool(label is None or not_a_number or (isinstance(label, str) and not label.strip()))

@@ -127,10 +127,11 @@ def match_labels(
 
 
 def label_map_example(classes: Mapping[str, str]) -> str:
-    """Label map as an option of a command; as the content of a JSON file if a label holds a comma or ``=``."""
+    """Label map in Python, and as an option; as the content of a JSON file if a label holds a comma or ``=``."""
+    in_python = f"label_map={dict(classes)!r} in Python, or "
     if any(character in label for pair in classes.items() for label in pair for character in ",="):
-        return f"--label-map FILE.json with {json.dumps(classes, ensure_ascii=False)}"
-    return f'--label-map "{",".join(f"{label}={name}" for label, name in classes.items())}"'
+        return f"{in_python}--label-map FILE.json with {json.dumps(classes, ensure_ascii=False)}"
+    return f'{in_python}--label-map "{",".join(f"{label}={name}" for label, name in classes.items())}"'
 
 
 def _check_range(numbers: Sequence[int], model_names: Sequence[str], column: str) -> None:
@@ -154,10 +155,11 @@ def _numbers_of_names(numbers: Sequence[int], model_names: Sequence[str], column
         remedy = label_map_example({str(number): name for number, name in enumerate(model_names[:MAX_NAMES])})
         condition = "if the numbers follow this order"
     else:
-        remedy, condition = "--label-map NUMBER=NAME,…", "with a class for each number"
+        remedy = "label_map={'NUMBER': 'NAME', …} in Python, or --label-map NUMBER=NAME,…"
+        condition = "with a class for each number"
     return (
         f"column {column!r} holds the numbers {_listed(list(map(str, numbers)), 10)}, but the classes of the model "
-        f"have names, in this order: {order}. Write names, or give a label map (label_map={{…}} in Python): {remedy}, "
+        f"have names, in this order: {order}. Write names, or give a label map: {remedy}, "
         f"{condition}."
     )
 
@@ -169,7 +171,8 @@ def _names_with_number(number: int, model_names: Sequence[str]) -> list[str]:
 def _unknown_names(labels: Sequence[str], unmatched: Sequence[str], model_names: Sequence[str]) -> str:
     counts = Counter(unmatched)
     likely = {label: name for label in sorted(counts) if (name := _closest(label, model_names))}
-    remedy = label_map_example(likely) if likely else "--label-map DATA=MODEL,…"
+    unknown = "label_map={'label of the data': 'class of the model'} in Python, or --label-map DATA=MODEL,…"
+    remedy = label_map_example(likely) if likely else unknown
     limits = MAX_NAMES, 10
     if len(counts) > MAX_NAMES and max(map(len, counts)) > MAX_LENGTH:
         limits = MAX_TEXTS, MAX_TEXTS
@@ -178,7 +181,7 @@ def _unknown_names(labels: Sequence[str], unmatched: Sequence[str], model_names:
         f"the labels of the data are not those of the model: data {_listed(sorted(set(labels)), limits[0])}; model "
         f"{_listed(model_names)}. No class for {len(unmatched):,} of {len(labels):,} labels, "
         f"{_listed([f'{label} ({count:,})' for label, count in sorted(counts.items())], limits[1])}: give a label map, "
-        f"label_map={{'label of the data': 'class of the model'}} or {remedy}; or remove rows whose label means "
+        f"{remedy}; or remove rows whose label means "
         "none of the model's classes."
     )
 

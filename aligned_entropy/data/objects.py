@@ -5,15 +5,19 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ArgumentTypeError, DataError, warn_user
 from ..features.texts import TextPair, parts_of
+from .cells import check_texts, is_missing
 from .files.rows import ending_format
 from .files.text_files import is_damaged
 from .pairs import input_rows, items, labeled_columns
 from .series import SeriesColumn, check_indexes, is_table, python_value, python_values
-from .table import Table, blank_word, check_unique
+from .table import Table, blank_word, check_unique, index_label
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LABELED_FORMS = (
     "a datasets.Dataset, a DataFrame, a pyarrow.Table, a dict of columns, a list of dicts, (texts, labels), "
@@ -112,11 +116,21 @@ def as_texts(
     if table is None:
         _warn_of_paths(texts)
     else:
-        columns = [table[name] for name in find_text_columns(table, text_column, text_pair_column)]
+        names = find_text_columns(table, text_column, text_pair_column)
+        if not per_word:
+            for name in names:
+                check_texts(table, name, may_be_blank=False)
+        columns = [table[name] for name in names]
         texts = list(columns[0]) if len(columns) == 1 else list(map(TextPair, *columns))
+    index = index_of(source)
     for row, text in enumerate(texts):
-        _check_text(text, f"text {row}", per_word)
+        _check_text(text, f"text {row}{index_label(index, row)}", per_word)
     return texts
+
+
+def index_of(source: Any) -> pd.Index | None:
+    """Index of a DataFrame or Series of pandas; None for another object."""
+    return source.index if hasattr(source, "iloc") else None
 
 
 def _check_text(text: Any, place: str, per_word: bool) -> None:
@@ -129,6 +143,8 @@ def _check_text(text: Any, place: str, per_word: bool) -> None:
         for order, part in zip(("first", "second"), parts_of(text), strict=True):
             _check_text(part, f"the {order} text of {place.replace('text', 'pair')}", False)
         return
+    if is_missing(text) and not isinstance(text, str):
+        raise DataError(f"{place} is missing ({text!r}): leave it out, since there is nothing to predict.")
     is_words = per_word and isinstance(text, list) and all(isinstance(word, str) for word in text)
     if not isinstance(text, str) and not is_words:
         expected = "a string or a list of words" if per_word else "a string"
@@ -163,7 +179,7 @@ def _named_columns(source: Any) -> Table | None:
         )
     if is_table(source):
         series = _series(source)
-        return _of_arrow(source) if series is None else _of_series(series)
+        return _of_arrow(source) if series is None else _of_series(series, index_of(source))
     return _of_mapping(source) if isinstance(source, Mapping) else None
 
 
@@ -178,11 +194,11 @@ def _series(source: Any) -> list[tuple[Any, Any]] | None:
     return list(source.items()) if isinstance(source, pd.DataFrame) else None
 
 
-def _of_series(columns: Sequence[tuple[Any, Any]]) -> Table:
+def _of_series(columns: Sequence[tuple[Any, Any]], index: Any) -> Table:
     """Table of Series, each of which is converted alone, since Arrow has no form for some columns that do no harm."""
     names = [str(name) for name, _ in columns]
     check_unique(names)
-    return Table({name: SeriesColumn(series) for name, (_, series) in zip(names, columns, strict=True)})
+    return Table({name: SeriesColumn(series) for name, (_, series) in zip(names, columns, strict=True)}, index=index)
 
 
 def _of_datasets(source: Any) -> Table | None:

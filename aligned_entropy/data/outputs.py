@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from ..errors import DataError
 from ..features.arrays import Features
+from .cells import is_missing
 from .columns import LABEL_COLUMNS, LabelColumn, find_column, first_column, label_number, quoted
 from .label_maps import apply_label_map
-from .labels import is_missing, read_texts
+from .labels import read_texts
 from .matching import match_labels
 from .registry import load_data
 from .responses import NUMBER_COLUMN, RESPONSE_COLUMNS, response_column, response_logits

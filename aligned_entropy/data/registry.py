@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..display.hints import missing_file
+from ..display.hints import missing_file, similar_file
 from ..errors import DataError
 from .files.reading import read_table
 from .files.rows import ending_format
@@ -74,6 +74,6 @@ def _named_data(source: str, split: str | None, delimiter: str | None, encoding:
         return read_embedded(name, split)
     if shared is not None and (shared / name).is_dir():
         return read_folder(shared / name, split, delimiter=delimiter, encoding=encoding)
-    if ending_format(name) is not None:
+    if ending_format(name) is not None or similar_file(name):
         raise DataError(missing_file(name))
     return read_hub(name, split)

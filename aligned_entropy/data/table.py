@@ -41,6 +41,12 @@ class ArrowColumn(Sequence[Any]):
             yield from chunk.to_pylist()
 
 
+def index_label(index: Any, row: int) -> str:
+    """Label of a row in an index of pandas, for messages; empty without an index, or if it is the number of the row."""
+    label = row if index is None else index[row]
+    return "" if label is row or label == row else f" (index {label!s:.40})"
+
+
 MOST_COLUMNS = 6  # of a table that is shown
 
 
@@ -54,6 +60,7 @@ class Table(Displayed):
         class_names: names of the classes 0, 1, … for columns whose labels are stored as numbers with names.
         source: name of the data for messages; empty for data in memory.
         lines: line of the file on which each row begins, from 1, ``[N]``; None for rows that have no lines.
+        index: index of a DataFrame of pandas, ``[N]``; None for other data.
 
     Raises:
         DataError: two columns differ in length.
@@ -63,6 +70,7 @@ class Table(Displayed):
     class_names: Mapping[str, list[str]] = field(default_factory=dict)
     source: str = field(default="", compare=False)
     lines: Sequence[int] | None = field(default=None, compare=False)
+    index: Any = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         lengths = {name: len(values) for name, values in self.columns.items()}
@@ -111,7 +119,7 @@ class Table(Displayed):
     def place(self, row: int, column: str) -> str:
         """Position of a value for error messages: rows count from 0, as in pandas, lines from 1, as in an editor."""
         line = "" if self.lines is None else f" (line {self.lines[row]})"
-        return f"row {row} of column {column!r}{line}"
+        return f"row {row} of column {column!r}{line}{index_label(self.index, row)}"
 
     def first_value(self, name: str) -> object:
         """First value of a column that is not missing; None if there is none, or no such column."""

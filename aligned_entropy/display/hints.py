@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -12,11 +12,23 @@ def similar_folder(name: str | Path) -> str:
     return _similar(Path(name), Path.is_dir)
 
 
+def similar_file(name: str | Path) -> str:
+    """Question for the message about a missing file, about one beside it with a similar name; empty without one."""
+    return _similar(Path(name), Path.is_file)
+
+
 def missing_file(name: str | Path) -> str:
     """Message about a file that does not exist; it asks about a file beside it with a similar name."""
     path = Path(name)
     remedy = "check the path" if path.is_absolute() else f"check the path, which is relative to {Path.cwd()}"
-    return f"there is no file {name}{_similar(path, Path.is_file)}: {remedy}."
+    return f"there is no file {name}{similar_file(name)}: {remedy}."
+
+
+def similar_name(name: str, names: Iterable[str]) -> str:
+    """Question for the message about an unknown name, about a similar one; empty without one."""
+    folded = {other.casefold(): other for other in names}
+    similar = get_close_matches(name.casefold(), folded, 1)
+    return f" (did you mean {folded[similar[0]]!r}?)" if similar else ""
 
 
 def _similar(path: Path, is_meant: Callable[[Path], bool]) -> str:

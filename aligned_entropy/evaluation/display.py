@@ -12,6 +12,7 @@ from ..display.svg import Curve, risk_svg
 from ..errors import ArgumentError
 from ..metrics import reliability, risk_coverage
 from ..scores import HEAD
+from .review import review_sentences
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -44,7 +45,7 @@ def evaluation_card(evaluation: Evaluation) -> Card:
 
     return Card(
         f"{type(evaluation).__name__}: {evaluation.headline}",
-        _finding(evaluation),
+        review_sentences(evaluation),
         ["score", *(HEADINGS[name] for name in measures)],
         len(names),
         row,
@@ -106,12 +107,3 @@ def _compared(names: Sequence[str]) -> list[str]:
     """Names of the best score and of a baseline: softmax response, or else the last score."""
     others = [name for name in names[1:] if name == "softmax response"] or list(names[-1:])
     return list(dict.fromkeys([*names[:1], *others[:1]]))
-
-
-def _finding(evaluation: Evaluation) -> list[str]:
-    """Sentence on the errors that a review of the most uncertain predictions finds; none without this measure."""
-    name = HEAD if HEAD in evaluation.table else next(iter(evaluation.table), "")
-    share = evaluation.table.get(name, {}).get("errors_found_20")
-    if share is None or np.isnan(share.value):
-        return []
-    return [f"Review the 20 % most uncertain {evaluation.unit} and find {share.value:.0%} of the errors ({name})."]

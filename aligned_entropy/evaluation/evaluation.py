@@ -19,6 +19,7 @@ from .calibration_maps import MAPS
 from .display import FigureKind, evaluation_card, evaluation_figure
 from .fitted_scores import FittedScore, ScoreValues, measure_scores, score_values
 from .groups import ScoreKey
+from .review import review_sentences
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -151,7 +152,7 @@ class Evaluation(Displayed):
     _card = evaluation_card
 
     def __str__(self) -> str:
-        lines = [self.headline]
+        lines = [*(f"{wrapped(sentence)}\n" for sentence in review_sentences(self)), self.headline]
         for measures in self.printed:
             present = [name for name in measures if any(name in row for row in self.table.values())]
             if present:

@@ -59,6 +59,7 @@ class MultiLabelPredictions(Table):
             None before a fit.
         basis: labeled predictions of the head, which estimates of the accuracy rest on; None before a fit.
         texts: texts that were predicted, ``[N]``; None for predictions from features.
+        index: index of the data frame or Series of pandas that holds the texts, ``[N]``; None for other texts.
     """
 
     indicators: NDArray[np.bool_]
@@ -72,6 +73,7 @@ class MultiLabelPredictions(Table):
     distances: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
     basis: AccuracyBasis | None = field(default=None, repr=False, compare=False)
     texts: Sequence[Text] | None = field(default=None, repr=False, compare=False)
+    index: Any = field(default=None, repr=False, compare=False)
 
     @property
     def labels(self) -> list[list[str]]:
@@ -135,7 +137,7 @@ class MultiLabelPredictions(Table):
     def __getitem__(self, row: int | slice) -> MultiLabelPrediction | MultiLabelPredictions:
         if isinstance(row, slice):
             names = ("indicators", "probabilities", "uncertainty", "label_uncertainty", "optional_accepted")
-            return replace(self, **sliced(self, (*names, "truncated", "distances", "texts"), row))
+            return replace(self, **sliced(self, (*names, "truncated", "distances", "texts", "index"), row))
         uncertainty, label_uncertainty = float(self.uncertainty[row]), self.label_uncertainty[row]
         return MultiLabelPrediction(
             labels=[self.label_names[i] for i in np.flatnonzero(self.indicators[row])],

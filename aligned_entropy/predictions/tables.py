@@ -25,7 +25,14 @@ Column = tuple[str, Callable[[int], object]]
 
 
 class Table(Displayed):
-    """Predictions that can be written as columns, and that a notebook shows as a table."""
+    """Predictions that can be written as columns, and that a notebook shows as a table.
+
+    Attributes:
+        index: index of the data frame or Series of pandas whose texts were predicted; None for other texts, and where
+            a row is not a text.
+    """
+
+    index: Any = None
 
     @abstractmethod
     def to_dict(self) -> dict[str, Any]:
@@ -51,15 +58,16 @@ class Table(Displayed):
         """Columns of :meth:`to_dict` as a data frame.
 
         Args:
-            index: index of the data frame whose texts were predicted, ``df.index``, so that the result can be joined to
-                it; the numbers of the rows by default. For token classification the rows are entities.
+            index: index of the result; by default that of the data frame or Series of pandas whose texts were
+                predicted, so that the result can be joined to it, and the numbers of the rows for other texts. For
+                token classification the rows are entities.
 
         Raises:
             ValueError: the index has another number of rows.
         """
         import pandas as pd
 
-        return pd.DataFrame(self.to_dict(), index=index)
+        return pd.DataFrame(self.to_dict(), index=self.index if index is None else index)
 
     def to_arrow(self) -> pa.Table:
         """Columns of :meth:`to_dict` as an Arrow table."""

@@ -121,6 +121,7 @@ class Predictions(Table):
             None before a fit.
         basis: labeled predictions of the head, which estimates of the accuracy rest on; None before a fit.
         texts: texts that were predicted, ``[N]``; None for predictions from features.
+        index: index of the data frame or Series of pandas that holds the texts, ``[N]``; None for other texts.
     """
 
     classes: NDArray[np.int64]
@@ -135,6 +136,7 @@ class Predictions(Table):
     distances: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
     basis: AccuracyBasis | None = field(default=None, repr=False, compare=False)
     texts: Sequence[Text] | None = field(default=None, repr=False, compare=False)
+    index: Any = field(default=None, repr=False, compare=False)
 
     @property
     def labels(self) -> NDArray[np.str_]:
@@ -231,7 +233,7 @@ class Predictions(Table):
     def rows(self, rows: slice | NDArray[np.int64]) -> Predictions:
         """Predictions for some of the texts."""
         names = ("classes", "probabilities", "uncertainty", "optional_error_probability", "optional_accepted")
-        others = ("truncated", "optional_sets", "row_errors", "distances", "texts")
+        others = ("truncated", "optional_sets", "row_errors", "distances", "texts", "index")
         return replace(self, **sliced(self, (*names, *others), rows))
 
     def __iter__(self) -> Iterator[Prediction]:

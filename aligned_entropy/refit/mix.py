@@ -49,7 +49,8 @@ def warn_of_mix(classifier: UncertainClassifier, feedback: Features, inclusion: 
         if accepted == 0 and before > 0:
             warn_user(
                 f"all predictions of the feedback were deferred, and {before:.0%} of the labeled predictions of the "
-                f"head are accepted: the new head describes deferred predictions alone; {REMEDY}.",
+                f"head are accepted: the new head, with any bound on its risk, describes deferred predictions alone; "
+                f"{REMEDY}.",
             )
         return
     from scipy.stats import ks_2samp
@@ -62,5 +63,6 @@ def warn_of_mix(classifier: UncertainClassifier, feedback: Features, inclusion: 
         warn_user(
             "the feedback has no inclusion probabilities, and its uncertainties are unlike those of the labeled "
             f"predictions of the head (Kolmogorov-Smirnov distance {test.statistic:.2f}{shares}). If people chose the "
-            f"texts, such as deferred ones alone, the new head describes only texts like these; {REMEDY}.",
+            "texts, such as deferred ones alone, the new head, with any bound on its risk, describes only texts like "
+            f"these; {REMEDY}.",
         )

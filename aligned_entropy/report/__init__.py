@@ -1,7 +1,6 @@
 """HTML pages for an evaluation and for benchmark results."""
 
 from .evaluation_page import write_report
-from .findings import review_sentences
 from .rows import Rows, facts_of, rows_of
 
-__all__ = ["Rows", "facts_of", "review_sentences", "rows_of", "write_report"]
+__all__ = ["Rows", "facts_of", "rows_of", "write_report"]

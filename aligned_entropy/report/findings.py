@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ..metrics import errors_found, risk_at_coverage
-from .found_errors import REVIEW
+from ..evaluation.review import best_other, main_score, review_sentences
 from .rows import Rows
 
 if TYPE_CHECKING:
@@ -40,17 +39,14 @@ class Findings:
         """Find the main score and its probabilities; None if there is no score, or nothing to rank."""
         from ..scores import HEAD
 
-        scores, errors = evaluation.scores, evaluation.errors
-        if not scores or not 0 < errors.sum() < len(errors):
+        main = main_score(evaluation)
+        if main is None:
             return None
-        ranked = [name for name in evaluation.table if name in scores]  # by falling ROC-AUC
-        main = HEAD if HEAD in scores else ranked[0]
-        others = [name for name in ranked if name != main]
+        scores = evaluation.scores
         probability = None if rows is None or main != HEAD else rows.error_probability
         if probability is None and is_probability(scores[main]):
             probability = scores[main]
-        baseline = max(others, key=lambda name: errors_found(errors, scores[name], share=REVIEW), default=None)
-        return cls(evaluation, rows, main, baseline, probability)
+        return cls(evaluation, rows, main, best_other(evaluation, main), probability)
 
     @property
     def is_calibrated(self) -> bool:
@@ -73,12 +69,6 @@ def percent(share: float) -> str:
     return f"{share:.1%}"
 
 
-def review_sentences(evaluation: Evaluation) -> list[str]:
-    """Sentence on what a review of the most uncertain predictions finds; none if there is nothing to rank."""
-    findings = Findings.of(evaluation, None)
-    return [] if findings is None else [_review_sentence(findings)]
-
-
 def summary(evaluation: Evaluation, findings: Findings | None) -> list[str]:
     """Summary in sentences, about the head if it was measured and otherwise about the best score."""
     total, wrong = len(evaluation.errors), int(evaluation.errors.sum())
@@ -92,26 +82,7 @@ def summary(evaluation: Evaluation, findings: Findings | None) -> list[str]:
         return [accurate, reason]
     if findings is None:
         return [accurate, "No score could be measured."]
-    return [_review_sentence(findings), accurate, *_probability_sentence(findings), *_threshold_sentence(findings)]
-
-
-def _review_sentence(findings: Findings) -> str:
-    """Sentence on what a review of the most uncertain predictions finds."""
-    evaluation, main = findings.evaluation, findings.main
-    share = errors_found(evaluation.errors, findings.uncertainty, share=REVIEW)
-    interval = evaluation.table[main].get("errors_found_20")
-    bounds = "" if interval is None else f" (95% interval {interval.low:.0%} to {interval.high:.0%})"
-    best = min(1.0, int(REVIEW * len(evaluation.errors) + 1e-9) / float(evaluation.errors.sum()))
-    limits = [f"a random choice finds {REVIEW:.0%}", f"no choice more than {best:.0%}"]
-    if findings.baseline is not None:
-        other = errors_found(evaluation.errors, evaluation.scores[findings.baseline], share=REVIEW)
-        limits.insert(0, f"the best other score, {findings.baseline}, finds {other:.0%}")
-    left = risk_at_coverage(evaluation.errors, findings.uncertainty, coverage=1 - REVIEW)
-    return (
-        f"Review the most uncertain {REVIEW:.0%} of the {evaluation.unit} and you find {share:.0%} of the errors"
-        f"{bounds}; {', '.join(limits[:-1])}, and {limits[-1]}. Of the other {1 - REVIEW:.0%}, {percent(left)} are "
-        "wrong."
-    )
+    return [*review_sentences(evaluation), accurate, *_probability_sentence(findings), *_threshold_sentence(findings)]
 
 
 def _probability_sentence(findings: Findings) -> list[str]:

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..evaluation.review import REVIEW
 from ..stats import Interval, share_interval
-
-REVIEW = 0.2  # share of the predictions that is reviewed, most uncertain first
 
 
 @dataclass(frozen=True)

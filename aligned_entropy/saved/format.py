@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ..accuracy import AccuracyBasis
 from ..display.card import Displayed
-from ..errors import HeadMismatchError
+from ..errors import HeadMismatchError, warn_user
 from ..evaluation.calibration_maps import CalibrationMaps
 from ..evaluation.fitted_scores import FittedScore
 from ..features.files import write_atomic
@@ -30,7 +30,7 @@ from ..scores import SCORES
 from ..selective import Rule, SelectionUnits, SetRule
 from .accuracy_basis import PredictedUnit, accuracy_basis
 from .display import saved_head_card
-from .folders import check_head_folder
+from .folders import check_head_folder, has_threshold
 from .model_card import model_card
 from .tensors import group_maps_from, map_tensors, maps_from, unit_names, unit_tensors, units_from, without_prefix
 
@@ -121,11 +121,16 @@ def save_head(saved: SavedHead, folder: str | Path) -> None:
 
     Raises:
         DataError: the folder holds a model, or other files with the names of a head's, which would be overwritten.
+
+    Warns:
+        UserWarning: a head with a threshold or sets is replaced by one that has neither.
     """
     from safetensors.torch import save
 
     folder = Path(folder)
     check_head_folder(folder)
+    if saved.rule is None and saved.sets is None and has_threshold(folder):
+        warn_user(f"{folder} held a head with a threshold or sets, and the new one has none: choose them again.")
     folder.mkdir(parents=True, exist_ok=True)
     config, content = _config(saved), save(_tensors(saved))
     config["sha256"] = hashlib.sha256(content).hexdigest()

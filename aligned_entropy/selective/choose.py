@@ -55,7 +55,7 @@ def choose_threshold(units: SelectionUnits, goal: Goal, pilot: SelectionUnits | 
         name: _choose(_of_class(units, name), goal, delta, None if pilot is None else _of_class(pilot, name))
         for name in names
     }
-    return Rule(goal, thresholds, units.held_out, units)
+    return Rule(goal, thresholds, units.held_out, units, pilot)
 
 
 def _of_class(units: SelectionUnits, name: str) -> SelectionUnits:
@@ -230,7 +230,7 @@ def _advice(curve: _Curve, risk: float, delta: float, is_planned: bool) -> str:
     if total > MOST_ADVISED * curve.total:
         return (
             f"No threshold could be certified with {curve.total} labeled predictions; about {additional} more would be "
-            "needed. Choose a higher risk."
+            "needed. Choose a higher risk: alien threshold and rule.reachable() show which can be certified."
         )
     return (
         f"No threshold could be certified with {curve.total} labeled predictions; about {additional} more from the "

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..display.text_tables import text_table, wrapped
-from ..errors import ArgumentError
+from ..errors import ArgumentError, NotApplicableError
 from .choose import choose_threshold
 from .rules import Goal, Rule, SelectionUnits
 
@@ -62,10 +62,18 @@ def reachable_risks(
     return [rule for rule in rules if rule.accepted]
 
 
+def higher_risks(rule: Rule) -> list[Rule]:
+    """Certify those of :data:`RISKS` that are above the risk of a rule, see :meth:`Rule.reachable`."""
+    if rule.goal.risk is None or rule.units is None:
+        raise NotApplicableError("reachable risks are those of a rule for a risk, right after choose_threshold().")
+    risks = [risk for risk in RISKS if risk > rule.goal.risk]
+    return reachable_risks(rule.units, rule.goal, risks, rule.pilot) if risks else []
+
+
 def reachable_table(rules: Sequence[Rule]) -> str:
     """Format rules of :func:`reachable_risks` as a table; rules after the first that accepts all are left out."""
     if not rules:
-        return "No risk can be certified on these labeled predictions: give more of them."
+        return f"None of the risks up to {RISKS[-1]:.0%} can be certified on these labeled predictions."
     complete = next((index for index, rule in enumerate(rules) if rule.coverage == 1), len(rules))
     rows = [
         [f"{100 * float(rule.goal.risk or 0):.4g} %", f"{rule.coverage:.1%}", f"{rule.risk:.1%}"]

@@ -187,12 +187,14 @@ class Rule(Displayed):
         thresholds: thresholds by predicted class; the key ``""`` stands for all classes.
         held_out: True if the score was not fitted on the labeled predictions; otherwise no bound is guaranteed.
         units: labeled predictions that the thresholds were chosen on; None if they are not stored.
+        pilot: other labeled predictions, which the tests were planned on; None without any.
     """
 
     goal: Goal
     thresholds: Mapping[str, Threshold]
     held_out: bool = True
     units: SelectionUnits | None = field(default=None, repr=False, compare=False)
+    pilot: SelectionUnits | None = field(default=None, repr=False, compare=False)
 
     def accepts(self, uncertainty: ArrayLike, labels: Sequence[str] | NDArray[np.str_]) -> NDArray[np.bool_]:
         """True where a prediction is accepted, ``[N]``; never for NaN or for a class without a threshold.
@@ -234,6 +236,16 @@ class Rule(Displayed):
         errors = sum(threshold.errors for threshold in self.thresholds.values())
         return errors / self.accepted if self.accepted else math.nan
 
+    def reachable(self) -> list[Rule]:
+        """Certify higher risks than that of the goal at once, see :func:`reachable_risks`.
+
+        Raises:
+            NotApplicableError: the goal is no risk, or the labeled predictions are not stored with the rule.
+        """
+        from .reachable import higher_risks
+
+        return higher_risks(self)
+
     def to_pandas(self) -> pd.DataFrame:
         """Data frame with a row for every threshold: class, threshold, coverage, risk and its bound, and counts."""
         import pandas as pd
@@ -264,7 +276,7 @@ class Rule(Displayed):
         if len(rows) > 1:
             units = sum(row.units for row in self.thresholds.values())
             rows.append(["together", "", *_shares(self), "", self.accepted, units])
-        notes = list({row.reason: None for row in self.thresholds.values()})
+        notes = list({_reason(row, name): None for name, row in self.thresholds.items()})
         if self.accepted:
             notes.append(
                 "The risk is an average over all accepted predictions: those just below the threshold are wrong more "
@@ -273,6 +285,10 @@ class Rule(Displayed):
         if not self.held_out:
             notes.append("The score was fitted on these predictions: no bound is guaranteed.")
         return "\n".join([wrapped(str(self.goal)), "", text_table(HEADER, rows), "", *map(wrapped, notes)])
+
+
+def _reason(row: Threshold, name: str) -> str:
+    return row.reason if row.accepted or not name else f"{name}: {row.reason}"
 
 
 def _shares(row: Threshold | Rule) -> tuple[str, str]:

@@ -278,7 +278,7 @@ def test_a_damaged_journal_is_continued_at_the_damage(tmp_path, monkeypatch, cap
         ("in.jsonl", "out.docx", "output .*out.docx"),
         ("in.docx", "out.csv", "input .*in.docx"),
         ("in.jsonl", "gone/out.csv", "output .*there is no folder .*gone"),
-        ("gone.jsonl", "out.csv", "input .*gone.jsonl"),
+        ("gone.jsonl", "out.csv", r"there is no file .*gone\.jsonl"),
     ],
 )
 def test_an_impossible_job_is_refused_before_any_work(tmp_path, source, output, message):

@@ -68,7 +68,7 @@ def rows_of(path):
 
 
 def select(source, path, *options):
-    done = in_process("audit", "select", source, "-o", path, *options)
+    done = in_process("audit", "select", source, "-o", path, "--force", *options)
     assert done.exit_code == 0, done.output
     return done
 

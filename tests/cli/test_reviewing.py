@@ -111,6 +111,19 @@ def test_an_import_with_a_problem_stores_nothing(predicted, tmp_path):
     assert not store.exists()
 
 
+def test_a_file_that_may_hold_labels_is_replaced_on_request(predicted, tmp_path):
+    source, review = predicted / "predictions.csv", tmp_path / "review.csv"
+    arguments = ("review", "export", source, "--head", predicted / "head", "-o", review)
+    assert in_process(*arguments).exit_code == 0
+    first = review.read_bytes()
+    refused = in_process(*arguments, "--count", 1)
+    assert refused.exit_code == 2
+    assert "may hold labels of people" in " ".join(refused.stderr.replace("│", "").split())
+    assert review.read_bytes() == first
+    assert in_process(*arguments, "--count", 1, "--force").exit_code == 0
+    assert len(read_csv(review)) == 1
+
+
 def test_what_is_missing_is_named(predicted, tmp_path):
     source, review = predicted / "predictions.csv", tmp_path / "review.csv"
     for arguments, message in (
@@ -137,7 +150,7 @@ def test_labels_that_look_wrong_are_written_with_the_given_one(workplace, tmp_pa
     assert [(row["text"], row["given"]) for row in rows] == [(row["text"], row["label"]) for row in given]
     shares = [float(row["alternatives"].split()[1]) for row in rows if row["given"] != row["prediction"]]
     assert shares == sorted(shares), "the least probable label comes first"
-    assert "--model MODEL" in in_process("review", "export", *arguments).stderr
+    assert "--model MODEL" in in_process("review", "export", *arguments, "--force").stderr
 
 
 def test_the_queue_of_a_server_is_written_and_labeled(predicted, tmp_path):

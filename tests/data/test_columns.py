@@ -1,10 +1,13 @@
 """Columns are found by their usual names; where several may be meant, they are named and none is guessed."""
 
+import pandas as pd
 import pytest
 from datasets import Dataset
 
 from aligned_entropy import DataError
 from aligned_entropy.data import Table, labeled_texts, labeled_tokens, load_data, load_outputs
+from aligned_entropy.data.columns import find_text_columns
+from aligned_entropy.data.objects import as_texts
 from aligned_entropy.tasks import TASKS
 
 
@@ -67,10 +70,29 @@ def test_names_of_columns_are_quoted(find):
         labeled_texts(data, text_column="body")
 
 
-@pytest.mark.parametrize(("texts", "type_name"), [([None, "a"], "NoneType"), ([1, 2], "int"), ([["a"], ["b"]], "list")])
+@pytest.mark.parametrize(("texts", "type_name"), [([1, 2], "int"), ([["a"], ["b"]], "list")])
 def test_texts_must_be_strings(texts, type_name):
     with pytest.raises(DataError, match=f"row 0 of column 'text' is a {type_name}, not a string"):
         labeled_texts({"text": texts, "label": [0, 1]})
+
+
+@pytest.mark.parametrize("missing", [None, float("nan"), pd.NA])
+def test_missing_texts_are_counted_and_have_their_labels_in_the_index(missing):
+    rows = {"text": ["a", missing, "b", missing], "label": [0, 1, 0, 1]}
+    for read in (labeled_texts, lambda data: as_texts(data, find_text_columns)):
+        with pytest.raises(DataError, match=r"row 1 of column 'text' has no text, nor has 1 more row \(3\): add one"):
+            read(rows)
+        with pytest.raises(DataError, match=r"row 1 of column 'text' \(index t7\) has no text, nor has 1 more row"):
+            read(pd.DataFrame(rows, index=["t9", "t7", "t5", "t1"]))
+    with pytest.raises(DataError, match=r"text 1 \(index t7\) is missing"):
+        as_texts(pd.DataFrame(rows, index=["t9", "t7", "t5", "t1"])["text"], find_text_columns)
+    with pytest.raises(DataError, match=r"row 0 of column 'label' \(index 8\) has no label"):
+        labeled_texts(pd.DataFrame({"text": ["a", "b"], "label": [missing, "x"]}, index=[8, 9]))
+
+
+def test_a_similar_column_is_proposed():
+    with pytest.raises(DataError, match=r"no column 'queue' \(did you mean 'Queue'\?\); the columns are"):
+        labeled_texts({"text": ["a"], "Queue": ["x"]}, label_column="queue")
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -274,7 +274,7 @@ def test_texts_with_labels_are_no_texts():
 @pytest.mark.parametrize("blank", ["", " ", "\n\t", "\u3000"])
 def test_a_blank_text_is_refused(blank):
     for source in ([blank], ["fine", blank], blank, {"text": ["fine", blank]}):
-        with pytest.raises(DataError, match=r"text [01] is empty: leave it out"):
+        with pytest.raises(DataError, match=r"text [01] is empty: leave|row 1 of column 'text' has no text: add"):
             texts_of(source)
     with pytest.raises(DataError, match="text 1 is empty"):
         texts_of([["a"], [blank]], "token-classification")

@@ -79,7 +79,7 @@ def test_texts_without_labels_may_be_empty(tmp_path):
 )
 def test_an_empty_text_is_refused_by_its_row_and_line(tmp_path, name, content, place):
     (tmp_path / name).write_text(content)
-    others = r", nor have 1 more rows \(3\)" if name == "a.csv" else ""
+    others = r", nor has 1 more row \(3\)" if name == "a.csv" else ""
     with pytest.raises(DataError, match=f"{place} has no text{others}: add one, or remove the row"):
         labeled_texts(load_data(tmp_path / name))
 

@@ -159,7 +159,11 @@ def test_pairs_show_both_texts():
 def test_a_data_frame_of_predictions_joins_the_one_that_was_predicted(classifier):
     rows = pd.DataFrame(named(40, 8)).rename(columns={"label": "true"}).iloc[10:30:2]
     result = classifier.predict(rows)
-    joined = rows.join(result.to_pandas(rows.index))
+    joined = rows.join(result.to_pandas())
+    assert joined.equals(rows.join(result.to_pandas(rows.index)))
+    assert result[3:5].to_pandas().index.equals(rows.index[3:5])
+    assert classifier.predict(rows["text"]).to_pandas().index.equals(rows.index)
+    assert classifier.predict(rows["text"].tolist()).to_pandas().index.tolist() == list(range(len(rows)))
     assert joined.index.tolist() == rows.index.tolist()
     assert joined["error_probability"].tolist() == result.error_probability.tolist()
     assert joined["text"].tolist() == result.texts

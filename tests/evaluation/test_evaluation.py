@@ -235,6 +235,8 @@ def test_the_best_by_a_measure_is_the_lowest_or_the_highest(evaluation, measure)
 def test_the_text_marks_what_differs_and_tells_what_is_skipped(evaluation):
     lines = str(evaluation).splitlines()
     assert max(map(len, lines)) <= 80
+    assert lines[0].startswith("Review the most uncertain 20% of the texts by ")
+    lines = lines[lines.index("") + 1 :]
     rankings = lines[2 : lines.index("", 2)]
     shown = {line.split("  ")[0].rstrip(): line for line in rankings}
     assert lines[0].startswith(f"accuracy {evaluation.accuracy}, {int(evaluation.errors.sum())} errors in 600 texts")

@@ -59,7 +59,12 @@ def test_the_estimate_counts_labels_distances_and_classes(fitted):
 
 def test_equality_and_columns_do_not_depend_on_the_basis(fitted):
     predictions = fitted.predict(TEXTS)
-    assert {field.name for field in fields(predictions) if not field.compare} == {"basis", "distances", "texts"}
+    assert {field.name for field in fields(predictions) if not field.compare} == {
+        "basis",
+        "distances",
+        "texts",
+        "index",
+    }
     assert {field.name for field in fields(predictions[0]) if not field.compare} == {"is_far"}
     without = replace(predictions, basis=None, distances=None)
     assert predictions.to_dict().keys() == without.to_dict().keys()

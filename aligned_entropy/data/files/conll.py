@@ -18,6 +18,7 @@ NUMBER = re.compile(r"\d+(?:[-.]\d+)?")  # of a word; with a hyphen or point for
 BRACKETS = re.compile(r"[(*\w-]*\*[)*]*|\*")  # entities as (PERSON* … *)
 WORD_HEADERS = {"token", "tokens", "word", "words"}
 TAG_HEADERS = {"tag", "tags", "label", "labels", "ner", "ner_tag", "ner_tags"}
+MOST_WORDS = 1000  # of the only sentence of a file
 KEEP = "Keep two columns, the word and its tag"
 
 
@@ -31,10 +32,10 @@ class _Line:
 def read_conll(path: Path, encoding: str | None = None) -> dict[str, list[list[str]]]:
     """Read the columns ``tokens`` and ``tags`` of a CoNLL file, one list for each sentence.
 
-    The word is the first column of its line, its tag the last. Columns are divided by tabs, or by spaces if the file
-    has no tabs; no other character divides them, so that words may hold no-break spaces. ``-DOCSTART-`` lines, a header
-    (``word tag``) and comments are skipped. A line that begins with ``#`` is a comment if it is the first one of its
-    sentence and has other columns than the words of the file.
+    The word is the first column of its line, its tag the last; a file with one column has words alone, to predict.
+    Columns are divided by tabs, or by spaces if the file has no tabs; no other character divides them, so that words
+    may hold no-break spaces. ``-DOCSTART-`` lines, a header (``word tag``) and comments are skipped. A line that begins
+    with ``#`` is a comment if it is the first one of its sentence and has other columns than the words of the file.
 
     Args:
         path: path of the file.
@@ -42,10 +43,14 @@ def read_conll(path: Path, encoding: str | None = None) -> dict[str, list[list[s
 
     Raises:
         DataError: the file is not in its encoding, a line has no word, no tag or another number of columns, or it is
-            not clear which column holds the words and which the tags.
+            not clear which column holds the words and which the tags; or more than a thousand words are one sentence.
     """
     rows = [[line.fields for line in sentence] for sentence in _sentences(path, encoding)]
-    return {"tokens": [[row[0] for row in part] for part in rows], "tags": [[row[-1] for row in part] for part in rows]}
+    if len(rows) == 1 and len(rows[0]) > MOST_WORDS:
+        raise DataError(f"{path}: all {len(rows[0])} words are one sentence: put a blank line after every sentence.")
+    columns = {"tokens": [[row[0] for row in part] for part in rows]}
+    has_tags = not rows or len(rows[0][0]) > 1
+    return columns | ({"tags": [[row[-1] for row in part] for part in rows]} if has_tags else {})
 
 
 def conll_lines(path: Path, encoding: str | None = None) -> list[list[str]]:
@@ -69,7 +74,10 @@ def _sentences(path: Path, encoding: str | None) -> list[list[_Line]]:
         else:
             sentences[-1].append(_Line(number, text, fields))
     sentences = _without_comments(sentences)
-    for line in (line for sentence in sentences for line in sentence):
+    all_lines = [line for sentence in sentences for line in sentence]
+    if all(len(line.fields) == 1 for line in all_lines) and not _are_tags([line.fields[0] for line in all_lines]):
+        return sentences
+    for line in all_lines:
         _check_line(line, sentences[0][0], path)
     rows = [[line.fields for line in sentence] for sentence in sentences]
     _check_columns(rows, path, has_2012=any(line.startswith(CONLL_2012) for line in lines))

@@ -124,3 +124,16 @@ def test_bytes_of_another_encoding_are_refused(path):
     with pytest.raises(DataError, match="line 1: not UTF-8"):
         load_data(path)
     assert read_conll(path, "cp1252")["tokens"] == [["café"]]
+
+
+def test_words_alone_are_read_to_predict(path):
+    assert read(path, "EU\nrejects\n\nPeter\n") == {"tokens": [["EU", "rejects"], ["Peter"]]}
+    with pytest.raises(DataError, match=r"no column of lists with .*tags"):
+        labeled_tokens(load_data(path))
+
+
+def test_a_file_without_blank_lines_is_refused(path):
+    read(path, "word O\n" * 1000)
+    read(path, "word O\n\n" + "word O\n" * 1001)
+    with pytest.raises(DataError, match=r"words\.conll: all 1001 words are one sentence: put a blank line after every"):
+        read(path, "word O\n" * 1001)

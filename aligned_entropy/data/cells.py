@@ -1,0 +1,52 @@
+"""Cells of a table: which are missing, and whether a column holds texts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..errors import DataError
+from .files.text_files import is_damaged
+from .table import Table
+
+
+def check_texts(table: Table, column: str, *, may_be_blank: bool) -> None:
+    """Check that a column holds texts.
+
+    Raises:
+        DataError: a text is missing, not a string, not valid Unicode or, unless it may be, blank.
+    """
+    absent, blank = [], []
+    for row, text in enumerate(table[column]):
+        if isinstance(text, str):
+            if is_damaged(text):
+                raise DataError(
+                    f"{table.place(row, column)} holds half of a surrogate pair, which is not valid Unicode: "
+                    f"{text!r:.80}. Correct the row."
+                )
+            if not text.strip():
+                blank.append(row)
+        elif is_missing(text):
+            absent.append(row)
+        else:
+            raise DataError(
+                f"{table.place(row, column)} is a {type(text).__name__}, not a string: {text!r:.80}. Correct the row, "
+                "or name the column with the texts."
+            )
+    without = absent if may_be_blank else sorted(absent + blank)
+    if without:
+        raise DataError(f"{table.place(without[0], column)} has no text{and_others(without)}")
+
+
+def and_others(rows: Sequence[int]) -> str:
+    """End of a message about the first of some rows with an empty cell, which counts the others."""
+    shown = ", ".join(map(str, rows[1:6])) + (", …" if len(rows) > 6 else "")
+    verb, noun = ("have", "rows") if rows[2:] else ("has", "row")
+    others = f", nor {verb} {len(rows) - 1} more {noun} ({shown})" if rows[1:] else ""
+    return f"{others}: add one, or remove the row; row 0 is the first."
+
+
+def is_missing(label: Any) -> bool:
+    """True if a label is None, NaN, or a string without characters."""
+    not_a_number = label != label  # only NaN differs from itself
+    return bool(label is None or not_a_number or (isinstance(label, str) and not label.strip()))

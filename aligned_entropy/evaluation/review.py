@@ -1,0 +1,58 @@
+"""Sentence on what a review of the most uncertain predictions finds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..metrics import errors_found, risk_at_coverage
+
+if TYPE_CHECKING:
+    from .evaluation import Evaluation
+
+REVIEW = 0.2  # share of the predictions that is reviewed, most uncertain first
+
+
+def main_score(evaluation: Evaluation) -> str | None:
+    """Name of the head, or of the best score if the head was not measured; None if there is nothing to rank."""
+    from ..scores import HEAD
+
+    if not evaluation.scores or not 0 < evaluation.errors.sum() < len(evaluation.errors):
+        return None
+    return HEAD if HEAD in evaluation.scores else _ranked(evaluation)[0]
+
+
+def best_other(evaluation: Evaluation, main: str) -> str | None:
+    """Name of the score, except for the main one, that finds most errors in a review; None without another."""
+    others = [name for name in _ranked(evaluation) if name != main]
+    return max(others, key=lambda name: _found(evaluation, name), default=None)
+
+
+def review_sentences(evaluation: Evaluation) -> list[str]:
+    """Sentence on what a review of the most uncertain predictions finds; none if there is nothing to rank."""
+    from ..scores import HEAD
+
+    main = main_score(evaluation)
+    if main is None or "errors_found_20" not in evaluation.table.get(main, {}):
+        return []
+    interval = evaluation.table[main]["errors_found_20"]
+    most = min(1.0, int(REVIEW * len(evaluation.errors) + 1e-9) / float(evaluation.errors.sum()))
+    limits = [f"a random choice finds {REVIEW:.0%}", f"no choice more than {most:.0%}"]
+    other = best_other(evaluation, main)
+    if other is not None:
+        limits.insert(0, f"the best other score, {other}, finds {_found(evaluation, other):.0%}")
+    left = risk_at_coverage(evaluation.errors, evaluation.scores[main], coverage=1 - REVIEW)
+    by = "" if main == HEAD else f" by {main}"
+    return [
+        f"Review the most uncertain {REVIEW:.0%} of the {evaluation.unit}{by} and you find "
+        f"{_found(evaluation, main):.0%} of the errors (95% interval {interval.low:.0%} to {interval.high:.0%}); "
+        f"{', '.join(limits[:-1])}, and {limits[-1]}. Of the other {1 - REVIEW:.0%}, {left:.1%} are wrong."
+    ]
+
+
+def _ranked(evaluation: Evaluation) -> list[str]:
+    """Names of the scores by falling ROC-AUC."""
+    return [name for name in evaluation.table if name in evaluation.scores]
+
+
+def _found(evaluation: Evaluation, name: str) -> float:
+    return errors_found(evaluation.errors, evaluation.scores[name], share=REVIEW)
