@@ -20,7 +20,7 @@ from .base import BaseBackbone
 from .batching import Encoded, EncodedPrompts
 from .loading import load_language_model, load_tokenizer
 from .output_embedding import LabelWords, OutputEmbedding, by_label, differ, final_scaling
-from .padding import position_count
+from .padding import checked_max_length, position_count
 from .prompt_cache import expanded, is_plain
 from .prompts import LabelPrompts
 from .templates import Examples, Labels
@@ -80,7 +80,7 @@ class LabelWordBackbone(BaseBackbone):
         model.eval()
         inner = base_model(model)
         capture = OutputEmbedding(inner)
-        max_length = max_length or _default_max_length(inner.config, tokenizer)
+        max_length = checked_max_length(max_length, _default_max_length(inner.config, tokenizer))
         # The padding id is arbitrary: padding is masked, and it is behind the position that is read.
         super().__init__(model, tokenizer, capture=capture, max_length=max_length, pad_token_id=0, name=name)
         self.prompts = LabelPrompts(

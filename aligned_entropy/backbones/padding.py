@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UnsupportedModelError
+from ..errors import ArgumentError, UnsupportedModelError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -33,6 +33,17 @@ PADDING_TEXTS = (
 )
 
 _LENDING = threading.RLock()  # held while a configuration has a padding token that it does not name itself
+
+
+def checked_max_length(max_length: int | None, default: int) -> int:
+    """Maximum number of tokens of an input; the default if none is given.
+
+    Raises:
+        ArgumentError: it is not positive.
+    """
+    if max_length is not None and max_length < 1:
+        raise ArgumentError(f"max_length {max_length} is no number of tokens: give a positive one, or none.")
+    return default if max_length is None else max_length
 
 
 def default_max_length(config: Any, tokenizer: Any, limit: int = USUAL_MAX_LENGTH) -> int:

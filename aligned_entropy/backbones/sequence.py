@@ -25,7 +25,15 @@ from .layers import TYPES
 from .loading import load_classifier
 from .module_state import module_state
 from .output_embedding import differ
-from .padding import PADDING_TEXTS, USUAL_MAX_LENGTH, configured_padding, default_max_length, lent_padding, with_padding
+from .padding import (
+    PADDING_TEXTS,
+    USUAL_MAX_LENGTH,
+    checked_max_length,
+    configured_padding,
+    default_max_length,
+    lent_padding,
+    with_padding,
+)
 from .wrappers import base_model, vocabulary_size
 
 if TYPE_CHECKING:
@@ -68,7 +76,7 @@ class Backbone(BaseBackbone):
         model.eval()
         inner = base_model(model)
         limit = getattr(inner, "max_seq_length", None) or USUAL_MAX_LENGTH  # of sentence-transformers
-        max_length = max_length or default_max_length(inner.config, tokenizer, limit)
+        max_length = checked_max_length(max_length, default_max_length(inner.config, tokenizer, limit))
         vocabulary = vocabulary_size(inner)
         configured = configured_padding(inner.config, vocabulary)
         tokenizer, pad_token_id = with_padding(tokenizer, configured, vocabulary)

@@ -73,7 +73,7 @@ def load_prompted(
     for argument, value in (("task", task), ("classification_module", classification_module)):
         if value is not None:
             raise DataError(f"{argument}={value!r} cannot be combined with labels and template: remove it.")
-    max_length = max_length or facts.get("max_length")
+    max_length = facts.get("max_length") if max_length is None else max_length
     options = {"device": device, "dtype": dtype, "max_length": max_length, "trust_remote_code": trust_remote_code}
     return LabelWordBackbone.from_pretrained(name, **options, **prompt)
 
@@ -120,7 +120,7 @@ def load_trained(
         model,
         tokenizer,
         name=str(name),
-        max_length=max_length or facts.get("max_length"),
+        max_length=facts.get("max_length") if max_length is None else max_length,
         classification_module=classification_module or facts.get("classification_module"),
     )
     return backbone

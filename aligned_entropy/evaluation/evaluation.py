@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..display.card import Displayed
 from ..display.text_tables import text_table, wrapped, write_csv
+from ..errors import ArgumentError
 from ..features.arrays import Features
 from ..metrics import LOWER_IS_BETTER
 from ..stats import Interval, holm, paired_auc, share_of_rows, two_sided_p
@@ -125,9 +126,11 @@ class Evaluation(Displayed):
         return replace(self, table=table)
 
     def best(self, measure: str) -> str:
-        """Name of the best score by a measure."""
+        """Name of the best score by a measure; an ``ArgumentError`` is raised if no score was measured by it."""
         sign = 1 if lower_is_better(measure) else -1
         names = [name for name in self.table if measure in self.table[name]]
+        if not names:
+            raise ArgumentError(f"no score was measured by {measure!r}; there are {', '.join(MEASURE_HEADINGS)}.")
         return min(names, key=lambda name: sign * self.table[name][measure].value)
 
     def to_pandas(self) -> pd.DataFrame:

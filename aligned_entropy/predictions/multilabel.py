@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..accuracy import AccuracyBasis, AccuracyEstimate
 from ..display.card import Card
 from ..features.texts import Text
-from .tables import Table, calibrated, far, predictions_card, selected
+from .tables import Table, calibrated, far, positions, predictions_card, selected
 from .texts import TextRow, sliced
 
 
@@ -133,9 +133,12 @@ class MultiLabelPredictions(Table):
     @overload
     def __getitem__(self, row: int) -> MultiLabelPrediction: ...
     @overload
-    def __getitem__(self, row: slice) -> MultiLabelPredictions: ...
-    def __getitem__(self, row: int | slice) -> MultiLabelPrediction | MultiLabelPredictions:
-        if isinstance(row, slice):
+    def __getitem__(self, row: slice | Sequence[int] | NDArray[Any]) -> MultiLabelPredictions: ...
+    def __getitem__(
+        self, row: int | slice | Sequence[int] | NDArray[Any]
+    ) -> MultiLabelPrediction | MultiLabelPredictions:
+        row = positions(row, len(self))
+        if not isinstance(row, int):
             names = ("indicators", "probabilities", "uncertainty", "label_uncertainty", "optional_accepted")
             return replace(self, **sliced(self, (*names, "truncated", "distances", "texts", "index"), row))
         uncertainty, label_uncertainty = float(self.uncertainty[row]), self.label_uncertainty[row]

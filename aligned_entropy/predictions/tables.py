@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..accuracy import AccuracyBasis, AccuracyEstimate
 from ..display.card import Card, Displayed, Share
-from ..errors import NotFittedError
+from ..errors import ArgumentTypeError, NotFittedError
 from ..features.texts import Text, parts_of
 from ..stats import Interval
 
@@ -74,6 +74,31 @@ class Table(Displayed):
         import pyarrow as pa
 
         return pa.table(self.to_dict())
+
+
+def positions(index: Any, count: int) -> int | slice | NDArray[np.int64]:
+    """Position of one prediction, or positions of several, that an index names.
+
+    Args:
+        index: number, slice, numbers of rows, or a boolean for each of the predictions.
+        count: number N of predictions.
+
+    Raises:
+        ArgumentTypeError: the index has another form.
+    """
+    if isinstance(index, slice):
+        return index
+    rows = np.asarray(index)
+    if rows.ndim == 0 and rows.dtype.kind in "iu":
+        return int(rows)
+    if rows.ndim == 1 and (rows.dtype.kind in "iu" or not len(rows)):
+        return rows.astype(np.int64)
+    if rows.dtype.kind == "b" and rows.shape == (count,):
+        return np.flatnonzero(rows)
+    raise ArgumentTypeError(
+        f"{index!r:.40} is no index of {count} predictions: give a number, a slice, numbers of rows, or {count} "
+        "booleans. Columns are attributes, such as .labels; to_pandas() has all of them."
+    )
 
 
 def calibrated(error_probability: Value | None) -> Value:

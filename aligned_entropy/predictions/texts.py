@@ -14,7 +14,7 @@ from ..accuracy import AccuracyBasis, AccuracyEstimate
 from ..display.card import Card
 from ..display.short_repr import ShortRepr
 from ..features.texts import Text
-from .tables import Column, Table, all_finite, calibrated, chosen_sets, far, predictions_card, selected
+from .tables import Column, Table, all_finite, calibrated, chosen_sets, far, positions, predictions_card, selected
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -99,7 +99,7 @@ class Prediction(TextRow):
 
 @dataclass(frozen=True, repr=False)
 class Predictions(Table):
-    """Predictions for N texts as arrays; an index gives one row, a slice gives predictions of the same kind.
+    """Predictions for N texts as arrays; an index gives one row; a slice, numbers or booleans give several.
 
     Where a logit is not finite (half precision can overflow, an endpoint may not reply), uncertainty and error
     probability of the row are NaN.
@@ -213,9 +213,10 @@ class Predictions(Table):
     @overload
     def __getitem__(self, row: int) -> Prediction: ...
     @overload
-    def __getitem__(self, row: slice) -> Predictions: ...
-    def __getitem__(self, row: int | slice) -> Prediction | Predictions:
-        if isinstance(row, slice):
+    def __getitem__(self, row: slice | Sequence[int] | NDArray[Any]) -> Predictions: ...
+    def __getitem__(self, row: int | slice | Sequence[int] | NDArray[Any]) -> Prediction | Predictions:
+        row = positions(row, len(self))
+        if not isinstance(row, int):
             return self.rows(row)
         probability, accepted = self.optional_error_probability, self.optional_accepted
         return Prediction(

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from aligned_entropy import UncertainClassifier, UnsupportedModelError
+from aligned_entropy import ArgumentError, UncertainClassifier, UnsupportedModelError
 from aligned_entropy.backbones import Backbone
 from aligned_entropy.head.head import AlignedEntropyHead
 from fixtures import tiny
@@ -338,3 +338,9 @@ def test_a_compiled_encoder_gives_the_same_features(kind):
         np.testing.assert_allclose(values, expected, atol=1e-6)
     assert graphs
     assert backbone.model_fingerprint == fingerprint
+
+
+@pytest.mark.parametrize("max_length", [0, -1])
+def test_a_maximum_length_that_is_no_number_of_tokens_is_refused(max_length):
+    with pytest.raises(ArgumentError, match=f"max_length {max_length} is no number of tokens"):
+        Backbone(tiny.model("Bert"), tiny.tokenizer(), max_length=max_length)

@@ -11,6 +11,7 @@ import pytest
 
 from aligned_entropy import (
     ArgumentError,
+    ArgumentTypeError,
     FitConfig,
     Goal,
     MissingExtraError,
@@ -149,6 +150,19 @@ def test_a_row_without_a_prediction_shows_the_reason_and_no_label(predictions):
     assert "4 texts, 2 classes, 1 without a prediction" in repr(part)
     (table,) = Page(part._repr_html_()).tables
     assert [cell.strip() for cell in table[2]][1:] == ["–", "–", "no", "no reply"]
+
+
+def test_some_predictions_are_taken_by_numbers_or_booleans(predictions):
+    certain = predictions.accepted
+    assert predictions[certain].texts == [
+        t for t, is_accepted in zip(predictions.texts, certain, strict=True) if is_accepted
+    ]
+    assert predictions[~certain].to_pandas().equals(predictions.rows(np.flatnonzero(~certain)).to_pandas())
+    assert predictions[[7, 2]].labels.tolist() == [predictions[7].label, predictions[np.int64(2)].label]
+    assert len(predictions[[]]) == 0
+    for wrong in ("label", 1.5, [True, False], [0.5]):
+        with pytest.raises(ArgumentTypeError, match=r"is no index of 300 predictions: .* Columns are attributes"):
+            predictions[wrong]
 
 
 def test_pairs_show_both_texts():

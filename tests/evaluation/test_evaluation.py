@@ -10,6 +10,7 @@ import torch
 from scipy.stats import norm
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
+from aligned_entropy import ArgumentError
 from aligned_entropy.evaluation.calibration_maps import MAPPED, MAPS, CalibrationMaps
 from aligned_entropy.evaluation.evaluation import evaluate, lower_is_better
 from aligned_entropy.evaluation.fitted_scores import BASELINES, FittedScore, default_scores, fit_score, fit_scores
@@ -230,6 +231,11 @@ def test_the_best_by_a_measure_is_the_lowest_or_the_highest(evaluation, measure)
     values = {name: row[measure].value for name, row in evaluation.table.items() if measure in row}
     assert values[evaluation.best(measure)] == (max if rising else min)(values.values())
     assert min(values.values()) < max(values.values())
+
+
+def test_an_unknown_measure_is_refused(evaluation):
+    with pytest.raises(ArgumentError, match="no score was measured by 'auc'; there are roc_auc"):
+        evaluation.best("auc")
 
 
 def test_the_text_marks_what_differs_and_tells_what_is_skipped(evaluation):
