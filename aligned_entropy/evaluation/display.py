@@ -45,7 +45,7 @@ def evaluation_card(evaluation: Evaluation) -> Card:
 
     return Card(
         f"{type(evaluation).__name__}: {evaluation.headline}",
-        review_sentences(evaluation),
+        review_sentences(evaluation, brief=True),
         ["score", *(HEADINGS[name] for name in measures)],
         len(names),
         row,

@@ -27,25 +27,33 @@ def best_other(evaluation: Evaluation, main: str) -> str | None:
     return max(others, key=lambda name: _found(evaluation, name), default=None)
 
 
-def review_sentences(evaluation: Evaluation) -> list[str]:
-    """Sentence on what a review of the most uncertain predictions finds; none if there is nothing to rank."""
+def review_sentences(evaluation: Evaluation, *, brief: bool = False) -> list[str]:
+    """Sentence on what a review of the most uncertain predictions finds; none if there is nothing to rank.
+
+    Args:
+        evaluation: evaluation of scores.
+        brief: True for the main score alone.
+    """
     from ..scores import HEAD
 
     main = main_score(evaluation)
     if main is None or "errors_found_20" not in evaluation.table.get(main, {}):
         return []
-    interval = evaluation.table[main]["errors_found_20"]
+    interval, by = evaluation.table[main]["errors_found_20"], "" if main == HEAD else f" by {main}"
+    finding = (
+        f"Review the most uncertain {REVIEW:.0%} of the {evaluation.unit}{by} and you find "
+        f"{_found(evaluation, main):.0%} of the errors (95% interval {interval.low:.0%} to {interval.high:.0%})"
+    )
+    if brief:
+        return [f"{finding}."]
     most = min(1.0, int(REVIEW * len(evaluation.errors) + 1e-9) / float(evaluation.errors.sum()))
     limits = [f"a random choice finds {REVIEW:.0%}", f"no choice more than {most:.0%}"]
     other = best_other(evaluation, main)
     if other is not None:
         limits.insert(0, f"the best other score, {other}, finds {_found(evaluation, other):.0%}")
     left = risk_at_coverage(evaluation.errors, evaluation.scores[main], coverage=1 - REVIEW)
-    by = "" if main == HEAD else f" by {main}"
     return [
-        f"Review the most uncertain {REVIEW:.0%} of the {evaluation.unit}{by} and you find "
-        f"{_found(evaluation, main):.0%} of the errors (95% interval {interval.low:.0%} to {interval.high:.0%}); "
-        f"{', '.join(limits[:-1])}, and {limits[-1]}. Of the other {1 - REVIEW:.0%}, {left:.1%} are wrong."
+        f"{finding}; {', '.join(limits[:-1])}, and {limits[-1]}. Of the other {1 - REVIEW:.0%}, {left:.1%} are wrong."
     ]
 
 
