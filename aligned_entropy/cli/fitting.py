@@ -91,19 +91,19 @@ def train(
     texts = task.read(table, **names)
     mode: Literal["full", "lora", "freeze"] = "lora" if lora else "freeze" if freeze else "full"
     config = TrainConfig(mode, epochs, learning_rate, batch_size, max_length, seed, dtype)
-    epochs_done: list[Epoch] = []
+    done: list[Epoch] = []
 
     def report(epoch: Epoch) -> None:
-        epochs_done.append(epoch)
+        done.append(epoch)
         note(str(epoch))
 
     description, total = ("features", len(texts)) if freeze else ("training", len(texts) * config.total_epochs)
     with progress_bar(description, total) as progress:
         truncated = train_classifier(model, texts, output, config, progress, report)
-    print(f"trained on {len(texts)} texts of {len(texts.label_names)} classes")
+    print(f"trained on {len(texts)} {'sentences' if task.per_word else 'texts'} of {len(texts.label_names)} classes")
     if truncated:
         print(f"truncated texts, of which the model did not read all: {truncated}")
-    print(f"training accuracy {epochs_done[-1].accuracy:.1%}; expect a lower accuracy on new texts")
+    print(f"training accuracy{' of words' * task.per_word} {done[-1].accuracy:.1%}; expect less on new texts")
     if freeze:
         print("without --freeze, all layers are trained: slower, and often right more often")
     print(f"saved: {output}")

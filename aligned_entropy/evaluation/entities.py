@@ -49,4 +49,4 @@ class EntityCounts:
     def __str__(self) -> str:
         counts = f"entities: {self.predicted} predicted, {self.right} of them right; {self.true} true"
         measures = f"F1 {self.f1:.4f}, precision {self.precision:.4f}, recall {self.recall:.4f}"
-        return f"{counts}, {self.missed} missed\n{measures}"
+        return f"{counts}, {self.missed} of which no word was predicted\n{measures}"

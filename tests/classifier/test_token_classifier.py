@@ -172,7 +172,7 @@ def test_a_fit_holds_whole_sentences_out_and_calibrates_entities(fitted):
     assert len(whole.errors) == 300
     assert whole.errors.sum() <= words.errors.sum()
     assert found.counts.predicted == len(entities.errors) == found.counts.right + entities.errors.sum()
-    assert f"{found.counts.missed} missed" in str(found)
+    assert f"{found.counts.missed} of which no word was predicted" in str(found)
     assert "errors in 300 sentences" in str(found)
     assert all(f"{HEAD}, {how}" in str(found) for how in ("mean", "product"))
     assert ", max" not in str(found)
