@@ -27,7 +27,11 @@ def resolve_head(name: str | Path) -> Path:
 
     try:
         return Path(snapshot_download(str(name), allow_patterns=["config.json", "head.safetensors"]))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+    except HFValidationError:
+        raise HeadMismatchError(
+            f"there is no folder {str(name)!r}{similar_folder(name)}, and it is no hub id either: check the spelling."
+        ) from None
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise HeadMismatchError(
             f"no head {str(name)!r}: name the folder or hub id of a saved head. There is no such folder"

@@ -18,6 +18,7 @@ from aligned_entropy import (
 )
 from aligned_entropy.evaluation.fitted_scores import BASELINES
 from aligned_entropy.saved.format import head_fingerprint, save_head
+from aligned_entropy.saved.hub import resolve_head
 from aligned_entropy.selective import Goal, Rule, Threshold
 from fixtures import tiny
 from fixtures.fitted import QUICK
@@ -208,3 +209,11 @@ def test_push_and_load_from_a_hub(fitted, model_folder, labeled, tmp_path, monke
     shutil.copytree(model_folder, hub / "team/model")
     with pytest.raises(DataError, match="repository team/model holds a model"):
         fitted.push_to_hub("team/model")
+
+
+def test_a_name_that_is_no_head_is_named_with_a_similar_folder(tmp_path):
+    (tmp_path / "head").mkdir()
+    with pytest.raises(HeadMismatchError, match=r"no folder '.*haed' \(did you mean .*head\?\), and it is no hub id"):
+        resolve_head(tmp_path / "haed")
+    with pytest.raises(HeadMismatchError, match=r"no head 'nobody/nothing': .* no such folder, and the hub says: "):
+        resolve_head("nobody/nothing")
