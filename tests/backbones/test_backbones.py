@@ -344,3 +344,10 @@ def test_a_compiled_encoder_gives_the_same_features(kind):
 def test_a_maximum_length_that_is_no_number_of_tokens_is_refused(max_length):
     with pytest.raises(ArgumentError, match=f"max_length {max_length} is no number of tokens"):
         Backbone(tiny.model("Bert"), tiny.tokenizer(), max_length=max_length)
+
+
+def test_a_similar_embedded_model_is_proposed():
+    with pytest.raises(
+        UnsupportedModelError, match=r"no embedded model \(minilm, .*\) \(did you mean 'minilm'\?\), and"
+    ):
+        Backbone.from_pretrained("minillm")
