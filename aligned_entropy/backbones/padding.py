@@ -39,10 +39,10 @@ def checked_max_length(max_length: int | None, default: int) -> int:
     """Maximum number of tokens of an input; the default if none is given.
 
     Raises:
-        ArgumentError: it is not positive.
+        ArgumentError: it is not a positive whole number.
     """
-    if max_length is not None and max_length < 1:
-        raise ArgumentError(f"max_length {max_length} is no number of tokens: give a positive one, or none.")
+    if max_length is not None and not (isinstance(max_length, int) and max_length > 0):
+        raise ArgumentError(f"max_length {max_length!r} is no number of tokens: give a positive whole number, or none.")
     return default if max_length is None else max_length
 
 

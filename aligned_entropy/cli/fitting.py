@@ -103,7 +103,7 @@ def train(
     print(f"trained on {len(texts)} {'sentences' if task.per_word else 'texts'} of {len(texts.label_names)} classes")
     if truncated:
         print(f"truncated texts, of which the model did not read all: {truncated}")
-    print(f"training accuracy{' of words' * task.per_word} {done[-1].accuracy:.1%}; expect less on new texts")
+    print(f"training accuracy {done[-1].accuracy:.1%}; expect a lower accuracy on new texts")
     if freeze:
         print("without --freeze, all layers are trained: slower, and often right more often")
     print(f"saved: {output}")

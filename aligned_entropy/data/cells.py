@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isnan
 from typing import Any
 
 from ..errors import DataError
@@ -41,12 +42,13 @@ def check_texts(table: Table, column: str, *, may_be_blank: bool) -> None:
 def and_others(rows: Sequence[int]) -> str:
     """End of a message about the first of some rows with an empty cell, which counts the others."""
     shown = ", ".join(map(str, rows[1:6])) + (", …" if len(rows) > 6 else "")
-    verb, noun = ("have", "rows") if rows[2:] else ("has", "row")
-    others = f", nor {verb} {len(rows) - 1} more {noun} ({shown})" if rows[1:] else ""
+    noun, verb = ("rows", "have") if rows[2:] else ("row", "has")
+    others = f", and {len(rows) - 1} more {noun} {verb} none ({shown})" if rows[1:] else ""
     return f"{others}: add one, or remove the row; row 0 is the first."
 
 
-def is_missing(label: Any) -> bool:
-    """True if a label is None, NaN, or a string without characters."""
-    not_a_number = label != label  # only NaN differs from itself
-    return bool(label is None or not_a_number or (isinstance(label, str) and not label.strip()))
+def is_missing(value: Any) -> bool:
+    """True if a cell is None, NaN, missing for pandas, or a string without characters."""
+    if isinstance(value, str):
+        return not value.strip()
+    return value is None or type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float) and isnan(value))

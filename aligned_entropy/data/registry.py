@@ -74,6 +74,6 @@ def _named_data(source: str, split: str | None, delimiter: str | None, encoding:
         return read_embedded(name, split)
     if shared is not None and (shared / name).is_dir():
         return read_folder(shared / name, split, delimiter=delimiter, encoding=encoding)
-    if ending_format(name) is not None or similar_file(name):
+    if ending_format(name) is not None or ending_format(similar_file(name)) is not None:
         raise DataError(missing_file(name))
     return read_hub(name, split)

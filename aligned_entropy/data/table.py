@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 from ..display.card import Card, Displayed
 from ..errors import DataError
 
 if TYPE_CHECKING:
+    import pandas as pd
     import pyarrow as pa
     from datasets import Dataset
 
@@ -41,10 +43,11 @@ class ArrowColumn(Sequence[Any]):
             yield from chunk.to_pylist()
 
 
-def index_label(index: Any, row: int) -> str:
+def index_label(index: pd.Index | None, row: int) -> str:
     """Label of a row in an index of pandas, for messages; empty without an index, or if it is the number of the row."""
-    label = row if index is None else index[row]
-    return "" if label is row or label == row else f" (index {label!s:.40})"
+    if index is None or (isinstance(index[row], Integral) and index[row] == row):
+        return ""
+    return f" (index {index[row]!s:.40})"
 
 
 MOST_COLUMNS = 6  # of a table that is shown
@@ -70,7 +73,7 @@ class Table(Displayed):
     class_names: Mapping[str, list[str]] = field(default_factory=dict)
     source: str = field(default="", compare=False)
     lines: Sequence[int] | None = field(default=None, compare=False)
-    index: Any = field(default=None, compare=False)
+    index: pd.Index | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         lengths = {name: len(values) for name, values in self.columns.items()}

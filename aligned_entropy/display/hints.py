@@ -2,37 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
 
 
 def similar_folder(name: str | Path) -> str:
     """Question for the message about a missing folder, about one beside it with a similar name; empty without one."""
-    return _similar(Path(name), Path.is_dir)
+    path = Path(name)
+    beside = [other.name for other in path.parent.iterdir() if other.is_dir()] if path.parent.is_dir() else []
+    similar = get_close_matches(path.name, beside, 1)
+    return _question(str(path.with_name(similar[0]))) if similar else ""
 
 
 def similar_file(name: str | Path) -> str:
-    """Question for the message about a missing file, about one beside it with a similar name; empty without one."""
-    return _similar(Path(name), Path.is_file)
+    """Path of a file beside a missing one, with a similar name; empty without one.
+
+    Endings such as ``.csv`` would make all names alike, so the names are compared without them; of several such files
+    that with the same ending is meant.
+    """
+    path = Path(name)
+    beside = [other for other in path.parent.iterdir() if other.is_file()] if path.parent.is_dir() else []
+    similar = get_close_matches(path.stem, [other.stem for other in beside], 1)
+    meant = [other for other in beside if similar and other.stem == similar[0]]
+    return str(min(meant, key=lambda other: (other.suffix != path.suffix, other.suffix), default=""))
 
 
 def missing_file(name: str | Path) -> str:
     """Message about a file that does not exist; it asks about a file beside it with a similar name."""
-    path = Path(name)
+    path, similar = Path(name), similar_file(name)
+    if path.is_dir():
+        return f"{name} is a folder, not a file: name a file in it."
     remedy = "check the path" if path.is_absolute() else f"check the path, which is relative to {Path.cwd()}"
-    return f"there is no file {name}{similar_file(name)}: {remedy}."
+    return f"there is no file {name}{_question(similar) if similar else ''}: {remedy}."
 
 
 def similar_name(name: str, names: Iterable[str]) -> str:
     """Question for the message about an unknown name, about a similar one; empty without one."""
     folded = {other.casefold(): other for other in names}
     similar = get_close_matches(name.casefold(), folded, 1)
-    return f" (did you mean {folded[similar[0]]!r}?)" if similar else ""
+    return _question(repr(folded[similar[0]])) if similar else ""
 
 
-def _similar(path: Path, is_meant: Callable[[Path], bool]) -> str:
-    beside = [other for other in path.parent.iterdir() if is_meant(other)] if path.parent.is_dir() else []
-    names = {other.stem: other.name for other in beside}  # endings such as .csv make all names alike
-    similar = get_close_matches(path.stem, names, 1)
-    return f" (did you mean {path.with_name(names[similar[0]])}?)" if similar else ""
+def _question(name: str) -> str:
+    return f" (did you mean {name}?)"

@@ -27,6 +27,22 @@ SHARES = ("errors_found_20",)
 MOST_ROWS = 30  # scores in a table
 MOST_CURVES = 7  # in a figure, unless the user names more
 
+MEASURE_HEADINGS = {
+    "roc_auc": "ROC-AUC",
+    "pr_auc": "PR-AUC",
+    "aurc": "AURC",
+    "errors_found_10": "found in 10 %",
+    "errors_found_20": "in 20 %",
+    "fpr_at_95_tpr": "FPR at 95 % TPR",
+    "ece": "ECE",
+    "brier": "Brier",
+    "ece_platt": "Platt",
+    "ece_isotonic": "isotonic",
+    "smooth_ece": "SmoothECE",
+    "smooth_ece_platt": "Platt",
+    "smooth_ece_isotonic": "isotonic",
+}
+
 
 def evaluation_card(evaluation: Evaluation) -> Card:
     """Card with the main measures of every score, and the curves of the best score and of a baseline."""

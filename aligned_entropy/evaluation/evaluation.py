@@ -17,7 +17,7 @@ from ..features.arrays import Features
 from ..metrics import LOWER_IS_BETTER
 from ..stats import Interval, holm, paired_auc, share_of_rows, two_sided_p
 from .calibration_maps import MAPS
-from .display import FigureKind, evaluation_card, evaluation_figure
+from .display import MEASURE_HEADINGS, FigureKind, evaluation_card, evaluation_figure
 from .fitted_scores import FittedScore, ScoreValues, measure_scores, score_values
 from .groups import ScoreKey
 from .review import review_sentences
@@ -28,21 +28,6 @@ if TYPE_CHECKING:
 
 SIGNIFICANT = 0.05
 COLUMNS = ["score", "measure", "value", "low", "high"]
-MEASURE_HEADINGS = {
-    "roc_auc": "ROC-AUC",
-    "pr_auc": "PR-AUC",
-    "aurc": "AURC",
-    "errors_found_10": "found in 10 %",
-    "errors_found_20": "in 20 %",
-    "fpr_at_95_tpr": "FPR at 95 % TPR",
-    "ece": "ECE",
-    "brier": "Brier",
-    "ece_platt": "Platt",
-    "ece_isotonic": "isotonic",
-    "smooth_ece": "SmoothECE",
-    "smooth_ece_platt": "Platt",
-    "smooth_ece_isotonic": "isotonic",
-}
 
 
 @dataclass(frozen=True, repr=False)
@@ -130,7 +115,8 @@ class Evaluation(Displayed):
         sign = 1 if lower_is_better(measure) else -1
         names = [name for name in self.table if measure in self.table[name]]
         if not names:
-            raise ArgumentError(f"no score was measured by {measure!r}; there are {', '.join(MEASURE_HEADINGS)}.")
+            measures = dict.fromkeys(name for row in self.table.values() for name in row)
+            raise ArgumentError(f"no score was measured by {measure!r}; the measures are {', '.join(measures)}.")
         return min(names, key=lambda name: sign * self.table[name][measure].value)
 
     def to_pandas(self) -> pd.DataFrame:
@@ -155,7 +141,11 @@ class Evaluation(Displayed):
     _card = evaluation_card
 
     def __str__(self) -> str:
-        lines = [*(f"{wrapped(sentence)}\n" for sentence in review_sentences(self)), self.headline]
+        return "\n".join([*(f"{wrapped(sentence)}\n" for sentence in review_sentences(self)), self.tables()])
+
+    def tables(self) -> str:
+        """Tables of the measures as text."""
+        lines = [self.headline]
         for measures in self.printed:
             present = [name for name in measures if any(name in row for row in self.table.values())]
             if present:

@@ -120,4 +120,4 @@ class GroupedEvaluation(Displayed):
     def __str__(self) -> str:
         shown = map(self.with_printed_aggregation, self.groups)
         counts = [] if self.counts is None else [str(self.counts)]
-        return "\n\n".join([*counts, *map(str, (self.single_predictions, *shown))])
+        return "\n\n".join([*counts, str(self.single_predictions), *(level.tables() for level in shown)])

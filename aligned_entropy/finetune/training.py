@@ -72,7 +72,7 @@ def train_classifier(
     config, data = config or TrainConfig(), labeled_data(data)
     check_classes(data)
     if isinstance(data, LabeledTokens) and config.mode == "freeze":
-        raise UnsupportedModelError("a token classifier is trained in mode 'full' or 'lora', so leave out --freeze.")
+        raise UnsupportedModelError("a token classifier is trained in mode 'full' or 'lora': leave out --freeze.")
     backbone_class = task_of_labels(data).backbone()
     assert issubclass(backbone_class, Backbone), "only prompts have another kind of backbone"
     problem_type = MULTI_LABEL if backbone_class.multi_label else None

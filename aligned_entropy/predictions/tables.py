@@ -77,28 +77,36 @@ class Table(Displayed):
 
 
 def positions(index: Any, count: int) -> int | slice | NDArray[np.int64]:
-    """Position of one prediction, or positions of several, that an index names.
+    """Position of one prediction, or positions ``[M]`` of several, that an index names.
 
     Args:
-        index: number, slice, numbers of rows, or a boolean for each of the predictions.
+        index: number, slice, numbers of rows, or a boolean for each of the predictions, in their order.
         count: number N of predictions.
 
     Raises:
-        ArgumentTypeError: the index has another form.
+        ArgumentTypeError: the index has another form, or is a Series of pandas, whose order may be another one.
+        IndexError: there is no such row.
     """
     if isinstance(index, slice):
         return index
-    rows = np.asarray(index)
+    is_series = hasattr(index, "iloc")
+    rows = np.array([None]) if is_series or _is_ragged(index) else np.asarray(index)
     if rows.ndim == 0 and rows.dtype.kind in "iu":
         return int(rows)
-    if rows.ndim == 1 and (rows.dtype.kind in "iu" or not len(rows)):
-        return rows.astype(np.int64)
+    if rows.ndim == 1 and (rows.dtype.kind in "iu" or (isinstance(index, list) and not index)):
+        return np.arange(count)[rows.astype(np.int64)]
     if rows.dtype.kind == "b" and rows.shape == (count,):
         return np.flatnonzero(rows)
+    remedy = "its values in the order of the predictions, .to_numpy()" if is_series else f"numbers, or {count} booleans"
     raise ArgumentTypeError(
-        f"{index!r:.40} is no index of {count} predictions: give a number, a slice, numbers of rows, or {count} "
-        "booleans. Columns are attributes, such as .labels; to_pandas() has all of them."
+        f"{index!r:.40} is no index of {count} predictions: give a number, a slice, or {remedy}. Columns are "
+        "attributes, such as .labels; to_pandas() has all of them."
     )
+
+
+def _is_ragged(index: Any) -> bool:
+    """True if a list holds other values than numbers of one kind, of which NumPy would make an array all the same."""
+    return isinstance(index, list) and (len({*map(type, index)}) > 1 or isinstance(next(iter(index), 0), list))
 
 
 def calibrated(error_probability: Value | None) -> Value:

@@ -64,8 +64,12 @@ def reachable_risks(
 
 def higher_risks(rule: Rule) -> list[Rule]:
     """Certify those of :data:`RISKS` that are above the risk of a rule, see :meth:`Rule.reachable`."""
-    if rule.goal.risk is None or rule.units is None:
-        raise NotApplicableError("reachable risks are those of a rule for a risk, right after choose_threshold().")
+    if rule.goal.risk is None:
+        raise NotApplicableError(f"the goal is no risk ({rule.goal}): risks are certified for Goal(risk=…) alone.")
+    if rule.units is None:
+        raise NotApplicableError(
+            "the rule has no labeled predictions, since it was loaded: call choose_threshold() again."
+        )
     risks = [risk for risk in RISKS if risk > rule.goal.risk]
     return reachable_risks(rule.units, rule.goal, risks, rule.pilot) if risks else []
 
@@ -73,7 +77,7 @@ def higher_risks(rule: Rule) -> list[Rule]:
 def reachable_table(rules: Sequence[Rule]) -> str:
     """Format rules of :func:`reachable_risks` as a table; rules after the first that accepts all are left out."""
     if not rules:
-        return f"None of the risks up to {RISKS[-1]:.0%} can be certified on these labeled predictions."
+        return "No higher risk of the table can be certified on these labeled predictions, either."
     complete = next((index for index, rule in enumerate(rules) if rule.coverage == 1), len(rules))
     rows = [
         [f"{100 * float(rule.goal.risk or 0):.4g} %", f"{rule.coverage:.1%}", f"{rule.risk:.1%}"]

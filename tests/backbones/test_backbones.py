@@ -340,9 +340,9 @@ def test_a_compiled_encoder_gives_the_same_features(kind):
     assert backbone.model_fingerprint == fingerprint
 
 
-@pytest.mark.parametrize("max_length", [0, -1])
+@pytest.mark.parametrize("max_length", [0, -1, 2.5, "128"])
 def test_a_maximum_length_that_is_no_number_of_tokens_is_refused(max_length):
-    with pytest.raises(ArgumentError, match=f"max_length {max_length} is no number of tokens"):
+    with pytest.raises(ArgumentError, match=f"max_length {max_length!r} is no number of tokens"):
         Backbone(tiny.model("Bert"), tiny.tokenizer(), max_length=max_length)
 
 

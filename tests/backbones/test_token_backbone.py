@@ -202,7 +202,7 @@ def test_a_token_classifier_is_trained_saved_and_loaded_with_its_adapters(kind, 
 
 
 def test_a_frozen_encoder_of_words_is_refused(tmp_path):
-    with pytest.raises(UnsupportedModelError, match="mode 'full' or 'lora', so leave out --freeze"):
+    with pytest.raises(UnsupportedModelError, match="mode 'full' or 'lora': leave out --freeze"):
         train_classifier(tmp_path, LABELED, tmp_path / "out", TrainConfig("freeze"))
 
 

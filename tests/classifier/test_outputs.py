@@ -197,7 +197,7 @@ def test_scores_that_need_hidden_vectors_are_left_out_without_them(fitted):
         ({"label": [0] * 40}, "holds the numbers 0, but the classes of the model have names"),
         ({"label": [None] * 40}, "row 0 of column 'label' is None: the true class is needed"),
         ({"hidden": np.zeros((40, 2)), "embedding": np.zeros((40, 2))}, "leave out the one that is not meant"),
-        ({"text": [None] * 40}, "row 0 of column 'text' has no text, nor have 39 more rows"),
+        ({"text": [None] * 40}, "row 0 of column 'text' has no text, and 39 more rows have none"),
         ({"target": ["art"] * 40}, "2 columns may be the label column"),
     ],
 )

@@ -311,3 +311,13 @@ def test_label_studio_tasks_of_an_audit(source, tmp_path):
     (tmp_path / "export.json").write_text(json.dumps(tasks))
     facts = report(source, tmp_path / "export.json")
     assert facts["accuracy"] == report(source, labeled(source, tmp_path / "s.csv", "--budget", 50))["accuracy"]
+
+
+def test_a_file_that_may_hold_labels_is_replaced_on_request(source, tmp_path):
+    path = tmp_path / "to-label.csv"
+    select(source, path)
+    first = path.read_bytes()
+    refused = in_process("audit", "select", source, "-o", path, "--budget", 5)
+    assert refused.exit_code == 2
+    assert "may hold labels of people" in " ".join(refused.stderr.replace("│", "").split())
+    assert path.read_bytes() == first

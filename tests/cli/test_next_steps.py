@@ -42,7 +42,7 @@ def test_the_commands_lead_from_a_training_to_predictions(workplace, tickets, tm
     model = tmp_path / "my model"
     trained = run("train", workplace / "model", tickets["train"], *columns, "-o", model, "--freeze", "--epochs", "2")
     last = trained.stderr.split("epoch 2 of 2: loss 0.")[1].split("training accuracy ")[1].split()[0]
-    assert trained.stdout.splitlines()[1] == f"training accuracy {last}; expect less on new texts"
+    assert trained.stdout.splitlines()[1] == f"training accuracy {last}; expect a lower accuracy on new texts"
     assert trained.stderr.count("training accuracy") == 2
     assert tickets["held-out"] in next_command(trained)
     fitted = run(*next_command(trained, **data))

@@ -80,9 +80,9 @@ def test_texts_must_be_strings(texts, type_name):
 def test_missing_texts_are_counted_and_have_their_labels_in_the_index(missing):
     rows = {"text": ["a", missing, "b", missing], "label": [0, 1, 0, 1]}
     for read in (labeled_texts, lambda data: as_texts(data, find_text_columns)):
-        with pytest.raises(DataError, match=r"row 1 of column 'text' has no text, nor has 1 more row \(3\): add one"):
+        with pytest.raises(DataError, match=r"row 1 of column 'text' has no text, and 1 more row has none \(3\)"):
             read(rows)
-        with pytest.raises(DataError, match=r"row 1 of column 'text' \(index t7\) has no text, nor has 1 more row"):
+        with pytest.raises(DataError, match=r"row 1 of column 'text' \(index t7\) has no text, and 1 more row"):
             read(pd.DataFrame(rows, index=["t9", "t7", "t5", "t1"]))
     with pytest.raises(DataError, match=r"text 1 \(index t7\) is missing"):
         as_texts(pd.DataFrame(rows, index=["t9", "t7", "t5", "t1"])["text"], find_text_columns)

@@ -233,10 +233,10 @@ def test_a_missing_label_is_refused(labels):
 
 @pytest.mark.parametrize(
     ("count", "others"),
-    [(2, r"has 1 more row \(1\)"), (6, r"have 5 more rows \(1, 2, .* 5\)"), (9, r"have 8 .* 4, 5, …\)")],
+    [(2, r"1 more row has none \(1\)"), (6, r"5 more rows have none \(1, 2, .* 5\)"), (9, r"8 more .* 4, 5, …\)")],
 )
 def test_several_missing_labels_are_counted(count, others):
-    with pytest.raises(DataError, match=f"row 0 of column 'label' has no label, nor {others}: add"):
+    with pytest.raises(DataError, match=f"row 0 of column 'label' has no label, and {others}: add"):
         labeled_texts(plain([None] * count + ["a"]))
 
 

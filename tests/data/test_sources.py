@@ -79,7 +79,7 @@ def test_texts_without_labels_may_be_empty(tmp_path):
 )
 def test_an_empty_text_is_refused_by_its_row_and_line(tmp_path, name, content, place):
     (tmp_path / name).write_text(content)
-    others = r", nor has 1 more row \(3\)" if name == "a.csv" else ""
+    others = r", and 1 more row has none \(3\)" if name == "a.csv" else ""
     with pytest.raises(DataError, match=f"{place} has no text{others}: add one, or remove the row"):
         labeled_texts(load_data(tmp_path / name))
 
@@ -264,3 +264,15 @@ def test_an_empty_name_is_not_the_current_folder(tmp_path, monkeypatch, name):
     with pytest.raises(DataError, match=f"the name '{name}' of the data is empty"):
         load_data(name)
     assert load_data(".")["text"] == ["a"]
+
+
+def test_a_file_with_a_similar_name_is_proposed_unless_it_holds_no_data(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("emotion.py", "held-out.jsonl", "held-out.csv"):
+        (tmp_path / name).write_text("")
+    with pytest.raises(DataError, match=r"no file heldout\.jsonl \(did you mean held-out\.jsonl\?\): check"):
+        load_data("heldout.jsonl")
+    with pytest.raises(DataError, match=r"no file held-out\.cvs \(did you mean held-out\.csv\?\)"):
+        load_data("held-out.cvs")
+    with pytest.raises(DataError, match="from the hub"):
+        load_data("emotion")

@@ -160,8 +160,11 @@ def test_some_predictions_are_taken_by_numbers_or_booleans(predictions):
     assert predictions[~certain].to_pandas().equals(predictions.rows(np.flatnonzero(~certain)).to_pandas())
     assert predictions[[7, 2]].labels.tolist() == [predictions[7].label, predictions[np.int64(2)].label]
     assert len(predictions[[]]) == 0
-    for wrong in ("label", 1.5, [True, False], [0.5]):
-        with pytest.raises(ArgumentTypeError, match=r"is no index of 300 predictions: .* Columns are attributes"):
+    with pytest.raises(IndexError):
+        predictions[[300]]
+    series = pd.Series(certain)  # the order of its index may be another one
+    for wrong in ("label", 1.5, [True, False], [0.5], [[1], [1, 2]], [True, 0, 1], series):
+        with pytest.raises(ArgumentTypeError, match=r"is no index of 300 predictions: .* Columns are"):
             predictions[wrong]
 
 

@@ -234,7 +234,7 @@ def test_the_best_by_a_measure_is_the_lowest_or_the_highest(evaluation, measure)
 
 
 def test_an_unknown_measure_is_refused(evaluation):
-    with pytest.raises(ArgumentError, match="no score was measured by 'auc'; there are roc_auc"):
+    with pytest.raises(ArgumentError, match="no score was measured by 'auc'; the measures are roc_auc"):
         evaluation.best("auc")
 
 

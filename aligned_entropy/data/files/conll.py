@@ -67,7 +67,10 @@ def _sentences(path: Path, encoding: str | None) -> list[list[_Line]]:
         fields = [field.strip(" ") for field in text.split(separator)]
         fields = fields if separator == "\t" else [field for field in fields if field]
         is_header = (
-            number == 1 and bool(fields) and fields[0].lower() in WORD_HEADERS and fields[-1].lower() in TAG_HEADERS
+            number == 1
+            and bool(fields)
+            and fields[0].lower() in WORD_HEADERS
+            and (len(fields) == 1 or fields[-1].lower() in TAG_HEADERS)
         )
         if not any(fields) or fields[0].split(" ")[0] == DOCUMENT or is_header:
             sentences.append([])
@@ -75,7 +78,8 @@ def _sentences(path: Path, encoding: str | None) -> list[list[_Line]]:
             sentences[-1].append(_Line(number, text, fields))
     sentences = _without_comments(sentences)
     all_lines = [line for sentence in sentences for line in sentence]
-    if all(len(line.fields) == 1 for line in all_lines) and not _are_tags([line.fields[0] for line in all_lines]):
+    words = {line.fields[0] for line in all_lines}
+    if all(len(line.fields) == 1 for line in all_lines) and not _are_tags(sorted(words)) and words != {OUTSIDE}:
         return sentences
     for line in all_lines:
         _check_line(line, sentences[0][0], path)

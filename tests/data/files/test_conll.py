@@ -130,6 +130,10 @@ def test_words_alone_are_read_to_predict(path):
     assert read(path, "EU\nrejects\n\nPeter\n") == {"tokens": [["EU", "rejects"], ["Peter"]]}
     with pytest.raises(DataError, match=r"no column of lists with .*tags"):
         labeled_tokens(load_data(path))
+    assert read(path, "-DOCSTART-\n\ntoken\nEU\n") == {"tokens": [["token", "EU"]]}
+    assert read(path, "token\n# sent_id = 1\nEU\n") == {"tokens": [["EU"]]}
+    with pytest.raises(DataError, match="line 1: there is no tag after the word"):
+        read(path, "O\nO\n")
 
 
 def test_a_file_without_blank_lines_is_refused(path):
