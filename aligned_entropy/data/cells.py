@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import isnan
+from numbers import Number
 from typing import Any
 
 from ..errors import DataError
@@ -51,4 +51,6 @@ def is_missing(value: Any) -> bool:
     """True if a cell is None, NaN, missing for pandas, or a string without characters."""
     if isinstance(value, str):
         return not value.strip()
-    return value is None or type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float) and isnan(value))
+    if isinstance(value, Number):
+        return bool(value != value)  # only NaN differs from itself
+    return value is None or type(value).__name__ in ("NAType", "NaTType")

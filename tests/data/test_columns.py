@@ -1,11 +1,15 @@
 """Columns are found by their usual names; where several may be meant, they are named and none is guessed."""
 
+from decimal import Decimal
+
+import numpy as np
 import pandas as pd
 import pytest
 from datasets import Dataset
 
 from aligned_entropy import DataError
 from aligned_entropy.data import Table, labeled_texts, labeled_tokens, load_data, load_outputs
+from aligned_entropy.data.cells import is_missing
 from aligned_entropy.data.columns import find_text_columns
 from aligned_entropy.data.objects import as_texts
 from aligned_entropy.tasks import TASKS
@@ -153,3 +157,15 @@ def test_outputs_with_two_label_columns_are_refused():
     outputs = {"logits": [[1.0, 2.0], [2.0, 1.0]], "label": [0, 1], "target": [1, 0]}
     with pytest.raises(DataError, match="2 columns may be the label column: 'label', 'target'"):
         load_outputs(outputs)
+
+
+@pytest.mark.parametrize(
+    ("value", "missing"),
+    [
+        (None, True), (float("nan"), True), (np.float32("nan"), True), (Decimal("NaN"), True), (pd.NA, True),
+        (pd.NaT, True), ("", True), (" \n", True), ("NaN", False), (0, False), (False, False), ([], False),
+        (np.array(["a", "b"]), False),
+    ],
+)  # fmt: skip
+def test_what_is_missing(value, missing):
+    assert is_missing(value) is missing
