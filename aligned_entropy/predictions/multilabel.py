@@ -166,6 +166,7 @@ class MultiLabelPredictions(Table):
             texts=self.texts,
             is_calibrated=self.is_calibrated,
             accepted=self.optional_accepted,
+            truncated=self.truncated,
         )
 
     def to_dict(self) -> dict[str, Any]:

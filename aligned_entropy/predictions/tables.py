@@ -172,6 +172,7 @@ def predictions_card(
     texts: Sequence[Text] | None = None,
     is_calibrated: bool,
     accepted: NDArray[np.bool_] | None = None,
+    truncated: NDArray[np.bool_] | None = None,
     more: Sequence[Column] = (),
 ) -> Card:
     """Card with a row for each text: text, prediction, error probability or uncertainty, and acceptance.
@@ -184,6 +185,7 @@ def predictions_card(
         texts: texts, ``[N]``; None if they are not known.
         is_calibrated: True if the uncertainty is an error probability.
         accepted: True where a threshold accepts a prediction, ``[N]``; None without a threshold.
+        truncated: True where the model did not read all of a text, ``[N]``; None if that is not known.
         more: further columns.
     """
     columns: list[Column] = [] if texts is None else [("text", lambda row: " ‖ ".join(parts_of(texts[row])))]
@@ -195,5 +197,7 @@ def predictions_card(
         title += f"; mean {columns[-1 - (accepted is not None)][0]} {np.nanmean(uncertainty):.3f}"
     columns += more
     notes = [] if is_calibrated else ["The uncertainty is no error probability: call fit() with labeled texts."]
+    if truncated is not None and truncated.any():
+        notes.append(f"Truncated texts, of which the model did not read all: {int(truncated.sum()):,}.")
     header = [heading for heading, _ in columns]
     return Card(title, notes, header, count, lambda row: [value(row) for _, value in columns])

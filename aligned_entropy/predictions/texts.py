@@ -259,6 +259,7 @@ class Predictions(Table):
             texts=self.texts,
             is_calibrated=probability is not None,
             accepted=self.optional_accepted,
+            truncated=self.truncated,
             more=more,
         )
 

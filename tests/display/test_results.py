@@ -168,6 +168,12 @@ def test_some_predictions_are_taken_by_numbers_or_booleans(predictions):
             predictions[wrong]
 
 
+def test_truncated_texts_are_counted(classifier, predictions):
+    long = " ".join(["good film"] * 400)
+    assert "Truncated texts, of which the model did not read all: 2." in repr(classifier.predict([long, "bad", long]))
+    assert "runcated" not in repr(predictions)
+
+
 def test_pairs_show_both_texts():
     pairs = repr(labeled_texts([(("a", "b"), "x"), (("c", "d"), "y")]))
     assert "a ‖ b" in pairs
