@@ -19,7 +19,7 @@ from aligned_entropy.selective import (
     reachable_table,
     risk_bound,
 )
-from aligned_entropy.selective.reachable import likely_risk
+from aligned_entropy.selective.reachable import likely_risk, proposed_risk
 
 DRAWS = 250
 ATOMS = np.array([0.1, 0.2, 0.3, 0.4], dtype=np.float32)
@@ -253,10 +253,12 @@ def test_a_rule_knows_the_risks_that_its_predictions_and_pilot_reach():
     assert not rule.accepted
     above = [risk for risk in RISKS if risk > 0.001]
     assert rule.reachable() == reachable_risks(labeled, Goal(risk=0.001), above, pilot) != []
-    assert choose_threshold(labeled, Goal(risk=0.5)).reachable() == []
+    assert choose_threshold(labeled, Goal(risk=0.6)).reachable() == []
+    weak = SelectionUnits(np.arange(400.0), (np.arange(400) > 150).astype(float), np.full(400, "x"))
+    assert [other.goal.risk for other in choose_threshold(weak, Goal(risk=0.3)).reachable()] == [0.4, 0.5, 0.6]
     with pytest.raises(NotApplicableError, match=r"the goal is no risk \(50 % of the predictions accepted\)"):
         choose_threshold(labeled, Goal(coverage=0.5)).reachable()
-    with pytest.raises(NotApplicableError, match="the rule has no labeled predictions"):
+    with pytest.raises(NotApplicableError, match="the rule was loaded, without its labeled"):
         Rule.from_dict(rule.to_dict()).reachable()
 
 
@@ -274,7 +276,7 @@ def test_the_table_of_reachable_risks_ends_at_the_first_that_accepts_all():
     assert lines[2] == ""
     assert "certified with delta 0.005" in " ".join(lines)
     assert "certified with the whole delta" in " ".join(lines)
-    assert "No higher risk of the table can be certified" in reachable_table(
+    assert "None of the risks that were tried can be certified" in reachable_table(
         reachable_risks(units([0.1], [1]), Goal(risk=0.001))
     )
 
@@ -367,3 +369,14 @@ def test_a_coverage_out_of_reach_says_so():
     assert rule.thresholds[ALL_CLASSES].reason == (
         "Only 120 of 300 predictions have an uncertainty: all of these are accepted."
     )
+
+
+@pytest.mark.parametrize(("right_first", "risk"), [(True, 0.3), (False, 0.5)])
+def test_the_proposed_risk_can_be_certified_where_a_lower_one_cannot(right_first, risk):
+    errors = (np.arange(300) >= 100).astype(float) if right_first else (np.arange(300) % 5 < 2).astype(float)
+    assert proposed_risk(np.arange(300.0), errors) == risk
+    assert choose_threshold(units(np.arange(300), errors), Goal(risk=risk)).accepted
+
+
+def test_without_any_reachable_risk_the_usual_one_is_proposed():
+    assert proposed_risk(np.arange(50.0), np.ones(50)) == likely_risk(1.0, 50)

@@ -77,7 +77,7 @@ class DivisibleRows:
             if missing:
                 notes.append(f"rows without a value in column {group_column!r}, which are in no group: {missing:,}")
         if labels is None:
-            looked_for = f"(looked for {', '.join(LABEL_COLUMNS)}): name it with --label-column"
+            looked_for = f"(looked for {', '.join(LABEL_COLUMNS)}): if one has, name it with --label-column and --force"
             notes.append(f"the rows are divided without regard to labels, since no column has them {looked_for}")
         return cls(joined_rows(*keys), [()] * len(table) if labels is None else labels, notes)
 

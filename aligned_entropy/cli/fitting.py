@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 import typer
 
 from ..display.hints import similar_folder
+from ..display.text_tables import wrapped
 from .elsewhere_options import ElsewhereOptions
 from .goal_options import GoalOptions
 from .loading import features, load, read_table, training_features
@@ -243,12 +244,16 @@ def _show_reachable(rule: Rule, command: Sequence[object]) -> None:
         rule: rule whose risk cannot be certified.
         command: words of the command without the options of the goal.
     """
-    from ..selective import RISKS, reachable_table
+    from ..selective import reachable_table
+    from ..selective.reachable import higher_risks
 
-    if float(rule.goal.risk or 0) >= RISKS[-1]:
-        return
     rules = rule.reachable()
+    if not rules:
+        assert rule.units is not None, "the threshold has just been chosen"
+        tried = ", ".join(f"{100 * risk:.4g} %" for risk in higher_risks(float(rule.goal.risk or 0)))
+        wrong = f"The model is wrong on {rule.units.errors.mean():.0%} of these predictions."
+        note(wrapped(f"None of {tried} can be certified at once, either. {wrong}" if tried else wrong))
+        return
     typer.echo(f"\n{reachable_table(rules)}", err=True)
-    if rules:
-        reached = rules[0].goal
-        next_step(*command, *option_words(GoalOptions(**{name: getattr(reached, name) for name in vars(reached)})))
+    reached = rules[0].goal
+    next_step(*command, *option_words(GoalOptions(**{name: getattr(reached, name) for name in vars(reached)})))

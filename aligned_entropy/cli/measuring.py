@@ -191,10 +191,13 @@ def evaluate(
 
 def _risk(result: Evaluation | GroupedEvaluation) -> float:
     """Risk to propose for a threshold; a fixed one where entities, or whole texts, are accepted."""
-    from ..selective.reachable import likely_risk
+    from ..scores import HEAD
+    from ..selective.reachable import proposed_risk
 
     single = result.single_predictions
-    return likely_risk(float(single.errors.mean()), len(single.errors)) if result is single else 0.1
+    if result is not single or HEAD not in single.scores:
+        return 0.1
+    return proposed_risk(single.scores[HEAD], single.errors)
 
 
 def _print_next_step(

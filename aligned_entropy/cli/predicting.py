@@ -137,6 +137,8 @@ def _summary(counts: RowCounts, prefix: str) -> Iterator[str]:
     """Sentences about the rows of a finished job."""
     unreadable = f"; {counts.unreadable} unreadable, see the column {prefix}row_error" if counts.unreadable else ""
     yield f"{counts.predicted} of {counts.rows} rows predicted{unreadable}"
+    if counts.unreadable:
+        yield f"the first reason: {counts.first_reason}"
     if counts.has_threshold:
         unit = "predictions" if counts.entities is None else "entities"
         yield f"{counts.accepted} {unit} accepted, {counts.deferred} for review"

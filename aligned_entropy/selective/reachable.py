@@ -6,6 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..display.text_tables import text_table, wrapped
 from ..errors import ArgumentError, NotApplicableError
 from .choose import choose_threshold
@@ -13,6 +16,7 @@ from .rules import Goal, Rule, SelectionUnits
 
 RISKS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3)
 """Risks that are tried when a risk cannot be certified."""
+HIGH_RISKS = (0.4, 0.5, 0.6)  # for classifiers that are wrong on most texts; tried when none of the others would do
 
 
 def likely_risk(error_rate: float, texts: int) -> float:
@@ -28,6 +32,19 @@ def likely_risk(error_rate: float, texts: int) -> float:
     half = max((risk for risk in RISKS if risk <= error_rate / 2), default=RISKS[0])
     lowest = min((risk for risk in RISKS if risk * texts >= 3), default=RISKS[-1])
     return max(half, lowest)
+
+
+def proposed_risk(uncertainty: NDArray[np.floating], errors: NDArray[np.float64]) -> float:
+    """Risk to try first on other labeled predictions: the lowest from :func:`likely_risk` on that these can certify.
+
+    Args:
+        uncertainty: uncertainty of labeled predictions, ``[N]``.
+        errors: 1 where they are wrong, ``[N]``.
+    """
+    first = likely_risk(float(errors.mean()), len(errors))
+    units = SelectionUnits(uncertainty.astype(np.float32), errors, np.full(len(errors), ""))
+    risks = (risk for risk in (*RISKS, *HIGH_RISKS) if risk >= first)
+    return next((risk for risk in risks if choose_threshold(units, Goal(risk=risk)).accepted), first)
 
 
 def reachable_risks(
@@ -62,22 +79,25 @@ def reachable_risks(
     return [rule for rule in rules if rule.accepted]
 
 
-def higher_risks(rule: Rule) -> list[Rule]:
-    """Certify those of :data:`RISKS` that are above the risk of a rule, see :meth:`Rule.reachable`."""
+def higher_risks(risk: float) -> list[float]:
+    """Risks to try when one cannot be certified: those of :data:`RISKS` above it, or else still higher ones."""
+    return [other for other in RISKS if other > risk] or [other for other in HIGH_RISKS if other > risk]
+
+
+def reachable_rules(rule: Rule) -> list[Rule]:
+    """Certify the risks above that of a rule at once, see :meth:`Rule.reachable`."""
     if rule.goal.risk is None:
         raise NotApplicableError(f"the goal is no risk ({rule.goal}): risks are certified for Goal(risk=…) alone.")
     if rule.units is None:
-        raise NotApplicableError(
-            "the rule has no labeled predictions, since it was loaded: call choose_threshold() again."
-        )
-    risks = [risk for risk in RISKS if risk > rule.goal.risk]
+        raise NotApplicableError("the rule was loaded, without its labeled predictions: call choose_threshold() again.")
+    risks = higher_risks(rule.goal.risk)
     return reachable_risks(rule.units, rule.goal, risks, rule.pilot) if risks else []
 
 
 def reachable_table(rules: Sequence[Rule]) -> str:
     """Format rules of :func:`reachable_risks` as a table; rules after the first that accepts all are left out."""
     if not rules:
-        return "No higher risk of the table can be certified on these labeled predictions, either."
+        return "None of the risks that were tried can be certified on these labeled predictions."
     complete = next((index for index, rule in enumerate(rules) if rule.coverage == 1), len(rules))
     rows = [
         [f"{100 * float(rule.goal.risk or 0):.4g} %", f"{rule.coverage:.1%}", f"{rule.risk:.1%}"]

@@ -242,9 +242,9 @@ class Rule(Displayed):
         Raises:
             NotApplicableError: the goal is no risk, or the labeled predictions are not stored with the rule.
         """
-        from .reachable import higher_risks
+        from .reachable import reachable_rules
 
-        return higher_risks(self)
+        return reachable_rules(self)
 
     def to_pandas(self) -> pd.DataFrame:
         """Data frame with a row for every threshold: class, threshold, coverage, risk and its bound, and counts."""

@@ -63,9 +63,9 @@ def add_problem_handlers(app: FastAPI) -> None:
     async def missing(request: Request, error: HTTPException) -> Response:
         if "endpoint" in request.scope:  # a route raised the error, and its reason stands in the exception
             return _problem(404, str(error.detail))
-        return _problem(
-            404, f"there is no {request.url.path[:80]}: GET {request.scope['root_path']}/docs lists all routes."
-        )
+        path = request.url.path
+        hint = " The page needs alien serve --ui." if path.rstrip("/").endswith("/ui") else ""
+        return _problem(404, f"there is no {path[:80]}: GET {request.scope['root_path']}/docs lists all routes.{hint}")
 
     @app.exception_handler(405)
     async def not_allowed(request: Request, error: HTTPException) -> Response:

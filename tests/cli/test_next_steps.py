@@ -54,7 +54,7 @@ def test_the_commands_lead_from_a_training_to_predictions(workplace, tickets, tm
     assert evaluated.stdout.startswith("Review the most uncertain 20% of the texts and you find ")
     command = next_command(evaluated, **data)
     assert tickets["more-held-out"] in command
-    command[command.index("0.1")] = "0.6"
+    command[command.index("--risk") + 1] = "0.6"
     chosen = run(*command)
     assert "The risk is an average" in chosen.stdout
     report = ("--report", tmp_path / "report.html", "-o", tmp_path / "metrics.json")

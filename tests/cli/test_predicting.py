@@ -52,8 +52,9 @@ def test_the_counts_are_printed_in_words(workplace, source, deciding_head, tmp_p
     assert 0 < accepted < 19
     assert [number for number, row in enumerate(rows) if row["truncated"] == "True"] == [5]
     lines = printed(done)
-    assert lines[:4] == [
+    assert lines[:5] == [
         "19 of 20 rows predicted; 1 unreadable, see the column row_error",
+        "the first reason: the text is empty",
         f"{accepted} predictions accepted, {19 - accepted} for review",
         f"{100 * error_rate:.1f} % of the predictions are expected to be wrong",
         "truncated texts, of which the model did not read all: 1",
@@ -64,9 +65,9 @@ def test_the_counts_are_printed_in_words(workplace, source, deciding_head, tmp_p
     )
     number = r"\[[\d.]+, [\d.]+\]"
     expected = rf"estimated accuracy {right:.1f} % {number} of 19 predictions; accepted: {sure:.1f} % {number}"
-    assert re.fullmatch(expected, lines[4])
-    assert [line.split(":")[0] for line in lines[5:]] == ["do not rely on this estimate"]
-    assert "19 predictions, fewer than 50" in lines[5]
+    assert re.fullmatch(expected, lines[5])
+    assert [line.split(":")[0] for line in lines[6:]] == ["do not rely on this estimate"]
+    assert "19 predictions, fewer than 50" in lines[6]
 
 
 def test_the_counts_are_printed_as_json(workplace, source, deciding_head, tmp_path):

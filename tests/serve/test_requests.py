@@ -55,6 +55,7 @@ def test_bodies_that_are_not_as_documented_get_a_reason(client, body, code, reas
     ("method", "path", "code", "allowed", "reason"),
     [
         ("GET", "/nowhere/at/all", 404, None, "there is no /nowhere/at/all: GET /docs lists all routes."),
+        ("GET", "/ui", 404, None, "there is no /ui: GET /docs lists all routes. The page needs alien serve --ui."),
         ("POST", "/healthz", 405, "GET, HEAD, OPTIONS", "POST /healthz is not possible: use GET, HEAD, OPTIONS."),
         ("PUT", "/v1/head", 405, "GET, HEAD, OPTIONS, POST", "use GET, HEAD, OPTIONS, POST."),
         ("GET", "/v1/predict", 405, "OPTIONS, POST", "GET /v1/predict is not possible: use OPTIONS, POST."),
