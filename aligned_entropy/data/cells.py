@@ -8,6 +8,7 @@ from typing import Any
 
 from ..errors import DataError
 from .files.text_files import is_damaged
+from .series import python_value
 from .table import Table
 
 
@@ -53,4 +54,4 @@ def is_missing(value: Any) -> bool:
         return not value.strip()
     if isinstance(value, Number):
         return bool(value != value)  # only NaN differs from itself
-    return value is None or type(value).__name__ in ("NAType", "NaTType")
+    return python_value(value) is None

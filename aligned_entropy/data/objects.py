@@ -117,11 +117,12 @@ def as_texts(
         _warn_of_paths(texts)
     else:
         names = find_text_columns(table, text_column, text_pair_column)
+        columns = [table[name] for name in names]
+        texts = list(columns[0]) if len(columns) == 1 else list(map(TextPair, *columns))
         if not per_word:
             for name in names:
                 check_texts(table, name, may_be_blank=False)
-        columns = [table[name] for name in names]
-        texts = list(columns[0]) if len(columns) == 1 else list(map(TextPair, *columns))
+            return texts
     index = index_of(source)
     for row, text in enumerate(texts):
         _check_text(text, f"text {row}{index_label(index, row)}", per_word)

@@ -42,7 +42,7 @@ def review_sentences(evaluation: Evaluation, *, brief: bool = False) -> list[str
     interval, by = evaluation.table[main]["errors_found_20"], "" if main == HEAD else f" by {main}"
     finding = (
         f"Review the most uncertain {REVIEW:.0%} of the {evaluation.unit}{by} and you find "
-        f"{_found(evaluation, main):.0%} of the errors (95% interval {interval.low:.0%} to {interval.high:.0%})"
+        f"{interval.value:.0%} of the errors (95% interval {interval.low:.0%} to {interval.high:.0%})"
     )
     if brief:
         return [f"{finding}."]
