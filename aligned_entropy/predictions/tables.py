@@ -87,7 +87,7 @@ def positions(index: Any, count: int) -> int | slice | NDArray[np.int64]:
         ArgumentTypeError: the index has another form, or is a Series of pandas, whose order may be another one.
         IndexError: there is no such row.
     """
-    if isinstance(index, slice):
+    if isinstance(index, slice) or type(index) is int:  # a loop over the rows asks for each of them
         return index
     is_series = hasattr(index, "iloc")
     rows = np.array([None]) if is_series or _is_ragged(index) else np.asarray(index)
