@@ -112,7 +112,7 @@ def labeled_texts(
     _check_labels(column)
     labels, class_names = apply_label_map(column.values, column, label_map, label_names)
     names = list(label_names or class_names or sorted_names(labels))
-    return LabeledTexts(texts, match_labels(labels, class_names, names, column.name), names)
+    return LabeledTexts(texts, match_labels(labels, class_names, names, column.name, column.row), names)
 
 
 def plain_texts(data: Any, text_column: str | None = None, text_pair_column: str | None = None) -> Sequence[Text]:

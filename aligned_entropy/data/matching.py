@@ -7,7 +7,7 @@ import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -77,7 +77,11 @@ def sorted_names(labels: Iterable[Any]) -> list[str]:
 
 
 def match_labels(
-    labels: Sequence[Any], class_names: Sequence[str], model_names: Sequence[str], column: str
+    labels: Sequence[Any],
+    class_names: Sequence[str],
+    model_names: Sequence[str],
+    column: str,
+    place: Callable[[int], str] = str,
 ) -> NDArray[np.int64]:
     """Match each label with a class of the model, by the first of these rules that applies.
 
@@ -100,6 +104,8 @@ def match_labels(
         class_names: class names that the data set stores; empty if it stores none.
         model_names: names of the model's classes, ``[C]``.
         column: name of the column, for error messages.
+        place: function that gives the position of a label in the data from its position in ``labels``, for error
+            messages.
 
     Returns:
         Indices into ``model_names``, ``[N]``.
@@ -116,12 +122,15 @@ def match_labels(
     if None in classes.values():
         numbers = {key: label_number(label) for key, label in distinct.items()}
         if class_names or None in numbers.values():
-            unmatched = [str(label) for label in labels if classes[type(label), label] is None]
-            raise DataError(_unknown_names(list(map(str, labels)), unmatched, model_names))
+            unmatched = [number for number, label in enumerate(labels) if classes[type(label), label] is None]
+            first = place(unmatched[0])
+            raise DataError(_unknown_names(list(map(str, labels)), unmatched, model_names, first))
         values = sorted({number for number in numbers.values() if number is not None})
         if has_names:
             raise DataError(_numbers_of_names(values, model_names, column))
-        _check_range(values, model_names, column)
+        outside = [k for k, label in enumerate(labels) if numbers[type(label), label] not in range(len(model_names))]
+        if outside:
+            raise DataError(_out_of_range(values, place(outside[0]), model_names, column))
         classes = numbers
     return np.asarray([classes[type(label), label] for label in labels], dtype=np.int64)
 
@@ -134,14 +143,14 @@ def label_map_example(classes: Mapping[str, str]) -> str:
     return f'{in_python}--label-map "{",".join(f"{label}={name}" for label, name in classes.items())}"'
 
 
-def _check_range(numbers: Sequence[int], model_names: Sequence[str], column: str) -> None:
-    outside = [number for number in numbers if not 0 <= number < len(model_names)]
-    if outside:
-        raise DataError(
-            f"column {column!r} holds {outside[:5]}, but the model's classes are 0 to {len(model_names) - 1} "
-            f"({_listed(model_names)}): correct the labels, or give a label map, label_map={{'number of the data': "
-            "'class of the model'} or --label-map DATA=MODEL,…"
-        )
+def _out_of_range(numbers: Sequence[int], first: str, model_names: Sequence[str], column: str) -> str:
+    """Message for numbers as labels, some of which are no class, the first of them at a position of the data."""
+    outside = [number for number in numbers if number not in range(len(model_names))]
+    return (
+        f"column {column!r} holds {outside[:5]}, the first in {first}, but the model's classes are 0 to "
+        f"{len(model_names) - 1} ({_listed(model_names)}): correct the labels, or give a label map, "
+        "label_map={'number of the data': 'class of the model'} or --label-map DATA=MODEL,…"
+    )
 
 
 def _numbers_of_names(numbers: Sequence[int], model_names: Sequence[str], column: str) -> str:
@@ -168,8 +177,16 @@ def _names_with_number(number: int, model_names: Sequence[str]) -> list[str]:
     return [name for name in model_names if re.findall(r"\d+", name) == [str(number)]]
 
 
-def _unknown_names(labels: Sequence[str], unmatched: Sequence[str], model_names: Sequence[str]) -> str:
-    counts = Counter(unmatched)
+def _unknown_names(labels: Sequence[str], unmatched: Sequence[int], model_names: Sequence[str], first: str) -> str:
+    """Message for labels that are none of the model's, with a label map for those that are like one.
+
+    Args:
+        labels: labels of the data.
+        unmatched: positions of the labels without a class.
+        model_names: names of the model's classes.
+        first: position of the first of these labels in the data.
+    """
+    counts = Counter(labels[number] for number in unmatched)
     likely = {label: name for label in sorted(counts) if (name := _closest(label, model_names))}
     unknown = "label_map={'label of the data': 'class of the model'} in Python, or --label-map DATA=MODEL,…"
     remedy = label_map_example(likely) if likely else unknown
@@ -180,9 +197,9 @@ def _unknown_names(labels: Sequence[str], unmatched: Sequence[str], model_names:
     return (
         f"the labels of the data are not those of the model: data {_listed(sorted(set(labels)), limits[0])}; model "
         f"{_listed(model_names)}. No class for {len(unmatched):,} of {len(labels):,} labels, "
-        f"{_listed([f'{label} ({count:,})' for label, count in sorted(counts.items())], limits[1])}: give a label map, "
-        f"{remedy}; or remove rows whose label means "
-        "none of the model's classes."
+        f"{_listed([f'{label} ({count:,})' for label, count in sorted(counts.items())], limits[1])}, the first in "
+        f"{first}: correct them, or give a label map, {remedy}; or remove rows whose label means none of the model's "
+        "classes."
     )
 
 

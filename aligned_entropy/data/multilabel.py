@@ -69,7 +69,8 @@ def multilabel_texts(
     names = names or class_names or sorted_names(labels)
     matrix = np.zeros((len(rows), len(names)), np.int64)
     of_row = np.repeat(np.arange(len(rows)), [len(labels) for labels in rows])
-    matrix[of_row, match_labels(labels, class_names, names, column.name)] = 1
+    classes = match_labels(labels, class_names, names, column.name, lambda number: column.row(of_row[number]))
+    matrix[of_row, classes] = 1
     return LabeledTexts(texts, matrix, names)
 
 

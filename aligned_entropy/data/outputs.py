@@ -217,7 +217,7 @@ def _labels(
         if is_missing(label) or isinstance(label, (list, dict)):
             raise DataError(f"{column.row(row)} is {label!r:.40}: the true class is needed.")
     labels, class_names = apply_label_map(column.values, column, label_map, label_names)
-    return match_labels(labels, class_names, label_names, column.name)
+    return match_labels(labels, class_names, label_names, column.name, column.row)
 
 
 def _class_numbers(column: LabelColumn, classes: int) -> NDArray[np.int64]:

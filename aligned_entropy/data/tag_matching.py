@@ -28,7 +28,7 @@ def match_tags(
     data_names: Sequence[str],
     model_names: Sequence[str],
     label_map: Mapping[str, str] | None,
-    column: str,
+    column: LabelColumn,
 ) -> NDArray[np.int64]:
     """Index of the model's tag of each word, ``[W]``.
 
@@ -42,7 +42,7 @@ def match_tags(
         data_names: all tags of the data.
         model_names: tags of the model.
         label_map: entity type of the model for an entity type of the data, or tag of the model for a tag of the data.
-        column: name of the column, for error messages.
+        column: column of the tags, for error messages.
 
     Raises:
         DataError: the model lacks a tag or type of the data, or no key of the label map is one of the data.
@@ -54,7 +54,7 @@ def match_tags(
         data.parts = {
             tag: model.parts[model.names[position]] for tag, position in positions.items() if position is not None
         }
-    tag_targets, kind_targets = _targets(data, checked_label_map(label_map), column)
+    tag_targets, kind_targets = _targets(data, checked_label_map(label_map), column.name)
     kinds = NameIndex(model.kinds)
 
     def model_kind(kind: str) -> str:
@@ -78,7 +78,7 @@ def match_tags(
     else:
         spans = [Span(span.first, span.end, kind_of[span.kind]) for span in data.spans(tags, starts)]
         targets = model.write([span for span in spans if span.kind], starts)
-    return _indices(tags, targets, model, column)
+    return _indices(tags, targets, starts, model, column)
 
 
 def _targets(data: TagSet, label_map: Mapping[str, str], column: str) -> tuple[dict[str, str], dict[str, str]]:
@@ -95,16 +95,21 @@ def _targets(data: TagSet, label_map: Mapping[str, str], column: str) -> tuple[d
     return tags, kinds
 
 
-def _indices(tags: Sequence[str], targets: Sequence[TagParts], model: TagSet, column: str) -> NDArray[np.int64]:
+def _indices(
+    tags: Sequence[str], targets: Sequence[TagParts], starts: NDArray[np.int64], model: TagSet, column: LabelColumn
+) -> NDArray[np.int64]:
     positions = {parts: model.names.index(name) for parts, name in model.tags.items()}
-    unknown = sorted({(tag, target) for tag, target in zip(tags, targets, strict=True) if target not in positions})
-    if unknown:
+    unmatched = [word for word, target in enumerate(targets) if target not in positions]
+    if unmatched:
+        unknown = sorted({(tags[word], targets[word]) for word in unmatched})
+        first = int(np.searchsorted(starts, unmatched[0], "right")) - 1
         texts = [(tag, "-".join(target) if target.kind else OUTSIDE) for tag, target in unknown]
         listed = [tag if tag == text else f"{tag} (as {text})" for tag, text in texts]
         raise DataError(
-            f"column {column!r} holds tags that the model does not have: {', '.join(listed[:10])}; the model has "
-            f"{', '.join(model.names[:MAX_NAMES])}. Give a label map of entity types (to O for a type that the model "
-            "does not have), label_map={'person': 'PER'} or --label-map person=PER,misc=O,…"
+            f"the data hold tags that the model does not have: {', '.join(listed[:10])}, the first in "
+            f"{column.row(first)}; the model has {', '.join(model.names[:MAX_NAMES])}. Correct the tags, or give a "
+            "label map of entity types (to O for a type that the model does not have), label_map={'person': 'PER'} or "
+            "--label-map person=PER,misc=O,…"
         )
     return np.array([positions[target] for target in targets], dtype=np.int64)
 

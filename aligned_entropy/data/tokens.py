@@ -175,7 +175,7 @@ def labeled_tokens(
     data_names = list(dict.fromkeys(map(_normalized, column.class_names))) or sorted(set(tags))
     if label_names is not None:
         starts = Words(sentences).starts
-        labels = match_tags(tags, starts, data_names, label_names, label_map, column.name)
+        labels = match_tags(tags, starts, data_names, label_names, label_map, column)
         return LabeledTokens(sentences, labels, list(label_names))
     mapped = mapped_names(data_names, label_map, column.name)
     if not column.class_names:

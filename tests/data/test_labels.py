@@ -87,7 +87,9 @@ def test_composed_and_decomposed_letters_are_the_same_letters(name):
 
 
 def test_names_that_differ_in_punctuation_are_refused_with_a_label_map():
-    with pytest.raises(DataError, match=r'No class for .*not_hate \(\d+\): .*--label-map "not_hate=Not hate"'):
+    with pytest.raises(
+        DataError, match=r'No class for .*not_hate \(\d+\), the first in row \d .*--label-map "not_hate=Not hate"'
+    ):
         classes(["not_hate", "hate"], ["Not hate", "Hate"])
     with pytest.raises(DataError, match=r"--label-map FILE\.json with \{\"a, b\": \"A: b\"\}"):
         classes(["a, b"], ["A: b", "c"])
@@ -149,7 +151,9 @@ def test_yes_and_no_of_json():
 @pytest.mark.parametrize(("labels", "outside"), [([0, 2], "2"), ([1, 2, 3], "2, 3"), ([-1, 0, 1], "-1")])
 def test_numbers_out_of_range_show_both_sides(labels, outside):
     with pytest.raises(
-        DataError, match=rf"holds \[{outside}\], but the model's classes are 0 to 1 \(LABEL_0, LABEL_1\)"
+        DataError,
+        match=rf"holds \[{outside}\], the first in row \d of column '\w+', "
+        r"but the model's classes are 0 to 1 \(LABEL_0, LABEL_1\)",
     ):
         classes(labels, GENERIC)
 
@@ -244,7 +248,8 @@ def test_labels_that_do_not_match_show_both_sides():
     with pytest.raises(
         DataError,
         match=r"data negative, neutral, positive; model bad, positive\. "
-        r"No class for 2 of 3 labels, negative \(1\), neutral \(1\): .*--label-map",
+        r"No class for 2 of 3 labels, negative \(1\), neutral \(1\), "
+        r"the first in row 1 of column 'label': .*--label-map",
     ):
         classes(["positive", "negative", "neutral"], ["bad", "positive"])
     with pytest.raises(DataError, match="data negative, positive; model bad, good"):

@@ -123,7 +123,7 @@ def test_names_may_hold_the_separators():
         ([[1.0, 0.0], [0.0, 0.0], [1.0, 1.0]], r"row 0 of column 'labels' has 2 decisions .* each row needs 3 of them"),
         ([[0.2, 0.8, 0.0]] * 3, r"No class for 9 of 9 labels, 0\.0 \(3\), 0\.2 \(3\), 0\.8 \(3\)"),
         ([[2, 0], [1], []], "holds the numbers 0, 1, 2, but the classes of the model have names, in this order"),
-        (["toxic,joy", "", "threat"], r"No class for 1 of 3 labels, joy \(1\)"),
+        (["toxic,joy", "", "threat"], r"No class for 1 of 3 labels, joy \(1\), the first in row 0 of column 'labels'"),
         (["toxic,threat", "insult;toxic", ""], r"it is not clear which of , ; \| separates labels"),
         (["['toxic' 'threat']", "[]", "[]"], "row 0 of column 'labels' is not a list: "),
         (["[1 0 1]", "[0 0 0]", "[0 1 0]"], "row 0 of column 'labels' is not a list: .* with commas"),
@@ -152,7 +152,9 @@ def test_numbers_are_labels_of_a_model_without_names():
     assert multilabel_texts(numbers, generic).labels.tolist() == [[0, 1, 0, 1], [1, 0, 0, 0]]
     assert multilabel_texts(numbers, list("0123")).labels.tolist() == [[0, 1, 0, 1], [1, 0, 0, 0]]
     assert multilabel_texts({"text": ["a", "b"], "labels": ["1,3", "0"]}, generic).labels.sum() == 3
-    with pytest.raises(DataError, match=r"holds \[4\], but the model's classes are 0 to 3"):
+    with pytest.raises(
+        DataError, match=r"holds \[4\], the first in row \d of column 'labels', but the model's classes are 0 to 3"
+    ):
         multilabel_texts({"text": ["a"], "labels": [[4]]}, generic)
 
 

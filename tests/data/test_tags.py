@@ -183,7 +183,7 @@ def test_types_match_after_unicode_normalization_and_in_another_case_if_that_is_
 def test_a_type_that_the_model_lacks_is_refused_in_every_scheme():
     for scheme in ROWS:
         with pytest.raises(
-            DataError, match=r"tags that the model does not have: \S+.*; the model has O, B-X, I-X\. Give"
+            DataError, match=r"tags that the model does not have: \S+.*; the model has O, B-X, I-X\. Correct"
         ):
             labeled_tokens(table(scheme), ["O", "B-X", "I-X"])
 

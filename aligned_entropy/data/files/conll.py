@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ...errors import DataError
 from ..tags import OUTSIDE, TagSet
+from .rows import InputRow, InputTable
 from .text_files import read_lines
 
 DOCUMENT = "-DOCSTART-"
@@ -29,8 +30,8 @@ class _Line:
     fields: list[str]
 
 
-def read_conll(path: Path, encoding: str | None = None) -> dict[str, list[list[str]]]:
-    """Read the columns ``tokens`` and ``tags`` of a CoNLL file, one list for each sentence.
+def conll_table(path: Path, encoding: str | None = None) -> InputTable:
+    """Read the columns ``tokens`` and ``tags`` of a CoNLL file, with a list of strings in each for every sentence.
 
     The word is the first column of its line, its tag the last; a file with one column has words alone, to predict.
     Columns are divided by tabs, or by spaces if the file has no tabs; no other character divides them, so that words
@@ -45,21 +46,27 @@ def read_conll(path: Path, encoding: str | None = None) -> dict[str, list[list[s
         DataError: the file is not in its encoding, a line has no word, no tag or another number of columns, or it is
             not clear which column holds the words and which the tags; or more than a thousand words are one sentence.
     """
-    rows = [[line.fields for line in sentence] for sentence in _sentences(path, encoding)]
-    if len(rows) == 1 and len(rows[0]) > MOST_WORDS:
-        raise DataError(f"{path}: all {len(rows[0])} words are one sentence: put a blank line after every sentence.")
-    columns = {"tokens": [[row[0] for row in part] for part in rows]}
-    has_tags = not rows or len(rows[0][0]) > 1
-    return columns | ({"tags": [[row[-1] for row in part] for part in rows]} if has_tags else {})
+    sentences = _sentences(path, encoding)
+    if len(sentences) == 1 and len(sentences[0]) > MOST_WORDS:
+        raise DataError(
+            f"{path}: all {len(sentences[0])} words are one sentence: put a blank line after every sentence."
+        )
+    has_tags = not sentences or len(sentences[0][0].fields) > 1
+    fields = {"tokens": 0, "tags": -1} if has_tags else {"tokens": 0}
+    rows = (
+        InputRow({name: [line.fields[k] for line in part] for name, k in fields.items()}, line=part[0].number)
+        for part in sentences
+    )
+    return InputTable(dict.fromkeys(fields), rows)
 
 
 def conll_lines(path: Path, encoding: str | None = None) -> list[list[str]]:
-    """Read the lines with words of a CoNLL file as they are, one list for each sentence; errors as for read_conll."""
+    """Read the lines with words of a CoNLL file as they are, one list for each sentence; errors as for conll_table."""
     return [[line.text for line in sentence] for sentence in _sentences(path, encoding)]
 
 
 def _sentences(path: Path, encoding: str | None) -> list[list[_Line]]:
-    """Lines with words, by sentence; see :func:`read_conll`."""
+    """Lines with words, by sentence; see :func:`conll_table`."""
     lines = read_lines(path, encoding)
     separator = "\t" if any("\t" in line and not _is_comment(line) for line in lines) else " "
     sentences: list[list[_Line]] = [[]]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import DataError
 from ..table import Table, check_unique
-from .conll import read_conll
+from .conll import conll_table
 from .csv_rows import csv_table
 from .json_rows import json_rows
 from .rows import ROWS_PER_BATCH, InputRow, InputTable, format_of
@@ -54,9 +54,7 @@ def open_rows(
             rows = (InputRow(row) for batch in _batches(file, source) for row in batch.to_pylist())
             yield InputTable(dict(zip(schema.names, schema.types, strict=True)), rows, _class_names(schema))
     elif file_format == "conll":
-        columns = read_conll(Path(source), encoding)
-        sentences = zip(*columns.values(), strict=True)
-        yield InputTable(dict.fromkeys(columns), (InputRow(dict(zip(columns, row, strict=True))) for row in sentences))
+        yield conll_table(Path(source), encoding)
     else:
         is_csv = file_format in ("csv", "tsv")
         with open_text(source, encoding, newline="" if is_csv else None) as text:

@@ -3,7 +3,7 @@
 import pytest
 
 from aligned_entropy.data import has_token_labels, labeled_tokens, load_data
-from aligned_entropy.data.files.conll import read_conll
+from aligned_entropy.data.files.reading import read_table
 from aligned_entropy.errors import DataError
 
 CONLL = """-DOCSTART- -X- -X- O
@@ -20,7 +20,7 @@ Blackburn NNP I-NP I-PER"""
 
 def read(path, content):
     path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return read_conll(path)
+    return dict(read_table(path).columns)
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def test_bytes_of_another_encoding_are_refused(path):
     path.write_bytes(b"caf\xe9 O\n")
     with pytest.raises(DataError, match="line 1: not UTF-8"):
         load_data(path)
-    assert read_conll(path, "cp1252")["tokens"] == [["café"]]
+    assert read_table(path, encoding="cp1252")["tokens"] == [["café"]]
 
 
 def test_words_alone_are_read_to_predict(path):
@@ -141,3 +141,10 @@ def test_a_file_without_blank_lines_is_refused(path):
     read(path, "word O\n\n" + "word O\n" * 1001)
     with pytest.raises(DataError, match=r"words\.conll: all 1001 words are one sentence: put a blank line after every"):
         read(path, "word O\n" * 1001)
+
+
+def test_a_tag_that_the_model_lacks_is_named_with_the_line_of_its_sentence(path):
+    path.write_text("Peter B-PER\nsleeps O\n\n# a comment\n\nin O\nParis B-PLACE\n")
+    message = r"B-PLACE, the first in row 1 of column 'tags' \(line 6\); the model has"
+    with pytest.raises(DataError, match=message):
+        labeled_tokens(load_data(path), ["O", "B-PER", "I-PER"])
