@@ -172,13 +172,16 @@ class MultiLabelPredictions(Table):
     def to_dict(self) -> dict[str, Any]:
         """Columns by name: ``labels``, ``uncertainty``, ``error_probability`` after a fit, ``accepted`` if chosen.
 
-        Every label has two more columns, ``probability_<name>`` and ``uncertainty_<name>``.
+        Predictions of texts have ``truncated``. Every label has two more columns, ``probability_<name>`` and
+        ``uncertainty_<name>``.
         """
         columns: dict[str, Any] = {"labels": self.labels, "uncertainty": self.uncertainty}
         if self.is_calibrated:
             columns["error_probability"] = self.uncertainty
         if self.optional_accepted is not None:
             columns["accepted"] = self.optional_accepted
+        if self.truncated is not None:
+            columns["truncated"] = self.truncated
         for i, name in enumerate(self.label_names):
             columns |= {
                 f"probability_{name}": self.probabilities[:, i],

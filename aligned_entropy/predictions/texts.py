@@ -266,8 +266,8 @@ class Predictions(Table):
     def to_dict(self) -> dict[str, Any]:
         """Columns by name: ``label``, ``uncertainty``, ``error_probability`` after a fit, ``accepted`` if chosen.
 
-        With sets there is ``label_set``, a list of names or None. Every class has one more column,
-        ``probability_<name>``.
+        With sets there is ``label_set``, a list of names or None; for predictions of texts ``truncated``; for those of
+        an endpoint ``row_error``. Every class has one more column, ``probability_<name>``.
         """
         columns: dict[str, Any] = {"label": self.labels, "uncertainty": self.uncertainty}
         if self.optional_error_probability is not None:
@@ -276,6 +276,10 @@ class Predictions(Table):
             columns["accepted"] = self.optional_accepted
         if self.optional_sets is not None:
             columns["label_set"] = [None if names is None else list(names) for names in self.sets]
+        if self.truncated is not None:
+            columns["truncated"] = self.truncated
+        if self.row_errors is not None:
+            columns["row_error"] = self.row_errors
         return columns | {f"probability_{name}": self.probabilities[:, i] for i, name in enumerate(self.label_names)}
 
 
