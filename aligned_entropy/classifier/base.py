@@ -150,7 +150,7 @@ class UncertainClassifier(ModelElsewhere, ModelWithSelection):
             NotApplicableError: the reference or the settings are not for this task.
         """
         views = (config or self.config_class()).views
-        calibration = self.features(data, progress, views=views, **columns)
+        calibration = self.held_out_features(data, progress, views=views, **columns)
         training = None if reference is None else self.features(reference, progress, views=views, **columns)
         return self.fit_features(calibration, reference=training, config=config)
 
@@ -242,8 +242,10 @@ class UncertainClassifier(ModelElsewhere, ModelWithSelection):
         """
         extras, views = arrays_of(scores or ()), bool(self.head.views) or read_views(scores or ())
         options: dict[str, Any] = {"views": views, **columns}
+        fitting_set = None
+        if calibration is not None:
+            fitting_set = self.held_out_features(calibration, progress, extras=extras, **options)
         features = self.features(data, progress, extras=extras, **options)
-        fitting_set = None if calibration is None else self.features(calibration, progress, extras=extras, **options)
         train_set = None if train is None else self.features(train, progress, **options)
         ood_set = None if ood is None else self.plain_features(ood, progress, extras=extras, views=views)
         return self.evaluate_features(
@@ -281,7 +283,7 @@ class UncertainClassifier(ModelElsewhere, ModelWithSelection):
         else:
             names = [name for name in scores or default_scores(calibration) if not (is_fitted and name == HEAD)]
             fitted_scores, skipped = fit_scores(names, self.backbone.copy_classification_module(), train, calibration)
-        if is_fitted or scores is None:
+        if is_fitted:
             fitted_scores[HEAD] = FittedScore(FittedHead(head), self.saved.maps)
         return fitted_scores, skipped
 

@@ -130,6 +130,10 @@ class UncertainOutputs(UncertainClassifier):
         warn_of_label_order(features, self.label_names)
         return features
 
+    def held_out_features(self, data: Any, progress: Progress = lambda done: None, **options: Any) -> Features:
+        """Read labeled outputs as :meth:`features` does, since they do not say what a model was trained on."""
+        return self.features(data, progress, **options)
+
     def plain_features(
         self,
         data: Any,

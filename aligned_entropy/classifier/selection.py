@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..backbones import are_training_texts
 from ..display.card import Card, Displayed
 from ..errors import ArgumentTypeError, NotApplicableError
 from ..features.arrays import Features
@@ -26,7 +28,7 @@ from ..selective import (
     class_probabilities,
     set_scores,
 )
-from .held_out import check_held_out
+from .held_out import check_held_out, check_trained
 from .pretrained import ModelWithHead
 
 SHOWN_NAMES = 4  # of classes
@@ -39,6 +41,25 @@ class ModelWithSelection(ModelWithHead, Displayed):
         names = ", ".join(self.label_names[:SHOWN_NAMES]) + (", …" if len(self.label_names) > SHOWN_NAMES else "")
         model = f"{self.backbone.name or 'unnamed model'}, {len(self.label_names)} classes ({names})"
         return Card(f"{type(self).__name__}: {model}", head_lines(self.saved))
+
+    def held_out_features(
+        self,
+        data: Any,
+        progress: Progress = lambda done: None,
+        *,
+        extras: Collection[str] = (),
+        views: bool | None = None,
+        **columns: Any,
+    ) -> Features:
+        """Features of labeled data that something is chosen on; arguments and errors as for :meth:`features`.
+
+        Raises:
+            CalibrationError: the classifier was trained on more than half of the texts. This is found before the
+                features are computed, which may take long.
+        """
+        labeled = self.read_labeled(data, **columns)
+        check_trained(are_training_texts(self.backbone.name, labeled))
+        return self.features(labeled, progress, extras=extras, views=views)
 
     @abstractmethod
     def predict_features(self, features: Features) -> Predictions | MultiLabelPredictions | TokenPredictions:
@@ -65,7 +86,7 @@ class ModelWithSelection(ModelWithHead, Displayed):
         """
         if not isinstance(goal, Goal):
             raise ArgumentTypeError(f"goal is a {type(goal).__name__}: pass a Goal, such as Goal(risk=0.02).")
-        return self.choose_threshold_features(self.features(data, progress, **columns), goal)
+        return self.choose_threshold_features(self.held_out_features(data, progress, **columns), goal)
 
     def choose_threshold_features(self, features: Features, goal: Goal) -> Rule:
         """Choose which predictions are accepted on features of labeled texts; see :meth:`choose_threshold`."""
@@ -135,7 +156,7 @@ class ModelWithSelection(ModelWithHead, Displayed):
         if goal is not None and not isinstance(goal, SetGoal):
             raise ArgumentTypeError(f"goal is a {type(goal).__name__}: pass a SetGoal, such as SetGoal(alpha=0.1).")
         self.check_sets()
-        return self.choose_sets_features(self.features(data, progress, **columns), goal)
+        return self.choose_sets_features(self.held_out_features(data, progress, **columns), goal)
 
     def choose_sets_features(self, features: Features, goal: SetGoal | None = None) -> SetRule:
         """Choose sets of classes on features of labeled texts; see :meth:`choose_sets`."""

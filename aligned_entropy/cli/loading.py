@@ -195,22 +195,16 @@ def features(
     Raises:
         CalibrationError: ``alien train`` trained the classifier on most of the texts, and something is chosen on them.
     """
-    from ..backbones import are_training_texts
-    from ..classifier.held_out import check_trained
-    from ..data import Table
-
-    if isinstance(data, Table) and not classifier.reads_outputs:
-        data = read_labeled(classifier, data, columns)
-    if not isinstance(data, Table) and not measured:  # before the features, which may take long
-        check_trained(are_training_texts(classifier.backbone.name, data))
-    return _features(classifier, data, columns, description, extras, views)
+    return _features(classifier, data, columns, description, extras, views, held_out=not measured)
 
 
 def training_features(
     classifier: UncertainClassifier, data: Table | None, *, columns: ColumnOptions, views: bool
 ) -> Features | None:
     """Compute the features of the classifier's training set as :func:`features` does; None without one."""
-    return None if data is None else _features(classifier, data, columns, "training features", (), views)
+    return (
+        None if data is None else _features(classifier, data, columns, "training features", (), views, held_out=False)
+    )
 
 
 def _features(
@@ -220,16 +214,18 @@ def _features(
     description: str,
     extras: Collection[str],
     views: bool | None,
+    held_out: bool,
 ) -> Features:
     from ..data import Table
 
+    compute = classifier.held_out_features if held_out else classifier.features
     if classifier.reads_outputs:
         with progress_bar(description, len(data)) as progress:
-            return classifier.features(data, progress, extras=extras, views=views, **_column_names(columns))
+            return compute(data, progress, extras=extras, views=views, **_column_names(columns))
     texts = read_labeled(classifier, data, columns) if isinstance(data, Table) else data
     _note_passes(classifier, texts.texts, extras)
     with progress_bar(description, len(texts.texts) * (1 + len(extras))) as progress:
-        labeled = classifier.features(texts, progress, extras=extras, views=views)
+        labeled = compute(texts, progress, extras=extras, views=views)
     note_requests(classifier)
     return labeled
 

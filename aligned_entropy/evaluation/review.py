@@ -1,4 +1,4 @@
-"""Sentence on what a review of the most uncertain predictions finds."""
+"""Sentences on what a review of the most uncertain predictions finds."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from ..metrics import errors_found, risk_at_coverage
 if TYPE_CHECKING:
     from .evaluation import Evaluation
 
+FEWEST = 10  # errors, and correct predictions, below which a bootstrap interval is no good measure of the doubt
 REVIEW = 0.2  # share of the predictions that is reviewed, most uncertain first
 
 
@@ -28,7 +29,9 @@ def best_other(evaluation: Evaluation, main: str) -> str | None:
 
 
 def review_sentences(evaluation: Evaluation, *, brief: bool = False) -> list[str]:
-    """Sentence on what a review of the most uncertain predictions finds; none if there is nothing to rank.
+    """Sentences on what a review of the most uncertain predictions finds; none if there is nothing to rank.
+
+    A second one says if errors or correct predictions are too few to measure anything.
 
     Args:
         evaluation: evaluation of scores.
@@ -44,16 +47,32 @@ def review_sentences(evaluation: Evaluation, *, brief: bool = False) -> list[str
         f"Review the most uncertain {REVIEW:.0%} of the {evaluation.unit}{by} and you find "
         f"{interval.value:.0%} of the errors (95% interval {interval.low:.0%} to {interval.high:.0%})"
     )
+    few = _few(evaluation)
     if brief:
-        return [f"{finding}."]
+        return [f"{finding}.", *few]
     most = min(1.0, int(REVIEW * len(evaluation.errors) + 1e-9) / float(evaluation.errors.sum()))
-    limits = [f"a random choice finds {REVIEW:.0%}", f"no choice more than {most:.0%}"]
+    limits = [f"a random choice {REVIEW:.0%}", f"a perfect one {most:.0%}"]
     other = best_other(evaluation, main)
     if other is not None:
         limits.insert(0, f"the best other score, {other}, finds {_found(evaluation, other):.0%}")
+    else:
+        limits[0] = f"a random choice finds {REVIEW:.0%}"
     left = risk_at_coverage(evaluation.errors, evaluation.scores[main], coverage=1 - REVIEW)
     return [
-        f"{finding}; {', '.join(limits[:-1])}, and {limits[-1]}. Of the other {1 - REVIEW:.0%}, {left:.1%} are wrong."
+        f"{finding}; {', '.join(limits[:-1])}, and {limits[-1]}. Of the other {1 - REVIEW:.0%}, {left:.1%} are wrong.",
+        *few,
+    ]
+
+
+def _few(evaluation: Evaluation) -> list[str]:
+    """Sentence on too few errors, or too few correct predictions; none if there are enough of both."""
+    errors = int(evaluation.errors.sum())
+    rare, count = min(("wrong", errors), ("right", len(evaluation.errors) - errors), key=lambda part: part[1])
+    if count >= FEWEST:
+        return []
+    return [
+        f"Only {count} of the {evaluation.unit} {'is' if count == 1 else 'are'} predicted {rare}: the intervals are too "
+        f"narrow, and the order of the scores means little. Measure on at least {FEWEST}."
     ]
 
 

@@ -45,6 +45,14 @@ def test_texts_that_were_trained_on_are_refused(folder):
         classifier.evaluate(trained, resamples=10)
 
 
+def test_they_are_refused_before_their_features_are_computed(folder, monkeypatch):
+    classifier = UncertainClassifier.from_pretrained(folder)
+    monkeypatch.setattr(classifier.backbone, "features", lambda *_, **__: pytest.fail("features were computed"))
+    for choose in (classifier.fit, lambda data: classifier.choose_threshold(data, Goal(coverage=0.5))):
+        with pytest.raises(CalibrationError, match=MESSAGE.format("100%")):
+            choose(labeled(200, 0))
+
+
 def test_a_part_of_such_texts_gives_a_warning_and_a_few_give_none(folder):
     classifier, trained = UncertainClassifier.from_pretrained(folder), labeled(200, 0)
     features = classifier.features(trained + labeled(200, 1))

@@ -172,6 +172,17 @@ def test_an_evaluation_of_nothing_still_says_why(sets):
     assert json.loads(json.dumps(evaluated.to_dict()))["skipped"] == evaluated.skipped
 
 
+def test_too_few_errors_are_said(sets, fitted_scores):
+    """Nine errors that a score separates from all else have the interval [1, 1], whatever the score is worth."""
+    right, wrong = np.flatnonzero(sets[1].errors == 0), np.flatnonzero(sets[1].errors)
+    for errors in (1, 9, 10):
+        test = sets[1][np.concatenate([right[:200], wrong[:errors]])]
+        measured = evaluate(test, {"entropy": fitted_scores["entropy"]}, resamples=10)
+        told = f"Only {errors} of the texts {'is' if errors == 1 else 'are'} predicted wrong: the intervals are too"
+        assert (told in " ".join(str(measured).split())) == (errors < 10)
+        assert (told in measured._repr_html_()) == (errors < 10)
+
+
 @pytest.mark.parametrize("error", [0, 1])
 def test_predictions_of_one_class_have_no_ranking_but_a_calibration(sets, fitted_scores, error):
     evaluated = evaluate(single_class(sets[1], error), fitted_scores, resamples=10)
