@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..backbones import are_training_texts
 from ..display.card import Card, Displayed
+from ..display.wording import type_name
 from ..errors import ArgumentTypeError, NotApplicableError
 from ..features.arrays import Features
 from ..head.progress import Progress
@@ -58,7 +59,7 @@ class ModelWithSelection(ModelWithHead, Displayed):
                 features are computed, which may take long.
         """
         labeled = self.read_labeled(data, **columns)
-        check_trained(are_training_texts(self.backbone.name, labeled))
+        check_trained(are_training_texts(self.backbone.name, labeled.texts))
         return self.features(labeled, progress, extras=extras, views=views)
 
     @abstractmethod
@@ -85,7 +86,7 @@ class ModelWithSelection(ModelWithHead, Displayed):
             HeadMismatchError: the head was fitted for another adapter or classification module than is active.
         """
         if not isinstance(goal, Goal):
-            raise ArgumentTypeError(f"goal is a {type(goal).__name__}: pass a Goal, such as Goal(risk=0.02).")
+            raise ArgumentTypeError(f"goal is {type_name(goal)}: pass a Goal, such as Goal(risk=0.02).")
         return self.choose_threshold_features(self.held_out_features(data, progress, **columns), goal)
 
     def choose_threshold_features(self, features: Features, goal: Goal) -> Rule:
@@ -154,7 +155,7 @@ class ModelWithSelection(ModelWithHead, Displayed):
             HeadMismatchError: the head was fitted for another adapter or classification module than is active.
         """
         if goal is not None and not isinstance(goal, SetGoal):
-            raise ArgumentTypeError(f"goal is a {type(goal).__name__}: pass a SetGoal, such as SetGoal(alpha=0.1).")
+            raise ArgumentTypeError(f"goal is {type_name(goal)}: pass a SetGoal, such as SetGoal(alpha=0.1).")
         self.check_sets()
         return self.choose_sets_features(self.held_out_features(data, progress, **columns), goal)
 

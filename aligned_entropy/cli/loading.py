@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
+from ..display.wording import type_name
 from ..errors import AlignedEntropyError, ArgumentError, DataError, UnsupportedModelError
 from .elsewhere_options import ElsewhereOptions
 from .options import ColumnOptions, ModelOptions
@@ -134,7 +135,7 @@ def _read_prompt(path: Path | None) -> dict[str, Any]:
         raise DataError(f"{path} is not JSON: {error}") from error
     names = ("labels", "template", "examples", "chat")
     if not isinstance(prompt, dict) or not {"labels", "template"} <= set(prompt) <= set(names):
-        content = f"the keys {', '.join(prompt)}" if isinstance(prompt, dict) else f"a {type(prompt).__name__}"
+        content = f"the keys {', '.join(prompt)}" if isinstance(prompt, dict) else f"{type_name(prompt)}"
         raise DataError(
             f"{path} holds {content}: write a JSON object with labels and template, and optionally examples and chat."
         )
