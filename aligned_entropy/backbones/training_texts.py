@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
 
@@ -10,17 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data import LabeledTexts, LabeledTokens
-from ..features.texts import parts_of
+from ..data.tokens import Words
+from ..features.texts import Text, parts_of
 
 FILE = "training_texts.npy"
 
 
 def save_training_texts(folder: str | Path, data: LabeledTexts | LabeledTokens) -> None:
     """Save the hashes of the texts, pairs of texts or sentences that a classifier was trained on."""
-    np.save(Path(folder) / FILE, np.unique(_hashes(data)))
+    np.save(Path(folder) / FILE, np.unique(_hashes(data.texts)))
 
 
-def are_training_texts(folder: str | Path, data: LabeledTexts | LabeledTokens) -> NDArray[np.bool_] | None:
+def are_training_texts(folder: str | Path, texts: Sequence[Text] | Words) -> NDArray[np.bool_] | None:
     """True for the texts or sentences that a classifier was trained on; None if its folder does not say which.
 
     Returns:
@@ -29,12 +31,12 @@ def are_training_texts(folder: str | Path, data: LabeledTexts | LabeledTokens) -
     file = Path(folder) / FILE
     if not str(folder) or not file.is_file():  # a model in memory may have no name
         return None
-    trained: NDArray[np.bool_] = np.isin(_hashes(data), np.load(file))
-    return trained[data.texts.clusters] if isinstance(data, LabeledTokens) else trained
+    trained: NDArray[np.bool_] = np.isin(_hashes(texts), np.load(file))
+    return trained[texts.clusters] if isinstance(texts, Words) else trained
 
 
-def _hashes(data: LabeledTexts | LabeledTokens) -> NDArray[np.int64]:
+def _hashes(texts: Sequence[Text] | Words) -> NDArray[np.int64]:
     """64-bit hash of each text or sentence, ``[N]``."""
-    texts = data.sentences if isinstance(data, LabeledTokens) else map(parts_of, data.texts)
-    digests = b"".join(blake2b(json.dumps([*parts]).encode(), digest_size=8).digest() for parts in texts)
+    rows = texts.sentences if isinstance(texts, Words) else map(parts_of, texts)
+    digests = b"".join(blake2b(json.dumps([*parts]).encode(), digest_size=8).digest() for parts in rows)
     return np.frombuffer(digests, dtype="<i8")

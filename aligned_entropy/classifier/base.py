@@ -29,7 +29,7 @@ from ..predictions import MultiLabelPredictions, Predictions, TokenPredictions
 from ..scores import HEAD, FittedHead, ScoreLike, arrays_of, read_views
 from ..selective import SelectionUnits
 from .elsewhere import ModelElsewhere, warn_of_row_errors
-from .held_out import check_calibration, warn_if_seen
+from .held_out import check_calibration, warn_if_predicted, warn_if_seen
 from .selection import ModelWithSelection, with_sets
 
 
@@ -92,6 +92,7 @@ class UncertainClassifier(ModelElsewhere, ModelWithSelection):
         encoded = self.backbone.encode(rows)
         features = self.backbone.extract_encoded(encoded, progress, views=bool(self.head.views))
         warn_of_row_errors(features)
+        warn_if_predicted(self.saved, features, rows, self.backbone.name)
         return replace(self.predict_features(features), truncated=encoded.truncated, texts=rows, index=index_of(texts))
 
     def predict_features(self, features: Features) -> Predictions | MultiLabelPredictions:
@@ -275,11 +276,10 @@ class UncertainClassifier(ModelElsewhere, ModelWithSelection):
         """Fitted scores by name, the head among them; and for each score that could not be fitted, the reason."""
         arrays_of(scores or ())  # raises an error for unknown names
         check_calibration(calibration)
-        skipped: dict[str, str] = {}
         head = self._slot.head()
         is_fitted = head.error_model is not None
         if scores is None and calibration is None and self.saved.baselines:
-            fitted_scores = dict(self.saved.baselines)
+            fitted_scores, skipped = dict(self.saved.baselines), dict[str, str]()
         else:
             names = [name for name in scores or default_scores(calibration) if not (is_fitted and name == HEAD)]
             fitted_scores, skipped = fit_scores(names, self.backbone.copy_classification_module(), train, calibration)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
+from ..backbones import are_training_texts
+from ..data import Words
 from ..errors import CalibrationError, NotFittedError, warn_user
 from ..features.arrays import Features
+from ..features.texts import Text
 from ..saved.format import SavedHead
 
 MAX_SHARE_SEEN = 0.1  # share of texts that were trained or fitted on; a larger one is no coincidence
 MAX_SHARE_TRAINED = 0.5  # of the texts that something is chosen on; short texts such as "thanks" may repeat by chance
+FEWEST_PREDICTED = 50  # texts of one call
 TRAINED = (
     "the classifier was trained on {:.0%} of these texts, on which it makes fewer errors than on others: give labeled "
     "texts that it was not trained on. alien divide makes a file for each step."
@@ -87,6 +93,27 @@ def warn_if_seen(saved: SavedHead, features: Features) -> None:
         warn_user(
             f"the head was fitted on {share:.0%} of these texts, on which it looks better than it is: evaluate it on "
             "other labeled texts.",
+        )
+
+
+def warn_if_predicted(
+    saved: SavedHead, features: Features, texts: Sequence[Text] | Words = (), folder: str = ""
+) -> None:
+    """Warn if many of the texts that are predicted were seen before, since their error probabilities are too low.
+
+    Args:
+        saved: head in use; an untrained one gives no error probabilities.
+        features: features of the texts; fewer than :data:`FEWEST_PREDICTED` may repeat by chance.
+        texts: texts, or words, of the features.
+        folder: folder of the classifier, which may say what it was trained on.
+    """
+    if saved.head.error_model is None or len(features.text_hashes) < FEWEST_PREDICTED:
+        return
+    if max(_share(are_training_texts(folder, texts)), _share_fitted(saved, features)) > MAX_SHARE_SEEN:
+        warn_user(
+            f"the classifier was trained on more than {MAX_SHARE_SEEN:.0%} of these texts, or the head was fitted on "
+            "them: on these texts the error probabilities are too low, and estimates of the accuracy too high. Predict "
+            "texts that neither has seen.",
         )
 
 

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Self
 from ..backbones import EXTRAS, BaseBackbone, are_training_texts
 from ..backbones.templates import Examples
 from ..data import LabeledTexts, LabeledTokens, checked_names, load_data, plain_texts
+from ..display.wording import type_name
 from ..errors import ArgumentError, ArgumentTypeError, NotApplicableError, NotFittedError, UnsupportedModelError
 from ..evaluation.label_order import warn_of_label_order
 from ..features.arrays import Features
@@ -49,14 +50,12 @@ class ModelWithHead:
     def __init__(self, backbone: BaseBackbone, head: SavedHead | None = None) -> None:
         needed = self.task.backbone()
         if not isinstance(backbone, BaseBackbone):
-            raise ArgumentTypeError(
-                f"a {type(self).__name__} takes a backbone, not a {type(backbone).__name__}: use "
-                "UncertainClassifier.from_pretrained(name), or pass Backbone(model, tokenizer)."
-            )
+            remedy = "use UncertainClassifier.from_pretrained(name), or pass Backbone(model, tokenizer)."
+            raise ArgumentTypeError(f"{type(self).__name__} takes a backbone, not {type_name(backbone)}: {remedy}")
         if (backbone.every_token, backbone.multi_label) != (needed.every_token, needed.multi_label):
             raise UnsupportedModelError(
-                f"a {type(self).__name__} is for {self.task} and needs a {needed.__name__}, not a "
-                f"{type(backbone).__name__}: UncertainClassifier.from_pretrained chooses the right class."
+                f"{type(self).__name__} is for {self.task} and needs a {needed.__name__}, not {type_name(backbone)}: "
+                "UncertainClassifier.from_pretrained chooses the right class."
             )
         self.backbone = backbone
         self._slot = HeadSlot(backbone, self.head_class, head)
@@ -228,7 +227,7 @@ class ModelWithHead:
             given = [name for name, value in columns.items() if value]
             if given:
                 raise ArgumentError(
-                    f"{', '.join(given)}: a {type(data).__name__} has been read and has no columns; pass the data that "
+                    f"{', '.join(given)}: {type_name(data)} has been read and has no columns; pass the data that "
                     "it was read from."
                 )
             return checked_names(data, self.label_names, dimensions=self.task.label_dimensions)
@@ -259,7 +258,7 @@ class ModelWithHead:
         """
         labeled = self.read_labeled(data, **columns)
         features = self._extract(labeled.texts, progress, extras, views).with_labels(labeled.labels)
-        features = replace(features, trained=are_training_texts(self.backbone.name, labeled))
+        features = replace(features, trained=are_training_texts(self.backbone.name, labeled.texts))
         warn_of_label_order(features, self.label_names)
         return features
 
@@ -289,8 +288,8 @@ class ModelWithHead:
     def _extract(
         self, texts: Sequence[Text], progress: Progress, extras: Collection[str], views: bool | None = None
     ) -> Features:
-        features = self.backbone.features(texts, progress, views=self._needs_views(views))
-        features = replace(features, pairs=are_pairs(texts))
+        views = self._needs_views(views)
+        features = replace(self.backbone.features(texts, progress, views=views), pairs=are_pairs(texts))
         for name in extras:
             try:
                 array: dict[str, Any] = {name: EXTRAS[name](self.backbone, texts, progress=progress)}

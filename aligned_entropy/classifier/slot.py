@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..accuracy import DistanceLimit
 from ..backbones import ENDPOINT, OUTPUTS, BaseBackbone
+from ..display.wording import type_name
 from ..errors import HeadMismatchError, warn_user
 from ..evaluation.calibration_maps import CalibrationMaps
 from ..evaluation.fitted_scores import BASELINES, fit_scores
@@ -147,7 +148,7 @@ class HeadSlot:
         saved = load_head(folder, self.backbone.copy_classification_module())
         if type(saved.head) is not type(self.saved.head):
             raise HeadMismatchError(
-                f"the head in {folder} is a {type(saved.head).__name__}, but this model needs a "
+                f"the head in {folder} is {type_name(saved.head)}, but this model needs a "
                 f"{type(self.saved.head).__name__}, since its problem_type is {self.backbone.config.problem_type!r}: "
                 "load a head for this task."
             )

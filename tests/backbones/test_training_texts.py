@@ -25,22 +25,28 @@ def labeled(texts):
 def test_only_the_same_text_counts(kind, tmp_path):
     texts = KINDS[kind]
     save_training_texts(tmp_path, labeled(texts[:2] * 3))
-    assert [are_training_texts(tmp_path, labeled([text])).all() for text in texts] == [True, True, False, False, False]
-    rows = are_training_texts(tmp_path, labeled(texts)).tolist()
+    assert [are_training_texts(tmp_path, labeled([text]).texts).all() for text in texts] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
+    rows = are_training_texts(tmp_path, labeled(texts).texts).tolist()
     assert rows == [True] * (3 if kind == "words" else 2) + [False] * (4 if kind == "words" else 3)
 
 
 def test_nothing_is_known_of_other_classifiers(tmp_path, monkeypatch):
-    assert are_training_texts(tmp_path, labeled(["good"])) is None
-    assert are_training_texts("my-org/classifier", labeled(["good"])) is None
+    assert are_training_texts(tmp_path, labeled(["good"]).texts) is None
+    assert are_training_texts("my-org/classifier", labeled(["good"]).texts) is None
     save_training_texts(tmp_path, labeled(["good"]))
     monkeypatch.chdir(tmp_path)
-    assert are_training_texts("", labeled(["good"])) is None
-    assert are_training_texts(tmp_path, labeled([])).tolist() == []
+    assert are_training_texts("", labeled(["good"]).texts) is None
+    assert are_training_texts(tmp_path, labeled([]).texts).tolist() == []
 
 
 def test_words_of_other_sentences_are_not_known_as_such(tmp_path):
     """Most words of held-out sentences occur in the training sentences, too."""
     save_training_texts(tmp_path, labeled([["the", "film"], [], ["the", "end"]]))
     new = labeled([["the", "end", "film"], [], ["the", "film"], ["film", "the"]])
-    assert are_training_texts(tmp_path, new).tolist() == [False] * 3 + [True] * 2 + [False] * 2
+    assert are_training_texts(tmp_path, new.texts).tolist() == [False] * 3 + [True] * 2 + [False] * 2

@@ -24,6 +24,8 @@ from fixtures import sentiment, tiny
 from fixtures.fitted import QUICK
 from fixtures.sentiment import named
 
+NEW = named(200, 11)["text"]
+
 
 def test_before_a_fit_the_score_is_the_predictive_entropy(model_folder):
     classifier = UncertainClassifier.from_pretrained(model_folder)
@@ -54,9 +56,9 @@ def test_predictions_are_arrays_and_rows(fitted):
 def test_fitting_never_changes_the_answers(model_folder, labeled):
     classifier = UncertainClassifier.from_pretrained(model_folder)
     before = copy.deepcopy(classifier.backbone.model.state_dict())
-    probabilities = classifier.predict(labeled["text"]).probabilities
+    probabilities = classifier.predict(NEW).probabilities
     classifier.fit(labeled, config=QUICK)
-    assert np.array_equal(classifier.predict(labeled["text"]).probabilities, probabilities)
+    assert np.array_equal(classifier.predict(NEW).probabilities, probabilities)
     assert all(torch.equal(v, before[k]) for k, v in classifier.backbone.model.state_dict().items())
 
 
@@ -98,15 +100,15 @@ def test_a_classification_module_that_was_changed(fitted, labeled, change):
             match="the head was made for another classification module 'classifier' or other adapters",
         ):
             use(["a film"])
-    said = untrained.predict(labeled["text"])
+    said = untrained.predict(NEW)
     entropy = log_entropy(torch.tensor(said.probabilities).log()).exp()
     np.testing.assert_allclose(said.uncertainty, entropy, atol=1e-5)
     fitted.fit(labeled, config=QUICK)
-    assert len(fitted.predict(labeled["text"]).error_probability) == 400
+    assert len(fitted.predict(NEW).error_probability) == len(NEW)
 
 
 def test_something_that_is_no_text_is_refused(fitted):
-    with pytest.raises(DataError, match="text 1 is a int"):
+    with pytest.raises(DataError, match="text 1 is an int"):
         fitted.predict(["fine", 5])
 
 

@@ -84,14 +84,14 @@ def test_a_fit_calibrates_answers_and_texts(fitted):
     assert set(whole.table) == {
         f"{name}, {how}" for name in found.single_predictions.table for how in ("max", "mean", "product")
     }
-    assert "errors in 1800 predictions" in str(found)
+    assert "errors in 1,800 predictions" in str(found)
     assert "errors in 600 texts" in str(found)
     said = fitted.predict(test["text"])
     np.testing.assert_allclose(whole.scores[f"{HEAD}, product"], said.uncertainty, atol=1e-6)
     np.testing.assert_allclose(found.single_predictions.scores[HEAD].reshape(600, 3), said.label_uncertainty, atol=1e-6)
     row = said[0]
     assert row.error_probability == row.uncertainty == pytest.approx(float(said.error_probability[0]))
-    assert len(said.to_pandas().columns) == len(said.to_arrow().column_names) == 3 + 2 * 3
+    assert len(said.to_pandas().columns) == len(said.to_arrow().column_names) == 4 + 2 * 3
 
 
 def test_what_is_not_finite_is_not_said(fitted):

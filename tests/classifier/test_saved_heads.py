@@ -24,6 +24,8 @@ from fixtures import tiny
 from fixtures.fitted import QUICK
 from fixtures.sentiment import named
 
+NEW = named(200, 11)["text"]
+
 
 def test_a_saved_head_brings_its_rivals_and_maps_along(fitted, model_folder, tmp_path):
     fitted.save_pretrained(tmp_path / "head")
@@ -61,19 +63,19 @@ def test_a_saved_head_says_the_same(model_folder, labeled, tmp_path, config, ref
     classifier.save_pretrained(tmp_path / "head")
     assert {p.name for p in (tmp_path / "head").iterdir()} == {"config.json", "head.safetensors", "README.md"}
     again = UncertainClassifier.from_pretrained(model_folder, head=tmp_path / "head")
-    first, second = classifier.predict(labeled["text"]), again.predict(labeled["text"])
+    first, second = classifier.predict(NEW), again.predict(NEW)
     assert np.array_equal(first.uncertainty, second.uncertainty)
     assert np.array_equal(first.error_probability, second.error_probability)
     evaluated = again.evaluate(named(300, 3), resamples=20)
     assert "temperature-scaled entropy" in evaluated.table
 
 
-def test_a_head_survives_half_precision(fitted, model_folder, labeled, tmp_path):
+def test_a_head_survives_half_precision(fitted, model_folder, tmp_path):
     fitted.save_pretrained(tmp_path / "head")
     half = UncertainClassifier.from_pretrained(model_folder, head=tmp_path / "head", dtype=torch.bfloat16)
-    predictions = half.predict(labeled["text"])
+    predictions = half.predict(NEW)
     assert predictions.error_probability.dtype == np.float32
-    assert np.corrcoef(predictions.error_probability, fitted.predict(labeled["text"]).error_probability)[0, 1] > 0.95
+    assert np.corrcoef(predictions.error_probability, fitted.predict(NEW).error_probability)[0, 1] > 0.95
 
 
 @pytest.mark.parametrize(("part", "name"), [("encoder", "encoder"), ("classifier", "classifier")])
@@ -108,13 +110,13 @@ def test_a_head_that_is_saved_over_another(fitted, labeled, model_folder, tmp_pa
     fitted.save_pretrained(tmp_path / "head")
     kept = UncertainClassifier.from_pretrained(model_folder, head=tmp_path / "head")
     assert head_fingerprint(kept.saved) == head_fingerprint(fitted.saved)
-    before = kept.predict(labeled["text"]).uncertainty
+    before = kept.predict(NEW).uncertainty
     other = UncertainClassifier.from_pretrained(model_folder)
     other.fit({name: values[:200] for name, values in labeled.items()}, config=QUICK)
     config = (tmp_path / "head" / "config.json").read_text()
     other.save_pretrained(tmp_path / "head")
     assert head_fingerprint(other.saved) != head_fingerprint(kept.saved)
-    assert np.array_equal(kept.predict(labeled["text"]).uncertainty, before)
+    assert np.array_equal(kept.predict(NEW).uncertainty, before)
     assert {p.name for p in (tmp_path / "head").iterdir()} == {"config.json", "head.safetensors", "README.md"}
     again = UncertainClassifier.from_pretrained(model_folder, head=tmp_path / "head")
     assert head_fingerprint(again.saved) == head_fingerprint(other.saved)
@@ -204,7 +206,7 @@ def test_push_and_load_from_a_hub(fitted, model_folder, labeled, tmp_path, monke
     assert "library_name: aligned-entropy" in card
     assert "base_model" not in card  # a local path is no hub id
     again = UncertainClassifier.from_pretrained(model_folder, head="team/head")
-    assert np.array_equal(again.predict(labeled["text"]).uncertainty, fitted.predict(labeled["text"]).uncertainty)
+    assert np.array_equal(again.predict(NEW).uncertainty, fitted.predict(NEW).uncertainty)
     assert "team/head" in fitted.push_to_hub("team/head"), "a head may be replaced"
     shutil.copytree(model_folder, hub / "team/model")
     with pytest.raises(DataError, match="repository team/model holds a model"):

@@ -112,7 +112,7 @@ def test_words_may_be_given(fitted):
     assert found.to_pandas()["row"].tolist() == [row for row in range(3) for _ in found[row].entities]
     assert found.to_arrow().num_rows == len(found.to_pandas())
     assert len(fitted.predict([])) == 0
-    with pytest.raises(DataError, match="text 1 is a int, not a string or a list of words: 3"):
+    with pytest.raises(DataError, match="text 1 is an int, not a string or a list of words: 3"):
         fitted.predict(["a", 3])
     with pytest.raises(DataError, match=r"text 0 is a list, not a string or a list of words: \['a', None\]"):
         fitted.predict([["a", None]])

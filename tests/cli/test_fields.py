@@ -83,9 +83,10 @@ def test_an_endpoint_is_asked_for_the_field(tmp_path):
         assert "endpoint: 123 requests" in done.stderr
         assert f"--endpoint {server.url} --model-name tiny --top-logprobs 2000" in done.stderr
         assert "--field label" in done.stderr
-        command = ["predict", tmp_path / "held-out.jsonl", *options, "--head", tmp_path / "head"]
+        write_lines(tmp_path / "new.jsonl", rows[:40])
+        command = ["predict", tmp_path / "new.jsonl", *options, "--head", tmp_path / "head"]
         done = in_process(*command, "-o", tmp_path / "out.jsonl")
         assert done.exit_code == 0, done.output
-        assert "120 of 120 rows predicted" in done.stderr
+        assert "40 of 40 rows predicted" in done.stderr
         done = in_process(*command, "--field", "topic", "-o", tmp_path / "other.jsonl")
         assert "was fitted for the prompt" in str(done.exception)
