@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data import LabeledTokens, Table, plain_texts
+from ..data import LabeledTokens, Table
 from ..data.cells import is_missing
 from ..data.columns import LABEL_COLUMNS, LabelColumn, find_column, first_column
 from ..data.dividing import divided_rows, joined_rows
 from ..data.files.conll import conll_lines
 from ..data.files.reading import open_rows
 from ..data.files.rows import COMPRESSED, ending_format
+from ..data.matching import check_repeated
 from ..data.outputs import OUTPUT_COLUMNS, TEXT_COLUMN
 from ..data.responses import response_column
 from ..data.tags import TagSet
@@ -33,7 +34,7 @@ class DivisibleRows:
 
     Attributes:
         groups: group of each row, ``[N]``; rows of a group stay together.
-        labels: labels of each row: one, several, or the entity types of a sentence; empty lists for unlabeled rows.
+        labels: labels of each row: one, several, or the entity types of a sentence.
         notes: sentences about the rows that say what a division is worth.
     """
 
@@ -76,10 +77,7 @@ class DivisibleRows:
             missing = sum(value is None for value in keys[1])
             if missing:
                 notes.append(f"rows without a value in column {group_column!r}, which are in no group: {missing:,}")
-        if labels is None:
-            looked_for = f"(looked for {', '.join(LABEL_COLUMNS)}): if one has, name it with --label-column and --force"
-            notes.append(f"the rows are divided without regard to labels, since no column has them {looked_for}")
-        return cls(joined_rows(*keys), [()] * len(table) if labels is None else labels, notes)
+        return cls(joined_rows(*keys), labels, notes)
 
     def divided(self, shares: Mapping[str, float], seed: int) -> dict[str, NDArray[np.int64]]:
         """Divide the rows at random; each set of labels has nearly the same share in all parts.
@@ -109,16 +107,14 @@ class DivisibleRows:
 
 def _texts_and_labels(
     table: Table, text_column: str | None, text_pair_column: str | None, label_column: str | None
-) -> tuple[Sequence[Hashable] | None, Sequence[Sequence[str]] | None]:
-    """Text and labels of each row; None for outputs without texts, or rows without labels."""
+) -> tuple[Sequence[Hashable] | None, Sequence[Sequence[str]]]:
+    """Text of each row, or None for outputs without texts; and labels of each row."""
     is_output = first_column(table, OUTPUT_COLUMNS) or response_column(table)
     if is_output and text_column is None and TEXT_COLUMN not in table.columns:
         column = LabelColumn.read(table, find_column(table, "label", label_column, LABEL_COLUMNS))
         return None, [[str(label)] for label in column.values]
     columns = {"text_column": text_column, "text_pair_column": text_pair_column}
     task = task_of_dataset(table, text_column, label_column)
-    if task.one_label and label_column is None and first_column(table, LABEL_COLUMNS) is None:
-        return list(plain_texts(table, **columns)), None
     labeled = task.read(table, label_column=label_column, **columns)
     names = labeled.label_names
     if isinstance(labeled, LabeledTokens):
@@ -128,6 +124,7 @@ def _texts_and_labels(
         return list(map(tuple, labeled.sentences)), [sorted({kinds[tag] for tag in row} - {""}) for row in tags]
     if labeled.labels.ndim > 1:
         return list(labeled.texts), [[names[label] for label in np.flatnonzero(row)] for row in labeled.labels]
+    check_repeated(labeled.labels, names)
     return list(labeled.texts), [[names[label]] for label in labeled.labels]
 
 

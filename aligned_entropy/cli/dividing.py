@@ -80,8 +80,7 @@ def divide(
     print("\n".join(f"saved: {file}" for file in files.values()))
     name, file = next(iter(files.items()))
     step = ["train", "minilm", file, "-o", "classifier"] if name == "train" else ["fit", "MODEL", file, "-o", "head"]
-    named = label_column or (None if any(rows.labels) else "COLUMN")  # the next command needs labels
-    next_step(*step, *option_words(ColumnOptions(text_column, text_pair_column, named)))
+    next_step(*step, *option_words(ColumnOptions(text_column, text_pair_column, label_column)))
 
 
 def _shares(parts: Sequence[str]) -> dict[str, float]:

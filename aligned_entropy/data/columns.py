@@ -122,15 +122,22 @@ def find_text_columns(
         label_column: column with the labels if the user named it; it is not a column with texts.
 
     Raises:
-        DataError: a given column does not exist, both are the same, no column has a usual name, or several columns may
+        DataError: a given column does not exist, two are the same, no column has a usual name, or several columns may
             hold the texts.
     """
+    if column is not None and column == label_column:
+        raise DataError(f"column {column!r} is named for the texts and for the labels: name the two that hold them.")
     if pair_column is not None:
         return _pair_with(table, column, pair_column, label_column)
     pair = _usual_pair(table, label_column) if column is None else None
     if pair is not None:
         return pair
     candidates = [name for name in TEXT_COLUMNS if name != label_column]
+    if column is None and label_column in TEXT_COLUMNS and first_column(table, candidates) is None:
+        raise DataError(
+            f"column {label_column!r} is named for the labels, and none of {quoted(table.columns)} has another usual "
+            f"name of texts ({', '.join(candidates)}): name the other column of the two as well, or in its place."
+        )
     of_strings = [name for name in candidates if isinstance(table.first_value(name), str)]
     return (find_column(table, "text", column, of_strings if len(of_strings) == 1 else candidates, TEXT_COLUMNS),)
 
@@ -266,6 +273,11 @@ def _only_column(
         others = [
             name for name in table.columns if isinstance(table.first_value(name), str) and name not in LABEL_COLUMNS
         ]
+        if len(table.columns) == 1 and (divider := re.search("[,;|\t]", next(iter(table.columns)))):
+            raise DataError(
+                f"{missing}: the only column is {columns}. If these are several columns, give --delimiter "
+                f"{divider[0]!r}, or leave --delimiter out to find it out."
+            )
         likely = f"--{kind}-column {others[0]}" if kind == "text" and len(others) == 1 else remedy
         raise DataError(f"{missing} among {columns} (looked for {', '.join(usual_names)}): name it with {likely}.")
     return candidates[0]

@@ -17,6 +17,7 @@ from ..errors import DataError
 from .columns import label_number
 
 RARE = 5  # texts of a class, below which a similar name makes it a likely misspelling of another class
+FEWEST_ROWS = 20  # with fewer, labels may be all different by chance
 MAX_NAMES = 30  # class names in an error message
 MAX_LENGTH = 60  # of a name in an error message; a whole text may be taken for a label
 MAX_TEXTS = 3  # labels in an error message if whole texts are taken for them
@@ -208,6 +209,24 @@ def _closest(label: str, model_names: Sequence[str]) -> str | None:
     letters = {re.sub(r"[\W_]+", " ", name).strip().lower(): name for name in model_names}
     close = difflib.get_close_matches(re.sub(r"[\W_]+", " ", label).strip().lower(), letters, 1, 0.8)
     return letters[close[0]] if close else None
+
+
+def check_repeated(labels: NDArray[np.int64], names: Sequence[str]) -> None:
+    """Check that labels repeat, as those of classes do, unlike numbers of customers and texts.
+
+    Args:
+        labels: label of each row, ``[N]``.
+        names: names of the labels.
+
+    Raises:
+        DataError: among at least :data:`FEWEST_ROWS` rows, more than half are needed to show every label.
+    """
+    count = len(np.unique(labels))
+    if len(labels) >= FEWEST_ROWS and count > len(labels) / 2:
+        raise DataError(
+            f"there are {count:,} different labels in {len(labels):,} rows, such as {_listed(names, MAX_TEXTS)}, which "
+            "are hardly classes: name the column that holds the labels, with label_column='…' or --label-column."
+        )
 
 
 def likely_misspellings(counts: Mapping[str, int]) -> dict[str, str]:

@@ -135,11 +135,41 @@ def test_groups_stay_together_with_copies_of_their_texts(tmp_path):
     assert "rows without a value in column 'customer', which are in no group: 1" in done.stderr
 
 
-def test_rows_without_labels_and_outputs_without_texts_are_divided_with_a_note(tmp_path):
-    plain, outputs = tmp_path / "plain.csv", tmp_path / "outputs.jsonl"
-    write_csv(plain, [{"text": str(row)} for row in range(10)])
-    done = divide(plain, "train=60%", "test=40%")
-    assert "no column has them" in " ".join(done.stderr.split())
+@pytest.mark.parametrize(
+    ("columns", "options", "message"),
+    [
+        (("number", "text"), (), "no label column among 'number', 'text'"),
+        (
+            ("number", "text"),
+            ("--label-column", "number"),
+            r"30 different labels in 30 rows, such as 0, 1, 2, …, which",
+        ),
+        (("number;text;label",), ("--delimiter", ","), "the only column is 'number;text;label'.*leave --delimiter out"),
+        (
+            ("number", "comment", "stars"),
+            ("--label-column", "comment"),
+            "'comment' is named for the labels, and none of",
+        ),
+        (
+            ("text", "label"),
+            ("--label-column", "text", "--text-column", "text"),
+            "'text' is named for the texts and for",
+        ),
+    ],
+)
+def test_rows_without_labels_are_refused_before_anything_is_written(columns, options, message, tmp_path):
+    path = tmp_path / "rows.csv"
+    write_csv(
+        path, [{name: f"{row}" if name == "number" else f"{name} {row}" for name in columns} for row in range(30)]
+    )
+    done = in_process("divide", path, *TWO, *options)
+    assert done.exit_code == 1
+    assert re.search(message, str(done.exception)), done.exception
+    assert [file.name for file in tmp_path.iterdir()] == ["rows.csv"]
+
+
+def test_outputs_without_texts_are_divided_with_a_note(tmp_path):
+    outputs = tmp_path / "outputs.jsonl"
     outputs.write_text("".join(json.dumps({"logits": [1, row], "label": row % 2}) + "\n" for row in range(10)))
     done = divide(outputs, "held-out=60", "test=40", "-o", tmp_path / "new" / "folder")
     assert "rows with the same text may be in different parts" in " ".join(done.stderr.split())
