@@ -19,6 +19,9 @@ NUMBER = re.compile(r"\d+(?:[-.]\d+)?")  # of a word; with a hyphen or point for
 BRACKETS = re.compile(r"[(*\w-]*\*[)*]*|\*")  # entities as (PERSON* … *)
 WORD_HEADERS = {"token", "tokens", "word", "words"}
 TAG_HEADERS = {"tag", "tags", "label", "labels", "ner", "ner_tag", "ner_tags"}
+MOST_COLUMNS = 100  # of a line; CoNLL-2012 has some dozens
+TAGGED = re.compile(r"\S+(?:[ \t]+\S+)*[ \t]+(?:O|[BIESLU]-\S+)\s*")  # word with its tag
+FEWEST_TAGGED, TAGGED_SHARE = 10, 0.9  # lines of a text file that show that it is a CoNLL file
 MOST_WORDS = 1000  # of the only sentence of a file
 KEEP = "Keep two columns, the word and its tag"
 
@@ -63,6 +66,25 @@ def conll_table(path: Path, encoding: str | None = None) -> InputTable:
 def conll_lines(path: Path, encoding: str | None = None) -> list[list[str]]:
     """Read the lines with words of a CoNLL file as they are, one list for each sentence; errors as for conll_table."""
     return [[line.text for line in sentence] for sentence in _sentences(path, encoding)]
+
+
+def check_untagged(lines: Iterable[str], name: str) -> None:
+    """Check that the lines of a text file are not those of a CoNLL file, of which every line would be a text.
+
+    Args:
+        lines: first lines of the file.
+        name: name of the file, for the error message.
+
+    Raises:
+        DataError: nearly all lines are words with tags.
+    """
+    filled = [line for line in lines if line.strip()]
+    tagged = [line for line in filled if TAGGED.fullmatch(line)]
+    if len(filled) >= FEWEST_TAGGED and len(tagged) >= TAGGED_SHARE * len(filled):
+        raise DataError(
+            f"{name}: the lines hold words with tags, such as {tagged[0].strip()!r:.40}, as those of a CoNLL file: "
+            "name it with the ending .conll."
+        )
 
 
 def _sentences(path: Path, encoding: str | None) -> list[list[_Line]]:
@@ -121,6 +143,11 @@ def _without_comments(sentences: Sequence[Sequence[_Line]]) -> list[list[_Line]]
 
 def _check_line(line: _Line, first: _Line, path: Path) -> None:
     place = f"{path}, line {line.number}"
+    if len(line.fields) > MOST_COLUMNS:
+        raise DataError(
+            f"{place}: {len(line.fields)} columns: write one word with its tag on each line, and a blank line after "
+            "every sentence."
+        )
     if len(line.fields) < 2 or not line.fields[-1]:
         raise DataError(f"{place}: there is no tag after the word: {line.text!r:.80}. Add a tag.")
     if not line.fields[0]:

@@ -41,11 +41,10 @@ class Record(NamedTuple):
 def csv_table(file: TextFile, delimiter: str | None, is_tsv: bool = False) -> InputTable:
     """Read the header of a CSV or TSV file, and its rows one by one.
 
-    The delimiter is the given one; or that of a first line ``sep=;``, which Excel
-    reads, also in quotes; or a tab for TSV; otherwise
-    the one of ``,``, ``;``, tab and ``|`` that divides the header. If several do, it is the one that gives most
-    rows as many fields as the header. If none does, the file has one column, and every line is one text, whatever
-    characters it has.
+    The delimiter is the given one; or that of a first line ``sep=;``, which Excel reads, also in quotes; or a tab for
+    TSV; otherwise the one of ``,``, ``;``, tab and ``|`` that divides the header. If several do, it is the one that
+    gives most rows as many fields as the header. If none does, the file has one column, and every line is one text,
+    whatever characters it has.
 
     A field that begins with a quote ends with a quote, and a quote inside of it is doubled. Many TSV files are written
     without quoting, and a quote in them is a character of the text: the quotes of a TSV file are read as characters if

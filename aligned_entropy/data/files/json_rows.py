@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
+from ...display.wording import type_name
 from ...errors import DataError
 from .rows import MAX_NESTING, InputRow, map_json
 from .text_files import TextFile, is_damaged, readable
@@ -86,7 +87,7 @@ def _row(value: Any, text: str, line: int) -> InputRow:
     is_suspicious |= text.count("[") + text.count("{") > MAX_NESTING
     plain = map_json(value, _without_surrogates) if is_suspicious else value
     if not isinstance(plain, dict):
-        return InputRow({"raw": plain}, f"not a JSON object but a {type(plain).__name__}", line)
+        return InputRow({"raw": plain}, f"not a JSON object but {type_name(plain)}", line)
     half = "not valid Unicode: half a surrogate pair, written as its escape sequence"
     return InputRow(plain, half if is_suspicious and plain != value else None, line)
 

@@ -6,12 +6,13 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import DataError
 from ..table import Table, check_unique
-from .conll import conll_table
+from .conll import check_untagged, conll_table
 from .csv_rows import csv_table
 from .json_rows import json_rows
 from .rows import ROWS_PER_BATCH, InputRow, InputTable, format_of
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+FIRST_LINES = 100  # of a text file, which show if it is a CoNLL file
 # Options of ParquetFile: by default, rows are read with all of their row group and with all that was read before.
 IN_PIECES: dict[str, Any] = {"pre_buffer": False, "buffer_size": 1 << 20}
 
@@ -44,8 +46,8 @@ def open_rows(
             :func:`~aligned_entropy.data.files.text_files.open_text`.
 
     Raises:
-        DataError: the header is damaged, or names a column twice; the file does not have the format; there is no
-            such encoding; or the delimiter is not one character.
+        DataError: the header is damaged, or names a column twice; the file does not have the format, or a text file is
+            a CoNLL file; there is no such encoding; or the delimiter is not one character.
     """
     source = str(source)
     if file_format == "parquet":
@@ -63,9 +65,11 @@ def open_rows(
             elif file_format == "jsonl":
                 yield InputTable({}, json_rows(text))
             else:
-                problem = text.encoding_problem
-                lines = enumerate(text.lines(), 1)
-                yield InputTable({"text": None}, (_text_row(line, number, problem) for number, line in lines))
+                problem, lines = text.encoding_problem, text.lines()
+                first = [] if source == "-" else list(islice(lines, FIRST_LINES))  # stdin is answered line by line
+                check_untagged(first, source)
+                rows = (_text_row(line, number, problem) for number, line in enumerate(chain(first, lines), 1))
+                yield InputTable({"text": None}, rows)
 
 
 def read_table(

@@ -148,3 +148,19 @@ def test_a_tag_that_the_model_lacks_is_named_with_the_line_of_its_sentence(path)
     message = r"B-PLACE, the first in row 1 of column 'tags' \(line 6\); the model has"
     with pytest.raises(DataError, match=message):
         labeled_tokens(load_data(path), ["O", "B-PER", "I-PER"])
+
+
+def test_a_text_file_with_tags_and_a_file_of_one_line_are_refused(tmp_path):
+    """Otherwise every line of the first would be a text, and all words of the second the columns of one word."""
+    words = ["Peter B-PER", "Blackburn I-PER", "sleeps O"] * 20
+    text, line = tmp_path / "words.txt", tmp_path / "line.conll"
+    text.write_text("\n".join(words))
+    with pytest.raises(
+        DataError, match=r"words\.txt: the lines hold words with tags, such as 'Peter B-PER', .*\.conll"
+    ):
+        load_data(text)
+    line.write_text(" ".join(words))
+    with pytest.raises(DataError, match=r"line\.conll, line 1: 120 columns: write one word with its tag on each line"):
+        load_data(line)
+    text.write_text("\n".join(["group O", "blood type is O", *(f"line {number}" for number in range(20))]))
+    assert len(load_data(text)) == 22

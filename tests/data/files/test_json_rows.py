@@ -34,13 +34,13 @@ def test_elements_that_are_not_objects_are_rows_with_a_reason(tmp_path):
     rows = lenient(path)
     assert [(row.line, row.problem) for row in rows] == [
         (1, None),
-        (2, "not a JSON object but a int"),
+        (2, "not a JSON object but an int"),
         (2, "not a JSON object but a str"),
         (2, "not a JSON object but a NoneType"),
         (3, None),
     ]
     assert rows[1].columns == {"raw": 12345}
-    with pytest.raises(DataError, match=r"a\.json, line 2: not a JSON object but a int"):
+    with pytest.raises(DataError, match=r"a\.json, line 2: not a JSON object but an int"):
         load_data(path)
 
 
