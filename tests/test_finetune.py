@@ -1,5 +1,7 @@
 """Training a classifier: saved models load completely, and only the intended parameters are trained."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from safetensors.torch import load_file
 
 from aligned_entropy import ArgumentError, DataError, UncertainClassifier
 from aligned_entropy.backbones import Backbone
-from aligned_entropy.data import LabeledTexts
+from aligned_entropy.data import LabeledTexts, labeled_texts
 from aligned_entropy.finetune import Epoch, TrainConfig, train_classifier
 from aligned_entropy.finetune.measures import TrainingMeter
 from aligned_entropy.finetune.training import check_classes
@@ -109,10 +111,30 @@ def test_a_classifier_that_predicts_one_class_only_gives_a_warning(mode, tmp_pat
         train_classifier(pretrained("Bert", tmp_path / "pretrained"), rows, tmp_path / "out", config)
 
 
-def test_a_class_with_a_single_text_gives_a_warning(tmp_path):
+def test_texts_that_all_have_labels_of_their_own_are_refused():
+    """A column of numbers of rows, or of customers, would be learned as thousands of classes."""
+    for labels, is_refused in ((range(40), True), ([*range(20)] * 2, False), ([*range(21), *range(19)], True)):
+        data = {"text": tiny.WORDS[:1] * 40, "label": [f"customer {label}" for label in labels]}
+        message = (
+            "different labels in 40 rows, such as customer 0, customer 1, customer 10, …, which are hardly classes"
+        )
+        with pytest.raises(DataError, match=message) if is_refused else nullcontext():
+            check_classes(labeled_texts(data))
+
+
+def test_classes_that_are_never_predicted_give_a_warning(tmp_path):
+    """Of a class with two of 62 texts nothing is learned in three epochs, and the accuracy does not show it."""
+    labels = ["bad", "good"] * 30 + ["seldom"] * 2
+    rows = {"text": [f"{label if label != 'seldom' else 'fine'} film" for label in labels], "label": labels}
+    config = TrainConfig(epochs=20, learning_rate=1e-3)
+    with pytest.warns(UserWarning, match="never predicted 1 of 3 classes: seldom. Train for more epochs"):
+        train_classifier(pretrained("Bert", tmp_path / "pretrained"), rows, tmp_path / "out", config)
+
+
+def test_a_class_with_a_single_text_gives_a_warning():
     rows = {"text": [f"text {number}" for number in range(22)], "label": ["good", "bad"] * 10 + ["dull", "new"]}
     with pytest.warns(UserWarning, match="2 of 4 classes have a single text: dull, new. Correct labels"):
-        train_classifier(pretrained("Bert", tmp_path / "pretrained"), rows, tmp_path / "out", TrainConfig(epochs=1))
+        check_classes(labeled_texts(rows))
 
 
 def test_misspelled_labels_give_a_warning_with_what_they_look_like():

@@ -12,6 +12,7 @@ import typer
 
 from ..display.hints import similar_folder
 from ..display.text_tables import wrapped
+from ..display.wording import counted
 from .elsewhere_options import ElsewhereOptions
 from .goal_options import GoalOptions
 from .loading import features, load, read_table, training_features
@@ -33,6 +34,8 @@ from .set_options import SetOptions
 from .terminal import next_step, note, option_words, part_beside, progress_bar, stage
 
 if TYPE_CHECKING:
+    from ..data import LabeledTexts, LabeledTokens
+    from ..finetune import Epoch
     from ..selective import Rule
 
 EQUAL_COLUMNS = (
@@ -47,6 +50,11 @@ class TrainingColumns(ColumnOptions):
     """Options that decide how a training set is read: its labels become the classes, so that none is mapped."""
 
     left_out: ClassVar[frozenset[str]] = frozenset({"label_map"})
+
+    @property
+    def names(self) -> dict[str, str | None]:
+        """Names of the columns, as arguments of a reader."""
+        return {name: getattr(self, name) for name in ("text_column", "text_pair_column", "label_column")}
 
 
 @with_option_groups
@@ -80,7 +88,7 @@ def train(
 
     Keep the texts that the head is fitted on out of DATA; alien divide makes a file for each step.
     """
-    from ..finetune import Epoch, TrainConfig, train_classifier
+    from ..finetune import TrainConfig, train_classifier
     from ..tasks import task_of_dataset
 
     if lora and freeze:
@@ -88,8 +96,7 @@ def train(
     check_folder(output, [model, data], content="model", force=force)
     table = read_table(data, columns)
     task = task_of_dataset(table, columns.text_column, columns.label_column)
-    names = {name: getattr(columns, name) for name in ("text_column", "text_pair_column", "label_column")}
-    texts = task.read(table, **names)
+    texts = task.read(table, **columns.names)
     mode: Literal["full", "lora", "freeze"] = "lora" if lora else "freeze" if freeze else "full"
     config = TrainConfig(mode, epochs, learning_rate, batch_size, max_length, seed, dtype)
     done: list[Epoch] = []
@@ -101,15 +108,25 @@ def train(
     description, total = ("features", len(texts)) if freeze else ("training", len(texts) * config.total_epochs)
     with progress_bar(description, total) as progress:
         truncated = train_classifier(model, texts, output, config, progress, report)
-    print(f"trained on {len(texts)} {'sentences' if task.per_word else 'texts'} of {len(texts.label_names)} classes")
-    if truncated:
-        print(f"truncated texts, of which the model did not read all: {truncated}")
-    print(f"training accuracy {done[-1].accuracy:.1%}; expect a lower accuracy on new texts")
+    _print_training(texts, done[-1], truncated)
     if freeze:
         print("without --freeze, all layers are trained: slower, and often right more often")
     print(f"saved: {output}")
     head = "head" if not Path("head").exists() else f"{output}-head"
     next_step("fit", output, part_beside(data, "held-out"), "-o", head, *option_words(columns))
+
+
+def _print_training(texts: LabeledTexts | LabeledTokens, epoch: Epoch, truncated: int) -> None:
+    """Print the size of a training set, and the accuracy on it in the last epoch."""
+    from ..data import LabeledTexts
+
+    is_of_texts = isinstance(texts, LabeledTexts)
+    unit = "texts" if is_of_texts else "sentences"
+    print(f"trained on {counted(len(texts), unit)} of {counted(len(texts.label_names), 'classes')}")
+    if truncated:
+        print(f"truncated texts, of which the model did not read all: {truncated:,}")
+    of_words = "" if is_of_texts else " of the words, also of those outside of entities"
+    print(f"training accuracy {epoch.accuracy:.1%}{of_words}; expect a lower accuracy on new texts")
 
 
 @with_option_groups
@@ -212,7 +229,7 @@ def threshold(
     classifier = load(model, head=head, options=options, outputs=outputs)
     if set_goal is not None:
         classifier.check_sets()
-    data_features = features(classifier, table, columns=columns)
+    data_features, before = features(classifier, table, columns=columns), classifier.saved.rule
     with stage("choosing the threshold"):
         rule = classifier.choose_threshold_features(data_features, goal)
         sets = (
@@ -224,17 +241,40 @@ def threshold(
     if not rule.accepted:
         typer.echo("alien: no threshold reaches this goal, the head stays as it is", err=True)
         if goal.risk is not None:
-            source = outputs.words_of(model, data)
-            command: list[object] = ["threshold", *source, "--head", head, *words]
+            command: list[object] = ["threshold", *outputs.words_of(model, data), "--head", head, *words]
             command += [] if output is None else ["--output", output]
             _show_reachable(rule, command)
         raise typer.Exit(1)
+    _note_replaced(before if output is None else None, rule)
     classifier.save_pretrained(target)
     if not as_json:
         print(f"saved: {target}")
         words = option_words(of_head(options), columns.of_texts)
         new = outputs.words_beside(model, data, "new")
         next_step("predict", *new, "--head", target, "-o", "predictions.csv", *words)
+
+
+def _note_replaced(before: Rule | None, rule: Rule) -> None:
+    """Print that a threshold is replaced, and what a bound is worth if both were chosen on the same texts.
+
+    Args:
+        before: rule of the head until now; None, and nothing is printed, without one.
+        rule: rule that replaces it.
+    """
+    import numpy as np
+
+    if before is None:
+        return
+    note(wrapped(f"warning: this replaces the threshold for {before.goal}"))
+    pairs = [part.units for part in (before, rule) if part.units is not None]
+    is_repeated = len(pairs) == 2 and np.array_equal(pairs[0].uncertainty, pairs[1].uncertainty, equal_nan=True)
+    if is_repeated and rule.goal.risk is not None:
+        note(
+            wrapped(
+                "warning: both were chosen on the same texts. The bound holds for a risk that was named before any "
+                "result was seen, and not for the best of several that were tried."
+            )
+        )
 
 
 def _show_reachable(rule: Rule, command: Sequence[object]) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import typer
 
-from .options import OptionGroup
+from .options import OptionGroup, share
 
 if TYPE_CHECKING:
     from ..selective import Goal
@@ -20,16 +20,19 @@ class GoalOptions(OptionGroup):
     panel: ClassVar[str] = "Goal"
 
     risk: Annotated[
-        float | None, typer.Option(metavar="X", help="Maximum share of errors among the accepted predictions.")
+        float | None,
+        typer.Option(metavar="X", parser=share, help="Maximum share of errors among the accepted predictions."),
     ] = None
-    coverage: Annotated[float | None, typer.Option(metavar="X", help="Share of the predictions to accept.")] = None
+    coverage: Annotated[
+        float | None, typer.Option(metavar="X", parser=share, help="Share of the predictions to accept.")
+    ] = None
     error_cost: Annotated[
         float | None, typer.Option(metavar="X", help="Cost of an accepted prediction that is wrong.")
     ] = None
     deferral_cost: Annotated[float | None, typer.Option(metavar="X", help="Cost of a deferred prediction.")] = None
-    delta: Annotated[float, typer.Option(metavar="X", help="Probability that the bound on the risk does not hold.")] = (
-        0.05
-    )
+    delta: Annotated[
+        float, typer.Option(metavar="X", parser=share, help="Probability that the bound on the risk does not hold.")
+    ] = 0.05
     method: Annotated[
         Literal["fixed-sequence", "sgr"],
         typer.Option(metavar="METHOD", help="Method that certifies a risk: fixed-sequence (Learn then Test) or sgr."),

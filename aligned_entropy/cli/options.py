@@ -208,7 +208,7 @@ def check_folder(
         path: path of the folder.
         inputs: names of the data that are read, and of a model that must not be replaced; None is skipped.
         content: what will be written.
-        force: True if a model may replace a model, and a head one with a threshold.
+        force: True if a model may replace a model, or join other files, and a head replace one with a threshold.
 
     Raises:
         DataError: the path is a file, nothing can be written there, or the folder is an input or holds something
@@ -225,6 +225,11 @@ def check_folder(
             raise DataError(f"{path} holds a head with a threshold: name another folder with -o, or add --force.")
     elif (path / "config.json").exists() and not force:
         raise DataError(f"{path} holds a model, which would be replaced: name another folder with -o, or add --force.")
+    elif path.is_dir() and not force and (others := [file.name for file in path.iterdir() if file.name[0] != "."]):
+        raise DataError(
+            f"{path} holds other files, such as {min(others)}: name a folder of its own for the classifier with -o, or "
+            "add --force."
+        )
     if path.exists() and not path.is_dir():
         raise DataError(f"output {path}: this is a file; name a folder.")
     try:
@@ -265,6 +270,19 @@ def positive(value: float | None) -> float | None:
     if value is not None and not 0 < value < float("inf"):
         raise typer.BadParameter(f"{value} is not a positive number.")
     return value
+
+
+def share(value: str | float) -> float:
+    """Read the value of an option that is a share: a number, or a percentage such as ``10%``.
+
+    Raises:
+        BadParameter: it is neither.
+    """
+    text = str(value).strip()
+    try:
+        return float(text.removesuffix("%")) / 100 if text.endswith("%") else float(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{value} is not a share: write 0.1, or 10%, for ten percent.") from error
 
 
 def check_export(files: Sequence[Path], predictions: str, force: bool) -> None:

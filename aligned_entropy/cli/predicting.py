@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from ..display.wording import counted
 from ..errors import DataError
 from .elsewhere_options import ElsewhereOptions
 from .loading import load, note_requests
@@ -141,7 +142,7 @@ def _summary(counts: RowCounts, prefix: str) -> Iterator[str]:
         yield f"the first reason: {counts.first_reason}"
     if counts.has_threshold:
         unit = "predictions" if counts.entities is None else "entities"
-        yield f"{counts.accepted} {unit} accepted, {counts.deferred} for review"
+        yield f"{counted(counts.accepted, unit)} accepted, {counts.deferred:,} for review"
     if counts.expected_error_rate is not None:
         is_per_word = counts.entities is not None
         wrong = "texts are expected to have a wrong tag" if is_per_word else "predictions are expected to be wrong"

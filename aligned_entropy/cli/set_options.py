@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import typer
 
-from .options import OptionGroup
+from .options import OptionGroup, share
 
 if TYPE_CHECKING:
     from ..selective import SetGoal
@@ -23,6 +23,7 @@ class SetOptions(OptionGroup):
         float | None,
         typer.Option(
             metavar="X",
+            parser=share,
             help="Give each deferred text a set of classes that has the right one with probability 1 - X.",
         ),
     ] = None

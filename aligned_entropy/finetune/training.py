@@ -22,7 +22,7 @@ from ..backbones.checkpoints import resolve
 from ..backbones.loading import load_for_training, load_tokenizer
 from ..backbones.training_texts import save_training_texts
 from ..data import LabeledTexts, LabeledTokens
-from ..data.matching import likely_misspellings
+from ..data.matching import check_repeated, likely_misspellings
 from ..display.progress_bars import without_progress_bars
 from ..errors import DataError, MissingExtraError, UnsupportedModelError, warn_user
 from .config import TrainConfig
@@ -87,12 +87,7 @@ def train_classifier(
         train_top_layers(backbone, data, encoded, config, progress, meter)
     else:
         model = _train_all_layers(backbone, data, encoded, config, progress, meter)
-    if len(meter.predicted) == 1:
-        (only,) = meter.predicted
-        warn_user(
-            f"in the last epoch the classifier predicted nothing but {data.label_names[only]!r}: it has not learned to "
-            "tell the classes apart. Train for more epochs (--epochs) or with a higher --learning-rate.",
-        )
+    _warn_of_absent_classes(data, meter.predicted)
     with without_progress_bars():
         model.save_pretrained(folder)
         backbone.inner.config.save_pretrained(folder)  # the folder of an adapter needs the labels, too
@@ -101,11 +96,34 @@ def train_classifier(
     return 0 if encoded is None or encoded.truncated is None else int(encoded.truncated.sum())
 
 
+def _warn_of_absent_classes(data: LabeledTexts | LabeledTokens, predicted: set[int]) -> None:
+    """Warn of classes, or tags, of the training set that were not predicted in the last epoch.
+
+    Args:
+        data: training set.
+        predicted: classes that were predicted; empty, and there is no warning, for several labels per text.
+    """
+    absent = [data.label_names[number] for number in np.unique(data.labels) if number not in predicted]
+    remedy = "Train for more epochs (--epochs) or with a higher --learning-rate."
+    if len(predicted) == 1:
+        (only,) = predicted
+        warn_user(
+            f"in the last epoch the classifier predicted nothing but {data.label_names[only]!r}: it has not learned to "
+            f"tell the classes apart. {remedy}",
+        )
+    elif predicted and absent:
+        kind = "tags" if isinstance(data, LabeledTokens) else "classes"
+        warn_user(
+            f"in the last epoch the classifier never predicted {len(absent)} of {len(data.label_names)} {kind}: "
+            f"{', '.join(absent[:10])}{', …' if len(absent) > 10 else ''}. {remedy}",
+        )
+
+
 def check_classes(data: LabeledTexts | LabeledTokens) -> None:
     """Check that labeled data hold at least two classes, or are multi-label; warn of classes with a single text.
 
     Raises:
-        DataError: all labels, or tags, are the same.
+        DataError: all labels, or tags, are the same; or nearly every text has a label of its own.
     """
     classes, counts = np.unique(data.labels, return_counts=True)
     if data.labels.ndim == 1 and len(classes) == 1:
@@ -116,6 +134,7 @@ def check_classes(data: LabeledTexts | LabeledTokens) -> None:
         )
     if not isinstance(data, LabeledTexts) or data.labels.ndim > 1:
         return
+    check_repeated(data.labels, data.label_names)
     texts = {data.label_names[label]: int(count) for label, count in zip(classes, counts, strict=True)}
     misspelled = likely_misspellings(texts)
     if misspelled:

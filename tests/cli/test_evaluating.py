@@ -114,10 +114,7 @@ def test_evaluate_measures_the_requested_scores(workplace):
 
 @pytest.mark.parametrize("kind", ["model", "outputs"])
 def test_evaluate_measures_the_baselines_by_default(workplace, kind):
-    without_calibration = {"softmax response", "entropy", "margin"} | (
-        {"aligned entropy"} if kind == "model" else set()
-    )
-    assert set(measured(workplace, kind=kind)["scores"]) == without_calibration
+    assert set(measured(workplace, kind=kind)["scores"]) == {"softmax response", "entropy", "margin"}
     calibration = workplace / ("calibration.jsonl" if kind == "model" else "calibration-outputs.parquet")
     result = measured(workplace, "--calibration", calibration, kind=kind)
     assert set(result["scores"]) == {*BASELINES, "aligned entropy"}

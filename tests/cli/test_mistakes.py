@@ -23,6 +23,8 @@ from fixtures.command_line import in_process
         ),
         ("threshold {model} {data} --head {head} --error-cost 3", "given: --error-cost"),
         ("threshold {model} {data} --head {head} --risk .1 --coverage .3", "given: --risk and --coverage"),
+        ("threshold {model} {data} --head {head} --risk 5x", "5x is not a share: write 0.1, or 10%, for ten percent"),
+        ("train {model} {data} -o {model}/..", "holds other files, such as .*: name a folder of its own for the"),
         ("threshold {model} {data} --head {head} --risk 5", "risk 5.0 is not between 0 and 1: write 0.05 for 5 %"),
         ("evaluate {data} {model}", "holds a model, not data: commands and methods take the model before the data"),
         ("evaluate {model} {head}", "holds a head, not data: commands and methods take the model before the data"),
@@ -52,8 +54,11 @@ def test_a_head_with_a_threshold_is_replaced_on_request(workplace, tmp_path):
     assert replaced.exit_code == 0, replaced.output
     assert f"warning: the head in {head} is replaced" in replaced.stderr
     threshold = ("threshold", workplace / "model", workplace / "test.jsonl", "--head", head)
-    for coverage in ("0.5", "0.6"):  # another threshold replaces the old one
-        assert in_process(*threshold, "--coverage", coverage).exit_code == 0
+    for coverage in ("0.5", "60%"):  # another threshold replaces the old one
+        chosen = in_process(*threshold, "--coverage", coverage)
+        assert chosen.exit_code == 0
+        assert ("replaces the threshold for 50 % of the predictions accepted" in chosen.stderr) == (coverage == "60%")
+        assert "both were chosen on the same texts" not in chosen.stderr  # nothing is promised about a coverage
     assert_says(in_process(*fit), "holds a head with a threshold: name another folder with -o, or add --force")
     assert describe_head(head)["rule"]["goal"]["coverage"] == 0.6
     with pytest.warns(UserWarning, match="held a head with a threshold or sets, and the new one has none"):
