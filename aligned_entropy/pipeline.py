@@ -14,6 +14,7 @@ from .classifier import UncertainClassifier
 from .classifier.selection import with_sets
 from .data.objects import as_texts
 from .data.pairs import FORM
+from .display.wording import type_name
 from .errors import DataError, HeadMismatchError, UnsupportedModelError
 from .features.texts import TextPair, are_pairs
 from .predictions import Predictions
@@ -48,7 +49,7 @@ class UncertainTextClassificationPipeline(TextClassificationPipeline):  # type: 
     def __init__(self, *args: Any, head: str | Path | None = None, **kwargs: Any) -> None:
         if head is not None and not isinstance(head, (str, Path)):
             raise HeadMismatchError(
-                f"head is a {type(head).__name__}, a path or hub id is needed: call save_pretrained(folder) and pass "
+                f"head is {type_name(head)}, a path or hub id is needed: call save_pretrained(folder) and pass "
                 "the folder."
             )
         super().__init__(*args, **kwargs)

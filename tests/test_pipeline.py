@@ -116,7 +116,7 @@ def test_registered_pipeline_reads_pairs_as_predict_does(model_folder, tmp_path,
         ([["a film", "a plot"]], "one text, not 2: pass a list.*a pair of texts is a tuple"),
         ({"text": "a film", "text_pair": None}, "column 'text_pair' has no text"),
         ({"text": "a film", "text_pair": " "}, "column 'text_pair' has no text"),
-        ([("a film", 5)], "second text is a int"),
+        ([("a film", 5)], "second text is an int"),
         ([("a", "b", "c")], "a tuple of 3 values"),
     ],
 )

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ..display.wording import counted
 from .distances import FAR_SHARE, DistanceCount
 from .labeled import LabeledProbabilities
 from .sums import ProbabilitySums, bin_numbers
@@ -52,7 +53,7 @@ def reasons(
     """Yield the reasons why the estimate for these predictions must not be believed."""
     if len(sums) < MIN_PREDICTIONS:
         yield (
-            f"There are {len(sums)} predictions, fewer than {MIN_PREDICTIONS}: whether they are like the calibration "
+            f"{counted(len(sums), 'predictions')}, fewer than {MIN_PREDICTIONS}: whether they are like the calibration "
             "set cannot be tested."
         )
     if labeled is None:

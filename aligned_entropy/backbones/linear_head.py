@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..display.wording import type_name
 from ..errors import MissingExtraError, UnsupportedModelError
 from .checkpoints import TRUST
 
@@ -122,7 +123,7 @@ def _sklearn_head(head: Any, path: Path, labels: Sequence[str] | None) -> Linear
     if not isinstance(head, OneVsRestClassifier | MultiOutputClassifier):
         reason = ": each label depends on the labels before it" if type(head).__name__ == "ClassifierChain" else ""
         raise UnsupportedModelError(
-            f"{path} is a {type(head).__name__}, which is no linear head{reason}. {RETRAIN} For several labels a text, "
+            f"{path} is {type_name(head)}, which is no linear head{reason}. {RETRAIN} For several labels a text, "
             "the strategies one-vs-rest and multi-output of SetFit are linear."
         )
     regressions = getattr(head, "estimators_", [])
@@ -158,7 +159,7 @@ def _softmax_head(head: Any, path: Path, labels: Sequence[str] | None) -> Linear
 def _torch_head(head: Any, path: Path, labels: Sequence[str] | None) -> LinearHead:
     linear = getattr(head, "linear", None)
     if type(head).__name__ != "SetFitHead" or not isinstance(linear, nn.Linear):
-        raise UnsupportedModelError(f"{path} is a {type(head).__name__}, which is no linear head of SetFit. {RETRAIN}")
+        raise UnsupportedModelError(f"{path} is {type_name(head)}, which is no linear head of SetFit. {RETRAIN}")
     scale = head.temperature + head.eps
     weight = linear.weight.detach().double().cpu() / scale
     bias = weight.new_zeros(len(weight)) if linear.bias is None else linear.bias.detach().double().cpu() / scale

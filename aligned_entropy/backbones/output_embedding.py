@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..display.wording import type_name
 from ..errors import NotApplicableError, UnsupportedModelError
 from ..head.modules import active_module, plain_copy
 from .layers import LAYER_VALUES, chosen_layers, layers_at, stacked
@@ -90,7 +91,7 @@ class OutputEmbedding:
         weight = getattr(self._layer, "weight", None)
         if not isinstance(weight, Tensor) or not weight.is_floating_point():
             raise UnsupportedModelError(
-                f"the output embedding {self.name!r} of {kind} is a {type(self._layer).__name__} without plain "
+                f"the output embedding {self.name!r} of {kind} is {type_name(self._layer)} without plain "
                 "weights: load the model with that layer unquantized."
             )
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..display.wording import type_name
 from ..errors import DataError
 from ..features.texts import Text, TextPair, are_pairs, parts_of
 
@@ -142,7 +143,7 @@ def joint(prompt: str, word: str) -> str:
 def _words(labels: Labels) -> list[list[str]]:
     if not isinstance(labels, Mapping):
         raise DataError(
-            f"labels is a {type(labels).__name__}, {labels!r:.80}: pass a mapping from the name of every class to its "
+            f"labels is {type_name(labels)}, {labels!r:.80}: pass a mapping from the name of every class to its "
             "word or words."
         )
     if len(labels) < 2:
@@ -152,7 +153,7 @@ def _words(labels: Labels) -> list[list[str]]:
     ]
     for name, words in zip(labels, by_class, strict=True):
         if not isinstance(name, str):
-            raise DataError(f"the class {name!r} is named by a {type(name).__name__}, not a string: give it a name.")
+            raise DataError(f"the class {name!r} is named by {type_name(name)}, not a string: give it a name.")
         if not words or not all(isinstance(word, str) and word.strip() for word in words):
             raise DataError(
                 f"the class {name!r} has the label words {words!r}: give it at least one word, and no empty one."

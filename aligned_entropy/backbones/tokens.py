@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data import Words
+from ..display.wording import type_name
 from ..errors import ArgumentTypeError, NotApplicableError, UnsupportedModelError
 from ..features.arrays import Features
 from ..features.store import FeatureStore
@@ -240,6 +241,6 @@ def _words(texts: Sequence[Text]) -> Words:
         raise NotApplicableError(f"{NO_PAIRS}: pass one text at a time.")
     if not isinstance(texts, Words):
         raise ArgumentTypeError(
-            f"a token classifier takes Words, not a {type(texts).__name__}: pass Words(sentences), from lists of words."
+            f"a token classifier takes Words, not {type_name(texts)}: pass Words(sentences), from lists of words."
         )
     return texts

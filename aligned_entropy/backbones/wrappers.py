@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from ..display.wording import type_name
 from ..errors import UnsupportedModelError
 
 if TYPE_CHECKING:
@@ -43,8 +44,7 @@ def base_model(model: nn.Module) -> PreTrainedModel:
     inner: Any = unwrapped(peft.get_base_model()) if hasattr(peft, "get_base_model") else peft
     if not hasattr(inner, "config") or not hasattr(inner, "get_input_embeddings"):
         raise UnsupportedModelError(
-            f"a {type(inner).__name__} is no transformers model: pass a model of transformers, or a PEFT model around "
-            "one."
+            f"{type_name(inner)} is no transformers model: pass a model of transformers, or a PEFT model around one."
         )
     transformers_model: PreTrainedModel = inner
     return transformers_model

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from numbers import Number
 from typing import Any
 
+from ..display.wording import type_name
 from ..errors import DataError
 from .files.text_files import is_damaged
 from .series import python_value
@@ -32,7 +33,7 @@ def check_texts(table: Table, column: str, *, may_be_blank: bool) -> None:
             absent.append(row)
         else:
             raise DataError(
-                f"{table.place(row, column)} is a {type(text).__name__}, not a string: {text!r:.80}. Correct the row, "
+                f"{table.place(row, column)} is {type_name(text)}, not a string: {text!r:.80}. Correct the row, "
                 "or name the column with the texts."
             )
     without = absent if may_be_blank else sorted(absent + blank)

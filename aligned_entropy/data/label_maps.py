@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..display.wording import type_name
 from ..errors import ArgumentTypeError, DataError
 from .columns import LabelColumn
 from .matching import MAX_NAMES, NameIndex
@@ -46,7 +47,7 @@ def checked_label_map(label_map: Any) -> dict[str, str]:
         return {}
     if not isinstance(label_map, Mapping):
         raise ArgumentTypeError(
-            f"label_map is a {type(label_map).__name__}: pass a dict, {{'label of the data': 'class of the model'}}."
+            f"label_map is {type_name(label_map)}: pass a dict, {{'label of the data': 'class of the model'}}."
         )
     for label, name in label_map.items():
         if not isinstance(name, (str, int)):

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..display.card import Card, Displayed
+from ..display.wording import counted, type_name
 from ..errors import DataError
 from ..features.texts import Text, TextPair, parts_of
 from .cells import and_others, check_texts, is_missing
@@ -55,7 +56,7 @@ class LabeledTexts(Displayed):
             return [" ‖ ".join(parts_of(self.texts[number])), names or None]
 
         kind, heading = ("labels", "labels") if self.labels.ndim > 1 else ("classes", "label")
-        title = f"{type(self).__name__}: {len(self):,} texts, {len(self.label_names)} {kind}"
+        title = f"{type(self).__name__}: {counted(len(self), 'texts')}, {len(self.label_names)} {kind}"
         return Card(title, (), ["text", heading], len(self), row)
 
     def select(self, rows: NDArray[np.int64]) -> LabeledTexts:
@@ -150,6 +151,6 @@ def _check_labels(column: LabelColumn) -> None:
     for row, label in enumerate(column.values):
         if isinstance(label, (list, dict)):
             raise DataError(
-                f"{column.row(row)} is a {type(label).__name__}, not one label: {label!r:.80}. Give one label a row, "
+                f"{column.row(row)} is {type_name(label)}, not one label: {label!r:.80}. Give one label a row, "
                 "or read multi-label data."
             )

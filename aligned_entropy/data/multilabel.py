@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..display.wording import type_name
 from ..errors import DataError
 from ..features.texts import Text
 from .cells import is_missing
@@ -177,7 +178,7 @@ def _label_lists(column: LabelColumn, names: list[str] | None, mapping: Mapping[
     for number, labels in enumerate(rows):
         if not isinstance(labels, list):
             raise DataError(
-                f"{column.row(number)} is a {type(labels).__name__}, not a list of labels: {labels!r:.80}. Give a list "
+                f"{column.row(number)} is {type_name(labels)}, not a list of labels: {labels!r:.80}. Give a list "
                 "of labels in each row."
             )
         if any(is_missing(label) or isinstance(label, (list, dict)) for label in labels):

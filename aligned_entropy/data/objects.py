@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any
 
+from ..display.wording import type_name
 from ..errors import ArgumentTypeError, DataError, warn_user
 from ..features.texts import TextPair, parts_of
 from .cells import check_texts, is_missing
@@ -64,9 +65,7 @@ def as_table(source: Any) -> Table:
         if not is_labeled or not isinstance(row[0], (str, list, tuple, TextPair)):
             has_no_label = isinstance(row, (str, TextPair))
             detail = f"the text {row!r:.40} has no label" if has_no_label else f"row {number} is {row!r:.80}"
-            raise DataError(
-                f"a {type(source).__name__} cannot be read as labeled data ({detail}): pass {LABELED_FORMS}."
-            )
+            raise DataError(f"{type_name(source)} cannot be read as labeled data ({detail}): pass {LABELED_FORMS}.")
     return Table(labeled_columns([row[0] for row in rows], [row[1] for row in rows]))
 
 
@@ -149,7 +148,7 @@ def _check_text(text: Any, place: str, per_word: bool) -> None:
     is_words = per_word and isinstance(text, list) and all(isinstance(word, str) for word in text)
     if not isinstance(text, str) and not is_words:
         expected = "a string or a list of words" if per_word else "a string"
-        raise DataError(f"{place} is a {type(text).__name__}, not {expected}: {text!r:.80}. Pass strings.")
+        raise DataError(f"{place} is {type_name(text)}, not {expected}: {text!r:.80}. Pass strings.")
     joined = text if isinstance(text, str) else " ".join(text)
     if not joined.strip():
         raise DataError(f"{place} is empty: leave it out, since there is nothing to predict.")
@@ -175,9 +174,7 @@ def _named_columns(source: Any) -> Table | None:
     if type(source).__module__.partition(".")[0] == "datasets":
         return _of_datasets(source)
     if hasattr(source, "collect_schema") and hasattr(source, "collect"):
-        raise ArgumentTypeError(
-            f"a {type(source).__name__} has no rows yet: call its method collect() and pass the result."
-        )
+        raise ArgumentTypeError(f"{type_name(source)} has no rows yet: call its method collect() and pass the result.")
     if is_table(source):
         series = _series(source)
         return _of_arrow(source) if series is None else _of_series(series, index_of(source))
@@ -225,7 +222,7 @@ def _of_arrow(source: Any) -> Table:
         if isinstance(error, DataError):
             raise
         raise DataError(
-            f"a {type(source).__name__} cannot be read ({' '.join(map(str, error.args))}): pass the columns with the "
+            f"{type_name(source)} cannot be read ({' '.join(map(str, error.args))}): pass the columns with the "
             "texts and the labels alone, data[['text', 'label']], each with values of one type."
         ) from error
 
@@ -240,7 +237,7 @@ def _of_mapping(source: Mapping[Any, Any]) -> Table:
     for name, value in source.items():
         if not isinstance(value, Iterable) or isinstance(value, (bytes, bytearray, Mapping)):
             raise DataError(
-                f"column {name!r} is a {type(value).__name__}, not a list with one value for each row: {value!r:.40}."
+                f"column {name!r} is {type_name(value)}, not a list with one value for each row: {value!r:.40}."
             )
     check_indexes(source)
     return Table({name: python_values(values) for name, values in source.items()})
@@ -267,5 +264,5 @@ def _check_iterable(source: Any, problem: str) -> None:
     if isinstance(source, (bytes, bytearray, memoryview, Set, os.PathLike, io.IOBase)) or not isinstance(
         source, (Iterable, Iterator)
     ):
-        value = "None" if source is None else f"{source!r:.40}, a {type(source).__name__},"
+        value = "None" if source is None else f"{source!r:.40}, {type_name(source)},"
         raise ArgumentTypeError(f"{value} {problem}.")

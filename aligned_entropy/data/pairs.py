@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Sequence
 from typing import Any
 
+from ..display.wording import type_name
 from ..errors import DataError, NotApplicableError
 from ..features.texts import NO_PAIRS, TextPair, are_pairs
 from .series import python_value, python_values
@@ -29,7 +30,7 @@ def as_pair(value: tuple[Any, ...] | TextPair, place: str) -> TextPair:
     for order, part in zip(("first", "second"), parts, strict=True):
         if not isinstance(part, str):
             raise DataError(
-                f"{place} is a pair whose {order} text is a {type(part).__name__}, not a string: {parts!r:.80}. {FORM}."
+                f"{place} is a pair whose {order} text is {type_name(part)}, not a string: {parts!r:.80}. {FORM}."
             )
     return TextPair(*parts)
 

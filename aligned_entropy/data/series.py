@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
+from ..display.wording import type_name
 from ..errors import DataError
 
 
@@ -68,7 +69,7 @@ def python_values(values: Any) -> list[Any]:
         return [python_value(value) for value in values]
     if is_table(values):
         raise DataError(
-            f"a {type(values).__name__} is given in place of one column: pass a column of it, such as data['text']."
+            f"{type_name(values)} is given in place of one column: pass a column of it, such as data['text']."
         )
     if hasattr(values, "isna"):  # Series of pandas
         rows = zip(values.tolist(), values.isna(), strict=True)

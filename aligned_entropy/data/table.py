@@ -9,6 +9,7 @@ from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 from ..display.card import Card, Displayed
+from ..display.wording import counted
 from ..errors import DataError
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ class Table(Displayed):
     def _card(self) -> Card:
         shown = self.column_names[:MOST_COLUMNS]
         rest = len(self.columns) - len(shown)
-        title = f"{type(self).__name__}: {len(self):,} rows, {len(self.columns)} columns"
+        title = f"{type(self).__name__}: {counted(len(self), 'rows')}, {counted(len(self.columns), 'columns')}"
         notes = [f"{rest} more columns: {', '.join(self.column_names[MOST_COLUMNS:])}"] if rest else []
         title += f", {self.source}" if self.source else ""
         return Card(title, notes, shown, len(self), lambda row: [self.columns[name][row] for name in shown])

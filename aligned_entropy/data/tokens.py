@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..display.card import Card, Displayed
+from ..display.wording import counted, type_name
 from ..errors import ArgumentError, DataError
 from .columns import TAG_COLUMNS, TOKEN_COLUMNS, LabelColumn, find_list_column, first_list_column
 from .objects import as_table
@@ -113,8 +114,11 @@ class LabeledTokens(Displayed):
             tags = self.labels[starts[number] : starts[number + 1]]
             return [" ".join(self.sentences[number]), " ".join(self.label_names[tag] for tag in tags)]
 
-        counts = f"{len(self):,} sentences, {len(self.labels):,} words, {len(self.label_names)} tags"
-        return Card(f"{type(self).__name__}: {counts}", (), ["words", "tags"], len(self), row)
+        counts = (
+            f"{counted(len(self), 'sentences')}, {counted(len(self.labels), 'words')}, {len(self.label_names)} tags"
+        )
+        title = f"{type(self).__name__}: {counts}, {len(self.label_names)} tags"
+        return Card(title, (), ["words", "tags"], len(self), row)
 
     def select(self, rows: NDArray[np.int64]) -> LabeledTokens:
         """Return some sentences with their tags."""
@@ -200,7 +204,7 @@ def _check_sentences(table: Table, text_column: str, column: LabelColumn) -> Non
                 f"{words!r:.80}."
             )
         if not isinstance(tags, list) or len(tags) != len(words):
-            count = f"{len(tags)} tags" if isinstance(tags, list) else f"a {type(tags).__name__}"
+            count = f"{len(tags)} tags" if isinstance(tags, list) else f"{type_name(tags)}"
             raise DataError(
                 f"{table.place(row, text_column)} has {len(words)} words, but column {column.name!r} has {count}: give "
                 "one tag for each word."

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..display.card import Displayed
 from ..display.text_tables import text_table, wrapped, write_csv
+from ..display.wording import counted
 from ..errors import ArgumentError
 from ..features.arrays import Features
 from ..metrics import LOWER_IS_BETTER
@@ -80,7 +81,8 @@ class Evaluation(Displayed):
     @property
     def headline(self) -> str:
         """Accuracy and number of errors as a line of text."""
-        return f"accuracy {self.accuracy}, {int(self.errors.sum())} errors in {len(self.errors)} {self.unit}"
+        errors = counted(int(self.errors.sum()), "errors")
+        return f"accuracy {self.accuracy}, {errors} in {counted(len(self.errors), self.unit)}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, without the arrays."""
@@ -151,7 +153,7 @@ class Evaluation(Displayed):
             if present:
                 lines += ["", self._text_table(present)]
         if any(p < SIGNIFICANT for p in self.p_values.values()):
-            lines += ["", "* ROC-AUC differs from the best (DeLong, paired; Holm; p < .05)"]
+            lines += ["", "† ROC-AUC differs from the best (DeLong, paired; Holm; p < .05)"]
         errors = [row[name] for row in self.table.values() for name in ("ece", "smooth_ece") if name in row]
         if any(error.value < error.low for error in errors):
             lines += ["", wrapped("An ECE can be below its interval: resampling adds noise, which it counts as error.")]
@@ -166,7 +168,7 @@ class Evaluation(Displayed):
         rows = []
         for name, row in self.table.items():
             if not row.keys().isdisjoint(measures):
-                mark = " *" if self.p_values[name] < SIGNIFICANT else ""
+                mark = " †" if self.p_values[name] < SIGNIFICANT else ""
                 values = [f"{row[measure].value:.4f}" if measure in row else "–" for measure in others]
                 rows.append([name + mark, str(row.get(first, "–")), *values])
         return text_table(header, rows)

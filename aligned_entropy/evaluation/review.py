@@ -9,7 +9,6 @@ from ..metrics import errors_found, risk_at_coverage
 if TYPE_CHECKING:
     from .evaluation import Evaluation
 
-FEWEST = 10  # errors, and correct predictions, below which a bootstrap interval is no good measure of the doubt
 REVIEW = 0.2  # share of the predictions that is reviewed, most uncertain first
 
 
@@ -66,13 +65,15 @@ def review_sentences(evaluation: Evaluation, *, brief: bool = False) -> list[str
 
 def _few(evaluation: Evaluation) -> list[str]:
     """Sentence on too few errors, or too few correct predictions; none if there are enough of both."""
+    from ..head.calibration_set import MINIMUM_ERRORS
+
     errors = int(evaluation.errors.sum())
     rare, count = min(("wrong", errors), ("right", len(evaluation.errors) - errors), key=lambda part: part[1])
-    if count >= FEWEST:
+    if count >= MINIMUM_ERRORS:
         return []
     return [
-        f"Only {count} of the {evaluation.unit} {'is' if count == 1 else 'are'} predicted {rare}: the intervals are too "
-        f"narrow, and the order of the scores means little. Measure on at least {FEWEST}."
+        f"Only {count} of the {evaluation.unit} {'is' if count == 1 else 'are'} predicted {rare}: the intervals are "
+        f"too narrow, and the order of the scores means little. Measure on at least {MINIMUM_ERRORS}."
     ]
 
 

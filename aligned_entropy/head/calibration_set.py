@@ -114,10 +114,31 @@ def calibration_set(
     logits = checked_logits(logits, head, hidden)
     predicted = logits.argmax(-1)
     errors = (predicted != labels).float()
-    wrong, right = int(errors.sum()), int((1 - errors).sum())
     if len(labels.unique()) < 2:
         raise CalibrationError(
             f"all {len(labels)} labels are class {int(labels[0])}: calibrate on texts of all classes."
+        )
+    _check_errors(errors, head.classes)
+    clusters = _clusters(clusters, errors.numpy(), folds)
+    fold = torch.from_numpy(stratified_folds(errors.numpy(), folds, seed, clusters))
+    return CalibrationSet(hidden, logits, labels, predicted, errors, fold, clusters, device)
+
+
+def _check_errors(errors: Tensor, classes: int) -> None:
+    """Check that there are enough errors and right predictions, and warn if their shares are suspicious.
+
+    Args:
+        errors: 1 where the model is wrong, ``[N]``.
+        classes: number of classes.
+
+    Raises:
+        CalibrationError: there are too few errors, or too few right predictions.
+    """
+    wrong, right = int(errors.sum()), int((1 - errors).sum())
+    if len(errors) < 2 * MINIMUM_ERRORS:
+        raise CalibrationError(
+            f"{len(errors)} calibration texts are too few: {MINIMUM_ERRORS} on which the model is wrong and "
+            f"{MINIMUM_ERRORS} on which it is right are needed at least, and several hundred are better."
         )
     if wrong < MINIMUM_ERRORS:
         raise CalibrationError(
@@ -134,14 +155,11 @@ def calibration_set(
             f"the model is wrong on only {wrong / len(errors):.2%} of the calibration texts. If it was trained on "
             "them, its errors on new texts cannot be estimated: calibrate on held-out texts.",
         )
-    elif right / len(errors) < 1 / head.classes:
+    elif right / len(errors) < 1 / classes:
         warn_user(
             f"the model is right on {right / len(errors):.1%} of the calibration texts, which is less than by guessing "
-            f"among {head.classes} classes: check that the labels are in the model's order.",
+            f"among {classes} classes: check that the labels are in the model's order.",
         )
-    clusters = _clusters(clusters, errors.numpy(), folds)
-    fold = torch.from_numpy(stratified_folds(errors.numpy(), folds, seed, clusters))
-    return CalibrationSet(hidden, logits, labels, predicted, errors, fold, clusters, device)
 
 
 def checked_tensor(name: str, values: Any) -> Tensor:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..accuracy import AccuracyBasis, AccuracyEstimate
 from ..display.card import Card
+from ..display.wording import counted
 from ..features.texts import Text
 from .tables import Table, calibrated, far, positions, predictions_card, selected
 from .texts import TextRow, sliced
@@ -159,7 +160,7 @@ class MultiLabelPredictions(Table):
 
     def _card(self) -> Card:
         return predictions_card(
-            f"{type(self).__name__}: {len(self):,} texts, {len(self.label_names)} labels",
+            f"{type(self).__name__}: {counted(len(self), 'texts')}, {len(self.label_names)} labels",
             len(self),
             ("predicted", lambda row: ", ".join(self[row].labels) or None),
             self.uncertainty,

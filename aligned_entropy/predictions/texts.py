@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ..accuracy import AccuracyBasis, AccuracyEstimate
 from ..display.card import Card
 from ..display.short_repr import ShortRepr
+from ..display.wording import counted
 from ..features.texts import Text
 from .tables import Column, Table, all_finite, calibrated, chosen_sets, far, positions, predictions_card, selected
 
@@ -246,7 +247,7 @@ class Predictions(Table):
         if self.optional_sets is not None:
             sets = self.optional_sets
             more.append(("set", lambda row: ", ".join(self._label_set(sets, row) or ()) or None))
-        title = f"{type(self).__name__}: {len(self):,} texts, {len(self.label_names)} classes"
+        title = f"{type(self).__name__}: {counted(len(self), 'texts')}, {len(self.label_names)} classes"
         if failed := sum(reason is not None for reason in reasons):
             title += f", {failed:,} without a prediction"
             more.append(("row error", lambda row: reasons[row]))

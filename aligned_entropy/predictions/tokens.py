@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ..accuracy import AccuracyBasis, AccuracyEstimate
 from ..data.tags import TagSet
 from ..display.card import Card
+from ..display.wording import counted
 from ..errors import NotFittedError
 from ..evaluation.calibration_maps import CalibrationMaps
 from ..evaluation.groups import Groups
@@ -188,7 +189,8 @@ class TokenPredictions(Table):
             return ", ".join(f"{entity.word} ({entity.entity_group})" for entity in self._entities[row]) or None
 
         probability, count = self._error_probability, sum(map(len, self._entities))
-        title = f"{type(self).__name__}: {len(self):,} texts, {len(self.words):,} words, {count:,} entities"
+        title = f"{type(self).__name__}: {counted(len(self), 'texts')}, "
+        title += f"{counted(len(self.words), 'words')}, {counted(count, 'entities')}"
         uncertainty = self.uncertainty if probability is None else probability
         options: dict[str, Any] = {"texts": self.texts, "is_calibrated": probability is not None}
         return predictions_card(title, len(self), ("entities", entities), uncertainty, **options)

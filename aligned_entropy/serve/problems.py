@@ -29,6 +29,7 @@ _DESCRIPTIONS = {
 PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
     code: {"model": Problem, "description": description} for code, description in _DESCRIPTIONS.items()
 }
+MAX_NAMES = 200  # characters of field names in a reason
 _JSON_TYPES = {
     str: "a string",
     bool: "a boolean",
@@ -53,6 +54,9 @@ def add_problem_handlers(app: FastAPI) -> None:
             is_number = "valid number" in reason and type(first["input"]) is int  # of more digits than a float can have
             sent = "one of this size" if is_number else _JSON_TYPES.get(type(first["input"]), "null")
             reason += f", not {sent}"
+        if first["type"] == "missing" and isinstance(first["input"], dict):
+            names = ", ".join(map(repr, first["input"]))[:MAX_NAMES]
+            reason += f"; the object has {f'the fields {names}' if names else 'no fields'}"
         return _problem(422, f"{location}: {reason}")
 
     @app.exception_handler(HTTPException)

@@ -112,7 +112,7 @@ def test_a_word_that_the_tokenizer_does_not_know():
     [
         ({"yes": "good"}, r"names 1 class\(es\), \['yes'\]"),
         ({}, r"names 0 class\(es\)"),
-        ({0: "bad", 1: "good"}, r"class 0 is named by a int, not a string"),
+        ({0: "bad", 1: "good"}, r"class 0 is named by an int, not a string"),
         ({"no": "bad", "yes": []}, r"class 'yes' has the label words \[\]"),
         ({"no": "bad", "yes": " "}, r"class 'yes' has the label words \[' '\]"),
         ({"no": "bad", "yes": ["good", 3]}, r"class 'yes' has the label words \['good', 3\]"),

@@ -74,9 +74,9 @@ def test_names_of_columns_are_quoted(find):
         labeled_texts(data, text_column="body")
 
 
-@pytest.mark.parametrize(("texts", "type_name"), [([1, 2], "int"), ([["a"], ["b"]], "list")])
-def test_texts_must_be_strings(texts, type_name):
-    with pytest.raises(DataError, match=f"row 0 of column 'text' is a {type_name}, not a string"):
+@pytest.mark.parametrize(("texts", "kind"), [([1, 2], "an int"), ([["a"], ["b"]], "a list")])
+def test_texts_must_be_strings(texts, kind):
+    with pytest.raises(DataError, match=f"row 0 of column 'text' is {kind}, not a string"):
         labeled_texts({"text": texts, "label": [0, 1]})
 
 

@@ -117,7 +117,7 @@ def test_names_may_hold_the_separators():
         ([["joy", "fear"], [" "], []], "row 1 of column 'labels' holds an entry that is not a label"),
         ([[1.0, 2.0], [float("nan")], []], "row 1 of column 'labels' holds an entry that is not a label"),
         ([["toxic"], None, []], "row 1 of column 'labels' is a NoneType, not a list of labels"),
-        ([1, 0, 1], "row 0 of column 'labels' is a int, not a list of labels"),
+        ([1, 0, 1], "row 0 of column 'labels' is an int, not a list of labels"),
         ([[2, 2], [1], []], "row 0 of column 'labels' names a label twice"),
         ([[1, 0, 1], [0, 0], [1, 1, 1]], r"row 1 of column 'labels' has 2 decisions .* each row needs 3 of them"),
         ([[1.0, 0.0], [0.0, 0.0], [1.0, 1.0]], r"row 0 of column 'labels' has 2 decisions .* each row needs 3 of them"),

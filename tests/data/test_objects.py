@@ -212,7 +212,7 @@ def test_rows_that_cannot_be_read_as_labeled_data(source):
     ("source", "message"),
     [
         ({"text": ["a"], "label": [0, 1]}, "the columns differ in length: 'text' has 1 rows, 'label' has 2 rows"),
-        ({"text": ["a"], "label": 1}, "column 'label' is a int, not a list with one value for each row"),
+        ({"text": ["a"], "label": 1}, "column 'label' is an int, not a list with one value for each row"),
         ({0: "a", 1: "b"}, "a dict needs the names of columns as keys, not 0"),
         (pd.DataFrame([["a", 1, 2]], columns=["text", "label", "label"]), "two columns are named 'label'"),
         (pa.table([["a"], ["x"], ["y"]], names=["text", "label", "label"]), "two columns are named 'label'"),

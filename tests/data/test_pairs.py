@@ -160,7 +160,7 @@ def test_a_second_text_that_cannot_be_read_is_refused(second, of_pair, message):
         (("a",), "the input is a tuple of 1 values"),
         ([("a", "b", "c")], "text 0 is a tuple of 3 values"),
         (("a", None), "the input is a pair whose second text is a NoneType"),
-        ((3, "a"), "the input is a pair whose first text is a int"),
+        ((3, "a"), "the input is a pair whose first text is an int"),
         ([["a", "b"]], "text 0 is a list of 2 strings.*a pair of texts is a tuple"),
         (np.array([["a", "b"], ["c", "d"]]), "text 0 is a list of 2 strings"),
         ((("a", "b"), ("c", "d")), "the tuple holds 2 lists.*several pairs of texts as a list"),

@@ -65,9 +65,9 @@ def test_needed_columns_of_unusual_types_are_read_or_refused_by_their_row():
     for form in (dict, pd.DataFrame):
         data = labeled_texts(form(mixed), ["1", "x"])
         assert data.labels.tolist() == [1, 0]
-        with pytest.raises(DataError, match="row 1 of column 'text' is a int, not a string: 3"):
+        with pytest.raises(DataError, match="row 1 of column 'text' is an int, not a string: 3"):
             labeled_texts(form({"text": ["a", 3], "label": ["x", "y"]}))
-        with pytest.raises(DataError, match="row 1 of column 'text' is a int, not a string: 3"):
+        with pytest.raises(DataError, match="row 1 of column 'text' is an int, not a string: 3"):
             texts_of(form({"text": ["a", 3]}))
     months = pd.DataFrame({"text": ["a", "b"], "label": HARMLESS["periods"]})
     assert labeled_texts(months).label_names == ["2020-01", "2020-02"]

@@ -263,7 +263,7 @@ def test_the_text_marks_what_differs_and_tells_what_is_skipped(evaluation):
     assert "linear probe" in shown
     calibration = {line.split("  ")[0].rstrip(): line for line in lines[lines.index("", 2) :]}
     assert "–" in calibration["Mahalanobis *"]
-    assert "* ROC-AUC differs from the best (DeLong, paired; Holm; p < .05)" in lines
+    assert "† ROC-AUC differs from the best (DeLong, paired; Holm; p < .05)" in lines
     assert lines[-1] == "skipped: DDU. it was too slow."
 
 

@@ -196,7 +196,7 @@ def test_a_narrow_gain_prior_decides(mean, trained):
     summary = fit_head(scenario.classifier, scenario.hidden, scenario.labels, config=config).summary
     assert summary.chosen.trained is trained
     assert f"The gain over ({summary.before.name}) is " in summary.reason
-    counted = f"the prior {100 * mean:+.1f} ± 0.0 from other data sets, the choice counts it as {100 * mean:+.1f}."
+    counted = f"On other data sets it was {100 * mean:+.1f} ± 0.0; from both, {100 * mean:+.1f} is expected."
     assert summary.reason.endswith(counted)
 
 
