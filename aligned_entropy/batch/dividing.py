@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Hashable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -18,7 +19,7 @@ from ..data.dividing import divided_rows, joined_rows
 from ..data.files.conll import conll_lines
 from ..data.files.reading import open_rows
 from ..data.files.rows import COMPRESSED, ending_format
-from ..data.matching import check_repeated
+from ..data.label_checks import label_warnings
 from ..data.outputs import OUTPUT_COLUMNS, TEXT_COLUMN
 from ..data.responses import response_column
 from ..data.tags import TagSet
@@ -66,7 +67,7 @@ class DivisibleRows:
         """
         texts, labels = _texts_and_labels(table, text_column, text_pair_column, label_column)
         keys: list[Sequence[Hashable]] = [range(len(table)) if texts is None else texts]
-        notes = []
+        notes = list(_label_notes(texts, labels))
         if texts is None:
             notes.append("there is no column with texts, so rows with the same text may be in different parts")
         elif repeated := len(texts) - len(set(texts)):
@@ -124,8 +125,27 @@ def _texts_and_labels(
         return list(map(tuple, labeled.sentences)), [sorted({kinds[tag] for tag in row} - {""}) for row in tags]
     if labeled.labels.ndim > 1:
         return list(labeled.texts), [[names[label] for label in np.flatnonzero(row)] for row in labeled.labels]
-    check_repeated(labeled.labels, names)
     return list(labeled.texts), [[names[label]] for label in labeled.labels]
+
+
+def _label_notes(texts: Sequence[Hashable] | None, labels: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield notes on labels that look like mistakes; none on several labels in a row.
+
+    Args:
+        texts: text of each row, ``[N]``; None if they are not known.
+        labels: labels of each row, ``[N]``.
+    """
+    if any(len(row) != 1 for row in labels):
+        return
+    counts = Counter(label for (label,) in labels)
+    if len(counts) == 1:
+        yield f"all rows have the label {next(iter(counts))!r}: if another column holds the labels, name it"
+    yield from label_warnings(counts)
+    labels_of: dict[Hashable, set[str]] = {}
+    for text, (label,) in zip(texts or (), labels, strict=False):
+        labels_of.setdefault(text, set()).add(label)
+    if several := sum(len(names) > 1 for names in labels_of.values()):
+        yield f"texts that occur with several labels: {several:,}"
 
 
 def write_parts(

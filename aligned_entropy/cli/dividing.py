@@ -147,7 +147,8 @@ def _table(sizes: Mapping[str, int], labels: Mapping[str, Counter[str]]) -> str:
     rows.append(["% of all rows", *(f"{100 * size / count:.1f}" for size in sizes.values())])
     totals: Counter[str] = sum(labels.values(), Counter())
     rows += [
-        [label, *(f"{counts[label]:,}" for counts in labels.values())] for label, _ in totals.most_common(SHOWN_LABELS)
+        [label if label == label.strip() else repr(label), *(f"{counts[label]:,}" for counts in labels.values())]
+        for label, _ in totals.most_common(SHOWN_LABELS)
     ]
     rest = len(totals) - SHOWN_LABELS
     lines = [text_table(["", *sizes], rows)]

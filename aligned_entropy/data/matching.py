@@ -17,7 +17,6 @@ from ..errors import DataError
 from .columns import label_number
 
 RARE = 5  # texts of a class, below which a similar name makes it a likely misspelling of another class
-FEWEST_ROWS = 20  # with fewer, labels may be all different by chance
 MAX_NAMES = 30  # class names in an error message
 MAX_LENGTH = 60  # of a name in an error message; a whole text may be taken for a label
 MAX_TEXTS = 3  # labels in an error message if whole texts are taken for them
@@ -149,14 +148,14 @@ def _out_of_range(numbers: Sequence[int], first: str, model_names: Sequence[str]
     outside = [number for number in numbers if number not in range(len(model_names))]
     return (
         f"column {column!r} holds {outside[:5]}, the first in {first}, but the model's classes are 0 to "
-        f"{len(model_names) - 1} ({_listed(model_names)}): correct the labels, or give a label map, "
+        f"{len(model_names) - 1} ({listed_names(model_names)}): correct the labels, or give a label map, "
         "label_map={'number of the data': 'class of the model'} or --label-map DATA=MODEL,…"
     )
 
 
 def _numbers_of_names(numbers: Sequence[int], model_names: Sequence[str], column: str) -> str:
     """Message for numbers as labels of classes that have names, with a label map if one is likely."""
-    order = _listed([f"{position} = {name}" for position, name in enumerate(model_names)])
+    order = listed_names([f"{position} = {name}" for position, name in enumerate(model_names)])
     with_digit = {number: _names_with_number(number, model_names) for number in numbers}
     if all(len(names) == 1 for names in with_digit.values()):
         remedy = label_map_example({str(number): names[0] for number, names in with_digit.items()})
@@ -168,9 +167,8 @@ def _numbers_of_names(numbers: Sequence[int], model_names: Sequence[str], column
         remedy = "label_map={'NUMBER': 'NAME', …} in Python, or --label-map NUMBER=NAME,…"
         condition = "with a class for each number"
     return (
-        f"column {column!r} holds the numbers {_listed(list(map(str, numbers)), 10)}, but the classes of the model "
-        f"have names, in this order: {order}. Write names, or give a label map: {remedy}, "
-        f"{condition}."
+        f"column {column!r} holds the numbers {listed_names(list(map(str, numbers)), 10)}, but the classes of the "
+        f"model have names, in this order: {order}. Write names, or give a label map: {remedy}, {condition}."
     )
 
 
@@ -196,9 +194,9 @@ def _unknown_names(labels: Sequence[str], unmatched: Sequence[int], model_names:
         limits = MAX_TEXTS, MAX_TEXTS
         remedy += ", or name the column that holds the labels with --label-column"
     return (
-        f"the labels of the data are not those of the model: data {_listed(sorted(set(labels)), limits[0])}; model "
-        f"{_listed(model_names)}. No class for {len(unmatched):,} of {len(labels):,} labels, "
-        f"{_listed([f'{label} ({count:,})' for label, count in sorted(counts.items())], limits[1])}, the first in "
+        f"the labels of the data are not those of the model: data {listed_names(sorted(set(labels)), limits[0])}; "
+        f"model {listed_names(model_names)}. No class for {len(unmatched):,} of {len(labels):,} labels, "
+        f"{listed_names([f'{label} ({count:,})' for label, count in sorted(counts.items())], limits[1])}, the first in "
         f"{first}: correct them, or give a label map, {remedy}; or remove rows whose label means none of the model's "
         "classes."
     )
@@ -209,24 +207,6 @@ def _closest(label: str, model_names: Sequence[str]) -> str | None:
     letters = {re.sub(r"[\W_]+", " ", name).strip().lower(): name for name in model_names}
     close = difflib.get_close_matches(re.sub(r"[\W_]+", " ", label).strip().lower(), letters, 1, 0.8)
     return letters[close[0]] if close else None
-
-
-def check_repeated(labels: NDArray[np.int64], names: Sequence[str]) -> None:
-    """Check that labels repeat, as those of classes do, unlike numbers of customers and texts.
-
-    Args:
-        labels: label of each row, ``[N]``.
-        names: names of the labels.
-
-    Raises:
-        DataError: among at least :data:`FEWEST_ROWS` rows, more than half are needed to show every label.
-    """
-    count = len(np.unique(labels))
-    if len(labels) >= FEWEST_ROWS and count > len(labels) / 2:
-        raise DataError(
-            f"there are {count:,} different labels in {len(labels):,} rows, such as {_listed(names, MAX_TEXTS)}, which "
-            "are hardly classes: name the column that holds the labels, with label_column='…' or --label-column."
-        )
 
 
 def likely_misspellings(counts: Mapping[str, int]) -> dict[str, str]:
@@ -259,6 +239,7 @@ def _folded(name: Any) -> str:
     return _normalized(_normalized(name).strip().lower())
 
 
-def _listed(names: Sequence[str], limit: int = MAX_NAMES) -> str:
+def listed_names(names: Sequence[str], limit: int = MAX_NAMES) -> str:
+    """List names for a message: the first of them, and long ones shortened."""
     shown = (name if len(name) <= MAX_LENGTH else f"{name[: MAX_LENGTH - 1]}…" for name in names[:limit])
     return ", ".join(shown) + (", …" if len(names) > limit else "")

@@ -13,11 +13,12 @@ from ..errors import warn_user
 from ..features.arrays import Features
 
 SIGNIFICANCE = 1e-3
+FEWEST_LABELS = 20  # fewer may be of one class by chance
 MAX_PAIRS = 10  # exchanged labels in the warning
 
 
 def warn_of_label_order(features: Features, label_names: Sequence[str]) -> None:
-    """Warn if another order of the labels would make the model far better.
+    """Warn if another order of the labels would make the model far better, or if all of them are one class.
 
     The other order is the permutation of the labels with the most correct predictions. Only the labels that it moves
     count. The warning is given if it at least halves the errors in them, and two tests are significant at the level
@@ -29,6 +30,7 @@ def warn_of_label_order(features: Features, label_names: Sequence[str]) -> None:
         features: labeled features.
         label_names: names of the labels, in the order of the model.
     """
+    _warn_of_one_class(features, label_names)
     before, after, order = _accuracies(features, len(label_names))
     moved = np.flatnonzero(order != np.arange(len(order)))
     if not len(moved):
@@ -38,6 +40,12 @@ def warn_of_label_order(features: Features, label_names: Sequence[str]) -> None:
         f"the accuracy is {before:.1%}, but {after:.1%} if the labels were in another order ({pairs}): check that the "
         "labels of the data mean what the classes of the model mean, and correct them with a label map.",
     )
+
+
+def _warn_of_one_class(features: Features, label_names: Sequence[str]) -> None:
+    labels = features.require("labels")
+    if labels.ndim == 1 and len(labels) >= FEWEST_LABELS and (labels == labels[0]).all():
+        warn_user(f"all {len(labels):,} labels are {label_names[labels[0]]!r}: check that the right column holds them.")
 
 
 def _accuracies(features: Features, classes: int) -> tuple[float, float, NDArray[np.int64]]:

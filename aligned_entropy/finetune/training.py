@@ -22,7 +22,7 @@ from ..backbones.checkpoints import resolve
 from ..backbones.loading import load_for_training, load_tokenizer
 from ..backbones.training_texts import save_training_texts
 from ..data import LabeledTexts, LabeledTokens
-from ..data.matching import check_repeated, likely_misspellings
+from ..data.label_checks import label_warnings
 from ..display.progress_bars import without_progress_bars
 from ..errors import DataError, MissingExtraError, UnsupportedModelError, warn_user
 from .config import TrainConfig
@@ -92,7 +92,7 @@ def train_classifier(
         model.save_pretrained(folder)
         backbone.inner.config.save_pretrained(folder)  # the folder of an adapter needs the labels, too
         backbone.tokenizer.save_pretrained(folder)
-    save_training_texts(folder, data)
+    save_training_texts(folder, data, resolve(name))
     return 0 if encoded is None or encoded.truncated is None else int(encoded.truncated.sum())
 
 
@@ -103,6 +103,8 @@ def _warn_of_absent_classes(data: LabeledTexts | LabeledTokens, predicted: set[i
         data: training set.
         predicted: classes that were predicted; empty, and there is no warning, for several labels per text.
     """
+    if not predicted:
+        return
     absent = [data.label_names[number] for number in np.unique(data.labels) if number not in predicted]
     remedy = "Train for more epochs (--epochs) or with a higher --learning-rate."
     if len(predicted) == 1:
@@ -111,7 +113,7 @@ def _warn_of_absent_classes(data: LabeledTexts | LabeledTokens, predicted: set[i
             f"in the last epoch the classifier predicted nothing but {data.label_names[only]!r}: it has not learned to "
             f"tell the classes apart. {remedy}",
         )
-    elif predicted and absent:
+    elif absent:
         kind = "tags" if isinstance(data, LabeledTokens) else "classes"
         warn_user(
             f"in the last epoch the classifier never predicted {len(absent)} of {len(data.label_names)} {kind}: "
@@ -120,10 +122,10 @@ def _warn_of_absent_classes(data: LabeledTexts | LabeledTokens, predicted: set[i
 
 
 def check_classes(data: LabeledTexts | LabeledTokens) -> None:
-    """Check that labeled data hold at least two classes, or are multi-label; warn of classes with a single text.
+    """Check that labeled data hold at least two classes, or are multi-label; warn of labels that look like mistakes.
 
     Raises:
-        DataError: all labels, or tags, are the same; or nearly every text has a label of its own.
+        DataError: all labels, or tags, are the same.
     """
     classes, counts = np.unique(data.labels, return_counts=True)
     if data.labels.ndim == 1 and len(classes) == 1:
@@ -134,21 +136,9 @@ def check_classes(data: LabeledTexts | LabeledTokens) -> None:
         )
     if not isinstance(data, LabeledTexts) or data.labels.ndim > 1:
         return
-    check_repeated(data.labels, data.label_names)
     texts = {data.label_names[label]: int(count) for label, count in zip(classes, counts, strict=True)}
-    misspelled = likely_misspellings(texts)
-    if misspelled:
-        pairs = [f"{name!r} ({texts[name]}) of {other!r} ({texts[other]})" for name, other in misspelled.items()]
-        warn_user(
-            f"labels that look like misspellings, with their numbers of texts: {', '.join(pairs[:10])}. Each is now a "
-            "class of its own: stop, correct them and train again.",
-        )
-    single = [name for name, count in texts.items() if count == 1 and name not in misspelled]
-    if single:
-        warn_user(
-            f"{len(single)} of {len(classes)} classes have a single text: {', '.join(single[:10])}. Correct labels "
-            "that are misspelled; nothing is learned of a class from one text.",
-        )
+    for warning in label_warnings(texts):
+        warn_user(warning)
 
 
 def _train_all_layers(

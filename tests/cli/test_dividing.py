@@ -139,12 +139,7 @@ def test_groups_stay_together_with_copies_of_their_texts(tmp_path):
     ("columns", "options", "message"),
     [
         (("number", "text"), (), "no label column among 'number', 'text'"),
-        (
-            ("number", "text"),
-            ("--label-column", "number"),
-            r"30 different labels in 30 rows, such as 0, 1, 2, …, which",
-        ),
-        (("number;text;label",), ("--delimiter", ","), "the only column is 'number;text;label'.*leave --delimiter out"),
+        (("number;text;label",), ("--delimiter", ","), "the header 'number;text;label' has no ',', but ';': give the"),
         (
             ("number", "comment", "stars"),
             ("--label-column", "comment"),
@@ -166,6 +161,28 @@ def test_rows_without_labels_are_refused_before_anything_is_written(columns, opt
     assert done.exit_code == 1
     assert re.search(message, str(done.exception)), done.exception
     assert [file.name for file in tmp_path.iterdir()] == ["rows.csv"]
+
+
+def test_labels_that_hardly_repeat_are_noticed(tmp_path):
+    path = tmp_path / "rows.csv"
+    write_csv(path, [{"number": row, "text": f"text {row}"} for row in range(30)])
+    noted = " ".join(divide(path, *TWO, "--label-column", "number").stderr.split())
+    assert "there are 30 different labels in 30 rows, such as 0, 1, 10, …, which are hardly classes" in noted
+
+
+def test_labels_that_look_like_mistakes_are_noticed(tmp_path):
+    path = tmp_path / "rows.csv"
+    labels = ["joy", "anger", "joy ", "joy; anger"] * 10
+    write_csv(
+        path, [{"text": f"text {row // 2}", "label": label, "channel": "mail"} for row, label in enumerate(labels)]
+    )
+    done = divide(path, *TWO)
+    noted = " ".join(done.stderr.split())
+    assert "labels join others, such as 'joy; anger'" in noted
+    assert "texts that occur with several labels: 20" in noted
+    assert "'joy '" in done.stdout  # the space can be seen
+    noted = " ".join(divide(path, *TWO, "--label-column", "channel", "--force").stderr.split())
+    assert "all rows have the label 'mail': if another column holds the labels, name it" in noted
 
 
 def test_outputs_without_texts_are_divided_with_a_note(tmp_path):

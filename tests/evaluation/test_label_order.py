@@ -69,7 +69,8 @@ def test_a_model_that_guesses_is_not_in_another_order(classes, rows, seed):
 def test_a_model_that_predicts_one_class_is_not_in_another_order(scale):
     truth = np.repeat([0, 1, 2], [50 * scale, 30 * scale, 20 * scale])
     assert warns(features(truth, np.full(100 * scale, 2), 3), list("abc")) == []
-    assert warns(features(np.zeros(100 * scale, int), np.full(100 * scale, 2), 3), list("abc")) == []
+    (warning,) = warns(features(np.zeros(100 * scale, int), np.full(100 * scale, 2), 3), list("abc"))
+    assert "labels are 'a': check that the right column holds them" in warning
 
 
 def test_few_rows_show_no_order():
@@ -85,3 +86,10 @@ def test_several_labels_in_another_order():
     assert warns(Features(hidden, logits, truth), list("abcd")) == []
     (message,) = warns(Features(hidden, logits, truth[:, [1, 2, 0, 3]]), list("abcd"))
     assert "(a → b, b → c, c → a)" in message
+
+
+@pytest.mark.parametrize(("count", "is_noticed"), [(19, False), (20, True)])
+def test_labels_of_one_class_are_noticed(count, is_noticed):
+    """A column with the same entry in all rows, or a file of one class, measures nothing but this class."""
+    found = warns(features(np.ones(count, int), np.arange(count) % 2, 2), ["good", "bad"])
+    assert found == (["all 20 labels are 'bad': check that the right column holds them."] if is_noticed else [])

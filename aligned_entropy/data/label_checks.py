@@ -1,0 +1,55 @@
+"""Mistakes that the labels of texts show: columns of numbers, misspellings, and several labels in one cell."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from .matching import likely_misspellings, listed_names
+
+FEWEST_TEXTS = 20  # with fewer, labels may be all different by chance
+SHOWN_NAMES = 3
+MOST_PAIRS = 10  # of a misspelling and a class in a warning
+
+
+def label_warnings(counts: Mapping[str, int]) -> Iterator[str]:
+    """Yield a sentence on every mistake that the labels probably hold.
+
+    Args:
+        counts: number of texts with each label, by its name.
+    """
+    total = sum(counts.values())
+    if total >= FEWEST_TEXTS and len(counts) > total / 2:
+        yield (
+            f"there are {len(counts):,} different labels in {total:,} rows, such as "
+            f"{listed_names(sorted(counts), SHOWN_NAMES)}, which are hardly classes: if another column holds the "
+            "labels, name it with label_column='…' or --label-column."
+        )
+        return
+    joined = [name for name in counts if _joins(name, counts)]
+    if joined:
+        yield (
+            f"{len(joined)} of {len(counts)} labels join others, such as {joined[0]!r}: if a text can have several "
+            "labels, name their column labels, and each text gets them one by one."
+        )
+    misspelled = likely_misspellings(counts)
+    if misspelled:
+        pairs = [f"{name!r} ({counts[name]}) of {other!r} ({counts[other]})" for name, other in misspelled.items()]
+        yield (
+            f"labels that look like misspellings, with their numbers of texts: {', '.join(pairs[:MOST_PAIRS])}. Each "
+            "is a class of its own: stop, correct them and begin again."
+        )
+    single = [name for name, count in counts.items() if count == 1 and name not in misspelled]
+    if single:
+        yield (
+            f"{len(single)} of {len(counts)} classes have a single text: {', '.join(single[:10])}. Correct labels that "
+            "are misspelled; nothing is learned of a class from one text."
+        )
+
+
+def _joins(name: str, names: Mapping[str, int]) -> bool:
+    """True if a label is made of other labels, with a separator between them."""
+    return any(
+        len(parts) > 1 and all(part != name and part in names for part in parts)
+        for parts in ([part.strip() for part in re.split(re.escape(separator), name)] for separator in ",;|/")
+    )
