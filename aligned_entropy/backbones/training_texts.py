@@ -17,13 +17,21 @@ from ..features.texts import Text, parts_of
 FILE = "training_texts.npy"
 
 
-def save_training_texts(folder: str | Path, data: LabeledTexts | LabeledTokens) -> None:
-    """Save the hashes of the texts, pairs of texts or sentences that a classifier was trained on."""
-    np.save(Path(folder) / FILE, np.unique(_hashes(data.texts)))
+def save_training_texts(folder: str | Path, data: LabeledTexts | LabeledTokens, base: str | Path = "") -> None:
+    """Save the hashes of the texts, pairs of texts or sentences that a classifier was trained on.
+
+    Args:
+        folder: folder of the classifier.
+        data: training set.
+        base: folder of the model that was trained further, whose training texts are saved, too.
+    """
+    before = Path(base) / FILE
+    earlier = np.load(before) if str(base) and before.is_file() else np.zeros(0, np.int64)
+    np.save(Path(folder) / FILE, np.union1d(earlier, _hashes(data.texts)))
 
 
 def are_training_texts(folder: str | Path, texts: Sequence[Text] | Words) -> NDArray[np.bool_] | None:
-    """True for the texts or sentences that a classifier was trained on; None if its folder does not say which.
+    """Tell which texts or sentences a classifier was trained on; None if its folder does not say it.
 
     Returns:
         One value for each text, ``[N]``, or for each word of the sentences, ``[W]``.

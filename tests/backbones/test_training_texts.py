@@ -50,3 +50,13 @@ def test_words_of_other_sentences_are_not_known_as_such(tmp_path):
     save_training_texts(tmp_path, labeled([["the", "film"], [], ["the", "end"]]))
     new = labeled([["the", "end", "film"], [], ["the", "film"], ["film", "the"]])
     assert are_training_texts(tmp_path, new.texts).tolist() == [False] * 3 + [True] * 2 + [False] * 2
+
+
+def test_the_texts_of_an_earlier_training_are_kept(tmp_path):
+    """A classifier that is trained further has seen the texts of both trainings."""
+    for name, texts, base in (("first", ["a", "b"], ""), ("second", ["c"], "first"), ("other", ["c"], "")):
+        (tmp_path / name).mkdir()
+        save_training_texts(tmp_path / name, labeled(texts), tmp_path / base if base else "")
+    new = labeled(["a", "b", "c", "d"]).texts
+    assert are_training_texts(tmp_path / "second", new).tolist() == [True, True, True, False]
+    assert are_training_texts(tmp_path / "other", new).tolist() == [False, False, True, False]
