@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..display.wording import counted
 from .distances import FAR_SHARE, DistanceCount
 from .labeled import LabeledProbabilities
 from .sums import ProbabilitySums, bin_numbers
 
 SIGNIFICANCE = 0.01  # of each test
+UNLIKE = "Label a sample of these texts; a guaranteed error rate of a threshold does not hold for them, either."
 MIN_PREDICTIONS = 50  # with fewer, the tests have no power
 MIN_LABELED, MIN_ERRORS = 100, 10  # labeled predictions, and wrong and right ones among them
 
@@ -53,8 +53,8 @@ def reasons(
     """Yield the reasons why the estimate for these predictions must not be believed."""
     if len(sums) < MIN_PREDICTIONS:
         yield (
-            f"{counted(len(sums), 'predictions')}, fewer than {MIN_PREDICTIONS}: whether they are like the calibration "
-            "set cannot be tested."
+            f"The number of predictions, {len(sums)}, is below {MIN_PREDICTIONS}: whether they are like the "
+            "calibration set cannot be tested."
         )
     if labeled is None:
         yield (
@@ -69,12 +69,12 @@ def reasons(
             yield (
                 "The predictions are not like the labeled ones of the head: error probabilities have the mean "
                 f"{expected:.1%}, before {before:.1%}, and another distribution (Kolmogorov–Smirnov "
-                f"{statistic:.2f}, p = {p_value:.1g}). Label a sample of these texts."
+                f"{statistic:.2f}, p = {p_value:.1g}). {UNLIKE}"
             )
     if distances is not None and distances.texts and distances.p_value < SIGNIFICANCE:
         yield (
             f"{distances.far / distances.texts:.1%} of the texts are farther from the calibration set than "
-            f"{1 - FAR_SHARE:.0%} of its own texts are: the head knows no texts like these. Label a sample of them."
+            f"{1 - FAR_SHARE:.0%} of its own texts are: the head knows no texts like these. {UNLIKE}"
         )
 
 

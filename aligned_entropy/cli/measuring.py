@@ -6,12 +6,10 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
-from ..batch.writing import check_outputs, make_folder_of
 from ..display.text_tables import wrapped
 from .elsewhere_options import ElsewhereOptions
 from .loading import features, load, read_labeled, read_table, training_features
@@ -22,20 +20,19 @@ from .options import (
     Head,
     ModelOptions,
     OptionGroup,
-    check_page_name,
     of_head,
     with_option_groups,
 )
+from .result_options import ResultFiles
 from .score_options import requested_scores, score_list
 from .terminal import next_step, option_words, progress_bar, stage
 
 if TYPE_CHECKING:
     from ..classifier import UncertainClassifier
-    from ..data import LabeledTexts, LabeledTokens, Table
+    from ..data import Table
     from ..evaluation.evaluation import Evaluation
     from ..evaluation.grouped import GroupedEvaluation
     from ..features.arrays import Features
-    from ..report import Rows
 
 MEASURING = "fitting and measuring the scores"
 
@@ -63,69 +60,6 @@ class MoreData(OptionGroup):
         without_labels = replace(columns, label_column=None)
         names = {name: value for name, value in vars(self).items() if value is not None}
         return {name: read_table(value, without_labels if name == "ood" else columns) for name, value in names.items()}
-
-
-@dataclass(frozen=True)
-class ResultFiles(OptionGroup):
-    """Files that an evaluation is written to."""
-
-    panel: ClassVar[str] = "Result files"
-
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write metrics to this JSON file.")] = None
-    csv: Annotated[Path | None, typer.Option(help="Write metrics to this CSV file.")] = None
-    report: Annotated[
-        Path | None,
-        typer.Option(
-            help="Write a page with curves to this HTML file; for token and multi-label classification it shows single "
-            "predictions. It contains texts, see --report-texts."
-        ),
-    ] = None
-    report_texts: Annotated[
-        int,
-        typer.Option(
-            metavar="N",
-            help="Number of texts in each list of the report; with 0 it contains no text, for data that its readers "
-            "may not see.",
-            min=0,
-        ),
-    ] = 10
-
-    def check(self, inputs: Sequence[str | Path | None]) -> None:
-        """Create the folder of the report, and check that all files can be written and replace no input.
-
-        Raises:
-            BadParameter: the report has another ending than that of HTML.
-            DataError: a path is a folder, an input or another result file, its parent folder does not exist, or it
-                cannot be written.
-        """
-        if self.report is not None:
-            check_page_name(self.report)
-            make_folder_of(self.report)
-        check_outputs(self.paths, inputs)
-
-    @property
-    def paths(self) -> list[Path]:
-        """Paths of the files that were asked for."""
-        return [file for file in (self.output, self.csv, self.report) if file is not None]
-
-    def rows(
-        self, classifier: UncertainClassifier, test: Features, labeled: LabeledTexts | LabeledTokens | None
-    ) -> Rows | None:
-        """Predictions behind an evaluation, for the report; None without a report."""
-        from ..report import rows_of
-
-        return None if self.report is None else rows_of(classifier, test, labeled)
-
-    def write(self, result: Evaluation | GroupedEvaluation, settings: Mapping[str, str], rows: Rows | None) -> None:
-        """Write an evaluation to all files; the report shows the settings, and its title is their ``source``."""
-        from ..report import write_report
-
-        if self.output:
-            self.output.write_text(json.dumps(result.to_dict(), indent=2) + "\n")
-        if self.csv:
-            result.write_csv(self.csv)
-        if self.report:
-            write_report(self.report, settings["source"], result.single_predictions, settings, rows, self.report_texts)
 
 
 @with_option_groups
@@ -183,10 +117,24 @@ def evaluate(
     print(result)
     if head is not None and HEAD in result.single_predictions.table:
         print(wrapped(f"{HEAD}: uncertainty by the head in {head}"))
-    print(*(f"saved: {file}\n" for file in files.paths), sep="", end="")
     has_rule = head is not None and classifier.saved.rule is not None
+    if has_rule:
+        _print_threshold(classifier, test)
+    print(*(f"saved: {file}\n" for file in files.paths), sep="", end="")
     risk = None if has_rule else _risk(result)
     _print_next_step(partial(outputs.words_beside, model, data), head, risk, options, columns)
+
+
+def _print_threshold(classifier: UncertainClassifier, test: Features) -> None:
+    """Print what the threshold of a head does on labeled texts; nothing where it decides on entities or whole texts."""
+    import numpy as np
+
+    from ..report.findings import threshold_sentence
+
+    rule = classifier.saved.rule
+    if rule is not None and classifier.task.one_label:
+        accepted = np.array([row.accepted for row in classifier.predict_features(test)])
+        print(wrapped(threshold_sentence(str(rule.goal), accepted, test.errors)))
 
 
 def _risk(result: Evaluation | GroupedEvaluation) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..display.wording import counted
 from ..metrics import errors_found, risk_at_coverage
 
 if TYPE_CHECKING:
@@ -67,13 +68,15 @@ def _few(evaluation: Evaluation) -> list[str]:
     """Sentence on too few errors, or too few correct predictions; none if there are enough of both."""
     from ..head.calibration_set import MINIMUM_ERRORS
 
-    errors = int(evaluation.errors.sum())
-    rare, count = min(("wrong", errors), ("right", len(evaluation.errors) - errors), key=lambda part: part[1])
+    wrong = int(evaluation.errors.sum())
+    outcomes = (("errors", wrong), ("right predictions", len(evaluation.errors) - wrong))
+    rare, count = min(outcomes, key=lambda outcome: outcome[1])
     if count >= MINIMUM_ERRORS:
         return []
     return [
-        f"Only {count} of the {evaluation.unit} {'is' if count == 1 else 'are'} predicted {rare}: the intervals are "
-        f"too narrow, and the order of the scores means little. Measure on at least {MINIMUM_ERRORS}."
+        f"The model makes only {counted(count, rare)} on these {evaluation.unit}: the intervals are too narrow, and "
+        f"the order of the scores means little. Measure on {evaluation.unit} with at least {MINIMUM_ERRORS} errors and "
+        f"{MINIMUM_ERRORS} right predictions."
     ]
 
 

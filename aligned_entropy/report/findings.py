@@ -104,8 +104,18 @@ def _threshold_sentence(findings: Findings) -> list[str]:
     rows = findings.rows
     if rows is None or rows.accepted is None:
         return []
-    threshold = accepted_share(findings)
-    if threshold is None:
-        return [f"The threshold ({rows.goal}) accepts none of the predictions."]
-    coverage, risk = map(percent, threshold)
-    return [f"The threshold ({rows.goal}) accepts {coverage} of the predictions; {risk} of these are wrong."]
+    return [threshold_sentence(rows.goal, rows.accepted, findings.evaluation.errors)]
+
+
+def threshold_sentence(goal: str, accepted: NDArray[np.bool_], errors: NDArray[np.float64]) -> str:
+    """Sentence on what a threshold does on labeled predictions.
+
+    Args:
+        goal: goal of the threshold in words.
+        accepted: True where it accepts a prediction, ``[N]``.
+        errors: 1 where a prediction is wrong, ``[N]``.
+    """
+    if not accepted.any():
+        return f"The threshold ({goal}) accepts none of the predictions."
+    coverage, risk = percent(float(accepted.mean())), percent(float(errors[accepted].mean()))
+    return f"The threshold ({goal}) accepts {coverage} of the predictions; {risk} of these are wrong."

@@ -12,6 +12,7 @@ from ..errors import CalibrationError
 from .plan import planned_sizes
 from .rules import ALL_CLASSES, Goal, Method, Rule, SelectionUnits, Threshold
 
+FEWEST_ACCEPTED = 20  # predictions whose risk is looked at to tell if more labels would help
 MOST_ADVISED = 20  # factor by which more labeled predictions are still worth advising
 
 
@@ -137,6 +138,11 @@ def _choose(units: SelectionUnits, goal: Goal, delta: float, pilot: SelectionUni
     if costs[best] > deferral_cost * curve.total:
         return curve.threshold(None, 1.0, delta, "Deferring every prediction costs least.")
     bound = float(risk_bound(curve.errors[best], curve.accepted[best], delta / len(costs)))
+    if error_cost <= deferral_cost:
+        reason = (
+            "An error costs no more than a deferral, so that every prediction is accepted: are the two costs swapped?"
+        )
+        return curve.threshold(best, bound, delta, reason)
     reason = (
         f"The cost per prediction is {costs[best] / curve.total:.4g}; "
         f"accepting all predictions would cost {costs[-1] / curve.total:.4g}."
@@ -205,6 +211,19 @@ def _sgr(curve: _Curve, risk: float, delta: float) -> int | None:
     return certified
 
 
+def _is_hopeless(curve: _Curve, risk: float) -> bool:
+    """True if the risk is above a target however many predictions are accepted (Clopper and Pearson, 95 %).
+
+    Fewer accepted predictions than :data:`FEWEST_ACCEPTED`, or a twentieth of all, say nothing about it.
+    """
+    from scipy.special import betaincinv
+
+    enough = curve.accepted >= max(FEWEST_ACCEPTED, curve.total / 20)
+    errors, accepted = curve.errors[enough], curve.accepted[enough]
+    lowest = np.where(errors > 0, betaincinv(np.maximum(errors, 1), accepted - errors + 1, 0.05), 0.0)
+    return bool(len(lowest) and lowest.min() > risk)
+
+
 def _advice(curve: _Curve, risk: float, delta: float, is_planned: bool) -> str:
     """Explain why no threshold could be certified, and estimate how many more labeled predictions are needed."""
     from scipy.special import betainc
@@ -212,9 +231,12 @@ def _advice(curve: _Curve, risk: float, delta: float, is_planned: bool) -> str:
     smoothed = (curve.errors + 0.5) / (curve.accepted + 1)
     below_target = np.flatnonzero(smoothed < risk)
     if not len(below_target):
+        problem = f"No threshold could be certified: the lowest observed risk is {smoothed.min():.3g}"
+        if _is_hopeless(curve, risk):
+            return f"{problem}, so more labeled predictions would not help. Choose a higher risk, or a better score."
         return (
-            f"No threshold could be certified: the lowest observed risk is {smoothed.min():.3g}, so more labeled "
-            "predictions would not help. Choose a higher risk, or a better score."
+            f"{problem}, and {curve.total} labeled predictions are too few to tell if more would help. Label more of "
+            "them, or choose a higher risk."
         )
     share, expected_risk = curve.accepted[below_target] / curve.total, smoothed[below_target]
     total = curve.total

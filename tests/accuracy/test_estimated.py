@@ -64,7 +64,7 @@ def test_no_predictions_have_no_accuracy():
     estimate = estimate_accuracy([], labeled())
     assert np.isnan([estimate.overall.value, estimate.overall.low, estimate.overall.high]).all()
     assert estimate.to_dict()["value"] is None
-    assert any("0 predictions" in reason for reason in estimate.reasons)
+    assert any("number of predictions, 0, is below" in reason for reason in estimate.reasons)
 
 
 def test_sums_of_parts_are_those_of_all_and_survive_json():
@@ -156,7 +156,7 @@ def test_nothing_is_held_against_predictions_like_the_labeled_ones():
     ("probability", "labels", "options", "words"),
     [
         (labeled(800, seed=1, center=0.0).error_probability, labeled(), {}, "not like the labeled ones"),
-        (labeled(20, seed=1).error_probability, labeled(), {}, "20 predictions, fewer than 50"),
+        (labeled(20, seed=1).error_probability, labeled(), {}, "The number of predictions, 20, is below 50"),
         (labeled(800, seed=1).error_probability, None, {}, "No labeled predictions"),
         (labeled(800, seed=1).error_probability, labeled(60), {}, "60 labeled predictions"),
         (labeled(800, seed=1).error_probability, labeled(errors=np.arange(1000) % 2), {}, "contradicts its labels"),

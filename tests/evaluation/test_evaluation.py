@@ -178,7 +178,7 @@ def test_too_few_errors_are_said(sets, fitted_scores):
     for errors in (1, 9, 10):
         test = sets[1][np.concatenate([right[:200], wrong[:errors]])]
         measured = evaluate(test, {"entropy": fitted_scores["entropy"]}, resamples=10)
-        told = f"Only {errors} of the texts {'is' if errors == 1 else 'are'} predicted wrong: the intervals are too"
+        told = f"The model makes only {errors} error{'s' if errors > 1 else ''} on these texts: the intervals are too"
         assert (told in " ".join(str(measured).split())) == (errors < 10)
         assert (told in measured._repr_html_()) == (errors < 10)
 
@@ -258,11 +258,11 @@ def test_the_text_marks_what_differs_and_tells_what_is_skipped(evaluation):
     shown = {line.split("  ")[0].rstrip(): line for line in rankings}
     assert lines[0].startswith(f"accuracy {evaluation.accuracy}, {int(evaluation.errors.sum())} errors in 600 texts")
     for name, p in evaluation.p_values.items():
-        line = shown[f"{name} *" if p < 0.05 else name]
+        line = shown[f"{name} †" if p < 0.05 else name]
         assert str(evaluation.table[name]["roc_auc"]) in line
     assert "linear probe" in shown
     calibration = {line.split("  ")[0].rstrip(): line for line in lines[lines.index("", 2) :]}
-    assert "–" in calibration["Mahalanobis *"]
+    assert "–" in calibration["Mahalanobis †"]
     assert "† ROC-AUC differs from the best (DeLong, paired; Holm; p < .05)" in lines
     assert lines[-1] == "skipped: DDU. it was too slow."
 
