@@ -162,8 +162,8 @@ def load_model(
 def _untrained(name: str | Path, path: str, missing: list[str]) -> UnsupportedModelError:
     if checkpoint_file(path, MODULES) is not None:
         return UnsupportedModelError(
-            f"{name} is a sentence-transformers model without a head: train a head on it with SetFit, or a classifier "
-            "with `alien train`, and name the folder of that."
+            f"{name} holds no trained classifier: train one with `alien train`, or a model of SetFit, and name its "
+            "folder."
         )
     return UnsupportedModelError(
         f"{name} holds no trained classifier ({some(missing)} would be random numbers): "

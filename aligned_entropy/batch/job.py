@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..data import Table
 from ..data.files.reading import open_rows
 from ..data.files.rows import InputRow, InputTable, batched, format_of
+from ..data.sources import holds_model
 from ..display.hints import missing_file
 from ..errors import DataError
 from ..features.texts import Text, TextPair
@@ -133,10 +134,16 @@ class PredictionJob:
         """Format of the input.
 
         Raises:
-            DataError: the file ending is unknown, or the input is a folder.
+            DataError: there is no such file, its ending is unknown, or the input is a folder.
         """
+        if holds_model(self.source):
+            raise DataError(
+                f"input {self.source}: this folder holds a model: commands take the model before the texts."
+            )
         if Path(self.source).is_dir():
             raise DataError(f"input {self.source}: this is a folder; name a file in it, or a folder as output, too.")
+        if self.source != "-" and not Path(self.source).exists():
+            raise DataError(missing_file(self.source))
         return format_of(self.source, self.input_format, "input")
 
     def open_source(self) -> AbstractContextManager[InputTable]:
@@ -180,8 +187,6 @@ class PredictionJob:
                 writing it.
         """
         _ = self.source_format, self.output_format
-        if self.source != "-" and not Path(self.source).exists():
-            raise DataError(missing_file(self.source))
         if self.output == "-":
             if is_same_file(STDIN if self.source == "-" else self.source, STDOUT):
                 raise DataError(f"stdout is the input {self.source}, which would be replaced; write to another file.")

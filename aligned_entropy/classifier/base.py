@@ -29,7 +29,7 @@ from ..predictions import MultiLabelPredictions, Predictions, TokenPredictions
 from ..scores import HEAD, FittedHead, ScoreLike, arrays_of, read_views
 from ..selective import SelectionUnits
 from .elsewhere import ModelElsewhere, warn_of_row_errors
-from .held_out import check_calibration, warn_if_predicted, warn_if_seen
+from .held_out import check_calibration, warn_if_seen, warn_of_seen_texts
 from .selection import ModelWithSelection, with_sets
 
 
@@ -92,7 +92,7 @@ class UncertainClassifier(ModelElsewhere, ModelWithSelection):
         encoded = self.backbone.encode(rows)
         features = self.backbone.extract_encoded(encoded, progress, views=bool(self.head.views))
         warn_of_row_errors(features)
-        warn_if_predicted(self.saved, features, rows, self.backbone.name)
+        warn_of_seen_texts(self.saved, features, rows, self.backbone.name)
         return replace(self.predict_features(features), truncated=encoded.truncated, texts=rows, index=index_of(texts))
 
     def predict_features(self, features: Features) -> Predictions | MultiLabelPredictions:
@@ -243,10 +243,9 @@ class UncertainClassifier(ModelElsewhere, ModelWithSelection):
         """
         extras, views = arrays_of(scores or ()), bool(self.head.views) or read_views(scores or ())
         options: dict[str, Any] = {"views": views, **columns}
-        fitting_set = None
+        features, fitting_set = self.features(data, progress, extras=extras, **options), None
         if calibration is not None:
             fitting_set = self.held_out_features(calibration, progress, extras=extras, **options)
-        features = self.features(data, progress, extras=extras, **options)
         train_set = None if train is None else self.features(train, progress, **options)
         ood_set = None if ood is None else self.plain_features(ood, progress, extras=extras, views=views)
         return self.evaluate_features(

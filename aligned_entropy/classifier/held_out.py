@@ -16,7 +16,7 @@ from ..saved.format import SavedHead
 
 MAX_SHARE_SEEN = 0.1  # share of texts that were trained or fitted on; a larger one is no coincidence
 MAX_SHARE_TRAINED = 0.5  # of the texts that something is chosen on; short texts such as "thanks" may repeat by chance
-FEWEST_PREDICTED = 50  # texts of one call
+FEWEST_PREDICTED = 50  # texts of one call; among fewer, some may have been seen by chance
 TRAINED = (
     "the classifier was trained on {:.0%} of these texts, on which it makes fewer errors than on others: give labeled "
     "texts that it was not trained on. alien divide makes a file for each step."
@@ -96,14 +96,14 @@ def warn_if_seen(saved: SavedHead, features: Features) -> None:
         )
 
 
-def warn_if_predicted(
+def warn_of_seen_texts(
     saved: SavedHead, features: Features, texts: Sequence[Text] | Words = (), folder: str = ""
 ) -> None:
     """Warn if many of the texts that are predicted were seen before, since their error probabilities are too low.
 
     Args:
         saved: head in use; an untrained one gives no error probabilities.
-        features: features of the texts; fewer than :data:`FEWEST_PREDICTED` may repeat by chance.
+        features: features of the texts; there is no warning for fewer than :data:`FEWEST_PREDICTED`.
         texts: texts, or words, of the features.
         folder: folder of the classifier, which may say what it was trained on.
     """

@@ -139,13 +139,14 @@ class UncertainMultiLabelClassifier(UncertainClassifier):
         warn_if_seen(self.saved, features)
         fitted_scores.pop(HEAD, None)  # the head computes its values text by text, below
         values, not_computed = score_values(fitted_scores, rows)
-        label_uncertainty, text_uncertainty = self.label_and_text_uncertainty(features)
-        if self.head.error_model is not None or scores is None:
+        is_fitted = self.head.error_model is not None
+        if is_fitted:
+            label_uncertainty, text_uncertainty = self.label_and_text_uncertainty(features)
             values[HEAD] = ScoreValues(label_uncertainty.astype(np.float64).reshape(-1), True, self.saved.maps)
         texts = self.groups(rows)["texts"]
         calibration_texts = None if calibration_rows is None else self.groups(calibration_rows)["texts"]
         text_values = group_values(values, texts, calibration_texts, AGGREGATIONS)
-        if HEAD in values:  # the head has its own aggregation, see MultiLabelHead
+        if is_fitted:  # the head has its own aggregation, see MultiLabelHead
             key = str(ScoreKey(HEAD, AGGREGATION))
             uncertainty, maps = text_uncertainty.astype(np.float64), self.saved.group_maps.get("texts")
             text_values[key] = replace(text_values[key], uncertainty=uncertainty, maps=maps)

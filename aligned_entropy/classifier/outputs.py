@@ -29,7 +29,7 @@ from ..saved.format import read_config
 from ..saved.hub import resolve_head
 from .base import UncertainClassifier
 from .elsewhere import warn_of_row_errors
-from .held_out import warn_if_predicted
+from .held_out import warn_of_seen_texts
 from .slot import check_model_class
 
 HIDDEN_SIZE = "hidden size"  # fact about a head: size D of its vectors, None if log-probabilities stand in their place
@@ -101,7 +101,7 @@ class UncertainOutputs(UncertainClassifier):
         options: dict[str, Any] = {"text_column": text_column, "with_row_errors": True}
         features = self._read(texts, progress, (), bool(self.head.views), labeled=False, **options)
         warn_of_row_errors(features)
-        warn_if_predicted(self.saved, features)
+        warn_of_seen_texts(self.saved, features)
         return replace(self.predict_features(features), index=index_of(texts))
 
     def features(

@@ -29,7 +29,7 @@ from ..scores import HEAD, ScoreLike
 from ..selective import SelectionUnits
 from ..tasks import Task, TokenClassification
 from .base import UncertainClassifier
-from .held_out import warn_if_predicted, warn_if_seen
+from .held_out import warn_if_seen, warn_of_seen_texts
 
 # Aggregation from words to each kind of group: the best one on the validation split of CoNLL-2003, benchmarks/LOG.md.
 AGGREGATION = {"entities": "mean", "sentences": "product"}
@@ -87,7 +87,7 @@ class UncertainTokenClassifier(UncertainClassifier):
         words = Words([[text[start:end] for start, end in pairs] for text, pairs in zip(joined, offsets, strict=True)])
         encoded = self.backbone.encode(words)
         features = self.backbone.extract_encoded(encoded, _of_texts(progress, words), views=bool(self.head.views))
-        warn_if_predicted(self.saved, features, words, self.backbone.name)
+        warn_of_seen_texts(self.saved, features, words, self.backbone.name)
         return TokenPredictions(
             texts=joined,
             words=self.predict_features(features),

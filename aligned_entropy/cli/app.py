@@ -190,6 +190,8 @@ MISPLACED = {
     "predict --label-column": "predictions need no labels: leave it out.",
     "--quiet": "write it before the command: alien --quiet …",
     "--verbose": "write it before the command: alien --verbose …",
+    "-q": "write it before the command: alien -q …",
+    "-v": "write it before the command: alien -v …",
 }
 
 

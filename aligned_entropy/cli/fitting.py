@@ -38,6 +38,10 @@ if TYPE_CHECKING:
     from ..finetune import Epoch
     from ..selective import Rule
 
+TRIED = (
+    "warning: both were chosen on the same texts. The bound holds for a risk that was named before any result was "
+    "seen, and not for the best of several that were tried."
+)
 EQUAL_COLUMNS = (
     "After this fit, uncertainty and error_probability of a text are the same number.\n"
     "They are two columns because they differ for entities, for sentences and for\n"
@@ -82,7 +86,9 @@ def train(
     ] = "float32",
     columns: TrainingColumns,
     seed: Seed = 0,
-    force: Annotated[bool, typer.Option("--force", help="Replace the classifier in the folder.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Write into a folder that holds a classifier or other files.")
+    ] = False,
 ) -> None:
     """Train a text, multi-label or token classifier, by the type of the labels in DATA.
 
@@ -125,7 +131,7 @@ def _print_training(texts: LabeledTexts | LabeledTokens, epoch: Epoch, truncated
     print(f"trained on {counted(len(texts), unit)} of {counted(len(texts.label_names), 'classes')}")
     if truncated:
         print(f"truncated texts, of which the model did not read all: {truncated:,}")
-    of_words = "" if is_of_texts else " of the words, also of those outside of entities"
+    of_words = "" if is_of_texts else " of all words, inside and outside of entities"
     print(f"training accuracy {epoch.accuracy:.1%}{of_words}; expect a lower accuracy on new texts")
 
 
@@ -214,13 +220,13 @@ def threshold(
     one is, such as one of two. If the risk cannot be certified, the head stays as it is and the exit
     code is 1. See docs/selective-prediction.md.
     """
-    from ..data.sources import holds_head
+    from ..data.sources import holds_head, holds_model
 
     goal, set_goal = goal_options.goal(), set_options.goal()
     target = Path(head) if output is None else output
     model, data = outputs.source(model, data, options)
     if output is None and not holds_head(target):
-        hint = "" if target.exists() else similar_folder(head)
+        hint = " but with a model" if holds_model(target) else "" if target.exists() else similar_folder(head)
         raise typer.BadParameter(
             f"{head} is no folder with a head{hint}. For a head on the hub, name a folder with --output."
         )
@@ -245,7 +251,7 @@ def threshold(
             command += [] if output is None else ["--output", output]
             _show_reachable(rule, command)
         raise typer.Exit(1)
-    _note_replaced(before if output is None else None, rule)
+    _note_replaced(before if target.resolve() == Path(head).resolve() else None, rule)
     classifier.save_pretrained(target)
     if not as_json:
         print(f"saved: {target}")
@@ -268,13 +274,8 @@ def _note_replaced(before: Rule | None, rule: Rule) -> None:
     note(wrapped(f"warning: this replaces the threshold for {before.goal}"))
     pairs = [part.units for part in (before, rule) if part.units is not None]
     is_repeated = len(pairs) == 2 and np.array_equal(pairs[0].uncertainty, pairs[1].uncertainty, equal_nan=True)
-    if is_repeated and rule.goal.risk is not None:
-        note(
-            wrapped(
-                "warning: both were chosen on the same texts. The bound holds for a risk that was named before any "
-                "result was seen, and not for the best of several that were tried."
-            )
-        )
+    if is_repeated and None not in (before.goal.risk, rule.goal.risk) and rule.goal != before.goal:
+        note(wrapped(TRIED))
 
 
 def _show_reachable(rule: Rule, command: Sequence[object]) -> None:

@@ -81,8 +81,9 @@ def _load(model: str, head: str | None, options: ModelOptions) -> UncertainClass
     try:
         torch.empty(0, device=options.device)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ArgumentError(f"there is no device {options.device!r} on this machine: {reason}") from error
+        raise ArgumentError(
+            f"there is no device {options.device!r} on this machine: name cuda (an NVIDIA GPU), mps (of a Mac) or cpu."
+        ) from error
     try:
         classifier = UncertainClassifier.from_pretrained(
             model,
@@ -135,7 +136,7 @@ def _read_prompt(path: Path | None) -> dict[str, Any]:
         raise DataError(f"{path} is not JSON: {error}") from error
     names = ("labels", "template", "examples", "chat")
     if not isinstance(prompt, dict) or not {"labels", "template"} <= set(prompt) <= set(names):
-        content = f"the keys {', '.join(prompt)}" if isinstance(prompt, dict) else f"{type_name(prompt)}"
+        content = f"the keys {', '.join(prompt)}" if isinstance(prompt, dict) else type_name(prompt)
         raise DataError(
             f"{path} holds {content}: write a JSON object with labels and template, and optionally examples and chat."
         )
@@ -169,7 +170,24 @@ def read_table(name: str | None, columns: ColumnOptions) -> Table | None:
     for kind, column in named.items():
         if column is not None:
             find_column(table, kind, column, ())
+    _note_columns(name, table, columns)
     return table
+
+
+def _note_columns(name: str, table: Table, columns: ColumnOptions) -> None:
+    """Print which columns were found by their usual names, if there are others that could be meant."""
+    from ..data.columns import LABEL_COLUMNS, find_text_columns, first_column, quoted
+
+    label = columns.label_column or first_column(table, LABEL_COLUMNS)
+    is_named = columns.text_column is not None and columns.label_column is not None
+    if is_named or label is None:
+        return
+    try:
+        texts = find_text_columns(table, columns.text_column, columns.text_pair_column, columns.label_column)
+    except DataError:  # texts are lists of words, or the reader raises this error
+        return
+    if len(table.columns) > len({*texts, label}):
+        note(f"{name}: texts from {quoted(texts)}, labels from {label!r}")
 
 
 def features(

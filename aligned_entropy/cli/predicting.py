@@ -136,8 +136,8 @@ def predict(
 
 def _summary(counts: RowCounts, prefix: str) -> Iterator[str]:
     """Sentences about the rows of a finished job."""
-    unreadable = f"; {counts.unreadable} unreadable, see the column {prefix}row_error" if counts.unreadable else ""
-    yield f"{counts.predicted} of {counts.rows} rows predicted{unreadable}"
+    unreadable = f"; {counts.unreadable:,} unreadable, see the column {prefix}row_error" if counts.unreadable else ""
+    yield f"{counts.predicted:,} of {counts.rows:,} rows predicted{unreadable}"
     if counts.unreadable:
         yield f"the first reason: {counts.first_reason}"
     if counts.has_threshold:
@@ -148,7 +148,7 @@ def _summary(counts: RowCounts, prefix: str) -> Iterator[str]:
         wrong = "texts are expected to have a wrong tag" if is_per_word else "predictions are expected to be wrong"
         yield f"{100 * counts.expected_error_rate:.1f} % of the {wrong}"
     if counts.truncated:
-        yield f"truncated texts, of which the model did not read all: {counts.truncated}"
+        yield f"truncated texts, of which the model did not read all: {counts.truncated:,}"
     yield from _accuracy(counts)
 
 
@@ -161,13 +161,13 @@ def _accuracy(counts: RowCounts) -> Iterator[str]:
         if estimate is not None:
             yield estimate.line(name)
             reasons |= dict.fromkeys(estimate.reasons)
-    yield from (f"do not rely on this estimate: {reason}" for reason in reasons)
+    yield from (f"do not rely on this estimate. {reason}" for reason in reasons)
 
 
 def _no_prediction(counts: RowCounts, is_guessed: bool) -> str:
     """Message for a job in which no row has a prediction; the format may have been guessed."""
     remedy = ". Stdin was read as JSON Lines: name another format with --input-format" if is_guessed else ""
-    return f"none of the {counts.rows} rows has a prediction; the first reason: {counts.first_reason}{remedy}"
+    return f"none of the {counts.rows:,} rows has a prediction; the first reason: {counts.first_reason}{remedy}"
 
 
 def _print_next_step(

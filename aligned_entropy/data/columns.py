@@ -10,14 +10,14 @@ from math import inf
 from numbers import Real
 from typing import Any
 
-from ..display.hints import similar_name
+from ..display.hints import header_hint, similar_name
 from ..errors import DataError, NotApplicableError
 from ..features.texts import NO_PAIRS
 from .table import Table
 
 # Usual names; a data set may have one of each kind, otherwise the column has to be named.
 TEXT_COLUMNS = (
-    "text", "sentence", "content", "review", "document", "tweet", "comment", "question", "comment_text",
+    "text", "sentence", "content", "review", "document", "tweet", "comment", "question", "message", "comment_text",
 )  # fmt: skip
 TOKEN_COLUMNS = ("tokens", "words")
 LABEL_COLUMNS = ("label", "labels", "target", "class", "category", "intent", "sentiment", "topic")
@@ -31,6 +31,7 @@ PAIR_COLUMNS = (
     ("question", "answer"), ("question", "context"), ("question", "passage"), ("question", "text"),
     ("query", "passage"), ("query", "document"), ("query", "text"), ("prompt", "response"),
 )  # fmt: skip
+TEXT_OPTION = "text_column='…' or --text-column"
 INFINITE = (inf, -inf)
 NAME_BOTH = "name both columns, text_column='…' and text_pair_column='…' or --text-column and --text-pair-column"
 
@@ -136,7 +137,8 @@ def find_text_columns(
     if column is None and label_column in TEXT_COLUMNS and first_column(table, candidates) is None:
         raise DataError(
             f"column {label_column!r} is named for the labels, and none of {quoted(table.columns)} has another usual "
-            f"name of texts ({', '.join(candidates)}): name the other column of the two as well, or in its place."
+            f"name of texts ({', '.join(candidates)}): name the column of the texts, too, with {TEXT_OPTION}, or the "
+            "right column of the labels."
         )
     of_strings = [name for name in candidates if isinstance(table.first_value(name), str)]
     return (find_column(table, "text", column, of_strings if len(of_strings) == 1 else candidates, TEXT_COLUMNS),)
@@ -262,7 +264,9 @@ def _only_column(
     if column is not None:
         if column not in table.columns:
             hint = similar_name(column, table.columns)
-            raise DataError(f"there is no column {column!r}{hint}; the columns are {columns}.")
+            raise DataError(
+                f"there is no column {column!r}{hint}; the columns are {columns}.{header_hint(table.columns)}"
+            )
         return column
     if len(candidates) > 1:
         raise DataError(
@@ -273,13 +277,11 @@ def _only_column(
         others = [
             name for name in table.columns if isinstance(table.first_value(name), str) and name not in LABEL_COLUMNS
         ]
-        if len(table.columns) == 1 and (divider := re.search("[,;|\t]", next(iter(table.columns)))):
-            raise DataError(
-                f"{missing}: the only column is {columns}. If these are several columns, give --delimiter "
-                f"{divider[0]!r}, or leave --delimiter out to find it out."
-            )
+        lack = header_hint(table.columns)
         likely = f"--{kind}-column {others[0]}" if kind == "text" and len(others) == 1 else remedy
-        raise DataError(f"{missing} among {columns} (looked for {', '.join(usual_names)}): name it with {likely}.")
+        raise DataError(
+            f"{missing} among {columns} (looked for {', '.join(usual_names)}): name it with {likely}.{lack}"
+        )
     return candidates[0]
 
 

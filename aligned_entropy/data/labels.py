@@ -56,7 +56,7 @@ class LabeledTexts(Displayed):
             return [" ‖ ".join(parts_of(self.texts[number])), names or None]
 
         kind, heading = ("labels", "labels") if self.labels.ndim > 1 else ("classes", "label")
-        title = f"{type(self).__name__}: {counted(len(self), 'texts')}, {len(self.label_names)} {kind}"
+        title = f"{type(self).__name__}: {counted(len(self), 'texts')}, {counted(len(self.label_names), kind)}"
         return Card(title, (), ["text", heading], len(self), row)
 
     def select(self, rows: NDArray[np.int64]) -> LabeledTexts:

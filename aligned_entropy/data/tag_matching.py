@@ -106,7 +106,7 @@ def _indices(
         texts = [(tag, "-".join(target) if target.kind else OUTSIDE) for tag, target in unknown]
         listed = [tag if tag == text else f"{tag} (as {text})" for tag, text in texts]
         raise DataError(
-            f"the data hold tags that the model does not have: {', '.join(listed[:10])}, the first in "
+            f"the data hold tags that the model does not have: {', '.join(listed[:10])}, the first in the sentence of "
             f"{column.row(first)}; the model has {', '.join(model.names[:MAX_NAMES])}. Correct the tags, or give a "
             "label map of entity types (to O for a type that the model does not have), label_map={'person': 'PER'} or "
             "--label-map person=PER,misc=O,…"

@@ -204,7 +204,7 @@ def _check_sentences(table: Table, text_column: str, column: LabelColumn) -> Non
                 f"{words!r:.80}."
             )
         if not isinstance(tags, list) or len(tags) != len(words):
-            count = f"{len(tags)} tags" if isinstance(tags, list) else f"{type_name(tags)}"
+            count = f"{len(tags)} tags" if isinstance(tags, list) else type_name(tags)
             raise DataError(
                 f"{table.place(row, text_column)} has {len(words)} words, but column {column.name!r} has {count}: give "
                 "one tag for each word."

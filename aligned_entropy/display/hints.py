@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
 
+LONGEST_NAME = 60  # characters of a name of a column; a longer one is rather a text
+
 
 def similar_folder(name: str | Path) -> str:
     """Question for the message about a missing folder, about one beside it with a similar name; empty without one."""
@@ -42,6 +44,12 @@ def similar_name(name: str, names: Iterable[str]) -> str:
     folded = {other.casefold(): other for other in names}
     similar = get_close_matches(name.casefold(), folded, 1)
     return _question(repr(folded[similar[0]])) if similar else ""
+
+
+def header_hint(columns: Iterable[str]) -> str:
+    """Question for the message about a missing column, if names of columns look like values; empty for others."""
+    is_value = any(len(name) > LONGEST_NAME or name.strip().isdecimal() for name in columns)
+    return " Does the file lack a row with the names of the columns?" if is_value else ""
 
 
 def _question(name: str) -> str:

@@ -1,7 +1,11 @@
-"""Words of messages: a number with its noun, and the type of a value with its article."""
+"""Words of messages: a number with its noun, the type of a value with its article, and a share as it is written."""
 
 from __future__ import annotations
 
+import re
+
+# Beginnings of names that are spoken with a vowel: int, Uncertain, MLP, ndarray.
+AN = re.compile(r"[aeioAEIO](?!ne)|[uU]n(?!i)|[FHLMNRSX][A-Z]|nd")
 SINGULAR = {"entities": "entity", "classes": "class"}
 
 
@@ -13,4 +17,10 @@ def counted(number: int, plural: str) -> str:
 def type_name(value: object) -> str:
     """Name of the type of a value, for messages: ``a str``, ``an int``."""
     name = type(value).__name__
-    return f"{'an' if name[0] in 'aeioAEIO' else 'a'} {name}"
+    return f"{'an' if AN.match(name) else 'a'} {name}"
+
+
+def example_share(value: float) -> str:
+    """Advice on how to write a share, for messages about a value that is none, and may be a percentage."""
+    percent = value if 2 <= value < 100 else 10
+    return f"write {percent / 100:g} for {percent:g} %"

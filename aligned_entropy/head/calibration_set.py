@@ -137,8 +137,8 @@ def _check_errors(errors: Tensor, classes: int) -> None:
     wrong, right = int(errors.sum()), int((1 - errors).sum())
     if len(errors) < 2 * MINIMUM_ERRORS:
         raise CalibrationError(
-            f"{len(errors)} calibration texts are too few: {MINIMUM_ERRORS} on which the model is wrong and "
-            f"{MINIMUM_ERRORS} on which it is right are needed at least, and several hundred are better."
+            f"{len(errors)} calibration texts are too few: a fit needs at least {MINIMUM_ERRORS} wrong and "
+            f"{MINIMUM_ERRORS} right predictions, and several hundred texts are better."
         )
     if wrong < MINIMUM_ERRORS:
         raise CalibrationError(

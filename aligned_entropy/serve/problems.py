@@ -29,7 +29,7 @@ _DESCRIPTIONS = {
 PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
     code: {"model": Problem, "description": description} for code, description in _DESCRIPTIONS.items()
 }
-MAX_NAMES = 200  # characters of field names in a reason
+MAX_NAMES = 5  # names of fields in a reason
 _JSON_TYPES = {
     str: "a string",
     bool: "a boolean",
@@ -45,19 +45,7 @@ def add_problem_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        first = error.errors()[0]  # its input is left out: texts do not belong in error responses or logs
-        location, reason = (
-            ".".join(str(part) for part in first["loc"] if part not in (TEXT_KIND, PAIR_KIND)),
-            first["msg"].replace(" or object to extract fields from", ""),
-        )
-        if reason.startswith("Input should be"):
-            is_number = "valid number" in reason and type(first["input"]) is int  # of more digits than a float can have
-            sent = "one of this size" if is_number else _JSON_TYPES.get(type(first["input"]), "null")
-            reason += f", not {sent}"
-        if first["type"] == "missing" and isinstance(first["input"], dict):
-            names = ", ".join(map(repr, first["input"]))[:MAX_NAMES]
-            reason += f"; the object has {f'the fields {names}' if names else 'no fields'}"
-        return _problem(422, f"{location}: {reason}")
+        return _problem(422, _invalid_field(error, request))
 
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> Response:
@@ -99,6 +87,32 @@ def add_problem_handlers(app: FastAPI) -> None:
     @app.exception_handler(DataError)
     async def data(request: Request, error: ArgumentError | DataError) -> JSONResponse:
         return _problem(422, str(error))
+
+
+def _invalid_field(error: RequestValidationError, request: Request) -> str:
+    """Name of the first field of a body that is not as documented, with the reason."""
+    first = error.errors()[0]  # its input is left out: texts do not belong in error responses or logs
+    location, reason = (
+        ".".join(str(part) for part in first["loc"] if part not in (TEXT_KIND, PAIR_KIND)),
+        first["msg"].replace(" or object to extract fields from", ""),
+    )
+    if reason.startswith("Input should be"):
+        is_number = "valid number" in reason and type(first["input"]) is int  # of more digits than a float can have
+        sent = "one of this size" if is_number else _JSON_TYPES.get(type(first["input"]), "null")
+        reason += f", not {sent}"
+    if first["type"] == "missing" and isinstance(first["input"], dict):
+        names = ", ".join(map(repr, list(first["input"])[:MAX_NAMES]))
+        reason += f"; the fields of the object: {names or 'none'}"
+        reason += ". A single text is sent as a string" if first["loc"][-1] == "text_pair" else ""
+    if first["type"] == "extra_forbidden" and len(first["loc"]) == 2:
+        reason += f"; the fields are {', '.join(_body_fields(request))}"
+    return f"{location}: {reason}"
+
+
+def _body_fields(request: Request) -> list[str]:
+    """Names of the fields that the body of a request may have."""
+    body = getattr(request.scope["route"], "body_field", None)
+    return list(body.field_info.annotation.model_fields) if body is not None else []
 
 
 def _problem(code: int, detail: str, **headers: str) -> JSONResponse:

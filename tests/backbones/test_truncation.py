@@ -79,7 +79,7 @@ def test_predictions_and_their_rows_report_truncated_texts(kind: str) -> None:
     assert predictions.truncated.tolist() == TRUNCATED
     assert [row.truncated for row in predictions] == TRUNCATED
     assert [row.truncated for row in predictions[1:3]] == TRUNCATED[1:3]
-    assert "truncated" not in predictions.to_dict()
+    assert predictions.to_pandas()["truncated"].tolist() == TRUNCATED
     assert "truncated" not in predictions[1].columns()
     assert "truncated=True" in repr(predictions[1])
     cut = classifier.predict([FITS])
@@ -91,6 +91,7 @@ def test_predictions_from_features_do_not_know_their_texts(kind: str) -> None:
     classifier = UncertainClassifier.from_pretrained(STORED / kind / "model")
     predictions = classifier.predict_features(classifier.backbone.features(TEXTS))
     assert predictions.truncated is None
+    assert "truncated" not in predictions.to_dict()
     assert predictions[:2].truncated is None
     assert predictions[0].truncated is None
 

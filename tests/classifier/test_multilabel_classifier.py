@@ -158,7 +158,7 @@ def test_a_head_for_one_label_does_not_fit_the_same_module_for_many(tmp_path):
     classes = np.where(rng.random(120) < 0.3, rng.integers(0, 3, 120), one.predict(words).classes)
     one.fit({"text": words, "label": classes.tolist()}, config=FitConfig(folds=3, betas=()))
     one.save_pretrained(tmp_path / "head")
-    with pytest.raises(HeadMismatchError, match="is a AlignedEntropyHead, but this model needs a MultiLabelHead"):
+    with pytest.raises(HeadMismatchError, match="is an AlignedEntropyHead, but this model needs a MultiLabelHead"):
         UncertainClassifier.from_pretrained(tmp_path / "many", head=tmp_path / "head")
 
 

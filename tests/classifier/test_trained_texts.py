@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from aligned_entropy import CalibrationError, FitConfig, Goal, UncertainClassifier
+from aligned_entropy import CalibrationError, FitConfig, Goal, SetGoal, UncertainClassifier
 from aligned_entropy.data import LabeledTexts, LabeledTokens
 from aligned_entropy.finetune import TrainConfig, train_classifier
 from aligned_entropy.head.fit_multilabel import pairs
@@ -48,9 +48,27 @@ def test_texts_that_were_trained_on_are_refused(folder):
 def test_they_are_refused_before_their_features_are_computed(folder, monkeypatch):
     classifier = UncertainClassifier.from_pretrained(folder)
     monkeypatch.setattr(classifier.backbone, "features", lambda *_, **__: pytest.fail("features were computed"))
-    for choose in (classifier.fit, lambda data: classifier.choose_threshold(data, Goal(coverage=0.5))):
+    choices = (
+        classifier.fit,
+        lambda data: classifier.choose_threshold(data, Goal(coverage=0.5)),
+        lambda data: classifier.choose_sets(data, SetGoal(0.1)),
+    )
+    for choose in choices:
         with pytest.raises(CalibrationError, match=MESSAGE.format("100%")):
             choose(labeled(200, 0))
+
+
+def test_predictions_of_texts_that_were_seen_give_a_warning(folder):
+    """Their error probabilities are too low, and nothing but a warning can show it."""
+    classifier, trained, fitted = UncertainClassifier.from_pretrained(folder), labeled(200, 0), labeled(200, 1)
+    classifier.predict(trained.texts)  # an untrained head gives no error probability
+    classifier.fit(fitted, config=FIT)
+    new = labeled(200, 2).texts
+    for seen in (trained.texts, fitted.texts, [*new[:89], *trained.texts[:11]], [*new[:89], *fitted.texts[:11]]):
+        with pytest.warns(UserWarning, match="was trained on more than 10% of these texts, or the head was fitted on"):
+            classifier.predict(seen)
+    for other in (new, [*new[:90], *trained.texts[:10]], trained.texts[:49]):
+        classifier.predict(other)  # a warning would be an error
 
 
 def test_a_part_of_such_texts_gives_a_warning_and_a_few_give_none(folder):

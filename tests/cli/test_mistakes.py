@@ -16,7 +16,10 @@ from fixtures.command_line import in_process
         ("fit {model} {data} -o head --quiet", "--quiet: write it before the command: alien --quiet"),
         ("predict {model} {data} --label-column=topic", "--label-column: predictions need no labels: leave it out"),
         ("evaluate {model} {data} --report report.pdf", "report.pdf: the page is HTML; name a file that ends in .html"),
-        ("threshold {model} {data} --head {model} --risk .1", "is no folder with a head. For a head on the hub"),
+        (
+            "threshold {model} {data} --head {model} --risk .1",
+            "is no folder with a head but with a model. For a head",
+        ),
         (
             "threshold {model} {data} --head {head}",
             "give one goal, such as --risk 0.1, .* given: none",
@@ -26,6 +29,11 @@ from fixtures.command_line import in_process
         ("threshold {model} {data} --head {head} --risk 5x", "5x is not a share: write 0.1, or 10%, for ten percent"),
         ("train {model} {data} -o {model}/..", "holds other files, such as .*: name a folder of its own for the"),
         ("threshold {model} {data} --head {head} --risk 5", "risk 5.0 is not between 0 and 1: write 0.05 for 5 %"),
+        ("predict {data} {model}", "this folder holds a model: commands take the model before the texts"),
+        ("predict {model} gone", "there is no file gone: check the path"),
+        ("fit {model} {data} -o head -q", "-q: write it before the command: alien -q"),
+        ("fit {model} {data} -o head --device gpu", "no device 'gpu' on this machine: name cuda .* or cpu"),
+        ("threshold {model} {data} --head {head} --risk .1 --sets 90", "write 0.9 for 90 %"),
         ("evaluate {data} {model}", "holds a model, not data: commands and methods take the model before the data"),
         ("evaluate {model} {head}", "holds a head, not data: commands and methods take the model before the data"),
         ("predict {head} {data}", "holds a head, not a model: name its model, and the head with .*--head"),
@@ -59,8 +67,12 @@ def test_a_head_with_a_threshold_is_replaced_on_request(workplace, tmp_path):
         assert chosen.exit_code == 0
         assert ("replaces the threshold for 50 % of the predictions accepted" in chosen.stderr) == (coverage == "60%")
         assert "both were chosen on the same texts" not in chosen.stderr  # nothing is promised about a coverage
+    for risk, is_repeated in (("0.4", False), ("0.4", False), ("0.45", True)):
+        chosen = in_process(*threshold, "--risk", risk)
+        assert chosen.exit_code == 0, chosen.output
+        assert ("both were chosen on the same texts" in chosen.stderr) == is_repeated
     assert_says(in_process(*fit), "holds a head with a threshold: name another folder with -o, or add --force")
-    assert describe_head(head)["rule"]["goal"]["coverage"] == 0.6
+    assert describe_head(head)["rule"]["goal"]["risk"] == 0.45
     with pytest.warns(UserWarning, match="held a head with a threshold or sets, and the new one has none"):
         assert in_process(*fit, "--force").exit_code == 0
     assert describe_head(head)["rule"] is None

@@ -77,7 +77,7 @@ def test_a_label_map_holds_entity_types_or_tags():
         (
             {},
             {"label_names": ["O", "B-ORG"]},
-            r"does not have: B-PER, I-PER, the first in row 2 .*; the model has O, B-ORG. Correct the",
+            r"does not have: B-PER, I-PER, the first in the sentence of row 2 .*; the model has O, B-ORG. Correct the",
         ),
         ({}, {"label_names": ["O", "B-ORG"], "label_map": {"PER": "P"}}, r"B-PER \(as B-P\), I-PER \(as I-P\)"),
         ({"tags": [[1, 0], [], [2, 3]]}, {}, "holds 0, 1, 2, 3, but the data set names no tags"),

@@ -2,7 +2,10 @@
 
 import numpy as np
 import pytest
+from sklearn.neural_network import MLPClassifier
+from sklearn.svm import OneClassSVM
 
+from aligned_entropy.classifier import UncertainOutputs
 from aligned_entropy.display.wording import counted, type_name
 
 
@@ -15,7 +18,11 @@ def test_a_number_has_its_noun(number, plural, words):
     assert counted(number, plural) == words
 
 
-def test_a_type_has_its_article():
-    assert [type_name(value) for value in (1, "a", np.int64(1), None, iter([]))] == [
-        "an int", "a str", "an int64", "a NoneType", "a list_iterator",
-    ]  # fmt: skip
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [(1, "an int"), ("a", "a str"), (np.int64(1), "an int64"), (None, "a NoneType"), (np.zeros(1), "an ndarray"),
+     (MLPClassifier(), "an MLPClassifier"), (OneClassSVM(), "a OneClassSVM"), (int | str, "a UnionType"),
+     (UncertainOutputs.__new__(UncertainOutputs), "an UncertainOutputs")],
+)  # fmt: skip
+def test_a_type_has_its_article(value, name):
+    assert type_name(value) == name

@@ -20,7 +20,9 @@ BRACKETS = re.compile(r"[(*\w-]*\*[)*]*|\*")  # entities as (PERSON* … *)
 WORD_HEADERS = {"token", "tokens", "word", "words"}
 TAG_HEADERS = {"tag", "tags", "label", "labels", "ner", "ner_tag", "ner_tags"}
 MOST_COLUMNS = 100  # of a line; CoNLL-2012 has some dozens
-TAGGED = re.compile(r"\S+(?:[ \t]+\S+)*[ \t]+(?:O|[BIESLU]-\S+)\s*")  # word with its tag
+MOST_OF_ONE_WORD = 10  # columns of a file with a single line, as in CoNLL-U
+ONE_LINE = "Write one word with its tag on each line, and a blank line after every sentence"
+TAGGED = re.compile(r"[BIESLU]-\S+")  # tag of a word in an entity
 FEWEST_TAGGED, TAGGED_SHARE = 10, 0.9  # lines of a text file that show that it is a CoNLL file
 MOST_WORDS = 1000  # of the only sentence of a file
 KEEP = "Keep two columns, the word and its tag"
@@ -76,13 +78,15 @@ def check_untagged(lines: Iterable[str], name: str) -> None:
         name: name of the file, for the error message.
 
     Raises:
-        DataError: nearly all lines are words with tags.
+        DataError: all lines have as many columns, and nearly all of them end with a tag, of words in entities and of
+            others.
     """
-    filled = [line for line in lines if line.strip()]
-    tagged = [line for line in filled if TAGGED.fullmatch(line)]
-    if len(filled) >= FEWEST_TAGGED and len(tagged) >= TAGGED_SHARE * len(filled):
+    rows = [line.split() for line in lines if line.strip()]
+    tagged = [row for row in rows if row[-1] == OUTSIDE or TAGGED.fullmatch(row[-1])]
+    is_table = len({len(row) for row in rows}) == 1 and len({row[-1] == OUTSIDE for row in tagged}) == 2
+    if is_table and len(rows) >= FEWEST_TAGGED and len(tagged) >= TAGGED_SHARE * len(rows):
         raise DataError(
-            f"{name}: the lines hold words with tags, such as {tagged[0].strip()!r:.40}, as those of a CoNLL file: "
+            f"{name}: the lines hold words with tags, such as {' '.join(tagged[0])!r:.40}, as those of a CoNLL file: "
             "name it with the ending .conll."
         )
 
@@ -110,6 +114,8 @@ def _sentences(path: Path, encoding: str | None) -> list[list[_Line]]:
     words = {line.fields[0] for line in all_lines}
     if all(len(line.fields) == 1 for line in all_lines) and not _are_tags(sorted(words)) and words != {OUTSIDE}:
         return sentences
+    if len(all_lines) == 1 and len(all_lines[0].fields) > MOST_OF_ONE_WORD:
+        raise DataError(f"{path}: all words are on one line. {ONE_LINE}.")
     for line in all_lines:
         _check_line(line, sentences[0][0], path)
     rows = [[line.fields for line in sentence] for sentence in sentences]
@@ -144,10 +150,7 @@ def _without_comments(sentences: Sequence[Sequence[_Line]]) -> list[list[_Line]]
 def _check_line(line: _Line, first: _Line, path: Path) -> None:
     place = f"{path}, line {line.number}"
     if len(line.fields) > MOST_COLUMNS:
-        raise DataError(
-            f"{place}: {len(line.fields)} columns: write one word with its tag on each line, and a blank line after "
-            "every sentence."
-        )
+        raise DataError(f"{place}: {len(line.fields)} columns. {ONE_LINE}.")
     if len(line.fields) < 2 or not line.fields[-1]:
         raise DataError(f"{place}: there is no tag after the word: {line.text!r:.80}. Add a tag.")
     if not line.fields[0]:

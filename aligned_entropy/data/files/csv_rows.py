@@ -74,6 +74,12 @@ def csv_table(file: TextFile, delimiter: str | None, is_tsv: bool = False) -> In
     header = next((record for record in records if record.values or record.problem), Record([], None, 1))
     _check_header(header, file)
     names = header.values
+    others = [other for other in DELIMITERS if other in names[0]] if len(names) == 1 else []
+    if others and delimiter != NO_DELIMITER:
+        raise DataError(
+            f"{file.name}: the header {names[0]!r:.80} has no {delimiter!r}, but {others[0]!r}: give the delimiter "
+            f"{others[0]!r}, or none for a .csv file, where it is found."
+        )
     if delimiter == "\t":
         records = _records_with_tabs(lines, len(names))
     has_one_column = len(names) == 1  # a blank line is then a row with an empty text

@@ -145,7 +145,7 @@ def test_a_file_without_blank_lines_is_refused(path):
 
 def test_a_tag_that_the_model_lacks_is_named_with_the_line_of_its_sentence(path):
     path.write_text("Peter B-PER\nsleeps O\n\n# a comment\n\nin O\nParis B-PLACE\n")
-    message = r"B-PLACE, the first in row 1 of column 'tags' \(line 6\); the model has"
+    message = r"B-PLACE, the first in the sentence of row 1 of column 'tags' \(line 6\); the model has"
     with pytest.raises(DataError, match=message):
         labeled_tokens(load_data(path), ["O", "B-PER", "I-PER"])
 
@@ -159,8 +159,13 @@ def test_a_text_file_with_tags_and_a_file_of_one_line_are_refused(tmp_path):
         DataError, match=r"words\.txt: the lines hold words with tags, such as 'Peter B-PER', .*\.conll"
     ):
         load_data(text)
-    line.write_text(" ".join(words))
-    with pytest.raises(DataError, match=r"line\.conll, line 1: 120 columns: write one word with its tag on each line"):
+    for count in (20, 60):
+        line.write_text(" ".join(words[:count]))
+        with pytest.raises(DataError, match=r"all words are on one line\. Write one word with its tag"):
+            load_data(line)
+    line.write_text("\n".join([" ".join(words[:60])] * 2))
+    with pytest.raises(DataError, match=r"line\.conll, line 1: 120 columns\. Write one word with its tag on each line"):
         load_data(line)
-    text.write_text("\n".join(["group O", "blood type is O", *(f"line {number}" for number in range(20))]))
-    assert len(load_data(text)) == 22
+    for texts in (["my blood type is O"] * 20, ["grade: B-1"] * 20, ["group O", "we took B-12", *"abcdefghi"]):
+        text.write_text("\n".join(texts))
+        assert len(load_data(text)) == len(texts)
