@@ -62,7 +62,7 @@ class AccuracyEstimate(Displayed):
         return text if self.accepted is None else f"{text}; accepted: {percent(self.accepted)}"
 
     def __str__(self) -> str:
-        return "\n".join([self.line(), *(f"do not rely on this estimate: {reason}" for reason in self.reasons)])
+        return "\n".join([self.line(), *(f"do not rely on this estimate. {reason}" for reason in self.reasons)])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; NaN becomes None."""

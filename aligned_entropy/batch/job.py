@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..data import Table
 from ..data.files.reading import open_rows
-from ..data.files.rows import InputRow, InputTable, batched, format_of
+from ..data.files.rows import InputRow, InputTable, batched, ending_format, format_of
 from ..data.sources import holds_model
 from ..display.hints import missing_file
 from ..errors import DataError
@@ -142,7 +142,8 @@ class PredictionJob:
             )
         if Path(self.source).is_dir():
             raise DataError(f"input {self.source}: this is a folder; name a file in it, or a folder as output, too.")
-        if self.source != "-" and not Path(self.source).exists():
+        is_known = self.source == "-" or self.input_format is not None or ending_format(self.source) is not None
+        if not is_known and not Path(self.source).exists():  # the ending of a name that is no file says nothing
             raise DataError(missing_file(self.source))
         return format_of(self.source, self.input_format, "input")
 
@@ -187,6 +188,8 @@ class PredictionJob:
                 writing it.
         """
         _ = self.source_format, self.output_format
+        if self.source != "-" and not Path(self.source).exists():
+            raise DataError(missing_file(self.source))
         if self.output == "-":
             if is_same_file(STDIN if self.source == "-" else self.source, STDOUT):
                 raise DataError(f"stdout is the input {self.source}, which would be replaced; write to another file.")

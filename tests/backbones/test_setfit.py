@@ -288,7 +288,7 @@ def test_sentence_transformers_is_an_extra(model, monkeypatch):
 
 def test_a_body_without_a_head_is_refused(body, model, tmp_path):
     with pytest.raises(
-        UnsupportedModelError, match=r"without a head: train a head on it with SetFit, or .*alien train"
+        UnsupportedModelError, match=r"holds no trained classifier: train one with `alien train`, or a model of SetFit"
     ):
         UncertainClassifier.from_pretrained(body)
     folder = shutil.copytree(model, tmp_path / "model")

@@ -276,7 +276,7 @@ def test_a_damaged_journal_is_continued_at_the_damage(tmp_path, monkeypatch, cap
     [
         ("in.jsonl", "out.txt", "output .*out.txt"),
         ("in.jsonl", "out.docx", "output .*out.docx"),
-        ("in.docx", "out.csv", "input .*in.docx"),
+        ("in.docx", "out.csv", "no file .*in.docx"),
         ("in.jsonl", "gone/out.csv", "output .*there is no folder .*gone"),
         ("gone.jsonl", "out.csv", r"there is no file .*gone\.jsonl"),
     ],

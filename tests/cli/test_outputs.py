@@ -92,7 +92,7 @@ def test_predict_carries_every_column_along(folder, tmp_path):
     assert done.stdout.splitlines()[0].endswith(
         "new_uncertainty,new_error_probability,new_accepted,new_label_set,new_row_error"
     )
-    assert "2100 of 2100 rows predicted" in done.stderr
+    assert "2,100 of 2,100 rows predicted" in done.stderr
 
 
 def test_predict_holds_few_rows_in_memory(folder, tmp_path, monkeypatch):

@@ -66,7 +66,7 @@ def test_the_counts_are_printed_in_words(workplace, source, deciding_head, tmp_p
     number = r"\[[\d.]+, [\d.]+\]"
     expected = rf"estimated accuracy {right:.1f} % {number} of 19 predictions; accepted: {sure:.1f} % {number}"
     assert re.fullmatch(expected, lines[5])
-    assert [line.split(":")[0] for line in lines[6:]] == ["do not rely on this estimate"]
+    assert [line.split(".")[0] for line in lines[6:]] == ["do not rely on this estimate"]
     assert "The number of predictions, 19, is below 50" in lines[6]
 
 

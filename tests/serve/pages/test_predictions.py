@@ -197,7 +197,7 @@ def test_the_estimated_accuracy_is_that_of_the_predictions(server):
     assert (estimate["subject"], estimate["count"]) == ("predictions", 10)
     numbers = [estimate[name] for name in ("value", "low", "high")]
     assert numbers == pytest.approx([expected.value, expected.low, expected.high], abs=1e-6)
-    assert any("10 predictions" in reason for reason in event["reasons"]), "ten are too few"
+    assert any("number of predictions, 10, is below 50" in reason for reason in event["reasons"]), "ten are too few"
 
 
 def test_an_untrained_head_and_failed_texts_have_no_estimate(server, served_folder):
