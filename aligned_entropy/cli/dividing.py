@@ -130,14 +130,19 @@ def _files(source: Path, names: Sequence[str], folder: Path | None, force: bool)
     return files
 
 
+def _visible(label: str) -> str:
+    """Label for people: in quotes if it begins or ends with spaces, which could not be seen."""
+    return label if label == label.strip() else repr(label)
+
+
 def _absent(labels: Mapping[str, Counter[str]]) -> Iterator[str]:
     """Notes on labels that some parts do not have, because too few rows have them."""
     names = {label for counts in labels.values() for label in counts}
     for part, counts in labels.items():
         absent = sorted(names - set(counts))
         if absent:
-            rest = ", …" if len(absent) > SHOWN_LABELS else ""
-            yield f"{part} has no row with {len(absent)} of the labels: {', '.join(absent[:SHOWN_LABELS])}{rest}"
+            shown = [*map(_visible, absent[:SHOWN_LABELS]), *(["…"] if len(absent) > SHOWN_LABELS else [])]
+            yield f"{part} has no row with {len(absent)} of the labels: {', '.join(shown)}"
 
 
 def _table(sizes: Mapping[str, int], labels: Mapping[str, Counter[str]]) -> str:
@@ -147,7 +152,7 @@ def _table(sizes: Mapping[str, int], labels: Mapping[str, Counter[str]]) -> str:
     rows.append(["% of all rows", *(f"{100 * size / count:.1f}" for size in sizes.values())])
     totals: Counter[str] = sum(labels.values(), Counter())
     rows += [
-        [label if label == label.strip() else repr(label), *(f"{counts[label]:,}" for counts in labels.values())]
+        [_visible(label), *(f"{counts[label]:,}" for counts in labels.values())]
         for label, _ in totals.most_common(SHOWN_LABELS)
     ]
     rest = len(totals) - SHOWN_LABELS
