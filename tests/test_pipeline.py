@@ -13,6 +13,7 @@ from aligned_entropy import (
     UncertainClassifier,
     register_pipeline,
 )
+from aligned_entropy.display.wording import type_name
 from fixtures import sentiment
 from fixtures.sentiment import named
 
@@ -82,7 +83,7 @@ def test_registered_pipeline_cuts_texts_as_predict_does(model_folder, labeled, t
 def test_registered_pipeline_says_what_it_takes_for_a_head(fitted, model_folder):
     register_pipeline()
     for head in (fitted.saved, fitted):
-        with pytest.raises(HeadMismatchError, match=rf"head is an? {type(head).__name__}, a path or hub id is needed"):
+        with pytest.raises(HeadMismatchError, match=rf"head is {type_name(head)}, a path or hub id is needed"):
             pipeline("uncertain-text-classification", model=str(model_folder), head=head)
 
 

@@ -11,7 +11,7 @@ from .labeled import LabeledProbabilities
 from .sums import ProbabilitySums, bin_numbers
 
 SIGNIFICANCE = 0.01  # of each test
-UNLIKE = "Label a sample of these texts; a guaranteed error rate of a threshold does not hold for them, either."
+UNLIKE = "Label a sample of these texts; a guaranteed error rate does not hold for them."
 MIN_PREDICTIONS = 50  # with fewer, the tests have no power
 MIN_LABELED, MIN_ERRORS = 100, 10  # labeled predictions, and wrong and right ones among them
 
@@ -63,18 +63,31 @@ def reasons(
         )
     else:
         yield from _reasons_of_labels(labeled)
+    signs = list(_signs_of_drift(sums, labeled, distances, texts))
+    yield from signs[:-1]
+    yield from (f"{sign} {UNLIKE}" for sign in signs[-1:])
+
+
+def _signs_of_drift(
+    sums: ProbabilitySums,
+    labeled: LabeledProbabilities | None,
+    distances: DistanceCount | None,
+    texts: int | None,
+) -> Iterator[str]:
+    """Yield sentences on how the predictions, or their texts, are unlike the labeled ones."""
+    if labeled is not None:
         statistic, p_value = drift(sums, labeled, texts)
         if p_value < SIGNIFICANCE:
             expected, before = _mean(sums), float(labeled.error_probability.mean())
             yield (
                 "The predictions are not like the labeled ones of the head: error probabilities have the mean "
                 f"{expected:.1%}, before {before:.1%}, and another distribution (Kolmogorov–Smirnov "
-                f"{statistic:.2f}, p = {p_value:.1g}). {UNLIKE}"
+                f"{statistic:.2f}, p = {p_value:.1g})."
             )
     if distances is not None and distances.texts and distances.p_value < SIGNIFICANCE:
         yield (
             f"{distances.far / distances.texts:.1%} of the texts are farther from the calibration set than "
-            f"{1 - FAR_SHARE:.0%} of its own texts are: the head knows no texts like these. {UNLIKE}"
+            f"{1 - FAR_SHARE:.0%} of its own texts are: the head knows no texts like these."
         )
 
 

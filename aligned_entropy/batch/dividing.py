@@ -65,9 +65,8 @@ class DivisibleRows:
         Raises:
             DataError: a column is missing or not clear, or a text or label cannot be read.
         """
-        texts, labels = _texts_and_labels(table, text_column, text_pair_column, label_column)
+        texts, labels, notes = _texts_and_labels(table, text_column, text_pair_column, label_column)
         keys: list[Sequence[Hashable]] = [range(len(table)) if texts is None else texts]
-        notes = list(_label_notes(texts, labels))
         if texts is None:
             notes.append("there is no column with texts, so rows with the same text may be in different parts")
         elif repeated := len(texts) - len(set(texts)):
@@ -108,12 +107,13 @@ class DivisibleRows:
 
 def _texts_and_labels(
     table: Table, text_column: str | None, text_pair_column: str | None, label_column: str | None
-) -> tuple[Sequence[Hashable] | None, Sequence[Sequence[str]]]:
-    """Text of each row, or None for outputs without texts; and labels of each row."""
+) -> tuple[Sequence[Hashable] | None, Sequence[Sequence[str]], list[str]]:
+    """Text of each row, or None for outputs without texts; labels of each row; and notes on these."""
     is_output = first_column(table, OUTPUT_COLUMNS) or response_column(table)
     if is_output and text_column is None and TEXT_COLUMN not in table.columns:
         column = LabelColumn.read(table, find_column(table, "label", label_column, LABEL_COLUMNS))
-        return None, [[str(label)] for label in column.values]
+        labels = list(map(str, column.values))
+        return None, [[label] for label in labels], list(_label_notes((), labels))
     columns = {"text_column": text_column, "text_pair_column": text_pair_column}
     task = task_of_dataset(table, text_column, label_column)
     labeled = task.read(table, label_column=label_column, **columns)
@@ -122,27 +122,26 @@ def _texts_and_labels(
         parts = TagSet(names).parts
         kinds = [parts[name].kind for name in names]
         tags = [labeled.labels[start:end] for start, end in pairwise(labeled.texts.starts)]
-        return list(map(tuple, labeled.sentences)), [sorted({kinds[tag] for tag in row} - {""}) for row in tags]
+        return list(map(tuple, labeled.sentences)), [sorted({kinds[tag] for tag in row} - {""}) for row in tags], []
     if labeled.labels.ndim > 1:
-        return list(labeled.texts), [[names[label] for label in np.flatnonzero(row)] for row in labeled.labels]
-    return list(labeled.texts), [[names[label]] for label in labeled.labels]
+        return list(labeled.texts), [[names[label] for label in np.flatnonzero(row)] for row in labeled.labels], []
+    labels = [names[label] for label in labeled.labels]
+    return list(labeled.texts), [[label] for label in labels], list(_label_notes(labeled.texts, labels))
 
 
-def _label_notes(texts: Sequence[Hashable] | None, labels: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Yield notes on labels that look like mistakes; none on several labels in a row.
+def _label_notes(texts: Sequence[Hashable], labels: Sequence[str]) -> Iterator[str]:
+    """Yield notes on labels that look like mistakes.
 
     Args:
-        texts: text of each row, ``[N]``; None if they are not known.
-        labels: labels of each row, ``[N]``.
+        texts: text of each row, ``[N]``; empty if they are not known.
+        labels: label of each row, ``[N]``.
     """
-    if any(len(row) != 1 for row in labels):
-        return
-    counts = Counter(label for (label,) in labels)
+    counts = Counter(labels)
     if len(counts) == 1:
-        yield f"all rows have the label {next(iter(counts))!r}: if another column holds the labels, name it"
+        yield f"all rows have the label {labels[0]!r}: if another column holds the labels, name it with --label-column."
     yield from label_warnings(counts)
     labels_of: dict[Hashable, set[str]] = {}
-    for text, (label,) in zip(texts or (), labels, strict=False):
+    for text, label in zip(texts, labels, strict=False):
         labels_of.setdefault(text, set()).add(label)
     if several := sum(len(names) > 1 for names in labels_of.values()):
         yield f"texts that occur with several labels: {several:,}"

@@ -243,7 +243,8 @@ class UncertainClassifier(ModelElsewhere, ModelWithSelection):
         """
         extras, views = arrays_of(scores or ()), bool(self.head.views) or read_views(scores or ())
         options: dict[str, Any] = {"views": views, **columns}
-        features, fitting_set = self.features(data, progress, extras=extras, **options), None
+        features = self.features(data, progress, extras=extras, **options)
+        fitting_set = None
         if calibration is not None:
             fitting_set = self.held_out_features(calibration, progress, extras=extras, **options)
         train_set = None if train is None else self.features(train, progress, **options)

@@ -15,7 +15,7 @@ from ..display.text_tables import wrapped
 from ..display.wording import counted
 from .elsewhere_options import ElsewhereOptions
 from .goal_options import GoalOptions
-from .loading import features, load, read_table, training_features
+from .loading import features, load, note_columns, read_table, training_features
 from .options import (
     AsJson,
     ColumnOptions,
@@ -102,6 +102,7 @@ def train(
     check_folder(output, [model, data], content="model", force=force)
     table = read_table(data, columns)
     task = task_of_dataset(table, columns.text_column, columns.label_column)
+    note_columns(task, table, columns)
     texts = task.read(table, **columns.names)
     mode: Literal["full", "lora", "freeze"] = "lora" if lora else "freeze" if freeze else "full"
     config = TrainConfig(mode, epochs, learning_rate, batch_size, max_length, seed, dtype)
@@ -226,10 +227,9 @@ def threshold(
     target = Path(head) if output is None else output
     model, data = outputs.source(model, data, options)
     if output is None and not holds_head(target):
-        hint = " but with a model" if holds_model(target) else "" if target.exists() else similar_folder(head)
-        raise typer.BadParameter(
-            f"{head} is no folder with a head{hint}. For a head on the hub, name a folder with --output."
-        )
+        hint = "" if target.exists() else similar_folder(head)
+        problem = "holds a model, not a head" if holds_model(target) else f"is no folder with a head{hint}"
+        raise typer.BadParameter(f"{head} {problem}. For a head on the hub, name a folder with --output.")
     check_folder(target, [data], force=True)
     table = read_table(data, columns)
     classifier = load(model, head=head, options=options, outputs=outputs)

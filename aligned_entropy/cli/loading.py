@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..classifier import UncertainClassifier
     from ..data import LabeledTexts, LabeledTokens, Table
     from ..features.arrays import Features
+    from ..tasks import Task
 
 TIMED_TEXTS = 16  # texts that the time of a forward pass is estimated from
 
@@ -81,8 +82,13 @@ def _load(model: str, head: str | None, options: ModelOptions) -> UncertainClass
     try:
         torch.empty(0, device=options.device)
     except (RuntimeError, AssertionError) as error:
+        devices = [name for name, part in (("cuda", torch.cuda), ("mps", torch.backends.mps)) if part.is_available()]
+        is_known = str(options.device).partition(":")[0] in ("cuda", "mps")
+        # For other names, the reason of torch lists all devices that it was ever built for.
+        reason = f" ({str(error).splitlines()[0].rstrip('.')})" if is_known else ""
         raise ArgumentError(
-            f"there is no device {options.device!r} on this machine: name cuda (an NVIDIA GPU), mps (of a Mac) or cpu."
+            f"there is no device {options.device!r} on this machine{reason}: name one of "
+            f"{', '.join(['cpu', *devices])}."
         ) from error
     try:
         classifier = UncertainClassifier.from_pretrained(
@@ -170,24 +176,22 @@ def read_table(name: str | None, columns: ColumnOptions) -> Table | None:
     for kind, column in named.items():
         if column is not None:
             find_column(table, kind, column, ())
-    _note_columns(name, table, columns)
     return table
 
 
-def _note_columns(name: str, table: Table, columns: ColumnOptions) -> None:
-    """Print which columns were found by their usual names, if there are others that could be meant."""
-    from ..data.columns import LABEL_COLUMNS, find_text_columns, first_column, quoted
+def note_columns(task: Task, table: Table, columns: ColumnOptions) -> None:
+    """Print which columns of texts with one label were found by their usual names, if there are others."""
+    from ..data.columns import LABEL_COLUMNS, find_column, find_text_columns, quoted
 
-    label = columns.label_column or first_column(table, LABEL_COLUMNS)
-    is_named = columns.text_column is not None and columns.label_column is not None
-    if is_named or label is None:
+    if not task.one_label or (columns.text_column is not None and columns.label_column is not None):
         return
     try:
         texts = find_text_columns(table, columns.text_column, columns.text_pair_column, columns.label_column)
-    except DataError:  # texts are lists of words, or the reader raises this error
+        label = find_column(table, "label", columns.label_column, LABEL_COLUMNS)
+    except DataError:  # the reader raises it
         return
     if len(table.columns) > len({*texts, label}):
-        note(f"{name}: texts from {quoted(texts)}, labels from {label!r}")
+        note(f"{table.source or 'data'}: texts from {quoted(texts)}, labels from {label!r}")
 
 
 def features(
@@ -251,6 +255,7 @@ def _features(
 
 def read_labeled(classifier: UncertainClassifier, data: Table, columns: ColumnOptions) -> LabeledTexts | LabeledTokens:
     """Read labeled data with the labels of a classifier, which must have a model."""
+    note_columns(classifier.task, data, columns)
     return classifier.read_labeled(data, text_pair_column=columns.text_pair_column, **_column_names(columns))
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from .matching import likely_misspellings, listed_names
 
 FEWEST_TEXTS = 20  # with fewer, labels may be all different by chance
+MOST_COMPARED = 1000  # labels, which are compared in pairs
 SHOWN_NAMES = 3
 MOST_PAIRS = 10  # of a misspelling and a class in a warning
 
@@ -29,10 +30,10 @@ def label_warnings(counts: Mapping[str, int]) -> Iterator[str]:
     joined = [name for name in counts if _joins(name, counts)]
     if joined:
         yield (
-            f"{len(joined)} of {len(counts)} labels join others, such as {joined[0]!r}: if a text can have several "
-            "labels, name their column labels, and each text gets them one by one."
+            f"{len(joined)} of {len(counts)} labels join others, such as {listed_names(joined, 1)!r}: if a text can "
+            "have several labels, rename their column to labels."
         )
-    misspelled = likely_misspellings(counts)
+    misspelled = likely_misspellings(counts) if len(counts) <= MOST_COMPARED else {}
     if misspelled:
         pairs = [f"{name!r} ({counts[name]}) of {other!r} ({counts[other]})" for name, other in misspelled.items()]
         yield (
@@ -51,5 +52,5 @@ def _joins(name: str, names: Mapping[str, int]) -> bool:
     """True if a label is made of other labels, with a separator between them."""
     return any(
         len(parts) > 1 and all(part != name and part in names for part in parts)
-        for parts in ([part.strip() for part in re.split(re.escape(separator), name)] for separator in ",;|/")
+        for parts in ([part.strip() for part in re.split(re.escape(separator), name)] for separator in ",;|")
     )

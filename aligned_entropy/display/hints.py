@@ -49,7 +49,7 @@ def similar_name(name: str, names: Iterable[str]) -> str:
 def header_hint(columns: Iterable[str]) -> str:
     """Question for the message about a missing column, if names of columns look like values; empty for others."""
     is_value = any(len(name) > LONGEST_NAME or name.strip().isdecimal() for name in columns)
-    return " Does the file lack a row with the names of the columns?" if is_value else ""
+    return " Do the data lack a row with the names of the columns?" if is_value else ""
 
 
 def _question(name: str) -> str:

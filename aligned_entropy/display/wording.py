@@ -20,7 +20,7 @@ def type_name(value: object) -> str:
     return f"{'an' if AN.match(name) else 'a'} {name}"
 
 
-def example_share(value: float) -> str:
-    """Advice on how to write a share, for messages about a value that is none, and may be a percentage."""
+def share_advice(value: float) -> str:
+    """Advice on how to write a share, for messages about a number outside of 0 to 1, which may be a percentage."""
     percent = value if 2 <= value < 100 else 10
     return f"write {percent / 100:g} for {percent:g} %"

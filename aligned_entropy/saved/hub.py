@@ -33,11 +33,10 @@ def resolve_head(name: str | Path) -> Path:
         ) from None
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        is_offline = isinstance(error, LocalEntryNotFoundError) or "ConnectError" in first_line
-        reason = "the hub cannot be reached" if is_offline else f"the hub says: {first_line}"
+        verb = "cannot be reached" if "ConnectError" in first_line else "says"
         raise HeadMismatchError(
             f"no head {str(name)!r}: name the folder or hub id of a saved head. There is no such folder"
-            f"{similar_folder(name)}, and {reason}."
+            f"{similar_folder(name)}, and the hub {verb}: {first_line}"
         ) from error
 
 

@@ -140,7 +140,8 @@ def _choose(units: SelectionUnits, goal: Goal, delta: float, pilot: SelectionUni
     bound = float(risk_bound(curve.errors[best], curve.accepted[best], delta / len(costs)))
     if error_cost <= deferral_cost:
         reason = (
-            "An error costs no more than a deferral, so that every prediction is accepted: are the two costs swapped?"
+            "An error costs no more than a deferral, so that every prediction with an uncertainty is accepted: are the "
+            "costs swapped?"
         )
         return curve.threshold(best, bound, delta, reason)
     reason = (
@@ -231,7 +232,8 @@ def _advice(curve: _Curve, risk: float, delta: float, is_planned: bool) -> str:
     smoothed = (curve.errors + 0.5) / (curve.accepted + 1)
     below_target = np.flatnonzero(smoothed < risk)
     if not len(below_target):
-        problem = f"No threshold could be certified: the lowest observed risk is {smoothed.min():.3g}"
+        lowest = (curve.errors / curve.accepted).min()
+        problem = f"No threshold could be certified: the lowest observed risk is {lowest:.3g}"
         if _is_hopeless(curve, risk):
             return f"{problem}, so more labeled predictions would not help. Choose a higher risk, or a better score."
         return (

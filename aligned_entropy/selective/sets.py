@@ -13,7 +13,6 @@ from numpy.typing import ArrayLike, NDArray
 from ..display.card import Displayed
 from ..display.short_repr import ShortRepr
 from ..display.text_tables import text_table, wrapped
-from ..display.wording import example_share
 from ..errors import ArgumentError, CalibrationError
 from .class_clusters import class_clusters
 from .display import set_rule_card
@@ -45,7 +44,10 @@ class SetGoal(ShortRepr):
 
     def __post_init__(self) -> None:
         if not 0 < self.alpha < 1:
-            raise ArgumentError(f"alpha {self.alpha} is not between 0 and 1: {example_share(self.alpha)}.")
+            raise ArgumentError(
+                f"alpha {self.alpha} is not between 0 and 1: write 0.1 for sets that hold "
+                "the right class with a probability of 90 %."
+            )
         for name, choices in (("method", get_args(SetMethod)), ("guarantee", get_args(SetGuarantee))):
             if getattr(self, name) not in choices:
                 raise ArgumentError(f"no {name} {getattr(self, name)!r} of sets; there are {', '.join(choices)}.")

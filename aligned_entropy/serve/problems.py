@@ -45,7 +45,7 @@ def add_problem_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        return _problem(422, _invalid_field(error, request))
+        return _problem(422, _reason(error, request))
 
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> Response:
@@ -89,7 +89,7 @@ def add_problem_handlers(app: FastAPI) -> None:
         return _problem(422, str(error))
 
 
-def _invalid_field(error: RequestValidationError, request: Request) -> str:
+def _reason(error: RequestValidationError, request: Request) -> str:
     """Name of the first field of a body that is not as documented, with the reason."""
     first = error.errors()[0]  # its input is left out: texts do not belong in error responses or logs
     location, reason = (
@@ -101,7 +101,8 @@ def _invalid_field(error: RequestValidationError, request: Request) -> str:
         sent = "one of this size" if is_number else _JSON_TYPES.get(type(first["input"]), "null")
         reason += f", not {sent}"
     if first["type"] == "missing" and isinstance(first["input"], dict):
-        names = ", ".join(map(repr, list(first["input"])[:MAX_NAMES]))
+        names = ", ".join(f"{name!r:.40}" for name in list(first["input"])[:MAX_NAMES])
+        names += ", …" if len(first["input"]) > MAX_NAMES else ""
         reason += f"; the fields of the object: {names or 'none'}"
         reason += ". A single text is sent as a string" if first["loc"][-1] == "text_pair" else ""
     if first["type"] == "extra_forbidden" and len(first["loc"]) == 2:

@@ -94,6 +94,13 @@ def test_a_fit_calibrates_answers_and_texts(fitted):
     assert len(said.to_pandas().columns) == len(said.to_arrow().column_names) == 4 + 2 * 3
 
 
+def test_an_untrained_head_is_no_row_of_an_evaluation(model_folder):
+    untrained = UncertainClassifier.from_pretrained(model_folder)
+    found = untrained.evaluate(texts(60, 2), resamples=10)
+    assert HEAD not in found.single_predictions.table
+    assert not [name for name in found.groups["texts"].table if name.startswith(HEAD)]
+
+
 def test_what_is_not_finite_is_not_said(fitted):
     features = fitted.features(texts(20, 2))
     logits = features.logits.copy()

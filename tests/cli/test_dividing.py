@@ -139,7 +139,7 @@ def test_groups_stay_together_with_copies_of_their_texts(tmp_path):
     ("columns", "options", "message"),
     [
         (("number", "text"), (), "no label column among 'number', 'text'"),
-        (("number;text;label",), ("--delimiter", ","), "the header 'number;text;label' has no ',', but ';': give the"),
+        (("number;text;label",), ("--delimiter", ","), "has no ',', but ';', as most rows do: name the delimiter ';'"),
         (
             ("number", "comment", "stars"),
             ("--label-column", "comment"),

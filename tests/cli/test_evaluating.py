@@ -3,8 +3,10 @@
 import csv
 import json
 
+import pandas as pd
 import pytest
 
+from aligned_entropy import UncertainClassifier
 from aligned_entropy.data import load_outputs
 from aligned_entropy.evaluation.fitted_scores import BASELINES
 from aligned_entropy.metrics import CALIBRATION, RANKING
@@ -120,6 +122,29 @@ def test_evaluate_measures_the_baselines_by_default(workplace, kind):
     # Outputs have no head of their own, so that one is fitted.
     assert set(result["scores"]) == {*BASELINES, *(["aligned entropy"] if kind == "outputs" else [])}
     assert "ece_platt" in result["scores"]["entropy"]
+
+
+def test_evaluate_says_what_the_threshold_of_the_head_does(workplace, tmp_path):
+    head, source = tmp_path / "head", (workplace / "model", workplace / "test.jsonl")
+    chosen = in_process("threshold", *source, "--head", workplace / "head", "--coverage", "50%", "-o", head)
+    assert chosen.exit_code == 0, chosen.output
+    classifier = UncertainClassifier.from_pretrained(source[0], head=head)
+    features = classifier.features(str(source[1]))
+    accepted = classifier.predict_features(features).accepted
+    done = in_process("evaluate", *source, "--head", head, "--resamples", "10")
+    sentence = f"accepts {accepted.mean():.1%} of the predictions; {features.errors[accepted].mean():.1%} of these are"
+    assert f"The threshold (50 % of the predictions accepted) {sentence} wrong." in " ".join(done.stdout.split())
+
+
+def test_the_columns_that_were_found_are_named_if_there_are_others(workplace, tmp_path):
+    rows = [json.loads(line) for line in (workplace / "test.jsonl").read_text().splitlines()]
+    columns = {"mood": [row["label"] for row in rows], **{name: [row[name] for row in rows] for name in rows[0]}}
+    pd.DataFrame(columns).to_csv(tmp_path / "rows.csv", index=False)
+    command = ("evaluate", workplace / "model", tmp_path / "rows.csv", "--resamples", "10")
+    said = f"{tmp_path / 'rows.csv'}: texts from 'text', labels from 'label'"
+    assert said in in_process(*command).stderr
+    assert "labels from 'mood'" in in_process(*command, "--label-column", "mood").stderr
+    assert "labels from" not in in_process(*command, "--label-column", "mood", "--text-column", "text").stderr
 
 
 def test_evaluate_of_outputs_without_hidden_vectors(workplace, tmp_path):

@@ -18,7 +18,7 @@ from fixtures.command_line import in_process
         ("evaluate {model} {data} --report report.pdf", "report.pdf: the page is HTML; name a file that ends in .html"),
         (
             "threshold {model} {data} --head {model} --risk .1",
-            "is no folder with a head but with a model. For a head",
+            "holds a model, not a head. For a head on the hub",
         ),
         (
             "threshold {model} {data} --head {head}",
@@ -32,8 +32,11 @@ from fixtures.command_line import in_process
         ("predict {data} {model}", "this folder holds a model: commands take the model before the texts"),
         ("predict {model} gone", "there is no file gone: check the path"),
         ("fit {model} {data} -o head -q", "-q: write it before the command: alien -q"),
-        ("fit {model} {data} -o head --device gpu", "no device 'gpu' on this machine: name cuda .* or cpu"),
-        ("threshold {model} {data} --head {head} --risk .1 --sets 90", "write 0.9 for 90 %"),
+        ("fit {model} {data} -o head --device gpu", "no device 'gpu' on this machine: name one of cpu"),
+        (
+            "threshold {model} {data} --head {head} --risk .1 --sets 90",
+            "alpha 90.0 is not between .*: write 0.1 for sets",
+        ),
         ("evaluate {data} {model}", "holds a model, not data: commands and methods take the model before the data"),
         ("evaluate {model} {head}", "holds a head, not data: commands and methods take the model before the data"),
         ("predict {head} {data}", "holds a head, not a model: name its model, and the head with .*--head"),

@@ -169,3 +169,12 @@ def test_outputs_with_two_label_columns_are_refused():
 )  # fmt: skip
 def test_what_is_missing(value, missing):
     assert is_missing(value) is missing
+
+
+@pytest.mark.parametrize(
+    ("columns", "is_asked"), [(["text", "label"], False), (["1002", "good"], True), (["a" * 61, "good"], True)]
+)
+def test_names_that_look_like_values_lead_to_a_question(columns, is_asked):
+    with pytest.raises(DataError) as caught:
+        labeled_texts({name: ["a", "b"] for name in columns}, text_column="message")
+    assert ("Do the data lack a row with the names of the columns?" in str(caught.value)) == is_asked

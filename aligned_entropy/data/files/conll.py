@@ -20,7 +20,6 @@ BRACKETS = re.compile(r"[(*\w-]*\*[)*]*|\*")  # entities as (PERSON* … *)
 WORD_HEADERS = {"token", "tokens", "word", "words"}
 TAG_HEADERS = {"tag", "tags", "label", "labels", "ner", "ner_tag", "ner_tags"}
 MOST_COLUMNS = 100  # of a line; CoNLL-2012 has some dozens
-MOST_OF_ONE_WORD = 10  # columns of a file with a single line, as in CoNLL-U
 ONE_LINE = "Write one word with its tag on each line, and a blank line after every sentence"
 TAGGED = re.compile(r"[BIESLU]-\S+")  # tag of a word in an entity
 FEWEST_TAGGED, TAGGED_SHARE = 10, 0.9  # lines of a text file that show that it is a CoNLL file
@@ -81,9 +80,10 @@ def check_untagged(lines: Iterable[str], name: str) -> None:
         DataError: all lines have as many columns, and nearly all of them end with a tag, of words in entities and of
             others.
     """
-    rows = [line.split() for line in lines if line.strip()]
-    tagged = [row for row in rows if row[-1] == OUTSIDE or TAGGED.fullmatch(row[-1])]
-    is_table = len({len(row) for row in rows}) == 1 and len({row[-1] == OUTSIDE for row in tagged}) == 2
+    rows = [line.split() for line in lines if line.strip() and not _is_comment(line)]
+    tagged = [row for row in rows if _is_tag(row[-1])]
+    columns = {len(row) for row in rows}
+    is_table = len(columns) == 1 and min(columns) > 1 and len({row[-1] == OUTSIDE for row in tagged}) == 2
     if is_table and len(rows) >= FEWEST_TAGGED and len(tagged) >= TAGGED_SHARE * len(rows):
         raise DataError(
             f"{name}: the lines hold words with tags, such as {' '.join(tagged[0])!r:.40}, as those of a CoNLL file: "
@@ -114,13 +114,18 @@ def _sentences(path: Path, encoding: str | None) -> list[list[_Line]]:
     words = {line.fields[0] for line in all_lines}
     if all(len(line.fields) == 1 for line in all_lines) and not _are_tags(sorted(words)) and words != {OUTSIDE}:
         return sentences
-    if len(all_lines) == 1 and len(all_lines[0].fields) > MOST_OF_ONE_WORD:
+    if len(all_lines) == 1 and sum(map(_is_tag, all_lines[0].fields[1:-1])) > 1:
         raise DataError(f"{path}: all words are on one line. {ONE_LINE}.")
     for line in all_lines:
         _check_line(line, sentences[0][0], path)
     rows = [[line.fields for line in sentence] for sentence in sentences]
     _check_columns(rows, path, has_2012=any(line.startswith(CONLL_2012) for line in lines))
     return sentences
+
+
+def _is_tag(field: str) -> bool:
+    """True for the tag of words outside of entities, and for a prefix with a type."""
+    return field == OUTSIDE or TAGGED.fullmatch(field) is not None
 
 
 def _is_comment(line: str) -> bool:

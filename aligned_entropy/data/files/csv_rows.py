@@ -57,7 +57,8 @@ def csv_table(file: TextFile, delimiter: str | None, is_tsv: bool = False) -> In
         is_tsv: True for a TSV file.
 
     Raises:
-        DataError: the header is damaged, or names a column twice; or the delimiter is not one character.
+        DataError: the header is damaged, or names a column twice; or the delimiter is not one character, or not that
+            of the file.
     """
     csv.field_size_limit(sys.maxsize)
     delimiter = "\t" if delimiter == "\\t" else delimiter
@@ -68,18 +69,17 @@ def csv_table(file: TextFile, delimiter: str | None, is_tsv: bool = False) -> In
     named = DELIMITER_LINE.fullmatch(first)
     if first and not named:
         lines.put_back([first])
-    if delimiter is None:
-        delimiter = named[2] if named else "\t" if is_tsv else _find_delimiter(lines)
+    if delimiter is None and named:
+        delimiter = named[2]
+    elif delimiter is None and not is_tsv:
+        delimiter = _find_delimiter(lines)
+    else:
+        delimiter = delimiter or "\t"
+        _check_delimiter(lines, delimiter, file.name)
     records = _records(lines, delimiter)
     header = next((record for record in records if record.values or record.problem), Record([], None, 1))
     _check_header(header, file)
     names = header.values
-    others = [other for other in DELIMITERS if other in names[0]] if len(names) == 1 else []
-    if others and delimiter != NO_DELIMITER:
-        raise DataError(
-            f"{file.name}: the header {names[0]!r:.80} has no {delimiter!r}, but {others[0]!r}: give the delimiter "
-            f"{others[0]!r}, or none for a .csv file, where it is found."
-        )
     if delimiter == "\t":
         records = _records_with_tabs(lines, len(names))
     has_one_column = len(names) == 1  # a blank line is then a row with an empty text
@@ -128,6 +128,24 @@ def _find_delimiter(lines: _Lines) -> str:
     lines.put_back(head)
     otherwise = NO_DELIMITER if _widths(head, ",") else ","  # a damaged header
     return max(dividing, key=lambda name: dividing[name].count(dividing[name][0]), default=otherwise)
+
+
+def _check_delimiter(lines: _Lines, delimiter: str, name: str) -> None:
+    """Check that a named delimiter divides the header, unless no other one divides the rows as it would the header.
+
+    Raises:
+        DataError: it does not divide the header, but another one divides the header and most rows alike.
+    """
+    head = [next(lines, "")]
+    if _widths(head, delimiter) == [1] and (dividing := _dividing(head)):
+        head += islice(lines, LINES_AHEAD)
+        for other, counts in {other: _widths(head, other) for other in dividing}.items():
+            if len(counts) > 1 and counts[1:].count(counts[0]) > len(counts[1:]) / 2:
+                raise DataError(
+                    f"{name}: the header {head[0].strip()!r:.80} has no {delimiter!r}, but {other!r}, as most rows do: "
+                    f"name the delimiter {other!r}."
+                )
+    lines.put_back(head)
 
 
 def _dividing(head: Sequence[str]) -> dict[str, list[int]]:

@@ -4,7 +4,7 @@ import pytest
 
 from aligned_entropy import DataError
 from aligned_entropy.data import load_data
-from aligned_entropy.data.files.reading import open_rows
+from aligned_entropy.data.files.reading import open_rows, read_table
 
 
 def rows_of(path, content):
@@ -79,3 +79,37 @@ def test_a_problem_names_the_first_line_of_its_record(tmp_path):
     assert rows == [(2, None), (4, "1 fields"), (5, "not vali"), (6, None)]
     with pytest.raises(DataError, match=r"a\.csv, line 4: 1 fields, but the header has 2; complete the row"):
         load_data(path)
+
+
+ROWS = "id;text\n1;good, but long\n2;bad\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "delimiter", "other"),
+    [
+        ("rows.csv", ROWS, ",", ";"),
+        ("rows.csv", ROWS, "|", ";"),
+        ("rows.tsv", ROWS, None, ";"),
+        ("rows.tsv", ROWS.replace(";", ",").replace("good, but", "good but"), None, ","),
+    ],
+)
+def test_a_delimiter_that_another_one_contradicts_is_refused(tmp_path, name, content, delimiter, other):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DataError, match=f"has no .*, but '{other}', as most rows do: name the delimiter '{other}'"):
+        read_table(tmp_path / name, delimiter=delimiter)
+    assert read_table(tmp_path / name, delimiter=other).column_names == ["id", "text"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "delimiter"),
+    [
+        ("rows.tsv", "review, verbatim\ngood\nbad, and long\nold\n", None),
+        ("rows.csv", '"review, verbatim"\ngood\nbad, and long\nold\n', "|"),
+        ("rows.tsv", "review, verbatim\n", None),
+    ],
+)
+def test_a_header_of_one_column_may_hold_another_delimiter(tmp_path, name, content, delimiter):
+    (tmp_path / name).write_text(content + "more\n")
+    table = read_table(tmp_path / name, delimiter=delimiter)
+    assert table.column_names == ["review, verbatim"]
+    assert list(table["review, verbatim"]) == [*content.splitlines()[1:], "more"]
