@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
@@ -11,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 import typer
 
 from ..display.hints import similar_folder
-from ..display.text_tables import wrapped
 from ..display.wording import counted
 from .elsewhere_options import ElsewhereOptions
 from .goal_options import GoalOptions
@@ -30,18 +28,14 @@ from .options import (
     positive,
     with_option_groups,
 )
+from .rule_notes import note_replaced, show_reachable
 from .set_options import SetOptions
 from .terminal import next_step, note, option_words, part_beside, progress_bar, stage
 
 if TYPE_CHECKING:
     from ..data import LabeledTexts, LabeledTokens
     from ..finetune import Epoch
-    from ..selective import Rule
 
-TRIED = (
-    "warning: both were chosen on the same texts. The bound holds for a risk that was named before any result was "
-    "seen, and not for the best of several that were tried."
-)
 EQUAL_COLUMNS = (
     "After this fit, uncertainty and error_probability of a text are the same number.\n"
     "They are two columns because they differ for entities, for sentences and for\n"
@@ -249,52 +243,12 @@ def threshold(
         if goal.risk is not None:
             command: list[object] = ["threshold", *outputs.words_of(model, data), "--head", head, *words]
             command += [] if output is None else ["--output", output]
-            _show_reachable(rule, command)
+            show_reachable(rule, command)
         raise typer.Exit(1)
-    _note_replaced(before if target.resolve() == Path(head).resolve() else None, rule)
+    note_replaced(before if target.resolve() == Path(head).resolve() else None, rule)
     classifier.save_pretrained(target)
     if not as_json:
         print(f"saved: {target}")
         words = option_words(of_head(options), columns.of_texts)
         new = outputs.words_beside(model, data, "new")
         next_step("predict", *new, "--head", target, "-o", "predictions.csv", *words)
-
-
-def _note_replaced(before: Rule | None, rule: Rule) -> None:
-    """Print that a threshold is replaced, and what a bound is worth if both were chosen on the same texts.
-
-    Args:
-        before: rule of the head until now; None, and nothing is printed, without one.
-        rule: rule that replaces it.
-    """
-    import numpy as np
-
-    if before is None:
-        return
-    note(wrapped(f"warning: this replaces the threshold for {before.goal}"))
-    pairs = [part.units for part in (before, rule) if part.units is not None]
-    is_repeated = len(pairs) == 2 and np.array_equal(pairs[0].uncertainty, pairs[1].uncertainty, equal_nan=True)
-    if is_repeated and None not in (before.goal.risk, rule.goal.risk) and rule.goal != before.goal:
-        note(wrapped(TRIED))
-
-
-def _show_reachable(rule: Rule, command: Sequence[object]) -> None:
-    """Print the risks above that of a rule that can be certified, and the command that chooses the lowest of them.
-
-    Args:
-        rule: rule whose risk cannot be certified.
-        command: words of the command without the options of the goal.
-    """
-    from ..selective import reachable_table
-    from ..selective.reachable import higher_risks
-
-    rules = rule.reachable()
-    if not rules:
-        assert rule.units is not None, "the threshold has just been chosen"
-        tried = ", ".join(f"{100 * risk:.4g} %" for risk in higher_risks(float(rule.goal.risk or 0)))
-        wrong = f"The model is wrong on {rule.units.errors.mean():.0%} of these predictions."
-        note(wrapped(f"None of {tried} can be certified at once, either. {wrong}" if tried else wrong))
-        return
-    typer.echo(f"\n{reachable_table(rules)}", err=True)
-    reached = rules[0].goal
-    next_step(*command, *option_words(GoalOptions(**{name: getattr(reached, name) for name in vars(reached)})))

@@ -121,8 +121,8 @@ def evaluate(
     if has_rule:
         _print_threshold(classifier, test)
     print(*(f"saved: {file}\n" for file in files.paths), sep="", end="")
-    risk = None if has_rule else _risk(result)
-    _print_next_step(partial(outputs.words_beside, model, data), head, risk, options, columns)
+    goal = [] if has_rule else _goal(result)
+    _print_next_step(partial(outputs.words_beside, model, data), head, goal, options, columns)
 
 
 def _print_threshold(classifier: UncertainClassifier, test: Features) -> None:
@@ -137,21 +137,22 @@ def _print_threshold(classifier: UncertainClassifier, test: Features) -> None:
         print(wrapped(threshold_sentence(str(rule.goal), accepted, test.errors)))
 
 
-def _risk(result: Evaluation | GroupedEvaluation) -> float:
-    """Risk to propose for a threshold; a fixed one where entities, or whole texts, are accepted."""
+def _goal(result: Evaluation | GroupedEvaluation) -> list[object]:
+    """Options of the goal to propose for a threshold; a fixed one where entities, or whole texts, are accepted."""
     from ..scores import HEAD
     from ..selective.reachable import proposed_risk
 
     single = result.single_predictions
-    if result is not single or HEAD not in single.scores:
-        return 0.1
-    return proposed_risk(single.scores[HEAD], single.errors)
+    risk = (
+        0.1 if result is not single or HEAD not in single.scores else proposed_risk(single.scores[HEAD], single.errors)
+    )
+    return ["--coverage", 0.8] if risk is None else ["--risk", risk]
 
 
 def _print_next_step(
     words_of: Callable[[str], list[str]],
     head: str | None,
-    risk: float | None,
+    goal: Sequence[object],
     options: ModelOptions,
     columns: ColumnOptions,
 ) -> None:
@@ -160,17 +161,17 @@ def _print_next_step(
     Args:
         words_of: function that gives the words of a command up to the file of a part.
         head: folder of the head; None without one.
-        risk: risk to propose for a threshold; None if there is one.
+        goal: options of the goal to propose for a threshold; empty if there is one.
         options: options of the model.
         columns: options of the columns.
     """
     words, text_words = (option_words(of_head(options), part) for part in (columns, columns.of_texts))
     if head is None:
         next_step("fit", *words_of("held-out"), "-o", "head", *words)
-    elif risk is None:
+    elif not goal:
         next_step("predict", *words_of("new"), "--head", head, "-o", "predictions.csv", *text_words)
     else:
-        next_step("threshold", *words_of("more-held-out"), "--head", head, "--risk", risk, *words)
+        next_step("threshold", *words_of("more-held-out"), "--head", head, *goal, *words)
 
 
 def _evaluate_outputs(

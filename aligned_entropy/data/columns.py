@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -259,14 +260,12 @@ def find_list_column(table: Table, kind: str, content: str, column: str | None, 
 def _only_column(
     table: Table, kind: str, missing: str, column: str | None, candidates: Sequence[str], usual_names: Sequence[str]
 ) -> str:
-    columns = quoted(table.columns)
+    columns, lack = quoted(table.columns), header_hint(table.columns)
     remedy = f"{kind.replace('-', '_')}_column='…' or --{kind}-column"
     if column is not None:
         if column not in table.columns:
             hint = similar_name(column, table.columns)
-            raise DataError(
-                f"there is no column {column!r}{hint}; the columns are {columns}.{header_hint(table.columns)}"
-            )
+            raise DataError(f"there is no column {column!r}{hint}; the columns are {columns}.{lack}")
         return column
     if len(candidates) > 1:
         raise DataError(
@@ -277,10 +276,10 @@ def _only_column(
         others = [
             name for name in table.columns if isinstance(table.first_value(name), str) and name not in LABEL_COLUMNS
         ]
-        lack = header_hint(table.columns)
-        likely = f"--{kind}-column {others[0]}" if kind == "text" and len(others) == 1 else remedy
+        if kind == "text" and len(others) == 1:
+            remedy = f"text_column={others[0]!r} or --text-column {shlex.quote(others[0])}"
         raise DataError(
-            f"{missing} among {columns} (looked for {', '.join(usual_names)}): name it with {likely}.{lack}"
+            f"{missing} among {columns} (looked for {', '.join(usual_names)}): name it with {remedy}.{lack}"
         )
     return candidates[0]
 

@@ -254,7 +254,7 @@ def _advice(curve: _Curve, risk: float, delta: float, is_planned: bool) -> str:
     if total > MOST_ADVISED * curve.total:
         return (
             f"No threshold could be certified with {curve.total} labeled predictions; about {additional} more would be "
-            "needed. Choose a higher risk: the method reachable() of the rule gives those that can be certified."
+            "needed. Choose a higher risk; in Python, the method reachable() gives those that can be certified."
         )
     return (
         f"No threshold could be certified with {curve.total} labeled predictions; about {additional} more from the "

@@ -34,8 +34,10 @@ def likely_risk(error_rate: float, texts: int) -> float:
     return max(half, lowest)
 
 
-def proposed_risk(uncertainty: NDArray[np.floating], errors: NDArray[np.float64]) -> float:
+def proposed_risk(uncertainty: NDArray[np.floating], errors: NDArray[np.float64]) -> float | None:
     """Risk to try first on other labeled predictions: the lowest from :func:`likely_risk` on that these can certify.
+
+    None if they can certify none of the usual risks.
 
     Args:
         uncertainty: uncertainty of labeled predictions, ``[N]``.
@@ -44,7 +46,7 @@ def proposed_risk(uncertainty: NDArray[np.floating], errors: NDArray[np.float64]
     first = likely_risk(float(errors.mean()), len(errors))
     units = SelectionUnits(uncertainty.astype(np.float32), errors, np.full(len(errors), ""))
     risks = (risk for risk in (*RISKS, *HIGH_RISKS) if risk >= first)
-    return next((risk for risk in risks if choose_threshold(units, Goal(risk=risk)).accepted), first)
+    return next((risk for risk in risks if choose_threshold(units, Goal(risk=risk)).accepted), None)
 
 
 def reachable_risks(

@@ -3,10 +3,16 @@
 import json
 import shlex
 
+import numpy as np
 import pytest
 
+from aligned_entropy.cli.measuring import _goal
+from aligned_entropy.cli.rule_notes import show_reachable
 from aligned_entropy.saved.hub import describe_head
+from aligned_entropy.scores import HEAD
+from aligned_entropy.selective import Goal, SelectionUnits, choose_threshold
 from fixtures.command_line import in_process
+from fixtures.evaluations import evaluated
 
 
 def next_command(done, **files):
@@ -82,6 +88,18 @@ def test_a_risk_that_cannot_be_certified_is_answered_with_those_that_can(workpla
     threshold = rule["thresholds"][""]
     assert f"{threshold['accepted'] / threshold['answers']:.1%}" in row.split()
     assert describe_head(head)["rule"] == rule
+
+
+def test_a_classifier_that_is_nearly_always_wrong_gets_a_share_to_accept(capsys):
+    """No risk below its error rate can be certified, and a command that must fail is no next step."""
+    uncertainty, errors = np.linspace(0.1, 0.9, 200), (np.arange(200) % 5 > 0).astype(float)
+    assert _goal(evaluated(errors, {HEAD: uncertainty})) == ["--coverage", 0.8]
+    assert _goal(evaluated((np.arange(200) > 150).astype(float), {HEAD: uncertainty})) == ["--risk", 0.1]
+    units = SelectionUnits(uncertainty.astype(np.float32), errors, np.full(200, ""))
+    show_reachable(choose_threshold(units, Goal(risk=0.3)), ["threshold", "model", "data.csv", "--head", "head"])
+    lines = capsys.readouterr().err.splitlines()
+    assert "None of 40 %, 50 %, 60 % can be certified" in lines[0]
+    assert lines[-1] == "next: alien threshold model data.csv --head head --coverage 0.8"
 
 
 def test_no_next_command_stands_beside_json(workplace, tmp_path):

@@ -1,0 +1,62 @@
+"""Notes of ``alien threshold``: on a threshold that is replaced, and on risks that can be certified."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import typer
+
+from ..display.text_tables import wrapped
+from .goal_options import GoalOptions
+from .terminal import next_step, note, option_words
+
+if TYPE_CHECKING:
+    from ..selective import Rule
+
+TRIED = (
+    "warning: both were chosen on the same texts. The bound holds for a risk that was named before any result was "
+    "seen, and not for the best of several that were tried."
+)
+
+
+def note_replaced(before: Rule | None, rule: Rule) -> None:
+    """Print that a threshold is replaced, and what a bound is worth if both were chosen on the same texts.
+
+    Args:
+        before: rule of the head until now; None, and nothing is printed, without one.
+        rule: rule that replaces it.
+    """
+    import numpy as np
+
+    if before is None:
+        return
+    note(wrapped(f"warning: this replaces the threshold for {before.goal}"))
+    pairs = [part.units for part in (before, rule) if part.units is not None]
+    is_repeated = len(pairs) == 2 and np.array_equal(pairs[0].uncertainty, pairs[1].uncertainty, equal_nan=True)
+    if is_repeated and None not in (before.goal.risk, rule.goal.risk) and rule.goal != before.goal:
+        note(wrapped(TRIED))
+
+
+def show_reachable(rule: Rule, command: Sequence[object]) -> None:
+    """Print the risks above that of a rule that can be certified, and the command that chooses the lowest of them.
+
+    Args:
+        rule: rule whose risk cannot be certified.
+        command: words of the command without the options of the goal.
+    """
+    from ..selective import reachable_table
+    from ..selective.reachable import higher_risks
+
+    rules = rule.reachable()
+    if not rules:
+        assert rule.units is not None, "the threshold has just been chosen"
+        tried = ", ".join(f"{100 * risk:.4g} %" for risk in higher_risks(float(rule.goal.risk or 0)))
+        wrong = f"The model is wrong on {rule.units.errors.mean():.0%} of these predictions."
+        note(wrapped(f"None of {tried} can be certified at once, either. {wrong}" if tried else wrong))
+        note("A share of the predictions can be accepted without a guaranteed error rate:")
+        next_step(*command, "--coverage", "0.8")
+        return
+    typer.echo(f"\n{reachable_table(rules)}", err=True)
+    reached = rules[0].goal
+    next_step(*command, *option_words(GoalOptions(**{name: getattr(reached, name) for name in vars(reached)})))
