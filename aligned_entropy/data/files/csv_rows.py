@@ -136,7 +136,7 @@ def _check_delimiter(lines: _Lines, delimiter: str, name: str) -> None:
     Raises:
         DataError: it does not divide the header, but another one divides the header and most rows alike.
     """
-    head = [next(lines, "")]
+    head = list(islice(lines, 1))
     if _widths(head, delimiter) == [1] and (dividing := _dividing(head)):
         head += islice(lines, LINES_AHEAD)
         for other, counts in {other: _widths(head, other) for other in dividing}.items():

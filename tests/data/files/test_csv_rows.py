@@ -113,3 +113,10 @@ def test_a_header_of_one_column_may_hold_another_delimiter(tmp_path, name, conte
     table = read_table(tmp_path / name, delimiter=delimiter)
     assert table.column_names == ["review, verbatim"]
     assert list(table["review, verbatim"]) == [*content.splitlines()[1:], "more"]
+
+
+def test_a_file_without_a_line_is_empty_whatever_its_delimiter(tmp_path):
+    (tmp_path / "rows.csv").write_text("")
+    for delimiter in (None, ";"):
+        with pytest.raises(DataError, match="is empty: it has no rows"):
+            read_table(tmp_path / "rows.csv", delimiter=delimiter)
