@@ -72,10 +72,10 @@ def test_measures_that_are_not_defined_are_left_out():
 def test_only_scores_that_were_measured_everywhere_have_a_rank():
     values = {"a": (0.7, 0.6, 0.9), "b": (0.8, 0.6, 0.7), "c": (0.9, None, 0.9), "d": (0.6, 0.5, 0.6)}
     results = [
-        result(name, data, roc_auc=value)
+        result(name, data, roc_auc=measured)
         for name, row in values.items()
-        for data, value in zip(("alpha", "beta", "gamma"), row, strict=True)
-        if value is not None
+        for data, measured in zip(("alpha", "beta", "gamma"), row, strict=True)
+        if measured is not None
     ]
     table = score_table(results, "scores", "m", "roc_auc")
     # Ranks among a, b and d: 2, 1.5, 1 and 1, 1.5, 2 and 3, 3, 3
