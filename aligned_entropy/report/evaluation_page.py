@@ -129,7 +129,7 @@ def _reviews(findings: Findings) -> tuple[list[str], dict[str, list[str]]]:
 
 def _risk_chart(findings: Findings, names: list[str]) -> Chart:
     """Risk–coverage curves of some scores, thinned to ``CURVE_POINTS`` points, with the threshold."""
-    evaluation = findings.evaluation
+    evaluation, rows = findings.evaluation, findings.rows
     points = np.unique(np.linspace(0, len(evaluation.errors) - 1, CURVE_POINTS).round().astype(int))
 
     def thinned(scores: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -142,7 +142,7 @@ def _risk_chart(findings: Findings, names: list[str]) -> Chart:
         score_styles(names, findings.main),
         "Risk–coverage curves: error rate of the accepted predictions by the share of predictions accepted",
         perfect=thinned(evaluation.errors),
-        threshold=accepted_share(findings),
+        threshold=None if rows is None else accepted_share(rows.accepted, evaluation.errors),
     )
 
 

@@ -92,12 +92,16 @@ def _probability_sentence(findings: Findings) -> list[str]:
     return [f"The head expects {percent(expected)} of the predictions to be wrong; {percent(observed)} are."]
 
 
-def accepted_share(findings: Findings) -> tuple[float, float] | None:
-    """Coverage and risk of the threshold of the head; None without one, or if it accepts nothing."""
-    rows = findings.rows
-    if rows is None or rows.accepted is None or not rows.accepted.any():
+def accepted_share(accepted: NDArray[np.bool_] | None, errors: NDArray[np.float64]) -> tuple[float, float] | None:
+    """Coverage and risk of a threshold on labeled predictions; None without one, or if it accepts nothing.
+
+    Args:
+        accepted: True where it accepts a prediction, ``[N]``; None without a threshold.
+        errors: 1 where a prediction is wrong, ``[N]``.
+    """
+    if accepted is None or not accepted.any():
         return None
-    return float(rows.accepted.mean()), float(findings.evaluation.errors[rows.accepted].mean())
+    return float(accepted.mean()), float(errors[accepted].mean())
 
 
 def _threshold_sentence(findings: Findings) -> list[str]:
@@ -115,7 +119,8 @@ def threshold_sentence(goal: str, accepted: NDArray[np.bool_], errors: NDArray[n
         accepted: True where it accepts a prediction, ``[N]``.
         errors: 1 where a prediction is wrong, ``[N]``.
     """
-    if not accepted.any():
+    shares = accepted_share(accepted, errors)
+    if shares is None:
         return f"The threshold ({goal}) accepts none of the predictions."
-    coverage, risk = percent(float(accepted.mean())), percent(float(errors[accepted].mean()))
+    coverage, risk = map(percent, shares)
     return f"The threshold ({goal}) accepts {coverage} of the predictions; {risk} of these are wrong."
