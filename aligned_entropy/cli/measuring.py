@@ -127,14 +127,14 @@ def evaluate(
 
 def _print_threshold(classifier: UncertainClassifier, test: Features) -> None:
     """Print what the threshold of a head does on labeled texts; nothing where it decides on entities or whole texts."""
-    import numpy as np
-
+    from ..predictions import Predictions
     from ..report.findings import threshold_sentence
 
     rule = classifier.saved.rule
     if rule is not None and classifier.task.one_label:
-        accepted = np.array([row.accepted for row in classifier.predict_features(test)])
-        print(wrapped(threshold_sentence(str(rule.goal), accepted, test.errors)))
+        predictions = classifier.predict_features(test)
+        assert isinstance(predictions, Predictions), "one label for each text"
+        print(wrapped(threshold_sentence(str(rule.goal), predictions.accepted, test.errors)))
 
 
 def _goal(result: Evaluation | GroupedEvaluation) -> list[object]:
