@@ -51,12 +51,12 @@ def review_sentences(evaluation: Evaluation, *, brief: bool = False) -> list[str
     if brief:
         return [f"{finding}.", *few]
     most = min(1.0, int(REVIEW * len(evaluation.errors) + 1e-9) / float(evaluation.errors.sum()))
-    limits = [f"a random choice {REVIEW:.0%}", f"a perfect one {most:.0%}"]
+    choices = {"a random choice": REVIEW, "a perfect one": most}
     other = best_other(evaluation, main)
     if other is not None:
-        limits.insert(0, f"the best other score, {other}, finds {_found(evaluation, other):.0%}")
-    else:
-        limits[0] = f"a random choice finds {REVIEW:.0%}"
+        choices = {f"the best other score, {other},": _found(evaluation, other), **choices}
+    first, *others = choices
+    limits = [f"{first} finds {choices[first]:.0%}", *(f"{choice} {choices[choice]:.0%}" for choice in others)]
     left = risk_at_coverage(evaluation.errors, evaluation.scores[main], coverage=1 - REVIEW)
     return [
         f"{finding}; {', '.join(limits[:-1])}, and {limits[-1]}. Of the other {1 - REVIEW:.0%}, {left:.1%} are wrong.",
