@@ -31,11 +31,12 @@ RANKS = (
     ("serve", "bench"),
     ("demo",),
     ("cli",),
+    ("__main__",),
 )
 RANK = {unit: rank for rank, units in enumerate(RANKS) for unit in units}
 
 # Whatever their rank, these are imported by nobody else.
-LEAVES = {"report": {"demo", "cli", "serve"}, "bench": {"cli"}, "serve": {"cli"}, "demo": {"cli"}, "cli": set()}
+LEAVES = {"report": {"demo", "cli", "serve"}, "bench": {"cli"}, "serve": {"cli"}, "demo": {"cli"}, "cli": {"__main__"}}
 
 HOMES = {
     "transformers": {"backbones", "finetune", "pipeline"},

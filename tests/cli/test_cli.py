@@ -25,6 +25,12 @@ def test_help_names_every_command_and_wrong_usage_exits_with_2():
     assert alien("nonsense").returncode == 2
 
 
+def test_the_package_is_the_command():
+    shown = subprocess.run([sys.executable, "-m", "aligned_entropy", "fit"], capture_output=True, text=True)
+    assert (shown.returncode, shown.stdout) == (2, "")
+    assert "Usage: python -m aligned_entropy fit" in shown.stderr
+
+
 def test_help_loads_no_large_library():
     code = "import sys, aligned_entropy.cli.app; print([m for m in ('torch', 'transformers') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
@@ -103,7 +109,7 @@ def test_a_traceback_is_shown_on_request(workplace, monkeypatch):
         (["predict", "{model}", ".", "--input-format", "csv", "-o", "out"], "for . as csv"),
         (["predict", "{model}", "{test}", "--workers", "3"], "--workers 3 is for --engine ray"),
         (["export", "{model}", "-o", "graph", "--text-column", "text"], "--int8"),
-        (["fit", "{model}", "{test}", "-o", "head", "--seed", "-1"], "--seed"),
+        (["fit", "{model}", "{test}", "-o", "head", "--seed", "-1"], "'-1' is refused"),
         (["fit", "{model}", "{test}", "-o", "head", "--preset", "paper", "--reference", "{test}"], "--reference"),
         (["train", "{model}", "{test}", "-o", "trained", "--learning-rate", "0"], "not a positive number"),
         (["train", "{model}", "{test}", "-o", "trained", "--learning-rate", "-1"], "not a positive number"),
