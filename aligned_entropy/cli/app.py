@@ -196,14 +196,17 @@ MISPLACED = {
 
 
 class Command(TyperCommand):
-    """Command that refuses empty words, which a shell makes of variables without a value, and misplaced options."""
+    """Command that refuses empty words, which a shell makes of variables without a value, and misplaced options.
+
+    It also names the value that the parser refuses, which the parser does not do itself.
+    """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the words of the command line.
 
         Raises:
-            BadParameter: a word is empty, and is not the value of an option that may be empty; or an option belongs
-                to another place.
+            BadParameter: a word is empty, and is not the value of an option that may be empty; an option belongs to
+                another place; or a value is wrong.
         """
         may_be_empty = {name for option in self.params if option.default == "" for name in option.opts}
         for position, word in enumerate(args):
@@ -216,7 +219,14 @@ class Command(TyperCommand):
             if (not word or (word.startswith("--") and word.endswith("="))) and name not in may_be_empty:
                 place = f"the value of {name}" if name.startswith("-") else f"word {position + 1}"
                 raise typer.BadParameter(f"{place} is empty: a shell variable may have no value.", ctx)
-        return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, args)
+        except typer.BadParameter as error:
+            # Recent versions of Typer check values with pydantic, whose messages leave the value out.
+            if hasattr(error.__cause__, "errors"):
+                value, reason = error.__cause__.errors()[0]["input"], error.message.removeprefix("Value error, ")
+                error.message = reason if repr(value) in reason else f"{value!r} is refused. {reason}"
+            raise
 
 
 def help_text(command: Callable[..., None]) -> str:

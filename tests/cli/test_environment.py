@@ -91,14 +91,14 @@ def test_an_empty_key_is_refused(name, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "value", "reason"),
     [
-        ("ALIEN_PORT", "tcp://10.0.0.1:8000", "Invalid value for '--port'"),
+        ("ALIEN_PORT", "tcp://10.0.0.1:8000", "Invalid value for '--port': 'tcp://10.0.0.1:8000' is refused"),
         ("ALIEN_ROOT_PATH", "alien", "write /alien"),
         ("ALIEN_FORWARDED_ALLOW_IPS", "10.0.0.1,proxy.local", "'proxy.local' is neither an IP address nor"),
         ("ALIEN_CORS_ORIGIN", "https://a.org/", "'https://a.org/' is no origin: write https://example.org"),
         ("ALIEN_CORS_ORIGIN", "a.org", "'a.org' is no origin"),
-        ("ALIEN_UI", "perhaps", "Invalid value for '--ui'"),
+        ("ALIEN_UI", "perhaps", "Invalid value for '--ui': 'perhaps' is refused"),
         ("ALIEN_STORE", "", "--store is empty: write postgresql://"),
-        ("ALIEN_STORE_TEXTS", "some", "Invalid value for '--store-texts'"),
+        ("ALIEN_STORE_TEXTS", "some", "Invalid value for '--store-texts': 'some' is not one of"),
     ],
 )
 def test_a_value_that_would_have_no_effect_is_refused(name, value, reason, monkeypatch):
