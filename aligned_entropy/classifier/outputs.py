@@ -19,7 +19,7 @@ from ..data.objects import index_of
 from ..errors import ArgumentError, ArgumentTypeError, DataError, HeadMismatchError, NotApplicableError
 from ..evaluation.evaluation import Evaluation
 from ..evaluation.grouped import GroupedEvaluation
-from ..evaluation.label_order import warn_of_label_order
+from ..evaluation.label_warnings import warn_of_labels
 from ..features.arrays import Features
 from ..head.fit import FitResult
 from ..head.fit_multilabel import MultiLabelResult
@@ -129,7 +129,7 @@ class UncertainOutputs(UncertainClassifier):
             UserWarning: another order of the labels would make the outputs far better.
         """
         features = self._read(data, progress, extras, views, labeled=True, **columns)
-        warn_of_label_order(features, self.label_names)
+        warn_of_labels(features, self.label_names)
         return features
 
     def held_out_features(self, data: Any, progress: Progress = lambda done: None, **options: Any) -> Features:

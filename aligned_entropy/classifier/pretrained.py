@@ -14,7 +14,7 @@ from ..backbones.templates import Examples
 from ..data import LabeledTexts, LabeledTokens, checked_names, load_data, plain_texts
 from ..display.wording import type_name
 from ..errors import ArgumentError, ArgumentTypeError, NotApplicableError, NotFittedError, UnsupportedModelError
-from ..evaluation.label_order import warn_of_label_order
+from ..evaluation.label_warnings import warn_of_labels
 from ..features.arrays import Features
 from ..features.texts import Text, are_pairs
 from ..head.head import AlignedEntropyHead
@@ -259,7 +259,7 @@ class ModelWithHead:
         labeled = self.read_labeled(data, **columns)
         features = self._extract(labeled.texts, progress, extras, views).with_labels(labeled.labels)
         features = replace(features, trained=are_training_texts(self.backbone.name, labeled.texts))
-        warn_of_label_order(features, self.label_names)
+        warn_of_labels(features, self.label_names)
         return features
 
     def plain_features(

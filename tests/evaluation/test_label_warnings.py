@@ -1,4 +1,4 @@
-"""A warning where another order of the labels would be far better, and no warning where it would not be."""
+"""Warnings where another order of the labels would be far better, and where the model is useless; none elsewhere."""
 
 import warnings
 from itertools import permutations
@@ -6,7 +6,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from aligned_entropy.evaluation.label_order import warn_of_label_order
+from aligned_entropy.evaluation.label_warnings import warn_of_labels
 from aligned_entropy.features.arrays import Features
 
 
@@ -22,7 +22,7 @@ def predicted_with(truth, accuracy, classes, seed=0):
 def warns(rows, names):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        warn_of_label_order(rows, names)
+        warn_of_labels(rows, names)
     return [str(warning.message) for warning in caught]
 
 
@@ -62,13 +62,17 @@ def test_two_exchanged_classes_among_many():
 def test_a_model_that_guesses_is_not_in_another_order(classes, rows, seed):
     truth = np.random.default_rng(seed).integers(0, classes, rows)
     predicted = np.random.default_rng(seed + 1000).integers(0, classes, rows)
-    assert warns(features(truth, predicted, classes), [str(number) for number in range(classes)]) == []
+    found = warns(features(truth, predicted, classes), [str(number) for number in range(classes)])
+    assert not any("another order" in warning for warning in found)
+    assert len(found) == (rows >= 20 and (truth == predicted).sum() <= np.bincount(truth).max())
 
 
 @pytest.mark.parametrize("scale", [1, 100])
 def test_a_model_that_predicts_one_class_is_not_in_another_order(scale):
     truth = np.repeat([0, 1, 2], [50 * scale, 30 * scale, 20 * scale])
-    assert warns(features(truth, np.full(100 * scale, 2), 3), list("abc")) == []
+    (warning,) = warns(features(truth, np.full(100 * scale, 2), 3), list("abc"))
+    count = f"the model is right for {20 * scale:,} of {100 * scale:,} labels, and a model that always predicts 'a' would"
+    assert warning.startswith(f"{count} be for {50 * scale:,}: it does not tell the classes apart.")
     (warning,) = warns(features(np.zeros(100 * scale, int), np.full(100 * scale, 2), 3), list("abc"))
     assert "labels are 'a': check that the right column holds them" in warning
 
@@ -93,3 +97,12 @@ def test_labels_of_one_class_are_noticed(count, is_noticed):
     """A column with the same entry in all rows, or a file of one class, measures nothing but this class."""
     found = warns(features(np.ones(count, int), np.arange(count) % 2, 2), ["good", "bad"])
     assert found == (["all 20 labels are 'bad': check that the right column holds them."] if is_noticed else [])
+
+
+@pytest.mark.parametrize(("correct", "is_noticed"), [(60, True), (61, False)])
+def test_a_model_no_better_than_the_most_frequent_class_is_noticed(correct, is_noticed):
+    """Of 100 texts, 60 are of one class; the others are predicted to be of it, but for the last ``correct - 60``."""
+    truth = np.repeat([0, 1], [60, 40])
+    predicted = np.where(np.arange(100) < 160 - correct, 0, 1)
+    found = warns(features(truth, predicted, 2), ["ham", "spam"])
+    assert [f"right for {correct} of 100" in warning for warning in found] == ([True] if is_noticed else [])

@@ -1,4 +1,4 @@
-"""Order of labels: warning where another order would make a model far better."""
+"""Warnings of labels that hint at a mistake in the data, or at a model that has learned nothing."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from ..errors import warn_user
 from ..features.arrays import Features
 
 SIGNIFICANCE = 1e-3
-FEWEST_LABELS = 20  # fewer may be of one class by chance
+FEWEST_LABELS = 20  # fewer may be of one class, or show a low accuracy, by chance
 MAX_PAIRS = 10  # exchanged labels in the warning
 
 
-def warn_of_label_order(features: Features, label_names: Sequence[str]) -> None:
-    """Warn if another order of the labels would make the model far better, or if all of them are one class.
+def warn_of_labels(features: Features, label_names: Sequence[str]) -> None:
+    """Warn if labels are all of one class, if another order of them would make the model far better, or if it is no better
+    than one that always predicts their most frequent class.
 
     The other order is the permutation of the labels with the most correct predictions. Only the labels that it moves
     count. The warning is given if it at least halves the errors in them, and two tests are significant at the level
@@ -34,6 +35,7 @@ def warn_of_label_order(features: Features, label_names: Sequence[str]) -> None:
     before, after, order = _accuracies(features, len(label_names))
     moved = np.flatnonzero(order != np.arange(len(order)))
     if not len(moved):
+        _warn_of_useless_model(features, label_names)
         return
     pairs = ", ".join(f"{label_names[i]} → {label_names[order[i]]}" for i in moved[:MAX_PAIRS])
     warn_user(
@@ -46,6 +48,20 @@ def _warn_of_one_class(features: Features, label_names: Sequence[str]) -> None:
     labels = features.require("labels")
     if labels.ndim == 1 and len(labels) >= FEWEST_LABELS and (labels == labels[0]).all():
         warn_user(f"all {len(labels):,} labels are {label_names[labels[0]]!r}: check that the right column holds them.")
+
+
+def _warn_of_useless_model(features: Features, label_names: Sequence[str]) -> None:
+    labels = features.require("labels")
+    if labels.ndim > 1 or len(labels) < FEWEST_LABELS:
+        return
+    correct, counts = int(len(labels) - features.errors.sum()), np.bincount(labels)
+    most = int(counts.argmax())
+    if correct <= counts[most] < len(labels):
+        warn_user(
+            f"the model is right for {correct:,} of {len(labels):,} labels, and a model that always predicts "
+            f"{label_names[most]!r} would be for {counts[most]:,}: it does not tell the classes apart. Train it for "
+            "longer or on more texts, or improve its prompt."
+        )
 
 
 def _accuracies(features: Features, classes: int) -> tuple[float, float, NDArray[np.int64]]:
@@ -83,7 +99,7 @@ def _accuracies(features: Features, classes: int) -> tuple[float, float, NDArray
 
 
 def _is_significant(before: int, after: int, decisions: int, share: float, permutations: int) -> bool:
-    """True if both tests are significant with Bonferroni's correction, see :func:`warn_of_label_order`.
+    """True if both tests are significant with Bonferroni's correction, see :func:`warn_of_labels`.
 
     Args:
         before: number of correct decisions about the moved labels in the order of the model.
