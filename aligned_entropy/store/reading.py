@@ -31,7 +31,8 @@ def read_feedback(path: str | Path) -> dict[str, list[Any]]:
     """Read the columns of the feedback in a store, oldest first; the latest label of a text counts.
 
     The columns are ``text`` and ``label``, for pairs of texts ``text_pair``, and if some texts were drawn for their
-    label, ``inclusion`` with the probability (None for a text that somebody chose). Labels without a text are left out.
+    label, ``inclusion`` with the probability of the latest draw (None for a text that somebody chose and that was never
+    drawn). Labels without a text are left out.
 
     Args:
         path: path of an SQLite file, which stays as it is, or URL of a store.
@@ -63,17 +64,24 @@ def read_feedback(path: str | Path) -> dict[str, list[Any]]:
 
 
 def _columns(rows: list[tuple[Any, Any, float | None]], place: str) -> dict[str, list[Any]]:
-    """Columns of texts, labels and inclusion probabilities; the latest row of a text counts, at its first place.
+    """Columns of texts, labels and inclusion probabilities; the latest label of a text counts, at its first place.
+
+    A text that was drawn keeps its inclusion probability if somebody chooses it later and labels it again.
 
     Raises:
         DataError: no row has a text, or some are single texts and others pairs.
     """
-    latest = {json.dumps(text_as_json(text)): (text, *others) for text, *others in rows if text is not None}
+    latest: dict[str, tuple[Any, Any, float | None]] = {}
+    for text, label, inclusion in rows:
+        if text is not None:
+            key = json.dumps(text_as_json(text))
+            before = latest[key][2] if key in latest else None
+            latest[key] = (text, label, before if inclusion is None else inclusion)
     if not latest:
         reason = "texts of its feedback" if rows else "feedback yet"
         remedy = "start the server with --store-texts keep" if rows else "send true labels to the server first"
         raise DataError(f"{place} holds no {reason}: {remedy}.")
-    texts, labels, inclusion = map(list, zip(*latest.values(), strict=True))
+    texts, labels, inclusions = map(list, zip(*latest.values(), strict=True))
     pairs = [text for text in texts if isinstance(text, TextPair)]
     if pairs and len(pairs) < len(texts):
         raise DataError(f"{place} holds labels of single texts and of pairs: collect them in one file for each model.")
@@ -81,4 +89,4 @@ def _columns(rows: list[tuple[Any, Any, float | None]], place: str) -> dict[str,
     if pairs:
         columns = {"text": [pair.text for pair in pairs], "text_pair": [pair.text_pair for pair in pairs]}
     columns["label"] = labels
-    return columns if inclusion == [None] * len(texts) else columns | {"inclusion": inclusion}
+    return columns if inclusions == [None] * len(texts) else columns | {"inclusion": inclusions}

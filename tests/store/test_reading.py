@@ -29,9 +29,17 @@ def test_pairs_and_lists(store_url):
 
 
 def test_inclusion_is_a_column_if_some_texts_were_drawn(store_url):
-    write(store_url, ("a", "positive", 0.05), ("b", "positive", 1.0), ("c", "negative"), ("b", "negative"))
-    columns = {"text": ["a", "b", "c"], "label": ["positive", "negative", "negative"]}
-    assert read_feedback(store_url) == columns | {"inclusion": [0.05, None, None]}
+    write(store_url, ("a", "positive", 0.05), ("b", "positive", 1.0), ("c", "negative"))
+    columns = {"text": ["a", "b", "c"], "label": ["positive", "positive", "negative"]}
+    assert read_feedback(store_url) == columns | {"inclusion": [0.05, 1.0, None]}
+
+
+def test_a_drawn_text_keeps_its_inclusion_if_it_is_chosen_later(store_url):
+    write(store_url, ("a", "positive", 0.05), ("b", "positive"), ("a", "negative"), ("b", "positive", 0.2))
+    columns = {"text": ["a", "b"], "label": ["negative", "positive"]}
+    assert read_feedback(store_url) == columns | {"inclusion": [0.05, 0.2]}
+    write(store_url, ("a", "positive", 0.3))
+    assert read_feedback(store_url)["inclusion"] == [0.3, 0.2]
 
 
 def test_feedback_without_texts_is_refused(store_url):
