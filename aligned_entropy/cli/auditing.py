@@ -125,8 +125,9 @@ def report_audit(
         return
     print("\n".join(_lines(report, audit)))
     _note_unreadable(source)
-    names_words = ["--head", head or "HEAD"] if label_names is None else ["--label-names", label_names]
-    next_step("review", "import", labeled, "--store", "feedback.sqlite", *names_words)
+    if any(row.annotations for row in reviewed):  # where people wrote yes or no alone, there are no labels to import
+        names_words = ["--head", head or "HEAD"] if label_names is None else ["--label-names", label_names]
+        next_step("review", "import", labeled, "--store", "feedback.sqlite", *names_words)
 
 
 def _names(source: PredictedRows, head: str | None, label_names: str | None) -> list[str]:

@@ -130,7 +130,11 @@ def export_review(
     rows = source.rows[:count] if suspects else _chosen(source, choice, count, seed, model, head, options)
     writer.write(rows, question, output)
     _print_export(rows, source, writer.files(output), as_json)
-    if not as_json:
+    if as_json:
+        return
+    if suspects:
+        note(f"Where the suspicion is right, correct the label in {predictions}; then fit again.")
+    else:
         next_step("review", "import", output, "--store", "feedback.sqlite", *_words(head, label_names))
 
 

@@ -1,8 +1,9 @@
-"""Notes of ``alien threshold``: on a threshold that is replaced, and on risks that can be certified."""
+"""Notes on thresholds: on one that is replaced, on risks that can be certified, and on one that accepts nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -12,7 +13,7 @@ from .goal_options import GoalOptions
 from .terminal import next_step, note, option_words
 
 if TYPE_CHECKING:
-    from ..selective import Rule
+    from ..selective import Goal, Rule
 
 TRIED = (
     "warning: both were chosen on the same texts. The bound holds for a risk that was named before any result was "
@@ -58,5 +59,21 @@ def show_reachable(rule: Rule, command: Sequence[object]) -> None:
         next_step(*command, "--coverage", "0.8")
         return
     typer.echo(f"\n{reachable_table(rules)}", err=True)
-    reached = rules[0].goal
-    next_step(*command, *option_words(GoalOptions(**{name: getattr(reached, name) for name in vars(reached)})))
+    next_step(*command, *_goal_words(rules[0].goal))
+
+
+def show_other_labels(head: Path, goal: Goal, command: Sequence[object]) -> None:
+    """Print that a new head accepts nothing, and the command that chooses a threshold on other labels.
+
+    Args:
+        head: folder of the head, whose threshold could not be certified.
+        goal: goal of the threshold.
+        command: words of the command without the head and the options of the goal.
+    """
+    note(wrapped(f"warning: the head in {head} accepts no prediction: choose its threshold on other labeled texts"))
+    next_step(*command, "--head", head, *_goal_words(goal))
+
+
+def _goal_words(goal: Goal) -> list[str]:
+    """Options of a command line that state a goal."""
+    return option_words(GoalOptions(**vars(goal)))

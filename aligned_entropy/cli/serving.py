@@ -33,6 +33,7 @@ from .options import (
     of_head,
     with_option_groups,
 )
+from .rule_notes import show_other_labels
 from .server_options import (
     ENVIRONMENT_PREFIX,
     LimitOptions,
@@ -254,9 +255,14 @@ def refit(
     if result.comparison.better:
         result.classifier.save_pretrained(output)
     _print_refit(result, output, as_json)  # exits if the new head is not better
-    if not as_json:
-        words = ["serve", model] if model is not None else ["predict", *outputs.words(model, "NEW.csv")]
-        next_step(*words, "--head", output, *option_words(of_head(options)))
+    if as_json:
+        return
+    if result.rule is not None and not result.rule.accepted:
+        command = ["threshold", *outputs.words_beside(model, data, "more-held-out"), *option_words(of_head(options))]
+        show_other_labels(output, result.rule.goal, command)
+        return
+    words = ["serve", model] if model is not None else ["predict", *outputs.words(model, "NEW.csv")]
+    next_step(*words, "--head", output, *option_words(of_head(options)))
 
 
 def _print_refit(result: Refit, output: Path, as_json: bool) -> None:

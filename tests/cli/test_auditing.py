@@ -158,7 +158,9 @@ def test_yes_and_no_in_place_of_labels(source, tmp_path):
     without = report(source, tmp_path / "b.csv")
     assert without["accuracy"] == with_labels["accuracy"]
     assert all(figures["recall"] is None for figures in without["classes"].values())
-    assert "recall" not in in_process("audit", "report", source, tmp_path / "b.csv").stdout
+    shown = in_process("audit", "report", source, tmp_path / "b.csv")
+    assert "recall" not in shown.stdout
+    assert "review import" not in shown.stderr, "there are no labels to import"
 
 
 def test_labels_spelled_otherwise(source, tmp_path):

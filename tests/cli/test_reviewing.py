@@ -151,6 +151,8 @@ def test_labels_that_look_wrong_are_written_with_the_given_one(workplace, tmp_pa
     shares = [float(row["alternatives"].split()[1]) for row in rows if row["given"] != row["prediction"]]
     assert shares == sorted(shares), "the least probable label comes first"
     assert "--model MODEL" in in_process("review", "export", *arguments, "--force").stderr
+    shown = in_process("review", "export", *arguments, "--model", workplace / "model", "--force")
+    assert f"correct the label in {tmp_path / 'labeled.jsonl'}; then fit again" in shown.stderr
 
 
 def test_the_queue_of_a_server_is_written_and_labeled(predicted, tmp_path):

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from aligned_entropy import CalibrationError, FitConfig, NotFittedError, UncertainClassifier
@@ -114,6 +115,13 @@ def test_the_command_saves_only_a_better_head(workplace, whole_command, tmp_path
     assert "weighted by inclusion probabilities" in shown.stdout
     assert f"saved: {output}" in shown.stdout
     assert f"next: alien serve {workplace / 'model'} --head {output}" in shown.stderr
+    pd.DataFrame(named(2000, 9)).to_csv(tmp_path / "more.csv", index=False)
+    chosen = ("threshold", workplace / "model", tmp_path / "more.csv", "--risk", 0.3, "-o", tmp_path / "strict")
+    assert in_process(*chosen, "--head", workplace / "head").exit_code == 0
+    arguments[arguments.index("--head") + 1] = tmp_path / "strict"
+    shown = in_process(*arguments[:-1])
+    assert "accepts no prediction: choose its threshold on other labeled texts" in " ".join(shown.stderr.split())
+    assert f"next: alien threshold {workplace / 'model'} MORE-HELD-OUT.csv --head {output} --risk 0.3" in shown.stderr
     store = tmp_path / "no.sqlite"
     missing = whole_command("refit", workplace / "model", store, "--head", workplace / "head", "-o", output)
     assert (missing.returncode, "there is no feedback" in missing.stderr) == (1, True)
