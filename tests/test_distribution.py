@@ -75,7 +75,7 @@ def fresh(distributions, tmp_path_factory):
     subprocess.run(install, check=True, env=environment())
     # A line of a .pth file is searched after the packages of the environment, and its own .pth files are not read: the
     # sources, which may be installed there in editable mode, stay out.
-    code = "import site; print(site.getsitepackages()[-1])"
+    code = "import sysconfig; print(sysconfig.get_paths()['purelib'])"
     site = Path(subprocess.check_output([python, "-c", code], text=True).strip())
     (site / "dependencies.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
     return scripts
