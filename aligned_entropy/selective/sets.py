@@ -191,9 +191,10 @@ class SetRule(Displayed):
                 f"The sets of the labeled {kind} have {self.mean_size:.3g} classes on average: {self.single:.0%} have "
                 f"one class, {self.complete:.0%} have all."
             )
+        condition = "; approximately, if the threshold was chosen on them, too" if self.only_deferred else ""
         notes.append(
             f"The probability is an average over {kind} and over draws of the labeled ones. For these labeled ones it "
-            f"is at least the bound, with probability {CONFIDENCE:.0%}."
+            f"is at least the bound, with probability {CONFIDENCE:.0%}{condition}."
         )
         return notes if self.reason is None else [*notes, self.reason]
 
