@@ -14,15 +14,18 @@ from ..features.arrays import Features
 
 SIGNIFICANCE = 1e-3
 FEWEST_LABELS = 20  # fewer may be of one class, or show a low accuracy, by chance
+FEWEST_FOR_CHANCE = 100  # on fewer, a moderate model may agree with the labels as seldom as by chance
+LOWEST_KAPPA = 0.05  # agreement of labels and predictions beyond chance, as a share of what is possible (Cohen)
+MOST_ERRORS_LEFT = 2 / 3  # share of the errors in moved labels that the other order leaves at most
 MAX_PAIRS = 10  # exchanged labels in the warning
 
 
 def warn_of_labels(features: Features, label_names: Sequence[str]) -> None:
     """Warn if labels are all of one class, if another order of them would make the model far better, or if it is no better
-    than one that always predicts their most frequent class.
+    than chance, or than one that always predicts their most frequent class.
 
     The other order is the permutation of the labels with the most correct predictions. Only the labels that it moves
-    count. The warning is given if it at least halves the errors in them, and two tests are significant at the level
+    count. The warning is given if it removes at least a third of the errors in them, and two tests are significant at the level
     .001, with Bonferroni's correction for all permutations that move as many labels: a sign test between the two
     orders, and a binomial test against the agreement that labels and predictions have by chance, so that a model that
     always predicts one class is not taken for one in another order.
@@ -52,15 +55,18 @@ def _warn_of_one_class(features: Features, label_names: Sequence[str]) -> None:
 
 def _warn_of_useless_model(features: Features, label_names: Sequence[str]) -> None:
     labels = features.require("labels")
-    if labels.ndim > 1 or len(labels) < FEWEST_LABELS:
+    count = len(labels)
+    if labels.ndim > 1 or count < FEWEST_LABELS:
         return
-    correct, counts = int(len(labels) - features.errors.sum()), np.bincount(labels)
-    most = int(counts.argmax())
-    if correct <= counts[most] < len(labels):
+    correct, classes = int(count - features.errors.sum()), len(label_names)
+    true, predicted = (np.bincount(values, minlength=classes) for values in (labels, features.predictions))
+    chance, most = float(true @ predicted) / count**2, int(true.argmax())
+    is_by_chance = count >= FEWEST_FOR_CHANCE and correct / count - chance < LOWEST_KAPPA * (1 - chance)
+    if true[most] < count and (correct <= true[most] or is_by_chance):
         warn_user(
-            f"the model is right for {correct:,} of {len(labels):,} labels, and a model that always predicts "
-            f"{label_names[most]!r} would be for {counts[most]:,}: it does not tell the classes apart. Train it for "
-            "longer or on more texts, or improve its prompt."
+            f"the model is right for {correct:,} of {count:,} labels. By chance it would be for {chance * count:,.0f}, "
+            f"and if it always predicted {label_names[most]!r}, for {true[most]:,}: it does not tell these classes "
+            "apart, or the labels do not belong to their texts, as after one column was sorted alone. Look at some rows."
         )
 
 
@@ -88,7 +94,7 @@ def _accuracies(features: Features, classes: int) -> tuple[float, float, NDArray
     moved = order != same
     before, after = int(agreement[same, same][moved].sum()), int(agreement[same, order][moved].sum())
     total = int(decisions[moved].sum())
-    if not moved.any() or total - after > (total - before) / 2:
+    if not moved.any() or total - after > MOST_ERRORS_LEFT * (total - before):
         return 0.0, 0.0, same
     share = chance[same, order][moved].sum() / decisions.sum()
     count = int(decisions.sum())
