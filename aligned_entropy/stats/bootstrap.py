@@ -18,24 +18,29 @@ SHORTEST = 256  # a shorter sample counts as this long, since a measure may need
 
 
 def resampled_counts(
-    errors: ArrayLike, resamples: int, seed: int, clusters: NDArray[np.int64] | None = None
+    rows: int, resamples: int, seed: int, clusters: NDArray[np.int64] | None = None
 ) -> Iterator[NDArray[np.int64]]:
-    """Draw bootstrap samples as row counts ``[N]``.
+    """Draw bootstrap samples as row counts ``[N]``: N rows, or as many complete clusters as there are.
 
-    Without clusters, each sample keeps the number of errors and of correct predictions. With clusters ``[N]``, complete
-    clusters are drawn (for example all words of a sentence), and these numbers vary.
+    The number of errors varies between the samples, as it does between sets of texts. If it were held, an interval of
+    the share of errors that a review finds could have no width.
+
+    Args:
+        rows: number of rows N.
+        resamples: number of samples.
+        seed: seed of the samples.
+        clusters: cluster id of each row, ``[N]``, for example the sentence of a word.
     """
-    e = np.asarray(errors)
     rng = np.random.default_rng(seed)
-    if clusters is not None:
-        names, index = np.unique(clusters, return_inverse=True)
-        for _ in range(resamples):
-            yield np.bincount(rng.integers(0, len(names), len(names)), minlength=len(names))[index]
-        return
-    strata = [rows for rows in (np.flatnonzero(e == value) for value in (0, 1)) if len(rows)]
+    names, index = (rows, np.arange(rows)) if clusters is None else _numbered(clusters)
     for _ in range(resamples):
-        sampled_rows = np.concatenate([rng.choice(rows, len(rows)) for rows in strata])
-        yield np.bincount(sampled_rows, minlength=len(e))
+        yield np.bincount(rng.integers(0, names, names), minlength=names)[index]
+
+
+def _numbered(clusters: NDArray[np.int64]) -> tuple[int, NDArray[np.intp]]:
+    """Number of clusters, and the number of each row's cluster."""
+    names, index = np.unique(clusters, return_inverse=True)
+    return len(names), index
 
 
 def bootstrap(
@@ -82,7 +87,7 @@ def bootstrap_scores(
     values = {score: _compute(measures, samples[score]) for score, (measures, _) in scores.items()}
     resampled: dict[Name, list[dict[str, NDArray[np.float64]]]] = {score: [] for score in scores}
     if clusters is None or len(np.unique(clusters)) > 1:  # otherwise every sample would be identical
-        for counts in _blocks(resampled_counts(errors, resamples, seed, clusters)):
+        for counts in _blocks(resampled_counts(len(np.asarray(errors)), resamples, seed, clusters)):
             for score, (measures, _) in scores.items():
                 resampled[score].append(_compute(measures, samples[score].weighted(counts)))
     return {
@@ -107,7 +112,7 @@ def paired_bootstrap(
     sample, baseline = Sample.from_arrays(errors, first), Sample.from_arrays(errors, second)
     resampled = [
         measure.compute(sample.weighted(counts)) - measure.compute(baseline.weighted(counts))
-        for counts in _blocks(resampled_counts(errors, resamples, seed))
+        for counts in _blocks(resampled_counts(len(np.asarray(errors)), resamples, seed))
     ]
     return _percentiles(float(measure.compute(sample) - measure.compute(baseline)), np.concatenate(resampled))
 

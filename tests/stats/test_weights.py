@@ -54,7 +54,7 @@ def test_bootstrap_samples_contain_complete_clusters_and_have_wider_intervals():
     errors, values = (rng.random(200) < 0.3).astype(float), rng.random(200)
     clusters = np.repeat(np.arange(200), 10)
     repeated = np.repeat(errors, 10), np.repeat(values, 10)
-    for counts in resampled_counts(repeated[0], 5, 0, clusters):
+    for counts in resampled_counts(2000, 5, 0, clusters):
         assert counts.sum() == 2000
         assert (counts.reshape(200, 10) == counts[::10, None]).all()
     width = {}
