@@ -9,10 +9,22 @@ from .extras import EXTRAS
 from .outputs import OUTPUTS, OutputsBackbone
 from .sequence import Backbone, MultiLabelBackbone
 from .tokens import TokenBackbone
-from .training_texts import are_training_texts
+from .training_texts import are_training_texts, text_hashes
 
 __all__ = [
-    "ENDPOINT", "EXTRAS", "MULTI_LABEL", "OUTPUTS", "Backbone", "BaseBackbone", "EndpointBackbone",
-    "HiddenCapture", "LabelWordBackbone", "MultiLabelBackbone", "OutputsBackbone", "TokenBackbone",
-    "are_training_texts", "find_classification_module",
+    "ENDPOINT",
+    "EXTRAS",
+    "MULTI_LABEL",
+    "OUTPUTS",
+    "Backbone",
+    "BaseBackbone",
+    "EndpointBackbone",
+    "HiddenCapture",
+    "LabelWordBackbone",
+    "MultiLabelBackbone",
+    "OutputsBackbone",
+    "TokenBackbone",
+    "are_training_texts",
+    "find_classification_module",
+    "text_hashes",
 ]  # fmt: skip

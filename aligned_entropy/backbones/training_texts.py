@@ -1,4 +1,4 @@
-"""Hashes of the texts that a classifier was trained on, in its folder, so that they are recognized later."""
+"""Hashes of texts; those that a classifier was trained on are in its folder, so that they are recognized later."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def save_training_texts(folder: str | Path, data: LabeledTexts | LabeledTokens, 
     """
     before = Path(base) / FILE
     earlier = np.load(before) if str(base) and before.is_file() else np.zeros(0, np.int64)
-    np.save(Path(folder) / FILE, np.union1d(earlier, _hashes(data.texts)))
+    np.save(Path(folder) / FILE, np.union1d(earlier, text_hashes(data.texts)))
 
 
 def are_training_texts(folder: str | Path, texts: Sequence[Text] | Words) -> NDArray[np.bool_] | None:
@@ -39,11 +39,11 @@ def are_training_texts(folder: str | Path, texts: Sequence[Text] | Words) -> NDA
     file = Path(folder) / FILE
     if not str(folder) or not file.is_file():  # a model in memory may have no name
         return None
-    trained: NDArray[np.bool_] = np.isin(_hashes(texts), np.load(file))
+    trained: NDArray[np.bool_] = np.isin(text_hashes(texts), np.load(file))
     return trained[texts.clusters] if isinstance(texts, Words) else trained
 
 
-def _hashes(texts: Sequence[Text] | Words) -> NDArray[np.int64]:
+def text_hashes(texts: Sequence[Text] | Words) -> NDArray[np.int64]:
     """64-bit hash of each text or sentence, ``[N]``."""
     rows = texts.sentences if isinstance(texts, Words) else map(parts_of, texts)
     digests = b"".join(blake2b(json.dumps([*parts]).encode(), digest_size=8).digest() for parts in rows)

@@ -126,10 +126,10 @@ class UncertainOutputs(UncertainClassifier):
             DataError: the outputs cannot be read, or their labels are not the classes.
 
         Warns:
-            UserWarning: another order of the labels would make the outputs far better.
+            UserWarning: the labels hint at a mistake, or texts are copies; see :mod:`..evaluation.label_warnings`.
         """
         features = self._read(data, progress, extras, views, labeled=True, **columns)
-        warn_of_labels(features, self.label_names)
+        warn_of_labels(features, self.label_names, None if "tokens" in features.absent else features.hashes)
         return features
 
     def held_out_features(self, data: Any, progress: Progress = lambda done: None, **options: Any) -> Features:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from ..backbones import EXTRAS, BaseBackbone, are_training_texts
+from ..backbones import EXTRAS, BaseBackbone, are_training_texts, text_hashes
 from ..backbones.templates import Examples
 from ..data import LabeledTexts, LabeledTokens, checked_names, load_data, plain_texts
 from ..display.wording import type_name
@@ -254,12 +254,12 @@ class ModelWithHead:
             columns: column names and label map: ``text_column``, ``text_pair_column``, ``label_column``, ``label_map``.
 
         Warns:
-            UserWarning: another order of the labels would make the model far better.
+            UserWarning: the labels hint at a mistake, or texts are copies; see :mod:`..evaluation.label_warnings`.
         """
         labeled = self.read_labeled(data, **columns)
         features = self._extract(labeled.texts, progress, extras, views).with_labels(labeled.labels)
         features = replace(features, trained=are_training_texts(self.backbone.name, labeled.texts))
-        warn_of_labels(features, self.label_names)
+        warn_of_labels(features, self.label_names, text_hashes(labeled.texts))
         return features
 
     def plain_features(

@@ -17,23 +17,27 @@ FEWEST_LABELS = 20  # fewer may be of one class, or show a low accuracy, by chan
 FEWEST_FOR_CHANCE = 100  # on fewer, a moderate model may agree with the labels as seldom as by chance
 LOWEST_KAPPA = 0.05  # agreement of labels and predictions beyond chance, as a share of what is possible (Cohen)
 MOST_ERRORS_LEFT = 2 / 3  # share of the errors in moved labels that the other order leaves at most
+MAX_SHARE_COPIES = 0.1  # of the texts; short ones, such as "thanks", may repeat by chance
 MAX_PAIRS = 10  # exchanged labels in the warning
 
 
-def warn_of_labels(features: Features, label_names: Sequence[str]) -> None:
-    """Warn if labels are all of one class, if another order of them would make the model far better, or if it is no better
-    than chance, or than one that always predicts their most frequent class.
+def warn_of_labels(features: Features, label_names: Sequence[str], hashes: NDArray[np.int64] | None = None) -> None:
+    """Warn of copies, labels of one class, another order that would make the model far better, and a useless model.
+
+    Useless is a model that is no better than chance, or than one that always predicts the most frequent class.
 
     The other order is the permutation of the labels with the most correct predictions. Only the labels that it moves
-    count. The warning is given if it removes at least a third of the errors in them, and two tests are significant at the level
-    .001, with Bonferroni's correction for all permutations that move as many labels: a sign test between the two
-    orders, and a binomial test against the agreement that labels and predictions have by chance, so that a model that
-    always predicts one class is not taken for one in another order.
+    count. The warning is given if it removes at least a third of the errors in them, and two tests are significant at
+    the level .001, with Bonferroni's correction for all permutations that move as many labels: a sign test between the
+    two orders, and a binomial test against the agreement that labels and predictions have by chance, so that a model
+    that always predicts one class is not taken for one in another order.
 
     Args:
         features: labeled features.
         label_names: names of the labels, in the order of the model.
+        hashes: hash of each text, or sentence, ``[N]``; None where the texts are not known.
     """
+    _warn_of_copies(np.zeros(0, np.int64) if hashes is None else hashes)
     _warn_of_one_class(features, label_names)
     before, after, order = _accuracies(features, len(label_names))
     moved = np.flatnonzero(order != np.arange(len(order)))
@@ -45,6 +49,16 @@ def warn_of_labels(features: Features, label_names: Sequence[str]) -> None:
         f"the accuracy is {before:.1%}, but {after:.1%} if the labels were in another order ({pairs}): check that the "
         "labels of the data mean what the classes of the model mean, and correct them with a label map.",
     )
+
+
+def _warn_of_copies(hashes: NDArray[np.int64]) -> None:
+    copies = len(hashes) - len(np.unique(hashes))
+    if copies > MAX_SHARE_COPIES * len(hashes):
+        warn_user(
+            f"{copies:,} of {len(hashes):,} labeled texts are copies of others. A fit, a bound and an interval "
+            "take each for another text, so that they look better than they are: remove the copies, unless the texts "
+            "to come repeat as often."
+        )
 
 
 def _warn_of_one_class(features: Features, label_names: Sequence[str]) -> None:
@@ -66,7 +80,7 @@ def _warn_of_useless_model(features: Features, label_names: Sequence[str]) -> No
         warn_user(
             f"the model is right for {correct:,} of {count:,} labels. By chance it would be for {chance * count:,.0f}, "
             f"and if it always predicted {label_names[most]!r}, for {true[most]:,}: it does not tell these classes "
-            "apart, or the labels do not belong to their texts, as after one column was sorted alone. Look at some rows."
+            "apart, or the labels do not belong to their texts, as after one column was sorted alone."
         )
 
 

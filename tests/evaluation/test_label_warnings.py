@@ -6,8 +6,10 @@ from itertools import permutations
 import numpy as np
 import pytest
 
+from aligned_entropy import UncertainClassifier
 from aligned_entropy.evaluation.label_warnings import warn_of_labels
 from aligned_entropy.features.arrays import Features
+from fixtures import sentiment
 
 
 def features(truth, predicted, classes):
@@ -72,8 +74,8 @@ def test_a_model_that_guesses_is_not_in_another_order(classes, rows, seed):
 def test_a_model_that_predicts_one_class_is_not_in_another_order(scale):
     truth = np.repeat([0, 1, 2], [50 * scale, 30 * scale, 20 * scale])
     (warning,) = warns(features(truth, np.full(100 * scale, 2), 3), list("abc"))
-    count = f"the model is right for {20 * scale:,} of {100 * scale:,} labels. By chance it would be for {20 * scale:,}"
-    assert warning.startswith(f"{count}, and if it always predicted 'a', for {50 * scale:,}: it does not tell these classes")
+    assert f"right for {20 * scale:,} of {100 * scale:,} labels. By chance it would be for {20 * scale:,}" in warning
+    assert f"if it always predicted 'a', for {50 * scale:,}: it does not tell these classes apart" in warning
     (warning,) = warns(features(np.zeros(100 * scale, int), np.full(100 * scale, 2), 3), list("abc"))
     assert "labels are 'a': check that the right column holds them" in warning
 
@@ -124,3 +126,28 @@ def test_exchanged_labels_of_a_mediocre_model_are_noticed():
     predicted = predicted_with(truth, 0.45, 8)
     (warning,) = warns(features(np.array([1, 0, 3, 2, 4, 5, 6, 7])[truth], predicted, 8), list("abcdefgh"))
     assert "(a → b, b → a, c → d, d → c)" in warning
+
+
+@pytest.mark.parametrize(("copies", "is_noticed"), [(10, False), (11, True), (87, True)])
+def test_copies_of_texts_are_noticed(copies, is_noticed):
+    truth = np.arange(100) % 2
+    rows, hashes = features(truth, predicted_with(truth, 0.8, 2), 2), np.minimum(np.arange(100), 99 - copies)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warn_of_labels(rows, ["a", "b"], hashes)
+    assert [f"{copies} of 100 labeled texts are copies" in str(warning.message) for warning in caught] == [
+        True
+    ] * is_noticed
+
+
+@pytest.mark.parametrize("kind", ["model", "outputs"])
+def test_copies_are_noticed_through_every_door(kind, tmp_path):
+    texts, labels = sentiment.texts(60, 0)
+    rows = {"text": texts * 3, "label": [sentiment.NAMES[label] for label in labels] * 3}
+    if kind == "model":
+        sentiment.save(tmp_path)
+        classifier = UncertainClassifier.from_pretrained(tmp_path)
+    else:
+        classifier, rows = UncertainClassifier.from_outputs(sentiment.NAMES), rows | {"logits": [[0.0, 1.0]] * 180}
+    with pytest.warns(UserWarning, match=r"of 180 labeled texts are copies of others"):
+        classifier.features(rows)
