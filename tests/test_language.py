@@ -34,7 +34,8 @@ SPELLED_AS_STORED = re.compile(
 
 
 def rooms(package: Path = PACKAGE) -> list[str]:
-    return sorted(p.name for p in package.iterdir() if not re.match(r"assets$|py\.typed$|__pycache__$|__main__\.py$", p.name))
+    others = r"assets$|py\.typed$|__pycache__$|__main__\.py$"
+    return sorted(p.name for p in package.iterdir() if not re.match(others, p.name))
 
 
 def modules(room: str, package: Path = PACKAGE) -> list[Path]:

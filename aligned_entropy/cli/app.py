@@ -223,8 +223,9 @@ class Command(TyperCommand):
             return super().parse_args(ctx, args)
         except typer.BadParameter as error:
             # Recent versions of Typer check values with pydantic, whose messages leave the value out.
-            if hasattr(error.__cause__, "errors"):
-                value, reason = error.__cause__.errors()[0]["input"], error.message.removeprefix("Value error, ")
+            cause: Any = error.__cause__
+            if hasattr(cause, "errors"):
+                value, reason = cause.errors()[0]["input"], error.message.removeprefix("Value error, ")
                 error.message = reason if repr(value) in reason else f"{value!r} is refused. {reason}"
             raise
 

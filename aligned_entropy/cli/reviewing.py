@@ -130,12 +130,8 @@ def export_review(
     rows = source.rows[:count] if suspects else _chosen(source, choice, count, seed, model, head, options)
     writer.write(rows, question, output)
     _print_export(rows, source, writer.files(output), as_json)
-    if as_json:
-        return
-    if suspects:
-        note(f"Where the suspicion is right, correct the label in {predictions}; then fit again.")
-    else:
-        next_step("review", "import", output, "--store", "feedback.sqlite", *_words(head, label_names))
+    if not as_json:
+        _show_what_follows(output, predictions if suspects else None, _words(head, label_names))
 
 
 def import_review(
@@ -184,6 +180,8 @@ def import_review(
     print(f"the prediction was wrong in {wrong} of them; {drawn} have an inclusion probability")
     if reviewed.settled:
         print(f"a majority decided on {reviewed.settled} texts on which people disagreed")
+    if feedback and head is not None:
+        next_step("refit", "MODEL", store, "--head", head, "--calibration", "HELD-OUT.csv", "-o", "better-head")
 
 
 def class_names(label_names: str | None, head: str | None, of_source: Sequence[str]) -> list[str]:
@@ -271,6 +269,14 @@ def _suspects(data: str, columns: SourceOptions, model: str | None, options: Mod
     assert isinstance(labeled, LabeledTexts), "texts have one label"
     rows = suspect_rows(suspects, labeled, features, classifier.task.name)
     return PredictedRows(classifier.task, rows, list(classifier.label_names))
+
+
+def _show_what_follows(output: Path, labeled: str | None, words: Sequence[str]) -> None:
+    """Print what to do with a file for review: correct the labels of a labeled set, or import those of predictions."""
+    if labeled is not None:
+        note(f"Where the suspicion is right, correct the label in {labeled}; then fit again.")
+    else:
+        next_step("review", "import", output, "--store", "feedback.sqlite", *words)
 
 
 def _print_export(rows: Sequence[ReviewRow], source: PredictedRows, files: Sequence[Path], as_json: bool) -> None:

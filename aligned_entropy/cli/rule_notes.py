@@ -62,16 +62,21 @@ def show_reachable(rule: Rule, command: Sequence[object]) -> None:
     next_step(*command, *_goal_words(rules[0].goal))
 
 
-def show_other_labels(head: Path, goal: Goal, command: Sequence[object]) -> None:
-    """Print that a new head accepts nothing, and the command that chooses a threshold on other labels.
+def show_use(rule: Rule | None, head: Path, use: Sequence[str], labels: Sequence[str], options: Sequence[str]) -> None:
+    """Print the command that uses a new head, or where it accepts nothing, the one that chooses its threshold.
 
     Args:
-        head: folder of the head, whose threshold could not be certified.
-        goal: goal of the threshold.
-        command: words of the command without the head and the options of the goal.
+        rule: rule of the head; None without a threshold.
+        head: folder of the head.
+        use: words of the command that uses it, up to the head.
+        labels: words of the command that chooses a threshold on other labels, up to the head.
+        options: options of the model, for both.
     """
+    if rule is None or rule.accepted:
+        next_step(*use, "--head", head, *options)
+        return
     note(wrapped(f"warning: the head in {head} accepts no prediction: choose its threshold on other labeled texts"))
-    next_step(*command, "--head", head, *_goal_words(goal))
+    next_step(*labels, "--head", head, *_goal_words(rule.goal), *options)
 
 
 def _goal_words(goal: Goal) -> list[str]:

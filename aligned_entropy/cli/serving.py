@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..display.text_tables import wrapped
 from ..errors import MissingExtraError
 from .elsewhere_options import ElsewhereOptions
 from .loading import features, load, read_table, training_features
@@ -31,9 +32,10 @@ from .options import (
     TextPairColumn,
     check_folder,
     of_head,
+    share,
     with_option_groups,
 )
-from .rule_notes import show_other_labels
+from .rule_notes import show_use
 from .server_options import (
     ENVIRONMENT_PREFIX,
     LimitOptions,
@@ -43,7 +45,7 @@ from .server_options import (
     check_keys,
     server_settings,
 )
-from .terminal import Verbosity, next_step, option_words, progress_bar, quiet_warnings, stage
+from .terminal import Verbosity, note, option_words, progress_bar, quiet_warnings, stage
 from .terminal import settings as terminal
 
 if TYPE_CHECKING:
@@ -51,6 +53,14 @@ if TYPE_CHECKING:
     from ..export import Export
     from ..features.arrays import Features
     from ..refit import Refit
+
+
+FitShare = Annotated[
+    float,
+    typer.Option(
+        metavar="X", parser=share, help="Share of the feedback to fit on; the rest serves to compare the heads."
+    ),
+]
 
 
 @with_option_groups
@@ -213,9 +223,7 @@ def refit(
         typer.Option(help="More labeled texts to fit on, as DATA of fit; usually those of the current head."),
     ] = None,
     reference: Reference = None,
-    share: Annotated[
-        float, typer.Option(metavar="X", help="Share of the feedback to fit on; the rest serves to compare the heads.")
-    ] = 0.5,
+    share: FitShare = 0.5,
     options: ModelOptions,
     columns: ColumnOptions,
     seed: Seed = 0,
@@ -241,31 +249,26 @@ def refit(
     inclusion = rows.pop("inclusion", None)
     table = None if rows else read_table(data, columns)
     classifier = load(model, head=head, options=options, outputs=outputs)
+    arguments: dict[str, Any] = {"columns": columns, "views": True}
     if table is None:
         labeled = _stored_feedback(classifier, rows)
     else:
-        labeled = features(classifier, table, description="feedback", columns=columns, views=True)
-    more = None
+        labeled = features(classifier, table, description="feedback", **arguments)
+    sets = {"calibration": None, "reference": training_features(classifier, training_table, **arguments)}
     if more_table is not None:
-        more = features(classifier, more_table, description="calibration features", columns=columns, views=True)
-    training = training_features(classifier, training_table, columns=columns, views=True)
+        sets["calibration"] = features(classifier, more_table, description="calibration features", **arguments)
     with stage("fitting and comparing the heads"):
-        sets = {"calibration": more, "reference": training}
         result = fit_again(classifier, labeled, inclusion=inclusion, **sets, share=share, seed=seed)
     if result.comparison.better:
         result.classifier.save_pretrained(output)
-    _print_refit(result, output, as_json)  # exits if the new head is not better
-    if as_json:
-        return
-    if result.rule is not None and not result.rule.accepted:
-        command = ["threshold", *outputs.words_beside(model, data, "more-held-out"), *option_words(of_head(options))]
-        show_other_labels(output, result.rule.goal, command)
-        return
-    words = ["serve", model] if model is not None else ["predict", *outputs.words(model, "NEW.csv")]
-    next_step(*words, "--head", output, *option_words(of_head(options)))
+    _print_refit(result, output, as_json, calibration)  # exits if the new head is not better
+    if not as_json:
+        use = ["serve", model] if model is not None else ["predict", *outputs.words(model, "NEW.csv")]
+        labels = ["threshold", *outputs.words_beside(model, data, "more-held-out")]
+        show_use(result.rule, output, use, labels, option_words(of_head(options)))
 
 
-def _print_refit(result: Refit, output: Path, as_json: bool) -> None:
+def _print_refit(result: Refit, output: Path, as_json: bool, calibration: str | None) -> None:
     better, rule = result.comparison.better, result.rule
     if as_json:
         facts = {"saved": str(output) if better else None, "rule": None if rule is None else rule.to_dict()}
@@ -273,7 +276,9 @@ def _print_refit(result: Refit, output: Path, as_json: bool) -> None:
     else:
         print(result.comparison)
     if not better:
-        typer.echo("alien: the new head is not better, nothing was saved", err=True)
+        typer.echo("alien: the new head is not clearly better, nothing was saved", err=True)
+        more = "" if calibration else ", or give the texts that the current head was fitted on with --calibration"
+        note(wrapped(f"The current head stays in use. Collect more labels{more}."))
         raise typer.Exit(1)
     if as_json:
         return

@@ -21,7 +21,8 @@ def test_a_number_has_its_noun(number, plural, words):
 @pytest.mark.parametrize(
     ("value", "name"),
     [(1, "an int"), ("a", "a str"), (np.int64(1), "an int64"), (None, "a NoneType"), (np.zeros(1), "an ndarray"),
-     (MLPClassifier(), "an MLPClassifier"), (OneClassSVM(), "a OneClassSVM"), (type("UnionType", (), {})(), "a UnionType"),
+     (MLPClassifier(), "an MLPClassifier"), (OneClassSVM(), "a OneClassSVM"),
+     (type("UnionType", (), {})(), "a UnionType"),
      (UncertainOutputs.__new__(UncertainOutputs), "an UncertainOutputs")],
 )  # fmt: skip
 def test_a_type_has_its_article(value, name):
