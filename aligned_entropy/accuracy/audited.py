@@ -122,7 +122,8 @@ def audited_accuracy(
         true_labels: true class of each drawn row, in the order of ``sample.rows``, ``[n]``, for the recall.
 
     Raises:
-        ArgumentError: an array has another length than its rows, or holds a value that it cannot hold.
+        ArgumentError: an array has another length than its rows, or holds a value that it cannot hold; or an error is
+            not where prediction and true label differ.
     """
     q = checked_probabilities(error_probability)
     if len(q) != len(sample.inclusion):
@@ -130,6 +131,8 @@ def audited_accuracy(
             f"{len(q)} error probabilities for a sample of {len(sample.inclusion)} rows: pass its rows."
         )
     e = as_flags("errors", errors, len(sample.rows))
+    if predicted is not None and true_labels is not None:
+        _check_errors(e, [predicted[row] for row in sample.rows], true_labels)
     every = np.ones(len(q), dtype=np.bool_)
     rate = audited_error_rate(q, sample, e, every)
     risk = count = None
@@ -150,6 +153,22 @@ def audited_accuracy(
         classes=classes,
         random_labels=random_labels(rate.value, (rate.high - rate.low) / 2, len(q)),
     )
+
+
+def _check_errors(errors: NDArray[np.float64], predicted: Sequence[str], true_labels: Sequence[str]) -> None:
+    """Check that errors are where predictions and true labels of the drawn rows differ.
+
+    Raises:
+        ArgumentError: one is elsewhere, or the numbers differ.
+    """
+    if len(true_labels) != len(errors):
+        raise ArgumentError(f"{len(true_labels)} true labels for {len(errors)} drawn rows: pass one for each.")
+    for row, (error, name, true) in enumerate(zip(errors, predicted, true_labels, strict=True)):
+        if bool(error) != (str(name) != str(true)):
+            raise ArgumentError(
+                f"errors[{row}] is {error:.0f}, but the prediction is {name!r} and the true label {true!r}: pass 1 "
+                "where they differ, and 0 where they are the same."
+            )
 
 
 def random_labels(rate: float, half_width: float, rows: int) -> int:
@@ -188,8 +207,6 @@ def _by_class(
         recall = None
         if true_labels is not None:
             true = np.asarray(true_labels, dtype=np.str_)
-            if true.shape != errors.shape:
-                raise ArgumentError(f"{len(true)} true labels for {len(errors)} drawn rows: pass one for each.")
             recall = _recall(q, sample, errors, members, ((true == name) & (errors == 1)).astype(np.float64))
         classes[name] = ClassAudit(int(members.sum()), int(members[sample.rows].sum()), precision, recall)
     return classes

@@ -17,7 +17,7 @@ from ..data.cells import is_missing
 from ..data.columns import LABEL_COLUMNS, LabelColumn, find_column, first_column
 from ..data.dividing import divided_rows, joined_rows
 from ..data.files.conll import conll_lines
-from ..data.files.reading import open_rows
+from ..data.files.reading import is_blank, open_rows
 from ..data.files.rows import COMPRESSED, ending_format
 from ..data.label_checks import label_warnings
 from ..data.outputs import OUTPUT_COLUMNS, TEXT_COLUMN
@@ -175,7 +175,7 @@ def write_parts(
             write_atomic(path, gzip.compress(content) if path.suffix.lower() == COMPRESSED else content)
     else:
         with open_rows(source, str(file_format), delimiter=delimiter, encoding=encoding) as table:
-            records = [row.columns for row in table.rows]
+            records = [row.columns for row in table.rows if not is_blank(row, str(file_format))]
         for path, rows in members.items():
             chosen = [records[row] for row in rows]
             write_rows(chosen.copy, table.columns, {}, str(path), str(file_format))

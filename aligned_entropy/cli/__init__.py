@@ -21,6 +21,7 @@ def main() -> None:
     try:
         app()
     except KeyboardInterrupt:
+        print("alien: interrupted", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:  # the reader of stdout has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the interpreter flushes stdout once more

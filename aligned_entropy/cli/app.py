@@ -6,10 +6,9 @@ import json
 from collections.abc import Callable, Sequence
 from inspect import getdoc
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperCommand
 
 from ..display.text_tables import wrapped
 from .auditing import report_audit, select_audit
@@ -27,6 +26,7 @@ from .reviewing import export_review, import_review
 from .server_options import ENVIRONMENT_PREFIX
 from .serving import export, refit, serve
 from .terminal import Verbosity, next_step, progress_bar, quiet_libraries, settings
+from .usage import Command
 
 SHOWN_VALUES = 6  # of a list in the output of inspect
 SHOWN_NAMES = {"before": "best untrained candidate", "chosen": "chosen candidate", "pairs": "fitted on pairs of texts"}
@@ -182,52 +182,6 @@ FAMILIES: dict[str, tuple[str, dict[str, tuple[Callable[..., None], str]], str]]
         "Try and look after",
     ),
 }
-
-
-# Options of other commands that people write, and what to do instead; the parser would only say that there is none.
-MISPLACED = {
-    "fit --head": "a fit makes a new head: name its folder with --output.",
-    "predict --label-column": "predictions need no labels: leave it out.",
-    "--quiet": "write it before the command: alien --quiet …",
-    "--verbose": "write it before the command: alien --verbose …",
-    "-q": "write it before the command: alien -q …",
-    "-v": "write it before the command: alien -v …",
-}
-
-
-class Command(TyperCommand):
-    """Command that refuses empty words, which a shell makes of variables without a value, and misplaced options.
-
-    It also names the value that the parser refuses, which the parser does not do itself.
-    """
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse the words of the command line.
-
-        Raises:
-            BadParameter: a word is empty, and is not the value of an option that may be empty; an option belongs to
-                another place; or a value is wrong.
-        """
-        may_be_empty = {name for option in self.params if option.default == "" for name in option.opts}
-        for position, word in enumerate(args):
-            option = word.partition("=")[0]
-            advice = MISPLACED.get(f"{self.name} {option}") or MISPLACED.get(option)
-            if advice is not None:
-                raise typer.BadParameter(f"{option}: {advice}", ctx)
-            before = args[position - 1] if position else ""
-            name = word.removesuffix("=") if word.startswith("--") else before
-            if (not word or (word.startswith("--") and word.endswith("="))) and name not in may_be_empty:
-                place = f"the value of {name}" if name.startswith("-") else f"word {position + 1}"
-                raise typer.BadParameter(f"{place} is empty: a shell variable may have no value.", ctx)
-        try:
-            return super().parse_args(ctx, args)
-        except typer.BadParameter as error:
-            # Recent versions of Typer check values with pydantic, whose messages leave the value out.
-            cause: Any = error.__cause__
-            if hasattr(cause, "errors"):
-                value, reason = cause.errors()[0]["input"], error.message.removeprefix("Value error, ")
-                error.message = reason if repr(value) in reason else f"{value!r} is refused. {reason}"
-            raise
 
 
 def help_text(command: Callable[..., None]) -> str:

@@ -223,7 +223,9 @@ def threshold(
     if output is None and not holds_head(target):
         hint = "" if target.exists() else similar_folder(head)
         problem = "holds a model, not a head" if holds_model(target) else f"is no folder with a head{hint}"
-        raise typer.BadParameter(f"{head} {problem}. For a head on the hub, name a folder with --output.")
+        if "/" in head and not target.exists():
+            raise typer.BadParameter(f"{head} {problem}. For a head on the hub, name a folder with --output.")
+        raise typer.BadParameter(f"{head} {problem}: name the folder that alien fit has written.")
     check_folder(target, [data], force=True)
     table = read_table(data, columns)
     classifier = load(model, head=head, options=options, outputs=outputs)

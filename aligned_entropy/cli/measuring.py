@@ -24,6 +24,7 @@ from .options import (
     with_option_groups,
 )
 from .result_options import ResultFiles
+from .rule_notes import note_own_texts
 from .score_options import requested_scores, score_list
 from .terminal import next_step, option_words, progress_bar, stage
 
@@ -135,6 +136,7 @@ def _print_threshold(classifier: UncertainClassifier, test: Features) -> None:
         predictions = classifier.predict_features(test)
         assert isinstance(predictions, Predictions), "one label for each text"
         print(wrapped(threshold_sentence(str(rule.goal), predictions.accepted, test.errors)))
+        note_own_texts(rule, predictions.uncertainty)
 
 
 def _goal(result: Evaluation | GroupedEvaluation) -> list[object]:

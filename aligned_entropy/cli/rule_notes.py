@@ -13,8 +13,12 @@ from .goal_options import GoalOptions
 from .terminal import next_step, note, option_words
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from ..selective import Goal, Rule
 
+MOST_OWN = 0.5  # share of texts with an uncertainty that the threshold was chosen on, to the last bit
 TRIED = (
     "warning: both were chosen on the same texts. The bound holds for a risk that was named before any result was "
     "seen, and not for the best of several that were tried."
@@ -37,6 +41,24 @@ def note_replaced(before: Rule | None, rule: Rule) -> None:
     is_repeated = len(pairs) == 2 and np.array_equal(pairs[0].uncertainty, pairs[1].uncertainty, equal_nan=True)
     if is_repeated and None not in (before.goal.risk, rule.goal.risk) and rule.goal != before.goal:
         note(wrapped(TRIED))
+
+
+def note_own_texts(rule: Rule, uncertainty: NDArray[np.floating]) -> None:
+    """Print that a threshold is measured on the texts that it was chosen on, if these are most of the texts.
+
+    Args:
+        rule: rule of the head.
+        uncertainty: uncertainty of the texts, ``[N]``.
+    """
+    import numpy as np
+
+    if rule.units is not None and np.isin(uncertainty, rule.units.uncertainty).mean() > MOST_OWN:
+        note(
+            wrapped(
+                "warning: these are the texts that the threshold was chosen on, and on others more of the accepted "
+                "predictions can be wrong: evaluate it on other labeled texts"
+            )
+        )
 
 
 def show_reachable(rule: Rule, command: Sequence[object]) -> None:

@@ -10,7 +10,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from enum import IntEnum
 from pathlib import Path
 from threading import Event, Thread
@@ -30,9 +30,10 @@ class Verbosity(IntEnum):
 
 @dataclass
 class Settings:
-    """Settings of the output of a command."""
+    """Settings of the output of a command, and the warnings that it has printed, which are not printed again."""
 
     verbosity: Verbosity = Verbosity.NORMAL
+    warnings: set[str] = field(default_factory=set)
 
 
 settings = Settings()
@@ -173,9 +174,12 @@ def _lines(line: Callable[[], str]) -> Iterator[None]:
 
 
 def show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-    """Print a warning as one line on stderr; those for developers only if the output is verbose."""
-    if issubclass(category, UserWarning) or settings.verbosity == Verbosity.VERBOSE:
-        print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
+    """Print a warning as one line on stderr, once; those for developers only if the output is verbose."""
+    line = f"warning: {' '.join(str(message).split())}"
+    is_shown = issubclass(category, UserWarning) or settings.verbosity == Verbosity.VERBOSE
+    if is_shown and line not in settings.warnings:
+        settings.warnings.add(line)
+        print(line, file=sys.stderr)
 
 
 def quiet_libraries() -> None:

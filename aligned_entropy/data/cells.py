@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from numbers import Number
 from typing import Any
 
 from ..display.wording import type_name
-from ..errors import DataError
+from ..errors import DataError, warn_user
 from .files.text_files import is_damaged
 from .series import python_value
 from .table import Table
+
+FEWEST_TEXTS = 20  # fewer may all be numbers, or signs, by chance
 
 
 def check_texts(table: Table, column: str, *, may_be_blank: bool) -> None:
@@ -18,6 +21,9 @@ def check_texts(table: Table, column: str, *, may_be_blank: bool) -> None:
 
     Raises:
         DataError: a text is missing, not a string, not valid Unicode or, unless it may be, blank.
+
+    Warns:
+        UserWarning: no text has a letter, so that they may be numbers of the rows.
     """
     absent, blank = [], []
     for row, text in enumerate(table[column]):
@@ -39,6 +45,11 @@ def check_texts(table: Table, column: str, *, may_be_blank: bool) -> None:
     without = absent if may_be_blank else sorted(absent + blank)
     if without:
         raise DataError(f"{table.place(without[0], column)} has no text{and_others(without)}")
+    if len(table) >= FEWEST_TEXTS and not any(map(str.isalpha, chain.from_iterable(table[column]))):
+        warn_user(
+            f"no text in column {column!r} has a letter; the first is {table[column][0]!r:.40}. If another column "
+            "holds the texts, name it with text_column='…' or --text-column."
+        )
 
 
 def and_others(rows: Sequence[int]) -> str:

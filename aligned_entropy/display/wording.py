@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 # Beginnings of names that are spoken with a vowel: int, Uncertain, MLP, ndarray.
@@ -20,7 +21,11 @@ def type_name(value: object) -> str:
     return f"{'an' if AN.match(name) else 'a'} {name}"
 
 
-def share_advice(value: float) -> str:
-    """Advice on how to write a share, for messages about a number outside of 0 to 1, which may be a percentage."""
-    percent = value if 2 <= value < 100 else 10
+def share_advice(value: object) -> str:
+    """Advice on how to write a share, for messages about a value outside of 0 to 1, which may be a percentage."""
+    try:
+        number = float(str(value).removesuffix("%"))
+    except ValueError:
+        number = math.nan
+    percent = number if 2 <= number < 100 else 10
     return f"write {percent / 100:g} for {percent:g} %"

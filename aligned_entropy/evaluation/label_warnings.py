@@ -13,7 +13,7 @@ from ..errors import warn_user
 from ..features.arrays import Features
 
 SIGNIFICANCE = 1e-3
-FEWEST_LABELS = 20  # fewer may be of one class, or show a low accuracy, by chance
+FEWEST_LABELS = 20  # fewer may be copies, of one class, or show a low accuracy, by chance
 FEWEST_FOR_CHANCE = 100  # on fewer, a moderate model may agree with the labels as seldom as by chance
 LOWEST_KAPPA = 0.05  # agreement of labels and predictions beyond chance, as a share of what is possible (Cohen)
 MOST_ERRORS_LEFT = 2 / 3  # share of the errors in moved labels that the other order leaves at most
@@ -53,7 +53,7 @@ def warn_of_labels(features: Features, label_names: Sequence[str], hashes: NDArr
 
 def _warn_of_copies(hashes: NDArray[np.int64]) -> None:
     copies = len(hashes) - len(np.unique(hashes))
-    if copies > MAX_SHARE_COPIES * len(hashes):
+    if len(hashes) >= FEWEST_LABELS and copies > MAX_SHARE_COPIES * len(hashes):
         warn_user(
             f"{copies:,} of {len(hashes):,} labeled texts are copies of others. A fit, a bound and an interval "
             "take each for another text, so that they look better than they are: remove the copies, unless the texts "

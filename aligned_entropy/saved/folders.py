@@ -23,8 +23,10 @@ def check_head_folder(folder: str | Path) -> None:
     """Check that a head can be saved in a folder: that nothing but a head would be overwritten.
 
     Raises:
-        DataError: the folder holds a model, or other files with the names of a head's.
+        DataError: the folder holds a model, or other files with the names of a head's; or it is a file.
     """
+    if Path(folder).is_file():
+        raise DataError(f"output {folder} is a file, and a head needs a folder: name another one.")
     check_output_folder(folder)
     others = [name for name in ("config.json", "README.md") if (Path(folder) / name).exists()]
     if others and not holds_head(folder):

@@ -120,7 +120,8 @@ def save_head(saved: SavedHead, folder: str | Path) -> None:
     at the same time therefore gets the old head, the new head, or an error.
 
     Raises:
-        DataError: the folder holds a model, or other files with the names of a head's, which would be overwritten.
+        DataError: the folder holds a model, or other files with the names of a head's, which would be overwritten; or
+            it is a file.
 
     Warns:
         UserWarning: a head with a threshold or sets is replaced by one that has neither.

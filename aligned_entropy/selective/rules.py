@@ -71,7 +71,7 @@ class Goal(ShortRepr):
         for name, end in (("risk", 1.0), ("coverage", 1.0 + 1e-9), ("delta", 1.0)):
             value = getattr(self, name)
             if value is not None and not 0 < _number(value) < end:
-                example = "write 0.05 for a certainty of 95 %" if name == "delta" else share_advice(_number(value))
+                example = "write 0.05 for a certainty of 95 %" if name == "delta" else share_advice(value)
                 raise ArgumentError(f"{name} {value} is not between 0 and 1: {example}.")
         if not all(cost is None or 0 < cost < math.inf for cost in costs):
             raise ArgumentError(f"costs {self.error_cost} and {self.deferral_cost} are not both positive numbers.")

@@ -78,6 +78,15 @@ def test_csv_keeps_rows_and_columns(ending, delimiter, encoding, tmp_path):
     )
 
 
+def test_blank_rows_of_a_spreadsheet_are_in_no_part(tmp_path):
+    rows, path = tickets(), tmp_path / "tickets.csv"
+    blank = dict.fromkeys(rows[0], "")
+    write_csv(path, [*rows[:30], blank, *rows[30:], blank])
+    with pytest.warns(UserWarning, match=r"tickets\.csv: blank rows are left out: 2 \(line \d+, \d+\)"):
+        divide(path, *TWO)
+    check_division(path, rows)
+
+
 def test_json_keeps_types_and_missing_fields(tmp_path):
     path = tmp_path / "tickets.jsonl.gz"
     rows = [{"id": row, "text": f"text {row}", "labels": [["x"], ["x", "y"], []][row % 3]} for row in range(30)]
@@ -101,7 +110,7 @@ def test_parquet_keeps_types_and_class_names(tmp_path):
         {"premise": pa.string(), "hypothesis": pa.string(), "label": pa.int8(), "at": pa.timestamp("ms")},
         metadata={"huggingface": json.dumps(stored)},
     )
-    rows = [{"premise": "same", "hypothesis": str(row % 18), "label": row % 2, "at": row} for row in range(20)]
+    rows = [{"premise": "same", "hypothesis": f"number {row % 18}", "label": row % 2, "at": row} for row in range(20)]
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), path)
     done = divide(path, *TWO)
     check_division(path, records(path), key="hypothesis")

@@ -10,7 +10,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...errors import DataError
+from ...errors import DataError, warn_user
 from ..table import Table, check_unique
 from .conll import check_untagged, conll_table
 from .csv_rows import csv_table
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+SHOWN_LINES = 5  # of blank rows
 FIRST_LINES = 100  # of a text file, which show if it is a CoNLL file
 # Options of ParquetFile: by default, rows are read with all of their row group and with all that was read before.
 IN_PIECES: dict[str, Any] = {"pre_buffer": False, "buffer_size": 1 << 20}
@@ -77,6 +78,8 @@ def read_table(
 ) -> Table:
     """Read all rows of a file as a table, with the same values as :func:`open_rows`; no row may be damaged.
 
+    Blank rows of a CSV or TSV file are left out, see :func:`is_blank`.
+
     Args:
         path: path of the file.
         file_format: format of the file; None to use its ending.
@@ -85,6 +88,9 @@ def read_table(
 
     Raises:
         DataError: the file cannot be read, a row is damaged, or there are no rows.
+
+    Warns:
+        UserWarning: rows were left out.
     """
     file_format = format_of(str(path), file_format, "file")
     if file_format == "parquet":
@@ -94,7 +100,7 @@ def read_table(
             table = replace(table, class_names=_class_names(file.schema_arrow))
     else:
         with open_rows(path, file_format, delimiter=delimiter, encoding=encoding) as rows:
-            table = _collected(rows, str(path))
+            table = _collected(rows, str(path), file_format)
     if not len(table):
         raise DataError(f"{path} is empty: it has no rows.")
     return table
@@ -106,7 +112,13 @@ def _text_row(line: str, number: int, problem: str) -> InputRow:
     return InputRow({"text": line.rstrip("\r\n")}, None, number)
 
 
-def _collected(rows: InputTable, path: str) -> Table:
+def is_blank(row: InputRow, file_format: str) -> bool:
+    """True for a row of a CSV or TSV file of several columns whose cells are all empty, as in a spreadsheet."""
+    cells = row.columns.values()
+    return file_format in ("csv", "tsv") and row.problem is None and len(cells) > 1 and not any(cells)
+
+
+def _collected(rows: InputTable, path: str, file_format: str) -> Table:
     """Columns of all rows; a column that a row lacks is None there.
 
     Raises:
@@ -114,7 +126,12 @@ def _collected(rows: InputTable, path: str) -> Table:
     """
     columns: dict[str, list[Any]] = {name: [] for name in rows.columns}
     lines: list[int | None] = []
-    for number, row in enumerate(rows.rows):
+    blank: list[int | None] = []
+    for row in rows.rows:
+        number = len(lines)
+        if is_blank(row, file_format):
+            blank.append(row.line)
+            continue
         if row.problem is not None:
             place = f"row {number}" if row.line is None else f"line {row.line}"
             raise DataError(f"{path}, {place}: {row.problem}.")
@@ -123,6 +140,9 @@ def _collected(rows: InputTable, path: str) -> Table:
         for name, values in columns.items():
             values.append(row.columns.get(name))
         lines.append(row.line)
+    if blank:
+        shown = ", ".join(map(str, blank[:SHOWN_LINES])) + (", …" if len(blank) > SHOWN_LINES else "")
+        warn_user(f"{path}: blank rows are left out: {len(blank)} (line {shown}).")
     numbers = [line for line in lines if line is not None]
     return Table(columns, rows.class_names, lines=numbers if len(numbers) == len(lines) else None)
 

@@ -120,3 +120,17 @@ def test_a_file_without_a_line_is_empty_whatever_its_delimiter(tmp_path):
     for delimiter in (None, ";"):
         with pytest.raises(DataError, match="is empty: it has no rows"):
             read_table(tmp_path / "rows.csv", delimiter=delimiter)
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv"])
+def test_blank_rows_of_a_spreadsheet_are_left_out_and_counted(tmp_path, ending):
+    """``predict`` keeps them, so that its rows are those of the sheet; a labeled set has no use for them."""
+    between = "," if ending == "csv" else "\t"
+    path = tmp_path / f"data.{ending}"
+    path.write_text("\n".join(between.join(row) for row in [("text", "label"), ("a", "b"), ("", ""), ("c", "d")]))
+    with pytest.warns(UserWarning, match=r"data\..sv: blank rows are left out: 1 \(line 3\)"):
+        table = load_data(path)
+    assert table["text"] == ["a", "c"]
+    assert table.place(1, "text") == "row 1 of column 'text' (line 4)"
+    with open_rows(path, ending) as rows:
+        assert [row.columns["text"] for row in rows.rows] == ["a", "", "c"]
