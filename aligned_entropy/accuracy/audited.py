@@ -131,7 +131,7 @@ def audited_accuracy(
             f"{len(q)} error probabilities for a sample of {len(sample.inclusion)} rows: pass its rows."
         )
     e = as_flags("errors", errors, len(sample.rows))
-    if predicted is not None and true_labels is not None:
+    if predicted is not None and true_labels is not None and len(predicted) == len(q):
         _check_errors(e, [predicted[row] for row in sample.rows], true_labels)
     every = np.ones(len(q), dtype=np.bool_)
     rate = audited_error_rate(q, sample, e, every)

@@ -12,7 +12,7 @@ from ..accuracy.audit import RANDOM_SHARE
 from ..display.hints import missing_file
 from ..display.text_tables import text_table, wrapped
 from .options import AsJson, Delimiter, Encoding, Replace, Seed, check_export, with_option_groups
-from .reviewing import FORMAT_OF_ENDING, Format, HeadWithNames, LabelNames, SourceOptions, class_names
+from .review_options import FORMAT_OF_ENDING, Format, HeadWithNames, LabelNames, SourceOptions, class_names
 from .terminal import next_step, note, option_words
 
 if TYPE_CHECKING:

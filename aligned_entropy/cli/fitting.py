@@ -215,17 +215,11 @@ def threshold(
     one is, such as one of two. If the risk cannot be certified, the head stays as it is and the exit
     code is 1. See docs/selective-prediction.md.
     """
-    from ..data.sources import holds_head, holds_model
-
     goal, set_goal = goal_options.goal(), set_options.goal()
     target = Path(head) if output is None else output
     model, data = outputs.source(model, data, options)
-    if output is None and not holds_head(target):
-        hint = "" if target.exists() else similar_folder(head)
-        problem = "holds a model, not a head" if holds_model(target) else f"is no folder with a head{hint}"
-        if "/" in head and not target.exists():
-            raise typer.BadParameter(f"{head} {problem}. For a head on the hub, name a folder with --output.")
-        raise typer.BadParameter(f"{head} {problem}: name the folder that alien fit has written.")
+    if output is None:
+        _check_head(head)
     check_folder(target, [data], force=True)
     table = read_table(data, columns)
     classifier = load(model, head=head, options=options, outputs=outputs)
@@ -254,3 +248,21 @@ def threshold(
         words = option_words(of_head(options), columns.of_texts)
         new = outputs.words_beside(model, data, "new")
         next_step("predict", *new, "--head", target, "-o", "predictions.csv", *words)
+
+
+def _check_head(head: str) -> None:
+    """Check that a threshold can be saved in the folder of a head.
+
+    Raises:
+        BadParameter: the folder holds no head.
+    """
+    from ..data.sources import holds_head, holds_model
+
+    folder = Path(head)
+    if holds_head(folder):
+        return
+    hint = "" if folder.exists() else similar_folder(head)
+    problem = "holds a model, not a head" if holds_model(folder) else f"is no folder with a head{hint}"
+    if "/" in head and not folder.exists():
+        raise typer.BadParameter(f"{head} {problem}. For a head on the hub, name a folder with --output.")
+    raise typer.BadParameter(f"{head} {problem}: name the folder that alien fit has written.")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,61 +14,28 @@ from .options import (
     AsJson,
     Delimiter,
     Encoding,
-    LabelColumn,
     ModelOptions,
-    OptionGroup,
     Replace,
     Seed,
-    TextColumn,
-    TextPairColumn,
     check_export,
     of_head,
     with_option_groups,
+)
+from .review_options import (
+    FORMAT_OF_ENDING,
+    Choice,
+    Format,
+    HeadWithNames,
+    LabelNames,
+    LabelStore,
+    SourceOptions,
+    class_names,
 )
 from .terminal import next_step, note, progress_bar, stage
 
 if TYPE_CHECKING:
     from ..review.predictions import PredictedRows
     from ..review.rows import ReviewRow
-
-Format = Literal["csv", "label-studio", "argilla"]
-Choice = Literal["deferred", "audit", "informative", "all"]
-FORMAT_OF_ENDING = {".csv": "csv", ".json": "label-studio"}
-LabelNames = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAMES", help="Names of the classes, for token classification of the tags: a,b,c or a JSON list."
-    ),
-]
-HeadWithNames = Annotated[str | None, typer.Option(help="Head of the predictions, which has the names of the classes.")]
-
-
-@dataclass(frozen=True)
-class SourceOptions(OptionGroup):
-    """Options that decide how predictions are read."""
-
-    panel: ClassVar[str] = "Predictions"
-
-    prefix: Annotated[str, typer.Option(help="Prefix of the columns that alien predict has added.")] = ""
-    safe_csv: Annotated[
-        bool | None,
-        typer.Option("--safe-csv/--no-safe-csv", help="PREDICTIONS was written with --safe-csv, or was not."),
-    ] = None
-    text_column: TextColumn = None
-    text_pair_column: TextPairColumn = None
-    label_column: LabelColumn = None
-    delimiter: Delimiter = None
-    encoding: Encoding = None
-
-    def read(self, predictions: str) -> PredictedRows:
-        """Read predictions; errors as for :func:`aligned_entropy.review.predictions.read_predictions`."""
-        from ..review.predictions import SourceColumns, read_predictions, read_queue
-        from ..store import is_feedback
-
-        if is_feedback(predictions):
-            return read_queue(predictions)
-        columns = SourceColumns(self.text_column, self.text_pair_column, self.prefix, self.safe_csv)
-        return read_predictions(predictions, columns, delimiter=self.delimiter, encoding=self.encoding)
 
 
 @with_option_groups
@@ -105,6 +71,7 @@ def export_review(
     model: Annotated[str | None, typer.Option(help="Model of the predictions: path or hub id.")] = None,
     columns: SourceOptions,
     options: ModelOptions,
+    store: LabelStore = None,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -127,7 +94,7 @@ def export_review(
     source = _suspects(predictions, columns, model, options, seed) if suspects else columns.read(predictions)
     question = Question(source.task, class_names(label_names, head, source.label_names))
     _ = question.options
-    rows = source.rows[:count] if suspects else _chosen(source, choice, count, seed, model, head, options)
+    rows = source.rows[:count] if suspects else _chosen(source, choice, count, seed, store, model, head, options)
     writer.write(rows, question, output)
     _print_export(rows, source, writer.files(output), as_json)
     if not as_json:
@@ -184,27 +151,6 @@ def import_review(
         next_step("refit", "MODEL", store, "--head", head, "--calibration", "HELD-OUT.csv", "-o", "better-head")
 
 
-def class_names(label_names: str | None, head: str | None, of_source: Sequence[str]) -> list[str]:
-    """Names of the classes, from the option, the head or the columns of the source.
-
-    Raises:
-        BadParameter: there are none, or two of these exclude each other.
-    """
-    from ..saved.format import read_config
-    from ..saved.hub import resolve_head
-    from .outputs_options import OutputsOptions
-
-    if label_names is not None:
-        if head is not None:
-            raise typer.BadParameter("--label-names and --head exclude each other: the head has the names.")
-        return list(OutputsOptions(label_names=label_names).names or [])
-    if head is not None:
-        return list(read_config(resolve_head(head))["backbone"]["labels"])
-    if of_source:
-        return list(of_source)
-    raise typer.BadParameter("the names of the classes are needed: give --head HEAD, or --label-names a,b,c.")
-
-
 def _words(head: str | None, label_names: str | None) -> list[str]:
     """Options of the next command that give the names of the classes."""
     return ["--head", head or "HEAD"] if label_names is None else ["--label-names", label_names]
@@ -215,15 +161,18 @@ def _chosen(
     choice: Choice,
     count: int | None,
     seed: int,
+    store: str | None,
     model: str | None,
     head: str | None,
     options: ModelOptions,
 ) -> list[ReviewRow]:
     """Rows that are to be labeled, by the way to choose them."""
-    from ..review.choosing import choose_rows
+    from ..review.choosing import choose_rows, have_labels
+    from ..store import labeled_texts
 
+    labeled = None if store is None else have_labels(source.rows, labeled_texts(store))
     vectors = _vectors(source, model, head, options) if choice == "informative" else None
-    return choose_rows(source.rows, choice, count, seed=seed, vectors=vectors)
+    return choose_rows(source.rows, choice, count, seed=seed, vectors=vectors, labeled=labeled)
 
 
 def _vectors(source: PredictedRows, model: str | None, head: str | None, options: ModelOptions) -> Any:

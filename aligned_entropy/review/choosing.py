@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import ArgumentError, DataError
+from ..store import text_key
 from .rows import ReviewRow
 
 Choice = Literal["deferred", "audit", "informative", "all"]
@@ -24,6 +25,7 @@ def choose_rows(
     *,
     seed: int = 0,
     vectors: ArrayLike | None = None,
+    labeled: NDArray[np.bool_] | None = None,
 ) -> list[ReviewRow]:
     """Choose predictions for review; their ``inclusion`` becomes the probability with which they could be drawn.
 
@@ -47,14 +49,17 @@ def choose_rows(
         count: number of rows; None for all of the kind.
         seed: seed of the draw.
         vectors: vectors of the rows ``[N, D]``, for ``informative``.
+        labeled: True for rows that have a label, ``[N]``. They are left out where rows are chosen. Where rows are drawn
+            at random, they can be drawn again: the others alone are not like all predictions.
 
     Raises:
         ArgumentError: ``count`` or the vectors are missing.
         DataError: the rows have no error probabilities or decisions that the choice needs.
     """
     rng = np.random.default_rng(seed)
+    labeled = np.zeros(len(rows), bool) if labeled is None else labeled
     if choice == "deferred":
-        return _deferred(rows, count)
+        return _deferred([row for row, has_label in zip(rows, labeled, strict=True) if not has_label], count)
     if choice == "all":
         size = len(rows) if count is None else min(count, len(rows))
         drawn = np.sort(rng.choice(len(rows), size, replace=False))
@@ -66,7 +71,20 @@ def choose_rows(
         return _audit(rows, probability, count, seed)
     if vectors is None:
         raise ArgumentError("the choice 'informative' needs the vectors of the rows: name the model, --model MODEL.")
-    return _informative(rows, probability, np.asarray(vectors, dtype=np.float64), count, rng)
+    return _informative(rows, probability, np.asarray(vectors, dtype=np.float64), labeled, count, rng)
+
+
+def have_labels(rows: Sequence[ReviewRow], labeled: Collection[str]) -> NDArray[np.bool_]:
+    """Tell which rows have a label.
+
+    Args:
+        rows: N predictions.
+        labeled: keys of the texts with a label, :func:`aligned_entropy.store.labeled_texts`.
+
+    Returns:
+        True for a row with one, ``[N]``.
+    """
+    return np.array([text_key(row.text) in labeled for row in rows], dtype=bool)
 
 
 def _deferred(rows: Sequence[ReviewRow], count: int | None) -> list[ReviewRow]:
@@ -77,7 +95,7 @@ def _deferred(rows: Sequence[ReviewRow], count: int | None) -> list[ReviewRow]:
         )
     deferred = [replace(row, inclusion=None) for row in rows if row.accepted is False]
     if not deferred:
-        raise DataError("no prediction is deferred: choose other rows, such as --choose audit.")
+        raise DataError("no prediction is deferred and without a label: choose other rows, such as --choose audit.")
     return deferred if count is None else sorted(deferred, key=lambda row: row.confidence)[:count]
 
 
@@ -109,6 +127,7 @@ def _informative(
     rows: Sequence[ReviewRow],
     probability: NDArray[np.float64],
     vectors: NDArray[np.float64],
+    labeled: NDArray[np.bool_],
     count: int,
     rng: np.random.Generator,
 ) -> list[ReviewRow]:
@@ -116,7 +135,9 @@ def _informative(
     at_random = min(count, math.ceil(RANDOM_SHARE * count))
     order = rng.permutation(len(rows))
     first, rest = order[:at_random], order[at_random:]
-    spread = rest[spread_rows(gradient_vectors(vectors[rest], probability[rest]), count - at_random, rng)]
+    rest = rest[~labeled[rest]]
+    chosen = min(count - at_random, len(rest))
+    spread = rest[spread_rows(gradient_vectors(vectors[rest], probability[rest]), chosen, rng)]
     drawn = _drawn(rows, first, np.full(at_random, at_random / len(rows)))
     return drawn + [replace(rows[int(number)], inclusion=None) for number in spread]
 

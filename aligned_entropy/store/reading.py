@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from sqlalchemy import inspect, select
 from sqlalchemy.exc import DBAPIError, NoSuchTableError
 
 from ..errors import DataError, StoreError
-from ..features.texts import TextPair
+from ..features.texts import Text, TextPair
 from .connection import READS, name_of, open_engine, store_url
 from .schema import FEEDBACK, text_as_json
 
@@ -41,6 +42,21 @@ def read_feedback(path: str | Path) -> dict[str, list[Any]]:
         DataError: the file does not exist, is not a feedback file, has no rows, or holds single texts and pairs.
         StoreError: the database cannot be reached.
     """
+    return _columns(_rows(path), name_of(store_url(path)))
+
+
+def labeled_texts(path: str | Path) -> set[str]:
+    """Keys of the texts that have a label in a store, see :func:`text_key`; errors as for :func:`read_feedback`."""
+    return {text_key(text) for text, _, _ in _rows(path) if text is not None}
+
+
+def text_key(text: Text | Sequence[str]) -> str:
+    """Key by which a text, a pair of texts or a list of words is the same as another one."""
+    return json.dumps(text_as_json(text))
+
+
+def _rows(path: str | Path) -> list[tuple[Any, Any, float | None]]:
+    """Text, label and inclusion probability of all feedback, oldest first."""
     url = store_url(path)
     place = name_of(url)
     if url.drivername == "sqlite" and not Path(place).is_file():
@@ -60,7 +76,7 @@ def read_feedback(path: str | Path) -> dict[str, list[Any]]:
         raise StoreError(f"the feedback in {place} cannot be read: {reason}; name a store of alien serve.") from error
     finally:
         engine.dispose()
-    return _columns([(row[0], row[1], row[2] if len(row) > 2 else None) for row in rows], place)
+    return [(row[0], row[1], row[2] if len(row) > 2 else None) for row in rows]
 
 
 def _columns(rows: list[tuple[Any, Any, float | None]], place: str) -> dict[str, list[Any]]:
@@ -74,7 +90,7 @@ def _columns(rows: list[tuple[Any, Any, float | None]], place: str) -> dict[str,
     latest: dict[str, tuple[Any, Any, float | None]] = {}
     for text, label, inclusion in rows:
         if text is not None:
-            key = json.dumps(text_as_json(text))
+            key = text_key(text)
             before = latest[key][2] if key in latest else None
             latest[key] = (text, label, before if inclusion is None else inclusion)
     if not latest:

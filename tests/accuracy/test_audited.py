@@ -211,4 +211,8 @@ def test_wrong_arrays() -> None:
     with pytest.raises(ArgumentError, match=r"accepted has the shape \(3,\)"):
         audited_accuracy(q, sample, np.zeros(50), accepted=[True, True, False])
     with pytest.raises(ArgumentError, match="1 predictions for 100 rows"):
-        audited_accuracy(q, sample, np.zeros(50), predicted=["a"])
+        audited_accuracy(q, sample, np.zeros(50), predicted=["a"], true_labels=["a"] * 50)
+    with pytest.raises(
+        ArgumentError, match=r"errors\[7\] is 0, but the prediction is 'a' and the true label 'b': pass 1"
+    ):
+        audited_accuracy(q, sample, np.zeros(50), predicted=["a"] * 100, true_labels=["a"] * 7 + ["b"] * 43)

@@ -177,6 +177,8 @@ def test_a_head_overwrites_only_the_files_of_a_head(fitted, tmp_path, name):
     with pytest.raises(DataError, match=f"holds {name} of something else, which would be overwritten"):
         fitted.save_pretrained(place)
     assert [path.name for path in place.iterdir()] == [name]
+    with pytest.raises(DataError, match=f"{name} is a file, and a head needs a folder: name another one"):
+        fitted.save_pretrained(place / name)
     for _ in range(2):
         fitted.save_pretrained(tmp_path / "head")
 

@@ -58,6 +58,9 @@ def test_deferred_predictions_are_written_and_their_labels_come_back(predicted, 
     assert json.loads(done.stdout) == facts
     feedback = read_feedback(store)
     assert feedback == {"text": [row["text"].removeprefix("'") for row in rows[:2]], "label": ["positive", "negative"]}
+    again = exported(source, "-o", tmp_path / "again.csv", "--head", predicted / "head", "--store", store)
+    assert again["rows"] == len(rows) - 2, "those that have a label are left out"
+    assert [row["id"] for row in read_csv(tmp_path / "again.csv")] == [row["id"] for row in rows[2:]]
     opened = Store(store)
     first, second = opened.feedback()
     opened.close()

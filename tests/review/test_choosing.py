@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from aligned_entropy import ArgumentError, DataError
-from aligned_entropy.review.choosing import choose_rows, gradient_vectors, spread_rows
+from aligned_entropy.review.choosing import choose_rows, gradient_vectors, have_labels, spread_rows
+from aligned_entropy.store import text_key
 from fixtures.review import row
 
 RNG = np.random.default_rng(0)
@@ -55,6 +56,22 @@ def test_deferred_rows_were_not_drawn():
         choose_rows([row(0, "t", "positive", accepted=None)], "deferred")
     with pytest.raises(DataError, match="no prediction is deferred"):
         choose_rows([row(0, "t", "positive", accepted=True)], "deferred")
+
+
+def test_rows_with_labels_are_not_chosen_again_but_can_be_drawn():
+    labeled = have_labels(ROWS, {text_key(f"text {k}") for k in range(40)})
+    assert np.flatnonzero(labeled).tolist() == list(range(40))
+    deferred = choose_rows(ROWS, "deferred", labeled=labeled)
+    assert numbers(deferred) == [k for k in np.flatnonzero(Q >= 0.3) if k >= 40]
+    drawn = set()
+    for seed in range(50):
+        rows = choose_rows(ROWS, "informative", 20, seed=seed, vectors=VECTORS, labeled=labeled)
+        chosen = [number for number, r in zip(numbers(rows), rows, strict=True) if r.inclusion is None]
+        assert min(chosen) >= 40
+        assert len(rows) == len(set(numbers(rows))) == 20
+        drawn |= set(numbers(rows)) - set(chosen)
+    assert min(drawn) < 40, "the random fifth is drawn from all"
+    assert numbers(choose_rows(ROWS, "audit", 15, labeled=labeled)) == numbers(choose_rows(ROWS, "audit", 15))
 
 
 def test_informative_rows_are_uncertain_and_spread_out():

@@ -257,7 +257,7 @@ def test_a_rule_survives_json():
         ({"risk": math.nan}, "risk nan is not between"),
         ({"coverage": 1.1}, "coverage 1.1 is not"),
         ({"risk": 15}, "risk 15 is not between 0 and 1: write 0.15 for 15 %"),
-        ({"risk": "15%"}, "risk 15% is not between 0 and 1: write 0.1 for 10 %"),
+        ({"risk": "15%"}, "risk 15% is not between 0 and 1: write 0.15 for 15 %"),
         ({"risk": "0.1"}, "risk 0.1 is not between 0 and 1: write 0.1 for 10 %"),
         ({"risk": 0.1, "delta": 95}, "delta 95 is not between 0 and 1: write 0.05 for a certainty of 95 %"),
         ({"risk": 0.1, "delta": 1}, "delta 1 is not"),

@@ -1,0 +1,81 @@
+"""Options of the commands that give predictions to people: ``alien review`` and ``alien audit``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+import typer
+
+from .options import Delimiter, Encoding, LabelColumn, OptionGroup, TextColumn, TextPairColumn
+
+if TYPE_CHECKING:
+    from ..review.predictions import PredictedRows
+
+Format = Literal["csv", "label-studio", "argilla"]
+Choice = Literal["deferred", "audit", "informative", "all"]
+FORMAT_OF_ENDING = {".csv": "csv", ".json": "label-studio"}
+LabelNames = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAMES", help="Names of the classes, for token classification of the tags: a,b,c or a JSON list."
+    ),
+]
+LabelStore = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        help="Store of earlier labels, SQLite file or URL: deferred and informative rows that have one are left out.",
+    ),
+]
+HeadWithNames = Annotated[str | None, typer.Option(help="Head of the predictions, which has the names of the classes.")]
+
+
+@dataclass(frozen=True)
+class SourceOptions(OptionGroup):
+    """Options that decide how predictions are read."""
+
+    panel: ClassVar[str] = "Predictions"
+
+    prefix: Annotated[str, typer.Option(help="Prefix of the columns that alien predict has added.")] = ""
+    safe_csv: Annotated[
+        bool | None,
+        typer.Option("--safe-csv/--no-safe-csv", help="PREDICTIONS was written with --safe-csv, or was not."),
+    ] = None
+    text_column: TextColumn = None
+    text_pair_column: TextPairColumn = None
+    label_column: LabelColumn = None
+    delimiter: Delimiter = None
+    encoding: Encoding = None
+
+    def read(self, predictions: str) -> PredictedRows:
+        """Read predictions; errors as for :func:`aligned_entropy.review.predictions.read_predictions`."""
+        from ..review.predictions import SourceColumns, read_predictions, read_queue
+        from ..store import is_feedback
+
+        if is_feedback(predictions):
+            return read_queue(predictions)
+        columns = SourceColumns(self.text_column, self.text_pair_column, self.prefix, self.safe_csv)
+        return read_predictions(predictions, columns, delimiter=self.delimiter, encoding=self.encoding)
+
+
+def class_names(label_names: str | None, head: str | None, of_source: Sequence[str]) -> list[str]:
+    """Names of the classes, from the option, the head or the columns of the source.
+
+    Raises:
+        BadParameter: there are none, or two of these exclude each other.
+    """
+    from ..saved.format import read_config
+    from ..saved.hub import resolve_head
+    from .outputs_options import OutputsOptions
+
+    if label_names is not None:
+        if head is not None:
+            raise typer.BadParameter("--label-names and --head exclude each other: the head has the names.")
+        return list(OutputsOptions(label_names=label_names).names or [])
+    if head is not None:
+        return list(read_config(resolve_head(head))["backbone"]["labels"])
+    if of_source:
+        return list(of_source)
+    raise typer.BadParameter("the names of the classes are needed: give --head HEAD, or --label-names a,b,c.")
