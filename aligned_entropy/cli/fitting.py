@@ -36,11 +36,7 @@ if TYPE_CHECKING:
     from ..data import LabeledTexts, LabeledTokens
     from ..finetune import Epoch
 
-EQUAL_COLUMNS = (
-    "After this fit, uncertainty and error_probability of a text are the same number.\n"
-    "They are two columns because they differ for entities, for sentences and for\n"
-    "--preset paper, and because only a fitted head gives an error probability."
-)
+EQUAL_COLUMNS = "After this fit, uncertainty and error_probability of a text are the same number."
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from .options import (
     of_head,
     with_option_groups,
 )
+from .review_options import SourceOptions
 from .terminal import next_step, note, option_words, progress_bar
 
 if TYPE_CHECKING:
@@ -130,6 +131,9 @@ def predict(
         note("\n".join(_summary(counts, rows.prefix)))
         text_columns = ColumnOptions(rows.text_column, rows.text_pair_column)
         _print_next_step(counts, partial(outputs.words_beside, model, source), head, options, text_columns)
+        if counts.deferred and output != "-":
+            written = SourceOptions(rows.prefix, rows.safe_csv or None, rows.text_column, rows.text_pair_column)
+            next_step("review", "export", output, "--head", head, "-o", "review.csv", *option_words(written))
     if counts.rows and not counts.predicted:
         raise DataError(_no_prediction(counts, is_guessed=source == "-" and rows.input_format is None))
 

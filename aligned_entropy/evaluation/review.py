@@ -51,7 +51,7 @@ def review_sentences(evaluation: Evaluation, *, brief: bool = False) -> list[str
     if brief:
         return [f"{finding}.", *few]
     most = min(1.0, int(REVIEW * len(evaluation.errors) + 1e-9) / float(evaluation.errors.sum()))
-    choices = {"a random choice": REVIEW, "a perfect one": most}
+    choices = {"a random choice": REVIEW, "the best possible order": most}
     other = best_other(evaluation, main)
     if other is not None:
         choices = {f"the best other score, {other},": _found(evaluation, other), **choices}

@@ -13,6 +13,7 @@ from aligned_entropy.scores import HEAD
 from aligned_entropy.selective import Goal, SelectionUnits, choose_threshold
 from fixtures.command_line import in_process
 from fixtures.evaluations import evaluated
+from fixtures.review import saved_by_a_spreadsheet
 
 
 def next_command(done, **files):
@@ -60,14 +61,22 @@ def test_the_commands_lead_from_a_training_to_predictions(workplace, tickets, tm
     assert evaluated.stdout.startswith("Review the most uncertain 20% of the texts and you find ")
     command = next_command(evaluated, **data)
     assert tickets["more-held-out"] in command
-    command[command.index("--risk") + 1] = "0.6"
+    place = command.index("--risk")
+    command[place : place + 2] = "--coverage", "0.6"
     chosen = run(*command)
     assert "The risk is an average" in chosen.stdout
     report = ("--report", tmp_path / "report.html", "-o", tmp_path / "metrics.json")
     measured = run(*next_command(fitted, **data), "--resamples", "10", *report)  # the head has a threshold now
     assert measured.stdout.splitlines()[-2:] == [f"saved: {path}" for path in (report[3], report[1])]
     assert next_command(measured) == next_command(chosen)
-    run(*next_command(chosen, **data))
+    predicted = run(*next_command(chosen, **data))
+    assert next_command(predicted)[:3] == ["review", "export", data["predictions"]]
+    exported = run(*next_command(predicted))
+    reviewed = tmp_path / "review.csv"
+    assert next_command(exported)[:3] == ["review", "import", "review.csv"]
+    saved_by_a_spreadsheet(reviewed, {(0, "label"): "negative"})
+    imported = run(*next_command(exported))
+    assert next_command(imported)[:5] == ["refit", "MODEL", "feedback.sqlite", "--head", "head"]
     assert "accepted" in (tmp_path / "predictions.csv").read_text().splitlines()[0]
 
 
