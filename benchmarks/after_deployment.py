@@ -79,7 +79,7 @@ def print_truth(folder: Path, truth: Mapping[str, str]) -> None:
         print(
             f"{name}: accuracy {100 * (1 - errors.mean()):.1f} %; on the {rest.sum():,} texts without a label: "
             f"expected {100 * (1 - q[rest].mean()):.1f} %, true {100 * (1 - errors[rest].mean()):.1f} %, ROC-AUC "
-            f"{100 * roc_auc(errors[rest], q[rest]):.1f}, Brier score {100 * brier(errors[rest], q[rest]):.2f}"
+            f"{roc_auc(errors[rest], q[rest]):.3f}, Brier score {brier(errors[rest], q[rest]):.4f}"
         )
 
 
@@ -97,7 +97,7 @@ def main() -> None:
     label(folder / "audit.csv", truth)
     alien(folder, "audit report predictions.csv audit.csv --head head")
     alien(folder, "review import audit.csv --store feedback.sqlite --head head")
-    choice = "--choose informative --count 600 --model classifier --head head"
+    choice = "--choose informative --count 600 --model classifier --head head --store feedback.sqlite"
     alien(folder, f"review export predictions.csv {choice} -o review.csv")
     label(folder / "review.csv", truth)
     alien(folder, "review import review.csv --store feedback.sqlite --head head")
