@@ -83,7 +83,7 @@ def select_audit(
     if as_json:
         print(json.dumps(facts | {"files": list(map(str, files))}))
         return
-    print(f"{len(rows)} of {len(source.rows)} predictions drawn: {', '.join(map(str, files))}")
+    print(f"{len(rows):,} of {len(source.rows):,} predictions drawn: {', '.join(map(str, files))}")
     _note_unreadable(source)
     if len(rows) < budget:
         note(f"--budget {budget}: there are no more predictions")

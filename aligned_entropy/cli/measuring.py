@@ -26,7 +26,7 @@ from .options import (
 from .result_options import ResultFiles
 from .rule_notes import note_own_texts
 from .score_options import requested_scores, score_list
-from .terminal import next_step, option_words, progress_bar, stage
+from .terminal import next_step, note, option_words, progress_bar, stage
 
 if TYPE_CHECKING:
     from ..classifier import UncertainClassifier
@@ -173,6 +173,7 @@ def _print_next_step(
     elif not goal:
         next_step("predict", *words_of("new"), "--head", head, "-o", "predictions.csv", *text_words)
     else:
+        note(f"{goal[0]} {goal[1]} is a proposal: write what you can accept, before you see a result.")
         next_step("threshold", *words_of("more-held-out"), "--head", head, *goal, *words)
 
 

@@ -129,11 +129,7 @@ def predict(
         typer.echo(json.dumps(counts.to_dict()), err=output == "-")
     else:
         note("\n".join(_summary(counts, rows.prefix)))
-        text_columns = ColumnOptions(rows.text_column, rows.text_pair_column)
-        _print_next_step(counts, partial(outputs.words_beside, model, source), head, options, text_columns)
-        if counts.deferred and output != "-":
-            written = SourceOptions(rows.prefix, rows.safe_csv or None, rows.text_column, rows.text_pair_column)
-            next_step("review", "export", output, "--head", head, "-o", "review.csv", *option_words(written))
+        _print_next_step(counts, partial(outputs.words_beside, model, source), head, options, rows, output)
     if counts.rows and not counts.predicted:
         raise DataError(_no_prediction(counts, is_guessed=source == "-" and rows.input_format is None))
 
@@ -179,14 +175,19 @@ def _print_next_step(
     words_of: Callable[[str], list[str]],
     head: str | None,
     options: ModelOptions,
-    columns: ColumnOptions,
+    rows: RowOptions,
+    output: str,
 ) -> None:
-    """Print the command that adds a column that the predictions lack, if there is one."""
+    """Print the command that adds a column that the predictions lack, or that gives deferred ones to people."""
+    columns = ColumnOptions(rows.text_column, rows.text_pair_column)
     if head is None:
         next_step("fit", *words_of("held-out"), "-o", "head", *option_words(options, columns))
     elif counts.undecided:
         words = option_words(of_head(options), columns)
         next_step("threshold", *words_of("more-held-out"), "--head", head, "--risk", "0.1", *words)
+    elif counts.deferred and output != "-":
+        written = SourceOptions(rows.prefix, rows.safe_csv or None, rows.text_column, rows.text_pair_column)
+        next_step("review", "export", output, "--head", head, "-o", "review.csv", *option_words(written))
 
 
 def _predict(

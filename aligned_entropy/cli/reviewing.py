@@ -234,7 +234,7 @@ def _print_export(rows: Sequence[ReviewRow], source: PredictedRows, files: Seque
     if as_json:
         print(json.dumps(facts | {"files": list(map(str, files))}))
         return
-    print(f"{len(rows)} of {len(source.rows)} predictions written: {', '.join(map(str, files))}")
+    print(f"{len(rows):,} of {len(source.rows):,} predictions written: {', '.join(map(str, files))}")
     if source.unreadable:
         print(f"rows without a prediction, which were left out: {source.unreadable}")
     if drawn < len(rows):

@@ -113,6 +113,8 @@ def labeled_texts(
     _check_labels(column)
     labels, class_names = apply_label_map(column.values, column, label_map, label_names)
     names = list(label_names or class_names or sorted_names(labels))
+    if label_names:
+        _check_swapped(texts, names, column.name)
     return LabeledTexts(texts, match_labels(labels, class_names, names, column.name, column.row), names)
 
 
@@ -142,6 +144,16 @@ def read_texts(table: Table, columns: Sequence[str], *, may_be_blank: bool = Tru
     for column in columns:
         check_texts(table, column, may_be_blank=may_be_blank)
     return table[columns[0]] if len(columns) == 1 else list(map(TextPair, *(table[column] for column in columns)))
+
+
+def _check_swapped(texts: Sequence[Text], names: Sequence[str], label_column: str) -> None:
+    classes = frozenset(names)
+    if sum(text in classes for text in texts) > len(texts) / 2:
+        raise DataError(
+            f"most of the texts are names of classes, such as {texts[0]!r:.40}, and column {label_column!r} is read "
+            "for the labels: the columns may be swapped. Name them with text_column='…' and label_column='…', or "
+            "--text-column and --label-column."
+        )
 
 
 def _check_labels(column: LabelColumn) -> None:

@@ -18,7 +18,7 @@ from fixtures.command_line import in_process
         ("evaluate {model} {data} --report report.pdf", "report.pdf: the page is HTML; name a file that ends in .html"),
         (
             "threshold {model} {data} --head {model} --risk .1",
-            "holds a model, not a head. For a head on the hub",
+            "holds a model, not a head: name the folder that alien fit",
         ),
         (
             "threshold {model} {data} --head {head}",

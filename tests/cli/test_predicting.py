@@ -66,7 +66,7 @@ def test_the_counts_are_printed_in_words(workplace, source, deciding_head, tmp_p
     number = r"\[[\d.]+, [\d.]+\]"
     expected = rf"estimated accuracy {right:.1f} % {number} of 19 predictions; accepted: {sure:.1f} % {number}"
     assert re.fullmatch(expected, lines[5])
-    assert [line.split(".")[0] for line in lines[6:]] == ["do not rely on this estimate"]
+    assert [line.split(".")[0] for line in lines[6:-1]] == ["do not rely on this estimate"]
     assert "The number of predictions, 19, is below 50" in lines[6]
 
 
@@ -101,7 +101,8 @@ def test_the_next_step_is_named(workplace, source, deciding_head, tmp_path):
     model, head = workplace / "model", workplace / "head"
     assert last_line() == f"next: alien fit {model} HELD-OUT.csv -o head"
     assert last_line("--head", head) == f"next: alien threshold {model} MORE-HELD-OUT.csv --head {head} --risk 0.1"
-    assert not last_line("--head", deciding_head).startswith("next")
+    deciding = last_line("--head", deciding_head)
+    assert deciding == f"next: alien review export {tmp_path / 'out.csv'} --head {deciding_head} -o review.csv"
 
 
 def test_a_run_in_which_every_row_fails_exits_with_1(workplace, tmp_path):

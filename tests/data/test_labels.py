@@ -338,3 +338,12 @@ def test_a_label_map_in_a_file(tmp_path):
             parse_label_map(str(path))
     with pytest.raises(DataError, match=r"the label map .*none\.json cannot be read"):
         parse_label_map(str(tmp_path / "none.json"))
+
+
+def test_swapped_columns_are_noticed():
+    rows = {"text": ["billing", "hardware", "billing"], "label": ["Where is my invoice?", "It is black.", "Pay"]}
+    with pytest.raises(DataError, match=r"names of classes, such as 'billing'.*'label' .* the columns may be swapped"):
+        labeled_texts(rows, ["billing", "hardware"])
+    with pytest.raises(DataError, match="the columns may be swapped"):
+        labeled_texts(rows, ["billing", "hardware"], text_column="text", label_column="label")
+    assert labeled_texts({"text": ["billing", "a", "b"], "label": ["billing"] * 3}, ["billing", "other"]).texts[0]
