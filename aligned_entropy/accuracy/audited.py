@@ -122,8 +122,8 @@ def audited_accuracy(
         true_labels: true class of each drawn row, in the order of ``sample.rows``, ``[n]``, for the recall.
 
     Raises:
-        ArgumentError: an array has another length than its rows, or holds a value that it cannot hold; or an error is
-            not where prediction and true label differ.
+        ArgumentError: an array has another length than its rows, or holds a value that it cannot hold; or the errors
+            contradict the predictions and true labels, where both are given.
     """
     q = checked_probabilities(error_probability)
     if len(q) != len(sample.inclusion):
@@ -131,8 +131,9 @@ def audited_accuracy(
             f"{len(q)} error probabilities for a sample of {len(sample.inclusion)} rows: pass its rows."
         )
     e = as_flags("errors", errors, len(sample.rows))
-    if predicted is not None and true_labels is not None and len(predicted) == len(q):
-        _check_errors(e, [predicted[row] for row in sample.rows], true_labels)
+    names = None if predicted is None else np.asarray(predicted, dtype=np.str_)
+    if names is not None and names.shape == q.shape and true_labels is not None:
+        _check_errors(e, names[sample.rows], np.asarray(true_labels, dtype=np.str_))
     every = np.ones(len(q), dtype=np.bool_)
     rate = audited_error_rate(q, sample, e, every)
     risk = count = None
@@ -140,7 +141,7 @@ def audited_accuracy(
         is_accepted = as_flags("accepted", accepted, len(q)) == 1
         count = int(is_accepted.sum())
         risk = audited_error_rate(q, sample, e, is_accepted) if count else None
-    classes = {} if predicted is None else _by_class(q, sample, e, predicted, true_labels)
+    classes = {} if names is None else _by_class(q, sample, e, names, true_labels)
     return AuditReport(
         rows=len(q),
         labeled=len(e),
@@ -155,20 +156,19 @@ def audited_accuracy(
     )
 
 
-def _check_errors(errors: NDArray[np.float64], predicted: Sequence[str], true_labels: Sequence[str]) -> None:
+def _check_errors(errors: NDArray[np.float64], predicted: NDArray[np.str_], true_labels: NDArray[np.str_]) -> None:
     """Check that errors are where predictions and true labels of the drawn rows differ.
 
     Raises:
         ArgumentError: one is elsewhere, or the numbers differ.
     """
-    if len(true_labels) != len(errors):
+    if true_labels.shape != errors.shape:
         raise ArgumentError(f"{len(true_labels)} true labels for {len(errors)} drawn rows: pass one for each.")
-    for row, (error, name, true) in enumerate(zip(errors, predicted, true_labels, strict=True)):
-        if bool(error) != (str(name) != str(true)):
-            raise ArgumentError(
-                f"errors[{row}] is {error:.0f}, but the prediction is {name!r} and the true label {true!r}: pass 1 "
-                "where they differ, and 0 where they are the same."
-            )
+    for row in np.flatnonzero((errors == 1) != (predicted != true_labels)).tolist():
+        raise ArgumentError(
+            f"errors[{row}] is {errors[row]:.0f}, but the prediction is {str(predicted[row])!r} and the true label "
+            f"{str(true_labels[row])!r}: pass 1 where they differ, and 0 where they are the same."
+        )
 
 
 def random_labels(rate: float, half_width: float, rows: int) -> int:
@@ -194,10 +194,9 @@ def _by_class(
     q: NDArray[np.float64],
     sample: AuditSample,
     errors: NDArray[np.float64],
-    predicted: Sequence[str],
+    names: NDArray[np.str_],
     true_labels: Sequence[str] | None,
 ) -> dict[str, ClassAudit]:
-    names = np.asarray(predicted, dtype=np.str_)
     if names.shape != q.shape:
         raise ArgumentError(f"{len(names)} predictions for {len(q)} rows: pass one for each row.")
     classes = {}

@@ -27,4 +27,4 @@ __all__ = [
     "are_training_texts",
     "find_classification_module",
     "text_hashes",
-]  # fmt: skip
+]

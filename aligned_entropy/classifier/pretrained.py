@@ -242,25 +242,26 @@ class ModelWithHead:
         views: bool | None = None,
         **columns: Any,
     ) -> Features:
-        """Features of labeled data; they are read from the store on disk if they were computed before.
+        """Features of labeled data, from the store on disk if they were computed before; warns of suspicious labels.
 
         Args:
             data: labeled data in any form that ``fit`` reads.
             progress: function that is called with the number of texts whose features are ready.
             extras: names of further arrays: ``passes`` (20 forward passes with dropout), ``states`` (last hidden states
                 of the tokens), ``content_free``. An array that the model cannot give is left out, with the reason.
-            views: True for the inputs of views, too, as far as the model gives them; by default unless a fitted head
-                has no views.
+            views: True for the inputs of views, too, where the model gives them; by default unless a head has no views.
             columns: column names and label map: ``text_column``, ``text_pair_column``, ``label_column``, ``label_map``.
-
-        Warns:
-            UserWarning: the labels hint at a mistake, or texts are copies; see :mod:`..evaluation.label_warnings`.
         """
         labeled = self.read_labeled(data, **columns)
-        features = self._extract(labeled.texts, progress, extras, views).with_labels(labeled.labels)
-        features = replace(features, trained=are_training_texts(self.backbone.name, labeled.texts))
+        features = self._extract(labeled.texts, progress, extras, views)
+        trained = are_training_texts(self.backbone.name, labeled.texts)
+        features = replace(features, trained=trained).with_labels(self._true_labels(features, labeled))
         warn_of_labels(features, self.label_names, text_hashes(labeled.texts))
         return features
+
+    def _true_labels(self, features: Features, labeled: Any) -> Any:
+        """True classes of labeled data, in the form of the predicted ones."""
+        return labeled.labels
 
     def plain_features(
         self,

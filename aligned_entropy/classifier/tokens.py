@@ -130,23 +130,28 @@ class UncertainTokenClassifier(UncertainClassifier):
     ) -> Features:
         """Features of labeled sentences, with the true tags in the scheme of the predicted ones.
 
-        The tags of a model may leave open whether it predicts IOB1 or IOB2; then the predicted tags show it. Arguments
-        as for :meth:`UncertainClassifier.features`.
+        Arguments as for :meth:`UncertainClassifier.features`.
         """
         labeled = self.read_labeled(data, **columns)
         assert isinstance(labeled, LabeledTokens), "read for this task"
         self._warn_of_other_words(labeled.sentences[:SENTENCES_TO_DIVIDE])
-        features = super().features(labeled, progress, extras=extras, views=views)
+        return super().features(labeled, progress, extras=extras, views=views)
+
+    def _true_labels(self, features: Features, labeled: LabeledTokens) -> NDArray[np.int64]:
+        """True tags in the scheme of the predicted ones.
+
+        The tags of a model may leave open whether it predicts IOB1 or IOB2; then the predicted tags show it.
+        """
         if not has_tag_names(self.label_names):
-            return features
+            return labeled.labels
         starts, names = labeled.texts.starts, np.asarray(self.label_names)
         tags = TagSet(self.label_names)
         scheme = tags.scheme_in_use(names[features.predictions].tolist(), starts)
         if tags.scheme is scheme or tags.scheme not in (Scheme.IOB2, Scheme.IOE2):
-            return features
+            return labeled.labels
         entities = tags.spans(names[labeled.labels].tolist(), starts)
         positions = {parts: self.label_names.index(name) for parts, name in tags.tags.items()}
-        return features.with_labels([positions[parts] for parts in tags.write(entities, starts, scheme)])
+        return np.array([positions[parts] for parts in tags.write(entities, starts, scheme)], np.int64)
 
     def _warn_of_other_words(self, sentences: Sequence[Sequence[str]]) -> None:
         """Warn if :meth:`predict` divides texts into words by another rule than a data set."""

@@ -128,6 +128,7 @@ def global_options(
     if verbose and quiet:
         raise typer.BadParameter("--verbose and --quiet exclude each other.")
     settings.verbosity = Verbosity.VERBOSE if verbose else Verbosity.QUIET if quiet else Verbosity.NORMAL
+    settings.warnings.clear()
     quiet_libraries()
 
 

@@ -129,7 +129,8 @@ def predict(
         typer.echo(json.dumps(counts.to_dict()), err=output == "-")
     else:
         note("\n".join(_summary(counts, rows.prefix)))
-        _print_next_step(counts, partial(outputs.words_beside, model, source), head, options, rows, output)
+        texts = None if outputs.outputs is not None or output == "-" else output
+        _print_next_step(counts, partial(outputs.words_beside, model, source), head, options, rows, texts)
     if counts.rows and not counts.predicted:
         raise DataError(_no_prediction(counts, is_guessed=source == "-" and rows.input_format is None))
 
@@ -176,18 +177,28 @@ def _print_next_step(
     head: str | None,
     options: ModelOptions,
     rows: RowOptions,
-    output: str,
+    texts: str | None,
 ) -> None:
-    """Print the command that adds a column that the predictions lack, or that gives deferred ones to people."""
+    """Print the command that adds a column that the predictions lack, or that gives deferred texts to people.
+
+    Args:
+        counts: counts of the rows.
+        words_of: function that gives the words of a command up to the file of a part.
+        head: folder of the head; None without one.
+        options: options of the model.
+        rows: options of the rows.
+        texts: file of predictions with their texts; None if there is none.
+    """
     columns = ColumnOptions(rows.text_column, rows.text_pair_column)
     if head is None:
         next_step("fit", *words_of("held-out"), "-o", "head", *option_words(options, columns))
     elif counts.undecided:
         words = option_words(of_head(options), columns)
         next_step("threshold", *words_of("more-held-out"), "--head", head, "--risk", "0.1", *words)
-    elif counts.deferred and output != "-":
+    elif counts.deferred and texts is not None:
         written = SourceOptions(rows.prefix, rows.safe_csv or None, rows.text_column, rows.text_pair_column)
-        next_step("review", "export", output, "--head", head, "-o", "review.csv", *option_words(written))
+        review = "review.csv" if counts.entities is None else "review.json"
+        next_step("review", "export", texts, "--head", head, "-o", review, *option_words(written))
 
 
 def _predict(

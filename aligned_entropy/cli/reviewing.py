@@ -168,9 +168,11 @@ def _chosen(
 ) -> list[ReviewRow]:
     """Rows that are to be labeled, by the way to choose them."""
     from ..review.choosing import choose_rows, have_labels
-    from ..store import labeled_texts
+    from ..store import labeled_keys
 
-    labeled = None if store is None else have_labels(source.rows, labeled_texts(store))
+    if store is not None and choice not in ("deferred", "informative"):
+        raise typer.BadParameter(f"--store {store}: --choose {choice} draws from all rows; leave the store out.")
+    labeled = None if store is None else have_labels(source.rows, labeled_keys(store))
     vectors = _vectors(source, model, head, options) if choice == "informative" else None
     return choose_rows(source.rows, choice, count, seed=seed, vectors=vectors, labeled=labeled)
 

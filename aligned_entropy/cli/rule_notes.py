@@ -52,7 +52,11 @@ def note_own_texts(rule: Rule, uncertainty: NDArray[np.floating]) -> None:
     """
     import numpy as np
 
-    if rule.units is not None and np.isin(uncertainty, rule.units.uncertainty).mean() > MOST_OWN:
+    if rule.units is None:
+        return
+    values = np.unique(rule.units.uncertainty)
+    is_telling = len(values) > MOST_OWN * len(rule.units.uncertainty)  # else other texts have the same values
+    if is_telling and np.isin(uncertainty, values).mean() > MOST_OWN:
         note(
             wrapped(
                 "warning: these are the texts that the threshold was chosen on, and on others more of the accepted "

@@ -1,4 +1,4 @@
-"""Messages about wrong usage of the command line."""
+"""Command that explains wrong usage: the class of all commands."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Command(TyperCommand):
             return super().parse_args(ctx, args)
         except typer.BadParameter as error:
             if type(error).__name__ == "MissingParameter":  # Typer gives this class no public name
-                error.message = str(self.epilog)
+                error.message = self.epilog or ""
             # Recent versions of Typer check values with pydantic, whose messages leave the value out.
             cause: Any = error.__cause__
             if hasattr(cause, "errors"):

@@ -113,9 +113,12 @@ def labeled_texts(
     _check_labels(column)
     labels, class_names = apply_label_map(column.values, column, label_map, label_names)
     names = list(label_names or class_names or sorted_names(labels))
-    if label_names:
+    try:
+        matched = match_labels(labels, class_names, names, column.name, column.row)
+    except DataError:
         _check_swapped(texts, names, column.name)
-    return LabeledTexts(texts, match_labels(labels, class_names, names, column.name, column.row), names)
+        raise
+    return LabeledTexts(texts, matched, names)
 
 
 def plain_texts(data: Any, text_column: str | None = None, text_pair_column: str | None = None) -> Sequence[Text]:

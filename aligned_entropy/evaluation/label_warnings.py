@@ -13,9 +13,10 @@ from ..errors import warn_user
 from ..features.arrays import Features
 
 SIGNIFICANCE = 1e-3
-FEWEST_LABELS = 20  # fewer may be copies, of one class, or show a low accuracy, by chance
-FEWEST_FOR_CHANCE = 100  # on fewer, a moderate model may agree with the labels as seldom as by chance
-LOWEST_KAPPA = 0.05  # agreement of labels and predictions beyond chance, as a share of what is possible (Cohen)
+FEWEST_LABELS = 20  # with fewer, copies, one class or no agreement may be chance
+# Agreement of labels and predictions beyond chance, as a share of what is possible (Cohen's kappa); a model for which
+# this is exceeded by kappa and two standard errors is not called useless.
+LOWEST_KAPPA = 0.1
 MOST_ERRORS_LEFT = 2 / 3  # share of the errors in moved labels that the other order leaves at most
 MAX_SHARE_COPIES = 0.1  # of the texts; short ones, such as "thanks", may repeat by chance
 MAX_PAIRS = 10  # exchanged labels in the warning
@@ -24,7 +25,9 @@ MAX_PAIRS = 10  # exchanged labels in the warning
 def warn_of_labels(features: Features, label_names: Sequence[str], hashes: NDArray[np.int64] | None = None) -> None:
     """Warn of copies, labels of one class, another order that would make the model far better, and a useless model.
 
-    Useless is a model that is no better than chance, or than one that always predicts the most frequent class.
+    Useless is a model that predicts one class, or whose predictions agree with the labels hardly more than by chance:
+    Cohen's kappa and two of its standard errors are below :data:`LOWEST_KAPPA`. It is not looked for where a text has
+    several labels.
 
     The other order is the permutation of the labels with the most correct predictions. Only the labels that it moves
     count. The warning is given if it removes at least a third of the errors in them, and two tests are significant at
@@ -37,7 +40,8 @@ def warn_of_labels(features: Features, label_names: Sequence[str], hashes: NDArr
         label_names: names of the labels, in the order of the model.
         hashes: hash of each text, or sentence, ``[N]``; None where the texts are not known.
     """
-    _warn_of_copies(np.zeros(0, np.int64) if hashes is None else hashes)
+    if hashes is not None:
+        _warn_of_copies(hashes)
     _warn_of_one_class(features, label_names)
     before, after, order = _accuracies(features, len(label_names))
     moved = np.flatnonzero(order != np.arange(len(order)))
@@ -69,17 +73,21 @@ def _warn_of_one_class(features: Features, label_names: Sequence[str]) -> None:
 
 def _warn_of_useless_model(features: Features, label_names: Sequence[str]) -> None:
     labels = features.require("labels")
-    count = len(labels)
-    if labels.ndim > 1 or count < FEWEST_LABELS:
+    if labels.ndim > 1 or len(labels) < FEWEST_LABELS:
         return
-    correct, classes = int(count - features.errors.sum()), len(label_names)
+    count, classes = len(labels), len(label_names)
     true, predicted = (np.bincount(values, minlength=classes) for values in (labels, features.predictions))
-    chance, most = float(true @ predicted) / count**2, int(true.argmax())
-    is_by_chance = count >= FEWEST_FOR_CHANCE and correct / count - chance < LOWEST_KAPPA * (1 - chance)
-    if true[most] < count and (correct <= true[most] or is_by_chance):
+    agreement, chance = float(1 - features.errors.mean()), float(true @ predicted) / count**2
+    if max(true) == count or chance == 1:
+        return
+    kappa, error = (
+        value / (1 - chance) for value in (agreement - chance, math.sqrt(agreement * (1 - agreement) / count))
+    )
+    if max(predicted) == count or kappa + 2 * error < LOWEST_KAPPA:
+        most = int(true.argmax())
         warn_user(
-            f"the model is right for {correct:,} of {count:,} labels. By chance it would be for {chance * count:,.0f}, "
-            f"and if it always predicted {label_names[most]!r}, for {true[most]:,}: it does not tell these classes "
+            f"the model is right for {agreement:.1%} of these labels. By chance it would be for {chance:.1%}, and if "
+            f"it always predicted {label_names[most]!r}, for {true[most] / count:.1%}: it hardly tells these classes "
             "apart, or the labels do not belong to their texts, as after one column was sorted alone."
         )
 

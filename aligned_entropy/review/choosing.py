@@ -79,7 +79,7 @@ def have_labels(rows: Sequence[ReviewRow], labeled: Collection[str]) -> NDArray[
 
     Args:
         rows: N predictions.
-        labeled: keys of the texts with a label, :func:`aligned_entropy.store.labeled_texts`.
+        labeled: keys of the texts with a label, :func:`aligned_entropy.store.labeled_keys`.
 
     Returns:
         True for a row with one, ``[N]``.
@@ -95,7 +95,7 @@ def _deferred(rows: Sequence[ReviewRow], count: int | None) -> list[ReviewRow]:
         )
     deferred = [replace(row, inclusion=None) for row in rows if row.accepted is False]
     if not deferred:
-        raise DataError("no prediction is deferred and without a label: choose other rows, such as --choose audit.")
+        raise DataError("no prediction without a label is deferred: choose other rows, such as --choose audit.")
     return deferred if count is None else sorted(deferred, key=lambda row: row.confidence)[:count]
 
 

@@ -37,15 +37,17 @@ def likely_risk(error_rate: float, texts: int) -> float:
 def proposed_risk(uncertainty: NDArray[np.floating], errors: NDArray[np.float64]) -> float | None:
     """Risk to try first on other labeled predictions: the lowest from :func:`likely_risk` on that these can certify.
 
-    None if they can certify none of the usual risks.
+    None if they can certify none of the usual risks, or only a high one that is not below the error rate.
 
     Args:
         uncertainty: uncertainty of labeled predictions, ``[N]``.
         errors: 1 where they are wrong, ``[N]``.
     """
-    first = likely_risk(float(errors.mean()), len(errors))
+    error_rate = float(errors.mean())
+    first = likely_risk(error_rate, len(errors))
     units = SelectionUnits(uncertainty.astype(np.float32), errors, np.full(len(errors), ""))
-    risks = (risk for risk in (*RISKS, *HIGH_RISKS) if risk >= first)
+    useful = (*RISKS, *(risk for risk in HIGH_RISKS if risk < error_rate))
+    risks = (risk for risk in useful if risk >= first)
     return next((risk for risk in risks if choose_threshold(units, Goal(risk=risk)).accepted), None)
 
 

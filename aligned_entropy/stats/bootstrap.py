@@ -32,15 +32,10 @@ def resampled_counts(
         clusters: cluster id of each row, ``[N]``, for example the sentence of a word.
     """
     rng = np.random.default_rng(seed)
-    names, index = (rows, np.arange(rows)) if clusters is None else _numbered(clusters)
+    index = np.arange(rows) if clusters is None else np.unique(clusters, return_inverse=True)[1]
+    size = index.max(initial=-1) + 1
     for _ in range(resamples):
-        yield np.bincount(rng.integers(0, names, names), minlength=names)[index]
-
-
-def _numbered(clusters: NDArray[np.int64]) -> tuple[int, NDArray[np.intp]]:
-    """Number of clusters, and the number of each row's cluster."""
-    names, index = np.unique(clusters, return_inverse=True)
-    return len(names), index
+        yield np.bincount(rng.integers(0, size, size), minlength=size)[index]
 
 
 def bootstrap(
@@ -53,6 +48,8 @@ def bootstrap(
     clusters: NDArray[np.int64] | None = None,
 ) -> dict[str, Interval]:
     """Compute measures with percentile bootstrap intervals (95 %), see :func:`resampled_counts`.
+
+    A sample on which a measure has no value, such as a ROC-AUC without errors, does not count.
 
     Args:
         measures: measures of :mod:`aligned_entropy.metrics` by name.

@@ -1,6 +1,6 @@
 """Store of a server: predictions, feedback and the head in use, in SQLite or PostgreSQL."""
 
-from .reading import is_feedback, labeled_texts, read_feedback, text_key
+from .reading import is_feedback, labeled_keys, read_feedback, text_key
 from .records import NewFeedback, QueueCounts, StoredFeedback, StoredHead, StoredPrediction, TextPolicy
 from .store import Store
 
@@ -13,7 +13,7 @@ __all__ = [
     "StoredPrediction",
     "TextPolicy",
     "is_feedback",
-    "labeled_texts",
+    "labeled_keys",
     "read_feedback",
     "text_key",
 ]

@@ -45,14 +45,23 @@ def read_feedback(path: str | Path) -> dict[str, list[Any]]:
     return _columns(_rows(path), name_of(store_url(path)))
 
 
-def labeled_texts(path: str | Path) -> set[str]:
-    """Keys of the texts that have a label in a store, see :func:`text_key`; errors as for :func:`read_feedback`."""
-    return {text_key(text) for text, _, _ in _rows(path) if text is not None}
+def labeled_keys(path: str | Path) -> set[str]:
+    """Keys of the texts that have a label in a store, see :func:`text_key`.
+
+    Raises:
+        DataError: there is no such file, or the store keeps no texts.
+        StoreError: the database cannot be reached.
+    """
+    rows = _rows(path)
+    keys = {text_key(text) for text, _, _ in rows if text is not None}
+    if rows and not keys:
+        raise DataError(f"{name_of(store_url(path))} holds labels without their texts: leave it out.")
+    return keys
 
 
 def text_key(text: Text | Sequence[str]) -> str:
-    """Key by which a text, a pair of texts or a list of words is the same as another one."""
-    return json.dumps(text_as_json(text))
+    """Key by which a text, a pair of texts or a list of words is the same as another one, whatever its line ends."""
+    return json.dumps(text_as_json(text)).replace(r"\r\n", r"\n")
 
 
 def _rows(path: str | Path) -> list[tuple[Any, Any, float | None]]:

@@ -12,8 +12,6 @@ from aligned_entropy.data.tags import Scheme, TagSet
 from aligned_entropy.features.arrays import Features
 from fixtures import tiny, token_models
 
-# The tags are random, so that by chance another order of them has more in common with the predictions.
-pytestmark = pytest.mark.filterwarnings("ignore:the accuracy is .* in another order:UserWarning")
 SCHEMES = {"IOB2": "BI", "IOB1": "BI", "IOE1": "IE", "IOE2": "IE", "IOBES": "BIES", "BILOU": "BILU", "BMES": "BMES"}
 COUNT, TRUE, PREDICTED = 120, 1, 2
 

@@ -346,4 +346,5 @@ def test_swapped_columns_are_noticed():
         labeled_texts(rows, ["billing", "hardware"])
     with pytest.raises(DataError, match="the columns may be swapped"):
         labeled_texts(rows, ["billing", "hardware"], text_column="text", label_column="label")
-    assert labeled_texts({"text": ["billing", "a", "b"], "label": ["billing"] * 3}, ["billing", "other"]).texts[0]
+    answers = {"text": ["yes", "no", "yes"], "label": ["yes", "yes", "no"]}
+    assert labeled_texts(answers, ["no", "yes"]).texts == ["yes", "no", "yes"], "all labels are classes"

@@ -54,7 +54,7 @@ def test_deferred_rows_were_not_drawn():
     assert numbers(choose_rows(ROWS, "deferred", 3)) == np.argsort(-Q)[:3].tolist()
     with pytest.raises(DataError, match="has no threshold"):
         choose_rows([row(0, "t", "positive", accepted=None)], "deferred")
-    with pytest.raises(DataError, match="no prediction is deferred"):
+    with pytest.raises(DataError, match="no prediction without a label is deferred"):
         choose_rows([row(0, "t", "positive", accepted=True)], "deferred")
 
 

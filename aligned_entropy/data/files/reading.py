@@ -115,7 +115,7 @@ def _text_row(line: str, number: int, problem: str) -> InputRow:
 def is_blank(row: InputRow, file_format: str) -> bool:
     """True for a row of a CSV or TSV file of several columns whose cells are all empty, as in a spreadsheet."""
     cells = row.columns.values()
-    return file_format in ("csv", "tsv") and row.problem is None and len(cells) > 1 and not any(cells)
+    return file_format in ("csv", "tsv") and row.problem is None and len(cells) > 1 and not "".join(cells).strip()
 
 
 def _collected(rows: InputTable, path: str, file_format: str) -> Table:
