@@ -44,7 +44,8 @@ def are_training_texts(folder: str | Path, texts: Sequence[Text] | Words) -> NDA
 
 
 def text_hashes(texts: Sequence[Text] | Words) -> NDArray[np.int64]:
-    """64-bit hash of each text or sentence, ``[N]``."""
+    """64-bit hash of each text or sentence, ``[N]``; texts that differ in case and space alone have the same one."""
     rows = texts.sentences if isinstance(texts, Words) else map(parts_of, texts)
-    digests = b"".join(blake2b(json.dumps([*parts]).encode(), digest_size=8).digest() for parts in rows)
+    keys = (json.dumps([" ".join(part.split()).casefold() for part in parts]) for parts in rows)
+    digests = b"".join(blake2b(key.encode(), digest_size=8).digest() for key in keys)
     return np.frombuffer(digests, dtype="<i8")

@@ -8,6 +8,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ from ..data.responses import response_column
 from ..data.tags import TagSet
 from ..errors import DataError
 from ..features.files import write_atomic
+from ..features.texts import parts_of
 from ..tasks import task_of_dataset
 from .writing import write_rows
 
@@ -66,10 +68,11 @@ class DivisibleRows:
             DataError: a column is missing or not clear, or a text or label cannot be read.
         """
         texts, labels, notes = _texts_and_labels(table, text_column, text_pair_column, label_column)
-        keys: list[Sequence[Hashable]] = [range(len(table)) if texts is None else texts]
+        # Texts that differ in case and space alone are the same text, as for all warnings of copies.
+        keys: list[Sequence[Hashable]] = [range(len(table)) if texts is None else [_same(text) for text in texts]]
         if texts is None:
             notes.append("there is no column with texts, so rows with the same text may be in different parts")
-        elif repeated := len(texts) - len(set(texts)):
+        elif repeated := len(texts) - len(set(keys[0])):
             notes.append(f"rows that repeat the text of another row, and are in the same part: {repeated:,}")
         if group_column is not None:
             values = table[find_column(table, "group", group_column, ())]
@@ -127,6 +130,12 @@ def _texts_and_labels(
         return list(labeled.texts), [[names[label] for label in np.flatnonzero(row)] for row in labeled.labels], []
     labels = [names[label] for label in labeled.labels]
     return list(labeled.texts), [[label] for label in labels], list(_label_notes(labeled.texts, labels))
+
+
+def _same(text: Any) -> Hashable:
+    """Key of a text, a pair or a sentence, without case and space."""
+    parts = text if isinstance(text, tuple) else parts_of(text)
+    return tuple(" ".join(part.split()).casefold() for part in parts)
 
 
 def _label_notes(texts: Sequence[Hashable], labels: Sequence[str]) -> Iterator[str]:

@@ -87,6 +87,7 @@ def select_audit(
     _note_unreadable(source)
     if len(rows) < budget:
         note(f"--budget {budget}: there are no more predictions")
+    note("Label every row of the file first.")
     names = ["--head", head] if head else ["--label-names", label_names] if label_names else []
     next_step("audit", "report", predictions, output, *names, *option_words(columns))
 

@@ -227,6 +227,7 @@ def _show_what_follows(output: Path, labeled: str | None, words: Sequence[str]) 
     if labeled is not None:
         note(f"Where the suspicion is right, correct the label in {labeled}; then fit again.")
     else:
+        note("Label the rows of the file first.")
         next_step("review", "import", output, "--store", "feedback.sqlite", *words)
 
 

@@ -80,7 +80,7 @@ def show_reachable(rule: Rule, command: Sequence[object]) -> None:
         assert rule.units is not None, "the threshold has just been chosen"
         tried = ", ".join(f"{100 * risk:.4g} %" for risk in higher_risks(float(rule.goal.risk or 0)))
         wrong = f"The model is wrong on {rule.units.errors.mean():.0%} of these predictions."
-        note(wrapped(f"None of {tried} can be certified at once, either. {wrong}" if tried else wrong))
+        note(wrapped(f"{tried} cannot be certified, either. {wrong}" if tried else wrong))
         note("A share of the predictions can be accepted without a guaranteed error rate:")
         next_step(*command, "--coverage", "0.8")
         return

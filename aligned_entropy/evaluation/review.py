@@ -40,6 +40,8 @@ def review_sentences(evaluation: Evaluation, *, brief: bool = False) -> list[str
     from ..scores import HEAD
 
     main = main_score(evaluation)
+    if main is None and len(evaluation.errors) and not evaluation.errors.any():
+        return [f"The model makes no error on these {evaluation.unit}, so that no score can be measured."]
     if main is None or "errors_found_20" not in evaluation.table.get(main, {}):
         return []
     interval, by = evaluation.table[main]["errors_found_20"], "" if main == HEAD else f" by {main}"

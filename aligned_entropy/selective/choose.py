@@ -232,7 +232,8 @@ def _advice(curve: _Curve, risk: float, delta: float, is_planned: bool) -> str:
     smoothed = (curve.errors + 0.5) / (curve.accepted + 1)
     below_target = np.flatnonzero(smoothed < risk)
     if not len(below_target):
-        lowest = (curve.errors / curve.accepted).min()
+        enough = curve.accepted >= min(max(FEWEST_ACCEPTED, curve.total / 20), curve.accepted.max())
+        lowest = (curve.errors / curve.accepted)[enough].min()  # none of very few says nothing
         problem = f"No threshold could be certified: the lowest observed risk is {lowest:.3g}"
         if _is_hopeless(curve, risk):
             return f"{problem}, so more labeled predictions would not help. Choose a higher risk, or a better score."

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from aligned_entropy import CalibrationError, FitConfig, Goal, SetGoal, UncertainClassifier
+from aligned_entropy.backbones import text_hashes
 from aligned_entropy.data import LabeledTexts, LabeledTokens
 from aligned_entropy.finetune import TrainConfig, train_classifier
 from aligned_entropy.head.fit_multilabel import pairs
@@ -131,3 +132,10 @@ def test_words_of_held_out_sentences_are_not_those_of_the_training(tmp_path):
     with pytest.raises(CalibrationError, match=MESSAGE.format("100%")):
         classifier.fit(trained, config=FIT)
     assert classifier.fit(held_out, config=FIT).summary.examples == 480
+
+
+def test_case_and_spaces_do_not_hide_a_training_text(folder):
+    data = labeled(60, 0)
+    others = LabeledTexts([f"  {text.upper()} " for text in data.texts], data.labels, data.label_names)
+    assert UncertainClassifier.from_pretrained(folder).features(others).trained.all()
+    assert len(np.unique(text_hashes([*data.texts, *others.texts]))) == 60

@@ -78,6 +78,19 @@ def test_csv_keeps_rows_and_columns(ending, delimiter, encoding, tmp_path):
     )
 
 
+def test_texts_that_differ_in_case_and_spaces_are_in_one_part(tmp_path):
+    rows, path = tickets(), tmp_path / "tickets.csv"
+    rows += [row | {"text": f" {row['text'].upper()}  "} for row in rows]
+    write_csv(path, rows)
+    divide(path, *TWO)
+    train, test = (
+        {" ".join(row["text"].split()).lower() for row in records(tmp_path / name)}
+        for name in ("train.csv", "test.csv")
+    )
+    assert len(train) > 50
+    assert not train & test
+
+
 def test_blank_rows_of_a_spreadsheet_are_in_no_part(tmp_path):
     rows, path = tickets(), tmp_path / "tickets.csv"
     blank = dict.fromkeys(rows[0], "")

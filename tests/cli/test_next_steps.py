@@ -107,7 +107,7 @@ def test_a_classifier_that_is_nearly_always_wrong_gets_a_share_to_accept(capsys)
     units = SelectionUnits(uncertainty.astype(np.float32), errors, np.full(200, ""))
     show_reachable(choose_threshold(units, Goal(risk=0.3)), ["threshold", "model", "data.csv", "--head", "head"])
     lines = capsys.readouterr().err.splitlines()
-    assert "None of 40 %, 50 %, 60 % can be certified" in lines[0]
+    assert "40 %, 50 %, 60 % cannot be certified, either" in lines[0]
     assert lines[-1] == "next: alien threshold model data.csv --head head --coverage 0.8"
 
 
