@@ -8,7 +8,7 @@ from aligned_entropy.data import LabeledTexts, LabeledTokens
 from aligned_entropy.features.texts import TextPair
 
 KINDS = {
-    "texts": ["good", "bad", "", "gööd", "good "],
+    "texts": ["good", "bad", "", "gööd", "go od"],
     "pairs": [TextPair("a", "b"), TextPair("ab", ""), TextPair("", "ab"), TextPair("b", "a"), TextPair('a", "b', "")],
     "words": [["a", "b"], ["ab"], ["b", "a"], ["a b"], ['a", "b']],
 }
