@@ -25,7 +25,9 @@ awkward = st.sampled_from(
     ["", " ", "NA", "null", "1E2", "007", "-0", "true", "=1+1", '"', 'a "b" c', "a,b;c\td|e", "\ufeff", "x\ny"]
 )
 cells = st.one_of(awkward, st.text(characters, max_size=12), st.text(',;|"\t\r\n a\u2028\x85', max_size=8))
-rows_with_content = st.fixed_dictionaries({"text": cells, "label": cells}).filter(lambda row: "".join(row.values()).strip())
+rows_with_content = st.fixed_dictionaries({"text": cells, "label": cells}).filter(
+    lambda row: "".join(row.values()).strip()
+)
 tables = st.lists(rows_with_content, min_size=1, max_size=8)
 quick = settings(max_examples=60, deadline=None, derandomize=True)
 
