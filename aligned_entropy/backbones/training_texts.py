@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..data import LabeledTexts, LabeledTokens
 from ..data.tokens import Words
-from ..features.texts import Text, parts_of
+from ..features.texts import Text, identity_of, parts_of
 
 FILE = "training_texts.npy"
 
@@ -46,6 +46,5 @@ def are_training_texts(folder: str | Path, texts: Sequence[Text] | Words) -> NDA
 def text_hashes(texts: Sequence[Text] | Words) -> NDArray[np.int64]:
     """64-bit hash of each text or sentence, ``[N]``; texts that differ in case and space alone have the same one."""
     rows = texts.sentences if isinstance(texts, Words) else map(parts_of, texts)
-    keys = (json.dumps([" ".join(part.split()).casefold() for part in parts]) for parts in rows)
-    digests = b"".join(blake2b(key.encode(), digest_size=8).digest() for key in keys)
+    digests = b"".join(blake2b(json.dumps(identity_of(parts)).encode(), digest_size=8).digest() for parts in rows)
     return np.frombuffer(digests, dtype="<i8")

@@ -26,7 +26,7 @@ from ..data.responses import response_column
 from ..data.tags import TagSet
 from ..errors import DataError
 from ..features.files import write_atomic
-from ..features.texts import parts_of
+from ..features.texts import identity_of, parts_of
 from ..tasks import task_of_dataset
 from .writing import write_rows
 
@@ -69,7 +69,7 @@ class DivisibleRows:
         """
         texts, labels, notes = _texts_and_labels(table, text_column, text_pair_column, label_column)
         # Texts that differ in case and space alone are the same text, as for all warnings of copies.
-        keys: list[Sequence[Hashable]] = [range(len(table)) if texts is None else [_same(text) for text in texts]]
+        keys: list[Sequence[Hashable]] = [range(len(table)) if texts is None else list(map(_identity, texts))]
         if texts is None:
             notes.append("there is no column with texts, so rows with the same text may be in different parts")
         elif repeated := len(texts) - len(set(keys[0])):
@@ -132,10 +132,8 @@ def _texts_and_labels(
     return list(labeled.texts), [[label] for label in labels], list(_label_notes(labeled.texts, labels))
 
 
-def _same(text: Any) -> Hashable:
-    """Key of a text, a pair or a sentence, without case and space."""
-    parts = text if isinstance(text, tuple) else parts_of(text)
-    return tuple(" ".join(part.split()).casefold() for part in parts)
+def _identity(text: Any) -> Hashable:
+    return identity_of(text if isinstance(text, tuple) else parts_of(text))
 
 
 def _label_notes(texts: Sequence[Hashable], labels: Sequence[str]) -> Iterator[str]:

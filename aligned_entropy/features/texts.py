@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -90,3 +90,8 @@ def two_lists(texts: Sequence[Text]) -> tuple[list[str], list[str] | None]:
     parts = [parts_of(text) for text in texts]
     seconds = [part[1] for part in parts] if are_pairs(texts) else None
     return [part[0] for part in parts], seconds
+
+
+def identity_of(parts: Iterable[str]) -> tuple[str, ...]:
+    """Parts of a text, or words of a sentence, as far as they make another text: without case and space."""
+    return tuple(" ".join(part.split()).casefold() for part in parts)
