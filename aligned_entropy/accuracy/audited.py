@@ -131,9 +131,9 @@ def audited_accuracy(
             f"{len(q)} error probabilities for a sample of {len(sample.inclusion)} rows: pass its rows."
         )
     e = as_flags("errors", errors, len(sample.rows))
-    names = None if predicted is None else np.asarray(predicted, dtype=np.str_)
-    if names is not None and names.shape == q.shape and true_labels is not None:
-        _check_errors(e, names[sample.rows], np.asarray(true_labels, dtype=np.str_))
+    names, true = (None if values is None else np.asarray(values, dtype=np.str_) for values in (predicted, true_labels))
+    if names is not None and names.shape == q.shape and true is not None:
+        _check_errors(e, names[sample.rows], true)
     every = np.ones(len(q), dtype=np.bool_)
     rate = audited_error_rate(q, sample, e, every)
     risk = count = None
@@ -141,7 +141,7 @@ def audited_accuracy(
         is_accepted = as_flags("accepted", accepted, len(q)) == 1
         count = int(is_accepted.sum())
         risk = audited_error_rate(q, sample, e, is_accepted) if count else None
-    classes = {} if names is None else _by_class(q, sample, e, names, true_labels)
+    classes = {} if names is None else _by_class(q, sample, e, names, true)
     return AuditReport(
         rows=len(q),
         labeled=len(e),
@@ -164,7 +164,9 @@ def _check_errors(errors: NDArray[np.float64], predicted: NDArray[np.str_], true
     """
     if true_labels.shape != errors.shape:
         raise ArgumentError(f"{len(true_labels)} true labels for {len(errors)} drawn rows: pass one for each.")
-    for row in np.flatnonzero((errors == 1) != (predicted != true_labels)).tolist():
+    wrong = np.flatnonzero((errors == 1) != (predicted != true_labels))
+    if len(wrong):
+        row = int(wrong[0])
         raise ArgumentError(
             f"errors[{row}] is {errors[row]:.0f}, but the prediction is {str(predicted[row])!r} and the true label "
             f"{str(true_labels[row])!r}: pass 1 where they differ, and 0 where they are the same."
@@ -195,7 +197,7 @@ def _by_class(
     sample: AuditSample,
     errors: NDArray[np.float64],
     names: NDArray[np.str_],
-    true_labels: Sequence[str] | None,
+    true: NDArray[np.str_] | None,
 ) -> dict[str, ClassAudit]:
     if names.shape != q.shape:
         raise ArgumentError(f"{len(names)} predictions for {len(q)} rows: pass one for each row.")
@@ -204,8 +206,7 @@ def _by_class(
         members = names == name
         precision = _one_minus(audited_error_rate(q, sample, errors, members))
         recall = None
-        if true_labels is not None:
-            true = np.asarray(true_labels, dtype=np.str_)
+        if true is not None:
             recall = _recall(q, sample, errors, members, ((true == name) & (errors == 1)).astype(np.float64))
         classes[name] = ClassAudit(int(members.sum()), int(members[sample.rows].sum()), precision, recall)
     return classes
