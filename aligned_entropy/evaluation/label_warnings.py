@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..errors import warn_user
 from ..features.arrays import Features
+from ..stats.agreement import chance_agreement, cohens_kappa
 
 SIGNIFICANCE = 1e-3
 FEWEST_LABELS = 20  # with fewer, copies, one class or no agreement may be chance
@@ -75,20 +76,17 @@ def _warn_of_useless_model(features: Features, label_names: Sequence[str]) -> No
     labels = features.require("labels")
     if labels.ndim > 1 or len(labels) < FEWEST_LABELS:
         return
-    count, classes = len(labels), len(label_names)
-    true, predicted = (np.bincount(values, minlength=classes) for values in (labels, features.predictions))
-    agreement, chance = float(1 - features.errors.mean()), float(true @ predicted) / count**2
-    if max(true) == count or chance == 1:
+    predictions, counts = features.predictions, np.bincount(labels)
+    if counts.max() == len(labels):
         return
-    kappa, error = (
-        value / (1 - chance) for value in (agreement - chance, math.sqrt(agreement * (1 - agreement) / count))
-    )
-    if max(predicted) == count or kappa + 2 * error < LOWEST_KAPPA:
-        most = int(true.argmax())
+    kappa, error = cohens_kappa(labels, predictions)
+    if (predictions == predictions[0]).all() or kappa + 2 * error < LOWEST_KAPPA:
+        most = int(counts.argmax())
         warn_user(
-            f"the model is right for {agreement:.1%} of these labels. By chance it would be for {chance:.1%}, and if "
-            f"it always predicted {label_names[most]!r}, for {true[most] / count:.1%}: it hardly tells these classes "
-            "apart, or the labels do not belong to their texts, as after one column was sorted alone."
+            f"the model is right for {1 - features.errors.mean():.1%} of these labels. By chance it would be for "
+            f"{chance_agreement(labels, predictions):.1%}, and if it always predicted {label_names[most]!r}, for "
+            f"{counts[most] / len(labels):.1%}: it hardly tells these classes apart, or the labels do not belong to "
+            "their texts, as after one column was sorted alone."
         )
 
 

@@ -18,6 +18,7 @@ from ..accuracy.audited import AuditReport, audited_accuracy
 from ..data.label_cells import yes_or_no
 from ..errors import DataError
 from .importing import SHOWN, LabeledRow, checked_labels
+from .label_warnings import warn_of_reviews
 from .predictions import PredictedRows
 from .rows import ReviewedRow, ReviewRow
 
@@ -146,6 +147,9 @@ class Audit:
                 f"{len(unlabeled)} of {len(expected)} rows have no label, as {', '.join(unlabeled[:SHOWN])}: label "
                 "them, too. Without them the estimate is right only if they are wrong as often as the others."
             )
+        of_classes = self.predicted is not None and all(true_labels)
+        predicted = [self.source.rows[number].predicted for number in sample.rows] if of_classes else []
+        warn_of_reviews(errors > 0, self.error_probability[sample.rows], true_labels if of_classes else [], predicted)
         accepted = [row.accepted for row in self.source.rows]
         has_decisions = not self.source.task.per_word and None not in accepted
         return audited_accuracy(
@@ -154,7 +158,7 @@ class Audit:
             errors,
             accepted=np.array(accepted, dtype=np.float64) if has_decisions else None,
             predicted=self.predicted,
-            true_labels=true_labels if self.predicted is not None and all(true_labels) else None,
+            true_labels=true_labels if of_classes else None,
         )
 
 

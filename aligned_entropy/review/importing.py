@@ -8,11 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..data.matching import NameIndex
 from ..errors import DataError
 from ..features.texts import Text, TextPair
 from ..tasks import task_by_name
 from .label_studio import span_of_region
+from .label_warnings import warn_of_reviews
 from .rows import Label, Question, ReviewedRow, ReviewRow
 from .spans import Span, spans_of_entities, tagged_words, trimmed_spans
 
@@ -85,6 +88,18 @@ class Reviewed:
     labeled: list[LabeledRow]
     unlabeled: int
     settled: int
+
+    def warn(self) -> None:
+        """Warn of labels that hint at a mistake, see :func:`.label_warnings.warn_of_reviews`."""
+        judged = [row for row in self.labeled if row.row.error_probability is not None]
+        pairs = [(row.label, row.row.predicted_label) for row in judged]
+        of_classes = all(isinstance(label, str) for label, _ in pairs)
+        warn_of_reviews(
+            np.array([row.wrong for row in judged], dtype=bool),
+            np.array([row.row.error_probability for row in judged], dtype=np.float64),
+            [str(label) for label, _ in pairs] if of_classes else [],
+            [str(predicted) for _, predicted in pairs] if of_classes else [],
+        )
 
 
 def checked_labels(

@@ -163,6 +163,27 @@ def test_yes_and_no_in_place_of_labels(source, tmp_path):
     assert "review import" not in shown.stderr, "there are no labels to import"
 
 
+def test_labels_that_are_the_predictions_or_sorted_alone_are_warned_of(source, tmp_path):
+    select(source, tmp_path / "a.csv", "--budget", 200)
+    rows = rows_of(tmp_path / "a.csv")
+    expected = round(sum(float(row["error_probability"]) for row in rows))
+    ways = {
+        "all 200 labels are the predicted ones": [row["prediction"] for row in rows],
+        "do not agree clearly more often than by chance": sorted(TRUE[number_of(row)] for row in rows),
+    }
+    for message, labels in ways.items():
+        select(source, tmp_path / "a.csv", "--budget", 200)
+        saved_by_a_spreadsheet(tmp_path / "a.csv", {(k, "label"): label for k, label in enumerate(labels)})
+        stores = ("--store", tmp_path / "feedback.sqlite", "--label-names", ",".join(NAMES))
+        for command in (
+            ("audit", "report", source, tmp_path / "a.csv"),
+            ("review", "import", tmp_path / "a.csv", *stores),
+        ):
+            with pytest.warns(UserWarning, match=f"{message}.*" if "all" in message else message) as caught:
+                assert in_process(*command).exit_code == 0
+            assert f"the head expects {expected}" in str(caught[0].message)
+
+
 def test_labels_spelled_otherwise(source, tmp_path):
     sample = labeled(source, tmp_path / "s.csv", "--budget", 50)
     before = report(source, sample)
