@@ -18,7 +18,7 @@ from ..errors import DataError
 from .options import AsJson, ColumnOptions, Delimiter, Encoding, LabelColumn, Seed, TextColumn, TextPairColumn
 from .terminal import next_step, note, option_words
 
-SHOWN_LABELS = 30  # in the table and in a note; --json has all
+SHOWN_LABELS, NOTED_LABELS = 30, 10  # in the table and in a note; --json has all
 EXAMPLE = "train=50 held-out=25 more-held-out=15 test=10"
 
 
@@ -131,8 +131,10 @@ def _files(source: Path, names: Sequence[str], folder: Path | None, force: bool)
 
 
 def _visible(label: str) -> str:
-    """Label for people: in quotes if it begins or ends with spaces, which could not be seen."""
-    return label if label == label.strip() else repr(label)
+    """Label for people: shortened, and in quotes if it begins or ends with spaces, which could not be seen."""
+    from ..data.matching import listed_names
+
+    return listed_names([label if label == label.strip() else repr(label)])
 
 
 def _absent(labels: Mapping[str, Counter[str]]) -> Iterator[str]:
@@ -141,7 +143,7 @@ def _absent(labels: Mapping[str, Counter[str]]) -> Iterator[str]:
     for part, counts in labels.items():
         absent = sorted(names - set(counts))
         if absent:
-            shown = [*map(_visible, absent[:SHOWN_LABELS]), *(["…"] if len(absent) > SHOWN_LABELS else [])]
+            shown = [*map(_visible, absent[:NOTED_LABELS]), *(["…"] if len(absent) > NOTED_LABELS else [])]
             yield f"{part} has no row with {len(absent)} of the labels: {', '.join(shown)}"
 
 

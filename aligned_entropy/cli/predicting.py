@@ -30,7 +30,7 @@ from .options import (
     with_option_groups,
 )
 from .review_options import SourceOptions
-from .terminal import next_step, note, option_words, progress_bar
+from .terminal import new_file, next_step, note, option_words, progress_bar
 
 if TYPE_CHECKING:
     from ..batch.counts import RowCounts
@@ -197,7 +197,7 @@ def _print_next_step(
         next_step("threshold", *words_of("more-held-out"), "--head", head, "--risk", "0.1", *words)
     elif counts.deferred and texts is not None:
         written = SourceOptions(rows.prefix, rows.safe_csv or None, rows.text_column, rows.text_pair_column)
-        review = "review.csv" if counts.entities is None else "review.json"
+        review = new_file("review.csv" if counts.entities is None else "review.json")
         next_step("review", "export", texts, "--head", head, "-o", review, *option_words(written))
 
 

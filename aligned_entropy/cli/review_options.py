@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import typer
 
@@ -66,8 +66,6 @@ def class_names(label_names: str | None, head: str | None, of_source: Sequence[s
     Raises:
         BadParameter: there are none, or two of these exclude each other.
     """
-    from ..saved.format import read_config
-    from ..saved.hub import resolve_head
     from .outputs_options import OutputsOptions
 
     if label_names is not None:
@@ -75,7 +73,32 @@ def class_names(label_names: str | None, head: str | None, of_source: Sequence[s
             raise typer.BadParameter("--label-names and --head exclude each other: the head has the names.")
         return list(OutputsOptions(label_names=label_names).names or [])
     if head is not None:
-        return list(read_config(resolve_head(head))["backbone"]["labels"])
+        return list(_facts(head)["labels"])
     if of_source:
         return list(of_source)
     raise typer.BadParameter("the names of the classes are needed: give --head HEAD, or --label-names a,b,c.")
+
+
+def words_of_refit(head: str, store: str) -> list[str]:
+    """Words of ``alien refit`` that name the model of a head and a store of labels.
+
+    A head of outputs is refitted on a file of labeled outputs, since a store has texts alone.
+    """
+    from ..backbones.endpoint.backbone import ENDPOINT
+    from ..backbones.outputs import OUTPUTS
+
+    facts = _facts(head)
+    if facts["model class"] == OUTPUTS:
+        return ["--outputs", "LABELED-OUTPUTS.csv"]
+    if facts["model class"] == ENDPOINT:
+        return ["--endpoint", "URL", store]
+    return [facts.get("name") or "MODEL", store]
+
+
+def _facts(head: str) -> dict[str, Any]:
+    """Facts about the model of a head: its name, class and labels."""
+    from ..saved.format import read_config
+    from ..saved.hub import resolve_head
+
+    facts: dict[str, Any] = read_config(resolve_head(head))["backbone"]
+    return facts

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..display.hints import missing_file
+from ..display.text_tables import wrapped
 from .options import (
     AsJson,
     Delimiter,
@@ -30,8 +31,9 @@ from .review_options import (
     LabelStore,
     SourceOptions,
     class_names,
+    words_of_refit,
 )
-from .terminal import next_step, note, progress_bar, stage
+from .terminal import new_file, next_step, note, progress_bar, stage
 
 if TYPE_CHECKING:
     from ..review.predictions import PredictedRows
@@ -147,8 +149,24 @@ def import_review(
     print(f"the prediction was wrong in {wrong} of them; {drawn} have an inclusion probability")
     if reviewed.settled:
         print(f"a majority decided on {reviewed.settled} texts on which people disagreed")
+    reviewed.warn()
     if feedback and head is not None:
-        next_step("refit", "MODEL", store, "--head", head, "--calibration", "HELD-OUT.csv", "-o", "better-head")
+        _show_use_of_labels(head, store, is_drawn=drawn > 0)
+
+
+def _show_use_of_labels(head: str, store: str, is_drawn: bool) -> None:
+    """Print the command that fits a new head on labels, or where none of their texts was drawn, one that draws some."""
+    if not is_drawn:
+        note(
+            wrapped(
+                "None of these texts was drawn, so that their labels say nothing about the other predictions. The "
+                "accuracy of all, and a better head, need labels of texts that are:"
+            )
+        )
+        next_step("audit", "select", "PREDICTIONS.csv", "-o", new_file("to-label.csv"))
+        return
+    calibration = ["--head", head, "--calibration", "HELD-OUT.csv", "-o", "better-head"]
+    next_step("refit", *words_of_refit(head, store), *calibration)
 
 
 def _words(head: str | None, label_names: str | None) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import shlex
@@ -57,6 +58,13 @@ def part_beside(data: str, part: str) -> str:
     path = Path(data)
     file = path.parent / f"{part}{path.name[len(split_name(path)) :]}"
     return str(file) if file.is_file() else f"{part.upper()}.csv"
+
+
+def new_file(name: str) -> str:
+    """Name of a file that does not exist yet: the given one, or one with a number, such as ``review-2.csv``."""
+    path = Path(name)
+    names = (name if number == 1 else f"{path.stem}-{number}{path.suffix}" for number in itertools.count(1))
+    return next(name for name in names if not Path(name).exists())
 
 
 def option_words(*groups: Any) -> list[str]:

@@ -261,3 +261,12 @@ def test_a_text_file_and_a_missing_file_are_refused(tmp_path):
         done = in_process("divide", tmp_path / name, *TWO)
         assert done.exit_code == 2
         assert message in " ".join(re.sub("[│╭╰─╮╯]", " ", done.stderr).split())
+
+
+def test_texts_in_place_of_labels_are_shortened(tmp_path):
+    rows = [{"text": "abc"[row % 3], "label": f"a long text, number {row}, " + "word " * 40} for row in range(60)]
+    write_csv(tmp_path / "tickets.csv", rows)
+    done = divide(tmp_path / "tickets.csv", *TWO)
+    assert "60 different labels in 60 rows" in " ".join(done.stderr.split())
+    assert "word word word word…" in " ".join(done.stdout.split()), "the first characters"
+    assert len(done.output) < 8000

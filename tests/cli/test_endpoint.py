@@ -6,6 +6,7 @@ import time
 import pytest
 
 from aligned_entropy import UncertainClassifier
+from aligned_entropy.cli.review_options import words_of_refit
 from fixtures import tiny
 from fixtures.command_line import in_process
 from fixtures.endpoint import EVERY_TOKEN, LABELS, TEMPLATE, serving
@@ -219,6 +220,7 @@ def test_inspect_compares_a_head_with_an_endpoint(server, folder):
         shown = in_process("inspect", folder / "head", *options(another))
     assert shown.exit_code == 1
     assert "is not the one that this head was fitted for (tiny)" in str(shown.exception)
+    assert words_of_refit(str(folder / "head"), "feedback.sqlite") == ["--endpoint", "URL", "feedback.sqlite"]
     refused = in_process("inspect", folder / "head", "model", *options(server))
     assert refused.exit_code == 2
     assert "takes the place of MODEL: leave out model" in " ".join(refused.stderr.replace("│", " ").split())

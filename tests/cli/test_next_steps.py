@@ -1,5 +1,6 @@
 """Commands in sequence: each prints its result in the user's terms and the command to run next."""
 
+import csv
 import json
 import shlex
 
@@ -74,9 +75,22 @@ def test_the_commands_lead_from_a_training_to_predictions(workplace, tickets, tm
     exported = run(*next_command(predicted))
     reviewed = tmp_path / "review.csv"
     assert next_command(exported)[:3] == ["review", "import", "review.csv"]
+    assert next_command(run(*next_command(chosen, **data)))[-1] == "message", "the name of the column"
+    again = next_command(run(*next_command(chosen, **data)))
+    assert "review-2.csv" in again, "review.csv may hold labels of people"
     saved_by_a_spreadsheet(reviewed, {(0, "label"): "negative"})
     imported = run(*next_command(exported))
-    assert next_command(imported)[:5] == ["refit", "MODEL", "feedback.sqlite", "--head", "head"]
+    assert "None of these texts was drawn" in imported.stderr
+    assert next_command(imported, PREDICTIONS=data["predictions"])[:3] == ["audit", "select", data["predictions"]]
+    drawn = run(*next_command(imported, PREDICTIONS=data["predictions"]), "--text-column", "message", "--budget", 30)
+    labels = tmp_path / "to-label.csv"
+    with labels.open(encoding="utf-8-sig", newline="") as file:
+        predictions = [row["prediction"] for row in csv.DictReader(file)]
+    given = ["negative", *predictions[1:]] if predictions[0] != "negative" else ["positive", *predictions[1:]]
+    saved_by_a_spreadsheet(labels, {(number, "label"): name for number, name in enumerate(given)})
+    assert next_command(drawn)[:2] == ["audit", "report"]
+    imported = run("review", "import", labels, "--store", "feedback.sqlite", "--head", "head")
+    assert next_command(imported)[:5] == ["refit", str(model), "feedback.sqlite", "--head", "head"]
     assert "accepted" in (tmp_path / "predictions.csv").read_text().splitlines()[0]
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from aligned_entropy import UncertainClassifier
 from aligned_entropy.classifier import UncertainOutputs
+from aligned_entropy.cli.review_options import words_of_refit
 from aligned_entropy.data.files.rows import ROWS_PER_BATCH
 from fixtures.command_line import in_process
 from fixtures.outputs import outputs
@@ -232,3 +233,7 @@ def test_options_that_do_not_fit_are_refused(folder, tmp_path, arguments, messag
     text = f"{' '.join(done.stderr.replace('│', ' ').split())} {done.exception}"
     assert done.exit_code != 0
     assert message in text
+
+
+def test_a_head_of_outputs_is_refitted_on_labeled_outputs(folder):
+    assert words_of_refit(str(folder / "head"), "feedback.sqlite") == ["--outputs", "LABELED-OUTPUTS.csv"]
