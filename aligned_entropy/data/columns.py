@@ -33,7 +33,6 @@ PAIR_COLUMNS = (
     ("query", "passage"), ("query", "document"), ("query", "text"), ("prompt", "response"),
 )  # fmt: skip
 TEXT_OPTION = "text_column='…' or --text-column"
-INFINITE = (inf, -inf)
 NAME_BOTH = "name both columns, text_column='…' and text_pair_column='…' or --text-column and --text-pair-column"
 
 
@@ -102,7 +101,7 @@ def label_number(label: Any) -> int | None:
     """Whole number that a label is, or spells without a sign for plus or leading zeros; None if it is none."""
     if isinstance(label, str):
         return int(label) if re.fullmatch(r"0|-?[1-9][0-9]*", label) else None
-    if not isinstance(label, (Real, Decimal)) or label != label or label in INFINITE:
+    if not isinstance(label, (Real, Decimal)) or label != label or label in (inf, -inf):
         return None
     number: Any = label
     return int(number) if number == int(number) else None
@@ -261,11 +260,12 @@ def _only_column(
     table: Table, kind: str, missing: str, column: str | None, candidates: Sequence[str], usual_names: Sequence[str]
 ) -> str:
     columns, lack = quoted(table.columns), header_hint(table.columns)
+    place = f" of {table.source}" if table.source else ""
     remedy = f"{kind.replace('-', '_')}_column='…' or --{kind}-column"
     if column is not None:
         if column not in table.columns:
             hint = similar_name(column, table.columns)
-            raise DataError(f"there is no column {column!r}{hint}; the columns are {columns}.{lack}")
+            raise DataError(f"there is no column {column!r}{hint}; the columns{place} are {columns}.{lack}")
         return column
     if len(candidates) > 1:
         raise DataError(
@@ -273,13 +273,14 @@ def _only_column(
             f"{remedy}{f'; for pairs of texts {NAME_BOTH}' if kind == 'text' else ''}."
         )
     if not candidates:
-        others = [
-            name for name in table.columns if isinstance(table.first_value(name), str) and name not in LABEL_COLUMNS
-        ]
+        strings = [name for name in table.columns if isinstance(table.first_value(name), str)]
+        others = [name for name in strings if name not in LABEL_COLUMNS]
         if kind == "text" and len(others) == 1:
             remedy = f"text_column={others[0]!r} or --text-column {shlex.quote(others[0])}"
+        if kind == "text" and first_column(table, (*LABEL_COLUMNS, *TAG_COLUMNS)) is None:
+            lack += " Labels have no usual name, either: with labels, name theirs, too (label_column, --label-column)."
         raise DataError(
-            f"{missing} among {columns} (looked for {', '.join(usual_names)}): name it with {remedy}.{lack}"
+            f"{missing} among {columns}{place} (looked for {', '.join(usual_names)}): name it with {remedy}.{lack}"
         )
     return candidates[0]
 

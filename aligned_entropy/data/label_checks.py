@@ -43,8 +43,8 @@ def label_warnings(counts: Mapping[str, int]) -> Iterator[str]:
     single = [name for name, count in counts.items() if count == 1 and name not in misspelled]
     if single:
         yield (
-            f"{len(single)} of {len(counts)} classes have a single text: {', '.join(single[:10])}. Correct labels that "
-            "are misspelled; nothing is learned of a class from one text."
+            f"{len(single)} of {len(counts)} classes have a single text: {listed_names(single, 10)}. Correct labels "
+            "that are misspelled; nothing is learned of a class from one text."
         )
 
 

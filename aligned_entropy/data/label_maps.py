@@ -10,7 +10,7 @@ from typing import Any
 from ..display.wording import type_name
 from ..errors import ArgumentTypeError, DataError
 from .columns import LabelColumn
-from .matching import MAX_NAMES, NameIndex
+from .matching import MAX_NAMES, NameIndex, listed_names
 
 FORMS = 'DATA=MODEL,DATA=MODEL,… or a file FILE.json with {"DATA": "MODEL"}'
 
@@ -84,10 +84,10 @@ def apply_label_map(
     unused = set(range(len(targets))) - set(positions.values())
     if len(unused) == len(targets) or (unused and column.class_names):
         keys = [key for position, key in enumerate(classes) if position in unused]
-        labels_of_data = list(dict.fromkeys(map(str, column.class_names or names)))[:MAX_NAMES]
+        labels_of_data = list(dict.fromkeys(map(str, column.class_names or names)))
         raise DataError(
-            f"the label map names {', '.join(keys)}, but the labels of column {column.name!r} are "
-            f"{', '.join(labels_of_data)}: correct the label map."
+            f"the label map names {listed_names(keys)}, but the labels of column {column.name!r} are "
+            f"{listed_names(labels_of_data)}: correct the label map."
         )
 
     def mapped(name: Any) -> Any:

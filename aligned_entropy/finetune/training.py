@@ -23,6 +23,7 @@ from ..backbones.loading import load_for_training, load_tokenizer
 from ..backbones.training_texts import save_training_texts
 from ..data import LabeledTexts, LabeledTokens
 from ..data.label_checks import label_warnings
+from ..data.matching import listed_names
 from ..display.progress_bars import without_progress_bars
 from ..errors import DataError, MissingExtraError, UnsupportedModelError, warn_user
 from .config import TrainConfig
@@ -117,7 +118,7 @@ def _warn_of_absent_classes(data: LabeledTexts | LabeledTokens, predicted: set[i
         kind = "tags" if isinstance(data, LabeledTokens) else "classes"
         warn_user(
             f"in the last epoch the classifier never predicted {len(absent)} of {len(data.label_names)} {kind}: "
-            f"{', '.join(absent[:10])}{', …' if len(absent) > 10 else ''}. {remedy}",
+            f"{listed_names(absent, 10)}. {remedy}",
         )
 
 

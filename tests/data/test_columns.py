@@ -1,5 +1,6 @@
 """Columns are found by their usual names; where several may be meant, they are named and none is guessed."""
 
+import re
 from decimal import Decimal
 
 import numpy as np
@@ -61,6 +62,23 @@ def test_missing_columns_are_refused():
         labeled_texts(dataset, text_column="title")
     with pytest.raises(DataError, match="no column 'body'; the columns are 'title', 'tone'"):
         labeled_texts(dataset, text_column="body")
+    for columns, is_named in (({"title": ["a"], "tone": ["y"]}, True), ({"title": ["a"], "topic": ["y"]}, False)):
+        with pytest.raises(DataError) as refused:
+            labeled_texts(columns)
+        assert ("name theirs, too (label_column, --label-column)" in str(refused.value)) == is_named
+
+
+def test_the_file_of_a_missing_column_is_named(tmp_path):
+    path = tmp_path / "new.csv"
+    path.write_text("title,tone\na,y\n")
+    with pytest.raises(
+        DataError, match=rf"no column 'body'; the columns of {re.escape(str(path))} are 'title', 'tone'"
+    ):
+        labeled_texts(load_data(path), text_column="body")
+    with pytest.raises(
+        DataError, match=rf"no text column among 'title', 'tone' of {re.escape(str(path))} \(looked for"
+    ):
+        labeled_texts(load_data(path))
 
 
 @pytest.mark.parametrize(
