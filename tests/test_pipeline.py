@@ -59,7 +59,7 @@ def test_registered_pipeline_refuses_a_wrong_head_when_it_is_built(fitted, tmp_p
     register_pipeline()
     fitted.save_pretrained(tmp_path / "head")
     other = sentiment.encoder()
-    with pytest.raises(AlignedEntropyError, match="not the one that this head was fitted for"):
+    with pytest.raises(AlignedEntropyError, match="not the model that this head was fitted for"):
         pipeline(
             "uncertain-text-classification", model=other, tokenizer=sentiment.tokenizer(), head=str(tmp_path / "head")
         )

@@ -36,22 +36,23 @@ def check_probe(saved: SavedHead, backbone: BaseBackbone) -> None:
     """Check that the model's outputs for the stored probe are the stored outputs, up to rounding.
 
     Raises:
-        HeadMismatchError: the encoder, or the classification module, is not the one that the head was fitted for.
+        HeadMismatchError: the vectors that the classification module reads, or its logits, are others.
     """
     backbone.check_facts(saved.backbone)
     if not saved.probe:
         return
-    outputs = zip(
-        ("encoder", "classifier"), _run(backbone, saved.probe["input_ids"]), ("hidden", "logits"), strict=True
-    )
-    for part, output, name in outputs:
+    parts = {"hidden": "the vectors that its classification module reads", "logits": "its logits"}
+    before = saved.backbone.get("name") or "unnamed"
+    for (name, part), output in zip(parts.items(), _run(backbone, saved.probe["input_ids"]), strict=True):
         stored = saved.probe[name]
         change = float(((output - stored).norm(dim=1) / stored.norm(dim=1).clamp(min=1e-3)).max())
         if not change < TOLERANCE:
+            is_same = backbone.name == before
+            changed = "the same name, but it was trained again, or replaced, since then" if is_same else before
             raise HeadMismatchError(
-                f"the {part} of {backbone.name or 'this model'} is not the one that this head was fitted for "
-                f"({saved.backbone.get('name') or 'unnamed'}): on the stored probe its output differs by "
-                f"{change:.0%}. Load the model that the head belongs to, or fit a head for this one."
+                f"{backbone.name or 'this model'} is not the model that this head was fitted for ({changed}): on the "
+                f"stored probe, {part} differ by {change:.0%}. Load the model that the head belongs to, or fit a head "
+                "for this one."
             )
 
 

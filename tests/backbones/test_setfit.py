@@ -186,11 +186,11 @@ def test_a_saved_head_knows_its_model(fitted, model, body, tmp_path):
     np.testing.assert_array_equal(again.predict(TEXTS).uncertainty, fitted.predict(TEXTS).uncertainty)
     other = shutil.copytree(body, tmp_path / "other")
     save_head(other, TRAINING, 1 - LABELS, names=sentiment.NAMES)
-    with pytest.raises(HeadMismatchError, match=r"classifier of .*other"):
+    with pytest.raises(HeadMismatchError, match=r"other is not the model .*its logits differ by"):
         UncertainClassifier.from_pretrained(other, head=tmp_path / "head")
     pooled = save_body(tmp_path / "pooled", pooling="cls")
     shutil.copy(model / "model_head.pkl", pooled)
-    with pytest.raises(HeadMismatchError, match=r"encoder of .*pooled"):
+    with pytest.raises(HeadMismatchError, match=r"pooled is not the model .*vectors .* differ"):
         UncertainClassifier.from_pretrained(pooled, head=tmp_path / "head")
     plain = sentiment.save(tmp_path / "plain")
     with pytest.raises(HeadMismatchError, match="fitted for a SentenceClassifier"):

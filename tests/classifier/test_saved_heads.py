@@ -1,6 +1,7 @@
 """Heads that are saved, loaded, replaced and pushed to a hub; those of another model are refused."""
 
 import copy
+import json
 import shutil
 from dataclasses import replace
 
@@ -78,8 +79,10 @@ def test_a_head_survives_half_precision(fitted, model_folder, tmp_path):
     assert np.corrcoef(predictions.error_probability, fitted.predict(NEW).error_probability)[0, 1] > 0.95
 
 
-@pytest.mark.parametrize(("part", "name"), [("encoder", "encoder"), ("classifier", "classifier")])
-def test_a_changed_model_is_refused(fitted, model_folder, tmp_path, part, name):
+@pytest.mark.parametrize(
+    ("part", "values"), [("encoder", "the vectors that its classification module reads"), ("classifier", "its logits")]
+)
+def test_a_changed_model_is_refused(fitted, model_folder, tmp_path, part, values):
     fitted.save_pretrained(tmp_path / "head")
     model = AutoModelForSequenceClassification.from_pretrained(model_folder)
     torch.manual_seed(5)
@@ -90,7 +93,12 @@ def test_a_changed_model_is_refused(fitted, model_folder, tmp_path, part, name):
     other = tmp_path / "other"
     shutil.copytree(model_folder, other)
     model.save_pretrained(other)
-    with pytest.raises(HeadMismatchError, match=f"the {name} of .*other.*sentiment"):
+    with pytest.raises(HeadMismatchError, match=rf"other is not the model .*sentiment\): .* probe, {values} differ by"):
+        UncertainClassifier.from_pretrained(other, head=tmp_path / "head")
+    config = json.loads((tmp_path / "head" / "config.json").read_text())
+    config["backbone"]["name"] = str(other)
+    (tmp_path / "head" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(HeadMismatchError, match="the same name, but it was trained again, or replaced, since then"):
         UncertainClassifier.from_pretrained(other, head=tmp_path / "head")
 
 

@@ -201,7 +201,7 @@ def test_a_head_comes_back_with_its_calibration_of_entities(fitted, token_model_
     assert set(again.saved.group_maps) == {"entities", "sentences"}
     tiny.token_classifier("Bert", seed=5).save_pretrained(tmp_path / "other")
     tiny.tokenizer().save_pretrained(tmp_path / "other")
-    with pytest.raises(HeadMismatchError, match="not the one that this head was fitted for"):
+    with pytest.raises(HeadMismatchError, match="not the model that this head was fitted for"):
         UncertainClassifier.from_pretrained(tmp_path / "other", head=tmp_path / "head")
 
 
