@@ -20,7 +20,7 @@ from ..tasks import TASKS, Task
 from .rows import ReviewRow
 
 if TYPE_CHECKING:
-    from ..store import StoredPrediction
+    from ..store import QueueCounts, StoredPrediction
 
 PROBABILITY = "probability_"
 MOST_ALTERNATIVES = 5
@@ -215,15 +215,34 @@ def read_queue(store: str) -> PredictedRows:
 
     opened = Store(store)
     try:
-        queue = opened.take_from_queue(max(opened.queue_counts().waiting, 1), reviewer="alien review export")
+        counts = opened.queue_counts()
+        queue = opened.take_from_queue(max(counts.waiting, 1), reviewer="alien review export")
     finally:
         opened.close()
     stored = [prediction for prediction in queue if prediction.text is not None]
     if not stored:
-        reason = f"none of the {len(queue)} predictions in the queue has a text" if queue else "no prediction waits"
-        raise DataError(f"{store}: {reason}: start the server with --store-texts keep, and send it texts.")
+        raise DataError(f"{store}: {_no_row(queue, counts)}.")
     task = _task_of_values([prediction.predicted for prediction in stored], store)
     return PredictedRows(task, [stored_row(prediction, task) for prediction in stored], [], len(queue) - len(stored))
+
+
+def _no_row(queue: Sequence[StoredPrediction], counts: QueueCounts) -> str:
+    """Reason why a queue gives no row with a text, and what to do."""
+    if queue:
+        return (
+            f"none of the {len(queue)} predictions in the queue has a text: start the server with --store-texts keep, "
+            "and send it texts"
+        )
+    if counts.waiting:
+        return f"the {counts.waiting} predictions that wait are shown to somebody now: wait ten minutes"
+    if counts.labeled or counts.skipped:
+        return (
+            f"no prediction waits: of those that were drawn, {counts.labeled} are labeled and {counts.skipped} skipped"
+        )
+    return (
+        "no prediction was drawn for review, since the server draws those that it defers and the --review-share of the "
+        "others: send it more texts"
+    )
 
 
 def _task_of_values(predicted: Sequence[Any], store: str) -> Task:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic.fields import FieldInfo
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
+from ..display.hints import similar_name
 from ..errors import ArgumentError, DataError, HeadMismatchError, StoreError
 from .batcher import ClosedError, OverloadedError
 from .messages import PAIR_KIND, TEXT_KIND, Problem
@@ -100,20 +103,24 @@ def _reason(error: RequestValidationError, request: Request) -> str:
         is_number = "valid number" in reason and type(first["input"]) is int  # of more digits than a float can have
         sent = "one of this size" if is_number else _JSON_TYPES.get(type(first["input"]), "null")
         reason += f", not {sent}"
+    fields = _body_fields(request)
     if first["type"] == "missing" and isinstance(first["input"], dict):
         names = ", ".join(f"{name!r:.40}" for name in list(first["input"])[:MAX_NAMES])
         names += ", …" if len(first["input"]) > MAX_NAMES else ""
         reason += f"; the fields of the object: {names or 'none'}"
         reason += ". A single text is sent as a string" if first["loc"][-1] == "text_pair" else ""
+        field = fields.get(str(first["loc"][-1])) if len(first["loc"]) == 2 else None
+        if field is not None and field.examples:
+            reason += f"; send them as {json.dumps({first['loc'][-1]: field.examples[0]})}"
     if first["type"] == "extra_forbidden" and len(first["loc"]) == 2:
-        reason += f"; the fields are {', '.join(_body_fields(request))}"
+        reason += f"{similar_name(str(first['loc'][-1]), fields)}; the fields are {', '.join(fields)}"
     return f"{location}: {reason}"
 
 
-def _body_fields(request: Request) -> list[str]:
-    """Names of the fields that the body of a request may have."""
+def _body_fields(request: Request) -> dict[str, FieldInfo]:
+    """Fields that the body of a request may have, by their names."""
     body = getattr(request.scope["route"], "body_field", None)
-    return list(body.field_info.annotation.model_fields) if body is not None else []
+    return dict(body.field_info.annotation.model_fields) if body is not None else {}
 
 
 def _problem(code: int, detail: str, **headers: str) -> JSONResponse:

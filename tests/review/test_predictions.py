@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from aligned_entropy import DataError
-from aligned_entropy.review.predictions import SourceColumns, read_predictions
+from aligned_entropy.review.predictions import SourceColumns, read_predictions, read_queue
+from aligned_entropy.store import Store, StoredPrediction
 from fixtures.review import LABELS, PERSON, TOKENS
 
 NUMBERS = {"uncertainty": [0.25, 0.5], "error_probability": [0.25, 0.5], "row_error": [None, None]}
@@ -56,3 +57,22 @@ def test_other_files_are_refused(tmp_path):
         read_predictions(tmp_path / "p.csv")
     with pytest.raises(DataError, match=r"there is no file .*none\.csv: check the path"):
         read_predictions(tmp_path / "none.csv")
+
+
+def test_a_queue_without_rows_has_a_reason(tmp_path):
+    place = tmp_path / "store.sqlite"
+    store = Store(place)
+    with pytest.raises(DataError, match="no prediction was drawn for review, since the server draws those that it def"):
+        read_queue(str(place))
+    facts = {"at": 1.0, "probabilities": None, "label_set": None, "uncertainty": 0.3, "error_probability": 0.2}
+    row = StoredPrediction(
+        id="a", text="a", predicted="x", accepted=False, head="h", queued=True, inclusion=1.0, **facts
+    )
+    store.add_predictions([row])
+    store.take_from_queue(1, reviewer="Ada")
+    with pytest.raises(DataError, match="the 1 predictions that wait are shown to somebody now: wait ten minutes"):
+        read_queue(str(place))
+    store.skip("a")
+    with pytest.raises(DataError, match="no prediction waits: of those that were drawn, 0 are labeled and 1 skipped"):
+        read_queue(str(place))
+    store.close()

@@ -22,7 +22,17 @@ from aligned_entropy.serve.server import Settings
         (b"null", 422, "body: Input should be a valid dictionary"),
         (b"[]", 422, "body: Input should be a valid dictionary, not an array"),
         (b"{}", 422, "body.texts: Field required; the fields of the object: none"),
-        (b'{"text": "a fine film"}', 422, "body.texts: Field required; the fields of the object: 'text'"),
+        (
+            b'{"text": "a fine film"}',
+            422,
+            "body.texts: Field required; the fields of the object: 'text'; send them as "
+            '{"texts": ["a fine film", "not my cup of tea"]}',
+        ),
+        (
+            b'{"texts": ["a"], "probability": false}',
+            422,
+            "not permitted (did you mean 'probabilities'?); the fields are texts, probabilities",
+        ),
         (b'{"texts": "a"}', 422, "body.texts: Input should be a valid list, not a string"),
         (b'{"texts": null}', 422, "body.texts: Input should be a valid list, not null"),
         (b'{"texts": 5}', 422, "body.texts: Input should be a valid list, not a number"),
