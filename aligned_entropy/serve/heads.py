@@ -113,12 +113,15 @@ class ServedHead:
     def replace(self, folder: str | Path) -> str:
         """Load a head and put it in use, after a trial; returns its version.
 
+        The previous head stays the previous one if the head in use is loaded again.
+
         Raises:
             HeadMismatchError: the head cannot be loaded, is damaged or belongs to another model. The head in use stays.
         """
         candidate = self._load(str(folder))
         self.announce(candidate)
-        self.previous, self.current = self.current, candidate
+        if candidate.version != self.version:
+            self.previous, self.current = self.current, candidate
         return self.version
 
     def roll_back(self) -> str:
@@ -153,7 +156,7 @@ class ServedHead:
             candidate = self._load(folder)
         if candidate.version != version:
             raise HeadMismatchError(
-                f"the head in {folder} has the version {candidate.version}, but other servers use {version} from this "
+                f"the head in {folder} has the version {candidate.version}, but {version} was put in use from this "
                 "folder: copy that head to this machine, too, or put a head in use again."
             )
         self.previous, self.current = self.current, candidate

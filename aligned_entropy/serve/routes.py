@@ -104,7 +104,7 @@ def add_operation_routes(app: FastAPI, server: Server) -> None:
         if server.is_silent or server.store_trouble:
             response.status_code = 503
             return "the endpoint cannot be used\n" if server.is_silent else "the store cannot be used\n"
-        return "ready\n" if server.missed is None else f"ready, without the head {server.missed} of other servers\n"
+        return "ready\n" if server.missed is None else f"ready, without the head {server.missed}, put in use last\n"
 
     @app.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:

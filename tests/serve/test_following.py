@@ -89,11 +89,16 @@ def test_a_rollback_to_the_untrained_head_is_followed(start, served_folder):
         wait_until(lambda: version(second) == "untrained")
 
 
-def test_a_server_that_starts_takes_the_exchanged_head(start, served_folder):
+def test_a_server_that_starts_takes_the_exchanged_head(start, served_folder, messages):
     with start("head") as first:
+        old = version(first)
         new = put(first, served_folder / "other")
+    assert not any("command line" in message for message, _ in messages)
     with start("head") as again:
         assert version(again) == new
+        facts = next(facts for message, facts in messages if "not the head of the command line" in message)
+        assert facts == {"head": new, "folder": str(served_folder / "other"), "command_line": old}
+        assert again.post("/v1/head/rollback", headers=ADMIN).json()["head"] == old
     with start(None) as untrained:
         assert version(untrained) == "untrained", "it was never exchanged for another one"
 
@@ -122,7 +127,7 @@ def test_a_head_that_a_server_cannot_load_is_shown_and_tried_again(start, served
 
         head._load = load_from_another_disk
         new = put(first, tmp_path / "new")
-        missed = f"ready, without the head {new} of other servers\n"
+        missed = f"ready, without the head {new}, put in use last\n"
         wait_until(lambda: second.get("/readyz").text == missed)
         assert second.get("/readyz").status_code == 200
         assert "alien_head_behind 1.0" in second.get("/metrics").text

@@ -31,6 +31,14 @@ def test_a_head_is_swapped_and_rolled_back(client, served_folder):
     assert client.post("/v1/head/rollback").status_code == 401
 
 
+def test_a_head_that_is_put_in_use_twice_can_be_rolled_back(client, served_folder):
+    first = client.get("/v1/head").json()["head"]
+    for _ in range(2):
+        other = client.post("/v1/head", json={"folder": str(served_folder / "other")}, headers=ADMIN).json()
+        assert other["previous"] == first != other["head"]
+    assert client.post("/v1/head/rollback", headers=ADMIN).json()["head"] == first
+
+
 def damage_weights(folder):
     path = folder / "head.safetensors"
     path.write_bytes(path.read_bytes()[:-40])
