@@ -32,6 +32,10 @@ def resolve(name: str | Path) -> str:
         raise UnsupportedModelError(
             f"{name} holds a head, not a model: name its model, and the head with head={str(name)!r} or --head {name}."
         )
+    if Path(name).is_file():
+        raise UnsupportedModelError(
+            f"{name} is a file, and a model is a folder or an id on the hub: name the model first, and then the texts."
+        )
     if Path(name).exists():
         return str(named_adapter(Path(name)) or name)
     if str(name) not in EMBEDDED_MODELS:
