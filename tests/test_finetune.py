@@ -1,18 +1,20 @@
 """Training a classifier: saved models load completely, and only the intended parameters are trained."""
 
-import warnings
+import logging
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import AutoModelForSequenceClassification
 
 from aligned_entropy import ArgumentError, DataError, UncertainClassifier
 from aligned_entropy.backbones import Backbone
 from aligned_entropy.data import LabeledTexts, labeled_texts
 from aligned_entropy.finetune import Epoch, TrainConfig, train_classifier
 from aligned_entropy.finetune.measures import TrainingMeter
-from aligned_entropy.finetune.training import check_classes
+from aligned_entropy.finetune.training import check_labels
 from fixtures import tiny
 from fixtures.cases import always
 
@@ -112,16 +114,45 @@ def test_a_classifier_that_predicts_one_class_only_gives_a_warning(mode, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("labels", "is_noticed"), [(range(40), True), ([*range(20)] * 2, False), ([*range(21), *range(19)], True)]
+    ("labels", "is_refused"), [(range(40), True), ([*range(20)] * 2, False), ([*range(21), *range(19)], True)]
 )
-def test_labels_that_hardly_repeat_give_a_warning(labels, is_noticed):
+def test_labels_that_hardly_repeat_are_refused(labels, is_refused):
     """A column of numbers of rows, or of customers, would be learned as thousands of classes."""
     data = {"text": tiny.WORDS[:1] * 40, "label": [f"customer {label}" for label in labels]}
-    with warnings.catch_warnings(record=True) as given:
-        warnings.simplefilter("always")
-        check_classes(labeled_texts(data))
-    message = "different labels in 40 rows, such as customer 0, customer 1, customer 10, …, which are hardly classes"
-    assert any(message in str(warning.message) for warning in given) == is_noticed
+    message = "different labels in 40 rows, such as customer 0, customer 1, customer 10, …, which are no classes"
+    with pytest.raises(DataError, match=message) if is_refused else nullcontext():
+        check_labels(labeled_texts(data))
+
+
+def test_a_training_has_no_report_on_weights_that_are_meant_to_be_new(tmp_path):
+    class Reports(logging.Handler):
+        def emit(self, record):
+            reports.append(record.getMessage())
+
+    reports, handler = [], Reports()
+    rows = {"text": ["good film", "bad film"] * 20, "label": ["a", "b"] * 20}
+    model = pretrained("Bert", tmp_path / "pretrained")
+    tiny.model("Bert").bert.save_pretrained(model)  # without a classification module
+    logger = logging.getLogger("transformers")
+    logger.addHandler(handler)
+    try:
+        AutoModelForSequenceClassification.from_pretrained(model)
+        assert any("LOAD REPORT" in report for report in reports)
+        reports.clear()
+        train_classifier(model, rows, tmp_path / "out", TrainConfig("freeze", epochs=1))
+    finally:
+        logger.removeHandler(handler)
+    assert not any("LOAD REPORT" in report for report in reports)
+
+
+def test_columns_have_names_of_their_own(tmp_path):
+    rows = {"body": ["good film", "bad film"] * 20, "team": ["a", "b"] * 20, "ticket": [str(row) for row in range(40)]}
+    pretrained("Bert", tmp_path / "pretrained")
+    columns = {"text_column": "body", "label_column": "team"}
+    train_classifier(tmp_path / "pretrained", rows, tmp_path / "out", TrainConfig("freeze", epochs=1), **columns)
+    assert UncertainClassifier.from_pretrained(tmp_path / "out").label_names == ["a", "b"]
+    with pytest.raises(DataError, match="40 different labels in 40 rows"):
+        train_classifier(tmp_path / "pretrained", rows, tmp_path / "out", text_column="body", label_column="ticket")
 
 
 def test_one_label_of_which_every_text_may_have_it_is_learned(tmp_path):
@@ -142,7 +173,7 @@ def test_classes_that_are_never_predicted_give_a_warning(tmp_path):
 def test_a_class_with_a_single_text_gives_a_warning():
     rows = {"text": [f"text {number}" for number in range(22)], "label": ["good", "bad"] * 10 + ["dull", "new"]}
     with pytest.warns(UserWarning, match="2 of 4 classes have a single text: dull, new. Correct labels"):
-        check_classes(labeled_texts(rows))
+        check_labels(labeled_texts(rows))
 
 
 def test_misspelled_labels_give_a_warning_with_what_they_look_like():
@@ -150,7 +181,7 @@ def test_misspelled_labels_give_a_warning_with_what_they_look_like():
     data = LabeledTexts([""] * len(labels), np.unique(labels, return_inverse=True)[1], sorted(set(labels)))
     pairs = r"'Good ' \(9\) of 'good' \(10\), 'god' \(4\) of 'good' \(10\), 'goods' \(2\) of 'good' \(10\)"
     with pytest.warns(UserWarning, match=f"look like misspellings, with their numbers of texts: {pairs}. Each is"):
-        check_classes(data)
+        check_labels(data)
 
 
 @pytest.mark.parametrize("kind", always("Bert", "ModernBert", "Llama", "GPT2", of=tiny.ARCHITECTURES))

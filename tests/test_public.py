@@ -58,7 +58,12 @@ PUBLIC = {
     "register_pipeline",
     "select_for_audit",
 }
-PUBLIC_MODULES = {"aligned_entropy.metrics", "aligned_entropy.scores", "aligned_entropy.selective"}
+PUBLIC_MODULES = {
+    "aligned_entropy.finetune",
+    "aligned_entropy.metrics",
+    "aligned_entropy.scores",
+    "aligned_entropy.selective",
+}
 
 
 def test_the_public_names() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -216,7 +218,7 @@ def load_for_training(
     import transformers
 
     transformers.set_seed(seed)
-    with custom_code(name, "such a model cannot be trained here; name another model."):
+    with custom_code(name, "such a model cannot be trained here; name another model."), _without_load_report():
         return getattr(transformers, auto_class).from_pretrained(
             resolve(name),
             dtype=torch.float32,
@@ -227,6 +229,19 @@ def load_for_training(
             ignore_mismatched_sizes=True,
             trust_remote_code=False,
         )
+
+
+@contextmanager
+def _without_load_report() -> Iterator[None]:
+    """Keep the report of transformers on new weights out of the output, where they are meant to be new."""
+    from transformers.utils import logging
+
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
 
 
 @without_progress_bars()

@@ -8,7 +8,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from ..data.dividing import divided_rows, joined_rows
 from ..data.files.conll import conll_lines
 from ..data.files.reading import is_blank, open_rows
 from ..data.files.rows import COMPRESSED, ending_format
-from ..data.label_checks import label_warnings
+from ..data.label_checks import check_classes, label_warnings
 from ..data.outputs import OUTPUT_COLUMNS, TEXT_COLUMN
 from ..data.responses import response_column
 from ..data.tags import TagSet
@@ -39,11 +39,13 @@ class DivisibleRows:
         groups: group of each row, ``[N]``; rows of a group stay together.
         labels: labels of each row: one, several, or the entity types of a sentence.
         notes: sentences about the rows that say what a division is worth.
+        per_word: True if the rows are sentences with a tag for every word.
     """
 
     groups: NDArray[np.int64]
     labels: Sequence[Sequence[str]]
     notes: Sequence[str]
+    per_word: bool = False
 
     @classmethod
     def read(
@@ -67,7 +69,7 @@ class DivisibleRows:
         Raises:
             DataError: a column is missing or not clear, or a text or label cannot be read.
         """
-        texts, labels, notes = _texts_and_labels(table, text_column, text_pair_column, label_column)
+        texts, labels, notes, per_word = _texts_and_labels(table, text_column, text_pair_column, label_column)
         # Texts that differ in case and space alone are the same text, as for all warnings of copies.
         keys: list[Sequence[Hashable]] = [range(len(table)) if texts is None else list(map(_identity, texts))]
         if texts is None:
@@ -80,7 +82,7 @@ class DivisibleRows:
             missing = sum(value is None for value in keys[1])
             if missing:
                 notes.append(f"rows without a value in column {group_column!r}, which are in no group: {missing:,}")
-        return cls(joined_rows(*keys), labels, notes)
+        return cls(joined_rows(*keys), labels, notes, per_word)
 
     def divided(self, shares: Mapping[str, float], seed: int) -> dict[str, NDArray[np.int64]]:
         """Divide the rows at random; each set of labels has nearly the same share in all parts.
@@ -108,15 +110,23 @@ class DivisibleRows:
         return members
 
 
+class _ReadRows(NamedTuple):
+    """Text of each row, None for outputs without texts; labels of each row; notes; True for words with tags."""
+
+    texts: Sequence[Hashable] | None
+    labels: Sequence[Sequence[str]]
+    notes: list[str]
+    per_word: bool = False
+
+
 def _texts_and_labels(
     table: Table, text_column: str | None, text_pair_column: str | None, label_column: str | None
-) -> tuple[Sequence[Hashable] | None, Sequence[Sequence[str]], list[str]]:
-    """Text of each row, or None for outputs without texts; labels of each row; and notes on these."""
+) -> _ReadRows:
     is_output = first_column(table, OUTPUT_COLUMNS) or response_column(table)
     if is_output and text_column is None and TEXT_COLUMN not in table.columns:
         column = LabelColumn.read(table, find_column(table, "label", label_column, LABEL_COLUMNS))
         labels = list(map(str, column.values))
-        return None, [[label] for label in labels], list(_label_notes((), labels))
+        return _ReadRows(None, [[label] for label in labels], list(_label_notes((), labels)))
     columns = {"text_column": text_column, "text_pair_column": text_pair_column}
     task = task_of_dataset(table, text_column, label_column)
     labeled = task.read(table, label_column=label_column, **columns)
@@ -125,11 +135,13 @@ def _texts_and_labels(
         parts = TagSet(names).parts
         kinds = [parts[name].kind for name in names]
         tags = [labeled.labels[start:end] for start, end in pairwise(labeled.texts.starts)]
-        return list(map(tuple, labeled.sentences)), [sorted({kinds[tag] for tag in row} - {""}) for row in tags], []
+        of_sentences = [sorted({kinds[tag] for tag in row} - {""}) for row in tags]
+        return _ReadRows(list(map(tuple, labeled.sentences)), of_sentences, [], per_word=True)
+    texts = list(labeled.texts)
     if labeled.labels.ndim > 1:
-        return list(labeled.texts), [[names[label] for label in np.flatnonzero(row)] for row in labeled.labels], []
+        return _ReadRows(texts, [[names[label] for label in np.flatnonzero(row)] for row in labeled.labels], [])
     labels = [names[label] for label in labeled.labels]
-    return list(labeled.texts), [[label] for label in labels], list(_label_notes(labeled.texts, labels))
+    return _ReadRows(texts, [[label] for label in labels], list(_label_notes(labeled.texts, labels)))
 
 
 def _identity(text: Any) -> Hashable:
@@ -142,10 +154,14 @@ def _label_notes(texts: Sequence[Hashable], labels: Sequence[str]) -> Iterator[s
     Args:
         texts: text of each row, ``[N]``; empty if they are not known.
         labels: label of each row, ``[N]``.
+
+    Raises:
+        DataError: the labels are no classes.
     """
     counts = Counter(labels)
     if len(counts) == 1:
         yield f"all rows have the label {labels[0]!r}: if another column holds the labels, name it with --label-column."
+    check_classes(counts)
     yield from label_warnings(counts)
     labels_of: dict[Hashable, set[str]] = {}
     for text, label in zip(texts, labels, strict=False):

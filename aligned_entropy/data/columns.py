@@ -11,7 +11,7 @@ from math import inf
 from numbers import Real
 from typing import Any
 
-from ..display.hints import header_hint, similar_name
+from ..display.hints import header_hint
 from ..errors import DataError, NotApplicableError
 from ..features.texts import NO_PAIRS
 from .table import Table
@@ -259,13 +259,12 @@ def find_list_column(table: Table, kind: str, content: str, column: str | None, 
 def _only_column(
     table: Table, kind: str, missing: str, column: str | None, candidates: Sequence[str], usual_names: Sequence[str]
 ) -> str:
-    columns, lack = quoted(table.columns), header_hint(table.columns)
-    place = f" of {table.source}" if table.source else ""
-    remedy = f"{kind.replace('-', '_')}_column='…' or --{kind}-column"
+    place, lack = f" of {table.source}" if table.source else "", header_hint(table.columns)
+    option = kind.replace("-", "_")
+    remedy = f"{option}_column='…' or --{kind}-column"
     if column is not None:
         if column not in table.columns:
-            hint = similar_name(column, table.columns)
-            raise DataError(f"there is no column {column!r}{hint}; the columns{place} are {columns}.{lack}")
+            raise DataError(table.without(column))
         return column
     if len(candidates) > 1:
         raise DataError(
@@ -273,14 +272,15 @@ def _only_column(
             f"{remedy}{f'; for pairs of texts {NAME_BOTH}' if kind == 'text' else ''}."
         )
     if not candidates:
-        strings = [name for name in table.columns if isinstance(table.first_value(name), str)]
-        others = [name for name in strings if name not in LABEL_COLUMNS]
+        names = (name for name in table.columns if name not in LABEL_COLUMNS)
+        others = [name for name in names if isinstance(table.first_value(name), str)]
         if kind == "text" and len(others) == 1:
             remedy = f"text_column={others[0]!r} or --text-column {shlex.quote(others[0])}"
         if kind == "text" and first_column(table, (*LABEL_COLUMNS, *TAG_COLUMNS)) is None:
-            lack += " Labels have no usual name, either: with labels, name theirs, too (label_column, --label-column)."
+            lack += " Labels have no usual name, either: name theirs, too (label_column, --label-column)."
         raise DataError(
-            f"{missing} among {columns}{place} (looked for {', '.join(usual_names)}): name it with {remedy}.{lack}"
+            f"{missing} among {quoted(table.columns)}{place} (looked for {', '.join(usual_names)}): name it with "
+            f"{remedy}, or once for all commands with ALIEN_{option.upper()}_COLUMN.{lack}"
         )
     return candidates[0]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
+from ..errors import DataError
 from .matching import likely_misspellings, listed_names
 
 FEWEST_TEXTS = 20  # with fewer, labels may be all different by chance
@@ -13,20 +14,30 @@ SHOWN_NAMES = 3
 MOST_PAIRS = 10  # of a misspelling and a class in a warning
 
 
+def check_classes(counts: Mapping[str, int]) -> None:
+    """Check that labels are those of classes: a column of numbers of rows, of customers or of texts repeats too little.
+
+    Args:
+        counts: number of texts with each label, by its name.
+
+    Raises:
+        DataError: more than half of at least :data:`FEWEST_TEXTS` labels are different.
+    """
+    total = sum(counts.values())
+    if total >= FEWEST_TEXTS and len(counts) > total / 2:
+        raise DataError(
+            f"there are {len(counts):,} different labels in {total:,} rows, such as "
+            f"{listed_names(sorted(counts), SHOWN_NAMES)}, which are no classes: name the column of the labels with "
+            "label_column='…' or --label-column."
+        )
+
+
 def label_warnings(counts: Mapping[str, int]) -> Iterator[str]:
-    """Yield a sentence on every mistake that the labels probably hold.
+    """Yield a sentence on every mistake that the labels of classes probably hold.
 
     Args:
         counts: number of texts with each label, by its name.
     """
-    total = sum(counts.values())
-    if total >= FEWEST_TEXTS and len(counts) > total / 2:
-        yield (
-            f"there are {len(counts):,} different labels in {total:,} rows, such as "
-            f"{listed_names(sorted(counts), SHOWN_NAMES)}, which are hardly classes: if another column holds the "
-            "labels, name it with label_column='…' or --label-column."
-        )
-        return
     joined = [name for name in counts if _joins(name, counts)]
     if joined:
         yield (

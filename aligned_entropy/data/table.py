@@ -9,6 +9,7 @@ from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 from ..display.card import Card, Displayed
+from ..display.hints import header_hint, similar_name
 from ..display.wording import counted
 from ..errors import DataError
 
@@ -118,7 +119,16 @@ class Table(Displayed):
         return Card(title, notes, shown, len(self), lambda row: [self.columns[name][row] for name in shown])
 
     def __getitem__(self, name: str) -> Sequence[Any]:
+        if name not in self.columns:
+            raise DataError(self.without(name))
         return self.columns[name]
+
+    def without(self, name: str) -> str:
+        """Message about a column that does not exist."""
+        place = f" of {self.source}" if self.source else ""
+        columns = ", ".join(map(repr, self.columns))
+        hints = similar_name(name, self.columns), header_hint(self.columns)
+        return f"there is no column {name!r}{hints[0]}; the columns{place} are {columns}.{hints[1]}"
 
     def place(self, row: int, column: str) -> str:
         """Position of a value for error messages: rows count from 0, as in pandas, lines from 1, as in an editor."""

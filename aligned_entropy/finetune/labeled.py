@@ -8,12 +8,15 @@ from ..data import LabeledTexts, LabeledTokens, load_data
 from ..tasks import TASKS, MultiLabelClassification, Task, TextClassification, TokenClassification, task_of_dataset
 
 
-def labeled_data(data: Any) -> LabeledTexts | LabeledTokens:
+def labeled_data(
+    data: Any, text_column: str | None = None, text_pair_column: str | None = None, label_column: str | None = None
+) -> LabeledTexts | LabeledTokens:
     """Read labeled data for the task that their columns show; data that have been read stay as they are."""
     if isinstance(data, (LabeledTexts, LabeledTokens)):
         return data
     table = load_data(data)
-    return task_of_dataset(table).read(table)
+    task = task_of_dataset(table, text_column, label_column)
+    return task.read(table, text_column=text_column, text_pair_column=text_pair_column, label_column=label_column)
 
 
 def task_of_labels(data: LabeledTexts | LabeledTokens) -> Task:

@@ -22,7 +22,7 @@ from ..backbones.checkpoints import resolve
 from ..backbones.loading import load_for_training, load_tokenizer
 from ..backbones.training_texts import save_training_texts
 from ..data import LabeledTexts, LabeledTokens
-from ..data.label_checks import label_warnings
+from ..data.label_checks import check_classes, label_warnings
 from ..data.matching import listed_names
 from ..display.progress_bars import without_progress_bars
 from ..errors import DataError, MissingExtraError, UnsupportedModelError, warn_user
@@ -48,6 +48,7 @@ def train_classifier(
     config: TrainConfig | None = None,
     progress: Callable[[int], object] = lambda done: None,
     report: Callable[[Epoch], object] = lambda epoch: None,
+    **columns: Any,
 ) -> int:
     """Train a classifier and save it with its tokenizer, so that ``from_pretrained`` can load it.
 
@@ -60,6 +61,8 @@ def train_classifier(
         progress: function that is called with the number of texts whose vectors are ready in mode ``freeze``, and with
             the number of texts (windows of texts for token classification) of every step in the other modes.
         report: function that is called with the measures of every epoch.
+        columns: names of the columns of ``data``: ``text_column``, ``text_pair_column`` and ``label_column``; they are
+            found by their usual names by default.
 
     Returns:
         Number of texts that the classifier did not read completely, because they have more than ``config.max_length``
@@ -67,11 +70,11 @@ def train_classifier(
 
     Raises:
         ArgumentTypeError: an object of this type holds no labeled data.
-        DataError: the data cannot be read, or hold one class only.
+        DataError: the data cannot be read, hold one class only, or their labels are no classes.
         UnsupportedModelError: the model or the task cannot be trained in this mode.
     """
-    config, data = config or TrainConfig(), labeled_data(data)
-    check_classes(data)
+    config, data = config or TrainConfig(), labeled_data(data, **columns)
+    check_labels(data)
     if isinstance(data, LabeledTokens) and config.mode == "freeze":
         raise UnsupportedModelError("a token classifier is trained in mode 'full' or 'lora': leave out --freeze.")
     backbone_class = task_of_labels(data).backbone()
@@ -122,11 +125,11 @@ def _warn_of_absent_classes(data: LabeledTexts | LabeledTokens, predicted: set[i
         )
 
 
-def check_classes(data: LabeledTexts | LabeledTokens) -> None:
+def check_labels(data: LabeledTexts | LabeledTokens) -> None:
     """Check that labeled data hold at least two classes, or are multi-label; warn of labels that look like mistakes.
 
     Raises:
-        DataError: all labels, or tags, are the same.
+        DataError: all labels, or tags, are the same, or the labels are no classes.
     """
     classes, counts = np.unique(data.labels, return_counts=True)
     if data.labels.ndim == 1 and len(classes) == 1:
@@ -138,6 +141,7 @@ def check_classes(data: LabeledTexts | LabeledTokens) -> None:
     if not isinstance(data, LabeledTexts) or data.labels.ndim > 1:
         return
     texts = {data.label_names[label]: int(count) for label, count in zip(classes, counts, strict=True)}
+    check_classes(texts)
     for warning in label_warnings(texts):
         warn_user(warning)
 
