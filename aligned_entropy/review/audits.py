@@ -26,7 +26,10 @@ IS_CORRECT = "is_correct"
 """Column of a CSV file in which people may write yes or no in place of a label."""
 DECISIONS = {"yes": True, "no": False}
 MARK = re.compile(r"[0-9a-f]{12}:(\d+):(\d+):([0-9.e-]+):([01])")
-REMEDY = "Correct these rows; classes that were never predicted are named by --label-names or --head"
+REMEDY = (
+    "Correct these rows. --label-names or --head names classes that were never predicted; for a class that the model "
+    "does not have, leave label empty and write no in is_correct"
+)
 
 
 @dataclass(frozen=True)
@@ -144,8 +147,8 @@ class Audit:
             true_labels[expected[identifier]] = _true_class(row, labeled.get(identifier))
         if unlabeled:
             raise DataError(
-                f"{len(unlabeled)} of {len(expected)} rows have no label, as {', '.join(unlabeled[:SHOWN])}: label "
-                "them, too. Without them the estimate is right only if they are wrong as often as the others."
+                f"rows without a label: {len(unlabeled)} of {len(expected)}, as {', '.join(unlabeled[:SHOWN])}. Label "
+                "all: without them the estimate is right only if they are wrong as often as the others."
             )
         of_classes = self.predicted is not None and all(true_labels)
         predicted = [self.source.rows[number].predicted for number in sample.rows] if of_classes else []

@@ -21,6 +21,7 @@ LABEL, REVIEWER = "label", "reviewer"
 FACTS = ("prediction", "alternatives", "error_probability", "uncertainty", "decision", "inclusion", "given")
 LAST = ("head", "task", "words", "id")
 TEXTS = ("text", "text_pair")
+SOURCE_PREFIX = "source_"  # prefix of a column of the source whose name is that of a column of the file
 
 
 class CsvFile:
@@ -50,12 +51,14 @@ class CsvFile:
         names = [name for name in (*FACTS, *LAST) if any(name in values for values in facts)]
         names = [*(name for name in names if name in FACTS), *(name for name in names if name in LAST)]
         header = [*texts, LABEL, *more, REVIEWER, *names]
+        further = {name: f"{SOURCE_PREFIX}{name}" if name in header else name for name in rows[0].further}
         with open(path, "w", encoding="utf-8-sig", newline="") as file:
             writer = csv.writer(file)
-            writer.writerow(header)
+            writer.writerow([*header, *further.values()])
             for row, values in zip(rows, facts, strict=True):
                 cells = dict(zip(TEXTS, row.parts, strict=False)) | values
-                writer.writerow([safe_cell(cells.get(name, "")) for name in header])
+                others = ("" if row.further[name] is None else row.further[name] for name in further)
+                writer.writerow([*(safe_cell(cells.get(name, "")) for name in header), *map(safe_cell, others)])
 
     def read(
         self, path: Path, label_names: Sequence[str], *, delimiter: str | None = None, encoding: str | None = None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..data.matching import NameIndex
+from ..display.wording import counted
 from ..errors import DataError
 from ..features.texts import Text, TextPair
 from ..tasks import task_by_name
@@ -105,7 +106,7 @@ class Reviewed:
 def checked_labels(
     rows: Sequence[ReviewedRow],
     label_names: Sequence[str],
-    remedy: str = "Correct these rows in the tool, or remove them",
+    remedy: str = "Correct these rows in the tool, or remove them; there are no other classes",
 ) -> Reviewed:
     """Check rows that came back from review, and settle where people disagree.
 
@@ -149,8 +150,8 @@ def checked_labels(
     if problems:
         more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
         raise DataError(
-            f"{len(problems)} of {len(rows)} rows cannot be imported, and none was: {'; '.join(problems[:SHOWN])}"
-            f"{more}. {remedy}."
+            f"{len(problems)} of {counted(len(rows), 'rows')} cannot be read, so that no label was: "
+            f"{'; '.join(problems[:SHOWN])}{more}. {remedy}."
         )
     return Reviewed(labeled, unlabeled, settled)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,12 +54,14 @@ class SourceColumns:
         text_pair: column with the second texts of pairs.
         prefix: prefix of the columns that ``alien predict`` has added.
         safe: True if the file was written with ``--safe-csv``, False if not, None if that is not known.
+        further: further columns whose values the rows keep.
     """
 
     text: str | None = None
     text_pair: str | None = None
     prefix: str = ""
     safe: bool | None = None
+    further: Sequence[str] = ()
 
 
 def read_predictions(
@@ -80,7 +82,8 @@ def read_predictions(
         encoding: encoding of a text file; None to find it out.
 
     Raises:
-        DataError: the source cannot be read, has no predictions, or it is not clear which column holds the texts.
+        DataError: the source cannot be read, has no predictions, lacks a column, or it is not clear which column holds
+            the texts.
     """
     columns = columns or SourceColumns()
     table = _read(Path(source), delimiter, encoding)
@@ -92,6 +95,7 @@ def read_predictions(
         texts = [_unmarked(text, columns.safe, source) for text in texts]
     names = [name.removeprefix(columns.prefix + PROBABILITY) for name in table.columns if _is_share(name, columns)]
     problems = table.columns.get(columns.prefix + "row_error", [None] * len(table))
+    further = {name: table[name] for name in columns.further}
     rows, positions = [], []
     for number, (text, problem) in enumerate(zip(texts, problems, strict=True)):
         if problem not in (None, ""):
@@ -101,11 +105,12 @@ def read_predictions(
             values = {name: plain_cell(value) if isinstance(value, str) else value for name, value in values.items()}
         values = {name.removeprefix(columns.prefix): value for name, value in values.items()}
         try:
-            rows.append(_row(number, task, text, values, names))
+            row = _row(number, task, text, values, names)
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(
                 f"{source}, row {number}: the values of alien predict cannot be read ({error}): write the file again."
             ) from error
+        rows.append(replace(row, further={name: column[number] for name, column in further.items()}))
         positions.append(number)
     if not rows:
         raise DataError(f"{source} has no row with a prediction: see its column row_error.")

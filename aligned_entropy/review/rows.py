@@ -87,6 +87,7 @@ class ReviewRow:
         inclusion: probability with which the row was drawn; None if it was chosen in another way.
         head: version of the head.
         given: label that the text has in a labeled set; None outside of one.
+        further: values of further columns of the source, by their names, for a CSV file; they decide nothing.
     """
 
     origin: str
@@ -100,6 +101,7 @@ class ReviewRow:
     inclusion: float | None = None
     head: str | None = None
     given: Any = None
+    further: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def parts(self) -> tuple[str, ...]:

@@ -111,7 +111,7 @@ def test_cells_that_moved_to_another_row_are_refused(tmp_path):
     with open(path, encoding="utf-8-sig", newline="") as file:
         cells = list(csv.DictReader(file))
     saved_by_a_spreadsheet(path, {(0, "text"): cells[1]["text"], (1, "text"): cells[0]["text"]})
-    with pytest.raises(DataError, match="2 of 4 rows cannot be imported, and none was"):
+    with pytest.raises(DataError, match="2 of 4 rows cannot be read, so that no label was"):
         checked_labels(CsvFile().read(path, NAMES[TEXT]), NAMES[TEXT])
 
 
