@@ -198,7 +198,7 @@ for group, examples in COMMANDS.items():
             help=help_text(command),
             epilog=f"Example: {example}",
             rich_help_panel=group,
-            # Only the server reads its options from the environment: it often runs where nobody types a command.
+            # Only the server reads all its options from the environment: it often runs where nobody types a command.
             context_settings={"auto_envvar_prefix": ENVIRONMENT_PREFIX} if command is serve else None,
         )(command)
 for family, (purpose, members, group) in FAMILIES.items():

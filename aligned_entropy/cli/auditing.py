@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,8 +12,17 @@ import typer
 from ..accuracy.audit import RANDOM_SHARE
 from ..display.hints import missing_file
 from ..display.text_tables import text_table, wrapped
-from .options import AsJson, Delimiter, Encoding, Replace, Seed, check_export, with_option_groups
-from .review_options import FORMAT_OF_ENDING, Format, HeadWithNames, LabelNames, SourceOptions, class_names
+from .checks import check_export
+from .options import AsJson, Delimiter, Encoding, Replace, Seed, with_option_groups
+from .review_options import (
+    ExportedSourceOptions,
+    Format,
+    HeadWithNames,
+    LabelNames,
+    SourceOptions,
+    class_names,
+    file_format,
+)
 from .terminal import next_step, note, option_words
 
 if TYPE_CHECKING:
@@ -51,7 +61,7 @@ def select_audit(
     ] = None,
     head: HeadWithNames = None,
     label_names: LabelNames = None,
-    columns: SourceOptions,
+    columns: ExportedSourceOptions,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -66,11 +76,10 @@ def select_audit(
     from ..review.formats import FORMATS
     from ..review.rows import Question
 
-    name = form or FORMAT_OF_ENDING.get(output.suffix.lower())
-    if name is None:
-        raise typer.BadParameter(f"--format is needed for {output}: csv, label-studio or argilla.")
+    name = file_format(form, output)
     files = FORMATS[name].files(output)
     check_export(files, predictions, force)
+    columns.check(name, predictions)
     source = columns.read(predictions)
     audit = Audit(source, budget, per_class, random_share, seed)
     sample = audit.sample
@@ -89,7 +98,7 @@ def select_audit(
         note(f"--budget {budget}: there are no more predictions")
     note("Label every row of the file first.")
     names = ["--head", head] if head else ["--label-names", label_names] if label_names else []
-    next_step("audit", "report", predictions, output, *names, *option_words(columns))
+    next_step("audit", "report", predictions, output, *names, *option_words(replace(columns, keep=None)))
 
 
 @with_option_groups

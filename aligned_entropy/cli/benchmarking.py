@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from ..batch.writing import check_outputs, make_folder_of
-from .options import Engine, check_page_name
+from .checks import check_page_name
+from .options import Engine
 from .terminal import note, progress_bar
 
 

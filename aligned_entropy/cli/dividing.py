@@ -78,9 +78,15 @@ def divide(
     for line in notes:
         note(wrapped(line))
     print("\n".join(f"saved: {file}" for file in files.values()))
+    next_step(*_words(files, rows.per_word), *option_words(ColumnOptions(text_column, text_pair_column, label_column)))
+
+
+def _words(files: Mapping[str, Path], per_word: bool) -> list[object]:
+    """Words of the next command, which reads the first part; all layers of a token classifier are trained."""
     name, file = next(iter(files.items()))
-    step = ["train", "minilm", file, "-o", "classifier"] if name == "train" else ["fit", "MODEL", file, "-o", "head"]
-    next_step(*step, *option_words(ColumnOptions(text_column, text_pair_column, label_column)))
+    if name == "train":
+        return ["train", "minilm", file, *([] if per_word else ["--freeze"]), "-o", "classifier"]
+    return ["fit", "MODEL", file, "-o", "head"]
 
 
 def _shares(parts: Sequence[str]) -> dict[str, float]:

@@ -8,7 +8,8 @@ from typing import Annotated, Any, ClassVar
 
 import typer
 
-from .options import ModelOptions, json_value
+from .checks import json_value
+from .options import ModelOptions
 from .outputs_options import OutputsOptions
 from .terminal import option_words
 

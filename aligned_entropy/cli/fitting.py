@@ -11,6 +11,7 @@ import typer
 
 from ..display.hints import similar_folder
 from ..display.wording import counted
+from .checks import check_folder, positive
 from .elsewhere_options import ElsewhereOptions
 from .goal_options import GoalOptions
 from .loading import features, load, note_columns, read_table, training_features
@@ -23,9 +24,7 @@ from .options import (
     OptionalModel,
     Reference,
     Seed,
-    check_folder,
     of_head,
-    positive,
     with_option_groups,
 )
 from .rule_notes import note_replaced, show_reachable
@@ -102,8 +101,9 @@ def train(
         done.append(epoch)
         note(str(epoch))
 
-    description, total = ("features", len(texts)) if freeze else ("training", len(texts) * config.total_epochs)
-    with progress_bar(description, total) as progress:
+    passes = 1 if freeze else config.total_epochs
+    description = "features" if freeze else f"training, {counted(passes, 'epochs')}"
+    with progress_bar(description, len(texts) * passes) as progress:
         truncated = train_classifier(model, texts, output, config, progress, report)
     _print_training(texts, done[-1], truncated)
     if freeze:

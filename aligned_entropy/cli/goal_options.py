@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import typer
 
-from .options import OptionGroup, share
+from .checks import share
+from .options import OptionGroup
 
 if TYPE_CHECKING:
     from ..selective import Goal

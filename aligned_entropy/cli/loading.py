@@ -12,7 +12,7 @@ from ..display.wording import type_name
 from ..errors import AlignedEntropyError, ArgumentError, DataError, UnsupportedModelError
 from .elsewhere_options import ElsewhereOptions
 from .options import ColumnOptions, ModelOptions
-from .terminal import note, progress_bar, stage
+from .terminal import duration, note, progress_bar, stage
 
 if TYPE_CHECKING:
     from ..classifier import UncertainClassifier
@@ -282,10 +282,3 @@ def _note_passes(classifier: UncertainClassifier, texts: Sequence[Any], extras: 
     classifier.backbone.extract(sample)
     seconds = (time.perf_counter() - start) / len(sample) * len(texts) * passes
     note(f"warning: {passes} more passes over {len(texts):,} texts take {duration(seconds)}, unless they are stored.")
-
-
-def duration(seconds: float) -> str:
-    """Time in words, rounded."""
-    if seconds < 90:
-        return "about a minute" if seconds > 30 else "less than a minute"
-    return f"about {seconds / 60:.0f} minutes" if seconds < 5400 else f"about {seconds / 3600:.1f} hours"

@@ -173,7 +173,7 @@ def _print_next_step(
     elif not goal:
         next_step("predict", *words_of("new"), "--head", head, "-o", "predictions.csv", *text_words)
     else:
-        note(f"{goal[0]} {goal[1]} is a proposal: write what you can accept, before you see a result.")
+        note(f"{goal[0]} {goal[1]} is a proposal: write what you can accept, and keep it whatever comes out.")
         next_step("threshold", *words_of("more-held-out"), "--head", head, *goal, *words)
 
 

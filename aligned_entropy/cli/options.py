@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-import json
-import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from functools import wraps
 from pathlib import Path
@@ -14,8 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args, g
 
 import typer
 
-from ..batch.writing import check_outputs, check_writable, local_path, unwritable
-from ..errors import DataError
 from ..tasks import TASKS
 
 if TYPE_CHECKING:
@@ -39,12 +35,22 @@ OptionalModel = Annotated[
 OptionalData = Annotated[str | None, typer.Argument(metavar="DATA", help=DATA_HELP)]
 Head = Annotated[str | None, typer.Option(help="Path or hub id of a fitted head.")]
 Reference = Annotated[str | None, typer.Option(help="Training set of the classifier; optional.")]
-TextColumn = Annotated[str | None, typer.Option(help="Column with the texts; found by its usual names by default.")]
+# All commands read names of columns from variables, so that they need not be repeated on the way to a served head.
+TextColumn = Annotated[
+    str | None,
+    typer.Option(envvar="ALIEN_TEXT_COLUMN", help="Column with the texts; found by its usual names by default."),
+]
 TextPairColumn = Annotated[
     str | None,
-    typer.Option(help="Column with the second texts of pairs; usual pairs of columns are found by their names."),
+    typer.Option(
+        envvar="ALIEN_TEXT_PAIR_COLUMN",
+        help="Column with the second texts of pairs; usual pairs of columns are found by their names.",
+    ),
 ]
-LabelColumn = Annotated[str | None, typer.Option(help="Column with the labels; found by its usual names by default.")]
+LabelColumn = Annotated[
+    str | None,
+    typer.Option(envvar="ALIEN_LABEL_COLUMN", help="Column with the labels; found by its usual names by default."),
+]
 Delimiter = Annotated[
     str | None,
     typer.Option(help="Delimiter of a CSV or TSV file, \\t for a tab; by default detected from its header."),
@@ -194,107 +200,3 @@ def _option_parameters(group: Any) -> list[inspect.Parameter]:
             )
         )
     return parameters
-
-
-def check_folder(
-    path: Path,
-    inputs: Iterable[str | Path | None] = (),
-    content: Literal["head", "graph", "model"] = "head",
-    force: bool = False,
-) -> None:
-    """Check that a folder can be written to a path, and that it is no input.
-
-    Args:
-        path: path of the folder.
-        inputs: names of the data that are read, and of a model that must not be replaced; None is skipped.
-        content: what will be written.
-        force: True if a model may replace a model, or join other files, and a head replace one with a threshold.
-
-    Raises:
-        DataError: the path is a file, nothing can be written there, or the folder is an input or holds something
-            else, or a model, whose files would be replaced.
-    """
-    for name in inputs:
-        if name is not None and path.is_dir() and os.path.isdir(local_path(name)) and path.samefile(local_path(name)):
-            raise DataError(f"output {path}: this is the input {name}, whose files could be replaced; name another.")
-    if content != "model":
-        from ..saved.folders import check_head_folder, check_output_folder, has_threshold
-
-        (check_head_folder if content == "head" else check_output_folder)(path)
-        if content == "head" and not force and has_threshold(path):
-            raise DataError(f"{path} holds a head with a threshold: name another folder with -o, or add --force.")
-    elif (path / "config.json").exists() and not force:
-        raise DataError(f"{path} holds a model, which would be replaced: name another folder with -o, or add --force.")
-    elif path.is_dir() and not force and (others := [file.name for file in path.iterdir() if file.name[0] != "."]):
-        raise DataError(
-            f"{path} holds other files, such as {min(others)}: name a folder of its own for the classifier with -o, or "
-            "add --force."
-        )
-    if path.exists() and not path.is_dir():
-        raise DataError(f"output {path}: this is a file; name a folder.")
-    try:
-        check_writable(next(folder for folder in (path, *path.resolve().parents) if folder.is_dir()))
-    except OSError as error:
-        raise unwritable(path, error) from error
-
-
-def check_page_name(path: Path) -> None:
-    """Check that the name of a page has the ending of HTML.
-
-    Raises:
-        BadParameter: it has another one.
-    """
-    if path.suffix.lower() not in (".html", ".htm"):
-        raise typer.BadParameter(f"{path}: the page is HTML; name a file that ends in .html.")
-
-
-def json_value(option: str, text: str) -> object:
-    """Read the value of an option as JSON.
-
-    Raises:
-        BadParameter: it is not JSON.
-    """
-    try:
-        value: object = json.loads(text)
-    except ValueError as error:
-        raise typer.BadParameter(f"{option} {text} is not JSON: {error}.") from error
-    return value
-
-
-def positive(value: float | None) -> float | None:
-    """Check that the value of an option is a positive number.
-
-    Raises:
-        BadParameter: the value is zero, negative or not finite.
-    """
-    if value is not None and not 0 < value < float("inf"):
-        raise typer.BadParameter(f"{value} is not a positive number.")
-    return value
-
-
-def share(value: str | float) -> float:
-    """Read the value of an option that is a share: a number, or a percentage such as ``10%``.
-
-    Raises:
-        BadParameter: it is neither.
-    """
-    text = str(value).strip()
-    try:
-        return float(text.removesuffix("%")) / 100 if text.endswith("%") else float(text)
-    except ValueError as error:
-        raise typer.BadParameter(f"{value} is not a share: write 0.1, or 10%, for ten percent.") from error
-
-
-def check_export(files: Sequence[Path], predictions: str, force: bool) -> None:
-    """Check that files for people can be written, and that no labels in files of these names would be lost.
-
-    Raises:
-        BadParameter: a file exists, and ``force`` is False.
-        DataError: a file cannot be written, or is the input.
-    """
-    check_outputs(files, [predictions])
-    existing = next((file for file in files if file.is_file()), None)
-    if existing is not None and not force:
-        raise typer.BadParameter(
-            f"{existing} exists, and may hold labels of people: name another file, or add --force to replace it."
-        )

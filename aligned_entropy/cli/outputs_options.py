@@ -8,7 +8,8 @@ from typing import Annotated, ClassVar
 
 import typer
 
-from .options import ModelOptions, OptionGroup, json_value
+from .checks import json_value
+from .options import ModelOptions, OptionGroup
 from .terminal import part_beside
 
 REMEDY = "give MODEL and DATA, or --outputs FILE in place of both, or --endpoint URL in place of MODEL"

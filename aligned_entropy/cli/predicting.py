@@ -191,14 +191,18 @@ def _print_next_step(
     """
     columns = ColumnOptions(rows.text_column, rows.text_pair_column)
     if head is None:
-        next_step("fit", *words_of("held-out"), "-o", "head", *option_words(options, columns))
+        labels = ["--label-column", "LABELS"] if columns.text_column else []  # its name is another one, too
+        next_step("fit", *words_of("held-out"), "-o", "head", *option_words(options, columns), *labels)
     elif counts.undecided:
         words = option_words(of_head(options), columns)
         next_step("threshold", *words_of("more-held-out"), "--head", head, "--risk", "0.1", *words)
     elif counts.deferred and texts is not None:
         written = SourceOptions(rows.prefix, rows.safe_csv or None, rows.text_column, rows.text_pair_column)
-        review = new_file("review.csv" if counts.entities is None else "review.json")
+        ending = "csv" if counts.entities is None else "json"
+        review, sample = (new_file(f"{name}.{ending}") for name in ("review", "to-label"))
+        note("Let people decide on the deferred predictions, or measure the accuracy of all with a few labels:")
         next_step("review", "export", texts, "--head", head, "-o", review, *option_words(written))
+        next_step("audit", "select", texts, "--head", head, "-o", sample, *option_words(written))
 
 
 def _predict(

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import typer
 
 from ..batch.writing import check_outputs, make_folder_of
-from .options import OptionGroup, check_page_name
+from .checks import check_page_name
+from .options import OptionGroup
 
 if TYPE_CHECKING:
     from ..classifier import UncertainClassifier

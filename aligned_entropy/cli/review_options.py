@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import typer
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 Format = Literal["csv", "label-studio", "argilla"]
 Choice = Literal["deferred", "audit", "informative", "all"]
-FORMAT_OF_ENDING = {".csv": "csv", ".json": "label-studio"}
+FORMAT_OF_ENDING: dict[str, Format] = {".csv": "csv", ".json": "label-studio"}
 LabelNames = Annotated[
     str | None,
     typer.Option(
@@ -49,6 +50,11 @@ class SourceOptions(OptionGroup):
     delimiter: Delimiter = None
     encoding: Encoding = None
 
+    @property
+    def further(self) -> list[str]:
+        """Further columns of the predictions that the written file keeps."""
+        return []
+
     def read(self, predictions: str) -> PredictedRows:
         """Read predictions; errors as for :func:`aligned_entropy.review.predictions.read_predictions`."""
         from ..review.predictions import SourceColumns, read_predictions, read_queue
@@ -56,8 +62,57 @@ class SourceOptions(OptionGroup):
 
         if is_feedback(predictions):
             return read_queue(predictions)
-        columns = SourceColumns(self.text_column, self.text_pair_column, self.prefix, self.safe_csv)
+        columns = SourceColumns(self.text_column, self.text_pair_column, self.prefix, self.safe_csv, self.further)
         return read_predictions(predictions, columns, delimiter=self.delimiter, encoding=self.encoding)
+
+
+@dataclass(frozen=True)
+class ExportedSourceOptions(SourceOptions):
+    """Options that decide how predictions are read, and which of their columns a file for people keeps."""
+
+    keep: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMNS",
+            help="Further columns that a CSV file for people keeps, such as the number of a ticket: a,b,c.",
+        ),
+    ] = None
+
+    @property
+    def further(self) -> list[str]:
+        """Further columns of the predictions that the written file keeps."""
+        return [] if self.keep is None else [name.strip() for name in self.keep.split(",")]
+
+    def check(self, form: str, predictions: str, suspects: bool = False) -> None:
+        """Check that columns can be kept.
+
+        Args:
+            form: format of the file for people.
+            predictions: source of the rows.
+            suspects: True if the source is a labeled set.
+
+        Raises:
+            BadParameter: the format is not CSV, or the source is no output of ``alien predict``.
+        """
+        from ..store import is_feedback
+
+        if self.keep is not None and (form != "csv" or suspects or is_feedback(predictions)):
+            raise typer.BadParameter(
+                f"--keep {self.keep}: a CSV file keeps columns of an output of alien predict, and no other file does: "
+                "leave it out."
+            )
+
+
+def file_format(form: Format | None, output: Path) -> Format:
+    """Format of a file for people: the given one, or that of its ending.
+
+    Raises:
+        BadParameter: the ending names no format.
+    """
+    name = form or FORMAT_OF_ENDING.get(output.suffix.lower())
+    if name is None:
+        raise typer.BadParameter(f"--format is needed for {output}: csv, label-studio or argilla.")
+    return name
 
 
 def class_names(label_names: str | None, head: str | None, of_source: Sequence[str]) -> list[str]:

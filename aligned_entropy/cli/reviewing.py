@@ -11,26 +11,19 @@ import typer
 
 from ..display.hints import missing_file
 from ..display.text_tables import wrapped
-from .options import (
-    AsJson,
-    Delimiter,
-    Encoding,
-    ModelOptions,
-    Replace,
-    Seed,
-    check_export,
-    of_head,
-    with_option_groups,
-)
+from ..display.wording import counted
+from .checks import check_export
+from .options import AsJson, Delimiter, Encoding, ModelOptions, Replace, Seed, of_head, with_option_groups
 from .review_options import (
-    FORMAT_OF_ENDING,
     Choice,
+    ExportedSourceOptions,
     Format,
     HeadWithNames,
     LabelNames,
     LabelStore,
     SourceOptions,
     class_names,
+    file_format,
     words_of_refit,
 )
 from .terminal import new_file, next_step, note, progress_bar, stage
@@ -71,7 +64,7 @@ def export_review(
     head: HeadWithNames = None,
     label_names: LabelNames = None,
     model: Annotated[str | None, typer.Option(help="Model of the predictions: path or hub id.")] = None,
-    columns: SourceOptions,
+    columns: ExportedSourceOptions,
     options: ModelOptions,
     store: LabelStore = None,
     seed: Seed = 0,
@@ -88,11 +81,10 @@ def export_review(
     from ..store import is_feedback
 
     choice = choose or ("all" if is_feedback(predictions) else "deferred")  # a server has drawn the rows of its queue
-    name = form or FORMAT_OF_ENDING.get(output.suffix.lower())
-    if name is None:
-        raise typer.BadParameter(f"--format is needed for {output}: csv, label-studio or argilla.")
+    name = file_format(form, output)
     writer = FORMATS[name]
     check_export(writer.files(output), predictions, force)
+    columns.check(name, predictions, suspects)
     source = _suspects(predictions, columns, model, options, seed) if suspects else columns.read(predictions)
     question = Question(source.task, class_names(label_names, head, source.label_names))
     _ = question.options
@@ -124,7 +116,7 @@ def import_review(
     """
     from ..review.formats import FORMATS, format_of_export
     from ..review.importing import checked_labels
-    from ..store import Store
+    from ..store import Store, text_key
 
     if not export.is_file():
         raise typer.BadParameter(missing_file(export))
@@ -134,19 +126,23 @@ def import_review(
     feedback = [row.feedback() for row in reviewed.labeled]
     opened = Store(store)
     try:
+        before = {text_key(row.text) for row in opened.feedback() if row.text is not None}
         for row in feedback:
             opened.add_feedback(row)
     finally:
         opened.close()
+    replaced = sum(row.text is not None and text_key(row.text) in before for row in feedback)
     wrong = sum(row.wrong for row in reviewed.labeled)
     drawn = sum(row.row.inclusion is not None for row in reviewed.labeled)
     facts: dict[str, Any] = {"imported": len(feedback), "wrong": wrong, "drawn": drawn}
-    facts |= {"unlabeled": reviewed.unlabeled, "settled": reviewed.settled}
+    facts |= {"unlabeled": reviewed.unlabeled, "settled": reviewed.settled, "replaced": replaced}
     if as_json:
         print(json.dumps(facts))
         return
-    print(f"{len(feedback)} labels imported into {store}, {reviewed.unlabeled} rows have none")
+    print(f"{counted(len(feedback), 'labels')} imported into {store}; rows without one: {reviewed.unlabeled}")
     print(f"the prediction was wrong in {wrong} of them; {drawn} have an inclusion probability")
+    if replaced:
+        print(f"texts that had a label already, of which the latest counts: {replaced}")
     if reviewed.settled:
         print(f"a majority decided on {reviewed.settled} texts on which people disagreed")
     reviewed.warn()
@@ -260,6 +256,6 @@ def _print_export(rows: Sequence[ReviewRow], source: PredictedRows, files: Seque
         print(f"rows without a prediction, which were left out: {source.unreadable}")
     if drawn < len(rows):
         note(
-            f"{len(rows) - drawn} of these rows were chosen and not drawn, so that their labels alone say nothing "
-            "about the other predictions: see docs/review.md"
+            f"rows that were chosen and not drawn, so that their labels alone say nothing about the other "
+            f"predictions: {len(rows) - drawn}; see docs/review.md"
         )

@@ -88,21 +88,20 @@ def show_reachable(rule: Rule, command: Sequence[object]) -> None:
     next_step(*command, *_goal_words(rules[0].goal))
 
 
-def show_use(rule: Rule | None, head: Path, use: Sequence[str], labels: Sequence[str], options: Sequence[str]) -> None:
+def show_use(rule: Rule | None, head: Path, use: Sequence[object], labels: Sequence[object]) -> None:
     """Print the command that uses a new head, or where it accepts nothing, the one that chooses its threshold.
 
     Args:
         rule: rule of the head; None without a threshold.
         head: folder of the head.
-        use: words of the command that uses it, up to the head.
-        labels: words of the command that chooses a threshold on other labels, up to the head.
-        options: options of the model, for both.
+        use: words of the command that uses it.
+        labels: words of the command that chooses a threshold on other labels, without the options of the goal.
     """
     if rule is None or rule.accepted:
-        next_step(*use, "--head", head, *options)
+        next_step(*use)
         return
     note(wrapped(f"warning: the head in {head} accepts no prediction: choose its threshold on other labeled texts"))
-    next_step(*labels, "--head", head, *_goal_words(rule.goal), *options)
+    next_step(*labels, *_goal_words(rule.goal))
 
 
 def _goal_words(goal: Goal) -> list[str]:

@@ -12,6 +12,7 @@ import typer
 
 from ..display.text_tables import wrapped
 from ..errors import MissingExtraError
+from .checks import check_folder, share
 from .elsewhere_options import ElsewhereOptions
 from .loading import features, load, read_table, training_features
 from .options import (
@@ -30,9 +31,7 @@ from .options import (
     Task,
     TextColumn,
     TextPairColumn,
-    check_folder,
     of_head,
-    share,
     with_option_groups,
 )
 from .rule_notes import show_use
@@ -264,8 +263,10 @@ def refit(
     _print_refit(result, output, as_json, calibration)  # exits if the new head is not better
     if not as_json:
         use = ["serve", model] if model is not None else ["predict", *outputs.words(model, "NEW.csv")]
-        labels = ["threshold", *outputs.words_beside(model, data, "more-held-out")]
-        show_use(result.rule, output, use, labels, option_words(of_head(options)))
+        labels = ["threshold", *outputs.words_beside(model, calibration or data, "more-held-out")]
+        words, text_words = ["--head", output, *option_words(of_head(options))], option_words(columns)
+        note("A running server takes the new head by POST /v1/head: see docs/serving.md.")
+        show_use(result.rule, output, [*use, *words], [*labels, *words, *text_words])
 
 
 def _print_refit(result: Refit, output: Path, as_json: bool, calibration: str | None) -> None:

@@ -51,6 +51,13 @@ def next_step(*words: object) -> None:
     note(f"next: {shlex.join(['alien', *map(str, words)])}")
 
 
+def duration(seconds: float) -> str:
+    """Time in words, rounded."""
+    if seconds < 90:
+        return "about a minute" if seconds > 30 else "less than a minute"
+    return f"about {seconds / 60:.0f} minutes" if seconds < 5400 else f"about {seconds / 3600:.1f} hours"
+
+
 def part_beside(data: str, part: str) -> str:
     """File of a part that ``alien divide`` wrote beside data; without one a placeholder, such as ``HELD-OUT.csv``."""
     from ..data.sources import split_name
@@ -108,7 +115,10 @@ def _shown(description: str, total: int | None, has_items: bool) -> Iterator[Cal
 
     def line() -> str:
         items = f" {done:,}" if total is None else f" {done:,} of {total:,}"
-        return f"{description}:{items if has_items else ''} ({time.monotonic() - start:.0f} s)"
+        elapsed = time.monotonic() - start
+        is_going_on = total is not None and 0 < done < total and elapsed > LINE_INTERVAL
+        left = f", {duration(elapsed * (total - done) / done)} left" if is_going_on and total is not None else ""
+        return f"{description}:{items if has_items else ''} ({elapsed:.0f} s{left})"
 
     def count(items: int) -> None:
         nonlocal done

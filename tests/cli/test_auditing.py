@@ -205,7 +205,7 @@ def test_the_labels_serve_a_refit_too(source, tmp_path):
 
 
 REFUSED = {
-    "unlabeled": ({(4, "label"): ""}, "1 of 50 rows have no label, as line 6: label them, too"),
+    "unlabeled": ({(4, "label"): ""}, "rows without a label: 1 of 50, as line 6. Label all"),
     "unknown label": ({(4, "label"): "sprots"}, "line 6: the label 'sprots' is none of law, sports, trade"),
     "changed text": ({(4, "text"): "another text"}, "line 6: the text, or a value beside it, is not the one"),
     "changed prediction": ({(4, "prediction"): "art"}, "line 6: the text, or a value beside it, is not the one"),
@@ -254,7 +254,7 @@ def test_predictions_that_have_changed(source, tmp_path, column):
 
 def test_a_class_that_was_never_predicted(source, tmp_path):
     sample = labeled(source, tmp_path / "s.csv", "--budget", 50, changes={(4, "label"): "art"})
-    assert "named by --label-names or --head" in refusal("report", source, sample)
+    assert "--label-names or --head names classes that were never predicted" in refusal("report", source, sample)
     assert report(source, sample, "--label-names", "art,law,sports,trade")["labeled"] == 50
     assert "the predictions hold trade, but the classes are art, law, sports" in refusal(
         "report", source, sample, "--label-names", "art,law,sports"

@@ -17,11 +17,11 @@ from fixtures.evaluations import evaluated
 from fixtures.review import saved_by_a_spreadsheet
 
 
-def next_command(done, **files):
+def next_command(done, line=-1, **files):
     """Words of the command that was printed last, with files in place of its placeholders."""
-    line = done.stderr.splitlines()[-1]
-    assert line.startswith("next: alien ")
-    return [files.get(word.removesuffix(".csv"), word) for word in shlex.split(line)[2:]]
+    printed = done.stderr.splitlines()[line]
+    assert printed.startswith("next: alien ")
+    return [files.get(word.removesuffix(".csv"), word) for word in shlex.split(printed)[2:]]
 
 
 def run(*arguments):
@@ -71,27 +71,46 @@ def test_the_commands_lead_from_a_training_to_predictions(workplace, tickets, tm
     assert measured.stdout.splitlines()[-2:] == [f"saved: {path}" for path in (report[3], report[1])]
     assert next_command(measured) == next_command(chosen)
     predicted = run(*next_command(chosen, **data))
-    assert next_command(predicted)[:3] == ["review", "export", data["predictions"]]
-    exported = run(*next_command(predicted))
+    export, audit = (next_command(predicted, line=line) for line in (-2, -1))
+    assert (export[:2], audit[:2]) == (["review", "export"], ["audit", "select"])
+    exported = run(*export)
     reviewed = tmp_path / "review.csv"
     assert next_command(exported)[:3] == ["review", "import", "review.csv"]
-    assert next_command(run(*next_command(chosen, **data)))[-1] == "message", "the name of the column"
-    again = next_command(run(*next_command(chosen, **data)))
-    assert "review-2.csv" in again, "review.csv may hold labels of people"
+    again = run(*next_command(chosen, **data))
+    assert "review-2.csv" in next_command(again, line=-2), "review.csv may hold labels of people"
     saved_by_a_spreadsheet(reviewed, {(0, "label"): "negative"})
     imported = run(*next_command(exported))
     assert "None of these texts was drawn" in imported.stderr
     assert next_command(imported, PREDICTIONS=data["predictions"])[:3] == ["audit", "select", data["predictions"]]
-    drawn = run(*next_command(imported, PREDICTIONS=data["predictions"]), "--text-column", "message", "--budget", 30)
+    drawn = run(*audit, "--budget", 30)
     labels = tmp_path / "to-label.csv"
     with labels.open(encoding="utf-8-sig", newline="") as file:
         predictions = [row["prediction"] for row in csv.DictReader(file)]
     given = ["negative", *predictions[1:]] if predictions[0] != "negative" else ["positive", *predictions[1:]]
     saved_by_a_spreadsheet(labels, {(number, "label"): name for number, name in enumerate(given)})
     assert next_command(drawn)[:2] == ["audit", "report"]
-    imported = run("review", "import", labels, "--store", "feedback.sqlite", "--head", "head")
+    reported = run(*next_command(drawn))
+    assert "accuracy on these" in reported.stdout
+    imported = run(*next_command(reported))
+    assert "texts that had a label already" not in imported.stdout
     assert next_command(imported)[:5] == ["refit", str(model), "feedback.sqlite", "--head", "head"]
+    again = run(*next_command(reported))
+    assert "texts that had a label already, of which the latest counts: 30" in again.stdout
     assert "accepted" in (tmp_path / "predictions.csv").read_text().splitlines()[0]
+
+
+def test_names_of_columns_from_variables_hold_for_all_commands(workplace, tickets, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ALIEN_TEXT_COLUMN", "message")
+    monkeypatch.setenv("ALIEN_LABEL_COLUMN", "topic")
+    run("divide", tickets["train"], "first=50", "second=50")
+    head, model = workplace / "head", workplace / "model"
+    run("fit", model, tickets["held-out"], "-o", "head")
+    run("threshold", model, tickets["test"], "--head", head, "-o", "with-threshold", "--coverage", "0.6")
+    run("predict", model, tickets["test"], "--head", "with-threshold", "-o", "predictions.csv")
+    run("audit", "select", "predictions.csv", "-o", "to-label.csv", "--budget", 20)
+    refused = in_process("divide", tickets["train"], "first=50", "second=50", "--force", "--label-column", "queue")
+    assert "no column 'queue'" in str(refused.exception), "an option comes before its variable"
 
 
 def test_a_risk_that_cannot_be_certified_is_answered_with_those_that_can(workplace, tmp_path):

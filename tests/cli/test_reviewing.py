@@ -55,6 +55,7 @@ def test_deferred_predictions_are_written_and_their_labels_come_back(predicted, 
     assert done.exit_code == 0, done.output
     wrong = (rows[0]["prediction"] != "positive") + (rows[1]["prediction"] != "negative")
     facts = {"imported": 2, "wrong": wrong, "drawn": 0, "unlabeled": len(rows) - 2, "settled": 0}
+    facts["replaced"] = 0
     assert json.loads(done.stdout) == facts
     feedback = read_feedback(store)
     assert feedback == {"text": [row["text"].removeprefix("'") for row in rows[:2]], "label": ["positive", "negative"]}
@@ -91,6 +92,31 @@ def test_probability_columns_name_the_classes_and_give_alternatives(predicted, t
     facts = exported(predicted / "p.csv", "-o", tmp_path / "tasks.json", "--choose", "all", "--format", "label-studio")
     assert facts["files"] == [str(tmp_path / "tasks.json"), str(tmp_path / "tasks.xml")]
     assert '<Choice value="positive"/>' in (tmp_path / "tasks.xml").read_text()
+
+
+def test_columns_of_the_predictions_are_kept(predicted, tmp_path):
+    source, review, store = tmp_path / "predictions.csv", tmp_path / "review.csv", tmp_path / "feedback.sqlite"
+    with open(predicted / "predictions.csv", newline="") as file:
+        rows = [{"ticket": f"={number}", "label": "?"} | row for number, row in enumerate(csv.DictReader(file))]
+    with open(source, "w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    names = ("--head", predicted / "head")
+    exported(source, "-o", review, *names, "--keep", "ticket, label")
+    written = read_csv(review)
+    tickets = [f"'{row['ticket']}" for row in rows if row["accepted"].lower() == "false"]
+    assert [(row["ticket"], row["source_label"], row["label"]) for row in written] == [(t, "?", "") for t in tickets]
+    saved_by_a_spreadsheet(review, {(0, "label"): "positive", (1, "ticket"): "changed"})
+    done = in_process("review", "import", review, "--store", store, *names)
+    assert "1 label imported" in done.stdout, done.output
+    drawn = in_process("audit", "select", source, "-o", tmp_path / "a.csv", "--budget", 9, *names, "--keep", "ticket")
+    assert read_csv(tmp_path / "a.csv")[0]["ticket"].startswith("'=")
+    assert "--keep" not in drawn.stderr
+    refused = in_process("review", "export", source, "-o", tmp_path / "r.json", *names, "--keep", "ticket")
+    assert "a CSV file keeps columns" in " ".join(refused.stderr.replace("│", "").split())
+    refused = in_process("review", "export", source, "-o", tmp_path / "r.csv", *names, "--keep", "tiket")
+    assert "no column 'tiket' (did you mean 'ticket'?)" in str(refused.exception)
 
 
 def test_informative_rows_need_vectors_and_some_are_drawn(predicted, workplace, tmp_path):

@@ -15,9 +15,8 @@ from typer.testing import CliRunner
 
 from aligned_entropy.cli import app as commands
 from aligned_entropy.cli import terminal
-from aligned_entropy.cli.loading import duration
 from aligned_entropy.cli.options import ColumnOptions, ModelOptions
-from aligned_entropy.cli.terminal import Verbosity, next_step, option_words, progress_bar, show_warning, stage
+from aligned_entropy.cli.terminal import Verbosity, duration, next_step, option_words, progress_bar, show_warning, stage
 
 EXAMPLES = [example for examples in commands.COMMANDS.values() for example in examples.values()]
 
@@ -104,6 +103,18 @@ def test_the_next_command_is_quoted_for_a_shell(capsys):
     assert printed.out == ""
     command = printed.err.removeprefix("next: ")
     assert shlex.split(command) == ["alien", "fit", "my model", "it's.csv", *words]
+
+
+def test_a_line_of_progress_says_how_long_the_rest_will_take(monkeypatch):
+    pipe, clock = Pipe(), iter([0.0, *[120.0] * 1000])
+    monkeypatch.setattr(sys, "stderr", pipe)
+    monkeypatch.setattr(terminal, "FIRST_LINE", 0.001)
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: next(clock))
+    with progress_bar("training, 3 epochs", 1000) as progress:
+        progress(200)
+        pipe.written.clear()
+        assert pipe.written.wait(60)
+    assert pipe.getvalue().splitlines()[-1] == "training, 3 epochs: 200 of 1,000 (120 s, about 8 minutes left)"
 
 
 @pytest.mark.parametrize(
