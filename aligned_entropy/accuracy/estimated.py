@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..display.card import Displayed
+from ..display.wording import counted
 from ..stats import Interval
 from .display import accuracy_figure, accuracy_frame, estimate_card, percent
 from .distances import DistanceCount
@@ -58,7 +59,7 @@ class AccuracyEstimate(Displayed):
 
     def line(self, unit: str = "predictions") -> str:
         """Estimate in one line, such as ``estimated accuracy 91.6 % [89.9, 93.2] of 5,000 predictions``."""
-        text = f"estimated accuracy {percent(self.overall)} of {self.predictions:,} {unit}"
+        text = f"estimated accuracy {percent(self.overall)} of {counted(self.predictions, unit)}"
         return text if self.accepted is None else f"{text}; accepted: {percent(self.accepted)}"
 
     def __str__(self) -> str:

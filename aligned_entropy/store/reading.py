@@ -69,7 +69,10 @@ def _rows(path: str | Path) -> list[tuple[Any, Any, float | None]]:
     url = store_url(path)
     place = name_of(url)
     if url.drivername == "sqlite" and not Path(place).is_file():
-        raise DataError(f"there is no feedback file {place}: alien serve writes it with --feedback.")
+        raise DataError(
+            f"there is no feedback file {place}: alien serve writes one with --feedback, and alien review import with "
+            "--store."
+        )
     engine = open_engine(url, read_only=True)
     try:
         with engine.execution_options(**READS).begin() as connection:
@@ -104,7 +107,9 @@ def _columns(rows: list[tuple[Any, Any, float | None]], place: str) -> dict[str,
             latest[key] = (text, label, before if inclusion is None else inclusion)
     if not latest:
         reason = "texts of its feedback" if rows else "feedback yet"
-        remedy = "start the server with --store-texts keep" if rows else "send true labels to the server first"
+        remedy = "start the server with --store-texts keep"
+        if not rows:
+            remedy = "import labels with alien review import, or send them to the server"
         raise DataError(f"{place} holds no {reason}: {remedy}.")
     texts, labels, inclusions = map(list, zip(*latest.values(), strict=True))
     pairs = [text for text in texts if isinstance(text, TextPair)]

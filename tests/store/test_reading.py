@@ -44,7 +44,7 @@ def test_a_drawn_text_keeps_its_inclusion_if_it_is_chosen_later(store_url):
 
 def test_feedback_without_texts_is_refused(store_url):
     write(store_url)
-    with pytest.raises(DataError, match="holds no feedback yet: send true labels to the server first"):
+    with pytest.raises(DataError, match="holds no feedback yet: import labels with alien review import"):
         read_feedback(store_url)
     write(store_url, ("a", "positive"), texts="omit")
     with pytest.raises(DataError, match="holds no texts of its feedback: start the server with --store-texts keep"):
@@ -58,7 +58,7 @@ def test_other_files_are_refused(tmp_path):
     assert not is_feedback(tmp_path / "data.csv")
     assert not is_feedback(tmp_path / "none.sqlite")
     assert not is_feedback("hf://data/set")
-    with pytest.raises(DataError, match=r"there is no feedback file .*none\.sqlite: alien serve writes it"):
+    with pytest.raises(DataError, match=r"there is no feedback file .*none\.sqlite: alien serve writes one"):
         read_feedback(tmp_path / "none.sqlite")
     with pytest.raises(DataError, match=r"data\.csv is not a feedback file: file is not a database; name the file"):
         read_feedback(tmp_path / "data.csv")
