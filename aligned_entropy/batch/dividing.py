@@ -8,27 +8,31 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..data import LabeledTokens, Table
 from ..data.cells import is_missing
-from ..data.columns import LABEL_COLUMNS, LabelColumn, find_column, first_column
+from ..data.columns import find_column, first_column
 from ..data.dividing import divided_rows, joined_rows
 from ..data.files.conll import conll_lines
 from ..data.files.reading import is_blank, open_rows
 from ..data.files.rows import COMPRESSED, ending_format
-from ..data.label_checks import check_classes, label_warnings
+from ..data.label_checks import check_repeated, label_warnings
+from ..data.label_column import LabelColumn
 from ..data.outputs import OUTPUT_COLUMNS, TEXT_COLUMN
 from ..data.responses import response_column
 from ..data.tags import TagSet
+from ..data.usual_columns import LABEL_COLUMNS
 from ..errors import DataError
 from ..features.files import write_atomic
 from ..features.texts import identity_of, parts_of
 from ..tasks import task_of_dataset
 from .writing import write_rows
+
+RowKind = Literal["texts", "sentences", "outputs"]
 
 
 @dataclass(frozen=True)
@@ -39,13 +43,13 @@ class DivisibleRows:
         groups: group of each row, ``[N]``; rows of a group stay together.
         labels: labels of each row: one, several, or the entity types of a sentence.
         notes: sentences about the rows that say what a division is worth.
-        per_word: True if the rows are sentences with a tag for every word.
+        kind: kind of the rows: texts, sentences with a tag for every word, or outputs without texts.
     """
 
     groups: NDArray[np.int64]
     labels: Sequence[Sequence[str]]
     notes: Sequence[str]
-    per_word: bool = False
+    kind: RowKind = "texts"
 
     @classmethod
     def read(
@@ -69,7 +73,7 @@ class DivisibleRows:
         Raises:
             DataError: a column is missing or not clear, or a text or label cannot be read.
         """
-        texts, labels, notes, per_word = _texts_and_labels(table, text_column, text_pair_column, label_column)
+        texts, labels, notes, kind = _texts_and_labels(table, text_column, text_pair_column, label_column)
         # Texts that differ in case and space alone are the same text, as for all warnings of copies.
         keys: list[Sequence[Hashable]] = [range(len(table)) if texts is None else list(map(_identity, texts))]
         if texts is None:
@@ -82,7 +86,7 @@ class DivisibleRows:
             missing = sum(value is None for value in keys[1])
             if missing:
                 notes.append(f"rows without a value in column {group_column!r}, which are in no group: {missing:,}")
-        return cls(joined_rows(*keys), labels, notes, per_word)
+        return cls(joined_rows(*keys), labels, notes, kind)
 
     def divided(self, shares: Mapping[str, float], seed: int) -> dict[str, NDArray[np.int64]]:
         """Divide the rows at random; each set of labels has nearly the same share in all parts.
@@ -111,12 +115,12 @@ class DivisibleRows:
 
 
 class _ReadRows(NamedTuple):
-    """Text of each row, None for outputs without texts; labels of each row; notes; True for words with tags."""
+    """Text of each row, None for outputs without texts; labels of each row; notes; and the kind of the rows."""
 
     texts: Sequence[Hashable] | None
     labels: Sequence[Sequence[str]]
     notes: list[str]
-    per_word: bool = False
+    kind: RowKind = "texts"
 
 
 def _texts_and_labels(
@@ -126,7 +130,7 @@ def _texts_and_labels(
     if is_output and text_column is None and TEXT_COLUMN not in table.columns:
         column = LabelColumn.read(table, find_column(table, "label", label_column, LABEL_COLUMNS))
         labels = list(map(str, column.values))
-        return _ReadRows(None, [[label] for label in labels], list(_label_notes((), labels)))
+        return _ReadRows(None, [[label] for label in labels], list(_label_notes((), labels)), "outputs")
     columns = {"text_column": text_column, "text_pair_column": text_pair_column}
     task = task_of_dataset(table, text_column, label_column)
     labeled = task.read(table, label_column=label_column, **columns)
@@ -136,7 +140,7 @@ def _texts_and_labels(
         kinds = [parts[name].kind for name in names]
         tags = [labeled.labels[start:end] for start, end in pairwise(labeled.texts.starts)]
         of_sentences = [sorted({kinds[tag] for tag in row} - {""}) for row in tags]
-        return _ReadRows(list(map(tuple, labeled.sentences)), of_sentences, [], per_word=True)
+        return _ReadRows(list(map(tuple, labeled.sentences)), of_sentences, [], "sentences")
     texts = list(labeled.texts)
     if labeled.labels.ndim > 1:
         return _ReadRows(texts, [[names[label] for label in np.flatnonzero(row)] for row in labeled.labels], [])
@@ -161,7 +165,7 @@ def _label_notes(texts: Sequence[Hashable], labels: Sequence[str]) -> Iterator[s
     counts = Counter(labels)
     if len(counts) == 1:
         yield f"all rows have the label {labels[0]!r}: if another column holds the labels, name it with --label-column."
-    check_classes(counts)
+    check_repeated(counts)
     yield from label_warnings(counts)
     labels_of: dict[Hashable, set[str]] = {}
     for text, label in zip(texts, labels, strict=False):

@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,6 +17,9 @@ from ..display.text_tables import text_table, wrapped
 from ..errors import DataError
 from .options import AsJson, ColumnOptions, Delimiter, Encoding, LabelColumn, Seed, TextColumn, TextPairColumn
 from .terminal import next_step, note, option_words
+
+if TYPE_CHECKING:
+    from ..batch.dividing import RowKind
 
 SHOWN_LABELS, NOTED_LABELS = 30, 10  # in the table and in a note; --json has all
 EXAMPLE = "train=50 held-out=25 more-held-out=15 test=10"
@@ -78,15 +81,18 @@ def divide(
     for line in notes:
         note(wrapped(line))
     print("\n".join(f"saved: {file}" for file in files.values()))
-    next_step(*_words(files, rows.per_word), *option_words(ColumnOptions(text_column, text_pair_column, label_column)))
+    columns = ColumnOptions(text_column, text_pair_column, label_column)
+    next_step(*_next_words(*next(iter(files.items())), rows.kind), *option_words(columns))
 
 
-def _words(files: Mapping[str, Path], per_word: bool) -> list[object]:
-    """Words of the next command, which reads the first part; all layers of a token classifier are trained."""
-    name, file = next(iter(files.items()))
-    if name == "train":
-        return ["train", "minilm", file, *([] if per_word else ["--freeze"]), "-o", "classifier"]
-    return ["fit", "MODEL", file, "-o", "head"]
+def _next_words(name: str, file: Path, kind: RowKind) -> list[object]:
+    """Words of the next command, which reads the first part."""
+    if kind == "outputs":
+        return ["fit", "--outputs", file, "-o", "head"]
+    if name != "train":
+        return ["fit", "MODEL", file, "-o", "head"]
+    freeze = ["--freeze"] if kind == "texts" else []  # all layers of a token classifier are trained
+    return ["train", "minilm", file, *freeze, "-o", "classifier"]
 
 
 def _shares(parts: Sequence[str]) -> dict[str, float]:

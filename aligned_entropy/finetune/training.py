@@ -22,7 +22,7 @@ from ..backbones.checkpoints import resolve
 from ..backbones.loading import load_for_training, load_tokenizer
 from ..backbones.training_texts import save_training_texts
 from ..data import LabeledTexts, LabeledTokens
-from ..data.label_checks import check_classes, label_warnings
+from ..data.label_checks import check_repeated, label_warnings
 from ..data.matching import listed_names
 from ..display.progress_bars import without_progress_bars
 from ..errors import DataError, MissingExtraError, UnsupportedModelError, warn_user
@@ -141,7 +141,7 @@ def check_labels(data: LabeledTexts | LabeledTokens) -> None:
     if not isinstance(data, LabeledTexts) or data.labels.ndim > 1:
         return
     texts = {data.label_names[label]: int(count) for label, count in zip(classes, counts, strict=True)}
-    check_classes(texts)
+    check_repeated(texts)
     for warning in label_warnings(texts):
         warn_user(warning)
 

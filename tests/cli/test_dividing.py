@@ -188,10 +188,10 @@ def test_rows_without_labels_are_refused_before_anything_is_written(columns, opt
 
 def test_labels_that_hardly_repeat_are_refused(tmp_path):
     path = tmp_path / "rows.csv"
-    write_csv(path, [{"number": row, "text": f"text {row}"} for row in range(30)])
+    write_csv(path, [{"number": row, "text": f"text {row}"} for row in range(100)])
     refused = in_process("divide", path, *TWO, "--label-column", "number")
     assert refused.exit_code == 1
-    assert "there are 30 different labels in 30 rows, such as 0, 1, 10, …, which are no classes" in str(
+    assert "there are 100 different labels in 100 rows, such as 0, 1, 10, …, which are no classes" in str(
         refused.exception
     )
     assert [file.name for file in tmp_path.iterdir()] == ["rows.csv"]
@@ -217,7 +217,7 @@ def test_outputs_without_texts_are_divided_with_a_note(tmp_path):
     outputs.write_text("".join(json.dumps({"logits": [1, row], "label": row % 2}) + "\n" for row in range(10)))
     done = divide(outputs, "held-out=60", "test=40", "-o", tmp_path / "new" / "folder")
     assert "rows with the same text may be in different parts" in " ".join(done.stderr.split())
-    assert done.stderr.splitlines()[-1].startswith("next: alien fit MODEL ")
+    assert done.stderr.splitlines()[-1].startswith("next: alien fit --outputs ")
     assert len((tmp_path / "new" / "folder" / "test.jsonl").read_text().splitlines()) == 4
 
 

@@ -3,19 +3,27 @@
 import pytest
 
 from aligned_entropy import DataError
-from aligned_entropy.data.label_checks import check_classes, label_warnings
+from aligned_entropy.data.label_checks import check_repeated, label_warnings
 
 
-def test_labels_that_hardly_repeat_are_no_classes():
-    with pytest.raises(DataError, match="30 different labels in 30 rows, such as 0, 1, 10, …, which are no classes"):
-        check_classes(dict.fromkeys(map(str, range(30)), 1))
-    check_classes(dict.fromkeys(map(str, range(19)), 1))
-    check_classes(dict.fromkeys(map(str, range(30)), 2))
+def test_labels_that_do_not_repeat_are_refused():
+    with pytest.raises(DataError, match="100 different labels in 100 rows, such as 0, 1, 10, …, which are no classes"):
+        check_repeated(dict.fromkeys(map(str, range(100)), 1))
+    check_repeated(dict.fromkeys(map(str, range(99)), 1))
+    check_repeated(dict.fromkeys(map(str, range(100)), 1) | dict.fromkeys("abcdefghijklmn", 2))
 
 
 @pytest.mark.parametrize(
     ("counts", "warning"),
     [
+        (
+            dict.fromkeys(map(str, range(30)), 1),
+            "30 different labels in 30 rows, such as 0, 1, 10, …, which are hardly classes",
+        ),
+        (
+            {f"{a}; {b}": 1 for a in "abcdef" for b in "ghijk"} | dict.fromkeys("abcdefghijk", 1),
+            "30 of 41 labels join others, such as 'a; g': if a text",
+        ),
         (
             {"joy": 9, "anger": 9, "joy; anger": 2},
             "1 of 3 labels join others, such as 'joy; anger': if a text",
