@@ -88,7 +88,7 @@ class Task(ABC):
     @property
     def text_columns(self) -> tuple[str, ...]:
         """Usual names of the columns with texts, pairs of texts or word lists."""
-        from .data.columns import PAIR_COLUMNS, TEXT_COLUMNS, TOKEN_COLUMNS
+        from .data.usual_columns import PAIR_COLUMNS, TEXT_COLUMNS, TOKEN_COLUMNS
 
         return (*TEXT_COLUMNS, *(TOKEN_COLUMNS if self.per_word else [name for pair in PAIR_COLUMNS for name in pair]))
 

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..classifier.elsewhere import reasons_in_rows
-from ..data.columns import TOKEN_COLUMNS
 from ..data.files.rows import InputRow, InputTable, batched
 from ..data.table import blank_word
+from ..data.usual_columns import TOKEN_COLUMNS
 from ..head.progress import Progress
 from .accuracy import bases_of
 from .counts import RowCounts

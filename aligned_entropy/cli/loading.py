@@ -181,7 +181,8 @@ def read_table(name: str | None, columns: ColumnOptions) -> Table | None:
 
 def note_columns(task: Task, table: Table, columns: ColumnOptions) -> None:
     """Print which columns of texts with one label were found by their usual names, if there are others."""
-    from ..data.columns import LABEL_COLUMNS, find_column, find_text_columns, quoted
+    from ..data.columns import find_column, find_text_columns, quoted
+    from ..data.usual_columns import LABEL_COLUMNS
 
     if not task.one_label or (columns.text_column is not None and columns.label_column is not None):
         return

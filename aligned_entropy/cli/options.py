@@ -35,22 +35,12 @@ OptionalModel = Annotated[
 OptionalData = Annotated[str | None, typer.Argument(metavar="DATA", help=DATA_HELP)]
 Head = Annotated[str | None, typer.Option(help="Path or hub id of a fitted head.")]
 Reference = Annotated[str | None, typer.Option(help="Training set of the classifier; optional.")]
-# All commands read names of columns from variables, so that they need not be repeated on the way to a served head.
-TextColumn = Annotated[
-    str | None,
-    typer.Option(envvar="ALIEN_TEXT_COLUMN", help="Column with the texts; found by its usual names by default."),
-]
+TextColumn = Annotated[str | None, typer.Option(help="Column with the texts; found by its usual names by default.")]
 TextPairColumn = Annotated[
     str | None,
-    typer.Option(
-        envvar="ALIEN_TEXT_PAIR_COLUMN",
-        help="Column with the second texts of pairs; usual pairs of columns are found by their names.",
-    ),
+    typer.Option(help="Column with the second texts of pairs; usual pairs of columns are found by their names."),
 ]
-LabelColumn = Annotated[
-    str | None,
-    typer.Option(envvar="ALIEN_LABEL_COLUMN", help="Column with the labels; found by its usual names by default."),
-]
+LabelColumn = Annotated[str | None, typer.Option(help="Column with the labels; found by its usual names by default.")]
 Delimiter = Annotated[
     str | None,
     typer.Option(help="Delimiter of a CSV or TSV file, \\t for a tab; by default detected from its header."),

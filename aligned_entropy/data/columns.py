@@ -1,114 +1,27 @@
-"""Columns of a data set: their usual names, and labels together with the class names that the data set stores."""
+"""Columns of a data set, found by their names."""
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from decimal import Decimal
-from math import inf
-from numbers import Real
-from typing import Any
 
 from ..display.hints import header_hint
 from ..errors import DataError, NotApplicableError
 from ..features.texts import NO_PAIRS
 from .table import Table
+from .usual_columns import LABEL_COLUMNS, NAMED, PAIR_COLUMNS, TEXT_COLUMNS, TOKEN_COLUMNS
 
-# Usual names; a data set may have one of each kind, otherwise the column has to be named.
-TEXT_COLUMNS = (
-    "text", "sentence", "content", "review", "document", "tweet", "comment", "question", "message", "comment_text",
-)  # fmt: skip
-TOKEN_COLUMNS = ("tokens", "words")
-LABEL_COLUMNS = ("label", "labels", "target", "class", "category", "intent", "sentiment", "topic")
-TAG_COLUMNS = ("tags", "ner_tags", "ner", "labels")
-
-# Usual names of two columns that hold pairs of texts.
-PAIR_COLUMNS = (
-    ("text", "text_pair"), ("text1", "text2"), ("text_1", "text_2"), ("text_a", "text_b"),
-    ("sentence1", "sentence2"), ("sentence_1", "sentence_2"), ("sentence_a", "sentence_b"),
-    ("sentence_A", "sentence_B"), ("premise", "hypothesis"), ("question1", "question2"), ("question", "sentence"),
-    ("question", "answer"), ("question", "context"), ("question", "passage"), ("question", "text"),
-    ("query", "passage"), ("query", "document"), ("query", "text"), ("prompt", "response"),
-)  # fmt: skip
 TEXT_OPTION = "text_column='…' or --text-column"
+LABELS_TOO = " No column has a usual name of labels, either: name theirs, too, with label_column='…' or --label-column."
 NAME_BOTH = "name both columns, text_column='…' and text_pair_column='…' or --text-column and --text-pair-column"
 
 
-@dataclass(frozen=True)
-class LabelColumn:
-    """Column of labels, or of lists of labels.
-
-    Attributes:
-        name: name of the column.
-        values: one entry for each row: a label (string or number), or a list of labels.
-        class_names: names that a ``ClassLabel`` gives to the numbers 0, 1, …; empty if the column has none.
-        table: table of the column, for the position of a row in error messages.
-    """
-
-    name: str
-    values: list[Any]
-    class_names: list[str]
-    table: Table
-
-    @classmethod
-    def read(cls, table: Table, name: str) -> LabelColumn:
-        """Read a column of a data set into memory."""
-        return cls(name, list(table[name]), table.class_names.get(name, []), table)
-
-    def named(self, labels: Iterable[Any]) -> list[Any]:
-        """Replace the numbers of a ``ClassLabel`` by its class names; labels of another column stay as they are.
-
-        Raises:
-            DataError: a label is neither the number nor the name of a class.
-        """
-        labels = list(labels)
-        if not self.class_names:
-            return labels
-        self._check_digits({label for label in labels if isinstance(label, str)})
-        return [label if label in self.class_names else self.class_names[self._number(label)] for label in labels]
-
-    def _check_digits(self, labels: set[str]) -> None:
-        """Check that strings are not the names of some classes and the numbers of others."""
-        both = {label: number for label in labels if (number := label_number(label)) in range(len(self.class_names))}
-        differs = any(self.class_names[number] != label for label, number in both.items() if number is not None)
-        if differs and len(both) == len(labels) and labels <= set(self.class_names):
-            raise DataError(
-                f"column {self.name!r} holds the string {min(labels)!r}, which is the name of one class and the number "
-                f"of another ({', '.join(self.class_names[:30])}): store numbers in a Parquet or JSON file, or rename "
-                "the classes."
-            )
-
-    def _number(self, label: Any) -> int:
-        number = label_number(label)
-        if number == -1:
-            raise DataError(f"column {self.name!r} holds the label -1: this split has no labels; use another split.")
-        if number is None or not 0 <= number < len(self.class_names):
-            raise DataError(
-                f"column {self.name!r} holds [{label!r:.40}], but the data set names only the classes 0 to "
-                f"{len(self.class_names) - 1} ({', '.join(self.class_names[:30])}): correct the labels or the class "
-                "names."
-            )
-        return number
-
-    def row(self, number: int) -> str:
-        """Position of a row, for error messages."""
-        return self.table.place(number, self.name)
-
-
-def label_number(label: Any) -> int | None:
-    """Whole number that a label is, or spells without a sign for plus or leading zeros; None if it is none."""
-    if isinstance(label, str):
-        return int(label) if re.fullmatch(r"0|-?[1-9][0-9]*", label) else None
-    if not isinstance(label, (Real, Decimal)) or label != label or label in (inf, -inf):
-        return None
-    number: Any = label
-    return int(number) if number == int(number) else None
-
-
 def find_text_columns(
-    table: Table, column: str | None = None, pair_column: str | None = None, label_column: str | None = None
+    table: Table,
+    column: str | None = None,
+    pair_column: str | None = None,
+    label_column: str | None = None,
+    labeled: bool = False,
 ) -> tuple[str, ...]:
     """Name of the column with the texts, or names of the two columns with pairs of texts.
 
@@ -121,6 +34,7 @@ def find_text_columns(
         column: name of the column with the texts that the user gave, or None.
         pair_column: name of the column with the second texts of pairs that the user gave, or None.
         label_column: column with the labels if the user named it; it is not a column with texts.
+        labeled: True if labels are read, too, so that an error names both missing columns at once.
 
     Raises:
         DataError: a given column does not exist, two are the same, no column has a usual name, or several columns may
@@ -141,7 +55,9 @@ def find_text_columns(
             "right column of the labels."
         )
     of_strings = [name for name in candidates if isinstance(table.first_value(name), str)]
-    return (find_column(table, "text", column, of_strings if len(of_strings) == 1 else candidates, TEXT_COLUMNS),)
+    lacks_labels = labeled and label_column is None and first_column(table, LABEL_COLUMNS) is None
+    usual_names = of_strings if len(of_strings) == 1 else candidates
+    return (find_column(table, "text", column, usual_names, TEXT_COLUMNS, LABELS_TOO if lacks_labels else ""),)
 
 
 def _pair_with(table: Table, column: str | None, pair_column: str, label_column: str | None) -> tuple[str, str]:
@@ -221,7 +137,12 @@ def check_single(columns: Sequence[str]) -> None:
 
 
 def find_column(
-    table: Table, kind: str, column: str | None, usual_names: Sequence[str], listed: Sequence[str] | None = None
+    table: Table,
+    kind: str,
+    column: str | None,
+    usual_names: Sequence[str],
+    listed: Sequence[str] | None = None,
+    hint: str = "",
 ) -> str:
     """Name of a column: the given one if it exists, else the only one with a usual name.
 
@@ -231,12 +152,13 @@ def find_column(
         column: name that the user gave, or None.
         usual_names: names to look for if the user gave none.
         listed: usual names for the error message; ``usual_names`` by default.
+        hint: end of the message if no column has a usual name.
 
     Raises:
         DataError: the given column does not exist, no column has a usual name, or several have.
     """
     candidates = [name for name in usual_names if name in table.columns]
-    return _only_column(table, kind, f"no {kind} column", column, candidates, listed or usual_names)
+    return _only_column(table, kind, f"no {kind} column", column, candidates, listed or usual_names, hint)
 
 
 def find_list_column(table: Table, kind: str, content: str, column: str | None, usual_names: Sequence[str]) -> str:
@@ -257,16 +179,22 @@ def find_list_column(table: Table, kind: str, content: str, column: str | None, 
 
 
 def _only_column(
-    table: Table, kind: str, missing: str, column: str | None, candidates: Sequence[str], usual_names: Sequence[str]
+    table: Table,
+    kind: str,
+    missing: str,
+    column: str | None,
+    candidates: Sequence[str],
+    usual_names: Sequence[str],
+    hint: str = "",
 ) -> str:
-    place, lack = f" of {table.source}" if table.source else "", header_hint(table.columns)
+    place = f" of {table.source}" if table.source else ""
     option = kind.replace("-", "_")
     remedy = f"{option}_column='…' or --{kind}-column"
     if column is not None:
         if column not in table.columns:
             raise DataError(table.without(column))
         return column
-    if len(candidates) > 1:
+    if len(candidates) > 1 and candidates[0] not in NAMED:
         raise DataError(
             f"{len(candidates)} columns may be the {kind} column: {quoted(candidates)}. Name the right one with "
             f"{remedy}{f'; for pairs of texts {NAME_BOTH}' if kind == 'text' else ''}."
@@ -276,11 +204,10 @@ def _only_column(
         others = [name for name in names if isinstance(table.first_value(name), str)]
         if kind == "text" and len(others) == 1:
             remedy = f"text_column={others[0]!r} or --text-column {shlex.quote(others[0])}"
-        if kind == "text" and first_column(table, (*LABEL_COLUMNS, *TAG_COLUMNS)) is None:
-            lack += " Labels have no usual name, either: name theirs, too (label_column, --label-column)."
         raise DataError(
             f"{missing} among {quoted(table.columns)}{place} (looked for {', '.join(usual_names)}): name it with "
-            f"{remedy}, or once for all commands with ALIEN_{option.upper()}_COLUMN.{lack}"
+            f"{remedy}, or once for all commands with ALIEN_{option.upper()}_COLUMN.{hint}"
+            f"{header_hint(table.columns)}"
         )
     return candidates[0]
 

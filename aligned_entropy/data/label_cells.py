@@ -11,7 +11,7 @@ from numbers import Real
 from typing import Any
 
 from ..errors import DataError
-from .columns import LabelColumn, label_number
+from .label_column import LabelColumn, label_number
 from .matching import NameIndex
 
 SEPARATORS = (",", ";", "|")

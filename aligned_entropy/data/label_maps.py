@@ -9,7 +9,7 @@ from typing import Any
 
 from ..display.wording import type_name
 from ..errors import ArgumentTypeError, DataError
-from .columns import LabelColumn
+from .label_column import LabelColumn
 from .matching import MAX_NAMES, NameIndex, listed_names
 
 FORMS = 'DATA=MODEL,DATA=MODEL,… or a file FILE.json with {"DATA": "MODEL"}'

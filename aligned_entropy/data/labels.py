@@ -14,11 +14,13 @@ from ..display.wording import counted, type_name
 from ..errors import DataError
 from ..features.texts import Text, TextPair, parts_of
 from .cells import and_others, check_texts, is_missing
-from .columns import LABEL_COLUMNS, LabelColumn, find_column, find_text_columns
+from .columns import find_column, find_text_columns
+from .label_column import LabelColumn
 from .label_maps import apply_label_map
 from .matching import MAX_NAMES, match_labels, sorted_names
 from .objects import as_table
 from .table import Table
+from .usual_columns import LABEL_COLUMNS
 
 if TYPE_CHECKING:
     from .tokens import LabeledTokens
@@ -108,7 +110,8 @@ def labeled_texts(
             model's classes.
     """
     table = as_table(data)
-    texts = read_texts(table, find_text_columns(table, text_column, text_pair_column, label_column), may_be_blank=False)
+    texts_in = find_text_columns(table, text_column, text_pair_column, label_column, labeled=True)
+    texts = read_texts(table, texts_in, may_be_blank=False)
     column = LabelColumn.read(table, find_column(table, "label", label_column, LABEL_COLUMNS))
     _check_labels(column)
     labels, class_names = apply_label_map(column.values, column, label_map, label_names)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from .columns import label_number
+from .label_column import label_number
 
 RARE = 5  # texts of a class, below which a similar name makes it a likely misspelling of another class
 MAX_NAMES = 30  # class names in an error message

@@ -12,13 +12,15 @@ from ..display.wording import type_name
 from ..errors import DataError
 from ..features.texts import Text
 from .cells import is_missing
-from .columns import LABEL_COLUMNS, LabelColumn, find_column, find_text_columns, first_column, quoted
+from .columns import find_column, find_text_columns, first_column, quoted
 from .label_cells import is_written_as_lists, split_cells, yes_or_no
+from .label_column import LabelColumn
 from .label_maps import apply_label_map, checked_label_map
 from .labels import LabeledTexts, read_texts
 from .matching import MAX_NAMES, NameIndex, match_labels, sorted_names
 from .objects import as_table
 from .table import Table
+from .usual_columns import LABEL_COLUMNS
 
 ROW_NUMBERS = ("id", "idx", "index")  # columns of numbers that are no labels, even if these are 0 and 1
 

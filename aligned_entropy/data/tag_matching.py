@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from .columns import LabelColumn
+from .label_column import LabelColumn
 from .label_maps import checked_label_map
 from .matching import MAX_NAMES, NameIndex
 from .tags import OUTSIDE, Scheme, Span, TagParts, TagSet

@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 from ..display.card import Card, Displayed
 from ..display.wording import counted, type_name
 from ..errors import ArgumentError, DataError
-from .columns import TAG_COLUMNS, TOKEN_COLUMNS, LabelColumn, find_list_column, first_list_column
+from .columns import find_list_column, first_list_column
+from .label_column import LabelColumn
 from .objects import as_table
 from .table import Table, blank_word
 from .tag_matching import has_tag_names, mapped_names, match_positions, match_tags
 from .tags import TagParts, TagSet
+from .usual_columns import TAG_COLUMNS, TOKEN_COLUMNS
 
 
 class Words(Sequence[str]):

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..data.columns import LabelColumn
+from ..data.cells import is_missing
 from ..data.files.reading import open_rows
 from ..data.files.rows import ending_format
 from ..data.files.safe_cells import plain_cell, safe_cell
 from ..data.label_cells import split_cells
+from ..data.label_column import LabelColumn
 from ..data.table import Table
 from ..errors import DataError
 from .rows import Annotation, Question, ReviewedRow, ReviewRow
@@ -21,7 +22,7 @@ LABEL, REVIEWER = "label", "reviewer"
 FACTS = ("prediction", "alternatives", "error_probability", "uncertainty", "decision", "inclusion", "given")
 LAST = ("head", "task", "words", "id")
 TEXTS = ("text", "text_pair")
-SOURCE_PREFIX = "source_"  # prefix of a column of the source whose name is that of a column of the file
+SOURCE_PREFIX = "source_"  # prefix of a column of the source whose name means something else in the file
 
 
 class CsvFile:
@@ -51,13 +52,13 @@ class CsvFile:
         names = [name for name in (*FACTS, *LAST) if any(name in values for values in facts)]
         names = [*(name for name in names if name in FACTS), *(name for name in names if name in LAST)]
         header = [*texts, LABEL, *more, REVIEWER, *names]
-        further = {name: f"{SOURCE_PREFIX}{name}" if name in header else name for name in rows[0].further}
+        further = _names_beside({*header, *TEXTS, *FACTS, *LAST}, rows[0].further)
         with open(path, "w", encoding="utf-8-sig", newline="") as file:
             writer = csv.writer(file)
             writer.writerow([*header, *further.values()])
             for row, values in zip(rows, facts, strict=True):
                 cells = dict(zip(TEXTS, row.parts, strict=False)) | values
-                others = ("" if row.further[name] is None else row.further[name] for name in further)
+                others = ("" if is_missing(value := row.further[name]) else value for name in further)
                 writer.writerow([*(safe_cell(cells.get(name, "")) for name in header), *map(safe_cell, others)])
 
     def read(
@@ -80,6 +81,16 @@ class CsvFile:
                 if any(str(value or "").strip() for value in row.columns.values()):
                     rows.append(_reviewed(place, row.columns, label_names))
         return rows
+
+
+def _names_beside(taken: Collection[str], names: Iterable[str]) -> dict[str, str]:
+    """Name in the file for each further column; one that is taken, whether it is written or not, gets a prefix."""
+    chosen: dict[str, str] = {}
+    for name in names:
+        chosen[name] = name
+        while chosen[name] in taken or list(chosen.values()).count(chosen[name]) > 1:
+            chosen[name] = f"{SOURCE_PREFIX}{chosen[name]}"
+    return chosen
 
 
 def _reviewed(place: str, cells: Mapping[str, Any], label_names: Sequence[str]) -> ReviewedRow:

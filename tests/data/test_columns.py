@@ -12,6 +12,7 @@ from aligned_entropy import DataError
 from aligned_entropy.data import Table, labeled_texts, labeled_tokens, load_data, load_outputs
 from aligned_entropy.data.cells import is_missing
 from aligned_entropy.data.columns import find_text_columns
+from aligned_entropy.data.labels import plain_texts
 from aligned_entropy.data.objects import as_texts
 from aligned_entropy.tasks import TASKS
 
@@ -65,7 +66,10 @@ def test_missing_columns_are_refused():
     for columns, is_named in (({"title": ["a"], "tone": ["y"]}, True), ({"title": ["a"], "topic": ["y"]}, False)):
         with pytest.raises(DataError) as refused:
             labeled_texts(columns)
-        assert ("name theirs, too (label_column, --label-column)" in str(refused.value)) == is_named
+        assert ("No column has a usual name of labels, either" in str(refused.value)) == is_named
+        with pytest.raises(DataError) as refused:
+            plain_texts(columns)
+        assert "labels" not in str(refused.value)
 
 
 def test_the_file_of_a_missing_column_is_named(tmp_path):

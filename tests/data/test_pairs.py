@@ -8,8 +8,8 @@ import pytest
 from datasets import Dataset
 
 from aligned_entropy.data import Table, labeled_texts, labeled_tokens, load_data, multilabel_texts, plain_texts
-from aligned_entropy.data.columns import PAIR_COLUMNS
 from aligned_entropy.data.objects import as_texts
+from aligned_entropy.data.usual_columns import PAIR_COLUMNS
 from aligned_entropy.errors import DataError, NotApplicableError
 from aligned_entropy.features.texts import TextPair
 from aligned_entropy.tasks import TASKS
