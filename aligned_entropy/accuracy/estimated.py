@@ -57,9 +57,14 @@ class AccuracyEstimate(Displayed):
     classes: dict[str, ClassEstimate] = field(default_factory=dict)
     confusion: NDArray[np.float64] | None = field(default=None, compare=False)
 
-    def line(self, unit: str = "predictions") -> str:
-        """Estimate in one line, such as ``estimated accuracy 91.6 % [89.9, 93.2] of 5,000 predictions``."""
-        text = f"estimated accuracy {percent(self.overall)} of {counted(self.predictions, unit)}"
+    def line(self, unit: str = "predictions", judged_by: str = "") -> str:
+        """Estimate in one line, such as ``estimated accuracy 91.6 % [89.9, 93.2] of 5,000 predictions``.
+
+        Args:
+            unit: plural of what is predicted.
+            judged_by: addition that says what makes one of them right.
+        """
+        text = f"estimated accuracy {percent(self.overall)} of {counted(self.predictions, unit)}{judged_by}"
         return text if self.accepted is None else f"{text}; accepted: {percent(self.accepted)}"
 
     def __str__(self) -> str:

@@ -34,7 +34,8 @@ def resolve(name: str | Path) -> str:
         )
     if Path(name).is_file():
         raise UnsupportedModelError(
-            f"{name} is a file, and a model is a folder or an id on the hub: name the model first, and then the texts."
+            f"{name} is a file, and a model is a folder or an id on the hub: name the folder; a file of texts comes "
+            "after the model."
         )
     if Path(name).exists():
         return str(named_adapter(Path(name)) or name)

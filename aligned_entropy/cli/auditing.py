@@ -79,7 +79,7 @@ def select_audit(
     name = file_format(form, output)
     files = FORMATS[name].files(output)
     check_export(files, predictions, force)
-    columns.check(name, predictions)
+    columns.check_keep(name, predictions)
     source = columns.read(predictions)
     audit = Audit(source, budget, per_class, random_share, seed)
     sample = audit.sample

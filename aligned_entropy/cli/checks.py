@@ -79,6 +79,20 @@ def json_value(option: str, text: str) -> object:
     return value
 
 
+def names_of(option: str, text: str) -> list[str]:
+    """Read the value of an option that is a list of names: ``a,b,c``, or a JSON list if a name has a comma.
+
+    Raises:
+        BadParameter: it is a JSON value, but no list of strings.
+    """
+    if not text.lstrip().startswith("["):
+        return [name.strip() for name in text.split(",") if name.strip()]
+    names = json_value(option, text)
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise typer.BadParameter(f"{option} {text}: a list of strings is needed.")
+    return names
+
+
 def positive(value: float | None) -> float | None:
     """Check that the value of an option is a positive number.
 

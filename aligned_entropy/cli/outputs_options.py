@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 
 import typer
 
-from .checks import json_value
+from .checks import names_of
 from .options import ModelOptions, OptionGroup
 from .terminal import part_beside
 
@@ -53,14 +53,7 @@ class OutputsOptions(OptionGroup):
         Raises:
             BadParameter: they are no list of strings.
         """
-        if self.label_names is None:
-            return None
-        if not self.label_names.lstrip().startswith("["):
-            return [name.strip() for name in self.label_names.split(",")]
-        names = json_value("--label-names", self.label_names)
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise typer.BadParameter(f"--label-names {self.label_names}: a list of strings is needed.")
-        return names
+        return None if self.label_names is None else names_of("--label-names", self.label_names)
 
     def file(
         self, model: str | None, data: str | Path | None, options: ModelOptions, *, default: str | None = None

@@ -156,11 +156,14 @@ def _summary(counts: RowCounts, prefix: str) -> Iterator[str]:
 def _accuracy(counts: RowCounts) -> Iterator[str]:
     """Lines with the estimated accuracy, and the reasons why it must not be believed."""
     unit = "predictions" if counts.entities is None else "entities"
-    estimates = [(counts.accuracy_estimate, unit), (counts.sentence_accuracy_estimate, "texts, by all of their tags")]
+    estimates = [
+        (counts.accuracy_estimate, unit, ""),
+        (counts.sentence_accuracy_estimate, "texts", ", by all of their tags"),
+    ]
     reasons: dict[str, None] = {}
-    for estimate, name in estimates:
+    for estimate, name, judged_by in estimates:
         if estimate is not None:
-            yield estimate.line(name)
+            yield estimate.line(name, judged_by)
             reasons |= dict.fromkeys(estimate.reasons)
     yield from (f"do not rely on this estimate. {reason}" for reason in reasons)
 
@@ -191,8 +194,7 @@ def _print_next_step(
     """
     columns = ColumnOptions(rows.text_column, rows.text_pair_column)
     if head is None:
-        labels = ["--label-column", "LABELS"] if columns.text_column else []  # its name is another one, too
-        next_step("fit", *words_of("held-out"), "-o", "head", *option_words(options, columns), *labels)
+        next_step("fit", *words_of("held-out"), "-o", "head", *option_words(options, columns))
     elif counts.undecided:
         words = option_words(of_head(options), columns)
         next_step("threshold", *words_of("more-held-out"), "--head", head, "--risk", "0.1", *words)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import typer
 
+from .checks import names_of
 from .options import Delimiter, Encoding, LabelColumn, OptionGroup, TextColumn, TextPairColumn
 
 if TYPE_CHECKING:
@@ -74,16 +75,16 @@ class ExportedSourceOptions(SourceOptions):
         str | None,
         typer.Option(
             metavar="COLUMNS",
-            help="Further columns that a CSV file for people keeps, such as the number of a ticket: a,b,c.",
+            help="Further columns for a CSV file, such as the number of a ticket: a,b,c or a JSON list.",
         ),
     ] = None
 
     @property
     def further(self) -> list[str]:
         """Further columns of the predictions that the written file keeps."""
-        return [] if self.keep is None else [name.strip() for name in self.keep.split(",")]
+        return [] if self.keep is None else names_of("--keep", self.keep)
 
-    def check(self, form: str, predictions: str, suspects: bool = False) -> None:
+    def check_keep(self, form: str, predictions: str, suspects: bool = False) -> None:
         """Check that columns can be kept.
 
         Args:
@@ -98,8 +99,8 @@ class ExportedSourceOptions(SourceOptions):
 
         if self.keep is not None and (form != "csv" or suspects or is_feedback(predictions)):
             raise typer.BadParameter(
-                f"--keep {self.keep}: a CSV file keeps columns of an output of alien predict, and no other file does: "
-                "leave it out."
+                f"--keep {self.keep} is for a CSV file of an output of alien predict: leave it out for other formats, "
+                "--suspects and stores."
             )
 
 
@@ -121,12 +122,10 @@ def class_names(label_names: str | None, head: str | None, of_source: Sequence[s
     Raises:
         BadParameter: there are none, or two of these exclude each other.
     """
-    from .outputs_options import OutputsOptions
-
     if label_names is not None:
         if head is not None:
             raise typer.BadParameter("--label-names and --head exclude each other: the head has the names.")
-        return list(OutputsOptions(label_names=label_names).names or [])
+        return names_of("--label-names", label_names)
     if head is not None:
         return list(_facts(head)["labels"])
     if of_source:

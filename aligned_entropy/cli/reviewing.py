@@ -84,7 +84,7 @@ def export_review(
     name = file_format(form, output)
     writer = FORMATS[name]
     check_export(writer.files(output), predictions, force)
-    columns.check(name, predictions, suspects)
+    columns.check_keep(name, predictions, suspects)
     source = _suspects(predictions, columns, model, options, seed) if suspects else columns.read(predictions)
     question = Question(source.task, class_names(label_names, head, source.label_names))
     _ = question.options
@@ -136,6 +136,7 @@ def import_review(
     drawn = sum(row.row.inclusion is not None for row in reviewed.labeled)
     facts: dict[str, Any] = {"imported": len(feedback), "wrong": wrong, "drawn": drawn}
     facts |= {"unlabeled": reviewed.unlabeled, "settled": reviewed.settled, "replaced": replaced}
+    reviewed.warn()
     if as_json:
         print(json.dumps(facts))
         return
@@ -145,7 +146,6 @@ def import_review(
         print(f"texts that had a label already, of which the latest counts: {replaced}")
     if reviewed.settled:
         print(f"a majority decided on {reviewed.settled} texts on which people disagreed")
-    reviewed.warn()
     if feedback and head is not None:
         _show_use_of_labels(head, store, is_drawn=drawn > 0)
 
@@ -161,8 +161,10 @@ def _show_use_of_labels(head: str, store: str, is_drawn: bool) -> None:
         )
         next_step("audit", "select", "PREDICTIONS.csv", "-o", new_file("to-label.csv"))
         return
-    calibration = ["--head", head, "--calibration", "HELD-OUT.csv", "-o", "better-head"]
-    next_step("refit", *words_of_refit(head, store), *calibration)
+    words = words_of_refit(head, store)
+    if store not in words:
+        note("A head of outputs is refitted on labeled outputs, and not on a store of texts.")
+    next_step("refit", *words, "--head", head, "--calibration", "HELD-OUT.csv", "-o", "better-head")
 
 
 def _words(head: str | None, label_names: str | None) -> list[str]:
@@ -256,6 +258,6 @@ def _print_export(rows: Sequence[ReviewRow], source: PredictedRows, files: Seque
         print(f"rows without a prediction, which were left out: {source.unreadable}")
     if drawn < len(rows):
         note(
-            f"rows that were chosen and not drawn, so that their labels alone say nothing about the other "
-            f"predictions: {len(rows) - drawn}; see docs/review.md"
+            f"{counted(len(rows) - drawn, 'rows')} not drawn, but chosen: their labels alone say nothing about the "
+            "other predictions; see docs/review.md"
         )

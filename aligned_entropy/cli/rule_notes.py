@@ -98,6 +98,7 @@ def show_use(rule: Rule | None, head: Path, use: Sequence[object], labels: Seque
         labels: words of the command that chooses a threshold on other labels, without the options of the goal.
     """
     if rule is None or rule.accepted:
+        note("A running server takes the new head by POST /v1/head: see docs/serving.md.")
         next_step(*use)
         return
     note(wrapped(f"warning: the head in {head} accepts no prediction: choose its threshold on other labeled texts"))

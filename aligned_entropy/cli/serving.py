@@ -262,11 +262,11 @@ def refit(
         result.classifier.save_pretrained(output)
     _print_refit(result, output, as_json, calibration)  # exits if the new head is not better
     if not as_json:
-        use = ["serve", model] if model is not None else ["predict", *outputs.words(model, "NEW.csv")]
+        new = ["serve", model] if model is not None else ["predict", *outputs.words(model, "NEW.csv")]
         labels = ["threshold", *outputs.words_beside(model, calibration or data, "more-held-out")]
-        words, text_words = ["--head", output, *option_words(of_head(options))], option_words(columns)
-        note("A running server takes the new head by POST /v1/head: see docs/serving.md.")
-        show_use(result.rule, output, [*use, *words], [*labels, *words, *text_words])
+        words = ["--head", output, *option_words(of_head(options))]
+        text_words = option_words(columns.of_texts) if model is None else []
+        show_use(result.rule, output, [*new, *words, *text_words], [*labels, *words, *option_words(columns)])
 
 
 def _print_refit(result: Refit, output: Path, as_json: bool, calibration: str | None) -> None:

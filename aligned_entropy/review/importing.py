@@ -92,7 +92,8 @@ class Reviewed:
 
     def warn(self) -> None:
         """Warn of labels that hint at a mistake, see :func:`.label_warnings.warn_of_reviews`."""
-        judged = [row for row in self.labeled if row.row.error_probability is not None]
+        # Suspects of a labeled set were chosen because their labels differ.
+        judged = [row for row in self.labeled if row.row.error_probability is not None and row.row.given is None]
         pairs = [(row.label, row.row.predicted_label) for row in judged]
         of_classes = all(isinstance(label, str) for label, _ in pairs)
         warn_of_reviews(
@@ -106,7 +107,7 @@ class Reviewed:
 def checked_labels(
     rows: Sequence[ReviewedRow],
     label_names: Sequence[str],
-    remedy: str = "Correct these rows in the tool, or remove them; there are no other classes",
+    remedy: str = "Correct these rows in the tool, or remove them",
 ) -> Reviewed:
     """Check rows that came back from review, and settle where people disagree.
 
@@ -150,7 +151,7 @@ def checked_labels(
     if problems:
         more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
         raise DataError(
-            f"{len(problems)} of {counted(len(rows), 'rows')} cannot be read, so that no label was: "
+            f"{len(problems)} of {counted(len(rows), 'rows')} cannot be read, and no label was taken: "
             f"{'; '.join(problems[:SHOWN])}{more}. {remedy}."
         )
     return Reviewed(labeled, unlabeled, settled)

@@ -37,16 +37,17 @@ def warn_of_reviews(
     if not errors and poisson_binom.cdf(0, share) < SIGNIFICANCE:
         warn_user(
             f"all {count:,} labels are the predicted ones, where the head expects {expected:.0f} errors: check that "
-            "people gave these labels, and that they are no copy of the predictions. If they are one, label the "
-            "rows, and read the file again."
+            "people gave these labels. If they were copied from the predictions, label the rows anew, and read the "
+            "file again."
         )
-    if not len(labels) or poisson_binom.sf(errors - 1, share) > SIGNIFICANCE:
+    if len(set(labels)) < 2 or len(set(predicted)) < 2:  # in such a column, moved labels agree as often as others
+        return
+    if poisson_binom.sf(errors - 1, share) > SIGNIFICANCE:
         return
     kappa, error = cohens_kappa(np.array(labels), np.array(predicted))
     if kappa < 2 * error:
         warn_user(
             f"{errors:,} of {count:,} labels differ from the prediction, where the head expects {expected:.0f}, and "
             "labels and predictions do not agree clearly more often than by chance: check that each label is in the "
-            "row of its text, as it is not after one column was sorted alone. If it is not, correct the file, and "
-            "read it again."
+            "row of its text. If one column was sorted alone, correct the file, and read it again."
         )

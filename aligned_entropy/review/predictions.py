@@ -14,6 +14,7 @@ from ..data.files.rows import ending_format
 from ..data.files.safe_cells import is_marked, plain_cell
 from ..data.label_cells import yes_or_no
 from ..display.hints import missing_file
+from ..display.wording import counted
 from ..errors import DataError
 from ..features.texts import TextPair
 from ..tasks import TASKS, Task
@@ -95,7 +96,9 @@ def read_predictions(
         texts = [_unmarked(text, columns.safe, source) for text in texts]
     names = [name.removeprefix(columns.prefix + PROBABILITY) for name in table.columns if _is_share(name, columns)]
     problems = table.columns.get(columns.prefix + "row_error", [None] * len(table))
-    further = {name: table[name] for name in columns.further}
+    further = {name: list(table[name]) for name in columns.further}
+    if is_csv and columns.safe:
+        further = {name: [plain_cell(str(value or "")) for value in values] for name, values in further.items()}
     rows, positions = [], []
     for number, (text, problem) in enumerate(zip(texts, problems, strict=True)):
         if problem not in (None, ""):
@@ -235,11 +238,11 @@ def _no_row(queue: Sequence[StoredPrediction], counts: QueueCounts) -> str:
     """Reason why a queue gives no row with a text, and what to do."""
     if queue:
         return (
-            f"none of the {len(queue)} predictions in the queue has a text: start the server with --store-texts keep, "
-            "and send it texts"
+            f"no prediction in the queue has a text (there are {len(queue)}): start the server with --store-texts "
+            "keep, and send it texts"
         )
     if counts.waiting:
-        return f"the {counts.waiting} predictions that wait are shown to somebody now: wait ten minutes"
+        return f"{counted(counts.waiting, 'predictions')} in the queue, shown to somebody now: wait ten minutes"
     if counts.labeled or counts.skipped:
         return (
             f"no prediction waits: of those that were drawn, {counts.labeled} are labeled and {counts.skipped} skipped"

@@ -182,7 +182,7 @@ class ReviewRow:
                 given=None if facts.get("given") in (None, "") else str(facts["given"]),
             )
             is_same = row._checksum == checksum and _same_lines(row.parts) == _same_lines(tuple(parts))
-        except (KeyError, TypeError, ValueError, IndexError):
+        except (AttributeError, KeyError, TypeError, ValueError, IndexError):
             is_same = False
         if not is_same:
             raise DataError("the text, or a value beside it, is not the one that was exported")

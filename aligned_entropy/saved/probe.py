@@ -48,7 +48,7 @@ def check_probe(saved: SavedHead, backbone: BaseBackbone) -> None:
         change = float(((output - stored).norm(dim=1) / stored.norm(dim=1).clamp(min=1e-3)).max())
         if not change < TOLERANCE:
             is_same = backbone.name == before
-            changed = "the same name, but it was trained again, or replaced, since then" if is_same else before
+            changed = "of the same name: trained again, replaced, or in another folder" if is_same else before
             raise HeadMismatchError(
                 f"{backbone.name or 'this model'} is not the model that this head was fitted for ({changed}): on the "
                 f"stored probe, {part} differ by {change:.0%}. Load the model that the head belongs to, or fit a head "

@@ -13,8 +13,9 @@ from .server import LOG, Server
 POLL_SECONDS = 1.0  # between two looks at the store
 RETRY_SECONDS = 30.0  # until a head that could not be loaded is tried again
 PRUNE_SECONDS = 60.0
-EXCHANGED = (
-    "another one was put in use since then; POST /v1/head/rollback, or POST /v1/head with a folder, exchanges it again"
+NOT_OF_THE_COMMAND = (
+    "the head in use is not that of the command line: it was put in use since then; POST /v1/head/rollback, or POST "
+    "/v1/head with a folder, exchanges it again"
 )
 
 
@@ -45,9 +46,10 @@ class Follower:
         stored, version = await self.server.in_store(self.store.head), self.server.head.version
         if stored is not None and stored.version != version:
             if await self.server.in_store(self.store.has_had, version):
-                facts = {"head": stored.version, "folder": stored.folder, "command_line": version}
-                LOG.warning(f"not the head of the command line: {EXCHANGED}", extra={"facts": facts})
                 await self._take(stored)
+                if self.server.missed is None:
+                    facts = {"head": stored.version, "folder": stored.folder, "command_line": version}
+                    LOG.warning(NOT_OF_THE_COMMAND, extra={"facts": facts})
             else:
                 facts = {"head": version, "exchanged": stored.version}
                 LOG.info("the head of the command line is new", extra={"facts": facts})

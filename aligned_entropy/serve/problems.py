@@ -111,7 +111,7 @@ def _reason(error: RequestValidationError, request: Request) -> str:
         reason += ". A single text is sent as a string" if first["loc"][-1] == "text_pair" else ""
         field = fields.get(str(first["loc"][-1])) if len(first["loc"]) == 2 else None
         if field is not None and field.examples:
-            reason += f"; send them as {json.dumps({first['loc'][-1]: field.examples[0]})}"
+            reason += f"; send {json.dumps({first['loc'][-1]: field.examples[0]})}"
     if first["type"] == "extra_forbidden" and len(first["loc"]) == 2:
         reason += f"{similar_name(str(first['loc'][-1]), fields)}; the fields are {', '.join(fields)}"
     return f"{location}: {reason}"

@@ -98,7 +98,7 @@ def test_a_changed_model_is_refused(fitted, model_folder, tmp_path, part, values
     config = json.loads((tmp_path / "head" / "config.json").read_text())
     config["backbone"]["name"] = str(other)
     (tmp_path / "head" / "config.json").write_text(json.dumps(config))
-    with pytest.raises(HeadMismatchError, match="the same name, but it was trained again, or replaced, since then"):
+    with pytest.raises(HeadMismatchError, match="of the same name: trained again, replaced, or in another folder"):
         UncertainClassifier.from_pretrained(other, head=tmp_path / "head")
 
 

@@ -99,20 +99,6 @@ def test_the_commands_lead_from_a_training_to_predictions(workplace, tickets, tm
     assert "accepted" in (tmp_path / "predictions.csv").read_text().splitlines()[0]
 
 
-def test_names_of_columns_from_variables_hold_for_all_commands(workplace, tickets, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("ALIEN_TEXT_COLUMN", "message")
-    monkeypatch.setenv("ALIEN_LABEL_COLUMN", "topic")
-    run("divide", tickets["train"], "first=50", "second=50")
-    head, model = workplace / "head", workplace / "model"
-    run("fit", model, tickets["held-out"], "-o", "head")
-    run("threshold", model, tickets["test"], "--head", head, "-o", "with-threshold", "--coverage", "0.6")
-    run("predict", model, tickets["test"], "--head", "with-threshold", "-o", "predictions.csv")
-    run("audit", "select", "predictions.csv", "-o", "to-label.csv", "--budget", 20)
-    refused = in_process("divide", tickets["train"], "first=50", "second=50", "--force", "--label-column", "queue")
-    assert "no column 'queue'" in str(refused.exception), "an option comes before its variable"
-
-
 def test_a_risk_that_cannot_be_certified_is_answered_with_those_that_can(workplace, tmp_path):
     head, data = tmp_path / "head", workplace / "test.jsonl"
     command = ("threshold", workplace / "model", data, "--head", workplace / "head", "-o", head, "--device", "cpu")

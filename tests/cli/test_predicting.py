@@ -66,7 +66,7 @@ def test_the_counts_are_printed_in_words(workplace, source, deciding_head, tmp_p
     number = r"\[[\d.]+, [\d.]+\]"
     expected = rf"estimated accuracy {right:.1f} % {number} of 19 predictions; accepted: {sure:.1f} % {number}"
     assert re.fullmatch(expected, lines[5])
-    assert [line.split(".")[0] for line in lines[6:-1]] == ["do not rely on this estimate"]
+    assert [line.split(".")[0] for line in lines[6:-3]] == ["do not rely on this estimate"]
     assert "The number of predictions, 19, is below 50" in lines[6]
 
 
@@ -95,14 +95,15 @@ def test_the_counts_are_printed_as_json(workplace, source, deciding_head, tmp_pa
 
 
 def test_the_next_step_is_named(workplace, source, deciding_head, tmp_path):
-    def last_line(*options):
-        return printed(in_process("predict", workplace / "model", source, "-o", tmp_path / "out.csv", *options))[-1]
+    def last_line(*options, line=-1):
+        return printed(in_process("predict", workplace / "model", source, "-o", tmp_path / "out.csv", *options))[line]
 
     model, head = workplace / "model", workplace / "head"
     assert last_line() == f"next: alien fit {model} HELD-OUT.csv -o head"
     assert last_line("--head", head) == f"next: alien threshold {model} MORE-HELD-OUT.csv --head {head} --risk 0.1"
-    deciding = last_line("--head", deciding_head)
-    assert deciding == f"next: alien review export {tmp_path / 'out.csv'} --head {deciding_head} -o review.csv"
+    words = f"{tmp_path / 'out.csv'} --head {deciding_head} -o"
+    assert last_line("--head", deciding_head, line=-2) == f"next: alien review export {words} review.csv"
+    assert last_line("--head", deciding_head) == f"next: alien audit select {words} to-label.csv"
 
 
 def test_a_run_in_which_every_row_fails_exits_with_1(workplace, tmp_path):

@@ -103,7 +103,7 @@ def test_columns_of_the_predictions_are_kept(predicted, tmp_path):
         writer.writeheader()
         writer.writerows(rows)
     names = ("--head", predicted / "head")
-    exported(source, "-o", review, *names, "--keep", "ticket, label")
+    exported(source, "-o", review, *names, "--keep", "ticket, label,")
     written = read_csv(review)
     tickets = [f"'{row['ticket']}" for row in rows if row["accepted"].lower() == "false"]
     assert [(row["ticket"], row["source_label"], row["label"]) for row in written] == [(t, "?", "") for t in tickets]
@@ -114,7 +114,7 @@ def test_columns_of_the_predictions_are_kept(predicted, tmp_path):
     assert read_csv(tmp_path / "a.csv")[0]["ticket"].startswith("'=")
     assert "--keep" not in drawn.stderr
     refused = in_process("review", "export", source, "-o", tmp_path / "r.json", *names, "--keep", "ticket")
-    assert "a CSV file keeps columns" in " ".join(refused.stderr.replace("│", "").split())
+    assert "--keep ticket is for a CSV file of an output" in " ".join(refused.stderr.replace("│", "").split())
     refused = in_process("review", "export", source, "-o", tmp_path / "r.csv", *names, "--keep", "tiket")
     assert "no column 'tiket' (did you mean 'ticket'?)" in str(refused.exception)
 

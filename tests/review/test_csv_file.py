@@ -1,6 +1,7 @@
 """Review in a spreadsheet: cells are safe, come back exactly, and labels are read in every usual form."""
 
 import csv
+from dataclasses import replace
 
 import pytest
 
@@ -39,6 +40,26 @@ def test_rows_come_back_as_they_were(tmp_path, kind, is_saved_anew):
         for name in ("uncertainty", "error_probability", "inclusion"):
             value = getattr(before, name)
             assert getattr(after, name) == (None if value is None else pytest.approx(value, rel=1e-5))
+
+
+def test_further_columns_never_take_the_name_of_another(tmp_path):
+    """A column that people, or a row, might have is renamed, also where this file has no such column."""
+    names = ["text", "text_pair", "label", "reviewer", "inclusion", "head", "words", "given", "id", "is_correct"]
+    names = [*names, "ticket", "source_label", "source_source_label"]
+    rows = [replace(row(0, "a fine film", "positive", inclusion=None), further=dict.fromkeys(names, "?"))]
+    rows.append(replace(row(1, "no film", "negative", inclusion=None), further=dict.fromkeys(names)))
+    path = tmp_path / "review.csv"
+    CsvFile().write(rows, question(TEXT), path, more=["is_correct"])
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        header, first, second = csv.reader(file)
+    assert len(set(header)) == len(header)
+    assert [first.count("?"), second.count("?")] == [len(names), 0]
+    assert first[header.index("ticket")] == first[header.index("source_head")] == "?"
+    saved_by_a_spreadsheet(path, {(0, "label"): "negative"})
+    reviewed = checked_labels(CsvFile().read(path, NAMES[TEXT]), NAMES[TEXT])
+    assert [(labeled.row.text, labeled.wrong, labeled.row.given) for labeled in reviewed.labeled] == [
+        ("a fine film", True, None)
+    ]
 
 
 def test_no_cell_begins_like_a_formula(tmp_path):
@@ -111,7 +132,7 @@ def test_cells_that_moved_to_another_row_are_refused(tmp_path):
     with open(path, encoding="utf-8-sig", newline="") as file:
         cells = list(csv.DictReader(file))
     saved_by_a_spreadsheet(path, {(0, "text"): cells[1]["text"], (1, "text"): cells[0]["text"]})
-    with pytest.raises(DataError, match="2 of 4 rows cannot be read, so that no label was"):
+    with pytest.raises(DataError, match="2 of 4 rows cannot be read, and no label was taken"):
         checked_labels(CsvFile().read(path, NAMES[TEXT]), NAMES[TEXT])
 
 

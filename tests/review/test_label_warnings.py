@@ -52,9 +52,11 @@ def test_texts_of_another_kind_and_hard_texts():
     probability, predicted, _ = reviewed()
     drifted = np.where(rng.random(200) < 0.5, predicted, NAMES[rng.choice(3, 200)])
     even = rng.choice(NAMES[:2], 200), rng.choice(NAMES[:2], 200)
+    collapsed = np.full(200, "law")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warn(probability, predicted, drifted)
         warn(np.full(200, 0.5), *even)
+        warn(np.full(200, 0.1), collapsed, even[1])  # moved labels would agree as often
         warn(np.full(200, 0.01), predicted, predicted)  # a model that is nearly always right
         warn(probability[:19], predicted[:19], predicted[:19])

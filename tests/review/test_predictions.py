@@ -70,7 +70,7 @@ def test_a_queue_without_rows_has_a_reason(tmp_path):
     )
     store.add_predictions([row])
     store.take_from_queue(1, reviewer="Ada")
-    with pytest.raises(DataError, match="the 1 predictions that wait are shown to somebody now: wait ten minutes"):
+    with pytest.raises(DataError, match="1 prediction in the queue, shown to somebody now: wait ten minutes"):
         read_queue(str(place))
     store.skip("a")
     with pytest.raises(DataError, match="no prediction waits: of those that were drawn, 0 are labeled and 1 skipped"):

@@ -96,7 +96,7 @@ def test_a_server_that_starts_takes_the_exchanged_head(start, served_folder, mes
     assert not any("command line" in message for message, _ in messages)
     with start("head") as again:
         assert version(again) == new
-        facts = next(facts for message, facts in messages if "not the head of the command line" in message)
+        facts = next(facts for message, facts in messages if "not that of the command line" in message)
         assert facts == {"head": new, "folder": str(served_folder / "other"), "command_line": old}
         assert again.post("/v1/head/rollback", headers=ADMIN).json()["head"] == old
     with start(None) as untrained:

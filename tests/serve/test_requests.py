@@ -25,7 +25,7 @@ from aligned_entropy.serve.server import Settings
         (
             b'{"text": "a fine film"}',
             422,
-            "body.texts: Field required; the fields of the object: 'text'; send them as "
+            "body.texts: Field required; the fields of the object: 'text'; send "
             '{"texts": ["a fine film", "not my cup of tea"]}',
         ),
         (
