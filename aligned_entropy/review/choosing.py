@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -63,7 +64,7 @@ def choose_rows(
     if choice == "all":
         size = len(rows) if count is None else min(count, len(rows))
         drawn = np.sort(rng.choice(len(rows), size, replace=False))
-        return _drawn(rows, drawn, np.full(size, size / len(rows)))
+        return _drawn(rows, drawn, np.full(size, size / len(rows)), f"all:{size}:{seed}")
     if count is None:
         raise ArgumentError(f"the choice {choice!r} needs a number of rows: give count, or --count N.")
     probability = _error_probabilities(rows, choice)
@@ -71,7 +72,7 @@ def choose_rows(
         return _audit(rows, probability, count, seed)
     if vectors is None:
         raise ArgumentError("the choice 'informative' needs the vectors of the rows: name the model, --model MODEL.")
-    return _informative(rows, probability, np.asarray(vectors, dtype=np.float64), labeled, count, rng)
+    return _informative(rows, probability, np.asarray(vectors, dtype=np.float64), labeled, count, seed)
 
 
 def have_labels(rows: Sequence[ReviewRow], labeled: Collection[str]) -> NDArray[np.bool_]:
@@ -99,11 +100,16 @@ def _deferred(rows: Sequence[ReviewRow], count: int | None) -> list[ReviewRow]:
     return deferred if count is None else sorted(deferred, key=lambda row: row.confidence)[:count]
 
 
-def _drawn(rows: Sequence[ReviewRow], drawn: NDArray[np.int64], inclusion: NDArray[np.float64]) -> list[ReviewRow]:
-    """Rows that were drawn; their probabilities are multiplied by those of this draw."""
+def _drawn(
+    rows: Sequence[ReviewRow], drawn: NDArray[np.int64], inclusion: NDArray[np.float64], settings: str
+) -> list[ReviewRow]:
+    """Rows that were drawn; their probabilities are multiplied by those of this draw, which their origin names."""
+    source = hashlib.sha256("".join(str(row.facts["id"]) for row in rows).encode()).hexdigest()[:12]
     chosen = []
     for row, probability in zip((rows[int(number)] for number in drawn), inclusion.tolist(), strict=True):
-        chosen.append(replace(row, inclusion=None if row.inclusion is None else probability * row.inclusion))
+        origin = row.origin if row.prediction_id is not None else f"{row.origin}@{source}:{settings}"
+        share = None if row.inclusion is None else probability * row.inclusion
+        chosen.append(replace(row, origin=origin, inclusion=share))
     return chosen
 
 
@@ -120,7 +126,7 @@ def _audit(rows: Sequence[ReviewRow], probability: NDArray[np.float64], count: i
     from ..accuracy.audit import select_for_audit
 
     sample = select_for_audit(probability, count, seed=seed)
-    return _drawn(rows, sample.rows, sample.inclusion_of_rows)
+    return _drawn(rows, sample.rows, sample.inclusion_of_rows, f"audit:{count}:{seed}")
 
 
 def _informative(
@@ -129,16 +135,16 @@ def _informative(
     vectors: NDArray[np.float64],
     labeled: NDArray[np.bool_],
     count: int,
-    rng: np.random.Generator,
+    seed: int,
 ) -> list[ReviewRow]:
-    count = min(count, len(rows))
+    rng, count = np.random.default_rng(seed), min(count, len(rows))
     at_random = min(count, math.ceil(RANDOM_SHARE * count))
     order = rng.permutation(len(rows))
     first, rest = order[:at_random], order[at_random:]
     rest = rest[~labeled[rest]]
     chosen = min(count - at_random, len(rest))
     spread = rest[spread_rows(gradient_vectors(vectors[rest], probability[rest]), chosen, rng)]
-    drawn = _drawn(rows, first, np.full(at_random, at_random / len(rows)))
+    drawn = _drawn(rows, first, np.full(at_random, at_random / len(rows)), f"informative:{at_random}:{seed}")
     return drawn + [replace(rows[int(number)], inclusion=None) for number in spread]
 
 

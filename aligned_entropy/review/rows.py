@@ -75,7 +75,8 @@ class ReviewRow:
     """Prediction whose true label people are to give.
 
     Attributes:
-        origin: place that the row comes from: ``row-0`` of a file, ``prediction-ID`` of a server.
+        origin: place that the row comes from: ``row-0`` of a file, for a drawn row with the draw, ``row-0@DRAW``;
+            ``prediction-ID`` of a server.
         task: name of the task.
         text: text, pair of texts, or words.
         predicted: predicted label, labels or entities, as a JSON value.
@@ -124,6 +125,11 @@ class ReviewRow:
         """Id of the prediction of a server; None for a row of a file."""
         kind, _, number = self.origin.partition("-")
         return number if kind == "prediction" else None
+
+    @property
+    def draw(self) -> str | None:
+        """Name of the draw from a file; None for a row that was not drawn, and for a prediction of a server."""
+        return self.origin.partition("@")[2] or None if self.prediction_id is None else None
 
     @property
     def facts(self) -> dict[str, str | float]:

@@ -11,7 +11,12 @@ from sqlalchemy import Connection, inspect, select, text
 from ..errors import DataError
 from .schema import FEEDBACK, STORE, TABLES, TextValue, text_hash
 
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = ()
+
+def _add_draws(connection: Connection) -> None:
+    connection.execute(text("ALTER TABLE feedback ADD COLUMN draw TEXT"))
+
+
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_add_draws,)
 """Migrations in order, the first from version 1 to 2; a new store gets the latest tables at once."""
 COLUMNS_OF_0_1 = {"id", "at", "prediction", "text", "label", "predicted", "uncertainty", "head"}
 LOCK = 0x616C69656E  # advisory lock of PostgreSQL: one server at a time makes or changes tables

@@ -119,6 +119,7 @@ FEEDBACK = Table(
     Column("head", Text),
     Column("wrong", Boolean),
     Column("inclusion", Double),
+    Column("draw", Text),
     Column("reviewer", Text),
     Column("source", Text, nullable=False),
     sqlite_autoincrement=True,  # no number is used twice, not even that of a row that was removed

@@ -18,7 +18,7 @@ VECTORS = RNG.normal(size=(60, 5))
 
 
 def numbers(rows):
-    return [int(chosen.origin.removeprefix("row-")) for chosen in rows]
+    return [int(chosen.origin.removeprefix("row-").partition("@")[0]) for chosen in rows]
 
 
 @pytest.mark.parametrize(("choice", "count"), [("all", 15), ("audit", 15), ("informative", 20)])
@@ -100,3 +100,15 @@ def test_what_a_choice_needs_is_named():
         choose_rows(ROWS, "informative", 5)
     with pytest.raises(DataError, match="row-0 has no error probability"):
         choose_rows([row(0, "t", "positive", error_probability=None)], "audit", 5)
+
+
+def test_every_draw_has_a_name():
+    """Labels of one draw replace each other, and weights of several add up."""
+    names = [
+        {r.draw for r in choose_rows(rows, choice, 15, seed=seed) if r.inclusion is not None}
+        for rows, choice, seed in ((ROWS, "all", 0), (ROWS, "all", 1), (ROWS[:50], "all", 0), (ROWS, "audit", 0))
+    ]
+    assert all(len(of_draw) == 1 for of_draw in names)
+    assert len(set.union(*names)) == 4
+    assert {r.draw for r in choose_rows(ROWS, "all", 15)} == names[0], "the same draw again"
+    assert {r.draw for r in choose_rows(ROWS, "deferred")} == {None}

@@ -6,6 +6,7 @@ import sqlite3
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import text
@@ -57,17 +58,32 @@ def test_a_file_of_version_0_1_becomes_a_store(old_file):
     store.close()
 
 
+def test_a_store_of_version_1_gets_a_column_for_draws(tmp_path):
+    store = Store(tmp_path / "store")
+    store.add_feedback(ROW)
+    store.close()
+    with closing(sqlite3.connect(tmp_path / "store")) as file, file:
+        file.execute("ALTER TABLE feedback DROP COLUMN draw")
+        file.execute("UPDATE alien_store SET version = 1")
+    assert read_feedback(tmp_path / "store")["text"] == ["fine"], "it is read as it is"
+    store = Store(tmp_path / "store")
+    store.add_feedback(replace(ROW, inclusion=0.5, draw="audit"))
+    assert [row.draw for row in store.feedback()] == [None, "audit"]
+    store.close()
+
+
 def test_a_migration_is_applied_once(tmp_path, monkeypatch):
     Store(tmp_path / "store").close()
     applied = []
-    monkeypatch.setattr(migrations, "MIGRATIONS", (applied.append,))
+    before = migrations.MIGRATIONS
+    monkeypatch.setattr(migrations, "MIGRATIONS", (*before, applied.append))
     for _ in range(2):
         Store(tmp_path / "store").close()
     assert len(applied) == 1
     Store(tmp_path / "new").close()
     assert len(applied) == 1, "a new store has the latest tables at once"
-    monkeypatch.setattr(migrations, "MIGRATIONS", ())
-    with pytest.raises(DataError, match=r"is a store of version 2, and this program reads versions up to 1: update it"):
+    monkeypatch.setattr(migrations, "MIGRATIONS", before)
+    with pytest.raises(DataError, match=r"is a store of version 3, and this program reads versions up to 2: update it"):
         Store(tmp_path / "store")
 
 
@@ -80,7 +96,7 @@ def test_a_migration_that_fails_changes_nothing(tmp_path, monkeypatch):
     store.add_feedback(ROW)
     store.close()
     with monkeypatch.context() as patch:
-        patch.setattr(migrations, "MIGRATIONS", (fail,))
+        patch.setattr(migrations, "MIGRATIONS", (*migrations.MIGRATIONS, fail))
         with pytest.raises(RuntimeError):
             Store(tmp_path / "store")
     store = Store(tmp_path / "store")

@@ -1,5 +1,6 @@
 """Feedback as columns of labeled texts."""
 
+import numpy as np
 import pytest
 
 from aligned_entropy import DataError
@@ -38,8 +39,44 @@ def test_a_drawn_text_keeps_its_inclusion_if_it_is_chosen_later(store_url):
     write(store_url, ("a", "positive", 0.05), ("b", "positive"), ("a", "negative"), ("b", "positive", 0.2))
     columns = {"text": ["a", "b"], "label": ["negative", "positive"]}
     assert read_feedback(store_url) == columns | {"inclusion": [0.05, 0.2]}
-    write(store_url, ("a", "positive", 0.3))
-    assert read_feedback(store_url)["inclusion"] == [0.3, 0.2]
+
+
+def test_the_weights_of_a_text_in_several_draws_add_up(store_url):
+    store = Store(store_url)
+    for label, inclusion, facts in (
+        ("positive", 0.5, {"draw": "first"}),
+        ("negative", 0.5, {"draw": "first"}),  # corrected
+        ("negative", 1.0, {"draw": "second"}),
+        ("negative", 0.25, {"prediction": "id-1"}),  # of a server
+        ("positive", 0.25, {"prediction": "id-1"}),
+        ("positive", 0.25, {"prediction": "id-2"}),
+        ("positive", None, {}),
+    ):
+        store.add_feedback(NewFeedback(text="a", label=label, inclusion=inclusion, **facts))
+    store.close()
+    write(store_url, ("b", "positive", 0.1), ("b", "positive", 0.2), ("b", "positive", 0.2))  # of an older store
+    columns = read_feedback(store_url)
+    assert columns["label"] == ["positive", "positive"]
+    assert columns["inclusion"] == pytest.approx([1 / (2 + 1 + 4 + 4), 1 / (10 + 5)])
+
+
+def test_two_draws_estimate_the_share_of_errors_without_bias(tmp_path):
+    """An audit that draws wrong predictions more often, and a server that draws few of the right ones."""
+    rng = np.random.default_rng(0)
+    wrong = np.arange(2000) < 300
+    draws = {"audit": np.where(wrong, 0.6, 0.2), "server": np.where(wrong, 0.8, 0.05)}
+    store = Store(tmp_path / "store")
+    for draw, inclusion in draws.items():
+        for row in np.flatnonzero(rng.random(2000) < inclusion):
+            facts = {"draw": draw, "inclusion": float(inclusion[row])}
+            store.add_feedback(NewFeedback(text=f"text {row}", label=str(wrong[row]), **facts))
+    store.close()
+    columns = read_feedback(tmp_path / "store")
+    weight = 1 / np.array(columns["inclusion"])
+    is_wrong = np.array(columns["label"]) == "True"
+    variance = sum(((1 - share) / share)[wrong].sum() for share in draws.values())  # of twice the number of errors
+    assert abs(weight[is_wrong].sum() - 600) < 3 * np.sqrt(variance)
+    assert weight[is_wrong].sum() / weight.sum() == pytest.approx(0.15, abs=0.02)
 
 
 def test_feedback_without_texts_is_refused(store_url):
