@@ -12,6 +12,7 @@ import typer
 
 from ..batch.writing import check_outputs, check_writable, local_path, unwritable
 from ..errors import DataError
+from .terminal import new_file
 
 
 def check_folder(
@@ -128,5 +129,6 @@ def check_export(files: Sequence[Path], predictions: str, force: bool) -> None:
     existing = next((file for file in files if file.is_file()), None)
     if existing is not None and not force:
         raise typer.BadParameter(
-            f"{existing} exists, and may hold labels of people: name another file, or add --force to replace it."
+            f"{existing} exists, and may hold labels of people: name another file, such as {new_file(existing)}, or "
+            "add --force to replace it."
         )

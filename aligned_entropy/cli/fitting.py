@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
@@ -32,6 +32,7 @@ from .set_options import SetOptions
 from .terminal import next_step, note, option_words, part_beside, progress_bar, stage
 
 if TYPE_CHECKING:
+    from ..classifier import UncertainClassifier
     from ..data import LabeledTexts, LabeledTokens
     from ..finetune import Epoch
 
@@ -107,7 +108,7 @@ def train(
         truncated = train_classifier(model, texts, output, config, progress, report)
     _print_training(texts, done[-1], truncated)
     if freeze:
-        print("without --freeze, all layers are trained: slower, and often right more often")
+        print("without --freeze, all layers are trained: slower, often with far fewer errors")
     print(f"saved: {output}")
     head = "head" if not Path("head").exists() else f"{output}-head"
     next_step("fit", output, part_beside(data, "held-out"), "-o", head, *option_words(columns))
@@ -176,6 +177,7 @@ def fit(
         result = classifier.fit_features(calibration, reference=training, config=config, progress=progress)
     if (output / "config.json").exists():
         note(f"warning: the head in {output} is replaced")
+    _keep_columns(classifier, columns)
     classifier.save_pretrained(output)
     if as_json:
         print(json.dumps(classifier.saved.fit))
@@ -186,6 +188,13 @@ def fit(
     print(f"saved: {output}")
     words = outputs.words_beside(model, data, "test")
     next_step("evaluate", *words, "--head", output, *option_words(of_head(options), columns))
+
+
+def _keep_columns(classifier: UncertainClassifier, columns: ColumnOptions) -> None:
+    """Keep names of columns among the facts about the fit, so that the command of a refit can be proposed with them."""
+    words = option_words(ColumnOptions(columns.text_column, columns.text_pair_column, columns.label_column))
+    if words:
+        classifier.saved = replace(classifier.saved, fit=classifier.saved.fit | {"columns": words})
 
 
 @with_option_groups

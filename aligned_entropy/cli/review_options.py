@@ -127,32 +127,32 @@ def class_names(label_names: str | None, head: str | None, of_source: Sequence[s
             raise typer.BadParameter("--label-names and --head exclude each other: the head has the names.")
         return names_of("--label-names", label_names)
     if head is not None:
-        return list(_facts(head)["labels"])
+        return list(_config(head)["backbone"]["labels"])
     if of_source:
         return list(of_source)
     raise typer.BadParameter("the names of the classes are needed: give --head HEAD, or --label-names a,b,c.")
 
 
 def words_of_refit(head: str, store: str) -> list[str]:
-    """Words of ``alien refit`` that name the model of a head and a store of labels.
+    """Words of ``alien refit`` that name the model of a head, a store of labels, and the columns of its fit.
 
     A head of outputs is refitted on a file of labeled outputs, since a store has texts alone.
     """
     from ..backbones.endpoint.backbone import ENDPOINT
     from ..backbones.outputs import OUTPUTS
 
-    facts = _facts(head)
-    if facts["model class"] == OUTPUTS:
-        return ["--outputs", "LABELED-OUTPUTS.csv"]
-    if facts["model class"] == ENDPOINT:
-        return ["--endpoint", "URL", store]
-    return [facts.get("name") or "MODEL", store]
+    config = _config(head)
+    model, columns = config["backbone"], config["fit"].get("columns", [])
+    if model["model class"] == OUTPUTS:
+        return ["--outputs", "LABELED-OUTPUTS.csv", *columns]
+    if model["model class"] == ENDPOINT:
+        return ["--endpoint", "URL", store, *columns]
+    return [model.get("name") or "MODEL", store, *columns]
 
 
-def _facts(head: str) -> dict[str, Any]:
-    """Facts about the model of a head: its name, class and labels."""
+def _config(head: str) -> dict[str, Any]:
+    """Config of a saved head."""
     from ..saved.format import read_config
     from ..saved.hub import resolve_head
 
-    facts: dict[str, Any] = read_config(resolve_head(head))["backbone"]
-    return facts
+    return read_config(resolve_head(head))

@@ -12,6 +12,7 @@ import typer
 from ..display.hints import missing_file
 from ..display.text_tables import wrapped
 from ..display.wording import counted
+from ..errors import DataError
 from .checks import check_export
 from .options import AsJson, Delimiter, Encoding, ModelOptions, Replace, Seed, of_head, with_option_groups
 from .review_options import (
@@ -27,6 +28,11 @@ from .review_options import (
     words_of_refit,
 )
 from .terminal import new_file, next_step, note, progress_bar, stage
+
+UNLABELED = (
+    "Import the file again when they have one: people leave out the hard ones, and without them the others are not "
+    "like all predictions."
+)
 
 if TYPE_CHECKING:
     from ..review.predictions import PredictedRows
@@ -123,6 +129,11 @@ def import_review(
     names = class_names(label_names, head, ())
     reader = FORMATS[form] if form is not None else format_of_export(export)
     reviewed = checked_labels(reader.read(export, names, delimiter=delimiter, encoding=encoding), names)
+    if not reviewed.labeled:
+        raise DataError(
+            f"{export} has no label in any of its {reviewed.unlabeled} rows: write labels into the column label, or "
+            "finish the annotations in the tool."
+        )
     feedback = [row.feedback() for row in reviewed.labeled]
     opened = Store(store)
     try:
@@ -137,6 +148,8 @@ def import_review(
     facts: dict[str, Any] = {"imported": len(feedback), "wrong": wrong, "drawn": drawn}
     facts |= {"unlabeled": reviewed.unlabeled, "settled": reviewed.settled, "replaced": replaced}
     reviewed.warn()
+    if reviewed.unlabeled_drawn:
+        note(wrapped(f"drawn rows without a label: {reviewed.unlabeled_drawn}. {UNLABELED}"))
     if as_json:
         print(json.dumps(facts))
         return
@@ -146,7 +159,7 @@ def import_review(
         print(f"texts that had a label already, of which the latest counts: {replaced}")
     if reviewed.settled:
         print(f"a majority decided on {reviewed.settled} texts on which people disagreed")
-    if feedback and head is not None:
+    if head is not None:
         _show_use_of_labels(head, store, is_drawn=drawn > 0)
 
 
@@ -164,7 +177,7 @@ def _show_use_of_labels(head: str, store: str, is_drawn: bool) -> None:
     words = words_of_refit(head, store)
     if store not in words:
         note("A head of outputs is refitted on labeled outputs, and not on a store of texts.")
-    next_step("refit", *words, "--head", head, "--calibration", "HELD-OUT.csv", "-o", "better-head")
+    next_step("refit", *words, "--head", head, "--calibration", "HELD-OUT.csv", "-o", new_file("better-head"))
 
 
 def _words(head: str | None, label_names: str | None) -> list[str]:

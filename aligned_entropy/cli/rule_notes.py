@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from ..selective import Goal, Rule
 
 MOST_OWN = 0.5  # share of texts with an uncertainty that the threshold was chosen on, to the last bit
+RUNNING_SERVER = (
+    "A running server takes the new head by POST /v1/head, if it was started with ALIEN_ADMIN_KEY, or by SIGHUP, if "
+    "the new head is in the folder of the one in use: see docs/serving.md."
+)
 TRIED = (
     "warning: both were chosen on the same texts. The bound holds for a risk that was named before any result was "
     "seen, and not for the best of several that were tried."
@@ -98,7 +102,7 @@ def show_use(rule: Rule | None, head: Path, use: Sequence[object], labels: Seque
         labels: words of the command that chooses a threshold on other labels, without the options of the goal.
     """
     if rule is None or rule.accepted:
-        note("A running server takes the new head by POST /v1/head: see docs/serving.md.")
+        note(wrapped(RUNNING_SERVER))
         next_step(*use)
         return
     note(wrapped(f"warning: the head in {head} accepts no prediction: choose its threshold on other labeled texts"))

@@ -53,7 +53,11 @@ if TYPE_CHECKING:
     from ..features.arrays import Features
     from ..refit import Refit
 
-
+MORE_TEXTS = "Give the texts that it was fitted on with --calibration, so that the new head learns from them, too."
+MORE_LABELS = (
+    "To improve a head takes about as many labeled texts as it was fitted on. Fewer still measure the accuracy: see "
+    "alien audit."
+)
 FitShare = Annotated[
     float,
     typer.Option(
@@ -277,9 +281,8 @@ def _print_refit(result: Refit, output: Path, as_json: bool, calibration: str | 
     else:
         print(result.comparison)
     if not better:
-        typer.echo("alien: the new head is not clearly better, nothing was saved", err=True)
-        more = "" if calibration else ", or give the texts that the current head was fitted on with --calibration"
-        note(wrapped(f"The current head stays in use. Collect more labels{more}."))
+        typer.echo(f"alien: the new head is {result.comparison.verdict}, nothing was saved", err=True)
+        note(wrapped(f"The current head stays in use. {MORE_TEXTS if calibration is None else MORE_LABELS}"))
         raise typer.Exit(1)
     if as_json:
         return

@@ -67,11 +67,11 @@ def part_beside(data: str, part: str) -> str:
     return str(file) if file.is_file() else f"{part.upper()}.csv"
 
 
-def new_file(name: str) -> str:
-    """Name of a file that does not exist yet: the given one, or one with a number, such as ``review-2.csv``."""
+def new_file(name: str | Path) -> str:
+    """Name of a file or folder that does not exist yet: the given one, or one with a number: ``review-2.csv``."""
     path = Path(name)
-    names = (name if number == 1 else f"{path.stem}-{number}{path.suffix}" for number in itertools.count(1))
-    return next(name for name in names if not Path(name).exists())
+    others = (path.with_name(f"{path.stem}-{number}{path.suffix}") for number in itertools.count(2))
+    return str(next(other for other in itertools.chain([path], others) if not other.exists()))
 
 
 def option_words(*groups: Any) -> list[str]:
@@ -112,17 +112,19 @@ def stage(description: str) -> Iterator[None]:
 @contextmanager
 def _shown(description: str, total: int | None, has_items: bool) -> Iterator[Callable[[int], object]]:
     start, done = time.monotonic(), 0
+    first: tuple[float, int] | None = None  # time and number of items once the work had begun, after all preparation
 
     def line() -> str:
         items = f" {done:,}" if total is None else f" {done:,} of {total:,}"
-        elapsed = time.monotonic() - start
-        is_going_on = total is not None and 0 < done < total and elapsed > LINE_INTERVAL
-        left = f", {duration(elapsed * (total - done) / done)} left" if is_going_on and total is not None else ""
-        return f"{description}:{items if has_items else ''} ({elapsed:.0f} s{left})"
+        now, left = time.monotonic(), ""
+        if total is not None and first is not None and first[1] < done < total and now - first[0] > LINE_INTERVAL:
+            left = f", {duration((now - first[0]) * (total - done) / (done - first[1]))} left"
+        return f"{description}:{items if has_items else ''} ({now - start:.0f} s{left})"
 
     def count(items: int) -> None:
-        nonlocal done
+        nonlocal done, first
         done += items
+        first = first or (time.monotonic(), done)
 
     if settings.verbosity == Verbosity.QUIET:
         yield count

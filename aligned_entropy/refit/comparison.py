@@ -44,8 +44,21 @@ class Comparison:
     @property
     def better(self) -> bool:
         """True if the new head has a significantly lower Brier score and no significantly lower ROC-AUC."""
-        ranks_worse = self.roc_auc[1] < self.roc_auc[0] and self.roc_auc_p < SIGNIFICANCE_LEVEL
-        return self.brier_p < SIGNIFICANCE_LEVEL and not ranks_worse
+        return self.brier_p < SIGNIFICANCE_LEVEL and not self._ranks_worse
+
+    @property
+    def is_worse(self) -> bool:
+        """True if the new head has a significantly higher Brier score or a significantly lower ROC-AUC."""
+        return self.brier_p > 1 - SIGNIFICANCE_LEVEL or self._ranks_worse
+
+    @property
+    def _ranks_worse(self) -> bool:
+        return self.roc_auc[1] < self.roc_auc[0] and self.roc_auc_p < SIGNIFICANCE_LEVEL
+
+    @property
+    def verdict(self) -> str:
+        """``better``, ``worse`` or ``not clearly better`` than the current head."""
+        return "better" if self.better else "worse" if self.is_worse else "not clearly better"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the comparison as JSON values; the number of predictions has the key ``answers``."""

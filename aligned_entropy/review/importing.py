@@ -71,6 +71,7 @@ class LabeledRow:
             head=self.row.head,
             wrong=self.wrong,
             inclusion=self.row.inclusion,
+            draw=self.row.draw,
             reviewer=", ".join(self.reviewers) or None,
             source="import",
         )
@@ -84,11 +85,13 @@ class Reviewed:
         labeled: rows with a true label.
         unlabeled: number of rows without one.
         settled: number of rows on which people disagreed and a majority decided.
+        unlabeled_drawn: number of unlabeled rows that were drawn.
     """
 
     labeled: list[LabeledRow]
     unlabeled: int
     settled: int
+    unlabeled_drawn: int = 0
 
     def warn(self) -> None:
         """Warn of labels that hint at a mistake, see :func:`.label_warnings.warn_of_reviews`."""
@@ -127,7 +130,7 @@ def checked_labels(
         raise DataError("the file holds no rows.")
     question = Question.of_row(rows[0].facts, label_names, rows[0].place)
     index, problems = NameIndex(question.options), list[str]()
-    labeled, unlabeled, settled = list[LabeledRow](), 0, 0
+    labeled, unlabeled, unlabeled_drawn, settled = list[LabeledRow](), 0, 0, 0
     places: dict[str, str] = {}
     for reviewed in rows:
         try:
@@ -140,6 +143,7 @@ def checked_labels(
             labels = [_label(annotation.label, row, question, index) for annotation in reviewed.annotations]
             if not labels:
                 unlabeled += 1
+                unlabeled_drawn += row.inclusion is not None
                 continue
             label, has_majority = _settled(labels, reviewed.has_drafts)
         except DataError as error:
@@ -154,7 +158,7 @@ def checked_labels(
             f"{len(problems)} of {counted(len(rows), 'rows')} cannot be read, and no label was taken: "
             f"{'; '.join(problems[:SHOWN])}{more}. {remedy}."
         )
-    return Reviewed(labeled, unlabeled, settled)
+    return Reviewed(labeled, unlabeled, settled, unlabeled_drawn)
 
 
 def _settled(labels: Sequence[Label], has_drafts: bool) -> tuple[Label, bool]:

@@ -93,7 +93,8 @@ def test_the_commands_lead_from_a_training_to_predictions(workplace, tickets, tm
     assert "accuracy on these" in reported.stdout
     imported = run(*next_command(reported))
     assert "texts that had a label already" not in imported.stdout
-    assert next_command(imported)[:5] == ["refit", str(model), "feedback.sqlite", "--head", "head"]
+    refit = ["refit", str(model), "feedback.sqlite", *columns, "--head", "head"]
+    assert next_command(imported)[: len(refit)] == refit
     again = run(*next_command(reported))
     assert "texts that had a label already, of which the latest counts: 30" in again.stdout
     assert "accepted" in (tmp_path / "predictions.csv").read_text().splitlines()[0]

@@ -106,15 +106,16 @@ def test_the_next_command_is_quoted_for_a_shell(capsys):
 
 
 def test_a_line_of_progress_says_how_long_the_rest_will_take(monkeypatch):
-    pipe, clock = Pipe(), iter([0.0, *[120.0] * 1000])
+    pipe, clock = Pipe(), iter([0.0, 20.0, *[120.0] * 1000])  # it begins at 0, and the first items are done at 20
     monkeypatch.setattr(sys, "stderr", pipe)
     monkeypatch.setattr(terminal, "FIRST_LINE", 0.001)
     monkeypatch.setattr(terminal.time, "monotonic", lambda: next(clock))
     with progress_bar("training, 3 epochs", 1000) as progress:
+        progress(10)
         progress(200)
         pipe.written.clear()
         assert pipe.written.wait(60)
-    assert pipe.getvalue().splitlines()[-1] == "training, 3 epochs: 200 of 1,000 (120 s, about 8 minutes left)"
+    assert pipe.getvalue().splitlines()[-1] == "training, 3 epochs: 210 of 1,000 (120 s, about 7 minutes left)"
 
 
 @pytest.mark.parametrize(
