@@ -105,9 +105,9 @@ class FitSummary(Displayed):
         return [part for part in self.candidates if part in (self.chosen, self.before, best_trained)]
 
     def _cells(self, candidate: Candidate) -> list[object]:
-        mark = " *" if candidate == self.chosen else ""
+        mark = "* " if candidate == self.chosen else ""
         calibration = "–" if np.isnan(candidate.ece) else f"{candidate.ece:.3f}"
-        return [candidate.name + mark, candidate.roc_auc, calibration]
+        return [mark + candidate.name, candidate.roc_auc, calibration]
 
     def to_pandas(self) -> pd.DataFrame:
         """Data frame with a row for every candidate: ROC-AUC with its bounds, ECE, and True for the chosen one."""
@@ -126,17 +126,13 @@ class FitSummary(Displayed):
         intervals = {str(self._cells(part)[0]): part.roc_auc for part in self.candidates}
         return interval_figure(intervals, "ROC-AUC (cross-validated)", ".3f")
 
-    def _marked_cells(self, row: int) -> list[object]:
-        candidate = self.candidates[row]
-        return ["* " * (candidate == self.chosen) + candidate.name, *self._cells(candidate)[1:]]
-
     def _card(self, name: str = "") -> Card:
         title = (
             f"{name or type(self).__name__}: {self.examples:,} {self.unit}, {self.errors:,} errors of the model "
             f"({self.errors / self.examples:.1%}); chosen (*): {self.chosen.name}"
         )
         notes = [self.reason, *filter(None, [self.hint])]
-        return Card(title, notes, HEADER, len(self.candidates), self._marked_cells)
+        return Card(title, notes, HEADER, len(self.candidates), lambda row: self._cells(self.candidates[row]))
 
     def terms(self) -> list[str]:
         """Explanations of the terms in the names of the main candidates."""

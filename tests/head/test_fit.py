@@ -211,7 +211,7 @@ def test_summary_names_every_candidate_and_the_reason():
     text = str(summary)
     assert all(candidate.name in summary.table() for candidate in summary.candidates)
     assert 2 <= len(summary.main_candidates) <= 3 < len(summary.candidates)
-    lines = [line.split("  ")[0].removesuffix(" *") for line in text.split("\n\n")[1].splitlines()[1:]]
+    lines = [line.split("  ")[0].removeprefix("* ") for line in text.split("\n\n")[1].splitlines()[1:]]
     assert lines == [candidate.name for candidate in summary.main_candidates]
     assert {summary.chosen.name, summary.before.name} <= set(lines)
     assert f"{len(summary.candidates) - len(lines)} more candidates: alien inspect" in text
