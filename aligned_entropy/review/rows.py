@@ -128,8 +128,8 @@ class ReviewRow:
 
     @property
     def draw(self) -> str | None:
-        """Name of the draw from a file; None for a row that was not drawn, and for a prediction of a server."""
-        return self.origin.partition("@")[2] or None if self.prediction_id is None else None
+        """Row and draw from a file; None for a row that was not drawn, and for a prediction of a server."""
+        return self.origin if self.prediction_id is None and "@" in self.origin else None
 
     @property
     def facts(self) -> dict[str, str | float]:

@@ -116,7 +116,7 @@ def _columns(rows: list[_Row], place: str) -> dict[str, list[Any]]:
             key = text_key(row.text)
             latest[key] = row
             if row.inclusion is not None:
-                # Several labels of one draw are corrections of the first.
+                # Several labels of one row of a draw are corrections of the first.
                 draws.setdefault(key, {})[row.prediction or row.draw or str(row.inclusion)] = row.inclusion
     if not latest:
         reason = "texts of its feedback" if rows else "feedback yet"

@@ -59,7 +59,8 @@ class NewFeedback:
         head: version of the head that made the prediction.
         wrong: True if the prediction was wrong; None without a prediction.
         inclusion: probability with which the labeled text was drawn; None if somebody chose it.
-        draw: name of the draw from a file of predictions; None for a prediction of a server, which is drawn by itself.
+        draw: row of a file of predictions, with the draw that took it; None for a prediction of a server, which is
+            drawn by itself.
         reviewer: name of the person who gave the label.
         source: ``api``, ``page`` or ``import``.
     """
