@@ -112,8 +112,8 @@ def warn_of_seen_texts(
     if max(_share(are_training_texts(folder, texts)), _share_fitted(saved, features)) > MAX_SHARE_SEEN:
         warn_user(
             f"the classifier was trained on more than {MAX_SHARE_SEEN:.0%} of these texts, or the head was fitted on "
-            "them: on these texts the error probabilities are too low, and estimates of the accuracy too high. Predict "
-            "texts that neither has seen.",
+            "them: on these texts the error probabilities are too low, and estimates of the accuracy too high. For "
+            "this reason alone they can look unlike the labeled texts of the head. Predict texts that neither saw.",
         )
 
 

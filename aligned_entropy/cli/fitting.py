@@ -27,7 +27,7 @@ from .options import (
     of_head,
     with_option_groups,
 )
-from .rule_notes import note_replaced, show_reachable
+from .rule_notes import note_low_coverage, note_replaced, show_reachable
 from .set_options import SetOptions
 from .terminal import next_step, note, option_words, part_beside, progress_bar, stage
 
@@ -246,6 +246,7 @@ def threshold(
             command += [] if output is None else ["--output", output]
             show_reachable(rule, command)
         raise typer.Exit(1)
+    note_low_coverage(rule)
     note_replaced(before if target.resolve() == Path(head).resolve() else None, rule)
     classifier.save_pretrained(target)
     if not as_json:

@@ -27,7 +27,7 @@ from .review_options import (
     file_format,
     words_of_refit,
 )
-from .terminal import new_file, next_step, note, progress_bar, stage
+from .terminal import new_file, next_step, note, part_beside, progress_bar, stage
 
 UNLABELED = (
     "Import the file again when they have one: people leave out the hard ones, and without them the others are not "
@@ -98,7 +98,8 @@ def export_review(
     writer.write(rows, question, output)
     _print_export(rows, source, writer.files(output), as_json)
     if not as_json:
-        _show_what_follows(output, predictions if suspects else None, _words(head, label_names))
+        place = predictions if is_feedback(predictions) else "feedback.sqlite"
+        _show_what_follows(output, predictions if suspects else None, place, _words(head, label_names))
 
 
 def import_review(
@@ -160,10 +161,10 @@ def import_review(
     if reviewed.settled:
         print(f"a majority decided on {reviewed.settled} texts on which people disagreed")
     if head is not None:
-        _show_use_of_labels(head, store, is_drawn=drawn > 0)
+        _show_use_of_labels(export, head, store, is_drawn=drawn > 0)
 
 
-def _show_use_of_labels(head: str, store: str, is_drawn: bool) -> None:
+def _show_use_of_labels(labeled: Path, head: str, store: str, is_drawn: bool) -> None:
     """Print the command that fits a new head on labels, or where none of their texts was drawn, one that draws some."""
     if not is_drawn:
         note(
@@ -177,7 +178,8 @@ def _show_use_of_labels(head: str, store: str, is_drawn: bool) -> None:
     words = words_of_refit(head, store)
     if store not in words:
         note("A head of outputs is refitted on labeled outputs, and not on a store of texts.")
-    next_step("refit", *words, "--head", head, "--calibration", "HELD-OUT.csv", "-o", new_file("better-head"))
+    calibration = part_beside(str(labeled), "held-out")
+    next_step("refit", *words, "--head", head, "--calibration", calibration, "-o", new_file("better-head"))
 
 
 def _words(head: str | None, label_names: str | None) -> list[str]:
@@ -251,13 +253,13 @@ def _suspects(data: str, columns: SourceOptions, model: str | None, options: Mod
     return PredictedRows(classifier.task, rows, list(classifier.label_names))
 
 
-def _show_what_follows(output: Path, labeled: str | None, words: Sequence[str]) -> None:
+def _show_what_follows(output: Path, labeled: str | None, store: str, words: Sequence[str]) -> None:
     """Print what to do with a file for review: correct the labels of a labeled set, or import those of predictions."""
     if labeled is not None:
         note(f"Where the suspicion is right, correct the label in {labeled}; then fit again.")
     else:
         note("Label the rows of the file first.")
-        next_step("review", "import", output, "--store", "feedback.sqlite", *words)
+        next_step("review", "import", output, "--store", store, *words)
 
 
 def _print_export(rows: Sequence[ReviewRow], source: PredictedRows, files: Sequence[Path], as_json: bool) -> None:

@@ -47,6 +47,17 @@ def note_replaced(before: Rule | None, rule: Rule) -> None:
         note(wrapped(TRIED))
 
 
+def note_low_coverage(rule: Rule) -> None:
+    """Print what accepts more predictions if a certified threshold accepts less than half of them."""
+    if rule.goal.risk is not None and rule.coverage < 0.5:
+        note(
+            wrapped(
+                "Less than half of the predictions are accepted. With more of these labeled texts it can be more, and "
+                "with a model that is wrong less often, such as one of which all layers are trained."
+            )
+        )
+
+
 def note_own_texts(rule: Rule, uncertainty: NDArray[np.floating]) -> None:
     """Print that a threshold is measured on the texts that it was chosen on, if these are most of the texts.
 
@@ -105,7 +116,12 @@ def show_use(rule: Rule | None, head: Path, use: Sequence[object], labels: Seque
         note(wrapped(RUNNING_SERVER))
         next_step(*use)
         return
-    note(wrapped(f"warning: the head in {head} accepts no prediction: choose its threshold on other labeled texts"))
+    note(
+        wrapped(
+            f"warning: the head in {head} accepts no prediction. Keep the current head in use until a threshold of the "
+            "new one is chosen on other labeled texts:"
+        )
+    )
     next_step(*labels, *_goal_words(rule.goal))
 
 

@@ -110,7 +110,7 @@ class Reviewed:
 def checked_labels(
     rows: Sequence[ReviewedRow],
     label_names: Sequence[str],
-    remedy: str = "Correct these rows in the tool, or remove them",
+    remedy: str = "Correct these rows in the tool, or leave their labels empty",
 ) -> Reviewed:
     """Check rows that came back from review, and settle where people disagree.
 

@@ -255,9 +255,9 @@ def _advice(curve: _Curve, risk: float, delta: float, is_planned: bool) -> str:
     if total > MOST_ADVISED * curve.total:
         return (
             f"No threshold could be certified with {curve.total} labeled predictions; about {additional} more would be "
-            "needed. Choose a higher risk; in Python, the method reachable() gives those that can be certified."
+            "needed. Choose a higher risk: alien threshold lists those that can be certified, in Python reachable()."
         )
     return (
-        f"No threshold could be certified with {curve.total} labeled predictions; about {additional} more from the "
-        "same distribution would be enough."
+        f"No threshold could be certified with {curve.total} labeled predictions; about {additional} more of the same "
+        "distribution would be enough if they are wrong as often; label more than that, since chance decides."
     )

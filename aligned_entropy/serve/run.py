@@ -14,6 +14,7 @@ import uvicorn
 
 from ..classifier import UncertainClassifier
 from ..errors import ArgumentError
+from ..selective import Rule
 from .app import create_app
 from .server import LOG, Server, Settings
 
@@ -81,8 +82,7 @@ def run(
         except OSError as error:
             host, port = bound.getsockname()[:2]
             raise _cannot_listen(host, port, error) from error
-    if head is None:
-        LOG.warning("no head: predictions have no error probability and no decision; name a head with --head")
+    _warn_of_head(head, classifier.saved.rule)
     app = create_app(classifier, head, settings)
     config = uvicorn.Config(
         app,
@@ -94,6 +94,14 @@ def run(
         server_header=False,
     )
     asyncio.run(_serve(config, app.state.server, sockets))
+
+
+def _warn_of_head(head: str | Path | None, rule: Rule | None) -> None:
+    """Log that there is no head, or that it accepts nothing."""
+    if head is None:
+        LOG.warning("no head: predictions have no error probability and no decision; name a head with --head")
+    elif rule is not None and not rule.accepted:
+        LOG.warning("the threshold of the head accepts no prediction: choose another one with alien threshold")
 
 
 def _cannot_listen(host: str, port: int, error: OSError) -> ArgumentError:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from aligned_entropy.cli.measuring import _goal
-from aligned_entropy.cli.rule_notes import show_reachable
+from aligned_entropy.cli.rule_notes import note_low_coverage, show_reachable
 from aligned_entropy.saved.hub import describe_head
 from aligned_entropy.scores import HEAD
 from aligned_entropy.selective import Goal, SelectionUnits, choose_threshold
@@ -129,6 +129,14 @@ def test_a_classifier_that_is_nearly_always_wrong_gets_a_share_to_accept(capsys)
     lines = capsys.readouterr().err.splitlines()
     assert "40 %, 50 %, 60 % cannot be certified, either" in lines[0]
     assert lines[-1] == "next: alien threshold model data.csv --head head --coverage 0.8"
+
+
+def test_a_threshold_that_accepts_little_comes_with_what_accepts_more(capsys):
+    errors, uncertainty = (np.arange(900) > 300).astype(float), np.linspace(0, 1, 900).astype(np.float32)
+    units = SelectionUnits(uncertainty, errors, np.full(900, ""))
+    for goal, is_noted in ((Goal(risk=0.1), True), (Goal(coverage=0.2), False), (Goal(risk=0.6), False)):
+        note_low_coverage(choose_threshold(units, goal))
+        assert ("Less than half of the predictions are accepted" in capsys.readouterr().err) == is_noted
 
 
 def test_no_next_command_stands_beside_json(workplace, tmp_path):

@@ -140,6 +140,18 @@ def test_an_import_with_a_problem_stores_nothing(predicted, tmp_path):
     assert not store.exists()
 
 
+def test_a_file_without_labels_and_drawn_rows_without_one(predicted, tmp_path):
+    review, store = tmp_path / "review.csv", tmp_path / "feedback.sqlite"
+    names = ("--label-names", "negative,positive")
+    exported(predicted / "predictions.csv", "-o", review, "--choose", "all", "--count", 30, *names)
+    refused = in_process("review", "import", review, "--store", store, *names)
+    assert "has no label in any of its 30 rows" in str(refused.exception)
+    assert not store.exists()
+    saved_by_a_spreadsheet(review, {(number, "label"): "positive" for number in range(4)})
+    done = in_process("review", "import", review, "--store", store, *names)
+    assert "drawn rows without a label: 26. Import the file again" in " ".join(done.stderr.split())
+
+
 def test_a_file_that_may_hold_labels_is_replaced_on_request(predicted, tmp_path):
     source, review = predicted / "predictions.csv", tmp_path / "review.csv"
     arguments = ("review", "export", source, "--head", predicted / "head", "-o", review)
@@ -195,6 +207,8 @@ def test_the_queue_of_a_server_is_written_and_labeled(predicted, tmp_path):
         store.add_predictions([StoredPrediction(id=f"id-{number}", text=text, **facts, **drawn)])
     facts = exported(place, "-o", review, "--head", predicted / "head")
     assert (facts["rows"], facts["unreadable"], facts["drawn"]) == (3, 1, 3)
+    shown = in_process("review", "export", place, "-o", review, "--head", predicted / "head", "--force")
+    assert f"next: alien review import {review} --store {place}" in shown.stderr
     rows = read_csv(review)
     assert [(row["inclusion"], row["head"]) for row in rows] == [("1.0", "abc"), ("1.0", "abc"), ("0.05", "abc")]
     saved_by_a_spreadsheet(review, {(0, "label"): "negative", (2, "label"): "positive"})

@@ -120,7 +120,7 @@ def test_the_command_saves_only_a_better_head(workplace, whole_command, tmp_path
     assert in_process(*chosen, "--head", workplace / "head").exit_code == 0
     arguments[arguments.index("--head") + 1] = tmp_path / "strict"
     shown = in_process(*arguments[:-1])
-    assert "accepts no prediction: choose its threshold on other labeled texts" in " ".join(shown.stderr.split())
+    assert "accepts no prediction. Keep the current head in use until a threshold" in " ".join(shown.stderr.split())
     assert f"next: alien threshold {workplace / 'model'} MORE-HELD-OUT.csv --head {output} --risk 0.3" in shown.stderr
     store = tmp_path / "no.sqlite"
     missing = whole_command("refit", workplace / "model", store, "--head", workplace / "head", "-o", output)
