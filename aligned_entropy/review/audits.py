@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +18,7 @@ from ..errors import DataError
 from .importing import SHOWN, LabeledRow, checked_labels
 from .label_warnings import warn_of_reviews
 from .predictions import PredictedRows
-from .rows import ReviewedRow, ReviewRow
+from .rows import ReviewedRow, ReviewRow, source_mark
 
 IS_CORRECT = "is_correct"
 """Column of a CSV file in which people may write yes or no in place of a label."""
@@ -86,11 +84,8 @@ class Audit:
     @cached_property
     def mark(self) -> str:
         """Checksum of the predictions, and the settings of the draw, for the identifiers of its rows."""
-        content = hashlib.sha256()
-        for row in self.source.rows:
-            content.update(json.dumps([row.facts["id"], row.error_probability]).encode())
         settings = f"{self.budget}:{self.seed}:{self.random_share:g}:{self.per_class:d}"
-        return f"{content.hexdigest()[:12]}:{settings}"
+        return f"{source_mark(self.source.rows)}:{settings}"
 
     @classmethod
     def of_rows(cls, source: PredictedRows, reviewed: Sequence[ReviewedRow]) -> Audit:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -13,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import ArgumentError, DataError
 from ..store import text_key
-from .rows import ReviewRow
+from .rows import ReviewRow, source_mark
 
 Choice = Literal["deferred", "audit", "informative", "all"]
 RANDOM_SHARE = 0.2  # share of the most informative rows that is drawn at random, so that the heads can be compared
@@ -104,7 +103,7 @@ def _drawn(
     rows: Sequence[ReviewRow], drawn: NDArray[np.int64], inclusion: NDArray[np.float64], settings: str
 ) -> list[ReviewRow]:
     """Rows that were drawn; their probabilities are multiplied by those of this draw, which their origin names."""
-    source = hashlib.sha256("".join(str(row.facts["id"]) for row in rows).encode()).hexdigest()[:12]
+    source = source_mark(rows)
     chosen = []
     for row, probability in zip((rows[int(number)] for number in drawn), inclusion.tolist(), strict=True):
         origin = row.origin if row.prediction_id is not None else f"{row.origin}@{source}:{settings}"

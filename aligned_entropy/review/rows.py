@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -193,6 +193,14 @@ class ReviewRow:
         if not is_same:
             raise DataError("the text, or a value beside it, is not the one that was exported")
         return row
+
+
+def source_mark(rows: Iterable[ReviewRow]) -> str:
+    """Checksum of predictions in twelve digits, for the names of draws from them."""
+    content = hashlib.sha256()
+    for row in rows:
+        content.update(json.dumps([row.facts["id"], row.error_probability]).encode())
+    return content.hexdigest()[:12]
 
 
 @dataclass(frozen=True)
