@@ -22,6 +22,7 @@ from .review_options import (
     SourceOptions,
     class_names,
     file_format,
+    words_of_names,
 )
 from .terminal import next_step, note, option_words
 
@@ -136,8 +137,7 @@ def report_audit(
     print("\n".join(_lines(report, audit)))
     _note_unreadable(source)
     if any(row.annotations for row in reviewed):  # where people wrote yes or no alone, there are no labels to import
-        names_words = ["--head", head or "HEAD"] if label_names is None else ["--label-names", label_names]
-        next_step("review", "import", labeled, "--store", "feedback.sqlite", *names_words)
+        next_step("review", "import", labeled, "--store", "feedback.sqlite", *words_of_names(head, label_names))
 
 
 def _names(source: PredictedRows, head: str | None, label_names: str | None) -> list[str]:

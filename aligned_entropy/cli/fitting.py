@@ -45,11 +45,6 @@ class TrainingColumns(ColumnOptions):
 
     left_out: ClassVar[frozenset[str]] = frozenset({"label_map"})
 
-    @property
-    def names(self) -> dict[str, str | None]:
-        """Names of the columns, as arguments of a reader."""
-        return {name: getattr(self, name) for name in ("text_column", "text_pair_column", "label_column")}
-
 
 @with_option_groups
 def train(
@@ -192,9 +187,9 @@ def fit(
 
 def _keep_columns(classifier: UncertainClassifier, columns: ColumnOptions) -> None:
     """Keep names of columns among the facts about the fit, so that the command of a refit can be proposed with them."""
-    words = option_words(ColumnOptions(columns.text_column, columns.text_pair_column, columns.label_column))
-    if words:
-        classifier.saved = replace(classifier.saved, fit=classifier.saved.fit | {"columns": words})
+    names = {kind: name for kind, name in columns.names.items() if name is not None}
+    if names:
+        classifier.saved = replace(classifier.saved, fit=classifier.saved.fit | {"columns": names})
 
 
 @with_option_groups

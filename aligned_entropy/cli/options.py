@@ -140,6 +140,11 @@ class ColumnOptions(OptionGroup):
     encoding: Encoding = None
 
     @property
+    def names(self) -> dict[str, str | None]:
+        """Names of the columns, as arguments of a reader."""
+        return {name: getattr(self, name) for name in ("text_column", "text_pair_column", "label_column")}
+
+    @property
     def of_texts(self) -> ColumnOptions:
         """Those of these options that ``alien predict`` has as well."""
         return ColumnOptions(self.text_column, self.text_pair_column)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import typer
 
 from .checks import names_of
-from .options import Delimiter, Encoding, LabelColumn, OptionGroup, TextColumn, TextPairColumn
+from .options import ColumnOptions, Delimiter, Encoding, LabelColumn, OptionGroup, TextColumn, TextPairColumn
+from .terminal import option_words
 
 if TYPE_CHECKING:
     from ..review.predictions import PredictedRows
@@ -133,6 +134,11 @@ def class_names(label_names: str | None, head: str | None, of_source: Sequence[s
     raise typer.BadParameter("the names of the classes are needed: give --head HEAD, or --label-names a,b,c.")
 
 
+def words_of_names(head: str | None, label_names: str | None) -> list[str]:
+    """Options of the next command that give the names of the classes."""
+    return ["--head", head or "HEAD"] if label_names is None else ["--label-names", label_names]
+
+
 def words_of_refit(head: str, store: str) -> list[str]:
     """Words of ``alien refit`` that name the model of a head, a store of labels, and the columns of its fit.
 
@@ -142,7 +148,7 @@ def words_of_refit(head: str, store: str) -> list[str]:
     from ..backbones.outputs import OUTPUTS
 
     config = _config(head)
-    model, columns = config["backbone"], config["fit"].get("columns", [])
+    model, columns = config["backbone"], option_words(ColumnOptions(**config["fit"].get("columns", {})))
     if model["model class"] == OUTPUTS:
         return ["--outputs", "LABELED-OUTPUTS.csv", *columns]
     if model["model class"] == ENDPOINT:

@@ -25,6 +25,7 @@ from .review_options import (
     SourceOptions,
     class_names,
     file_format,
+    words_of_names,
     words_of_refit,
 )
 from .terminal import new_file, next_step, note, part_beside, progress_bar, stage
@@ -99,7 +100,7 @@ def export_review(
     _print_export(rows, source, writer.files(output), as_json)
     if not as_json:
         place = predictions if is_feedback(predictions) else "feedback.sqlite"
-        _show_what_follows(output, predictions if suspects else None, place, _words(head, label_names))
+        _show_what_follows(output, predictions if suspects else None, place, words_of_names(head, label_names))
 
 
 def import_review(
@@ -180,11 +181,6 @@ def _show_use_of_labels(labeled: Path, head: str, store: str, is_drawn: bool) ->
         note("A head of outputs is refitted on labeled outputs, and not on a store of texts.")
     calibration = part_beside(str(labeled), "held-out")
     next_step("refit", *words, "--head", head, "--calibration", calibration, "-o", new_file("better-head"))
-
-
-def _words(head: str | None, label_names: str | None) -> list[str]:
-    """Options of the next command that give the names of the classes."""
-    return ["--head", head or "HEAD"] if label_names is None else ["--label-names", label_names]
 
 
 def _chosen(
