@@ -151,12 +151,14 @@ def _visible(label: str) -> str:
 
 def _absent(labels: Mapping[str, Counter[str]]) -> Iterator[str]:
     """Notes on labels that some parts do not have, because too few rows have them."""
+    from ..data.matching import listed_names
+
     names = {label for counts in labels.values() for label in counts}
     for part, counts in labels.items():
         absent = sorted(names - set(counts))
         if absent:
-            shown = [*map(_visible, absent[:NOTED_LABELS]), *(["…"] if len(absent) > NOTED_LABELS else [])]
-            yield f"{part} has no row with {len(absent)} of the labels: {', '.join(shown)}"
+            shown = listed_names(list(map(_visible, absent)), NOTED_LABELS)
+            yield f"{part} has no row with {len(absent)} of the labels: {shown}"
 
 
 def _table(sizes: Mapping[str, int], labels: Mapping[str, Counter[str]]) -> str:
