@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from ..display.wording import type_name
+from ..display.wording import quoted, type_name
 from ..errors import AlignedEntropyError, ArgumentError, DataError, UnsupportedModelError
 from .elsewhere_options import ElsewhereOptions
 from .options import ColumnOptions, ModelOptions
@@ -181,7 +181,7 @@ def read_table(name: str | None, columns: ColumnOptions) -> Table | None:
 
 def note_columns(task: Task, table: Table, columns: ColumnOptions) -> None:
     """Print which columns of texts with one label were found by their usual names, if there are others."""
-    from ..data.columns import find_column, find_text_columns, quoted
+    from ..data.columns import find_column, find_text_columns
     from ..data.usual_columns import LABEL_COLUMNS
 
     if not task.one_label or (columns.text_column is not None and columns.label_column is not None):

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from ..display.hints import header_hint
+from ..display.wording import quoted
 from ..errors import DataError, NotApplicableError
 from ..features.texts import NO_PAIRS
 from .table import Table
-from .usual_columns import LABEL_COLUMNS, NAMED, PAIR_COLUMNS, TEXT_COLUMNS, TOKEN_COLUMNS
+from .usual_columns import LABEL_COLUMNS, NAMED, PAIR_COLUMNS, TEXT_COLUMNS, TOKEN_COLUMNS, ways_to_name
 
 TEXT_OPTION = "text_column='…' or --text-column"
-LABELS_TOO = " No column has a usual name of labels, either: name theirs, too, with label_column='…' or --label-column."
 NAME_BOTH = "name both columns, text_column='…' and text_pair_column='…' or --text-column and --text-pair-column"
 
 
@@ -56,8 +55,10 @@ def find_text_columns(
         )
     of_strings = [name for name in candidates if isinstance(table.first_value(name), str)]
     lacks_labels = labeled and label_column is None and first_column(table, LABEL_COLUMNS) is None
+    labels_too = " No column has a usual name of labels, either: name theirs, too, with "
+    labels_too += f"{ways_to_name('label', table.columns)}."
     usual_names = of_strings if len(of_strings) == 1 else candidates
-    return (find_column(table, "text", column, usual_names, TEXT_COLUMNS, LABELS_TOO if lacks_labels else ""),)
+    return (find_column(table, "text", column, usual_names, TEXT_COLUMNS, labels_too if lacks_labels else ""),)
 
 
 def _pair_with(table: Table, column: str | None, pair_column: str, label_column: str | None) -> tuple[str, str]:
@@ -188,33 +189,24 @@ def _only_column(
     hint: str = "",
 ) -> str:
     place = f" of {table.source}" if table.source else ""
-    option = kind.replace("-", "_")
-    remedy = f"{option}_column='…' or --{kind}-column"
     if column is not None:
         if column not in table.columns:
             raise DataError(table.without(column))
         return column
-    if len(candidates) > 1 and candidates[0] not in NAMED:
+    if len(candidates) > 1 and candidates[0] not in NAMED.values():
         raise DataError(
             f"{len(candidates)} columns may be the {kind} column: {quoted(candidates)}. Name the right one with "
-            f"{remedy}{f'; for pairs of texts {NAME_BOTH}' if kind == 'text' else ''}."
+            f"{ways_to_name(kind, table.columns)}{f'; for pairs of texts {NAME_BOTH}' if kind == 'text' else ''}."
         )
     if not candidates:
         names = (name for name in table.columns if name not in LABEL_COLUMNS)
         others = [name for name in names if isinstance(table.first_value(name), str)]
-        if kind == "text" and len(others) == 1:
-            remedy = f"text_column={others[0]!r} or --text-column {shlex.quote(others[0])}"
+        only = others[0] if kind == "text" and len(others) == 1 else "…"
         raise DataError(
             f"{missing} among {quoted(table.columns)}{place} (looked for {', '.join(usual_names)}): name it with "
-            f"{remedy}, or once for all commands with ALIEN_{option.upper()}_COLUMN.{hint}"
-            f"{header_hint(table.columns)}"
+            f"{ways_to_name(kind, table.columns, only)}.{hint}{header_hint(table.columns)}"
         )
     return candidates[0]
-
-
-def quoted(names: Iterable[str]) -> str:
-    """List of names for an error message, each in quotes, since it may hold commas and spaces."""
-    return ", ".join(map(repr, names))
 
 
 def first_column(table: Table, names: Sequence[str]) -> str | None:

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..display.wording import quoted
 from ..errors import DataError
-from .columns import quoted
 from .replies import ReplyToken, from_latin_1, in_latin_1, is_cut_off, reply_text, reply_tokens
 from .top_logprobs import NEGLIGIBLE, Masses
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..display.wording import type_name
+from ..display.wording import quoted, type_name
 from ..errors import DataError
 from ..features.texts import Text
 from .cells import is_missing
-from .columns import find_column, find_text_columns, first_column, quoted
+from .columns import find_column, find_text_columns, first_column
 from .label_cells import is_written_as_lists, split_cells, yes_or_no
 from .label_column import LabelColumn
 from .label_maps import apply_label_map, checked_label_map

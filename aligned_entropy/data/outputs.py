@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..display.wording import quoted
 from ..errors import DataError
 from ..features.arrays import Features
 from .cells import is_missing
-from .columns import find_column, first_column, quoted
+from .columns import find_column, first_column
 from .label_column import LabelColumn, label_number
 from .label_maps import apply_label_map
 from .labels import read_texts

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..display.card import Card, Displayed
 from ..display.hints import header_hint, similar_name
-from ..display.wording import counted
+from ..display.wording import counted, quoted
 from ..errors import DataError
 
 if TYPE_CHECKING:
@@ -126,9 +126,8 @@ class Table(Displayed):
     def without(self, name: str) -> str:
         """Message about a column that does not exist."""
         place = f" of {self.source}" if self.source else ""
-        columns = ", ".join(map(repr, self.columns))
         hints = similar_name(name, self.columns), header_hint(self.columns)
-        return f"there is no column {name!r}{hints[0]}; the columns{place} are {columns}.{hints[1]}"
+        return f"there is no column {name!r}{hints[0]}; the columns{place} are {quoted(self.columns)}.{hints[1]}"
 
     def place(self, row: int, column: str) -> str:
         """Position of a value for error messages: rows count from 0, as in pandas, lines from 1, as in an editor."""

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..display.wording import quoted
 from ..errors import DataError, warn_user
-from .columns import quoted
 from .matching import NameIndex
 from .table import Table
 

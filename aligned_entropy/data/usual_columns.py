@@ -7,17 +7,21 @@ the others. They are read once, when the package is imported.
 from __future__ import annotations
 
 import os
+import shlex
+from collections.abc import Iterable
 
+from ..display.hints import similar_name
 
-def _named(kind: str) -> tuple[str, ...]:
-    """Name of a column from its variable; none without one."""
-    name = os.environ.get(f"ALIEN_{kind}_COLUMN")
-    return (name,) if name else ()
-
-
-_TEXT, _TEXT_PAIR, _LABEL = map(_named, ("TEXT", "TEXT_PAIR", "LABEL"))
-NAMED = frozenset((*_TEXT, *_TEXT_PAIR, *_LABEL))
-"""Names from variables, which are taken if a data set has another usual name as well."""
+NAMED = {
+    variable: os.environ[variable]
+    for variable in ("ALIEN_TEXT_COLUMN", "ALIEN_TEXT_PAIR_COLUMN", "ALIEN_LABEL_COLUMN")
+    if os.environ.get(variable)
+}
+"""Names from variables, by variable; they are taken if a data set has another usual name as well."""
+_TEXT, _TEXT_PAIR, _LABEL = (
+    (NAMED[variable],) if variable in NAMED else ()
+    for variable in ("ALIEN_TEXT_COLUMN", "ALIEN_TEXT_PAIR_COLUMN", "ALIEN_LABEL_COLUMN")
+)
 
 TEXT_COLUMNS = (
     *_TEXT, "text", "sentence", "content", "review", "document", "tweet", "comment", "question", "message",
@@ -36,3 +40,20 @@ PAIR_COLUMNS = (
     ("query", "passage"), ("query", "document"), ("query", "text"), ("prompt", "response"),
 )  # fmt: skip
 """Usual names of two columns that hold pairs of texts."""
+
+
+def ways_to_name(kind: str, columns: Iterable[str], only: str = "…") -> str:
+    """List the ways to name a column, for the message about one that is missing or one of several.
+
+    Args:
+        kind: kind of the column (``text``, ``label``), as in the option ``--text-column``.
+        columns: names of the columns that the data have.
+        only: the only column that may be meant, if there is one.
+    """
+    name = kind.replace("-", "_")
+    variable = f"ALIEN_{name.upper()}_COLUMN"
+    ways = f"{name}_column={only!r} or --{kind}-column" + ("" if only == "…" else f" {shlex.quote(only)}")
+    if variable not in NAMED:
+        return f"{ways}, or once for all commands with {variable}"
+    named = NAMED[variable]
+    return f"{ways}, or correct {variable}, which names {named!r}{similar_name(named, columns)}"

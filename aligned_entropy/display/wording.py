@@ -1,9 +1,10 @@
-"""Words of messages: a number with its noun, the type of a value with its article, and a share as it is written."""
+"""Words of messages: a number with its noun, names, the type of a value with its article, a share as it is written."""
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 
 # Beginnings of names that are spoken with a vowel: int, Uncertain, MLP, ndarray.
 AN = re.compile(r"[aeioAEIO](?!ne)|[uU]n(?!i)|[FHLMNRSX][A-Z]|nd")
@@ -13,6 +14,11 @@ SINGULAR = {"entities": "entity", "classes": "class"}
 def counted(number: int, plural: str) -> str:
     """Write a number of things: ``1,200 texts``, and ``1 text``."""
     return f"{number:,} {plural if number != 1 else SINGULAR.get(plural, plural.removesuffix('s'))}"
+
+
+def quoted(names: Iterable[str]) -> str:
+    """List names for a message, each in quotes, since a name may hold commas and spaces."""
+    return ", ".join(map(repr, names))
 
 
 def type_name(value: object) -> str:

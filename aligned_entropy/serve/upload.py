@@ -15,9 +15,9 @@ from ..batch.job import AddedColumns, PredictionJob, Values
 from ..batch.predict import predict_rows
 from ..classifier import UncertainClassifier
 from ..data import Table
-from ..data.columns import quoted
 from ..data.files.reading import open_rows
 from ..data.files.rows import COMPRESSED, InputRow, format_of
+from ..display.wording import quoted
 from ..errors import AlignedEntropyError, DataError
 from ..features.texts import Text, TextPair
 from .attribution import PAIR_MARK

@@ -25,7 +25,9 @@ print(json.dumps({
     "both": labeled(text=["c", "d"], body=["a", "b"], label=["v", "w"], team=["x", "y"]),
     "pairs": find_text_columns(Table({"body": ["a"], "reply": ["b"]})),
     "several": multilabel_texts({"body": ["a", "b"], "team": [["x"], ["x", "y"]]}).label_names,
-    "neither": labeled(title=["a"], queue=["x"]),
+    "neither": labeled(bodys=["a"], queue=["x"]),
+    "several_texts": labeled(text=["a"], comment=["b"], label=["x"]),
+    "no_label": labeled(text=["a"], teams=["x"]),
 }))
 """
 
@@ -37,4 +39,12 @@ def test_a_variable_names_a_column():
     assert given["named"] == given["usual"] == given["both"] == [["a", "b"], ["x", "y"]]
     assert given["pairs"] == ["body", "reply"]
     assert given["several"] == ["x", "y"]
-    assert "looked for body, text, sentence" in given["neither"]
+    assert given["neither"] == (
+        "no text column among 'bodys', 'queue' (looked for body, text, sentence, content, review, document, tweet, "
+        "comment, question, message, comment_text): name it with text_column='…' or --text-column, or "
+        "correct ALIEN_TEXT_COLUMN, which names 'body' (did you mean 'bodys'?). No column has a usual name of labels, "
+        "either: name theirs, too, with label_column='…' or --label-column, or correct ALIEN_LABEL_COLUMN, which names "
+        "'team'."
+    )
+    assert "or correct ALIEN_TEXT_COLUMN, which names 'body'; for pairs of texts" in given["several_texts"]
+    assert given["no_label"].endswith("or correct ALIEN_LABEL_COLUMN, which names 'team' (did you mean 'teams'?).")

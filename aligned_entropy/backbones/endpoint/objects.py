@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...data.columns import quoted
 from ...data.json_field import JsonField
+from ...display.wording import quoted
 from ...errors import DataError
 from ..templates import PromptTemplate
 from .client import RequestError
