@@ -166,6 +166,8 @@ def _accuracy(counts: RowCounts) -> Iterator[str]:
             yield estimate.line(name, judged_by)
             reasons |= dict.fromkeys(estimate.reasons)
     yield from (f"do not rely on this estimate. {reason}" for reason in reasons)
+    if not reasons and any(estimate is not None and estimate.accepted is not None for estimate, *_ in estimates):
+        yield "an estimate without labels does not replace the bound of the threshold: it may lie on either side of it"
 
 
 def _no_prediction(counts: RowCounts, is_guessed: bool) -> str:

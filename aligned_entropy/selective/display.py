@@ -29,6 +29,21 @@ def limit_cell(value: float) -> str:
     return f"{value:.4g}" if math.isfinite(value) else "all" if value > 0 else "none"
 
 
+def rule_notes(rule: Rule) -> list[str]:
+    """Sentences on the choice of a rule, on what its risk means, and on a bound that is not guaranteed."""
+    parts = rule.thresholds
+    notes = [part.reason if part.accepted or not name else f"{name}: {part.reason}" for name, part in parts.items()]
+    if rule.goal.risk is not None and all(part.value == math.inf for part in parts.values()):
+        notes.append("The model alone reaches this goal: all predictions are accepted. A lower risk defers some.")
+    elif rule.accepted:
+        notes.append(
+            "The risk is an average over all accepted predictions: those just below the threshold are wrong more often."
+        )
+    if not rule.held_out:
+        notes.append("The score was fitted on these predictions: no bound is guaranteed.")
+    return list(dict.fromkeys(notes))
+
+
 def rule_card(rule: Rule) -> Card:
     """Card with a row for every threshold, and the curve of the labeled predictions if there is one threshold."""
     thresholds = list(rule.thresholds.items())
@@ -39,8 +54,6 @@ def rule_card(rule: Rule) -> Card:
         shares = [Share(value) for value in (part.coverage, part.risk, bound)]
         return [name or "all", limit_cell(part.value), *shares, part.accepted, part.units]
 
-    notes = [] if rule.held_out else ["The score was fitted on these predictions: no bound is guaranteed."]
-    notes += list(dict.fromkeys(part.reason for _, part in thresholds))
     has_curve = [*rule.thresholds] == [""] and rule.units is not None and rule.accepted > 0
 
     def figure() -> str:
@@ -49,7 +62,7 @@ def rule_card(rule: Rule) -> Card:
     header = ["class", "threshold", "coverage", "risk", "bound", "accepted", "labeled"]
     return Card(
         f"{type(rule).__name__}: {rule.goal}",
-        notes,
+        rule_notes(rule),
         header,
         len(thresholds),
         row,

@@ -15,7 +15,7 @@ from ..display.short_repr import ShortRepr
 from ..display.text_tables import text_table, wrapped
 from ..display.wording import share_advice
 from ..errors import ArgumentError
-from .display import limit_cell, rule_card, rule_figure
+from .display import limit_cell, rule_card, rule_figure, rule_notes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -275,19 +275,7 @@ class Rule(Displayed):
         if len(rows) > 1:
             units = sum(row.units for row in self.thresholds.values())
             rows.append(["together", "", *_shares(self), "", self.accepted, units])
-        notes = list({_reason(row, name): None for name, row in self.thresholds.items()})
-        if self.accepted:
-            notes.append(
-                "The risk is an average over all accepted predictions: those just below the threshold are wrong more "
-                "often."
-            )
-        if not self.held_out:
-            notes.append("The score was fitted on these predictions: no bound is guaranteed.")
-        return "\n".join([wrapped(str(self.goal)), "", text_table(HEADER, rows), "", *map(wrapped, notes)])
-
-
-def _reason(row: Threshold, name: str) -> str:
-    return row.reason if row.accepted or not name else f"{name}: {row.reason}"
+        return "\n".join([wrapped(str(self.goal)), "", text_table(HEADER, rows), "", *map(wrapped, rule_notes(self))])
 
 
 def _shares(row: Threshold | Rule) -> tuple[str, str]:

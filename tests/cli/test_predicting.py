@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from aligned_entropy import Goal, UncertainClassifier
+from aligned_entropy.accuracy import AccuracyBasis, LabeledProbabilities, ProbabilitySums
+from aligned_entropy.batch.counts import RowCounts
+from aligned_entropy.cli.predicting import _summary
 from fixtures import sentiment
 from fixtures.command_line import in_process
 
@@ -68,6 +72,7 @@ def test_the_counts_are_printed_in_words(workplace, source, deciding_head, tmp_p
     assert re.fullmatch(expected, lines[5])
     assert [line.split(".")[0] for line in lines[6:-3]] == ["do not rely on this estimate"]
     assert "The number of predictions, 19, is below 50" in lines[6]
+    assert not any("replace the bound" in line for line in lines)  # beside a reason not to rely on the estimate
 
 
 def test_the_counts_are_printed_as_json(workplace, source, deciding_head, tmp_path):
@@ -164,3 +169,20 @@ def test_safe_csv_is_for_csv_and_tsv(workplace, source, tmp_path):
     refused = in_process(*arguments, tmp_path / "out.parquet")
     assert refused.exit_code == 2
     assert "--safe-csv is for CSV and TSV files" in " ".join(refused.stderr.replace("│", " ").split())
+
+
+def test_an_estimate_is_told_from_the_bound_of_a_threshold():
+    probability = np.linspace(0.02, 0.6, 300)
+    errors = np.random.default_rng(0).random(300) < probability
+    basis = AccuracyBasis(LabeledProbabilities(probability, errors, np.full(300, "a")))
+    accepted = [*[True] * 200, *[False] * 100]
+    units = ProbabilitySums.of(probability.tolist(), ["a"] * 300, accepted)
+    counts = RowCounts(rows=300, accepted=200, deferred=100, units=units, with_units=300, bases={"texts": basis})
+    *_, estimate, note = _summary(counts, "")
+    assert estimate.startswith("estimated accuracy 69.0 %")
+    assert (
+        note
+        == "an estimate without labels does not replace the bound of the threshold: it may lie on either side of it"
+    )
+    without = replace(counts, accepted=0, deferred=0, units=ProbabilitySums.of(probability.tolist(), ["a"] * 300))
+    assert not any("bound" in line for line in _summary(without, ""))

@@ -213,6 +213,17 @@ def test_a_threshold_that_accepts_nothing_or_everything_is_shown_in_words():
     assert "inf" not in f"{nothing} {nothing!r} {everything} {everything!r}"
 
 
+def test_a_model_that_reaches_a_risk_alone_is_named():
+    errors = np.arange(400) % 50 == 0
+    rule = choose_threshold(units(np.linspace(0, 1, 400), errors), Goal(risk=0.1))
+    assert rule.coverage == 1
+    note = "The model alone reaches this goal: all predictions are accepted. A lower risk defers some."
+    for printed in (str(rule).replace("\n", " "), rule._repr_html_()):
+        assert note in printed
+    some = choose_threshold(units(np.linspace(0, 1, 400), errors), Goal(coverage=0.5))
+    assert "The model alone" not in str(some)
+
+
 def test_a_class_without_a_threshold_is_named():
     labels = np.array(["many"] * 300 + ["few"] * 20)
     text = str(choose_threshold(units(np.arange(320) / 320, np.zeros(320), labels), Goal(risk=0.05, per_class=True)))
