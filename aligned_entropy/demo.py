@@ -47,7 +47,8 @@ def run_demo(folder: Path, texts: int, seed: int, progress_bar: ProgressBar) -> 
     }
     print("1. Train a classifier: MiniLM, frozen, with new top layers, on 20 Newsgroups.")
     with progress_bar("training texts", len(parts["train"])) as progress:
-        train_classifier("minilm", parts["train"], folder / "classifier", TrainConfig("freeze", seed=seed), progress)
+        config = TrainConfig("freeze", seed=seed)
+        train_classifier("minilm", parts["train"], folder / "classifier", config, progress, force=True)
 
     print("2. Fit the uncertainty head on held-out texts; the training texts serve as reference.")
     classifier = UncertainClassifier.from_pretrained(folder / "classifier")
@@ -55,8 +56,7 @@ def run_demo(folder: Path, texts: int, seed: int, progress_bar: ProgressBar) -> 
         calibration = classifier.features(parts["validation"], progress)
     reference = classifier.features(parts["train"])
     result = classifier.fit_features(calibration, reference=reference, config=FitConfig(seed=seed))
-    classifier.save_pretrained(folder / "head")
-    print(result.summary)
+    print(result)
 
     print("\n3. Evaluate on the test split, which neither the classifier nor the head was fitted on.")
     with progress_bar("test texts", len(parts["test"])) as progress:

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
 
-from aligned_entropy import ArgumentError, DataError, UncertainClassifier
+from aligned_entropy import ArgumentError, ArgumentTypeError, DataError, UncertainClassifier
 from aligned_entropy.backbones import Backbone
 from aligned_entropy.data import LabeledTexts, labeled_texts
 from aligned_entropy.finetune import Epoch, TrainConfig, train_classifier
@@ -154,7 +154,7 @@ def test_columns_have_names_of_their_own(tmp_path):
     train_classifier(tmp_path / "pretrained", rows, tmp_path / "out", TrainConfig("freeze", epochs=1), **columns)
     assert UncertainClassifier.from_pretrained(tmp_path / "out").label_names == ["a", "b"]
     with pytest.raises(DataError, match="100 different labels in 100 rows"):
-        train_classifier(tmp_path / "pretrained", rows, tmp_path / "out", text_column="body", label_column="ticket")
+        train_classifier(tmp_path / "pretrained", rows, tmp_path / "other", text_column="body", label_column="ticket")
 
 
 def test_one_label_of_which_every_text_may_have_it_is_learned(tmp_path):
@@ -281,6 +281,33 @@ def test_the_seed_determines_the_trained_model(tmp_path):
 def test_data_of_one_class_are_refused_before_a_model_is_loaded(tmp_path, data, message):
     with pytest.raises(DataError, match=f"the training set holds {message}"):
         train_classifier(tmp_path / "no model", data, tmp_path / "out")
+
+
+def test_a_folder_with_a_model_or_other_files_is_not_written_into(tmp_path):
+    source = pretrained("Bert", tmp_path / "pretrained")
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "read.me").write_text("kept")
+    config = TrainConfig("freeze", epochs=1)
+    with pytest.raises(DataError, match=r"notes holds other files, such as read\.me: name another one"):
+        train_classifier(source, texts(30), tmp_path / "notes", config)
+    train_classifier(source, texts(30), tmp_path / "out", config)
+    weights = (tmp_path / "out" / "model.safetensors").read_bytes()
+    other = TrainConfig("freeze", epochs=1, seed=1)
+    with pytest.raises(DataError, match=r"out holds a model, which would be replaced: .* with force=True or --force"):
+        train_classifier(source, texts(30), tmp_path / "out", other)
+    assert (tmp_path / "out" / "model.safetensors").read_bytes() == weights
+    train_classifier(source, texts(30), tmp_path / "out", other, force=True)
+    assert (tmp_path / "out" / "model.safetensors").read_bytes() != weights
+
+
+def test_arguments_of_a_wrong_type_or_name_are_refused(tmp_path):
+    arguments = ("no model", {"text": ["a", "b"], "label": ["x", "y"]}, tmp_path / "out")
+    with pytest.raises(ArgumentTypeError, match=r"config is a str: pass a TrainConfig"):
+        train_classifier(*arguments, "freeze")
+    with pytest.raises(ArgumentTypeError, match=r"no argument 'mode': those that .* settings are fields of config"):
+        train_classifier(*arguments, mode="freeze")
+    with pytest.raises(ArgumentError, match="label_column: a LabeledTexts has been read"):
+        train_classifier("no model", labeled_texts(arguments[1]), tmp_path / "out", label_column="label")
 
 
 def test_training_pads_texts_as_predictions_do(tmp_path):

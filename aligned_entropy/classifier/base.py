@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..data.objects import as_texts, index_of
-from ..errors import NotApplicableError
 from ..evaluation.calibration_maps import CalibrationMaps
 from ..evaluation.evaluation import Evaluation, evaluate
 from ..evaluation.fitted_scores import FittedScore, default_scores, fit_scores
@@ -22,7 +21,7 @@ from ..features.arrays import Features
 from ..features.drawn import equal_part
 from ..features.texts import are_pairs, check_kind
 from ..head.fit import FitResult, fit_head
-from ..head.fit_config import FitConfig, MultiLabelConfig
+from ..head.fit_config import FitConfig, MultiLabelConfig, fit_settings
 from ..head.fit_multilabel import MultiLabelResult
 from ..head.progress import Progress
 from ..predictions import MultiLabelPredictions, Predictions, TokenPredictions
@@ -150,7 +149,7 @@ class UncertainClassifier(ModelElsewhere, ModelWithSelection):
             DataError: the data cannot be read, or their labels are not the model's.
             NotApplicableError: the reference or the settings are not for this task.
         """
-        views = (config or self.config_class()).views
+        views = fit_settings(config, self.config_class).views
         calibration = self.held_out_features(data, progress, views=views, **columns)
         training = None if reference is None else self.features(reference, progress, views=views, **columns)
         return self.fit_features(calibration, reference=training, config=config)
@@ -182,8 +181,6 @@ class UncertainClassifier(ModelElsewhere, ModelWithSelection):
         check_calibration(calibration)
         if reference is not None:
             check_kind(reference.pairs, calibration.pairs, "the calibration set has")
-        if config is not None and not isinstance(config, FitConfig):
-            raise NotApplicableError(f"a {type(config).__name__} is not for {self.task}: use FitConfig.")
         result = fit_head(
             self.backbone.copy_classification_module(),
             calibration.hidden,
@@ -195,7 +192,7 @@ class UncertainClassifier(ModelElsewhere, ModelWithSelection):
             reference_clusters=None if reference is None else reference.clusters,
             clusters=calibration.clusters,
             weights=weights,
-            config=config,
+            config=fit_settings(config, FitConfig),
             progress=progress,
         )
         rows, held_out = equal_part(calibration, result.held_out.double().numpy(), weights)

@@ -19,7 +19,7 @@ from ..evaluation.grouped import GroupedEvaluation, group_values
 from ..evaluation.groups import Groups, ScoreKey
 from ..features.arrays import Features
 from ..features.drawn import equal_part
-from ..head.fit_config import FitConfig, MultiLabelConfig
+from ..head.fit_config import FitConfig, MultiLabelConfig, fit_settings
 from ..head.fit_multilabel import MultiLabelResult, fit_multilabel, pairs
 from ..head.head import AlignedEntropyHead
 from ..head.multilabel_head import MultiLabelHead
@@ -97,8 +97,6 @@ class UncertainMultiLabelClassifier(UncertainClassifier):
         check_calibration(calibration)
         if reference is not None:
             raise NotApplicableError("a multi-label head makes no use of training texts as reference: leave them out.")
-        if config is not None and not isinstance(config, MultiLabelConfig):
-            raise NotApplicableError(f"a {type(config).__name__} is for one label a text: use MultiLabelConfig.")
         module = self.backbone.copy_classification_module()
         calibration, _ = equal_part(calibration, np.zeros(len(calibration)), weights)
         result = fit_multilabel(
@@ -107,7 +105,7 @@ class UncertainMultiLabelClassifier(UncertainClassifier):
             calibration.labels,
             logits=calibration.logits,
             views=calibration.views,
-            config=config,
+            config=fit_settings(config, MultiLabelConfig),
             progress=progress,
         )
         rows, held_out_text = self.single_predictions(calibration), result.held_out_text.double().numpy()

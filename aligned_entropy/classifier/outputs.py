@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ..backbones import OUTPUTS, OutputsBackbone
 from ..backbones.outputs import FIELD
 from ..data import load_outputs
+from ..data.columns import check_arguments
 from ..data.matching import NameIndex
 from ..data.objects import index_of
 from ..errors import ArgumentError, ArgumentTypeError, DataError, HeadMismatchError, NotApplicableError
@@ -128,6 +129,8 @@ class UncertainOutputs(UncertainClassifier):
         Warns:
             UserWarning: the labels hint at a mistake, or texts are copies; see :mod:`..evaluation.label_warnings`.
         """
+        check_arguments(columns)
+        _check_no_pairs(columns.pop("text_pair_column", None))
         features = self._read(data, progress, extras, views, labeled=True, **columns)
         warn_of_labels(features, self.label_names, None if "tokens" in features.absent else features.hashes)
         return features

@@ -12,8 +12,9 @@ from typing import Any, ClassVar, Self
 from ..backbones import EXTRAS, BaseBackbone, are_training_texts, text_hashes
 from ..backbones.templates import Examples
 from ..data import LabeledTexts, LabeledTokens, checked_names, load_data, plain_texts
+from ..data.columns import check_arguments
 from ..display.wording import type_name
-from ..errors import ArgumentError, ArgumentTypeError, NotApplicableError, NotFittedError, UnsupportedModelError
+from ..errors import ArgumentTypeError, NotApplicableError, NotFittedError, UnsupportedModelError
 from ..evaluation.label_warnings import warn_of_labels
 from ..features.arrays import Features
 from ..features.texts import Text, are_pairs
@@ -224,13 +225,9 @@ class ModelWithHead:
     def read_labeled(self, data: Any, **columns: Any) -> LabeledTexts | LabeledTokens:
         """Read labeled data with the labels of the model; arguments and errors as for ``fit``."""
         if isinstance(data, self.task.labeled_class):
-            given = [name for name, value in columns.items() if value]
-            if given:
-                raise ArgumentError(
-                    f"{', '.join(given)}: {type_name(data)} has been read and has no columns; pass the data that "
-                    "it was read from."
-                )
+            check_arguments(columns, data)
             return checked_names(data, self.label_names, dimensions=self.task.label_dimensions)
+        check_arguments(columns)
         return self.task.read(load_data(data), self.label_names, **columns)
 
     def features(

@@ -36,19 +36,14 @@ def check_folder(
     for name in inputs:
         if name is not None and path.is_dir() and os.path.isdir(local_path(name)) and path.samefile(local_path(name)):
             raise DataError(f"output {path}: this is the input {name}, whose files could be replaced; name another.")
-    if content != "model":
-        from ..saved.folders import check_head_folder, check_output_folder, has_threshold
+    from ..saved.folders import check_head_folder, check_model_folder, check_output_folder, has_threshold
 
+    if content != "model":
         (check_head_folder if content == "head" else check_output_folder)(path)
         if content == "head" and not force and has_threshold(path):
             raise DataError(f"{path} holds a head with a threshold: name another folder with -o, or add --force.")
-    elif (path / "config.json").exists() and not force:
-        raise DataError(f"{path} holds a model, which would be replaced: name another folder with -o, or add --force.")
-    elif path.is_dir() and not force and (others := [file.name for file in path.iterdir() if file.name[0] != "."]):
-        raise DataError(
-            f"{path} holds other files, such as {min(others)}: name a folder of its own for the classifier with -o, or "
-            "add --force."
-        )
+    elif not force:
+        check_model_folder(path)
     if path.exists() and not path.is_dir():
         raise DataError(f"output {path}: this is a file; name a folder.")
     try:

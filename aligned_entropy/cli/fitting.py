@@ -100,7 +100,7 @@ def train(
     passes = 1 if freeze else config.total_epochs
     description = "features" if freeze else f"training, {counted(passes, 'epochs')}"
     with progress_bar(description, len(texts) * passes) as progress:
-        truncated = train_classifier(model, texts, output, config, progress, report)
+        truncated = train_classifier(model, texts, output, config, progress, report, force=force)
     _print_training(texts, done[-1], truncated)
     if freeze:
         print("without --freeze, all layers are trained: slower, often with far fewer errors")
@@ -177,7 +177,7 @@ def fit(
     if as_json:
         print(json.dumps(classifier.saved.fit))
         return
-    print(result.summary)
+    print(result)
     if classifier.task.one_label and classifier.head.is_calibrated:
         print(EQUAL_COLUMNS)
     print(f"saved: {output}")

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from ..display.hints import header_hint
-from ..display.wording import quoted
-from ..errors import DataError, NotApplicableError
+from ..display.hints import header_hint, similar_name
+from ..display.wording import quoted, type_name
+from ..errors import ArgumentError, ArgumentTypeError, DataError, NotApplicableError
 from ..features.texts import NO_PAIRS
 from .table import Table
 from .usual_columns import LABEL_COLUMNS, NAMED, PAIR_COLUMNS, TEXT_COLUMNS, TOKEN_COLUMNS, ways_to_name
 
 TEXT_OPTION = "text_column='…' or --text-column"
+COLUMN_ARGUMENTS = ("text_column", "text_pair_column", "label_column", "label_map")
 NAME_BOTH = "name both columns, text_column='…' and text_pair_column='…' or --text-column and --text-pair-column"
 
 
@@ -207,6 +209,29 @@ def _only_column(
             f"{ways_to_name(kind, table.columns, only)}.{hint}{header_hint(table.columns)}"
         )
     return candidates[0]
+
+
+def check_arguments(columns: Mapping[str, Any], read: object = None) -> None:
+    """Check that keyword arguments describe columns, and that none are given for data that have been read.
+
+    Args:
+        columns: keyword arguments.
+        read: data that have been read; None for a table.
+
+    Raises:
+        ArgumentTypeError: one of them is no such argument.
+        ArgumentError: data that have been read have no columns.
+    """
+    for name, value in columns.items():
+        if name not in COLUMN_ARGUMENTS:
+            raise ArgumentTypeError(
+                f"there is no argument {name!r}{similar_name(name, COLUMN_ARGUMENTS)}: those that describe columns are "
+                f"{', '.join(COLUMN_ARGUMENTS)}, and settings are fields of config."
+            )
+        if value and read is not None:
+            raise ArgumentError(
+                f"{name}: {type_name(read)} has been read and has no columns; pass the data that it was read from."
+            )
 
 
 def first_column(table: Table, names: Sequence[str]) -> str | None:

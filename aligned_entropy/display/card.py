@@ -11,7 +11,7 @@ from html import escape
 from .text_tables import WIDTH, text_table, wrapped
 
 LINES = 10  # of a card as text
-NOTE_LINES = 4  # of these, for the notes
+NOTE_LINES = 5  # of these, for the notes
 TEXT_CELL, HTML_CELL = 34, 160  # characters of a cell that are shown
 
 # Characters that would move the cursor, or the text around them; a browser and a terminal never get them.
@@ -41,7 +41,7 @@ class Card:
 
     Attributes:
         title: line with the kind of the result and its main numbers.
-        notes: sentences; texts show their first lines alone.
+        notes: sentences, the most important ones first; a short text shows their first lines alone.
         header: headings of the columns of a table; empty without a table.
         count: number of rows of the table.
         row: function that gives the cells of a row by its number. A :class:`Share` has a bar in HTML.
@@ -59,13 +59,13 @@ class Card:
     figure: Callable[[], str] | None = None
     parts: Sequence[Card] = ()
 
-    def text(self) -> str:
-        """Card as text of at most 10 lines with 80 columns."""
+    def text(self, is_whole: bool = False) -> str:
+        """Card as text with 80 columns: of at most 10 lines, or with all notes and as many rows as HTML shows."""
         lines = wrapped(one_line(self.title, 3 * WIDTH), "  ").splitlines()
-        notes = [line for note in self.notes for line in wrapped(one_line(note, 4 * WIDTH), "  ").splitlines()]
+        notes = [line for note in self.notes for line in wrapped(one_line(note), "  ").splitlines()]
         most = NOTE_LINES if self.header else LINES - len(lines)
-        lines += notes if len(notes) <= most else [*notes[: most - 1], "…"]
-        room = LINES - 1 - len(lines)
+        lines += notes if is_whole or len(notes) <= most else [*notes[: most - 1], "…"]
+        room = self.shown if is_whole else LINES - 1 - len(lines)
         if self.header and room > 0:
             rows = [[one_line(cell, TEXT_CELL) for cell in row] for row in self._rows(room)]
             lines += text_table(self.header, rows, cut=True).splitlines()
@@ -103,7 +103,7 @@ class Card:
 
 
 class Displayed(ABC):
-    """Base of results that show themselves: :func:`repr` gives a few lines, a notebook shows a table."""
+    """Base of results that show themselves: :func:`repr` gives a few lines, ``print`` all notes, a notebook a table."""
 
     @abstractmethod
     def _card(self) -> Card:
@@ -111,6 +111,9 @@ class Displayed(ABC):
 
     def __repr__(self) -> str:
         return self._card().text()
+
+    def __str__(self) -> str:
+        return self._card().text(is_whole=True)
 
     def _repr_html_(self) -> str:
         return self._card().html()

@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from ..data import LabeledTexts, LabeledTokens, load_data
+from ..data.columns import check_arguments
 from ..tasks import TASKS, MultiLabelClassification, Task, TextClassification, TokenClassification, task_of_dataset
 
 
-def labeled_data(
-    data: Any, text_column: str | None = None, text_pair_column: str | None = None, label_column: str | None = None
-) -> LabeledTexts | LabeledTokens:
+def labeled_data(data: Any, **columns: Any) -> LabeledTexts | LabeledTokens:
     """Read labeled data for the task that their columns show; data that have been read stay as they are."""
     if isinstance(data, (LabeledTexts, LabeledTokens)):
+        check_arguments(columns, data)
         return data
+    check_arguments(columns)
     table = load_data(data)
-    task = task_of_dataset(table, text_column, label_column)
-    return task.read(table, text_column=text_column, text_pair_column=text_pair_column, label_column=label_column)
+    return task_of_dataset(table, columns.get("text_column"), columns.get("label_column")).read(table, **columns)
 
 
 def task_of_labels(data: LabeledTexts | LabeledTokens) -> Task:

@@ -25,7 +25,9 @@ from ..data import LabeledTexts, LabeledTokens
 from ..data.label_checks import check_repeated, label_warnings
 from ..data.matching import listed_names
 from ..display.progress_bars import without_progress_bars
-from ..errors import DataError, MissingExtraError, UnsupportedModelError, warn_user
+from ..display.wording import type_name
+from ..errors import ArgumentTypeError, DataError, MissingExtraError, UnsupportedModelError, warn_user
+from ..saved.folders import check_model_folder
 from .config import TrainConfig
 from .labeled import labeled_data, task_of_labels
 from .measures import IGNORED, Epoch, TrainingMeter
@@ -48,6 +50,8 @@ def train_classifier(
     config: TrainConfig | None = None,
     progress: Callable[[int], object] = lambda done: None,
     report: Callable[[Epoch], object] = lambda epoch: None,
+    *,
+    force: bool = False,
     **columns: Any,
 ) -> int:
     """Train a classifier and save it with its tokenizer, so that ``from_pretrained`` can load it.
@@ -60,20 +64,24 @@ def train_classifier(
         config: settings of the training; ``TrainConfig()`` by default.
         progress: function that is called with the number of texts whose vectors are ready in mode ``freeze``, and with
             the number of texts (windows of texts for token classification) of every step in the other modes.
-        report: function that is called with the measures of every epoch.
-        columns: names of the columns of ``data``: ``text_column``, ``text_pair_column`` and ``label_column``; they are
-            found by their usual names by default.
+        report: function that is called with the measures of every epoch; ``print`` shows them.
+        force: True to write into a folder that holds a model, which is replaced, or other files.
+        columns: ``text_column``, ``text_pair_column``, ``label_column`` and ``label_map``, as for ``fit``.
 
     Returns:
         Number of texts that the classifier did not read completely, because they have more than ``config.max_length``
         tokens; 0 for token classification, which reads long texts in windows.
 
     Raises:
-        ArgumentTypeError: an object of this type holds no labeled data.
-        DataError: the data cannot be read, hold one class only, or their labels are no classes.
+        ArgumentTypeError: an object of this type holds no labeled data, the settings are no ``TrainConfig``, or there
+            is no such argument.
+        DataError: the data cannot be read, hold one class only, or their labels are no classes; or the folder holds a
+            model or other files.
         UnsupportedModelError: the model or the task cannot be trained in this mode.
     """
-    config, data = config or TrainConfig(), labeled_data(data, **columns)
+    config, data = _checked(config), labeled_data(data, **columns)
+    if not force:
+        check_model_folder(folder)
     check_labels(data)
     if isinstance(data, LabeledTokens) and config.mode == "freeze":
         raise UnsupportedModelError("a token classifier is trained in mode 'full' or 'lora': leave out --freeze.")
@@ -92,12 +100,22 @@ def train_classifier(
     else:
         model = _train_all_layers(backbone, data, encoded, config, progress, meter)
     _warn_of_absent_classes(data, meter.predicted)
+    _save(model, backbone, folder)
+    save_training_texts(folder, data, resolve(name))
+    return 0 if encoded is None or encoded.truncated is None else int(encoded.truncated.sum())
+
+
+def _save(model: Any, backbone: Backbone, folder: str | Path) -> None:
     with without_progress_bars():
         model.save_pretrained(folder)
         backbone.inner.config.save_pretrained(folder)  # the folder of an adapter needs the labels, too
         backbone.tokenizer.save_pretrained(folder)
-    save_training_texts(folder, data, resolve(name))
-    return 0 if encoded is None or encoded.truncated is None else int(encoded.truncated.sum())
+
+
+def _checked(config: TrainConfig | None) -> TrainConfig:
+    if config is not None and not isinstance(config, TrainConfig):
+        raise ArgumentTypeError(f"config is {type_name(config)}: pass a TrainConfig, such as TrainConfig(epochs=5).")
+    return config or TrainConfig()
 
 
 def _warn_of_absent_classes(data: LabeledTexts | LabeledTokens, predicted: set[int]) -> None:
@@ -110,7 +128,7 @@ def _warn_of_absent_classes(data: LabeledTexts | LabeledTokens, predicted: set[i
     if not predicted:
         return
     absent = [data.label_names[number] for number in np.unique(data.labels) if number not in predicted]
-    remedy = "Train for more epochs (--epochs) or with a higher --learning-rate."
+    remedy = "Train for more epochs or with a higher learning rate."
     if len(predicted) == 1:
         (only,) = predicted
         warn_user(

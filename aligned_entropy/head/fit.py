@@ -24,7 +24,7 @@ from .candidates import (
     with_error_model,
 )
 from .error_model import ErrorModel
-from .fit_config import FitConfig
+from .fit_config import FitConfig, fit_settings
 from .fit_summary import Candidate, FitSummary, ShownFit
 from .head import AlignedEntropyHead
 from .progress import FitProgress, Progress, class_model_count
@@ -90,7 +90,7 @@ def fit_head(
         clusters: cluster of each row, ``[N]`` int, such as the sentence of a word; no fold divides a cluster.
         weights: weight of each row, ``[N]``, in the calibration of error probabilities; see :mod:`.row_weights`.
         validation: rows that choose a candidate of the published recipe, ``[N]`` bool; a part of them by default.
-        config: settings of the fit; ``FitConfig()`` by default.
+        config: settings of the fit; ``FitConfig()`` by default. Another class raises ``NotApplicableError``.
         progress: function that is called with the percentage points of the fit that were finished since its last call.
 
     Raises:
@@ -98,7 +98,7 @@ def fit_head(
         UnsupportedModelError: the module is no classification module.
         ArgumentError: ``validation`` is no boolean for every row, lacks a class, or is given without that recipe.
     """
-    config, head = config or FitConfig(), AlignedEntropyHead(classifier)
+    config, head = fit_settings(config, FitConfig), AlignedEntropyHead(classifier)
     device, classifier = head.device, head.cpu().classifier
     data = calibration_set(head, hidden, labels, logits, config.folds, config.seed, clusters, device)
     data = with_weights(data, weights)

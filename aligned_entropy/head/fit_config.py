@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from ..display.short_repr import ShortRepr
-from ..errors import ArgumentError
+from ..display.wording import type_name
+from ..errors import ArgumentError, NotApplicableError
 from .published import Schedule
 from .scoring import BASE_SCORES
 from .selection import DEVELOPMENT_PRIOR, GainPrior
+
+Config = TypeVar("Config")
 
 
 @dataclass(frozen=True, repr=False)
@@ -104,3 +107,16 @@ class MultiLabelConfig(ShortRepr):
     def __post_init__(self) -> None:
         if self.folds < 3:
             raise ArgumentError(f"folds={self.folds}: cross-validation needs at least 3 folds.")
+
+
+def fit_settings(config: Any, config_class: type[Config]) -> Config:
+    """Settings of a fit: the given ones, or the default ones of a class.
+
+    Raises:
+        NotApplicableError: the given settings are not of this class.
+    """
+    if config is None:
+        return config_class()
+    if not isinstance(config, config_class):
+        raise NotApplicableError(f"config is {type_name(config)}: for this task, pass a {config_class.__name__}.")
+    return config

@@ -26,7 +26,7 @@ from .calibration_set import (
     checked_vectors,
 )
 from .candidates import calibrated_candidate, summarize, with_error_model
-from .fit_config import MultiLabelConfig
+from .fit_config import MultiLabelConfig, fit_settings
 from .fit_summary import FitSummary, ShownFit
 from .multilabel_head import MultiLabelHead, any_log_odds, pair_logits
 from .progress import FitProgress, Progress, class_model_count
@@ -110,13 +110,13 @@ def fit_multilabel(
         logits: the model's logits ``[N, L]``, which determine its errors; by default those of the module in float32.
         views: inputs of views by name: ``layers`` ``[N, L, W]``, ``tokens`` ``[N, T]``, see
             :class:`aligned_entropy.features.arrays.Features`. The head then also carries class models of these.
-        config: configuration of the fit; ``MultiLabelConfig()`` by default.
+        config: configuration of the fit; ``MultiLabelConfig()`` by default. Another class: ``NotApplicableError``.
         progress: function that is called with the percentage points of the fit that were finished since its last call.
 
     Raises:
         CalibrationError: no head can be fitted on this calibration set; the message says why.
     """
-    config = config or MultiLabelConfig()
+    config = fit_settings(config, MultiLabelConfig)
     head = MultiLabelHead(classifier)
     device, head = head.device, head.cpu()
     data = multilabel_set(head, hidden, labels, logits, config.folds, config.seed, device)

@@ -131,8 +131,11 @@ class FitSummary(Displayed):
             f"{name or type(self).__name__}: {self.examples:,} {self.unit}, {self.errors:,} errors of the model "
             f"({self.errors / self.examples:.1%}); chosen (*): {self.chosen.name}"
         )
-        notes = [self.reason, *filter(None, [self.hint])]
-        return Card(title, notes, HEADER, len(self.candidates), lambda row: self._cells(self.candidates[row]))
+        first, last = ([part for part in self.candidates if part == end] for end in (self.chosen, self.before))
+        others = [part for part in self.candidates if part not in (self.chosen, self.before)]
+        rows = [*first, *others, *(last if last != first else [])]  # so that a short table shows both
+        notes = [*filter(None, [self.hint]), self.reason]
+        return Card(title, notes, HEADER, len(rows), lambda row: self._cells(rows[row]))
 
     def terms(self) -> list[str]:
         """Explanations of the terms in the names of the main candidates."""
@@ -142,8 +145,8 @@ class FitSummary(Displayed):
     def __str__(self) -> str:
         rate = self.errors / self.examples
         count = (
-            f"{self.examples} {self.unit}, {self.errors} errors of the model ({rate:.1%}). This is also the error rate "
-            "to expect on similar texts, because a head does not change predictions."
+            f"{self.examples:,} {self.unit}, {self.errors:,} errors of the model ({rate:.1%}). This is also the "
+            "error rate to expect on similar texts, because a head does not change predictions."
         )
         shown = self.main_candidates
         others = len(self.candidates) - len(shown)
@@ -172,3 +175,6 @@ class ShownFit(Displayed):
 
     def _card(self) -> Card:
         return self.summary._card(type(self).__name__)
+
+    def __str__(self) -> str:
+        return str(self.summary)

@@ -19,6 +19,21 @@ def check_output_folder(folder: str | Path) -> None:
         raise DataError(f"output {folder} holds a model, whose files would be overwritten: name another folder.")
 
 
+def check_model_folder(folder: str | Path) -> None:
+    """Check that a trained classifier can be saved in a folder without replacing a model or joining other files.
+
+    Raises:
+        DataError: the folder holds a model or other files.
+    """
+    remedy = "name another one, or write into it all the same with force=True or --force"
+    if holds_model(folder):
+        raise DataError(f"folder {folder} holds a model, which would be replaced: {remedy}.")
+    path = Path(folder)
+    others = [file.name for file in path.iterdir() if file.name[0] != "."] if path.is_dir() else []
+    if others:
+        raise DataError(f"folder {folder} holds other files, such as {min(others)}: {remedy}.")
+
+
 def check_head_folder(folder: str | Path) -> None:
     """Check that a head can be saved in a folder: that nothing but a head would be overwritten.
 

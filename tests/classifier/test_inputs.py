@@ -19,6 +19,7 @@ from aligned_entropy import (
     ArgumentTypeError,
     DataError,
     FitConfig,
+    NotApplicableError,
     UncertainClassifier,
     labeled_texts,
     load_data,
@@ -166,6 +167,11 @@ def test_arguments_of_a_wrong_type_are_named(fitted):
         fitted.evaluate(rows, scores="entropy")
     with pytest.raises(ArgumentTypeError, match="label_map is a str: pass a dict"):
         fitted.evaluate(rows, label_map="pos=positive")
+    with pytest.raises(NotApplicableError, match="config is a str: for this task, pass a FitConfig"):
+        fitted.fit(rows, config="paper")
+    for use in (fitted.fit, fitted.evaluate, fitted.features):
+        with pytest.raises(ArgumentTypeError, match=r"no argument 'label_col' \(did you mean 'label_column'\?\)"):
+            use(rows, label_col="label")
     with pytest.raises(ArgumentError, match="label_map: a LabeledTexts has been read"):
         fitted.evaluate(labeled_texts(rows, NAMES), label_map={"positive": "negative"})
 

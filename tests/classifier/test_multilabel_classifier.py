@@ -172,7 +172,7 @@ def test_a_head_for_one_label_does_not_fit_the_same_module_for_many(tmp_path):
 def test_what_is_for_one_label_is_refused(fitted):
     with pytest.raises(NotApplicableError, match="leave them out"):
         fitted.fit(texts(100, 1), reference=texts(100, 0))
-    with pytest.raises(NotApplicableError, match="a FitConfig is for one label a text"):
+    with pytest.raises(NotApplicableError, match="config is a FitConfig: for this task, pass a MultiLabelConfig"):
         fitted.fit(texts(100, 1), config=FitConfig.paper())
 
 

@@ -162,11 +162,11 @@ def test_data_are_read_before_the_model_is_loaded(workplace, tmp_path, monkeypat
 
 
 def test_a_trained_classifier_is_replaced_only_on_request(workplace, tmp_path, monkeypatch):
-    def train(*arguments):
+    def train(*arguments, force):
         raise UnsupportedModelError("training begins")
 
     monkeypatch.setattr("aligned_entropy.finetune.train_classifier", train)
-    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     words = ["train", workplace / "model", workplace / "train.jsonl", "-o", tmp_path]
     with pytest.raises(DataError, match=f"{tmp_path} holds a model, which would be replaced: .*--force"):
         raise in_process(*words).exception

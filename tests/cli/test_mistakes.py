@@ -27,7 +27,7 @@ from fixtures.command_line import in_process
         ("threshold {model} {data} --head {head} --error-cost 3", "given: --error-cost"),
         ("threshold {model} {data} --head {head} --risk .1 --coverage .3", "given: --risk and --coverage"),
         ("threshold {model} {data} --head {head} --risk 5x", "5x is not a share: write 0.1, or 10%, for ten percent"),
-        ("train {model} {data} -o {model}/..", "holds other files, such as .*: name a folder of its own for the"),
+        ("train {model} {data} -o {model}/..", "holds other files, such as .*: name another one, or write into"),
         ("threshold {model} {data} --head {head} --risk 5", "risk 5.0 is not between 0 and 1: write 0.05 for 5 %"),
         ("predict {data} {model}", "this folder holds a model: commands take the model before the texts"),
         ("predict {model} gone", "there is no file gone: check the path"),

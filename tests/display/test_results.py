@@ -27,6 +27,8 @@ from aligned_entropy import (
     select_for_audit,
 )
 from aligned_entropy.accuracy.drift import DriftTest
+from aligned_entropy.display.card import Card
+from aligned_entropy.head.fit_summary import Candidate, FitSummary
 from aligned_entropy.metrics import risk_coverage
 from aligned_entropy.selective import SelectionUnits, choose_threshold
 from fixtures import sentiment
@@ -289,6 +291,37 @@ def test_an_estimate_shows_why_it_must_not_be_believed(predictions):
     estimate = replace(predictions, basis=None).accuracy_estimate
     assert "Do not rely on this estimate" in repr(estimate)
     assert "Do not rely on this estimate" in estimate._repr_html_()
+
+
+def test_a_fit_shows_its_advice_and_both_candidates_that_it_compares(classifier):
+    interval = classifier.result.summary.chosen.roc_auc
+    parts = [Candidate(f"candidate {number}", "entropy", number > 1, interval) for number in range(9)]
+    reason, hint = "The gain over candidate 1 is +8.4. " * 9, "Train the model otherwise, or replace it."
+    summary = FitSummary(1600, 900, tuple(parts), parts[5], parts[1], reason, hint=hint)
+    result = replace(classifier.result, summary=summary)
+    lines = repr(result).splitlines()
+    assert len(lines) <= 10
+    assert hint in repr(result)
+    assert any(line.startswith("* candidate 5") for line in lines)
+    short = repr(replace(result, summary=replace(summary, reason="It gains.", hint=""))).splitlines()
+    assert [line.split("  ")[0] for line in short[4:]] == [
+        "* candidate 5", "candidate 0", "candidate 2", "… 4 more", "candidate 8", "candidate 1",
+    ]  # fmt: skip
+    assert str(result) == str(summary)
+    assert hint in str(result)
+    assert " ".join(reason.split()) in " ".join(str(result).split())
+    assert str(summary).startswith("1,600 examples, 900 errors")
+
+
+def test_a_printed_result_shows_all_of_its_notes(predictions):
+    notes = [f"Note {number}: {'word ' * 30}end {number}." for number in range(8)]
+    card = Card("A result", notes, ["row"], 40, lambda row: [row], shown=20)
+    assert "end 7." not in card.text()
+    whole = card.text(is_whole=True)
+    assert all(f"end {number}." in whole for number in range(8))
+    assert whole.endswith("39")
+    assert "… 21 more" in whole
+    assert str(predictions).splitlines()[0] == repr(predictions).splitlines()[0]
 
 
 def test_a_grouped_evaluation_shows_all_its_levels():

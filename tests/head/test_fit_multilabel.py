@@ -194,7 +194,7 @@ def test_summary_counts_pairs_and_texts():
     assert (summary.examples, summary.errors) == (2000, int(errors.sum()))
     assert (summary.texts, summary.wrong_texts) == (400, int(errors.amax(1).sum()))
     text = " ".join(str(summary).split())
-    assert text.startswith("2000 (text, label) pairs")
+    assert text.startswith("2,000 (text, label) pairs")
     assert f"400 texts, {summary.wrong_texts} with a wrong prediction" in text
     assert summary.reason in text
     assert {"texts", "wrong texts", "texts, ROC-AUC", "reason"} <= summary.facts().keys()
