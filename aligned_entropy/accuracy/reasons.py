@@ -103,7 +103,7 @@ def _reasons_of_labels(labeled: LabeledProbabilities) -> Iterator[str]:
     if abs(surplus) > 2.576 * deviation > 0:
         yield (
             f"The head contradicts its labels: of {len(labeled)} labeled predictions {labeled.errors.mean():.1%} are "
-            f"wrong, where it expects {labeled.error_probability.mean():.1%}. Fit it again with these labels."
+            f"wrong, where it expects {labeled.error_probability.mean():.1%}. Fit it on more labeled texts."
         )
 
 

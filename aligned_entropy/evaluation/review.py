@@ -31,7 +31,7 @@ def best_other(evaluation: Evaluation, main: str) -> str | None:
 def review_sentences(evaluation: Evaluation, *, brief: bool = False) -> list[str]:
     """Sentences on what a review of the most uncertain predictions finds; none if there is nothing to rank.
 
-    A second one says if errors or correct predictions are too few to measure anything.
+    Others say if errors or correct predictions are too few to measure anything, and if most predictions are wrong.
 
     Args:
         evaluation: evaluation of scores.
@@ -49,9 +49,9 @@ def review_sentences(evaluation: Evaluation, *, brief: bool = False) -> list[str
         f"Review the most uncertain {REVIEW:.0%} of the {evaluation.unit}{by} and you find "
         f"{interval.value:.0%} of the errors (95% interval {interval.low:.0%} to {interval.high:.0%})"
     )
-    few = _few(evaluation)
+    doubts = [*_few(evaluation), *_mostly_wrong(evaluation)]
     if brief:
-        return [f"{finding}.", *few]
+        return [f"{finding}.", *doubts]
     most = min(1.0, int(REVIEW * len(evaluation.errors) + 1e-9) / float(evaluation.errors.sum()))
     choices = {"a random choice": REVIEW, "the best possible order": most}
     other = best_other(evaluation, main)
@@ -62,7 +62,7 @@ def review_sentences(evaluation: Evaluation, *, brief: bool = False) -> list[str
     left = risk_at_coverage(evaluation.errors, evaluation.scores[main], coverage=1 - REVIEW)
     return [
         f"{finding}; {', '.join(limits[:-1])}, and {limits[-1]}. Of the other {1 - REVIEW:.0%}, {left:.1%} are wrong.",
-        *few,
+        *doubts,
     ]
 
 
@@ -80,6 +80,12 @@ def _few(evaluation: Evaluation) -> list[str]:
         f"the order of the scores means little. Measure on {evaluation.unit} with at least {MINIMUM_ERRORS} errors and "
         f"{MINIMUM_ERRORS} right predictions."
     ]
+
+
+def _mostly_wrong(evaluation: Evaluation) -> list[str]:
+    """Sentence on a model that is wrong more often than right, where even the best order finds few of the errors."""
+    rate = evaluation.errors.mean()
+    return [f"{rate:.0%} of the predictions are wrong: a better model helps more than a review."] if rate > 0.5 else []
 
 
 def _ranked(evaluation: Evaluation) -> list[str]:

@@ -153,7 +153,7 @@ def _choose(units: SelectionUnits, goal: Goal, delta: float, pilot: SelectionUni
 
 def _certify(curve: _Curve, risk: float, method: Method, delta: float, pilot: SelectionUnits | None) -> Threshold:
     """Make the certified threshold with the highest coverage, or one that accepts nothing and gives the reason."""
-    is_planned, first = False, ""
+    is_planned = False
     if method == "sgr":
         index = _sgr(curve, risk, delta)
     elif pilot is None or not len(pilot):
@@ -161,10 +161,10 @@ def _certify(curve: _Curve, risk: float, method: Method, delta: float, pilot: Se
     else:
         sizes = planned_sizes(pilot, curve.total, risk, delta)
         index, is_planned = _one_sequence(curve, sizes, risk, delta), True
-        first = f", the first one on the {sizes.min(initial=curve.total)} most certain predictions"
     if index is None:
         return curve.threshold(None, 1.0, delta, _advice(curve, risk, delta, is_planned))
-    return curve.threshold(index, risk, delta, f"Certified by exact binomial tests ({method}){first}.")
+    planned = ", planned on the predictions of the fit" if is_planned else ""
+    return curve.threshold(index, risk, delta, f"Certified by exact binomial tests ({method}{planned}).")
 
 
 def _one_sequence(curve: _Curve, sizes: NDArray[np.int64], risk: float, delta: float) -> int | None:

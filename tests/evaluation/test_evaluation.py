@@ -183,6 +183,15 @@ def test_too_few_errors_are_said(sets, fitted_scores):
         assert (told in measured._repr_html_()) == (errors < 10)
 
 
+@pytest.mark.parametrize(("right", "wrong"), [(40, 60), (60, 40)])
+def test_a_model_that_is_mostly_wrong_is_named(sets, fitted_scores, right, wrong):
+    rows = [np.flatnonzero(sets[1].errors == error)[:count] for error, count in ((0, right), (1, wrong))]
+    measured = evaluate(sets[1][np.concatenate(rows)], {"entropy": fitted_scores["entropy"]}, resamples=10)
+    told = "60% of the predictions are wrong: a better model helps more than a review."
+    for shown in (" ".join(str(measured).split()), measured._repr_html_()):
+        assert (told in shown) == (wrong > right)
+
+
 @pytest.mark.parametrize("error", [0, 1])
 def test_predictions_of_one_class_have_no_ranking_but_a_calibration(sets, fitted_scores, error):
     evaluated = evaluate(single_class(sets[1], error), fitted_scores, resamples=10)

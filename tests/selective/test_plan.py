@@ -141,8 +141,9 @@ def test_classes_have_pilots_of_their_own():
     for name, own_pilot in (("old", pilot), ("new", None)):
         alone = choose_threshold(labeled[labels == name], half, own_pilot)
         assert rule.thresholds[name] == alone.thresholds[ALL_CLASSES]
-    assert "most certain predictions." in rule.thresholds["old"].reason
-    assert "most certain predictions." not in rule.thresholds["new"].reason
+    reason = "Certified by exact binomial tests (fixed-sequence{})."
+    assert rule.thresholds["old"].reason == reason.format(", planned on the predictions of the fit")
+    assert rule.thresholds["new"].reason == reason.format("")
 
 
 def test_other_goals_have_no_use_for_a_pilot():
