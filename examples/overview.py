@@ -60,10 +60,10 @@ def prediction_rows(table: pd.DataFrame) -> tuple[str, int]:
     parts = [text(MARGIN, 38, "text and prediction", "muted"), text(right, 38, "P(wrong)", "muted end")]
     y = 52
     for _, row in examples(table).iterrows():
-        wrong = row["label"] != row["true_label"]
+        wrong = row["predicted_label"] != row["true_label"]
         parts.append(f'<path class="rule" d="M{MARGIN} {y}H{right}"/>')
         parts.append(text(MARGIN, y + 26, shortened(row["text"], 46)))
-        shown, kind = (f"{row['label']}  ✗ wrong", "wrong") if wrong else (row["label"], "muted")
+        shown, kind = (f"{row['predicted_label']}  ✗ wrong", "wrong") if wrong else (row["predicted_label"], "muted")
         parts.append(text(MARGIN, y + 50, shown, kind))
         filled = row["error_probability"] * bar
         parts.append(text(right, y + 26, f"{row['error_probability']:.2f}", "end bold"))
@@ -90,7 +90,7 @@ def risk_coverage(table: pd.DataFrame, top: int) -> tuple[str, int]:
     """Curves of the head and of the model's entropy with the threshold, and the height of the picture."""
     left, right, height = MARGIN + 46, WIDTH - MARGIN, 220
     bottom = top + height
-    errors = (table["label"] != table["true_label"]).to_numpy(float)
+    errors = (table["predicted_label"] != table["true_label"]).to_numpy(float)
     probabilities = table.filter(like="probability_").to_numpy().clip(1e-12)
     entropy = -(probabilities * np.log(probabilities)).sum(1)
     head, other = risks(table["error_probability"].to_numpy(), errors), risks(entropy, errors)

@@ -62,7 +62,9 @@ def test_the_commands(place):
 def test_the_picture_shows_the_predictions_of_the_demo():
     """Of a hundred predictions, those with P(wrong) above .7 are wrong, and those up to .6 are accepted."""
     p = np.linspace(0, 0.99, 100)
-    table = pd.DataFrame({"text": [f"text <{row}> & more" for row in range(100)], "label": "a", "error_probability": p})
+    table = pd.DataFrame(
+        {"text": [f"text <{row}> & more" for row in range(100)], "predicted_label": "a", "error_probability": p}
+    )
     table["true_label"] = np.where(p > 0.7, "b", "a")
     table = table.assign(accepted=p <= 0.6, probability_a=1 - p / 2, probability_b=p / 2)
     drawn = runpy.run_path(str(ROOT / "examples" / "overview.py"))["picture"](table)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from ..display.wording import cut
 from ..errors import UnsupportedModelError
 
 MARKER = "Q7 marker Z3"  # trial message that no template contains
@@ -49,7 +50,7 @@ class ChatTemplate:
                 self._check_reply(reply, prompt, chat)
         if MARKER not in prompt:
             raise UnsupportedModelError(
-                f"the chat template leaves out or changes the user's message before the reply: {prompt!r:.200} does "
+                f"the chat template leaves out or changes the user's message before the reply: {cut(prompt, 200)} does "
                 f"not hold {MARKER!r}: {ADVICE}"
             )
         if OPEN_THOUGHT.search(prompt):
@@ -80,7 +81,7 @@ class ChatTemplate:
         if trial != TRIAL_REPLIES[0] or chat != prompt + reply + rest:
             raise UnsupportedModelError(
                 f"the chat template leaves out or changes the label word {reply!r}: the reply is rendered as "
-                f"{chat[len(_common_start(chat, prompt)) :]!r:.80}. Write the word as the template "
+                f"{cut(chat[len(_common_start(chat, prompt)) :], 80)}. Write the word as the template "
                 f"does, or {ADVICE}"
             )
 

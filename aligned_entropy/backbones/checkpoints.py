@@ -11,7 +11,7 @@ import torch
 
 from ..data.sources import holds_head, holds_model
 from ..data.wheels import EMBEDDED_MODELS, embedded_folder
-from ..display.hints import similar_folder, similar_name
+from ..display.hints import hub_problem, similar_folder, similar_name
 from ..errors import UnsupportedModelError
 from .adapters import named_adapter
 from .gguf import converted_gguf
@@ -59,11 +59,9 @@ def _check_hub(name: str) -> None:
             f"there is no folder {name!r}{similar_folder(name)}, and it is no hub id either: check the spelling."
         ) from None
     except Exception as error:  # no network, offline mode, unknown or gated model: there is no common exception
-        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UnsupportedModelError(
             f"{name!r} is no folder here{similar_folder(name)} and no embedded model "
-            f"({', '.join(EMBEDDED_MODELS)}){similar_name(name, EMBEDDED_MODELS)}, "
-            f"and could not be loaded from the hub: {first_line}"
+            f"({', '.join(EMBEDDED_MODELS)}){similar_name(name, EMBEDDED_MODELS)}, and {hub_problem(error)}"
         ) from error
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..display.wording import cut
 from ..errors import UnsupportedModelError, warn_user
 
 
@@ -64,7 +65,7 @@ def names_by_index(id2label: Any) -> dict[int, Any]:
         return {int(index): name for index, name in (id2label or {}).items()}
     except (AttributeError, TypeError, ValueError) as error:
         raise UnsupportedModelError(
-            f"id2label in the model's config.json is {id2label!r:.200}, but its keys must be the numbers of the "
+            f"id2label in the model's config.json is {cut(id2label, 200)}, but its keys must be the numbers of the "
             f"classes ({error}): write it as {{'0': 'name', '1': 'name'}}."
         ) from error
 

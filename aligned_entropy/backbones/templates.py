@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..display.wording import type_name
+from ..display.wording import cut, type_name
 from ..errors import DataError
 from ..features.texts import Text, TextPair, are_pairs, parts_of
 
@@ -116,12 +116,12 @@ class PromptTemplate:
         parts = [content] if isinstance(content, str) else content if isinstance(content, (list, tuple)) else []
         if len(parts) != 1 + self.takes_pairs or not all(isinstance(part, str) for part in parts):
             form = "((text, text_pair), class name)" if self.takes_pairs else "(text, class name)"
-            raise DataError(f"the example {example!r:.80} is no pair of a text and a class: pass {form}.")
+            raise DataError(f"the example {cut(example, 80)} is no pair of a text and a class: pass {form}.")
         text = TextPair(*parts) if self.takes_pairs else parts[0]
         if name not in self.names:
             raise DataError(
-                f"the example {content!r:.80} is of the class {name!r}; there are {', '.join(self.names)}: name one of "
-                "these classes."
+                f"the example {cut(content, 80)} is of the class {name!r}; there are {', '.join(self.names)}: name one "
+                "of these classes."
             )
         return text, name
 
@@ -143,7 +143,7 @@ def joint(prompt: str, word: str) -> str:
 def _words(labels: Labels) -> list[list[str]]:
     if not isinstance(labels, Mapping):
         raise DataError(
-            f"labels is {type_name(labels)}, {labels!r:.80}: pass a mapping from the name of every class to its "
+            f"labels is {type_name(labels)}, {cut(labels, 80)}: pass a mapping from the name of every class to its "
             "word or words."
         )
     if len(labels) < 2:

@@ -21,6 +21,7 @@ from ..classifier.elsewhere import reasons_in_rows
 from ..data.files.rows import InputRow, InputTable, batched
 from ..data.table import blank_word
 from ..data.usual_columns import TOKEN_COLUMNS
+from ..display.wording import cut
 from ..head.progress import Progress
 from .accuracy import bases_of
 from .counts import RowCounts
@@ -229,7 +230,7 @@ def _problem(row: InputRow, job: PredictionJob, columns: AddedColumns, per_word:
         if position is not None and text.strip():
             return f"word {position} is empty"
     elif per_word and isinstance(text, str) and job.text_column in TOKEN_COLUMNS:
-        return f"the words are a string, not a list: {text!r:.80}"
+        return f"the words are a string, not a list: {cut(text, 80)}"
     if not isinstance(text, str):
         return f"the text has type {type(text).__name__}, not string"
     if not text.strip():

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from ..display.hints import missing_file
+from ..display.wording import cut
 from ..errors import DataError
 from ..finetune import Mode, Precision
 from .cells import Cell
@@ -63,7 +64,7 @@ def _settings(
         DataError: it is no mapping, or a key is missing or unknown.
     """
     if not isinstance(facts, dict):
-        raise DataError(f"{title}: a mapping is needed, not {facts!r:.40}.")
+        raise DataError(f"{title}: a mapping is needed, not {cut(facts, 40)}.")
     missing = [name for name in required if name not in facts]
     if missing:
         raise DataError(f"{title}: {', '.join(missing)} is missing.")
@@ -79,7 +80,7 @@ def _list(facts: Mapping[str, Any], name: str) -> list[Any]:
     """Return the list under a key; an empty one if the key is missing."""
     values = facts.get(name, [])
     if not isinstance(values, list):
-        raise DataError(f"{name}: a list is needed, not {values!r:.40}.")
+        raise DataError(f"{name}: a list is needed, not {cut(values, 40)}.")
     return values
 
 

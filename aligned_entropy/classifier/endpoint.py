@@ -11,6 +11,7 @@ from ..backbones.endpoint.client import EndpointClient
 from ..backbones.endpoint.embeddings import PREFIX, EndpointEncoder
 from ..backbones.endpoint.encoder import TextEncoder
 from ..backbones.templates import PromptTemplate
+from ..display.wording import cut
 from ..errors import ArgumentError, DataError, NotApplicableError, warn_user
 from ..saved.format import read_config
 from ..saved.hub import resolve_head
@@ -46,7 +47,7 @@ def classifier_of_endpoint(
     settings = dict(settings) if field is None else {**settings, "field": field}
     name = model or facts.get("name")
     if not name:
-        raise ArgumentError(f"model is missing: name a model that {url!r:.80} offers.")
+        raise ArgumentError(f"model is missing: name a model that {cut(url, 80)} offers.")
     if facts and name != facts["name"]:
         warn_user(
             f"the head was fitted for the model {facts['name']!r}, not {name!r}: use it only if this is another name "

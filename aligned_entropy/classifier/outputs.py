@@ -17,6 +17,7 @@ from ..data import load_outputs
 from ..data.columns import check_arguments
 from ..data.matching import NameIndex
 from ..data.objects import index_of
+from ..display.wording import cut
 from ..errors import ArgumentError, ArgumentTypeError, DataError, HeadMismatchError, NotApplicableError
 from ..evaluation.evaluation import Evaluation
 from ..evaluation.grouped import GroupedEvaluation
@@ -265,12 +266,12 @@ def classifier_of_outputs(
             raise ArgumentError("label_names are missing: name the classes in the order of the outputs.")
         label_names = facts["labels"]
     if isinstance(label_names, (str, bytes)) or not all(isinstance(name, str) for name in label_names):
-        raise ArgumentTypeError(f"label_names is {label_names!r:.80}: pass a list of strings, one for each class.")
+        raise ArgumentTypeError(f"label_names is {cut(label_names, 80)}: pass a list of strings, one for each class.")
     if len(label_names) < 2:
         raise ArgumentError(f"label_names has {len(label_names)} class: at least two are needed.")
     NameIndex(label_names, "label_names")  # raises if two are equal
     if field is not None and (not isinstance(field, str) or not field):
-        raise ArgumentTypeError(f"field is {field!r:.80}: pass the name of a field of the JSON objects.")
+        raise ArgumentTypeError(f"field is {cut(field, 80)}: pass the name of a field of the JSON objects.")
     classifier = UncertainOutputs(OutputsBackbone(label_names, facts.get(FIELD) if field is None else field))
     return classifier if folder is None else classifier.load_head(folder)
 

@@ -14,6 +14,7 @@ from ..data import LabeledTokens, Words
 from ..data.objects import as_texts
 from ..data.tag_matching import has_tag_names
 from ..data.tags import Scheme, Span, TagSet
+from ..display.wording import cut
 from ..errors import NotApplicableError, warn_user
 from ..evaluation.calibration_maps import CalibrationMaps
 from ..evaluation.entities import EntityCounts
@@ -162,8 +163,8 @@ class UncertainTokenClassifier(UncertainClassifier):
         if share > DIVIDED_SHARE:
             example = next(word for sentence in sentences for word in sentence if word in divided)
             warn_user(
-                f"predict() divides {share:.0%} of the words of this data set, such as {example!r:.40}, into several "
-                "words if they are in a string: give it lists of words that are divided as in the data set.",
+                f"predict() divides {share:.0%} of the words of this data set, such as {cut(example, 40)}, into "
+                "several words if they are in a string: give it lists of words that are divided as in the data set.",
             )
 
     def evaluate_features(

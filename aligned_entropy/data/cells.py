@@ -7,7 +7,7 @@ from itertools import chain
 from numbers import Number
 from typing import Any
 
-from ..display.wording import type_name
+from ..display.wording import cut, type_name
 from ..errors import DataError, warn_user
 from .files.text_files import is_damaged
 from .series import python_value
@@ -31,7 +31,7 @@ def check_texts(table: Table, column: str, *, may_be_blank: bool) -> None:
             if is_damaged(text):
                 raise DataError(
                     f"{table.place(row, column)} holds half of a surrogate pair, which is not valid Unicode: "
-                    f"{text!r:.80}. Correct the row."
+                    f"{cut(text, 80)}. Correct the row."
                 )
             if not text.strip():
                 blank.append(row)
@@ -39,7 +39,7 @@ def check_texts(table: Table, column: str, *, may_be_blank: bool) -> None:
             absent.append(row)
         else:
             raise DataError(
-                f"{table.place(row, column)} is {type_name(text)}, not a string: {text!r:.80}. Correct the row, "
+                f"{table.place(row, column)} is {type_name(text)}, not a string: {cut(text, 80)}. Correct the row, "
                 "or name the column with the texts."
             )
     without = absent if may_be_blank else sorted(absent + blank)
@@ -47,7 +47,7 @@ def check_texts(table: Table, column: str, *, may_be_blank: bool) -> None:
         raise DataError(f"{table.place(without[0], column)} has no text{and_others(without)}")
     if len(table) >= FEWEST_TEXTS and not any(map(str.isalpha, chain.from_iterable(table[column]))):
         warn_user(
-            f"no text in column {column!r} has a letter; the first is {table[column][0]!r:.40}. If another column "
+            f"no text in column {column!r} has a letter; the first is {cut(table[column][0], 40)}. If another column "
             "holds the texts, name it with text_column='…' or --text-column."
         )
 

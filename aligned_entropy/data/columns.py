@@ -195,6 +195,8 @@ def _only_column(
         if column not in table.columns:
             raise DataError(table.without(column))
         return column
+    if not table.columns:
+        raise DataError(f"the data{place} have no columns: pass a table with the column {usual_names[0]!r}.")
     if len(candidates) > 1 and candidates[0] not in NAMED.values():
         raise DataError(
             f"{len(candidates)} columns may be the {kind} column: {quoted(candidates)}. Name the right one with "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..display.hints import hub_problem
 from ..display.progress_bars import without_progress_bars
 from ..errors import DataError
 from .sources import checked_split
@@ -39,7 +40,7 @@ def read_hub(name: str, split: str | None) -> Table:
     except DataError:
         raise
     except Exception as error:  # the clients of the hub raise errors of many classes
-        raise DataError(f"{name!r} could not be downloaded from the hub: {_first_line(error)}") from error
+        raise DataError(f"{name!r} could not be downloaded; {hub_problem(error)}") from error
 
 
 def _find(name: str) -> tuple[str, str | None, list[str]]:
@@ -68,14 +69,10 @@ def _find(name: str) -> tuple[str, str | None, list[str]]:
         return dataset, configuration, configurations
     raise DataError(
         f"{name!r} is not a file or folder here, not an embedded data set ({', '.join(EMBEDDED_DATA)}) and not a "
-        f"folder of ALIEN_DATA, and could not be downloaded from the hub: {_first_line(errors[0])}"
+        f"folder of ALIEN_DATA, and {hub_problem(errors[0])}"
     ) from errors[0]
 
 
 def _listed(configurations: list[str]) -> str:
     more = "" if len(configurations) <= MAX_CONFIGURATIONS else ", …"
     return f"its configurations are {', '.join(configurations[:MAX_CONFIGURATIONS])}{more}"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

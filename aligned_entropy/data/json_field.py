@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..display.wording import quoted
+from ..display.wording import cut, quoted
 from ..errors import DataError
 from .replies import ReplyToken, from_latin_1, in_latin_1, is_cut_off, reply_text, reply_tokens
 from .top_logprobs import NEGLIGIBLE, Masses
@@ -67,7 +67,7 @@ class JsonField:
 
     def __init__(self, name: str, classes: Sequence[str], words: Sequence[Sequence[str]]) -> None:
         if not isinstance(name, str) or not name:
-            raise DataError(f"field={name!r:.40}: give the name of a field of the JSON object.")
+            raise DataError(f"field={cut(name, 40)}: give the name of a field of the JSON object.")
         self.name, self.classes, self.words = name, list(classes), [list(row) for row in words]
         self._class_of: dict[str, int] = {}
         for number, row in enumerate(self.words):
@@ -103,7 +103,7 @@ class JsonField:
         word = value if isinstance(value, str) else from_latin_1(raw)
         if word not in self._class_of:
             raise DataError(
-                f"the field {self.name!r} is {value!r:.80}, which is no label word "
+                f"the field {self.name!r} is {cut(value, 80)}, which is no label word "
                 f"({quoted(list(self._class_of)[:10])}): give the field an enum of the label words, and name them in "
                 "the prompt."
             )
@@ -111,7 +111,7 @@ class JsonField:
         spellings[word].append(raw)
         walk = self._walk(tokens, text, span, spellings)
         if not walk.masses.sum() > 0:
-            raise DataError(f"the field {self.name!r} is {value!r:.80}, but its tokens have no probability.")
+            raise DataError(f"the field {self.name!r} is {cut(value, 80)}, but its tokens have no probability.")
         self._check_shared(walk, value)
         is_missing = walk.masses == 0
         return Masses(np.where(is_missing, walk.bounds, walk.masses), is_missing)
@@ -165,7 +165,7 @@ class JsonField:
         first, second, *_ = {self._class_of[word]: word for word in sorted(words)}.values()
         raise DataError(
             f"the token {from_latin_1(string)!r}, with the probability {share:.2g}, begins the label words {first!r} "
-            f"and {second!r}, but the reply goes on to {value!r:.40}, so that these two are not told apart: choose "
+            f"and {second!r}, but the reply goes on to {cut(value, 40)}, so that these two are not told apart: choose "
             "words that begin differently."
         )
 
@@ -184,12 +184,12 @@ class JsonField:
         object_text = text.strip(WHITESPACE) if content is None else in_latin_1(content).strip(WHITESPACE)
         start = text.rfind(object_text)
         if start < 0:
-            raise DataError(f"the tokens of the reply, {text!r:.60}, are not those of its text, {content!r:.60}.")
+            raise DataError(f"the tokens of the reply, {cut(text, 60)}, are not those of its text, {cut(content, 60)}.")
         spans = _field_spans(text, start, start + len(object_text))
         if spans is None:
-            cut = ", which is cut off: ask for more tokens with max_tokens" if is_cut_off(reply) else ""
-            hint = "" if cut else ": the server must take response_format, or the template ask for an object alone"
-            raise DataError(f"the reply is no JSON object but {from_latin_1(object_text)!r:.80}{cut}{hint}.")
+            cut_off = ", which is cut off: ask for more tokens with max_tokens" if is_cut_off(reply) else ""
+            hint = "" if cut_off else ": the server must take response_format, or the template ask for an object alone"
+            raise DataError(f"the reply is no JSON object but {cut(from_latin_1(object_text), 80)}{cut_off}{hint}.")
         places = [place for name, place in spans if name == self.name]
         if len(places) != 1:
             names = quoted([name for name, _ in spans][:10]) or "no fields"

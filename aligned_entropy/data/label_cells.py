@@ -10,6 +10,7 @@ from decimal import Decimal
 from numbers import Real
 from typing import Any
 
+from ..display.wording import cut
 from ..errors import DataError
 from .label_column import LabelColumn, label_number
 from .matching import NameIndex
@@ -72,8 +73,8 @@ def split_cells(column: LabelColumn, names: Sequence[str] | None) -> list[list[A
         index is not None and not candidates and _separators(cells) and not all(map(is_name, filter(None, cells)))
     ):
         raise DataError(
-            f"column {column.name!r} holds {next(cell for cell in cells if _separators([cell]))!r:.80}, and it is not "
-            f"clear which of {' '.join(SEPARATORS)} separates labels: use one of them in all rows, or write lists."
+            f"column {column.name!r} holds {cut(next(cell for cell in cells if _separators([cell])), 80)}, and it is "
+            f"not clear which of {' '.join(SEPARATORS)} separates labels: use one of them in all rows, or write lists."
         )
     separator = candidates[0] if candidates else "\n"
     return [split(cell, separator) if cell else [] for cell in cells]

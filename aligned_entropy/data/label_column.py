@@ -10,6 +10,7 @@ from math import inf
 from numbers import Real
 from typing import Any
 
+from ..display.wording import cut
 from ..errors import DataError
 from .table import Table
 
@@ -64,7 +65,7 @@ class LabelColumn:
             raise DataError(f"column {self.name!r} holds the label -1: this split has no labels; use another split.")
         if number is None or not 0 <= number < len(self.class_names):
             raise DataError(
-                f"column {self.name!r} holds [{label!r:.40}], but the data set names only the classes 0 to "
+                f"column {self.name!r} holds [{cut(label, 40)}], but the data set names only the classes 0 to "
                 f"{len(self.class_names) - 1} ({', '.join(self.class_names[:30])}): correct the labels or the class "
                 "names."
             )

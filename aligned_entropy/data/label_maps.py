@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..display.wording import type_name
+from ..display.wording import cut, type_name
 from ..errors import ArgumentTypeError, DataError
 from .label_column import LabelColumn
 from .matching import MAX_NAMES, NameIndex, listed_names
@@ -51,7 +51,7 @@ def checked_label_map(label_map: Any) -> dict[str, str]:
         )
     for label, name in label_map.items():
         if not isinstance(name, (str, int)):
-            raise ArgumentTypeError(f"label_map[{label!r}] is {name!r:.40}: give the name of a class of the model.")
+            raise ArgumentTypeError(f"label_map[{label!r}] is {cut(name, 40)}: give the name of a class of the model.")
     return {str(label): str(name) for label, name in label_map.items()}
 
 
@@ -116,8 +116,8 @@ def _read_label_map(path: Path) -> dict[str, str]:
         raise DataError(f"the label map {path} cannot be read as JSON: {error}") from error
     if not isinstance(content, dict) or not content or not all(isinstance(name, str) for name in content.values()):
         raise DataError(
-            f"the label map {path} holds {content!r:.80}: make it a JSON object with the class of the model for each "
-            'label of the data, {"pos": "POSITIVE"}.'
+            f"the label map {path} holds {cut(content, 80)}: make it a JSON object with the class of the model for "
+            'each label of the data, {"pos": "POSITIVE"}.'
         )
     return content
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..display.card import Card, Displayed
-from ..display.wording import counted, type_name
+from ..display.wording import counted, cut, type_name
 from ..errors import DataError
 from ..features.texts import Text, TextPair, parts_of
 from .cells import and_others, check_texts, is_missing
@@ -156,7 +156,7 @@ def _check_swapped(texts: Sequence[Text], names: Sequence[str], label_column: st
     classes = frozenset(names)
     if sum(text in classes for text in texts) > len(texts) / 2:
         raise DataError(
-            f"most of the texts are names of classes, such as {texts[0]!r:.40}, and column {label_column!r} is read "
+            f"most of the texts are names of classes, such as {cut(texts[0], 40)}, and column {label_column!r} is read "
             "for the labels: the columns may be swapped. Name them with text_column='…' and label_column='…', or "
             "--text-column and --label-column."
         )
@@ -169,6 +169,6 @@ def _check_labels(column: LabelColumn) -> None:
     for row, label in enumerate(column.values):
         if isinstance(label, (list, dict)):
             raise DataError(
-                f"{column.row(row)} is {type_name(label)}, not one label: {label!r:.80}. Give one label a row, "
+                f"{column.row(row)} is {type_name(label)}, not one label: {cut(label, 80)}. Give one label a row, "
                 "or read multi-label data."
             )

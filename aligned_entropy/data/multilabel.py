@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..display.wording import quoted, type_name
+from ..display.wording import cut, quoted, type_name
 from ..errors import DataError
 from ..features.texts import Text
 from .cells import is_missing
@@ -161,8 +161,8 @@ def _of_columns(
             decision = yes_or_no(value)
             if decision is None:
                 raise DataError(
-                    f"{table.place(row, name)} is {value!r:.40}: write 1 or true if the text has this label and 0 or "
-                    "false if not, and remove rows without labels."
+                    f"{table.place(row, name)} is {cut(value, 40)}: write 1 or true if the text has this label and 0 "
+                    "or false if not, and remove rows without labels."
                 )
             matrix[row, position] |= decision
     return LabeledTexts(texts, matrix, names)
@@ -180,12 +180,12 @@ def _label_lists(column: LabelColumn, names: list[str] | None, mapping: Mapping[
     for number, labels in enumerate(rows):
         if not isinstance(labels, list):
             raise DataError(
-                f"{column.row(number)} is {type_name(labels)}, not a list of labels: {labels!r:.80}. Give a list "
+                f"{column.row(number)} is {type_name(labels)}, not a list of labels: {cut(labels, 80)}. Give a list "
                 "of labels in each row."
             )
         if any(is_missing(label) or isinstance(label, (list, dict)) for label in labels):
             raise DataError(
-                f"{column.row(number)} holds an entry that is not a label: {labels!r:.80}. Remove the entry."
+                f"{column.row(number)} holds an entry that is not a label: {cut(labels, 80)}. Remove the entry."
             )
     order = column.class_names or names
     if not _hold_decisions(column, rows, order):
@@ -205,7 +205,7 @@ def _hold_decisions(column: LabelColumn, rows: list[list[Any]], names: Sequence[
     if not flat or not all(yes_or_no(label) is not None for label in flat):
         if repeated is not None and not any(isinstance(label, str) for label in flat):
             raise DataError(
-                f"{column.row(repeated)} names a label twice: {rows[repeated]!r:.80}. Give each label once, or a 1 "
+                f"{column.row(repeated)} names a label twice: {cut(rows[repeated], 80)}. Give each label once, or a 1 "
                 "(yes) or 0 (no) for each label."
             )
         return False
@@ -217,7 +217,7 @@ def _hold_decisions(column: LabelColumn, rows: list[list[Any]], names: Sequence[
         expected = "the same number of them" if count is None else f"{count} of them, one for each label of the model"
         row = next(row for row, labels in enumerate(rows) if len(labels) != (count or max(widths)))
         raise DataError(
-            f"{column.row(row)} has {len(rows[row])} decisions (1 for yes, 0 for no), {rows[row]!r:.80}: each row "
+            f"{column.row(row)} has {len(rows[row])} decisions (1 for yes, 0 for no), {cut(rows[row], 80)}: each row "
             f"needs {expected}."
         )
     if repeated is not None or is_typed:
@@ -227,6 +227,6 @@ def _hold_decisions(column: LabelColumn, rows: list[list[Any]], names: Sequence[
     if count == 1 and any(yes_or_no(label) for label in flat):
         return True  # there is no label 1
     raise DataError(
-        f"column {column.name!r} holds lists such as {rows[0]!r:.40}, which may be the numbers of the labels that a "
+        f"column {column.name!r} holds lists such as {cut(rows[0], 40)}, which may be the numbers of the labels that a "
         "text has, or a yes or no for each label: write the names of the labels, or true and false."
     )

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any
 
-from ..display.wording import type_name
+from ..display.wording import cut, type_name
 from ..errors import ArgumentTypeError, DataError, warn_user
 from ..features.texts import TextPair, parts_of
 from .cells import check_texts, is_missing
@@ -55,7 +55,7 @@ def as_table(source: Any) -> Table:
         check_indexes(dict(zip(("texts", "labels"), source, strict=True)))
         return Table(labeled_columns(*source))
     if isinstance(source, (str, os.PathLike)):
-        raise DataError(f"{str(source)!r:.80} is a name, not the data: pass load_data({str(source)!r:.80}).")
+        raise DataError(f"{cut(str(source), 80)} is a name, not the data: pass load_data({cut(str(source), 80)}).")
     _check_iterable(source, f"cannot be read as labeled data: pass {LABELED_FORMS}")
     rows: list[Any] = [row if isinstance(row, (list, tuple, TextPair)) else python_value(row) for row in items(source)]
     if all(isinstance(row, dict) for row in rows) and rows:
@@ -64,7 +64,7 @@ def as_table(source: Any) -> Table:
         is_labeled = isinstance(row, (list, tuple)) and len(row) == 2
         if not is_labeled or not isinstance(row[0], (str, list, tuple, TextPair)):
             has_no_label = isinstance(row, (str, TextPair))
-            detail = f"the text {row!r:.40} has no label" if has_no_label else f"row {number} is {row!r:.80}"
+            detail = f"the text {cut(row, 40)} has no label" if has_no_label else f"row {number} is {cut(row, 80)}"
             raise DataError(f"{type_name(source)} cannot be read as labeled data ({detail}): pass {LABELED_FORMS}.")
     return Table(labeled_columns([row[0] for row in rows], [row[1] for row in rows]))
 
@@ -148,14 +148,14 @@ def _check_text(text: Any, place: str, per_word: bool) -> None:
     is_words = per_word and isinstance(text, list) and all(isinstance(word, str) for word in text)
     if not isinstance(text, str) and not is_words:
         expected = "a string or a list of words" if per_word else "a string"
-        raise DataError(f"{place} is {type_name(text)}, not {expected}: {text!r:.80}. Pass strings.")
+        raise DataError(f"{place} is {type_name(text)}, not {expected}: {cut(text, 80)}. Pass strings.")
     joined = text if isinstance(text, str) else " ".join(text)
     if not joined.strip():
         raise DataError(f"{place} is empty: leave it out, since there is nothing to predict.")
     if is_words and (position := blank_word(text)) is not None:
-        raise DataError(f"word {position} of {place} is empty: leave it out. The words are {text!r:.80}.")
+        raise DataError(f"word {position} of {place} is empty: leave it out. The words are {cut(text, 80)}.")
     if is_damaged(joined):
-        raise DataError(f"{place} holds half of a surrogate pair, which is not valid Unicode: {text!r:.80}.")
+        raise DataError(f"{place} holds half of a surrogate pair, which is not valid Unicode: {cut(text, 80)}.")
 
 
 def _warn_of_paths(texts: Sequence[Any]) -> None:
@@ -230,14 +230,14 @@ def _of_arrow(source: Any) -> Table:
 def _of_mapping(source: Mapping[Any, Any]) -> Table:
     wrong = [name for name in source if not isinstance(name, str)]
     if wrong:
-        raise DataError(f"a dict needs the names of columns as keys, not {wrong[0]!r:.40}: pass {LABELED_FORMS}.")
+        raise DataError(f"a dict needs the names of columns as keys, not {cut(wrong[0], 40)}: pass {LABELED_FORMS}.")
     is_row = any(isinstance(value, str) for value in source.values())
     if is_row or not any(isinstance(value, Iterable) for value in source.values()):
         return Table({name: [python_value(value)] for name, value in source.items()})
     for name, value in source.items():
         if not isinstance(value, Iterable) or isinstance(value, (bytes, bytearray, Mapping)):
             raise DataError(
-                f"column {name!r} is {type_name(value)}, not a list with one value for each row: {value!r:.40}."
+                f"column {name!r} is {type_name(value)}, not a list with one value for each row: {cut(value, 40)}."
             )
     check_indexes(source)
     return Table({name: python_values(values) for name, values in source.items()})
@@ -264,5 +264,5 @@ def _check_iterable(source: Any, problem: str) -> None:
     if isinstance(source, (bytes, bytearray, memoryview, Set, os.PathLike, io.IOBase)) or not isinstance(
         source, (Iterable, Iterator)
     ):
-        value = "None" if source is None else f"{source!r:.40}, {type_name(source)},"
+        value = "None" if source is None else f"{cut(source, 40)}, {type_name(source)},"
         raise ArgumentTypeError(f"{value} {problem}.")

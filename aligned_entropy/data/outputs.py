@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..display.wording import quoted
+from ..display.wording import cut, quoted
 from ..errors import DataError
 from ..features.arrays import Features
 from .cells import is_missing
@@ -190,7 +190,7 @@ def _matrix(data: Table, column: str) -> NDArray[np.float32]:
     for number, row in enumerate(rows):
         if not isinstance(row, list) or len(row) != width or width < 1 or None in row:
             size = f"{width} " if width else ""
-            raise DataError(f"{data.place(number, column)} is {row!r:.80}: a list of {size}numbers is needed.")
+            raise DataError(f"{data.place(number, column)} is {cut(row, 80)}: a list of {size}numbers is needed.")
     try:
         with np.errstate(over="ignore"):  # a number too large for float32 becomes infinite, and is refused below
             matrix = np.asarray(rows, dtype=np.float32)
@@ -218,7 +218,7 @@ def _labels(
         return _class_numbers(column, classes)
     for row, label in enumerate(column.values):
         if is_missing(label) or isinstance(label, (list, dict)):
-            raise DataError(f"{column.row(row)} is {label!r:.40}: the true class is needed.")
+            raise DataError(f"{column.row(row)} is {cut(label, 40)}: the true class is needed.")
     labels, class_names = apply_label_map(column.values, column, label_map, label_names)
     return match_labels(labels, class_names, label_names, column.name, column.row)
 
@@ -229,7 +229,7 @@ def _class_numbers(column: LabelColumn, classes: int) -> NDArray[np.int64]:
     for row, value in enumerate(values):
         if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or not 0 <= value < classes:
             raise DataError(
-                f"{column.row(row)} is {column.values[row]!r:.40}: the number of the true class is needed, 0 to "
+                f"{column.row(row)} is {cut(column.values[row], 40)}: the number of the true class is needed, 0 to "
                 f"{classes - 1} in the order of the logits."
             )
     return np.asarray(values, dtype=np.int64)

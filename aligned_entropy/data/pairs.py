@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from ..display.wording import type_name
+from ..display.wording import cut, type_name
 from ..errors import DataError, NotApplicableError
 from ..features.texts import NO_PAIRS, TextPair, are_pairs
 from .series import python_value, python_values
@@ -30,7 +30,7 @@ def as_pair(value: tuple[Any, ...] | TextPair, place: str) -> TextPair:
     for order, part in zip(("first", "second"), parts, strict=True):
         if not isinstance(part, str):
             raise DataError(
-                f"{place} is a pair whose {order} text is {type_name(part)}, not a string: {parts!r:.80}. {FORM}."
+                f"{place} is a pair whose {order} text is {type_name(part)}, not a string: {cut(parts, 80)}. {FORM}."
             )
     return TextPair(*parts)
 
@@ -75,7 +75,7 @@ def input_rows(source: Any, per_word: bool, label_names: Collection[str] = ()) -
     ]
     for number, text in enumerate(texts):
         if isinstance(text, list) and text and all(isinstance(part, str) for part in text):
-            raise DataError(f"text {number} is a list of {len(text)} strings, {text!r:.80}: {FORM}.")
+            raise DataError(f"text {number} is a list of {len(text)} strings, {cut(text, 80)}: {FORM}.")
     are_tuples = are_pairs(texts) and all(isinstance(row, tuple) for row in rows)
     if are_tuples and {text.text_pair for text in texts} <= set(label_names):
         raise DataError(
@@ -107,7 +107,7 @@ def labeled_columns(texts: Any, labels: Any) -> dict[str, list[Any]]:
     if "pair" in kinds and ("str" in kinds or any(isinstance(row, TextPair) for row in rows)):
         number = next(number for number, kind in enumerate(kinds) if kind != kinds[0])
         raise DataError(
-            f"text {number} is {rows[number]!r:.80}, but text 0 is {rows[0]!r:.80}: give all rows one form, "
+            f"text {number} is {cut(rows[number], 80)}, but text 0 is {cut(rows[0], 80)}: give all rows one form, "
             "since a model is trained for single texts or for pairs."
         )
     values = [python_value(row) for row in rows]
@@ -130,8 +130,8 @@ def _hold_words(rows: Sequence[Any], labels: Sequence[Any]) -> bool:
     if have_spaces or any(len(label) != 2 for label in labels):
         return False
     raise DataError(
-        f"the tuple {rows[0]!r:.80} may be a pair of texts with two labels, or two words with their tags: give words "
-        "as lists, or pairs of texts as columns."
+        f"the tuple {cut(rows[0], 80)} may be a pair of texts with two labels, or two words with their tags: give "
+        "words as lists, or pairs of texts as columns."
     )
 
 
@@ -148,4 +148,4 @@ def _words(row: Any, place: str) -> Any:
 
 
 def _refused(row: Any, place: str) -> NotApplicableError:
-    return NotApplicableError(f"{place} is {row!r:.80}, but {NO_PAIRS}: pass each text alone, as a string.")
+    return NotApplicableError(f"{place} is {cut(row, 80)}, but {NO_PAIRS}: pass each text alone, as a string.")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..display.wording import cut
 from ..errors import DataError
 from .top_logprobs import token_probabilities
 
@@ -56,7 +57,7 @@ def completion(line: Mapping[str, Any]) -> Mapping[str, Any]:
         with_status = "" if status in (None, 200) else f" with {int(status)}" if isinstance(status, int) else ""
         raise DataError(f"the request failed{with_status}{': ' if problem else ''}{_message(problem)}.")
     if not isinstance(body, Mapping) or not body.get("choices"):
-        raise DataError(f"the response is {response!r:.80}: a completion with choices is needed.")
+        raise DataError(f"the response is {cut(response, 80)}: a completion with choices is needed.")
     return body
 
 
@@ -161,7 +162,7 @@ def _token(entry: Mapping[str, Any]) -> ReplyToken:
         rows = [{**row, "token": _string(row["token"], row.get("bytes"))} if _is_row(row) else row for row in rows]
     elif isinstance(rows, Mapping):
         rows = [{"token": _string(token, None), "logprob": value} for token, value in rows.items()]
-    place = f"the token {entry['token']!r:.40} of the reply"
+    place = f"the token {cut(entry['token'], 40)} of the reply"
     probabilities: dict[str, float] = {}
     pairs = token_probabilities(rows or [], place)
     for token, probability in pairs:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..display.wording import cut
 from ..errors import DataError
 from .json_field import JsonField
 from .matching import NameIndex
@@ -61,7 +62,7 @@ def response_logits(
             masses.append(_one_token(reply, index, label_names) if reader is None else reader.masses(reply))
         except DataError as error:
             if not with_row_errors:
-                custom = f" ({NUMBER_COLUMN} {line[NUMBER_COLUMN]!r:.60})" if line.get(NUMBER_COLUMN) else ""
+                custom = f" ({NUMBER_COLUMN} {cut(line[NUMBER_COLUMN], 60)})" if line.get(NUMBER_COLUMN) else ""
                 raise DataError(f"{data.place(number, str(column))}{custom}: {error}") from error
             reasons[number] = str(error).rstrip(".")
             masses.append(None)
@@ -78,7 +79,7 @@ def _one_token(reply: Mapping[str, Any], index: NameIndex, label_names: Sequence
     rows, first, text = first_top_logprobs(reply), reply_tokens(reply)[0].string, reply_text(reply)
     if text is not None and first and in_latin_1(text).strip() != first.strip():
         raise DataError(
-            f"the reply is {text!r:.80}, which is more than its first token: name the field of a JSON object with "
+            f"the reply is {cut(text, 80)}, which is more than its first token: name the field of a JSON object with "
             "field='…' or --field, or ask for one token with max_tokens."
         )
     return class_masses(rows, index, label_names, "the reply")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..display.progress_bars import without_progress_bars
+from ..display.wording import cut
 from ..errors import DataError
 from .columns import first_column
 from .files.reading import read_table
@@ -144,7 +145,7 @@ def _with_class_names(table: Table, column: str, names_file: Path) -> Table:
     try:
         names = json.loads(names_file.read_bytes())
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise ValueError(f"a list of names is needed, not {names!r:.80}")
+            raise ValueError(f"a list of names is needed, not {cut(names, 80)}")
         if len(set(names)) < len(names):
             raise ValueError("it names a class twice")
     except ValueError as error:

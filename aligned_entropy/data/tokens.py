@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..display.card import Card, Displayed
-from ..display.wording import counted, type_name
+from ..display.wording import counted, cut, type_name
 from ..errors import ArgumentError, DataError
 from .columns import find_list_column, first_list_column
 from .label_column import LabelColumn
@@ -197,13 +197,13 @@ def _check_sentences(table: Table, text_column: str, column: LabelColumn) -> Non
     for row, (words, tags) in enumerate(zip(table[text_column], column.values, strict=True)):
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
             raise DataError(
-                f"{table.place(row, text_column)} is not a list of words (strings): {words!r:.80}. Correct the row, or "
-                "name the column with the words."
+                f"{table.place(row, text_column)} is not a list of words (strings): {cut(words, 80)}. Correct the row, "
+                "or name the column with the words."
             )
         if (position := blank_word(words)) is not None:
             raise DataError(
                 f"word {position} of {table.place(row, text_column)} is empty: remove it with its tag. The words are "
-                f"{words!r:.80}."
+                f"{cut(words, 80)}."
             )
         if not isinstance(tags, list) or len(tags) != len(words):
             count = f"{len(tags)} tags" if isinstance(tags, list) else type_name(tags)

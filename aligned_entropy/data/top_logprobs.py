@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..display.wording import quoted
+from ..display.wording import cut, quoted
 from ..errors import DataError, warn_user
 from .matching import NameIndex
 from .table import Table
@@ -151,16 +151,16 @@ def _tokens(row: Any, place: str) -> Iterator[tuple[str, Any]]:
         pairs = [(entry["token"], entry["logprob"]) for entry in row]
     else:
         raise DataError(
-            f'{place} is {row!r:.80}: a dict {{token: log-probability}}, or a list of {{"token": …, "logprob": …}}, is '
-            "needed."
+            f'{place} is {cut(row, 80)}: a dict {{token: log-probability}}, or a list of {{"token": …, "logprob": …}}, '
+            "is needed."
         )
     if not all(isinstance(token, str) for token, _ in pairs):
-        raise DataError(f"{place} is {row!r:.80}: tokens are strings.")
+        raise DataError(f"{place} is {cut(row, 80)}: tokens are strings.")
     yield from ((token, value) for token, value in pairs if value is not None)  # Parquet files give every row all keys
 
 
 def _probability(value: Any, place: str) -> float:
     is_number = isinstance(value, Real) and not isinstance(value, bool)
     if not is_number or math.isnan(value) or value > TOLERANCE:
-        raise DataError(f"{place} holds {value!r:.40}: log-probabilities are numbers of at most 0.")
+        raise DataError(f"{place} holds {cut(value, 40)}: log-probabilities are numbers of at most 0.")
     return min(math.exp(value), 1.0)

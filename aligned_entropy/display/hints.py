@@ -52,5 +52,13 @@ def header_hint(columns: Iterable[str]) -> str:
     return " Do the data lack a row with the names of the columns?" if is_value else ""
 
 
+def hub_problem(error: Exception) -> str:
+    """End of a message about a name that could not be loaded: what the hub says, or that it cannot be reached."""
+    kinds = [type(part).__name__ for part in (error, error.__cause__, error.__context__)]
+    first_line = (str(error).strip().splitlines() or kinds)[0]
+    is_offline = any("Connect" in kind or "OfflineMode" in kind for kind in kinds) or "ConnectError" in first_line
+    return f"the hub cannot be reached: {first_line}" if is_offline else f"the hub says: {first_line}"
+
+
 def _question(name: str) -> str:
     return f" (did you mean {name}?)"

@@ -1,4 +1,4 @@
-"""Words of messages: a number with its noun, names, the type of a value with its article, a share as it is written."""
+"""Words of messages: numbers with nouns, names, cut values, types with their article, and shares."""
 
 from __future__ import annotations
 
@@ -19,6 +19,14 @@ def counted(number: int, plural: str) -> str:
 def quoted(names: Iterable[str]) -> str:
     """List names for a message, each in quotes, since a name may hold commas and spaces."""
     return ", ".join(map(repr, names))
+
+
+def cut(value: object, length: int) -> str:
+    """Value as Python writes it, for a message; at most about so many characters, and an ellipsis where it is cut."""
+    if isinstance(value, str):
+        return repr(value if len(value) <= length else f"{value[:length].rstrip()}…")
+    text = repr(value)
+    return text if len(text) <= length else f"{text[:length].rstrip()}…"
 
 
 def type_name(value: object) -> str:

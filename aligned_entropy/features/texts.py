@@ -75,9 +75,10 @@ def check_kind(pairs: bool | None, expected: bool | None, owner: str) -> None:
     if pairs is None or expected is None or pairs == expected:
         return
     given, needed = ("pairs of texts", "single texts") if pairs else ("single texts", "pairs of texts")
+    hint = " A tuple of two strings is a pair: give several texts as a list." if pairs else ""
     raise DataError(
         f"these are {given}, but {owner} {needed}, and error probabilities hold for texts of one kind: pass {needed}, "
-        f"or fit a head on {given}."
+        f"or fit a head on {given}.{hint}"
     )
 
 

@@ -171,12 +171,12 @@ class MultiLabelPredictions(Table):
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Columns by name: ``labels``, ``uncertainty``, ``error_probability`` after a fit, ``accepted`` if chosen.
+        """Columns by name: ``predicted_labels``, ``uncertainty`` and others, as in a file of ``alien predict``.
 
-        Predictions of texts have ``truncated``. Every label has two more columns, ``probability_<name>`` and
-        ``uncertainty_<name>``.
+        After a fit there is ``error_probability``, with a threshold ``accepted``. Predictions of texts have
+        ``truncated``. Every label has two more columns, ``probability_<name>`` and ``uncertainty_<name>``.
         """
-        columns: dict[str, Any] = {"labels": self.labels, "uncertainty": self.uncertainty}
+        columns: dict[str, Any] = {"predicted_labels": self.labels, "uncertainty": self.uncertainty}
         if self.is_calibrated:
             columns["error_probability"] = self.uncertainty
         if self.optional_accepted is not None:

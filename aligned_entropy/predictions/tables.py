@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..accuracy import AccuracyBasis, AccuracyEstimate
 from ..display.card import Card, Displayed, Share
+from ..display.wording import cut
 from ..errors import ArgumentTypeError, NotFittedError
 from ..features.texts import Text, parts_of
 from ..stats import Interval
@@ -99,7 +100,7 @@ def positions(index: Any, count: int) -> int | slice | NDArray[np.int64]:
         return np.flatnonzero(rows)
     remedy = "its values in the order of the predictions, .to_numpy()" if is_series else f"numbers, or {count} booleans"
     raise ArgumentTypeError(
-        f"{index!r:.40} is no index of {count} predictions: give a number, a slice, or {remedy}. Columns are "
+        f"{cut(index, 40)} is no index of {count} predictions: give a number, a slice, or {remedy}. Columns are "
         "attributes, such as .labels; to_pandas() has all of them."
     )
 
@@ -131,8 +132,8 @@ def selected(accepted: Value | None) -> Value:
     """
     if accepted is None:
         raise NotFittedError(
-            "the head has no threshold, so no prediction is accepted or deferred: call choose_threshold() with labeled "
-            "texts that the head was not fitted on."
+            "the head has no threshold, so no prediction is accepted or deferred: after fit(), call "
+            "choose_threshold() with labeled texts that the head was not fitted on."
         )
     return accepted
 

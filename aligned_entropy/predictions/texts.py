@@ -265,12 +265,13 @@ class Predictions(Table):
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Columns by name: ``label``, ``uncertainty``, ``error_probability`` after a fit, ``accepted`` if chosen.
+        """Columns by name: ``predicted_label``, ``uncertainty`` and others, as in a file of ``alien predict``.
 
-        With sets there is ``label_set``, a list of names or None; for predictions of texts ``truncated``; for those of
-        an endpoint ``row_error``. Every class has one more column, ``probability_<name>``.
+        After a fit there is ``error_probability``, with a threshold ``accepted``, with sets ``label_set``, a list of
+        names or None; for predictions of texts ``truncated``; for those of an endpoint ``row_error``. Every class has
+        one more column, ``probability_<name>``.
         """
-        columns: dict[str, Any] = {"label": self.labels, "uncertainty": self.uncertainty}
+        columns: dict[str, Any] = {"predicted_label": self.labels, "uncertainty": self.uncertainty}
         if self.optional_error_probability is not None:
             columns["error_probability"] = self.optional_error_probability
         if self.optional_accepted is not None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ..accuracy.audit import RANDOM_SHARE, AuditSample, select_for_audit
 from ..accuracy.audited import AuditReport, audited_accuracy
 from ..data.label_cells import yes_or_no
+from ..display.wording import cut
 from ..errors import DataError
 from .importing import SHOWN, LabeledRow, checked_labels
 from .label_warnings import warn_of_reviews
@@ -99,8 +100,8 @@ class Audit:
         settings = MARK.fullmatch(_mark_of(reviewed[0]))
         if settings is None:
             raise DataError(
-                f"{reviewed[0].place} was not drawn by alien audit select, but is {reviewed[0].facts.get('id')!r:.60}: "
-                "name the file that it wrote, after labeling."
+                f"{reviewed[0].place} was not drawn by alien audit select, but is "
+                f"{cut(reviewed[0].facts.get('id'), 60)}: name the file that it wrote, after labeling."
             )
         budget, seed, random_share, per_class = settings.groups()
         return cls(source, int(budget), per_class == "1", float(random_share), int(seed))
@@ -198,11 +199,13 @@ def _check_rows(reviewed: Sequence[ReviewedRow], expected: Mapping[str, int], ma
         identifier = str(row.facts.get("id"))
         if _mark_of(row) != mark:
             raise DataError(
-                f"{row.place} was not drawn from these predictions, but is {identifier!r:.60} (expected: {mark}): name "
-                "the file that alien audit select read, as it was then, with the same options for its columns."
+                f"{row.place} was not drawn from these predictions, but is {cut(identifier, 60)} (expected: {mark}): "
+                "name the file that alien audit select read, as it was then, with the same options for its columns."
             )
         if identifier not in expected:
-            raise DataError(f"{row.place}, {identifier!r:.60}, is not one of the {len(expected)} rows that were drawn.")
+            raise DataError(
+                f"{row.place}, {cut(identifier, 60)}, is not one of the {len(expected)} rows that were drawn."
+            )
         if identifier in given:
             raise DataError(f"{row.place} is the row of {given[identifier]} again: remove one of them.")
         given[identifier] = row.place
@@ -231,11 +234,11 @@ def _wrong(row: ReviewedRow, labeled: LabeledRow | None) -> bool | None:
         return None if labeled is None else labeled.wrong
     is_correct = DECISIONS.get(text, yes_or_no(text))
     if is_correct is None:
-        raise DataError(f"{row.place}: {IS_CORRECT} is {cell!r:.40}: write yes or no.")
+        raise DataError(f"{row.place}: {IS_CORRECT} is {cut(cell, 40)}: write yes or no.")
     if labeled is not None and labeled.wrong == is_correct:
         raise DataError(
-            f"{row.place}: {IS_CORRECT} is {cell!r:.40}, but the prediction is {labeled.row.predicted!r:.60} and the "
-            f"label {labeled.label!r:.60}: correct one of them."
+            f"{row.place}: {IS_CORRECT} is {cut(cell, 40)}, but the prediction is {cut(labeled.row.predicted, 60)} and "
+            f"the label {cut(labeled.label, 60)}: correct one of them."
         )
     return not is_correct
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..data.matching import NameIndex
-from ..display.wording import counted
+from ..display.wording import counted, cut
 from ..errors import DataError
 from ..features.texts import Text, TextPair
 from ..tasks import task_by_name
@@ -193,15 +193,17 @@ def _label(label: Any, row: ReviewRow, question: Question, index: NameIndex) -> 
         position = index.find(name)
         if position is None:
             options = ", ".join(question.options[:10]) + (", …" if len(question.options) > 10 else "")
-            raise DataError(f"the label {name!r:.60} is none of {options}")
+            raise DataError(f"the label {cut(name, 60)} is none of {options}")
         return question.options[position]
 
     if question.task.one_label:
         if not isinstance(label, (str, int, float)):
-            raise DataError(f"one label is needed, and this is {label!r:.60}")
+            raise DataError(f"one label is needed, and this is {cut(label, 60)}")
         return option_of(label)
     if not isinstance(label, list):
-        raise DataError(f"a list of {'entities' if question.task.per_word else 'labels'} is needed, not {label!r:.60}")
+        raise DataError(
+            f"a list of {'entities' if question.task.per_word else 'labels'} is needed, not {cut(label, 60)}"
+        )
     if not question.task.per_word:
         names = {option_of(name) for name in label}
         return [name for name in question.options if name in names]
@@ -212,13 +214,13 @@ def _label(label: Any, row: ReviewRow, question: Question, index: NameIndex) -> 
 
 def _span(entity: Any, text: str) -> Span:
     if not isinstance(entity, Mapping):
-        raise DataError(f"an entity is an object with start, end and entity_group, not {entity!r:.60}")
+        raise DataError(f"an entity is an object with start, end and entity_group, not {cut(entity, 60)}")
     if "labels" in entity:
         return span_of_region(entity, text)
     span = spans_of_entities([entity])[0]
     word = entity.get("word")
     if word is not None and text[span.start : span.end] != word:
         raise DataError(
-            f"the text from {span.start} to {span.end} is {text[span.start : span.end]!r:.60}, not {word!r}"
+            f"the text from {span.start} to {span.end} is {cut(text[span.start : span.end], 60)}, not {word!r}"
         )
     return span

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import quoteattr
 
+from ..display.wording import cut
 from ..errors import DataError
 from .json_files import read_objects, write_json
 from .rows import Annotation, Question, ReviewedRow, ReviewRow
@@ -160,12 +161,14 @@ def span_of_region(value: Mapping[str, Any], text: str) -> Span:
     """
     labels, content = value.get("labels", []), str(value.get("text", ""))
     if len(labels) != 1:
-        raise DataError(f"the entity {content!r:.60} has {len(labels)} types, and one is needed")
+        raise DataError(f"the entity {cut(content, 60)} has {len(labels)} types, and one is needed")
     start, end = int(value["start"]), int(value["end"])
     for first, last in ((start, end), (_characters(text, start), _characters(text, end))):
         if _same_spaces(text[first:last]) == _same_spaces(content):
             return Span(first, last, str(labels[0]))
-    raise DataError(f"the text from character {start} to {end} is {text[start:end]!r:.60}, and not {content!r:.60}")
+    raise DataError(
+        f"the text from character {start} to {end} is {cut(text[start:end], 60)}, and not {cut(content, 60)}"
+    )
 
 
 def _characters(text: str, units: int) -> int:

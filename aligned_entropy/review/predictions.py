@@ -14,7 +14,7 @@ from ..data.files.rows import ending_format
 from ..data.files.safe_cells import is_marked, plain_cell
 from ..data.label_cells import yes_or_no
 from ..display.hints import missing_file
-from ..display.wording import counted
+from ..display.wording import counted, cut
 from ..errors import DataError
 from ..features.texts import TextPair
 from ..tasks import TASKS, Task
@@ -172,8 +172,8 @@ def _unmarked(text: Any, safe: bool | None, source: str | Path) -> Any:
         return TextPair(_unmarked(text.text, safe, source), _unmarked(text.text_pair, safe, source))
     if safe is None and is_marked(text):
         raise DataError(
-            f"{source} holds a text that begins as if it was written with --safe-csv, {text!r:.60}: pass --safe-csv if "
-            "it was, and --no-safe-csv if the texts are like this."
+            f"{source} holds a text that begins as if it was written with --safe-csv, {cut(text, 60)}: pass --safe-csv "
+            "if it was, and --no-safe-csv if the texts are like this."
         )
     return plain_cell(text) if safe and isinstance(text, str) else text
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from ..backbones.words import word_offsets
 from ..data.tags import OUTSIDE
+from ..display.wording import cut
 from ..errors import DataError
 
 
@@ -37,7 +38,9 @@ def spans_of_entities(entities: Sequence[Mapping[str, Any]]) -> list[Span]:
             for entity in entities
         ]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DataError(f"the entities are not objects with start, end and entity_group: {entities!r:.120}") from error
+        raise DataError(
+            f"the entities are not objects with start, end and entity_group: {cut(entities, 120)}"
+        ) from error
     return sorted(spans)
 
 
@@ -51,7 +54,7 @@ def trimmed_spans(spans: Sequence[Span], text: str) -> list[Span]:
     for start, end, kind in sorted(spans):
         content = text[start:end] if 0 <= start < end <= len(text) else ""
         if not content.strip():
-            raise DataError(f"an entity {kind} from character {start} to {end} holds no word of {text!r:.80}")
+            raise DataError(f"an entity {kind} from character {start} to {end} holds no word of {cut(text, 80)}")
         start += len(content) - len(content.lstrip())
         trimmed.append(Span(start, start + len(content.strip()), kind))
     for first, second in pairwise(trimmed):

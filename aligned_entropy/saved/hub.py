@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from ..display.hints import similar_folder
+from ..display.hints import hub_problem, similar_folder
 from ..display.progress_bars import without_progress_bars
 from ..errors import DataError, HeadMismatchError
 from ..selective import Rule
@@ -32,11 +32,9 @@ def resolve_head(name: str | Path) -> Path:
             f"there is no folder {str(name)!r}{similar_folder(name)}, and it is no hub id either: check the spelling."
         ) from None
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        verb = "cannot be reached" if "ConnectError" in first_line else "says"
         raise HeadMismatchError(
             f"no head {str(name)!r}: name the folder or hub id of a saved head. There is no such folder"
-            f"{similar_folder(name)}, and the hub {verb}: {first_line}"
+            f"{similar_folder(name)}, and {hub_problem(error)}"
         ) from error
 
 

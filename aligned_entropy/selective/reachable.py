@@ -109,7 +109,7 @@ def reachable_table(rules: Sequence[Rule]) -> str:
     ]
     note = (
         f"All of these bounds hold at once: each risk was certified with delta {rules[0].goal.delta:g}. Use one of "
-        "them with this delta, because choosing from the table is a selection. A risk that was named before any result "
-        "was seen is certified with the whole delta, and accepts more predictions."
+        f"them with this delta, in Python {rules[0].goal!r}, because choosing from the table is a selection. A risk "
+        "that was named before any result was seen is certified with the whole delta, and accepts more predictions."
     )
     return f"{text_table(['certified risk', 'coverage', 'observed risk'], rows)}\n\n{wrapped(note)}"

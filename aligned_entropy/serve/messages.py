@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
+from ..display.wording import cut
 from ..errors import DataError
 from ..features.texts import Text, TextPair
 from ..predictions import Entity, Prediction, TokenPrediction
@@ -231,10 +232,10 @@ def true_label(task: Task, request: FeedbackRequest, label_names: list[str]) -> 
     label = request.label
     unknown = [name for name in ([label] if isinstance(label, str) else label) if name not in label_names]
     if unknown:
-        raise DataError(f"no label {unknown[0]!r:.80}; there are {', '.join(label_names[:MAX_NAMES])}.")
+        raise DataError(f"no label {cut(unknown[0], 80)}; there are {', '.join(label_names[:MAX_NAMES])}.")
     if isinstance(label, str) != task.one_label:
         expected = "one label" if task.one_label else "a list"
-        raise DataError(f"the label for {task} is {expected}, not {label!r:.80}.")
+        raise DataError(f"the label for {task} is {expected}, not {cut(label, 80)}.")
     if task.per_word:
         if not isinstance(request.text, list) or len(request.text) != len(label):
             raise DataError("tags need the words that they label: send as many words in text as tags in label.")

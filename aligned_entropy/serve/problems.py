@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from ..display.hints import similar_name
+from ..display.wording import cut
 from ..errors import ArgumentError, DataError, HeadMismatchError, StoreError
 from .batcher import ClosedError, OverloadedError
 from .messages import PAIR_KIND, TEXT_KIND, Problem
@@ -105,7 +106,7 @@ def _reason(error: RequestValidationError, request: Request) -> str:
         reason += f", not {sent}"
     fields = _body_fields(request)
     if first["type"] == "missing" and isinstance(first["input"], dict):
-        names = ", ".join(f"{name!r:.40}" for name in list(first["input"])[:MAX_NAMES])
+        names = ", ".join(f"{cut(name, 40)}" for name in list(first["input"])[:MAX_NAMES])
         names += ", …" if len(first["input"]) > MAX_NAMES else ""
         reason += f"; the fields of the object: {names or 'none'}"
         reason += ". A single text is sent as a string" if first["loc"][-1] == "text_pair" else ""

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, delete, func, or_, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from ..display.wording import cut
 from ..errors import ArgumentError
 from ..features.texts import Text
 from .connection import READS, name_of, open_engine, opening, plain_errors, store_url
@@ -273,4 +274,4 @@ def _is_storable(name: str) -> bool:
 def _check_names(*names: str | None) -> None:
     for name in names:
         if name is not None and not _is_storable(name):
-            raise ArgumentError(f"{name!r:.80} holds a NUL or half of a surrogate pair: leave these characters out.")
+            raise ArgumentError(f"{cut(name, 80)} holds a NUL or half of a surrogate pair: leave these characters out.")

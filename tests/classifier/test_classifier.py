@@ -46,7 +46,14 @@ def test_predictions_are_arrays_and_rows(fitted):
     assert predictions[1].uncertainty == pytest.approx(float(predictions.uncertainty[1]))
     assert predictions.probabilities.shape == (2, 2)
     assert ((predictions.error_probability >= 0) & (predictions.error_probability <= 1)).all()
-    columns = ["label", "uncertainty", "error_probability", "truncated", "probability_negative", "probability_positive"]
+    columns = [
+        "predicted_label",
+        "uncertainty",
+        "error_probability",
+        "truncated",
+        "probability_negative",
+        "probability_positive",
+    ]
     assert list(predictions.to_pandas().columns) == columns
     assert predictions.to_arrow().column_names == columns
     assert len(fitted.predict([])) == 0

@@ -227,5 +227,7 @@ def test_a_name_that_is_no_head_is_named_with_a_similar_folder(tmp_path):
     (tmp_path / "head").mkdir()
     with pytest.raises(HeadMismatchError, match=r"no folder '.*haed' \(did you mean .*head\?\), and it is no hub id"):
         resolve_head(tmp_path / "haed")
-    with pytest.raises(HeadMismatchError, match=r"no head 'nobody/nothing': .* no such folder, and the hub says: "):
+    with pytest.raises(
+        HeadMismatchError, match=r"no head 'nobody/nothing': .* no such folder, and the hub cannot be reached: "
+    ):
         resolve_head("nobody/nothing")

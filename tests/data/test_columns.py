@@ -200,3 +200,8 @@ def test_names_that_look_like_values_lead_to_a_question(columns, is_asked):
     with pytest.raises(DataError) as caught:
         labeled_texts({name: ["a", "b"] for name in columns}, text_column="message")
     assert ("Do the data lack a row with the names of the columns?" in str(caught.value)) == is_asked
+
+
+def test_data_without_columns_are_named():
+    with pytest.raises(DataError, match="the data have no columns: pass a table with the column 'text'"):
+        find_text_columns(Table({}))

@@ -208,9 +208,7 @@ def test_the_folder_of_data_sets(folder, monkeypatch):
 
 @pytest.mark.parametrize("name", ["imdb", "someone/reviews:test"])
 def test_an_unknown_name_fails_offline_and_lists_the_embedded_names(name):
-    with pytest.raises(
-        DataError, match=r"20newsgroups, rotten-tomatoes, twitter-ner.*could not be downloaded from the hub"
-    ):
+    with pytest.raises(DataError, match=r"20newsgroups, rotten-tomatoes, twitter-ner.*and the hub "):
         load_data(name)
 
 
@@ -274,5 +272,5 @@ def test_a_file_with_a_similar_name_is_proposed_unless_it_holds_no_data(tmp_path
         load_data("heldout.jsonl")
     with pytest.raises(DataError, match=r"no file held-out\.cvs \(did you mean held-out\.csv\?\)"):
         load_data("held-out.cvs")
-    with pytest.raises(DataError, match="from the hub"):
+    with pytest.raises(DataError, match="and the hub "):
         load_data("emotion")

@@ -61,10 +61,10 @@ def predictions(classifier):
 
 def audit(predictions):
     table = predictions.to_pandas()
-    sample = select_for_audit(table["error_probability"], 60, strata=table["label"])
+    sample = select_for_audit(table["error_probability"], 60, strata=table["predicted_label"])
     errors = pd.Series(np.arange(60) % 5 == 0, index=sample.rows)
     return audited_accuracy(
-        table["error_probability"], sample, errors, accepted=table["accepted"], predicted=table["label"]
+        table["error_probability"], sample, errors, accepted=table["accepted"], predicted=table["predicted_label"]
     )
 
 

@@ -1,4 +1,4 @@
-"""Words of messages: nouns after numbers, and articles before types."""
+"""Words of messages: nouns after numbers, articles before types, and values that are cut."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.svm import OneClassSVM
 
 from aligned_entropy.classifier import UncertainOutputs
-from aligned_entropy.display.wording import counted, type_name
+from aligned_entropy.display.wording import counted, cut, type_name
 
 
 @pytest.mark.parametrize(
@@ -27,3 +27,12 @@ def test_a_number_has_its_noun(number, plural, words):
 )  # fmt: skip
 def test_a_type_has_its_article(value, name):
     assert type_name(value) == name
+
+
+@pytest.mark.parametrize(
+    ("value", "length", "shown"),
+    [("a text", 6, "'a text'"), ("a longer text", 9, "'a longer…'"), ("it's", 10, '"it\'s"'), (None, 4, "None"),
+     ([1, 2, 3], 9, "[1, 2, 3]"), ([1, 2, 3], 5, "[1, 2…")],
+)  # fmt: skip
+def test_a_value_that_is_cut_shows_it(value, length, shown):
+    assert cut(value, length) == shown

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ...data.word_ids import hashes_of_texts, ids_of_texts
+from ...display.wording import cut
 from ...errors import DataError, EndpointError, HeadMismatchError
 from ...features.arrays import Array, Features
 from ...features.files import cache_folder
@@ -180,8 +181,9 @@ class EndpointBackbone(ElsewhereBackbone):
             reasons = features.row_errors
             failed = [row for row, reason in enumerate(reasons) if reason is not None]
             raise DataError(
-                f"{len(failed)} of {len(texts)} texts have no usable reply. Row {failed[0]}, {texts[failed[0]]!r:.60}: "
-                f"{reasons[failed[0]]}. The other replies are stored: remove the cause, or these rows, and run again."
+                f"{len(failed)} of {len(texts)} texts have no usable reply. Row {failed[0]}, "
+                f"{cut(texts[failed[0]], 60)}: {reasons[failed[0]]}. The other replies are stored: remove the cause, or "
+                "these rows, and run again."
             )
         return features
 

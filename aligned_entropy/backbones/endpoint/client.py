@@ -12,6 +12,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ...display.wording import cut
 from ...errors import ArgumentError, EndpointError
 from .responses import LONGEST_WAIT, error_message, json_object, seconds_to_wait
 
@@ -263,7 +264,7 @@ def _address(url: str) -> httpx2.URL:
         address = httpx2.URL(url)
     except (httpx2.InvalidURL, TypeError) as error:
         raise ArgumentError(
-            f"the endpoint {url!r:.80} is no address: {error}. Write http://127.0.0.1:8080/v1."
+            f"the endpoint {cut(url, 80)} is no address: {error}. Write http://127.0.0.1:8080/v1."
         ) from error
     if address.userinfo:
         raise ArgumentError(
@@ -271,10 +272,10 @@ def _address(url: str) -> httpx2.URL:
             f"key into {KEY_VARIABLES[0]}."
         )
     if address.scheme not in ("http", "https") or not address.host:
-        raise ArgumentError(f"the endpoint {url!r:.80} is no address: write http://127.0.0.1:8080/v1 or https://….")
+        raise ArgumentError(f"the endpoint {cut(url, 80)} is no address: write http://127.0.0.1:8080/v1 or https://….")
     if address.path.rstrip("/").endswith(("/completions", "/embeddings")):
         raise ArgumentError(
-            f"the endpoint {url!r:.80} names a path of the API: leave out /completions, /chat/completions or "
+            f"the endpoint {cut(url, 80)} names a path of the API: leave out /completions, /chat/completions or "
             "/embeddings, as in http://127.0.0.1:8080/v1."
         )
     return address

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...display.wording import cut
 from ...errors import ArgumentError, EndpointError
 from ...features.files import cache_folder
 from ...features.texts import Text
@@ -124,11 +125,11 @@ def _vectors(reply: Mapping[str, Any], count: int) -> NDArray[np.float16]:
         raise RequestError(f"the reply holds {len(entries)} vectors for {count} texts")
     positions = [entry.get("index") for entry in entries]
     if {position for position in positions if type(position) is int} != set(range(count)):
-        raise RequestError(f"the vectors of {count} texts have the indices {positions!r:.80}, not each number once")
+        raise RequestError(f"the vectors of {count} texts have the indices {cut(positions, 80)}, not each number once")
     rows: list[Any] = [entry.get("embedding") for entry in sorted(entries, key=lambda entry: entry["index"])]
     for row in rows:
         if not isinstance(row, list) or not row or not all(type(number) in (int, float) for number in row):
-            raise RequestError(f"a vector of the reply is no list of numbers: {row!r:.60}")
+            raise RequestError(f"a vector of the reply is no list of numbers: {cut(row, 60)}")
     if len({len(row) for row in rows}) > 1:
         raise RequestError(f"the vectors of one reply have {sorted({len(row) for row in rows})} numbers")
     try:

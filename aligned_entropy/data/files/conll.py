@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...display.wording import cut
 from ...errors import DataError
 from ..tags import OUTSIDE, TagSet
 from .rows import InputRow, InputTable
@@ -86,8 +87,8 @@ def check_untagged(lines: Iterable[str], name: str) -> None:
     is_table = len(columns) == 1 and min(columns) > 1 and len({row[-1] == OUTSIDE for row in tagged}) == 2
     if is_table and len(rows) >= FEWEST_TAGGED and len(tagged) >= TAGGED_SHARE * len(rows):
         raise DataError(
-            f"{name}: the lines hold words with tags, such as {' '.join(tagged[0])!r:.40}, as those of a CoNLL file: "
-            "name it with the ending .conll."
+            f"{name}: the lines hold words with tags, such as {cut(' '.join(tagged[0]), 40)}, as those of a CoNLL "
+            "file: name it with the ending .conll."
         )
 
 
@@ -157,13 +158,13 @@ def _check_line(line: _Line, first: _Line, path: Path) -> None:
     if len(line.fields) > MOST_COLUMNS:
         raise DataError(f"{place}: {len(line.fields)} columns. {ONE_LINE}.")
     if len(line.fields) < 2 or not line.fields[-1]:
-        raise DataError(f"{place}: there is no tag after the word: {line.text!r:.80}. Add a tag.")
+        raise DataError(f"{place}: there is no tag after the word: {cut(line.text, 80)}. Add a tag.")
     if not line.fields[0]:
-        raise DataError(f"{place}: there is no word before the tag: {line.text!r:.80}. Add the word.")
+        raise DataError(f"{place}: there is no word before the tag: {cut(line.text, 80)}. Add the word.")
     if len(line.fields) != len(first.fields):
         raise DataError(
-            f"{place}: {len(line.fields)} columns, but line {first.number} has {len(first.fields)}: {line.text!r:.80}. "
-            "Give all lines as many columns, divided by tabs if a word holds a space."
+            f"{place}: {len(line.fields)} columns, but line {first.number} has {len(first.fields)}: "
+            f"{cut(line.text, 80)}. Give all lines as many columns, divided by tabs if a word holds a space."
         )
 
 

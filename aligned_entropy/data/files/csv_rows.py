@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
+from ...display.wording import cut
 from ...errors import DataError
 from ..table import check_unique
 from .rows import InputRow, InputTable
@@ -142,8 +143,8 @@ def _check_delimiter(lines: _Lines, delimiter: str, name: str) -> None:
         for other, counts in {other: _widths(head, other) for other in dividing}.items():
             if len(counts) > 1 and counts[1:].count(counts[0]) > len(counts[1:]) / 2:
                 raise DataError(
-                    f"{name}: the header {head[0].strip()!r:.80} has no {delimiter!r}, but {other!r}, as most rows do: "
-                    f"name the delimiter {other!r}."
+                    f"{name}: the header {cut(head[0].strip(), 80)} has no {delimiter!r}, but {other!r}, as most rows "
+                    f"do: name the delimiter {other!r}."
                 )
     lines.put_back(head)
 

@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request, Response
 from pydantic import Field
 from starlette.exceptions import HTTPException
 
+from ...display.wording import cut
 from ...store import NewFeedback, Store, StoredFeedback, StoredPrediction
 from ..labeling import new_feedback
 from ..messages import FeedbackRequest, Message
@@ -138,7 +139,7 @@ class Review:
             number = await self.server.in_store(partial(self.store.add_feedback, unless_from=PAGE_SOURCES), feedback)
             for row in await self._page_feedback(stored.id):
                 if row.number == number and (row.label, row.reviewer) != (feedback.label, feedback.reviewer):
-                    raise HTTPException(409, f"somebody else has labeled this text {row.label!r:.80} by now.")
+                    raise HTTPException(409, f"somebody else has labeled this text {cut(row.label, 80)} by now.")
             if number not in before:
                 self.server.monitor.feedback.inc()
         return await self._queue(number=number)
