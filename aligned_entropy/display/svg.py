@@ -39,7 +39,7 @@ def risk_svg(curves: Sequence[Curve], point: tuple[float, float] | None = None) 
     top = 1.1 * float(np.concatenate(risks).max(initial=0)) or 1.0
     if point is not None:
         top = max(top, 1.1 * point[1])
-    left, bottom, total = LEFT, TOP + HEIGHT, TOP + HEIGHT + BOTTOM + 16 * len(curves)
+    left, bottom, total = LEFT, TOP + HEIGHT, TOP + HEIGHT + BOTTOM + 16 * (len(curves) + (point is not None))
 
     def place(x: float, y: float) -> str:
         return f"{left + WIDTH * x:.1f},{bottom - HEIGHT * min(y / top, 1):.1f}"
@@ -54,8 +54,8 @@ def risk_svg(curves: Sequence[Curve], point: tuple[float, float] | None = None) 
         legend.append(f'<text x="{left + 36}" y="{y + 4}">{escape(curve.name)}</text>')
     ticks = [f'<text x="{left + WIDTH * x}" y="{bottom + 14}" text-anchor="middle">{x:.0%}</text>' for x in (0, 0.5, 1)]
     ticks += [
-        f'<text x="{left - 6}" y="{bottom - HEIGHT * y + 4:.1f}" text-anchor="end">{y * top:.{int(top < 0.1)}%}</text>'
-        for y in (0, 0.5, 1)
+        f'<text x="{left - 6}" y="{bottom - HEIGHT * y / top + 4:.1f}" text-anchor="end">{100 * y:.4g}%</text>'
+        for y in _ticks(top)
     ]
     axes = f'<path d="M{left},{TOP}V{bottom}H{left + WIDTH}" fill="none" stroke="currentColor" stroke-opacity=".5"/>'
     titles = (
@@ -65,8 +65,21 @@ def risk_svg(curves: Sequence[Curve], point: tuple[float, float] | None = None) 
     mark = ""
     if point is not None:
         across, down = place(*point).split(",")
-        mark = f'<circle cx="{across}" cy="{down}" r="5" fill="{COLORS[1]}" stroke="currentColor"/>'
+        mark = _dot(across, down)
+        y = bottom + BOTTOM + 16 * len(curves) + 6
+        legend.append(f'{_dot(left + 14, y)}<text x="{left + 36}" y="{y + 4}">threshold</text>')
     size = f'width="{LEFT + WIDTH + RIGHT}" height="{total}" viewBox="0 0 {LEFT + WIDTH + RIGHT} {total}"'
     label = escape("risk by coverage of " + ", ".join(curve.name for curve in curves))
     content = axes + "".join([*ticks, *lines, *legend]) + titles + mark
     return f'<svg {size} role="img" aria-label="{label}" font-size="11" fill="currentColor">{content}</svg>'
+
+
+def _dot(x: object, y: object) -> str:
+    return f'<circle cx="{x}" cy="{y}" r="5" fill="{COLORS[1]}" stroke="currentColor"/>'
+
+
+def _ticks(top: float) -> list[float]:
+    """Round values from 0 to at most the top of an axis: multiples of 1, 2 or 5 times a power of ten, up to five."""
+    power = 10.0 ** np.floor(np.log10(top / 4))
+    step = next(step for step in (power, 2 * power, 5 * power, 10 * power) if step >= top / 4)
+    return [step * number for number in range(int(top / step + 1e-9) + 1)]

@@ -167,8 +167,8 @@ def accuracy_hint(views: Sequence[ViewFeatures], data: CalibrationSet) -> str:
     unit = unit if data.errors.dim() == 1 else f"label predictions for the {unit}"
     return (
         f"The model is right on {model_correct.double().mean():.1%} of the {unit}, but a linear class model "
-        f"{' and one '.join(better)} of them: train the model otherwise (all of its layers, or more or fewer epochs), "
-        "or replace it."
+        f"{' and one '.join(better)} of them: train the model, or train it otherwise (all layers, more or fewer "
+        "epochs), or replace it."
     )
 
 

@@ -99,7 +99,7 @@ def test_the_curve_goes_through_its_points():
     left, bottom, width, height, top = 48, 158, 300, 150, 0.22
     expected = [[left + width * x, bottom - height * y / top] for x, y in [(0.5, 0.1), (1.0, 0.2)]]
     assert points == [pytest.approx(point, abs=0.06) for point in expected]
-    circle = re.search(r'<circle cx="([\d.]+)" cy="([\d.]+)"', source)
+    _, circle = re.finditer(r'<circle cx="([\d.]+)" cy="([\d.]+)"', source)  # the first is that of the legend
     assert [float(circle[1]), float(circle[2])] == pytest.approx(expected[0], abs=0.06)
 
 
@@ -134,3 +134,23 @@ def test_settings_inside_of_settings_are_whole_and_long_lists_of_them_are_cut():
     inner = Settings(4, name="a")
     assert repr(Settings(values=[inner])) == "Settings(values=[Settings(size=4, name='a')])"
     assert "Settings(size=4, name='a'), … 9 in all]" in " ".join(repr(Settings(values=[inner] * 9)).split())
+
+
+@pytest.mark.parametrize(
+    ("risk", "labels"),
+    [
+        (0.3, ["0%", "10%", "20%", "30%"]),
+        (0.05, ["0%", "2%", "4%"]),
+        (0.9, ["0%", "50%"]),
+        (0.01, ["0%", "0.5%", "1%"]),
+    ],
+)
+def test_the_axis_of_the_risk_has_round_values(risk, labels):
+    source = risk_svg([Curve("a", [0.5, 1.0], [0.0, risk])])
+    assert re.findall(r'text-anchor="end">([^<]*)<', source) == labels
+
+
+def test_the_threshold_is_in_the_legend():
+    curves = [Curve("a", [0.5, 1.0], [0.1, 0.2])]
+    assert ">threshold<" in risk_svg(curves, (0.5, 0.1))
+    assert ">threshold<" not in risk_svg(curves)

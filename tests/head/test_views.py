@@ -224,8 +224,8 @@ def test_a_view_that_is_more_accurate_than_the_model_is_named(rows):
     model, layers, tokens = (part.double().mean() for part in (data.errors == 0, views[0].correct, views[1].correct))
     assert accuracy_hint(views, data) == (
         f"The model is right on {model:.1%} of the calibration texts, but a linear class model of the layers is right "
-        f"on {layers:.1%} and one of the tokens is right on {tokens:.1%} of them: train the model otherwise (all of "
-        "its layers, or more or fewer epochs), or replace it."
+        f"on {layers:.1%} and one of the tokens is right on {tokens:.1%} of them: train the model, or train it "
+        "otherwise (all layers, more or fewer epochs), or replace it."
     )
     assert model < layers < tokens
     summary = fit_head(module(), rows["hidden"], rows["labels"], views=inputs(rows)).summary

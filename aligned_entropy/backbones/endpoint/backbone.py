@@ -182,8 +182,8 @@ class EndpointBackbone(ElsewhereBackbone):
             failed = [row for row, reason in enumerate(reasons) if reason is not None]
             raise DataError(
                 f"{len(failed)} of {len(texts)} texts have no usable reply. Row {failed[0]}, "
-                f"{cut(texts[failed[0]], 60)}: {reasons[failed[0]]}. The other replies are stored: remove the cause, or "
-                "these rows, and run again."
+                f"{cut(texts[failed[0]], 60)}: {reasons[failed[0]]}. The other replies are stored: remove the cause, "
+                "or these rows, and run again."
             )
         return features
 
