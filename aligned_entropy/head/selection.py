@@ -155,8 +155,8 @@ def _gain(candidate: ScoredCandidate, untrained: ScoredCandidate, data: Calibrat
     expected = gain_prior.posterior_mean(measured, standard_error)
     evidence = (
         f"The gain over ({untrained.candidate.name}) is {100 * measured:+.1f} ± {100 * standard_error:.1f} points of "
-        f"ROC-AUC by cross-validation. On other data sets it was {gain_prior}; the choice is made with a value "
-        f"between the two, {100 * expected:+.1f}"
+        f"ROC-AUC by cross-validation. For the choice, it is averaged with the gain on other data sets, {gain_prior}, "
+        f"to {100 * expected:+.1f}"
     )
     return _Gain(candidate, measured, standard_error, expected, evidence)
 

@@ -197,7 +197,7 @@ def test_a_narrow_gain_prior_decides(mean, trained):
     assert summary.chosen.trained is trained
     assert f"The gain over ({summary.before.name}) is " in summary.reason
     gain = f"{100 * mean:+.1f}"
-    assert summary.reason.endswith(f"it was {gain} ± 0.0; the choice is made with a value between the two, {gain}.")
+    assert summary.reason.endswith(f"averaged with the gain on other data sets, {gain} ± 0.0, to {gain}.")
 
 
 def test_summary_names_every_candidate_and_the_reason():
