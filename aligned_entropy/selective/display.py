@@ -34,7 +34,7 @@ def rule_notes(rule: Rule) -> list[str]:
     parts = rule.thresholds
     notes = [part.reason if part.accepted or not name else f"{name}: {part.reason}" for name, part in parts.items()]
     if rule.goal.risk is not None and all(part.value == math.inf for part in parts.values()):
-        notes.append("The model alone reaches this goal: all predictions are accepted. A lower risk defers some.")
+        notes.append("The model alone reaches this goal: all predictions are accepted, and none needs a person.")
     elif rule.accepted:
         notes.append(
             "The risk is an average over all accepted predictions: those just below the threshold are wrong more often."

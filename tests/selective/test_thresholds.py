@@ -217,7 +217,7 @@ def test_a_model_that_reaches_a_risk_alone_is_named():
     errors = np.arange(400) % 50 == 0
     rule = choose_threshold(units(np.linspace(0, 1, 400), errors), Goal(risk=0.1))
     assert rule.coverage == 1
-    note = "The model alone reaches this goal: all predictions are accepted. A lower risk defers some."
+    note = "The model alone reaches this goal: all predictions are accepted, and none needs a person."
     for printed in (str(rule).replace("\n", " "), rule._repr_html_()):
         assert note in printed
     some = choose_threshold(units(np.linspace(0, 1, 400), errors), Goal(coverage=0.5))
