@@ -300,6 +300,33 @@ def test_a_folder_with_a_model_or_other_files_is_not_written_into(tmp_path):
     assert (tmp_path / "out" / "model.safetensors").read_bytes() != weights
 
 
+def test_a_model_that_replaces_an_adapter_is_the_one_that_is_loaded(tmp_path):
+    source = pretrained("Bert", tmp_path / "pretrained")
+    full = TrainConfig("full", epochs=4, learning_rate=1e-2)
+    train_classifier(source, texts(60), tmp_path / "fresh", full)
+    train_classifier(source, texts(60), tmp_path / "out", TrainConfig("lora", epochs=1))
+    (tmp_path / "out" / "notes.txt").write_text("kept")
+    train_classifier(source, texts(60), tmp_path / "out", full, force=True)
+    assert not list((tmp_path / "out").glob("adapter_*"))
+    assert (tmp_path / "out" / "notes.txt").read_text() == "kept"
+    fresh, out = (
+        UncertainClassifier.from_pretrained(tmp_path / name).predict(texts(5).texts) for name in ("fresh", "out")
+    )
+    assert np.array_equal(fresh.probabilities, out.probabilities)
+    train_classifier(source, texts(60), tmp_path / "out", TrainConfig("lora", epochs=1), force=True)
+    assert not (tmp_path / "out" / "model.safetensors").exists()
+
+
+def test_a_file_and_the_model_itself_are_not_written_into(tmp_path):
+    source = pretrained("Bert", tmp_path / "pretrained")
+    (tmp_path / "file").write_text("")
+    config = TrainConfig("full", epochs=1)
+    with pytest.raises(DataError, match="file is a file, and a classifier needs a folder"):
+        train_classifier(source, texts(30), tmp_path / "file", config, force=True)
+    with pytest.raises(DataError, match="pretrained is the folder of the model that is trained"):
+        train_classifier(source, texts(30), source, config, force=True)
+
+
 def test_arguments_of_a_wrong_type_or_name_are_refused(tmp_path):
     arguments = ("no model", {"text": ["a", "b"], "label": ["x", "y"]}, tmp_path / "out")
     with pytest.raises(ArgumentTypeError, match=r"config is a str: pass a TrainConfig"):

@@ -42,8 +42,8 @@ def check_folder(
         (check_head_folder if content == "head" else check_output_folder)(path)
         if content == "head" and not force and has_threshold(path):
             raise DataError(f"{path} holds a head with a threshold: name another folder with -o, or add --force.")
-    elif not force:
-        check_model_folder(path)
+    else:
+        check_model_folder(path, force=force)
     if path.exists() and not path.is_dir():
         raise DataError(f"output {path}: this is a file; name a folder.")
     try:

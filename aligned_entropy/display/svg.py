@@ -36,7 +36,7 @@ class Curve:
 def risk_svg(curves: Sequence[Curve], point: tuple[float, float] | None = None) -> str:
     """Draw up to three risk–coverage curves; a point marks the coverage and risk of a threshold."""
     risks = [np.asarray(curve.risk)[np.asarray(curve.coverage) >= LEAST_COVERAGE] for curve in curves]
-    top = 1.1 * float(np.concatenate(risks).max(initial=0)) or 1.0
+    top = 1.1 * float(np.nanmax(np.concatenate(risks), initial=0)) or 1.0
     if point is not None:
         top = max(top, 1.1 * point[1])
     left, bottom, total = LEFT, TOP + HEIGHT, TOP + HEIGHT + BOTTOM + 16 * (len(curves) + (point is not None))

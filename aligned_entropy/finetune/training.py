@@ -27,7 +27,7 @@ from ..data.matching import listed_names
 from ..display.progress_bars import without_progress_bars
 from ..display.wording import type_name
 from ..errors import ArgumentTypeError, DataError, MissingExtraError, UnsupportedModelError, warn_user
-from ..saved.folders import check_model_folder
+from ..saved.folders import check_model_folder, remove_model
 from .config import TrainConfig
 from .labeled import labeled_data, task_of_labels
 from .measures import IGNORED, Epoch, TrainingMeter
@@ -75,13 +75,12 @@ def train_classifier(
     Raises:
         ArgumentTypeError: an object of this type holds no labeled data, the settings are no ``TrainConfig``, or there
             is no such argument.
-        DataError: the data cannot be read, hold one class only, or their labels are no classes; or the folder holds a
-            model or other files.
+        DataError: the data cannot be read, hold one class only, or their labels are no classes; or the folder is a
+            file, that of the model that is trained, or without ``force`` holds a model or other files.
         UnsupportedModelError: the model or the task cannot be trained in this mode.
     """
     config, data = _checked(config), labeled_data(data, **columns)
-    if not force:
-        check_model_folder(folder)
+    check_model_folder(folder, name, force)
     check_labels(data)
     if isinstance(data, LabeledTokens) and config.mode == "freeze":
         raise UnsupportedModelError("a token classifier is trained in mode 'full' or 'lora': leave out --freeze.")
@@ -106,6 +105,7 @@ def train_classifier(
 
 
 def _save(model: Any, backbone: Backbone, folder: str | Path) -> None:
+    remove_model(folder)
     with without_progress_bars():
         model.save_pretrained(folder)
         backbone.inner.config.save_pretrained(folder)  # the folder of an adapter needs the labels, too
