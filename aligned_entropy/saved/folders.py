@@ -10,9 +10,11 @@ from ..errors import DataError
 
 # Files that transformers, PEFT, Sentence Transformers and SetFit write for a model and its tokenizer.
 MODEL_FILES = (
-    "config.json", "config_*.json", "generation_config.json", "adapter_*", "model*.safetensors*", "model_head.*",
-    "modules.json", "pytorch_model*", "tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*",
-    "merges.txt", "*.model", "chat_template*", "sentence_*_config.json",
+    "config.json", "generation_config.json", "model.safetensors*", "model-*-of-*.safetensors", "pytorch_model*.bin*",
+    "adapter_config.json", "adapter_model.*", "modules.json", "config_sentence_transformers.json",
+    "sentence_bert_config.json", "config_setfit.json", "model_head.*", "tokenizer.*", "tokenizer_config.json",
+    "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt", "spiece.model", "spm.model",
+    "sentencepiece.bpe.model", "chat_template.*",
 )  # fmt: skip
 
 
