@@ -13,8 +13,8 @@ MODEL_FILES = (
     "config.json", "generation_config.json", "model.safetensors*", "model-*-of-*.safetensors", "pytorch_model*.bin*",
     "adapter_config.json", "adapter_model.*", "modules.json", "config_sentence_transformers.json",
     "sentence_bert_config.json", "config_setfit.json", "model_head.*", "tokenizer.*", "tokenizer_config.json",
-    "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt", "spiece.model", "spm.model",
-    "sentencepiece.bpe.model", "chat_template.*",
+    "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt", "spiece.model",
+    "spm.model", "sentencepiece.bpe.model", "chat_template.*",
 )  # fmt: skip
 
 
