@@ -53,7 +53,7 @@ def test_the_demo_writes_all_files(tmp_path, monkeypatch, capsys):
         return LabeledTexts(texts, labels, sentiment.NAMES)
 
     monkeypatch.setattr(demo, "_subset", subset)
-    monkeypatch.setattr(demo, "train_classifier", lambda name, *rest: train(model, *rest))
+    monkeypatch.setattr(demo, "train_classifier", lambda name, *rest, **options: train(model, *rest, **options))
     demo.run_demo(tmp_path / "demo", 800, 0, no_bar)
     check_files(tmp_path / "demo", 150)
     printed = capsys.readouterr().out

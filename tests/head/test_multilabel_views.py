@@ -199,7 +199,7 @@ def test_a_view_that_is_more_accurate_than_the_model_is_named(rows, result):
     assert summary.hint == (
         f"The model is right on {model:.1%} of the label predictions for the calibration texts, but a linear class "
         f"model of the layers is right on {layers:.1%} and one of the tokens is right on {tokens:.1%} of them: train "
-        "the model otherwise (all of its layers, or more or fewer epochs), or replace it."
+        "the model, or train it otherwise (all layers, more or fewer epochs), or replace it."
     )
     assert summary.hint in " ".join(str(summary).split())
     useless = fit_views({"layers": torch.randn(400, 1, 4)}, data, {}, None, 0)
