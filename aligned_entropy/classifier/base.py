@@ -142,7 +142,10 @@ class UncertainClassifier(ModelElsewhere, ModelWithSelection):
             reference: training set of the classifier in the same form; optional, see :func:`aligned_entropy.fit_head`.
             config: settings of the fit; by default those of :attr:`config_class`.
             progress: function that is called with the number of texts whose features are ready.
-            columns: column names and label map, see :func:`aligned_entropy.labeled_texts`.
+            columns: ``text_column``, ``text_pair_column``, ``label_column``, ``label_map``; see :func:`.labeled_texts`.
+
+        Returns:
+            Candidates, choice and head; ``print`` shows them, with advice on the model if there is any.
 
         Raises:
             CalibrationError: no head can be fitted on these texts; the message gives the reason.
