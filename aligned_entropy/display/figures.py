@@ -133,7 +133,7 @@ def threshold_figure(curves: Curves, points: Mapping[str, tuple[float, float]], 
             x, y = points[style.name]
             marker = {"size": 13, "color": style.color, "line": {"color": "white", "width": 2}}
             hover = "accepted: %{x:.1%}, observed risk %{y:.1%}"
-            options: dict[str, Any] = {"mode": "markers", "marker": marker, "hovertemplate": hover}
+            options: dict[str, Any] = {"mode": "markers", "marker": marker, "hovertemplate": hover, "cliponaxis": False}
             name = "threshold" if len(curves) == 1 else f"threshold, {style.name}"
             _add_curve(figure, name, [x], [y], **options)
     if target is not None:
@@ -194,7 +194,7 @@ def _figure(x_title: str, y_title: str) -> Figure:
         hoverlabel={"namelength": -1},
     )
     figure.update_xaxes(title=x_title, tickformat=".0%", automargin=True)
-    figure.update_yaxes(title=y_title, tickformat=".0%", automargin=True, rangemode="tozero")
+    figure.update_yaxes(title=y_title, tickformat=".0%", automargin=True, rangemode="tozero", ticklabelstandoff=6)
     return figure
 
 
