@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from ..errors import MissingExtraError, UnsupportedModelError
+from ..errors import MissingExtraError, UnsupportedModelError, warn_user
 
 if TYPE_CHECKING:
     from peft import PeftConfig
 
 # Weights whose shape gives the number of classes of an adapter without a configuration of the classifier.
 OUTPUT_WEIGHTS = ("score.weight", "classifier.weight", "classifier.out_proj.weight")
+MODEL_WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
 ADAPTER_CONFIG = "adapter_config.json"
 WEIGHTS = ("*.safetensors", "*.bin", "*.gguf")
 
@@ -69,12 +70,21 @@ def load_adapter(path: str, base: str, auto_class: str, options: dict[str, Any])
 
     Raises:
         UnsupportedModelError: neither of the two holds a trained classifier.
+
+    Warns:
+        UserWarning: the folder also holds the weights of a model, which are not read.
     """
     import transformers
     from peft import PeftModel
     from peft.utils import load_peft_weights
     from transformers import AutoConfig
 
+    unread = next((file for file in MODEL_WEIGHTS if Path(path, file).is_file()), None)
+    if unread is not None and Path(path).resolve() != Path(base).resolve():
+        warn_user(
+            f"{path} holds an adapter and weights of a model, {unread}: the adapter on {base} is used, and these "
+            "weights are not. Remove the one that is not meant."
+        )
     weights = {_plain_name(name): tensor for name, tensor in load_peft_weights(path, device="cpu").items()}
     trust = options.get("trust_remote_code", False)
     try:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,19 @@ def test_an_adapter_with_a_name_is_found_one_folder_deeper(place: str, tmp_path:
     assert classifier.backbone.name == str(folder)
     named = UncertainClassifier.from_pretrained(folder / "mine")
     np.testing.assert_allclose(named.backbone.extract(tiny.TEXTS[:2])[1], expected, **CLOSE)
+
+
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")  # PEFT asks for it
+def test_weights_beside_an_adapter_are_not_passed_over_in_silence(tmp_path: Path) -> None:
+    save_adapters(tmp_path, "default")
+    folder = tmp_path / "adapters"
+    assert (folder / "adapter_config.json").exists()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        UncertainClassifier.from_pretrained(folder)
+    shutil.copy(save(tmp_path / "full") / "model.safetensors", folder)
+    with pytest.warns(UserWarning, match=r"weights of a model, model\.safetensors: the adapter on .*base is used"):
+        UncertainClassifier.from_pretrained(folder)
 
 
 def test_of_several_adapters_one_must_be_named(tmp_path: Path) -> None:
