@@ -70,21 +70,11 @@ def load_adapter(path: str, base: str, auto_class: str, options: dict[str, Any])
 
     Raises:
         UnsupportedModelError: neither of the two holds a trained classifier.
-
-    Warns:
-        UserWarning: the folder also holds the weights of a model, which are not read.
     """
     import transformers
-    from peft import PeftModel
     from peft.utils import load_peft_weights
     from transformers import AutoConfig
 
-    unread = next((file for file in MODEL_WEIGHTS if Path(path, file).is_file()), None)
-    if unread is not None and Path(path).resolve() != Path(base).resolve():
-        warn_user(
-            f"{path} holds an adapter and weights of a model, {unread}: the adapter on {base} is used, and these "
-            "weights are not. Remove the one that is not meant."
-        )
     weights = {_plain_name(name): tensor for name, tensor in load_peft_weights(path, device="cpu").items()}
     trust = options.get("trust_remote_code", False)
     try:
@@ -104,6 +94,28 @@ def load_adapter(path: str, base: str, auto_class: str, options: dict[str, Any])
         raise UnsupportedModelError(
             f"neither the adapter {path} nor its base model {base} holds a trained classifier ({some(missing)} would "
             f"be random numbers): train the adapter with modules_to_save that include {some(modules)}."
+        )
+    return with_adapter(model, path, base)
+
+
+def with_adapter(model: Any, path: str, base: str) -> nn.Module:
+    """Put a saved adapter on its base model.
+
+    Args:
+        model: base model.
+        path: path or hub id of the adapter.
+        base: path or hub id of the base model.
+
+    Warns:
+        UserWarning: the folder of the adapter also holds the weights of a model, which are not read.
+    """
+    from peft import PeftModel
+
+    unread = next((file for file in MODEL_WEIGHTS if Path(path, file).is_file()), None)
+    if unread is not None and Path(path).resolve() != Path(base).resolve():
+        warn_user(
+            f"{path} holds an adapter and weights of a model, {unread}: the adapter on {base} is used, and these "
+            "weights are not. Remove the one that is not meant."
         )
     adapted: nn.Module = PeftModel.from_pretrained(model, path)
     return adapted

@@ -12,7 +12,7 @@ from torch import nn
 
 from ..display.progress_bars import without_progress_bars
 from ..errors import UnsupportedModelError
-from .adapters import adapter_config, load_adapter, some
+from .adapters import adapter_config, load_adapter, some, with_adapter
 from .checkpoints import custom_code, device_and_dtype, resolve
 from .classification_module import MULTI_LABEL
 from .label_names import names_by_index
@@ -289,8 +289,6 @@ def load_language_model(
             "trained to predict the next word."
         )
     if adapter is not None:
-        from peft import PeftModel
-
-        model = PeftModel.from_pretrained(model, path)
+        model = with_adapter(model, path, base)
     trained: nn.Module = model.to(device)
     return trained.eval()
