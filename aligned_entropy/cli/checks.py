@@ -33,11 +33,11 @@ def check_folder(
         DataError: the path is a file, nothing can be written there, or the folder is an input or holds something
             else, or a model, whose files would be replaced.
     """
+    from ..saved.folders import check_head_folder, check_model_folder, check_output_folder, has_threshold
+
     for name in inputs:
         if name is not None and path.is_dir() and os.path.isdir(local_path(name)) and path.samefile(local_path(name)):
             raise DataError(f"output {path}: this is the input {name}, whose files could be replaced; name another.")
-    from ..saved.folders import check_head_folder, check_model_folder, check_output_folder, has_threshold
-
     if content != "model":
         (check_head_folder if content == "head" else check_output_folder)(path)
         if content == "head" and not force and has_threshold(path):
