@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..data import Table
+from ..data.columns import usual_columns
 from ..data.files.reading import open_rows
 from ..data.files.rows import InputRow, InputTable, batched, ending_format, format_of
 from ..data.sources import holds_model
@@ -262,12 +263,11 @@ def with_text_columns(job: PredictionJob, classifier: UncertainClassifier, table
         _check_names_are_free(job.added_columns(classifier).names, table.columns, [first])
         return job
     candidates = job.text_columns or classifier.task.text_columns
-    is_complete = all if job.text_columns else any
     columns, rows_read = dict.fromkeys(table.columns), list[InputRow]()
     for batch in batched(table.rows):
         rows_read += batch
         columns |= dict.fromkeys(name for row in batch if row.problem is None for name in row.columns)
-        if is_complete(name in columns for name in candidates):
+        if set(job.text_columns) <= columns.keys() if job.text_columns else usual_columns(columns, candidates):
             break
     if not rows_read:
         raise DataError(f"{job.source} is empty: it has no rows.")

@@ -229,7 +229,7 @@ def _problem(row: InputRow, job: PredictionJob, columns: AddedColumns, per_word:
         text, position = " ".join(text), blank_word(text)
         if position is not None and text.strip():
             return f"word {position} is empty"
-    elif per_word and isinstance(text, str) and job.text_column in TOKEN_COLUMNS:
+    elif per_word and isinstance(text, str) and job.text_columns[0].casefold() in TOKEN_COLUMNS:
         return f"the words are a string, not a list: {cut(text, 80)}"
     if not isinstance(text, str):
         return f"the text has type {type(text).__name__}, not string"

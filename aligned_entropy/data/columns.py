@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from ..display.hints import header_hint, similar_name
@@ -28,7 +28,7 @@ def find_text_columns(
 
     Columns that the user named are taken, and one alone holds single texts. Otherwise two columns with the usual names
     of a pair hold pairs; without such columns the texts are in the only column with a usual name. If several columns
-    have a usual name, the only one of them with strings is taken.
+    have a usual name, the only one of them with strings is taken. See :func:`usual_columns` for the case of names.
 
     Args:
         table: table to search.
@@ -48,11 +48,13 @@ def find_text_columns(
     pair = _usual_pair(table, label_column) if column is None else None
     if pair is not None:
         return pair
-    candidates = [name for name in TEXT_COLUMNS if name != label_column]
-    if column is None and label_column in TEXT_COLUMNS and first_column(table, candidates) is None:
+    text_columns = usual_columns(table.columns, TEXT_COLUMNS)
+    candidates = [name for name in text_columns if name != label_column]
+    if column is None and text_columns and not candidates:
+        others = [name for name in TEXT_COLUMNS if name.casefold() != text_columns[0].casefold()]
         raise DataError(
             f"column {label_column!r} is named for the labels, and none of {quoted(table.columns)} has another usual "
-            f"name of texts ({', '.join(candidates)}): name the column of the texts, too, with {TEXT_OPTION}, or the "
+            f"name of texts ({', '.join(others)}): name the column of the texts, too, with {TEXT_OPTION}, or the "
             "right column of the labels."
         )
     of_strings = [name for name in candidates if isinstance(table.first_value(name), str)]
@@ -66,8 +68,8 @@ def find_text_columns(
 def _pair_with(table: Table, column: str | None, pair_column: str, label_column: str | None) -> tuple[str, str]:
     """Names of the two columns with pairs of texts, of which the user named the second one."""
     find_column(table, "text-pair", pair_column, ())
-    usual = [first for first, second in PAIR_COLUMNS if second == pair_column and first in table.columns]
-    others = [name for name in TEXT_COLUMNS if name not in (pair_column, label_column)]
+    usual = [first for first, second in _usual_pairs(table.column_names) if second == pair_column]
+    others = [name for name in usual_columns(table.columns, TEXT_COLUMNS) if name not in (pair_column, label_column)]
     first = find_column(table, "text", column, usual or others, TEXT_COLUMNS)
     if first == pair_column:
         raise DataError(f"{first!r} is named for both texts of a pair: name the two columns that hold them.")
@@ -85,12 +87,13 @@ def _usual_pair(table: Table, label_column: str | None) -> tuple[str, str] | Non
         return isinstance(table.first_value(name), str)
 
     names = [name for name in table.columns if name != label_column]
-    pairs = [pair for pair in PAIR_COLUMNS if set(pair) <= set(names)]
+    pairs = _usual_pairs(names)
     if len(pairs) > 1:  # a column such as the one with the answers to questions need not hold texts
         pairs = [pair for pair in pairs if all(map(holds_strings, pair))] or pairs
     if not pairs:
         return None
-    others = [name for name in TEXT_COLUMNS if name in names and name not in pairs[0] and holds_strings(name)]
+    texts = usual_columns(table.columns, TEXT_COLUMNS)
+    others = [name for name in texts if name in names and name not in pairs[0] and holds_strings(name)]
     if len(pairs) > 1 or others:
         candidates = [" and ".join(map(repr, pair)) for pair in pairs]
         alone = [repr(name) for name in others if not any(name in pair for pair in pairs)]
@@ -100,6 +103,15 @@ def _usual_pair(table: Table, label_column: str | None) -> tuple[str, str] | Non
             "alone for single texts."
         )
     return pairs[0]
+
+
+def _usual_pairs(columns: Sequence[str]) -> list[tuple[str, str]]:
+    """Pairs of columns with usual names, compared as :func:`usual_columns` does."""
+    exact = [pair for pair in PAIR_COLUMNS if set(pair) <= set(columns)]
+    by_name = {name.casefold(): name for name in reversed(columns)}
+    folded = [(first.casefold(), second.casefold()) for first, second in PAIR_COLUMNS]
+    others = [(by_name[first], by_name[second]) for first, second in folded if {first, second} <= by_name.keys()]
+    return exact or list(dict.fromkeys(others))
 
 
 def find_input_columns(
@@ -117,7 +129,7 @@ def find_input_columns(
         DataError: the column does not exist, or none or several may be meant.
         NotApplicableError: two columns hold pairs of texts, for token classification.
     """
-    has_words = any(map(table.has_lists, TOKEN_COLUMNS)) or first_column(table, TEXT_COLUMNS) is None
+    has_words = first_list_column(table, TOKEN_COLUMNS) is not None or first_column(table, TEXT_COLUMNS) is None
     if per_word and column is None and pair_column is None and has_words:
         return (find_column(table, "text", None, TOKEN_COLUMNS, (*TEXT_COLUMNS, *TOKEN_COLUMNS)),)
     columns = find_text_columns(table, column, pair_column)
@@ -160,7 +172,7 @@ def find_column(
     Raises:
         DataError: the given column does not exist, no column has a usual name, or several have.
     """
-    candidates = [name for name in usual_names if name in table.columns]
+    candidates = usual_columns(table.columns, usual_names)
     return _only_column(table, kind, f"no {kind} column", column, candidates, listed or usual_names, hint)
 
 
@@ -177,7 +189,7 @@ def find_list_column(table: Table, kind: str, content: str, column: str | None, 
     Raises:
         DataError: the given column does not exist, no column of lists has a usual name, or several have.
     """
-    candidates = [name for name in usual_names if table.has_lists(name)]
+    candidates = list(filter(table.has_lists, usual_columns(table.columns, usual_names)))
     return _only_column(table, kind, f"no column of lists with {content}", column, candidates, usual_names)
 
 
@@ -236,11 +248,21 @@ def check_arguments(columns: Mapping[str, Any], read: object = None) -> None:
             )
 
 
+def usual_columns(columns: Collection[str], usual_names: Sequence[str]) -> list[str]:
+    """Columns with usual names, in the order of the names; if there is none, columns whose names differ in case alone.
+
+    So ``Text`` is found, but beside a column ``text`` it is just another column.
+    """
+    exact = [name for name in usual_names if name in columns]
+    keys = dict.fromkeys(map(str.casefold, usual_names))
+    return exact or [column for key in keys for column in columns if column.casefold() == key]
+
+
 def first_column(table: Table, names: Sequence[str]) -> str | None:
-    """First of some names that is a column of the data set, or None."""
-    return next((name for name in names if name in table.column_names), None)
+    """First column with one of some usual names, or None."""
+    return next(iter(usual_columns(table.columns, names)), None)
 
 
 def first_list_column(table: Table, names: Sequence[str]) -> str | None:
-    """First of some names that is a column of lists, or None."""
-    return next((name for name in names if table.has_lists(name)), None)
+    """First column of lists with one of some usual names, or None."""
+    return next(filter(table.has_lists, usual_columns(table.columns, names)), None)

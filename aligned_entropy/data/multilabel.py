@@ -92,7 +92,7 @@ def has_label_lists(data: Any, label_column: str | None = None) -> bool:
     column = label_column or first_column(table, LABEL_COLUMNS)
     if column is None or column not in table.columns:
         return len(_named_columns(table, label_column) if label_column else _yes_no_columns(table)) > 1
-    return table.has_lists(column) or is_written_as_lists(table[column], is_plural=column == "labels")
+    return table.has_lists(column) or is_written_as_lists(table[column], is_plural=column.casefold() == "labels")
 
 
 def _columns_of_labels(

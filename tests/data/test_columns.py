@@ -24,7 +24,13 @@ def table(*names, rows=2):
 
 @pytest.mark.parametrize(
     ("text", "label"),
-    [("sentence", "label"), ("content", "target"), ("review", "sentiment"), ("comment_text", "class")],
+    [
+        ("sentence", "label"),
+        ("content", "target"),
+        ("review", "sentiment"),
+        ("comment_text", "class"),
+        ("TEXT", "Label"),
+    ],
 )
 def test_usual_columns_are_found(text, label):
     data = labeled_texts(Dataset.from_dict({"idx": [9, 8], text: ["a", "b"], label: ["y", "x"]}))
@@ -47,6 +53,28 @@ def test_other_columns_do_no_harm(names):
     text = "content" if "content" in names else "sentence" if "sentence" in names else "text"
     assert list(data.texts) == [f"{text} 0", f"{text} 1"]
     assert data.label_names == ["label 0", "label 1"]
+
+
+def test_a_usual_name_as_it_is_written_comes_before_one_in_another_case():
+    data = {"Text": ["a"], "text": ["b"], "Label": ["x"], "label": ["y"], "Sentence": ["c"], "Class": ["z"]}
+    read = labeled_texts(data)
+    assert (list(read.texts), read.label_names) == (["b"], ["y"])
+    with pytest.raises(DataError, match=r"2 columns may be the text column: 'Text', 'Sentence'\."):
+        labeled_texts({name: data[name] for name in ("Text", "Sentence", "label")})
+    with pytest.raises(DataError, match=r"column 'Text' is named for the labels, and none of .* \(sentence, content"):
+        labeled_texts({"Text": ["a"], "title": ["b"]}, label_column="Text")
+
+
+@pytest.mark.parametrize("names", [("Question", "ANSWER"), ("Text_A", "Text_B"), ("Sentence_A", "Sentence_B")])
+def test_usual_names_of_pairs_are_found_in_any_case(names):
+    assert find_text_columns(load_data(table(*names, "label"))) == names
+
+
+def test_words_and_tags_are_found_in_any_case():
+    data = labeled_tokens({"Text": ["a b"], "Words": [["a", "b"]], "Tags": [["O", "B-X"]]})
+    assert list(data.sentences) == [["a", "b"]]
+    words = {"Words": [["a", "b"]]}
+    assert TASKS["token-classification"].find_text_columns(load_data(words)) == ("Words",)
 
 
 def test_named_columns_come_first():
