@@ -154,9 +154,6 @@ class Evaluation(Displayed):
                 lines += ["", self._text_table(present)]
         if any(p < SIGNIFICANT for p in self.p_values.values()):
             lines += ["", "† ROC-AUC differs from the best (DeLong, paired; Holm; p < .05)"]
-        errors = [row[name] for row in self.table.values() for name in ("ece", "smooth_ece") if name in row]
-        if any(error.value < error.low for error in errors):
-            lines += ["", wrapped("An ECE can be below its interval: resampling adds noise, which it counts as error.")]
         if self.skipped:
             lines += ["", *(wrapped(f"skipped: {name}. {reason}") for name, reason in self.skipped.items())]
         return "\n".join(lines if self.ood is None else [*lines, "", str(self.ood)])
@@ -164,7 +161,7 @@ class Evaluation(Displayed):
     def _text_table(self, measures: Sequence[str]) -> str:
         """Table of a few measures of every score; the first measure has its interval."""
         first, *others = measures
-        header = ["score", f"{MEASURE_HEADINGS[first]} [95 % interval]", *(MEASURE_HEADINGS[name] for name in others)]
+        header = ["score", f"{MEASURE_HEADINGS[first]} [95% interval]", *(MEASURE_HEADINGS[name] for name in others)]
         rows = []
         for name, row in self.table.items():
             if not row.keys().isdisjoint(measures):

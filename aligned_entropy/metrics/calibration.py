@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .sample import Float, Measure, Sample
+from .sample import CalibrationErrorMeasure, Float, Measure, Sample
 
 GRID = 4096  # intervals of the grid that probabilities are spread over before they are smoothed
 NARROWEST = 0.001  # smallest standard deviation of the kernel; a smaller SmoothECE is measured with this one
 
 
-@Measure
+@CalibrationErrorMeasure
 def ece(sample: Sample, bins: int = 15) -> Float:
     """Expected calibration error of P(correct) = 1 - u over equal-width bins (lower is better)."""
     _, first_rows = np.unique(_bin(sample.probabilities, bins), return_index=True)
@@ -20,7 +20,7 @@ def ece(sample: Sample, bins: int = 15) -> Float:
     return error
 
 
-@Measure
+@CalibrationErrorMeasure
 def adaptive_ece(sample: Sample, bins: int = 15) -> Float:
     """ECE over bins of equally many predictions (lower is better). Source: Nguyen and O'Connor, EMNLP 2015."""
     edges = np.linspace(0, sample.size, bins + 1, axis=-1)
@@ -29,7 +29,7 @@ def adaptive_ece(sample: Sample, bins: int = 15) -> Float:
     return error
 
 
-@Measure
+@CalibrationErrorMeasure
 def smooth_ece(sample: Sample) -> Float:
     """SmoothECE: calibration error after smoothing instead of in bins (lower is better).
 

@@ -202,3 +202,10 @@ class Measure:
     def __call__(self, errors: ArrayLike, uncertainty: ArrayLike, **options: Any) -> float:
         """Compute the measure from errors ``[N]`` (0 or 1) and uncertainty ``[N]``, with options of the measure."""
         return float(self.compute(Sample.from_arrays(errors, uncertainty), **options))
+
+
+class CalibrationErrorMeasure(Measure):
+    """Measure that counts chance as error, so that its mean is higher the fewer predictions there are.
+
+    A resampled value counts chance twice. A bootstrap interval is therefore shifted so that its median is the value.
+    """

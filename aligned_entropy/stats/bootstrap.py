@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..metrics import Measure, Sample
+from ..metrics.sample import CalibrationErrorMeasure
 from .intervals import Interval
 
 Name = TypeVar("Name")
@@ -47,9 +48,10 @@ def bootstrap(
     seed: int = 0,
     clusters: NDArray[np.int64] | None = None,
 ) -> dict[str, Interval]:
-    """Compute measures with percentile bootstrap intervals (95 %), see :func:`resampled_counts`.
+    """Compute measures with percentile bootstrap intervals (95%), see :func:`resampled_counts`.
 
-    A sample on which a measure has no value, such as a ROC-AUC without errors, does not count.
+    A sample on which a measure has no value, such as a ROC-AUC without errors, does not count. The interval of an ECE
+    is shifted, see :class:`aligned_entropy.metrics.sample.CalibrationErrorMeasure`.
 
     Args:
         measures: measures of :mod:`aligned_entropy.metrics` by name.
@@ -89,8 +91,8 @@ def bootstrap_scores(
                 resampled[score].append(_compute(measures, samples[score].weighted(counts)))
     return {
         score: {
-            name: _percentiles(float(value), np.concatenate([[], *(block[name] for block in resampled[score])]))
-            for name, value in values[score].items()
+            name: _interval(measure, float(value), np.concatenate([[], *(block[name] for block in resampled[score])]))
+            for (name, value), measure in zip(values[score].items(), scores[score][0].values(), strict=True)
         }
         for score in scores
     }
@@ -105,13 +107,14 @@ def paired_bootstrap(
     resamples: int = 1000,
     seed: int = 0,
 ) -> Interval:
-    """Compute ``measure(first) - measure(second)`` on the same rows, with a percentile bootstrap interval (95 %)."""
+    """Compute ``measure(first) - measure(second)`` on the same rows, with a percentile bootstrap interval (95%)."""
     sample, baseline = Sample.from_arrays(errors, first), Sample.from_arrays(errors, second)
     resampled = [
         measure.compute(sample.weighted(counts)) - measure.compute(baseline.weighted(counts))
         for counts in _blocks(resampled_counts(len(np.asarray(errors)), resamples, seed))
     ]
-    return _percentiles(float(measure.compute(sample) - measure.compute(baseline)), np.concatenate(resampled))
+    difference = float(measure.compute(sample) - measure.compute(baseline))
+    return _interval(measure, difference, np.concatenate(resampled), lowest=-1)
 
 
 def _compute(measures: Mapping[str, Measure], sample: Sample) -> dict[str, NDArray[np.float64]]:
@@ -124,8 +127,10 @@ def _blocks(samples: Iterator[NDArray[np.int64]]) -> Iterator[NDArray[np.int64]]
         yield np.stack([first, *itertools.islice(samples, BLOCK // max(len(first), SHORTEST) - 1)])
 
 
-def _percentiles(value: float, resampled: NDArray[np.float64]) -> Interval:
+def _interval(measure: Measure, value: float, resampled: NDArray[np.float64], lowest: float = 0) -> Interval:
     if np.isnan(resampled).all():
         return Interval(value, float("nan"), float("nan"))
-    low, high = np.nanquantile(resampled, [0.025, 0.975])
+    low, median, high = np.nanquantile(resampled, [0.025, 0.5, 0.975])
+    if isinstance(measure, CalibrationErrorMeasure):
+        low, high = max(low + value - median, lowest), high + value - median
     return Interval(value, float(low), float(high))

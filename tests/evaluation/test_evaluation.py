@@ -18,7 +18,6 @@ from aligned_entropy.features.arrays import Features
 from aligned_entropy.head.head import AlignedEntropyHead
 from aligned_entropy.metrics import CALIBRATION, RANKING, ece, roc_auc, smooth_ece
 from aligned_entropy.scores import SCORES, FittedHead
-from aligned_entropy.stats import Interval
 from fixtures.scenarios import blind_spot
 
 NAMES = [*BASELINES, "energy", "Mahalanobis", "linear probe"]
@@ -274,14 +273,6 @@ def test_the_text_marks_what_differs_and_tells_what_is_skipped(evaluation):
     assert "–" in calibration["Mahalanobis †"]
     assert "† ROC-AUC differs from the best (DeLong, paired; Holm; p < .05)" in lines
     assert lines[-1] == "skipped: DDU. it was too slow."
-
-
-@pytest.mark.parametrize(("low", "is_explained"), [(0.011, True), (0.009, False)])
-def test_an_ece_below_its_interval_is_explained(evaluation, low, is_explained):
-    name = next(iter(evaluation.table))
-    row = {"roc_auc": evaluation.table[name]["roc_auc"], "ece": Interval(0.01, low, 0.03)}
-    text = str(replace(evaluation, table={name: row}))
-    assert ("An ECE can be below its interval: resampling adds noise" in text) == is_explained
 
 
 # --- Fitted scores.
