@@ -77,8 +77,8 @@ def print_truth(folder: Path, truth: Mapping[str, str]) -> None:
         rest = ~rows["text"].isin(labeled).to_numpy()
         q = rows["error_probability"].to_numpy()
         print(
-            f"{name}: accuracy {100 * (1 - errors.mean()):.1f} %; on the {rest.sum():,} texts without a label: "
-            f"expected {100 * (1 - q[rest].mean()):.1f} %, true {100 * (1 - errors[rest].mean()):.1f} %, ROC-AUC "
+            f"{name}: accuracy {100 * (1 - errors.mean()):.1f}%; on the {rest.sum():,} texts without a label: "
+            f"expected {100 * (1 - q[rest].mean()):.1f}%, true {100 * (1 - errors[rest].mean()):.1f}%, ROC-AUC "
             f"{roc_auc(errors[rest], q[rest]):.3f}, Brier score {brier(errors[rest], q[rest]):.4f}"
         )
 

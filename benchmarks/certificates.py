@@ -6,7 +6,7 @@ The first table compares sequences of tests without a pilot and with one with a 
 accepts the highest share whose true risk is at most the target, and with the risk control of MAPIE on the same scores,
 if it is installed: its default, and split fixed-sequence testing that learns on the same pilot. The second table holds
 populations and pilots that are as bad as possible for the guarantee. Shares are means over draws, in percent; *broken*
-is the share of the draws in which the true risk of the chosen threshold is above the target. It must not exceed 5 %.
+is the share of the draws in which the true risk of the chosen threshold is above the target. It must not exceed 5%.
 
 With ``--grid``, such as ``benchmarks/configs/text_classification.yaml``, the populations of the first table are the
 test texts of the grid's MiniLM classifiers, one for each data set, in the order of the default head with its reference,

@@ -70,7 +70,7 @@ class Chart:
 
     def save(self, path: Path) -> None:
         def tick(value: float, percent: bool) -> str:
-            return f"{100 * value:.0f} %" if percent else f"{value:,.0f}"
+            return f"{100 * value:.0f}%" if percent else f"{value:,.0f}"
 
         axes = []
         for y in self.y_ticks:
@@ -125,7 +125,7 @@ def draw_risk_coverage(units: SelectionUnits, softmax, classifier: UncertainClas
     accepted = rule.accepts(rest.uncertainty, rest.labels)
     coverage, risk = accepted.mean(), rest.errors[accepted].mean()
     print(rule)
-    print(f"other {len(rest):,} texts: {100 * coverage:.1f} % accepted, {100 * risk:.1f} % of them wrong")
+    print(f"other {len(rest):,} texts: {100 * coverage:.1f}% accepted, {100 * risk:.1f}% of them wrong")
     chart = Chart(
         "Accept fewer predictions, and fewer of them are wrong",
         "coverage: share of the predictions that is accepted",
@@ -138,12 +138,12 @@ def draw_risk_coverage(units: SelectionUnits, softmax, classifier: UncertainClas
         shown = (coverages > 0.05) & (np.arange(len(risks)) % 10 == 0)
         chart.line(coverages[shown], risks[shown], color, dash="6 4" if name == "softmax" else "")
         found = errors_found(rest.errors, values, share=0.2)
-        print(f"{name}: {100 * found:.0f} % of the errors are among the most uncertain 20 % of the texts")
+        print(f"{name}: {100 * found:.0f}% of the errors are among the most uncertain 20% of the texts")
     chart.line([0, 1], [0.1, 0.1], GRAY, "2 4", 1.5)
     chart.line([coverage, coverage], [0, 0.107], GRAY, "2 4", 1.5)
     chart.dots([coverage], [risk], BLUE)
-    chart.text(0.02, 0.103, "target: 10 %")
-    words = f"threshold: {100 * coverage:.0f} % accepted, {100 * risk:.1f} % of them wrong"
+    chart.text(0.02, 0.103, "target: 10%")
+    words = f"threshold: {100 * coverage:.0f}% accepted, {100 * risk:.1f}% of them wrong"
     chart.text(coverage, 0.11, words, BLUE, "end" if coverage > 0.5 else "start")
     chart.text(0.06, 0.138, "– – the model's largest probability (softmax)", ORANGE)
     chart.text(0.06, 0.128, "—— the head", BLUE)
@@ -152,7 +152,7 @@ def draw_risk_coverage(units: SelectionUnits, softmax, classifier: UncertainClas
 
 def draw_reliability(errors, softmax, error_probability, folder: Path) -> None:
     """Predicted and observed error rates in ten groups of texts of the same size, before and after."""
-    chart = Chart("When the head says 30 %, about 30 % are wrong", "predicted error rate", "observed error rate")
+    chart = Chart("When the head says 30%, about 30% are wrong", "predicted error rate", "observed error rate")
     chart.line([0, 1], [0, 1], GRAY, "2 4", 1.5)
     for name, values, color in (
         ("one minus the model's largest probability", softmax, ORANGE),
@@ -162,7 +162,7 @@ def draw_reliability(errors, softmax, error_probability, folder: Path) -> None:
         predicted, observed = ([part[group].mean() for group in groups] for part in (values, errors))
         chart.line(predicted, observed, color)
         chart.dots(predicted, observed, color)
-        print(f"{name}: mean {100 * np.mean(values):.1f} %, observed {100 * np.mean(errors):.1f} % errors")
+        print(f"{name}: mean {100 * np.mean(values):.1f}%, observed {100 * np.mean(errors):.1f}% errors")
         print("  " + " ".join(f"{100 * p:.0f}/{100 * o:.0f}" for p, o in zip(predicted, observed, strict=True)))
     chart.text(0.03, 0.93, "before: one minus the model's largest probability", ORANGE)
     chart.text(0.03, 0.86, "after: error probability of the head", BLUE)
@@ -196,15 +196,15 @@ def draw_certified_coverage(units: SelectionUnits, classifier: UncertainClassifi
             means.append(np.mean(coverages))
             all_broken += broken
             print(
-                f"risk {target}, {size} labels: {100 * means[-1]:.0f} % accepted, above the risk in {broken} of {DRAWS}"
+                f"risk {target}, {size} labels: {100 * means[-1]:.0f}% accepted, above the risk in {broken} of {DRAWS}"
             )
         coverage, risks = risk_coverage(units.errors, units.uncertainty)
         best = coverage[risks <= target].max(initial=0)
-        print(f"risk {target}: at most {100 * best:.0f} % can be accepted")
+        print(f"risk {target}: at most {100 * best:.0f}% can be accepted")
         chart.line([0, SIZES[-1]], [best, best], color, "2 4", 1.5)
         chart.line(SIZES, means, color)
         chart.dots(SIZES, means, color)
-        chart.text(SIZES[-1], best + 0.02, f"limit for {100 * target:.0f} % errors", color, "end")
+        chart.text(SIZES[-1], best + 0.02, f"limit for {100 * target:.0f}% errors", color, "end")
     print(f"all: above the risk in {all_broken} of {2 * len(SIZES) * DRAWS:,}")
     chart.save(folder / "certified-coverage.svg")
 
@@ -226,13 +226,13 @@ def draw_unknown_topics(known, errors, unknown, folder: Path) -> None:
     for start, first, second in zip(edges, shares["known"], shares["unknown"], strict=False):
         chart.bar(start + 0.01, start + 0.048, first, BLUE)
         chart.bar(start + 0.052, start + 0.09, second, ORANGE)
-    chart.text(0.3, 0.9 * top, f"known topics: {100 * errors.mean():.0f} % of the predictions are wrong", BLUE)
-    chart.text(0.3, 0.82 * top, "unknown topics: 100 % of the predictions are wrong", ORANGE)
+    chart.text(0.3, 0.9 * top, f"known topics: {100 * errors.mean():.0f}% of the predictions are wrong", BLUE)
+    chart.text(0.3, 0.82 * top, "unknown topics: 100% of the predictions are wrong", ORANGE)
     chart.save(folder / "unknown-topics.svg")
-    print(f"known topics: mean error probability {100 * known.mean():.0f} %, {100 * errors.mean():.0f} % wrong")
+    print(f"known topics: mean error probability {100 * known.mean():.0f}%, {100 * errors.mean():.0f}% wrong")
     print(
-        f"unknown topics: mean {100 * unknown.mean():.0f} %, "
-        f"below 10 % for {100 * (unknown < 0.1).mean():.0f} % of the texts"
+        f"unknown topics: mean {100 * unknown.mean():.0f}%, "
+        f"below 10% for {100 * (unknown < 0.1).mean():.0f}% of the texts"
     )
 
 

@@ -73,7 +73,7 @@ def compare(options: argparse.Namespace, prompt: dict[str, Any], name: str) -> N
     same = float(np.mean(seen.predictions == local.predictions))
     print(
         f"\n{remote.backbone.report}\n\nlog-probabilities of the labels differ by {np.median(difference):.2g} "
-        f"(median), {np.quantile(difference, 0.99):.2g} (99 %), {difference.max():.2g} (largest); {same:.1%} of the "
+        f"(median), {np.quantile(difference, 0.99):.2g} (99%), {difference.max():.2g} (largest); {same:.1%} of the "
         "predictions are the same"
     )
 

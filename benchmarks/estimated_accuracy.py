@@ -7,7 +7,7 @@ Every row of the first table is one head, the default one, fitted on the validat
 of the test texts, and all of them. *Error* is the mean absolute difference between the estimated and the true accuracy
 of a subset, in points; *coverage* is the share of the subsets whose true accuracy is in the interval; *reasons* is the
 share of the subsets in which the estimate says that it must not be believed. Subsets share one head, so that their
-coverage is nearly 0 or 100 % where the subsets are large. Compared are the accuracy on the calibration set, NannyML's
+coverage is nearly 0 or 100% where the subsets are large. Compared are the accuracy on the calibration set, NannyML's
 CBPE on the model's probabilities, and CBPE on the head's error probabilities; the bounds of CBPE are three standard
 errors. CBPE needs ``--cbpe`` with the Python of an environment that has nannyml, whose requirements are others.
 

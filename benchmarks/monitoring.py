@@ -110,7 +110,7 @@ def ks_limits(labeled: int, streams: int, rng: np.random.Generator) -> dict[int,
     everything = {start: np.concatenate(chunks) for start, chunks in lowest.items()}
     for start, values in everything.items():
         print(
-            f"\nOf {streams:,} streams without a change, {100 * np.mean(values < 0.001):.1f} % had a repeated KS p "
+            f"\nOf {streams:,} streams without a change, {100 * np.mean(values < 0.001):.1f}% had a repeated KS p "
             f"below .001 within {start + AFTER:,} predictions ({labeled} labeled, looked at every {STEP})."
         )
     return {start: float(np.quantile(values, 0.001)) for start, values in everything.items()}
@@ -139,11 +139,11 @@ def delays(streams: int, rng: np.random.Generator) -> None:
 
 def _delay(values: Array) -> str:
     median, caught = float(np.median(values)), 100 * np.isfinite(values).mean()
-    return f"{'–' if np.isinf(median) else f'{median:,.0f}'} ({caught:.0f} %)"
+    return f"{'–' if np.isinf(median) else f'{median:,.0f}'} ({caught:.0f}%)"
 
 
 def risk_bounds(streams: int, rng: np.random.Generator) -> None:
-    print(f"\nShare of {streams:,} streams of 1,000 labels in which a 95 % bound of the risk ever failed, in %:\n")
+    print(f"\nShare of {streams:,} streams of 1,000 labels in which a 95% bound of the risk ever failed, in %:\n")
     print("| risk | inclusion | upper | lower |\n|---:|---|---:|---:|")
     for risks, inclusion in [
         ((0.01, 0.01), (1, 1)),

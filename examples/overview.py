@@ -112,14 +112,14 @@ def risk_coverage(table: pd.DataFrame, top: int) -> tuple[str, int]:
     parts = [text(MARGIN, top - 16, "errors among the accepted predictions", "muted")]
     for share in np.arange(0, highest + 0.05, 0.1):
         parts.append(f'<path class="rule" d="M{left} {y(share):.1f}H{right}"/>')
-        parts.append(text(left - 8, y(share) + 6, f"{100 * share:.0f} %", "muted end"))
+        parts.append(text(left - 8, y(share) + 6, f"{100 * share:.0f}%", "muted end"))
     for share in (0.25, 0.5, 0.75, 1):
-        parts.append(text(x(share), bottom + 26, f"{100 * share:.0f} %", f"muted {'end' if share == 1 else 'middle'}"))
+        parts.append(text(x(share), bottom + 26, f"{100 * share:.0f}%", f"muted {'end' if share == 1 else 'middle'}"))
     parts += [curve(other, "other"), curve(head, "curve")]
     parts.append(f'<path class="threshold" d="M{x(coverage):.1f} {top}V{bottom}"/>')
     parts.append(f'<circle class="dot" cx="{x(coverage):.1f}" cy="{y(risk):.1f}" r="6"/>')
     parts.append(text(x(coverage) + 10, bottom - 38, "threshold"))
-    parts.append(text(x(coverage) + 10, bottom - 12, f"{100 * risk:.0f} % wrong"))
+    parts.append(text(x(coverage) + 10, bottom - 12, f"{100 * risk:.0f}% wrong"))
     parts.append(text(left + 12, top + 24, "– – entropy of the model", "muted"))
     parts.append(text(left + 12, top + 50, "—— head", "head bold"))
     parts.append(text((left + right) / 2, bottom + 54, "accepted predictions", "muted middle"))

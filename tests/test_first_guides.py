@@ -45,7 +45,7 @@ def test_get_started(tmp_path, monkeypatch, capsys):
         elif block.startswith("curl"):
             request = block
         else:
-            # Nobody can certify 10 % for random labels.
+            # Nobody can certify 10% for random labels.
             done = in_process(*shlex.split(block.replace("minilm", "./minilm").replace("--risk .1", "--risk .95"))[1:])
             assert done.exit_code == 0, done.output
     printed = capsys.readouterr().out
@@ -63,7 +63,7 @@ def test_selective_prediction(tmp_path, monkeypatch, capsys):
     save(tiny.model("Bert"), tiny.tokenizer(), tmp_path / "my-org" / "classifier")
     write_labeled(tmp_path, "held-out", "more-held-out", "test", "other")
     expected = {
-        "routing.md": "80 % of the predictions accepted",
+        "routing.md": "80% of the predictions accepted",
         "selective-prediction.md": "No threshold could be certified",
         "class-sets.md": "right class in the set",
         "out-of-distribution.md": "out-of-distribution: 120 texts",

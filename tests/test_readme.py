@@ -71,7 +71,7 @@ def test_the_picture_shows_the_predictions_of_the_demo():
     words = ["".join(element.itertext()) for element in ElementTree.fromstring(drawn)]
     assert [word for word in words if re.fullmatch(r"0\.\d\d", word)] == ["0.02", "0.40", "0.62", "0.85", "0.99"]
     assert words.count("a  ✗ wrong") == 2
-    assert "0 % wrong" in words
+    assert "0% wrong" in words
 
 
 def test_the_picture_of_the_readme_is_a_small_drawing():
@@ -83,7 +83,7 @@ def test_the_picture_of_the_readme_is_a_small_drawing():
 
 
 def test_the_figures_are_those_of_the_table():
-    """Figures of errors found in 20 % of the predictions, from the table that the README names."""
+    """Figures of errors found in 20% of the predictions, from the table that the README names."""
     section = (ROOT / "benchmarks" / "GRID.md").read_text(encoding="utf-8").split("### What a review finds, ")[1]
     pairs, perfect = re.match(r"(\d+) pairs\n.*? would find \d+% and (\d+)%", section, re.DOTALL).groups()
     lines = [line.split("|")[1:-1] for line in section.split("\n###")[0].splitlines() if line.startswith("|")]
@@ -91,11 +91,11 @@ def test_the_figures_are_those_of_the_table():
     found = {line[0].strip(): line[column].strip(" *") for line in lines[2:]}
     words = " ".join(README.split())
     for sentence in (
-        f"and you find {found['aligned entropy + reference']} % of the errors.",
-        f"entropy finds {found['entropy']} %, a review at random 20 %",
-        f"somebody who knew the errors would find {perfect} %",
+        f"and you find {found['aligned entropy + reference']}% of the errors.",
+        f"entropy finds {found['entropy']}%, a review at random 20%",
+        f"somebody who knew the errors would find {perfect}%",
         f"means over {pairs} pairs of a data set and a model",
-        f"without them the head finds {found['aligned entropy']} %",
+        f"without them the head finds {found['aligned entropy']}%",
     ):
         assert sentence in words
 

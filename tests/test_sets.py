@@ -201,7 +201,7 @@ def test_a_rule_survives_json_and_shows_its_counts():
     assert [row.labeled for row in rule.thresholds] == [5, 75, 0]
     assert rule.thresholds[2].value == math.inf
     shown = str(again)
-    assert "right class in the set with probability 80 %, for every true class (aps)" in shown
+    assert "right class in the set with probability 80%, for every true class (aps)" in shown
     assert "1 of 3 classes (z)" in " ".join(shown.split())
     assert "labeled deferred predictions" in " ".join(shown.split())
 

@@ -46,7 +46,7 @@ class ClassAudit(ShortRepr):
 
 @dataclass(frozen=True, repr=False)
 class AuditReport(Displayed):
-    """Figures that an audit gives, each with a 95 % interval.
+    """Figures that an audit gives, each with a 95% interval.
 
     The intervals hold one by one, not all at once.
 
@@ -222,7 +222,7 @@ def _recall(
     """Share of the rows of a class that have its prediction: ``hits / (hits + misses)``.
 
     Hits are correct predictions among the members, misses drawn rows of the class with another prediction. Each count
-    has an interval of 97.5 %, so that both hold together with 95 % (Bonferroni).
+    has an interval of 97.5%, so that both hold together with 95% (Bonferroni).
     """
     level, others = (1 + LEVEL) / 2, ~members
     wrong = audited_error_rate(q, sample, errors, members, level)

@@ -27,8 +27,8 @@ ALL, ACCEPTED = "all predictions", "accepted predictions"
 
 
 def percent(interval: Interval) -> str:
-    """Interval in percent, such as ``91.6 % [89.9, 93.2]``."""
-    return f"{100 * interval.value:.1f} % [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
+    """Interval in percent, such as ``91.6% [89.9, 93.2]``."""
+    return f"{100 * interval.value:.1f}% [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
 
 
 def audit_card(report: AuditReport) -> Card:

@@ -1,6 +1,6 @@
 """Accuracy of predictions that nobody has labeled, estimated from their error probabilities.
 
-The estimate is the mean of ``1 - q`` over the error probabilities q. Its 95 % interval is for the share of these very
+The estimate is the mean of ``1 - q`` over the error probabilities q. Its 95% interval is for the share of these very
 predictions that is right. It counts that each prediction is right or wrong by chance (Poisson-binomial), and that the
 calibration of the head is known only as well as its labeled predictions tell it.
 """
@@ -35,7 +35,7 @@ class AccuracyEstimate(Displayed):
     """Accuracy of predictions without labels, estimated from their error probabilities.
 
     Attributes:
-        overall: estimated accuracy with its 95 % interval; NaN without predictions.
+        overall: estimated accuracy with its 95% interval; NaN without predictions.
         accepted: the same for the accepted predictions; None without a threshold, or if none is accepted.
         predictions: number of predictions that the estimate is for.
         accepted_predictions: number of these that are accepted.
@@ -58,7 +58,7 @@ class AccuracyEstimate(Displayed):
     confusion: NDArray[np.float64] | None = field(default=None, compare=False)
 
     def line(self, unit: str = "predictions", judged_by: str = "") -> str:
-        """Estimate in one line, such as ``estimated accuracy 91.6 % [89.9, 93.2] of 5,000 predictions``.
+        """Estimate in one line, such as ``estimated accuracy 91.6% [89.9, 93.2] of 5,000 predictions``.
 
         Args:
             unit: plural of what is predicted.

@@ -26,7 +26,7 @@ class ClassEstimate:
 
     Attributes:
         predicted: number of predictions of the class.
-        precision: estimated share of these that is right, with its 95 % interval; NaN if the class is never predicted.
+        precision: estimated share of these that is right, with its 95% interval; NaN if the class is never predicted.
         labeled: number of labeled predictions of the class.
         expected: expected number of texts whose true class it is; None without the probabilities of all classes.
         recall: estimated share of these that is predicted right; None without the probabilities of all classes.

@@ -38,7 +38,7 @@ def wrong_draws(sums: ProbabilitySums, recalibrations: Float, design_effect: flo
 
 
 def interval_of(sums: ProbabilitySums, wrong: Float) -> Interval:
-    """Accuracy of predictions with its 95 % interval, from draws of the number of wrong ones, ``[B]``.
+    """Accuracy of predictions with its 95% interval, from draws of the number of wrong ones, ``[B]``.
 
     The interval contains the value, even where the labels contradict the head; NaN without predictions.
     """

@@ -88,7 +88,7 @@ def _upper_bound(wrong: Float, probability: Float, alpha: float, stakes_S: Float
 
 
 def observed_accuracy(errors: ArrayLike, inclusion: ArrayLike) -> Interval:
-    """Share of correct predictions among all, from those that were drawn for a label, with its 95 % interval.
+    """Share of correct predictions among all, from those that were drawn for a label, with its 95% interval.
 
     Each label counts with 1/π (Hájek's estimator). The interval is Wilson's for the number of equally weighted labels
     that would have the same variance; unlike the bounds of the risk, it holds at one time that does not depend on the

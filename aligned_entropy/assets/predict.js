@@ -172,9 +172,9 @@ function explained({ pieces }) {
 
 /** Accuracy that the error probabilities of all rows promise, and the reasons not to believe it. */
 function showEstimate({ estimates, reasons }) {
-  const percent = (share) => `${(100 * share).toFixed(1)} %`;
+  const percent = (share) => `${(100 * share).toFixed(1)}%`;
   const lines = estimates.map(({ subject, count, value, low, high }) => {
-    const interval = `95 % interval: ${percent(low)} to ${percent(high)}, for ${count.toLocaleString("en")} ${subject}`;
+    const interval = `95% interval: ${percent(low)} to ${percent(high)}, for ${count.toLocaleString("en")} ${subject}`;
     return make("p", "", make("b", "value", `Estimated accuracy: ${percent(value)}`), " ", make("span", "soft", interval));
   });
   const doubts = reasons.length ? [make("p", "problem", "Do not rely on it:"), make("ul", "", ...reasons.map((reason) => make("li", "", reason)))] : [];
@@ -333,7 +333,7 @@ function use(chosen) {
 
 /** Show the value of the slider; it means nothing for a rule with another goal than a risk. */
 function showTarget(isChosen) {
-  const percent = `${Number(target.value).toFixed(1)} %`;
+  const percent = `${Number(target.value).toFixed(1)}%`;
   element("target-value").textContent = isChosen ? percent : "–";
   target.setAttribute("aria-valuetext", isChosen ? percent : "not chosen");
 }

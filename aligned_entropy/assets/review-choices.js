@@ -79,7 +79,7 @@ export class Choices {
     const facts = make("span", { className: "number" });
     if (this.item.label_set?.includes(name)) facts.append(make("span", { className: "tag", textContent: "in the set" }), " ");
     if (probability !== undefined) {
-      facts.append(`${(100 * probability).toFixed(probability < 0.1 ? 1 : 0)} %`);
+      facts.append(`${(100 * probability).toFixed(probability < 0.1 ? 1 : 0)}%`);
       made.append(facts, make("meter", { value: probability, ariaHidden: "true" }));
     } else made.append(facts);
     if (number < DIGITS) made.setAttribute("aria-keyshortcuts", number + 1);
@@ -164,7 +164,7 @@ export class Choices {
       const made = make("li", { id: `match-${number}`, role: "option", dir: "auto", textContent: name });
       made.dataset.name = name;
       made.setAttribute("aria-selected", number === this.active);
-      if (probability !== undefined) made.append(make("span", { className: "soft", textContent: ` ${(100 * probability).toFixed(1)} %` }));
+      if (probability !== undefined) made.append(make("span", { className: "soft", textContent: ` ${(100 * probability).toFixed(1)}%` }));
       return made;
     });
     if (!options.length) options.push(make("li", { className: "none", textContent: "No class has this name." }));

@@ -72,8 +72,8 @@ function showCounts({ waiting, labeled, skipped }) {
 }
 
 function percent(probability) {
-  if (probability > 0 && probability < 0.001) return "less than 0.1 %";
-  return `${(100 * probability).toFixed(probability < 0.01 ? 1 : 0)} %`;
+  if (probability > 0 && probability < 0.001) return "less than 0.1%";
+  return `${(100 * probability).toFixed(probability < 0.01 ? 1 : 0)}%`;
 }
 
 /** Reason why a text is on the page, and how likely its prediction is to be wrong. */

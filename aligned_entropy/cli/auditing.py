@@ -161,7 +161,7 @@ def _lines(report: AuditReport, audit: Audit) -> list[str]:
         f"from {report.labeled} labels; in {report.errors} of them the prediction is wrong",
         *_note_on_the_draw(audit, unit),
         f"accuracy on further {unit} of this kind: {_percent(report.population)}",
-        f"expected by the head without labels: {100 * report.expected:.1f} %",
+        f"expected by the head without labels: {100 * report.expected:.1f}%",
     ]
     if report.risk is not None:
         lines.append(f"risk of the {report.accepted:,} accepted predictions: {_percent(report.risk)}")
@@ -191,11 +191,11 @@ def _class_table(report: AuditReport) -> list[str]:
         for name, figures in classes[:MOST_CLASSES]
     ]
     rest = f"{len(classes) - MOST_CLASSES} more classes: see --json. " if len(classes) > MOST_CLASSES else ""
-    return [text_table(header, rows), wrapped(f"{rest}Each interval holds by itself with 95 %, and not all at once.")]
+    return [text_table(header, rows), wrapped(f"{rest}Each interval holds by itself with 95%, and not all at once.")]
 
 
 def _percent(interval: Interval) -> str:
-    return f"{100 * interval.value:.1f} % ({100 * interval.low:.1f} to {100 * interval.high:.1f})"
+    return f"{100 * interval.value:.1f}% ({100 * interval.low:.1f} to {100 * interval.high:.1f})"
 
 
 def _cell(interval: Interval) -> str:

@@ -147,7 +147,7 @@ def _summary(counts: RowCounts, prefix: str) -> Iterator[str]:
     if counts.expected_error_rate is not None:
         is_per_word = counts.entities is not None
         wrong = "texts are expected to have a wrong tag" if is_per_word else "predictions are expected to be wrong"
-        yield f"{100 * counts.expected_error_rate:.1f} % of the {wrong}"
+        yield f"{100 * counts.expected_error_rate:.1f}% of the {wrong}"
     if counts.truncated:
         yield f"truncated texts, of which the model did not read all: {counts.truncated:,}"
     yield from _accuracy(counts)

@@ -93,7 +93,7 @@ def show_reachable(rule: Rule, command: Sequence[object]) -> None:
     rules = rule.reachable()
     if not rules:
         assert rule.units is not None, "the threshold has just been chosen"
-        tried = ", ".join(f"{100 * risk:.4g} %" for risk in higher_risks(float(rule.goal.risk or 0)))
+        tried = ", ".join(f"{100 * risk:.4g}%" for risk in higher_risks(float(rule.goal.risk or 0)))
         wrong = f"The model is wrong on {rule.units.errors.mean():.0%} of these predictions."
         note(wrapped(f"{tried} cannot be certified, either. {wrong}" if tried else wrong))
         note("A share of the predictions can be accepted without a guaranteed error rate:")

@@ -137,7 +137,7 @@ def threshold_figure(curves: Curves, points: Mapping[str, tuple[float, float]], 
             name = "threshold" if len(curves) == 1 else f"threshold, {style.name}"
             _add_curve(figure, name, [x], [y], **options)
     if target is not None:
-        figure.add_hline(y=target, line=REFERENCE_LINE, annotation_text=f"at most {100 * target:.4g} %")
+        figure.add_hline(y=target, line=REFERENCE_LINE, annotation_text=f"at most {100 * target:.4g}%")
         top = figure.layout.yaxis.range[1]
         figure.update_yaxes(range=[0, max(top, 1.15 * target)])
     return figure
@@ -160,7 +160,7 @@ def interval_figure(
     options: dict[str, Any] = {"mode": "markers", "hovertemplate": f"%{{y}}: %{{x:{tickformat}}}<extra></extra>"}
     bars = {"type": "data", "symmetric": False, "array": high - value, "arrayminus": value - low}
     marker = {"size": 10, "color": COLORS[0]}
-    figure.add_scatter(x=value, y=list(shown), name="value with 95 % interval", error_x=bars, marker=marker, **options)
+    figure.add_scatter(x=value, y=list(shown), name="value with 95% interval", error_x=bars, marker=marker, **options)
     if marks:
         places = {html.escape(name): x for name, x in marks.items()}
         marker = {"size": 11, "color": COLORS[1], "symbol": "diamond-open", "line": {"width": 2}}

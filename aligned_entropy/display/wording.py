@@ -42,4 +42,4 @@ def share_advice(value: object) -> str:
     except ValueError:
         number = math.nan
     percent = number if 2 <= number < 100 else 10
-    return f"write {percent / 100:g} for {percent:g} %"
+    return f"write {percent / 100:g} for {percent:g}%"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 FigureKind = Literal["risk", "reliability"]
 
-HEADINGS = {"roc_auc": "ROC-AUC [95 % interval]", "errors_found_20": "errors found in 20 %", "brier": "Brier"}
+HEADINGS = {"roc_auc": "ROC-AUC [95% interval]", "errors_found_20": "errors found in 20%", "brier": "Brier"}
 SHARES = ("errors_found_20",)
 MOST_ROWS = 30  # scores in a table
 MOST_CURVES = 7  # in a figure, unless the user names more
@@ -31,9 +31,9 @@ MEASURE_HEADINGS = {
     "roc_auc": "ROC-AUC",
     "pr_auc": "PR-AUC",
     "aurc": "AURC",
-    "errors_found_10": "found in 10 %",
-    "errors_found_20": "in 20 %",
-    "fpr_at_95_tpr": "FPR at 95 % TPR",
+    "errors_found_10": "found in 10%",
+    "errors_found_20": "in 20%",
+    "fpr_at_95_tpr": "FPR at 95% TPR",
     "ece": "ECE",
     "brier": "Brier",
     "ece_platt": "Platt",

@@ -34,7 +34,7 @@ TERMS = {
 }
 
 
-HEADER = ["candidate", "ROC-AUC [95 % interval]", "ECE"]
+HEADER = ["candidate", "ROC-AUC [95% interval]", "ECE"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -45,7 +45,7 @@ class Candidate(ShortRepr):
         name: name for people.
         base: name of the base score.
         trained: True if the candidate has fitted parts besides the calibration.
-        roc_auc: ROC-AUC with a 95 % interval, cross-validated (published recipe: on the validation rows).
+        roc_auc: ROC-AUC with a 95% interval, cross-validated (published recipe: on the validation rows).
         ece: expected calibration error of the calibrated probability, cross-validated; NaN where it was not computed.
         settings: settings that the fit chose for the candidate, by name.
     """
@@ -120,7 +120,7 @@ class FitSummary(Displayed):
         return pd.DataFrame(rows, columns=["candidate", "roc_auc", "low", "high", "ece", "chosen"])
 
     def plot(self) -> Figure:
-        """Plot the ROC-AUC of every candidate with its 95 % interval, as a figure of plotly."""
+        """Plot the ROC-AUC of every candidate with its 95% interval, as a figure of plotly."""
         from ..display.figures import interval_figure
 
         intervals = {str(self._cells(part)[0]): part.roc_auc for part in self.candidates}
@@ -170,7 +170,7 @@ class ShownFit(Displayed):
         return self.summary.to_pandas()
 
     def plot(self) -> Figure:
-        """Plot the ROC-AUC of every candidate with its 95 % interval, as a figure of plotly."""
+        """Plot the ROC-AUC of every candidate with its 95% interval, as a figure of plotly."""
         return self.summary.plot()
 
     def _card(self) -> Card:

@@ -28,7 +28,7 @@ def pr_auc(sample: Sample) -> Float:
 
 @Measure
 def fpr_at_95_tpr(sample: Sample) -> Float:
-    """False-positive rate at the highest threshold that detects 95 % of the errors (lower is better)."""
+    """False-positive rate at the highest threshold that detects 95% of the errors (lower is better)."""
     wrong, right = sample.cumulative_errors, sample.cumulative_count - sample.cumulative_errors
     detected = wrong[..., -1:] - wrong >= 0.95 * wrong[..., -1:] - 1e-9
     below = np.take_along_axis(right, detected.sum(-1, keepdims=True) - 1, -1)[..., 0]
@@ -113,13 +113,13 @@ def errors_found(sample: Sample, share: float = 0.1) -> Float:
 
 @Measure
 def errors_found_10(sample: Sample) -> Float:
-    """Share of all errors among the most uncertain 10 % of the predictions."""
+    """Share of all errors among the most uncertain 10% of the predictions."""
     return errors_found.compute(sample, share=0.1)
 
 
 @Measure
 def errors_found_20(sample: Sample) -> Float:
-    """Share of all errors among the most uncertain 20 % of the predictions."""
+    """Share of all errors among the most uncertain 20% of the predictions."""
     return errors_found.compute(sample, share=0.2)
 
 
@@ -146,7 +146,7 @@ def _share(name: str, value: float) -> float:
         ArgumentError: it is not between 0 and 1.
     """
     if not 0 <= value <= 1:
-        raise ArgumentError(f"{name}={value} is not between 0 and 1: give a share, such as 0.1 for 10 %.")
+        raise ArgumentError(f"{name}={value} is not between 0 and 1: give a share, such as 0.1 for 10%.")
     return value
 
 

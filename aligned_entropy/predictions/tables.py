@@ -46,7 +46,7 @@ class Table(Displayed):
 
     @property
     def estimated_accuracy(self) -> Interval:
-        """Estimated share of right predictions, with its 95 % interval; see :attr:`accuracy_estimate`.
+        """Estimated share of right predictions, with its 95% interval; see :attr:`accuracy_estimate`.
 
         ``accuracy_estimate.reasons`` says why it must not be believed, if anything is known against it.
 

@@ -31,7 +31,7 @@ class TextRow(ShortRepr, ABC):
         truncated: True if the text is longer than the model's maximum length, so that the model did not read all of it;
             None for a prediction from features.
         row_error: reason why there is no prediction and all numbers are NaN; None if there is one.
-        is_far: True if the text is farther from the calibration set than 99 % of its own texts; None if unknown.
+        is_far: True if the text is farther from the calibration set than 99% of its own texts; None if unknown.
     """
 
     prediction_column: ClassVar[str]

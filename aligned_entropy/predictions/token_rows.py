@@ -56,7 +56,7 @@ class TokenPrediction(ShortRepr):
         uncertainty: aggregated uncertainty of the words; 0 without words.
         error_probability: calibrated probability that any tag is wrong; None before a fit, and if the calibration set
             had fewer than ten wrong or ten correct sentences.
-        is_far: True if the text is farther from the calibration set than 99 % of its own texts; None if unknown.
+        is_far: True if the text is farther from the calibration set than 99% of its own texts; None if unknown.
     """
 
     text: str

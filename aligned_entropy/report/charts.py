@@ -192,7 +192,7 @@ def reliability_chart(panels: Panels, styles: Mapping[str, str], label: str, *, 
             score, by panel heading.
         styles: styles of the scores, in drawing order; a score without a style is not drawn.
         label: description of the chart.
-        intervals: True to draw Wilson's 95 % interval of every error rate.
+        intervals: True to draw Wilson's 95% interval of every error rate.
     """
     drawn = []
     for heading, scores in panels.items():
@@ -213,7 +213,7 @@ def reliability_chart(panels: Panels, styles: Mapping[str, str], label: str, *, 
 
 
 def rate_intervals(rates: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Wilson's 95 % interval of error rates ``[B]`` of ``counts`` predictions each, ``[B, 2]``."""
+    """Wilson's 95% interval of error rates ``[B]`` of ``counts`` predictions each, ``[B, 2]``."""
     intervals = [share_interval(round(rate * count), round(count)) for rate, count in zip(rates, counts, strict=True)]
     return np.array([[interval.low, interval.high] for interval in intervals])
 

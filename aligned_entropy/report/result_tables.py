@@ -114,7 +114,7 @@ def detail_table(
         rows[name] = [_mean_interval([seed[measure] for seed in seeds if measure in seed]) for measure in measures]
     columns = tuple(Column(MEASURES[measure], lower_is_better=lower_is_better(measure)) for measure in measures)
     count = len({result["cell"]["seed"] for result in selected})
-    note = f"In hundredths, with 95 % bootstrap intervals over the test texts; means of {count} seeds."
+    note = f"In hundredths, with 95% bootstrap intervals over the test texts; means of {count} seeds."
     sign = 1 if columns[0].lower_is_better else -1
     order = sorted(rows, key=lambda name: sign * entry.value if (entry := rows[name][0]) else np.inf)
     return mark_best(

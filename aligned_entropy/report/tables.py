@@ -26,7 +26,7 @@ class Entry:
         standard_deviation: standard deviation over the seeds; None for a single seed.
         rank: 1 for the best of its column, 2 for the second best, otherwise 0.
         sign: 1 or -1 if the value is significantly better or worse than that of softmax response, otherwise 0.
-        interval: bounds of the 95 % bootstrap interval over test texts, averaged over the seeds; printed in place of
+        interval: bounds of the 95% bootstrap interval over test texts, averaged over the seeds; printed in place of
             the standard deviation.
         remark: words that are printed in place of the standard deviation.
     """

@@ -10,7 +10,7 @@ from ..backbones import BaseBackbone
 from ..errors import HeadMismatchError
 from .format import SavedHead
 
-TOLERANCE = 0.1  # half precision moves a hidden vector by about 1 %, another model by about 100 %
+TOLERANCE = 0.1  # half precision moves a hidden vector by about 1%, another model by about 100%
 
 
 def make_probe(backbone: BaseBackbone) -> dict[str, Tensor]:

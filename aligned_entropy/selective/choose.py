@@ -213,7 +213,7 @@ def _sgr(curve: _Curve, risk: float, delta: float) -> int | None:
 
 
 def _is_hopeless(curve: _Curve, risk: float) -> bool:
-    """True if the risk is above a target however many predictions are accepted (Clopper and Pearson, 95 %).
+    """True if the risk is above a target however many predictions are accepted (Clopper and Pearson, 95%).
 
     Fewer accepted predictions than :data:`FEWEST_ACCEPTED`, or a twentieth of all, say nothing about it.
     """

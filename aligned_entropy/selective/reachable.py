@@ -22,7 +22,7 @@ HIGH_RISKS = (0.4, 0.5, 0.6)  # for classifiers that are wrong on most texts; tr
 def likely_risk(error_rate: float, texts: int) -> float:
     """Risk to try first: the largest of :data:`RISKS` that is at most half the error rate.
 
-    Without an error among n accepted predictions, about 3 / n can be certified with a probability of 95 %; the risk is
+    Without an error among n accepted predictions, about 3 / n can be certified with a probability of 95%; the risk is
     not lower than this.
 
     Args:
@@ -104,7 +104,7 @@ def reachable_table(rules: Sequence[Rule]) -> str:
         return "None of the risks that were tried can be certified on these labeled predictions."
     complete = next((index for index, rule in enumerate(rules) if rule.coverage == 1), len(rules))
     rows = [
-        [f"{100 * float(rule.goal.risk or 0):.4g} %", f"{rule.coverage:.1%}", f"{rule.risk:.1%}"]
+        [f"{100 * float(rule.goal.risk or 0):.4g}%", f"{rule.coverage:.1%}", f"{rule.risk:.1%}"]
         for rule in rules[: complete + 1]
     ]
     note = (

@@ -71,7 +71,7 @@ class Goal(ShortRepr):
         for name, end in (("risk", 1.0), ("coverage", 1.0 + 1e-9), ("delta", 1.0)):
             value = getattr(self, name)
             if value is not None and not 0 < _number(value) < end:
-                example = "write 0.05 for a certainty of 95 %" if name == "delta" else share_advice(value)
+                example = "write 0.05 for a certainty of 95%" if name == "delta" else share_advice(value)
                 raise ArgumentError(f"{name} {value} is not between 0 and 1: {example}.")
         if not all(cost is None or 0 < cost < math.inf for cost in costs):
             raise ArgumentError(f"costs {self.error_cost} and {self.deferral_cost} are not both positive numbers.")
@@ -82,11 +82,11 @@ class Goal(ShortRepr):
         scope = " in every predicted class" if self.per_class else ""
         if self.risk is not None:
             return (
-                f"at most {100 * self.risk:.4g} % errors among accepted predictions{scope}, "
-                f"with probability {100 * (1 - self.delta):.4g} %"
+                f"at most {100 * self.risk:.4g}% errors among accepted predictions{scope}, "
+                f"with probability {100 * (1 - self.delta):.4g}%"
             )
         if self.coverage is not None:
-            return f"{100 * self.coverage:.4g} % of the predictions accepted{scope}"
+            return f"{100 * self.coverage:.4g}% of the predictions accepted{scope}"
         return f"lowest cost{scope}: {self.error_cost:.4g} per accepted error, {self.deferral_cost:.4g} per deferral"
 
 

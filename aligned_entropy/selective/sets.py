@@ -46,7 +46,7 @@ class SetGoal(ShortRepr):
         if not 0 < self.alpha < 1:
             raise ArgumentError(
                 f"alpha {self.alpha} is not between 0 and 1: write 0.1 for sets that hold "
-                "the right class with a probability of 90 %."
+                "the right class with a probability of 90%."
             )
         for name, choices in (("method", get_args(SetMethod)), ("guarantee", get_args(SetGuarantee))):
             if getattr(self, name) not in choices:
@@ -60,7 +60,7 @@ class SetGoal(ShortRepr):
     def __str__(self) -> str:
         scope = {"all": "", "class": ", for every true class", "cluster": ", for every cluster of true classes"}
         return (
-            f"right class in the set with probability {100 * (1 - self.alpha):.4g} %{scope[self.guarantee]} "
+            f"right class in the set with probability {100 * (1 - self.alpha):.4g}%{scope[self.guarantee]} "
             f"({self.method})"
         )
 

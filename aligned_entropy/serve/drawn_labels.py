@@ -18,7 +18,7 @@ class LabelSummary:
 
     Attributes:
         labels: number of labels.
-        accuracy: observed accuracy with its 95 % interval; NaN without labels.
+        accuracy: observed accuracy with its 95% interval; NaN without labels.
         accepted: number of labels of accepted predictions.
         risk_high: upper bound of the risk of accepted predictions, which holds at all times; 1 without labels.
         risk_low: lower bound of this risk; 0 without labels.

@@ -25,7 +25,7 @@ def _placements(
 def auc_interval(
     errors: NDArray[np.float64], scores: NDArray[np.float64], clusters: NDArray[np.int64] | None = None
 ) -> Interval:
-    """Compute ROC-AUC with DeLong's 95 % interval, on the logit scale so that the bounds stay inside [0, 1].
+    """Compute ROC-AUC with DeLong's 95% interval, on the logit scale so that the bounds stay inside [0, 1].
 
     Without errors, or with only errors, the value is NaN. With a single row of either class, or a single cluster, the
     bounds are NaN. The interval is reliable from about ten rows of either class on. A score that separates all rows has

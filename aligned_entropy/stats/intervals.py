@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Interval:
-    """Measured value with its 95 % interval."""
+    """Measured value with its 95% interval."""
 
     value: float
     low: float
@@ -30,7 +30,7 @@ def finite(value: float) -> float | None:
 
 
 def share_interval(successes: int, trials: int) -> Interval:
-    """Share of successes with Wilson's 95 % interval. Source: Wilson, JASA 1927."""
+    """Share of successes with Wilson's 95% interval. Source: Wilson, JASA 1927."""
     from scipy.stats import binomtest
 
     interval = binomtest(successes, trials).proportion_ci(method="wilson")
@@ -38,7 +38,7 @@ def share_interval(successes: int, trials: int) -> Interval:
 
 
 def share_of_rows(hits: NDArray[np.float64], clusters: NDArray[np.int64] | None = None) -> Interval:
-    """Share of ones among rows, with Wilson's 95 % interval for the effective number of independent rows.
+    """Share of ones among rows, with Wilson's 95% interval for the effective number of independent rows.
 
     Without clusters every row is independent, see :func:`share_interval`. With clusters, the number of rows is reduced
     until a share of independent rows has the variance that this share has over clusters. The bounds are NaN for a

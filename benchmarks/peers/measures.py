@@ -14,7 +14,7 @@ whose build on the package index does not load next to a CPU build of torch.
 The first table has the measures. The second one has the measures of scores that are rounded to two digits, with the
 rows in two orders. In the third one, a threshold is chosen on labeled predictions that are drawn from the test split
 with replacement, so that the true risk of a threshold is its risk on the whole split. Cells are the mean accepted share
-and, in parentheses, the share of the draws whose true risk is above the target, in percent; at most 5 % are allowed.
+and, in parentheses, the share of the draws whose true risk is above the target, in percent; at most 5% are allowed.
 MAPIE has its default settings; *Bonferroni* corrects in this way instead of Holm's, and *split* learns an order of
 the percentiles of the pilot. Our pilot is the same. Without ``--python`` only our rules are measured, in less time.
 """
@@ -45,13 +45,13 @@ TARGETS, SIZES, DELTA = (0.05, 0.1, 0.2), (300, 1000), 0.05
 OURS = {
     "ROC-AUC": metrics.roc_auc,
     "PR-AUC": metrics.pr_auc,
-    "FPR at 95 % TPR": metrics.fpr_at_95_tpr,
+    "FPR at 95% TPR": metrics.fpr_at_95_tpr,
     "PRR": metrics.prr,
     "PRR, half": metrics.prr_50,
     "AURC": metrics.aurc,
     "AUGRC": metrics.augrc,
-    "risk at 80 % coverage": metrics.risk_at_coverage,
-    "coverage at 5 % risk": metrics.coverage_at_risk,
+    "risk at 80% coverage": metrics.risk_at_coverage,
+    "coverage at 5% risk": metrics.coverage_at_risk,
     "ECE": metrics.ece,
     "ECE, default": metrics.ece,
     "adaptive ECE": metrics.adaptive_ece,
@@ -154,7 +154,7 @@ def measure_rows(found: list[Case], theirs: dict[str, Any]) -> Iterator[list[str
 def tie_rows(found: list[Case], theirs: dict[str, Any]) -> Iterator[list[str]]:
     for case in found:
         rounded = np.round(case.scores["head"], 2)
-        for name in ("PRR", "AURC", "AUGRC", "risk at 80 % coverage", "coverage at 5 % risk"):
+        for name in ("PRR", "AURC", "AUGRC", "risk at 80% coverage", "coverage at 5% risk"):
             for library in LIBRARIES:
                 values = [
                     theirs[f"{case.name} head {order}"][library].get(name) for order in orders(case.errors, rounded)

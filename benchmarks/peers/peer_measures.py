@@ -68,11 +68,11 @@ def torch_uncertainty(errors, uncertainty):
     probabilities = torch.cat([1 - capped, (capped / others).expand(-1, others)], dim=1)
     classes = {"task": "multiclass", "num_classes": others + 1}
     return {
-        "FPR at 95 % TPR": computed(tu.FPR95(pos_label=1), u, wrong),
+        "FPR at 95% TPR": computed(tu.FPR95(pos_label=1), u, wrong),
         "AURC": computed(tu.AURC(), ranked, wrong),
         "AUGRC": computed(tu.AUGRC(), ranked, wrong),
-        "risk at 80 % coverage": computed(tu.RiskAt80Cov(), ranked, wrong),
-        "coverage at 5 % risk": computed(tu.CovAt5Risk(), ranked, wrong),
+        "risk at 80% coverage": computed(tu.RiskAt80Cov(), ranked, wrong),
+        "coverage at 5% risk": computed(tu.CovAt5Risk(), ranked, wrong),
         "ECE": computed(tu.CalibrationError(**classes, num_bins=15), probabilities, wrong),
         "ECE, default": computed(tu.CalibrationError(**classes), probabilities, wrong),
         "adaptive ECE": computed(tu.CalibrationError(**classes, adaptive=True, num_bins=15), probabilities, wrong),

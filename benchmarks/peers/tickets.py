@@ -15,7 +15,7 @@ Settings are the defaults of each. Exceptions: SetFit trains for 50 steps of 16 
 take weeks of a core, and reads 128 tokens, which is our default; localdesk has its TF-IDF backend, which its README
 recommends, and a quality gate that every model passes, since a model without a gate cannot be served.
 
-*Routed* is the share of the test texts that people must take so that at most 10 or 20 % of the others are wrong, in the
+*Routed* is the share of the test texts that people must take so that at most 10 or 20% of the others are wrong, in the
 order of each system's own uncertainty: 1 - max p, or the error probability of our head. *By rule* is the same for a
 threshold that is chosen on the validation sample, as the one with the fewest routed texts (for our head on its
 out-of-fold predictions), with the error rate of the others on the test sample. *Seconds* are those of CPU, and of the

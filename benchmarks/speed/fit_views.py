@@ -3,7 +3,7 @@
     python benchmarks/speed/fit_views.py
 
 Each default fit runs on 1,000 calibration and 10,000 training texts with synthetic features: Gaussian vectors around a
-center for each class in every layer, and texts of 40 tokens, of which 15 % are words of the class. Prints a table and
+center for each class in every layer, and texts of 40 tokens, of which 15% are words of the class. Prints a table and
 one JSON line. Seconds are those of the fit alone, after the features are there.
 """
 

@@ -53,7 +53,7 @@ def megabytes(head: AlignedEntropyHead) -> float:
 
 
 def alternating(classifier: UncertainClassifier, inputs: dict[str, torch.Tensor], pairs: int) -> dict[str, float]:
-    """Milliseconds of a forward pass without and with the attached head, their ratio and its 95 % interval."""
+    """Milliseconds of a forward pass without and with the attached head, their ratio and its 95% interval."""
     times: dict[bool, list[float]] = {False: [], True: []}
     on_gpu = classifier.backbone.device.type == "cuda"
     with torch.inference_mode():

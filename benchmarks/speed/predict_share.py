@@ -73,7 +73,7 @@ def alternating(built: UncertainClassifier, texts: list[str], pairs: int) -> dic
 
 
 def interval(values: np.ndarray) -> tuple[float, float, float]:
-    """Median of values, and its 95 % bootstrap interval."""
+    """Median of values, and its 95% bootstrap interval."""
     rng = np.random.default_rng(0)
     low, high = np.quantile([np.median(rng.choice(values, len(values))) for _ in range(2000)], [0.025, 0.975])
     return float(np.median(values)), float(low), float(high)
@@ -90,7 +90,7 @@ def main() -> None:
     built, rng = classifier(), np.random.default_rng(0)
     before = json.loads(options.against.read_text()) if options.against else {}
     facts = {}
-    print("| batch | predict, ms | share of head and checks [95 % interval] | ms against the other version |")
+    print("| batch | predict, ms | share of head and checks [95% interval] | ms against the other version |")
     print("|---:|---:|---|---|")
     for size in (1, 32):
         texts = [" ".join(rng.choice(WORDS, TOKENS)) for _ in range(size)]
@@ -99,7 +99,7 @@ def main() -> None:
         median = float(np.median(times["predict"]))
         ratio = median / before[str(size)]["predict_ms"] if before else float("nan")
         facts[str(size)] = {"predict_ms": median, "share": share, "ratio": ratio if before else None}
-        shown = f"{100 * share[0]:.2f} % [{100 * share[1]:.2f}, {100 * share[2]:.2f}]"
+        shown = f"{100 * share[0]:.2f}% [{100 * share[1]:.2f}, {100 * share[2]:.2f}]"
         print(f"| {size} | {median:.1f} | {shown} | {f'{ratio:.3f}' if before else '–'} |", flush=True)
     if options.save:
         options.save.write_text(json.dumps(facts))

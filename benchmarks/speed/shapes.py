@@ -81,7 +81,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=128)
     options = parser.parse_args()
     facts = {}
-    measured = "| without, ms | with, ms | ratio [95 % interval] |" if options.device else "|"
+    measured = "| without, ms | with, ms | ratio [95% interval] |" if options.device else "|"
     print(f"| shape | parameters, millions | in the copy | share | model, MB (bfloat16) | heaviest head, MB {measured}")
     print("|---|---:|---:|---:|---:|---:|" + "---:|---:|---|" * bool(options.device))
     for shape in SHAPES:

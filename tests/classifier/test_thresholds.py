@@ -171,7 +171,7 @@ def test_the_command_saves_a_threshold_and_predict_uses_it(workplace, tmp_path):
     in_process("predict", model, workplace / "test.jsonl", "--head", head, "-o", tmp_path / "out.parquet")
     assert pq.read_table(tmp_path / "out.parquet")["accepted"].to_pylist() == accepted
     shown = in_process("inspect", head)
-    assert "60 % of the predictions accepted" in shown.stdout
+    assert "60% of the predictions accepted" in shown.stdout
     # In place, and what cannot be had is said and changes nothing.
     assert in_process(*data[:-1], head, "--coverage", ".5").exit_code == 0
     before = (head / "config.json").read_text()

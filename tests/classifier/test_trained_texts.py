@@ -78,7 +78,7 @@ def test_a_part_of_such_texts_gives_a_warning_and_a_few_give_none(folder):
     assert features.trained.sum() == 200
     with pytest.warns(UserWarning, match=MESSAGE.format("20%")):
         classifier.fit_features(features[np.arange(150, 400)], config=FIT)
-    classifier.fit_features(features[np.arange(180, 400)], config=FIT)  # 9 %
+    classifier.fit_features(features[np.arange(180, 400)], config=FIT)  # 9%
     with pytest.warns(UserWarning, match=MESSAGE.format("25%")):
         classifier.choose_threshold_features(
             classifier.features(trained.select(np.arange(50)) + labeled(150, 2)), Goal(coverage=0.5)

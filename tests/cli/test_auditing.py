@@ -109,7 +109,7 @@ def test_a_sample_is_labeled_and_gives_the_accuracy(source, tmp_path):
     assert set(facts["classes"]) == set(NAMES)
     assert facts["classes"]["sports"]["recall"]["value"] > 0.5
     done = in_process("audit", "report", source, sample)
-    shown = f"accuracy on these 800 texts: {100 * facts['accuracy']['value']:.1f} %"
+    shown = f"accuracy on these 800 texts: {100 * facts['accuracy']['value']:.1f}%"
     assert shown in done.stdout
     assert (
         f"in {facts['errors']} of them the prediction is wrong\n(uncertain texts were drawn more often" in done.stdout

@@ -136,7 +136,7 @@ def test_evaluate_says_what_the_threshold_of_the_head_does(workplace, tmp_path):
     others = in_process("evaluate", source[0], workplace / "train.jsonl", "--head", head, "--resamples", "10")
     assert "the texts that the threshold was chosen on" not in " ".join(others.stderr.split())
     sentence = f"accepts {accepted.mean():.1%} of the predictions; {features.errors[accepted].mean():.1%} of these are"
-    assert f"The threshold (50 % of the predictions accepted) {sentence} wrong." in " ".join(done.stdout.split())
+    assert f"The threshold (50% of the predictions accepted) {sentence} wrong." in " ".join(done.stdout.split())
 
 
 def test_the_columns_that_were_found_are_named_if_there_are_others(workplace, tmp_path):

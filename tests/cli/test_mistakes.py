@@ -28,7 +28,7 @@ from fixtures.command_line import in_process
         ("threshold {model} {data} --head {head} --risk .1 --coverage .3", "given: --risk and --coverage"),
         ("threshold {model} {data} --head {head} --risk 5x", "5x is not a share: write 0.1, or 10%, for ten percent"),
         ("train {model} {data} -o {model}/..", "holds other files, such as .*: name another one, or write into"),
-        ("threshold {model} {data} --head {head} --risk 5", "risk 5.0 is not between 0 and 1: write 0.05 for 5 %"),
+        ("threshold {model} {data} --head {head} --risk 5", "risk 5.0 is not between 0 and 1: write 0.05 for 5%"),
         ("predict {data} {model}", "this folder holds a model: commands take the model before the texts"),
         ("predict {model} gone", "there is no file gone: check the path"),
         ("fit {model} {data} -o head -q", "-q: write it before the command: alien -q"),
@@ -68,7 +68,7 @@ def test_a_head_with_a_threshold_is_replaced_on_request(workplace, tmp_path):
     for coverage in ("0.5", "60%"):  # another threshold replaces the old one
         chosen = in_process(*threshold, "--coverage", coverage)
         assert chosen.exit_code == 0
-        assert ("replaces the threshold for 50 % of the predictions accepted" in chosen.stderr) == (coverage == "60%")
+        assert ("replaces the threshold for 50% of the predictions accepted" in chosen.stderr) == (coverage == "60%")
         assert "both were chosen on the same texts" not in chosen.stderr  # nothing is promised about a coverage
     for risk, is_repeated in (("0.4", False), ("0.4", False), ("0.45", True)):
         chosen = in_process(*threshold, "--risk", risk)

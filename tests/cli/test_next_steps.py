@@ -113,7 +113,7 @@ def test_a_risk_that_cannot_be_certified_is_answered_with_those_that_can(workpla
     done = run(*following, "--json")
     rule = json.loads(done.stdout)
     assert rule["goal"]["delta"] == 0.005  # .05 over the ten listed risks
-    row = next(line for line in refused.stderr.splitlines() if line.startswith(f"{100 * rule['goal']['risk']:g} %"))
+    row = next(line for line in refused.stderr.splitlines() if line.startswith(f"{100 * rule['goal']['risk']:g}%"))
     threshold = rule["thresholds"][""]
     assert f"{threshold['accepted'] / threshold['answers']:.1%}" in row.split()
     assert describe_head(head)["rule"] == rule
@@ -127,7 +127,7 @@ def test_a_classifier_that_is_nearly_always_wrong_gets_a_share_to_accept(capsys)
     units = SelectionUnits(uncertainty.astype(np.float32), errors, np.full(200, ""))
     show_reachable(choose_threshold(units, Goal(risk=0.3)), ["threshold", "model", "data.csv", "--head", "head"])
     lines = capsys.readouterr().err.splitlines()
-    assert "40 %, 50 %, 60 % cannot be certified, either" in lines[0]
+    assert "40%, 50%, 60% cannot be certified, either" in lines[0]
     assert lines[-1] == "next: alien threshold model data.csv --head head --coverage 0.8"
 
 

@@ -60,7 +60,7 @@ def test_the_counts_are_printed_in_words(workplace, source, deciding_head, tmp_p
         "19 of 20 rows predicted; 1 unreadable, see the column row_error",
         "the first reason: the text is empty",
         f"{accepted} predictions accepted, {19 - accepted} for review",
-        f"{100 * error_rate:.1f} % of the predictions are expected to be wrong",
+        f"{100 * error_rate:.1f}% of the predictions are expected to be wrong",
         "truncated texts, of which the model did not read all: 1",
     ]
     right, sure = (
@@ -68,7 +68,7 @@ def test_the_counts_are_printed_in_words(workplace, source, deciding_head, tmp_p
         for part in (predicted, [row for row in predicted if row["accepted"] == "True"])
     )
     number = r"\[[\d.]+, [\d.]+\]"
-    expected = rf"estimated accuracy {right:.1f} % {number} of 19 predictions; accepted: {sure:.1f} % {number}"
+    expected = rf"estimated accuracy {right:.1f}% {number} of 19 predictions; accepted: {sure:.1f}% {number}"
     assert re.fullmatch(expected, lines[5])
     assert [line.split(".")[0] for line in lines[6:-3]] == ["do not rely on this estimate"]
     assert "The number of predictions, 19, is below 50" in lines[6]
@@ -179,7 +179,7 @@ def test_an_estimate_is_told_from_the_bound_of_a_threshold():
     units = ProbabilitySums.of(probability.tolist(), ["a"] * 300, accepted)
     counts = RowCounts(rows=300, accepted=200, deferred=100, units=units, with_units=300, bases={"texts": basis})
     *_, estimate, note = _summary(counts, "")
-    assert estimate.startswith("estimated accuracy 69.0 %")
+    assert estimate.startswith("estimated accuracy 69.0%")
     assert (
         note
         == "an estimate without labels does not replace the bound of the threshold: it may lie on either side of it"

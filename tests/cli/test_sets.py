@@ -24,9 +24,9 @@ def head_with_sets(workplace, tmp_path_factory):
 
 def test_the_command_saves_sets_and_inspect_shows_them(head_with_sets):
     head, printed = head_with_sets
-    words = "right class in the set with probability 70 % (lac)"
+    words = "right class in the set with probability 70% (lac)"
     assert words in printed
-    assert "60 % of the predictions accepted" in printed
+    assert "60% of the predictions accepted" in printed
     assert words in in_process("inspect", head).output
     assert json.loads(in_process("inspect", head, "--json").output)["sets"]["goal"]["alpha"] == 0.3
 

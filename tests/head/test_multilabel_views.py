@@ -23,7 +23,7 @@ WITH_VIEWS = MultiLabelConfig(folds=3)
 
 
 def population(count: int, seed: int) -> dict[str, torch.Tensor]:
-    """A model that is right on 75 % of the labels, and layers and tokens that know the labels otherwise."""
+    """A model that is right on 75% of the labels, and layers and tokens that know the labels otherwise."""
     rng = np.random.default_rng(seed)
     labels = torch.from_numpy((rng.random((count, LABELS)) < [0.5, 0.4, 0.2, 0.1]).astype(np.int64))
     seen = labels ^ torch.from_numpy((rng.random((count, LABELS)) < 0.25).astype(np.int64))

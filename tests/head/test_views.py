@@ -21,7 +21,7 @@ CLASSES = 3
 
 
 def population(count: int, seed: int) -> dict[str, torch.Tensor]:
-    """A model that is right on 60 % of the texts, and layers and tokens that know the classes otherwise."""
+    """A model that is right on 60% of the texts, and layers and tokens that know the classes otherwise."""
     rng = np.random.default_rng(seed)
     labels = torch.from_numpy(rng.integers(0, CLASSES, count))
     wrong = torch.from_numpy(rng.random(count) < 0.4)

@@ -98,8 +98,8 @@ DEFINITIONS = {
     "augrc": lambda ranked: sum(len(ranked) - i - 0.5 for i, error in enumerate(ranked) if error) / len(ranked) ** 2,
     "prr": lambda ranked: rejection_ratio(ranked, 1),
     "prr_50": lambda ranked: rejection_ratio(ranked, 0.5),
-    "risk_at_coverage": lambda ranked: risks(ranked)[4],  # 80 % of six are 4.8
-    "errors_found_20": lambda ranked: ranked[-1] / sum(ranked) if sum(ranked) else float("nan"),  # 20 % of six are 1.2
+    "risk_at_coverage": lambda ranked: risks(ranked)[4],  # 80% of six are 4.8
+    "errors_found_20": lambda ranked: ranked[-1] / sum(ranked) if sum(ranked) else float("nan"),  # 20% of six are 1.2
 }
 
 
@@ -140,11 +140,11 @@ def test_found_errors_are_those_that_are_not_accepted(errors: list[int], scores:
 
 
 def test_shares_of_found_errors_at_best_at_random_and_at_worst() -> None:
-    errors = (np.arange(200) < 30).astype(float)  # 15 % errors; 20 of 200 are reviewed, or 40
+    errors = (np.arange(200) < 30).astype(float)  # 15% errors; 20 of 200 are reviewed, or 40
     assert (errors_found_10(errors, errors), errors_found_20(errors, errors)) == (pytest.approx(20 / 30), 1)
     assert errors_found_10(errors, np.ones(200)) == pytest.approx(0.1, abs=1e-12)
     assert errors_found_20(errors, 1 - errors) == 0
-    # 10 % of 109 predictions are 10 complete ones.
+    # 10% of 109 predictions are 10 complete ones.
     assert errors_found_10(np.ones(109), np.arange(109)) == pytest.approx(10 / 109, abs=1e-12)
 
 

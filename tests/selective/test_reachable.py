@@ -55,7 +55,7 @@ def test_a_rule_knows_the_risks_that_its_predictions_and_pilot_reach():
     assert choose_threshold(labeled, Goal(risk=0.6)).reachable() == []
     weak = SelectionUnits(np.arange(400.0), (np.arange(400) > 150).astype(float), np.full(400, "x"))
     assert [other.goal.risk for other in choose_threshold(weak, Goal(risk=0.3)).reachable()] == [0.4, 0.5, 0.6]
-    with pytest.raises(NotApplicableError, match=r"the goal is no risk \(50 % of the predictions accepted\)"):
+    with pytest.raises(NotApplicableError, match=r"the goal is no risk \(50% of the predictions accepted\)"):
         choose_threshold(labeled, Goal(coverage=0.5)).reachable()
     with pytest.raises(NotApplicableError, match="the rule was loaded, without its labeled"):
         Rule.from_dict(rule.to_dict()).reachable()
@@ -64,7 +64,7 @@ def test_a_rule_knows_the_risks_that_its_predictions_and_pilot_reach():
 def test_the_table_of_reachable_risks_ends_at_the_first_that_accepts_all():
     rules = reachable_risks(units(np.linspace(0, 1, 300), np.zeros(300)), Goal(risk=0.001))
     lines = reachable_table(rules).splitlines()
-    assert lines[1].split() == ["2", "%", "100.0%", "0.0%"]
+    assert lines[1].split() == ["2%", "100.0%", "0.0%"]
     assert lines[2] == ""
     assert "certified with delta 0.005" in " ".join(lines)
     assert "certified with the whole delta" in " ".join(lines)
@@ -95,4 +95,4 @@ def test_the_proposed_risk_can_be_certified_where_a_lower_one_cannot():
 def test_without_any_reachable_risk_none_is_proposed():
     assert proposed_risk(np.arange(50.0), np.ones(50)) is None
     half = np.random.default_rng(0).permutation(np.repeat([0.0, 1.0], 100))
-    assert proposed_risk(np.arange(200.0), half) is None, "60 % can be certified, and are above the error rate"
+    assert proposed_risk(np.arange(200.0), half) is None, "60% can be certified, and are above the error rate"

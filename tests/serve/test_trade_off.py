@@ -42,7 +42,7 @@ def test_the_rule_of_the_head_comes_first_and_another_target_replaces_only_the_r
     chosen = trade_off(served_classifier, "a", 12.5)
     expected = choose_threshold(saved.selection_units, replace(goal, risk=0.125), saved.fit_units)
     assert (chosen.target, chosen.limits) == (0.125, limits(expected))
-    assert "at most 12.5 % errors" in chosen.sentences[0].lower()
+    assert "at most 12.5% errors" in chosen.sentences[0].lower()
     assert set(chosen.limits) == {"negative", "positive"}
 
 

@@ -43,7 +43,7 @@ def test_delong_is_the_covariance_of_the_pairs(rounded: bool) -> None:
 
 @pytest.mark.parametrize("shared", [0.0, 2.0])
 def test_paired_standard_error_agrees_with_the_bootstrap(shared: float) -> None:
-    # 4000 resamples estimate the width between the quantiles to 1.6 %, so three standard deviations are 5 %. The bias
+    # 4000 resamples estimate the width between the quantiles to 1.6%, so three standard deviations are 5%. The bias
     # of the bootstrap is of the order of 1/45 errors.
     rng = np.random.default_rng(4)
     errors, common = draw(rng)
@@ -91,7 +91,7 @@ def test_paired_test_of_a_score_with_itself() -> None:
 
 
 def test_paired_test_holds_its_level() -> None:
-    # Two equally good scores differ "significantly" in 5 % of 1000 draws; three standard deviations are .021.
+    # Two equally good scores differ "significantly" in 5% of 1000 draws; three standard deviations are .021.
     rng = np.random.default_rng(6)
     p = []
     for _ in range(1000):

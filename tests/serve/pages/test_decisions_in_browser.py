@@ -67,7 +67,7 @@ def test_the_decisions_of_the_page_are_those_of_the_rule(served_classifier, visi
     predictions = served_classifier.predict(texts)
     with serving_here(served_classifier) as (address, _):
         visitor.driver.get(f"{address}/ui/")
-        assert visitor.text("#target-value") == "20.0 %"
+        assert visitor.text("#target-value") == "20.0%"
         visitor.find("#file").send_keys(str(tmp_path / "in.jsonl"))
         visitor.wait(lambda: "300 of 301 texts have a prediction" in visitor.text("#summary"))
         shares = set()

@@ -101,7 +101,7 @@ def test_the_page_has_a_slider_only_with_labeled_predictions(client_of, served_c
     page = Page(client_of().get("/ui/").text)
     identities = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
     assert {"target", "statement", "operating-point"} <= identities
-    assert "70 % of the predictions accepted." in page.texts_in("p")
+    assert "70% of the predictions accepted." in page.texts_in("p")
     (trade_off,) = [json.loads(a["data-trade-off"]) for _, a in page.tags if "data-trade-off" in a]
     assert trade_off["limits"] == {"": served_classifier.saved.rule.thresholds[""].value}
 

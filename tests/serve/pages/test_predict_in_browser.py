@@ -24,7 +24,7 @@ def test_a_visitor_enters_texts_moves_the_slider_and_downloads_a_file(served_fol
     with serving(served_folder / "model", "--head", served_folder / "head", "--ui", log=tmp_path / "log") as server:
         process, send, address = server
         visitor.driver.get(f"{address}/ui")
-        assert "70 % of the predictions accepted" in visitor.text("#statement")
+        assert "70% of the predictions accepted" in visitor.text("#statement")
         assert visitor.text("#target-value") == "–", "the head has no target for the risk"
         lines = [named(1, 7)["text"][0], HOSTILE, ARABIC]
         enter(visitor, lines)
@@ -38,7 +38,7 @@ def test_a_visitor_enters_texts_moves_the_slider_and_downloads_a_file(served_fol
         mean = np.mean([prediction["error_probability"] for prediction in predictions])
         heard = " ".join(visitor.find("#announcement").get_attribute("textContent").split())
         assert heard == f"{visitor.text('#summary')} {visitor.text('#estimate')}"
-        assert visitor.text("#estimate").startswith(f"Estimated accuracy: {100 * (1 - mean):.1f} % 95 % interval: ")
+        assert visitor.text("#estimate").startswith(f"Estimated accuracy: {100 * (1 - mean):.1f}% 95% interval: ")
         assert "Do not rely on it:" in visitor.text("#estimate"), "three texts are too few"
         assert HOSTILE in [text.text for text in visitor.find_all("#words .pieces")]
         assert visitor.driver.title == "Predict · aligned-entropy", "HTML in a text is shown, not executed"
@@ -52,11 +52,11 @@ def test_a_visitor_enters_texts_moves_the_slider_and_downloads_a_file(served_fol
         assert "the most uncertain 100 are shown" in visitor.text("#summary")
         before = visitor.text("#summary")
         visitor.find("#target").send_keys(Keys.HOME)
-        visitor.wait(lambda: "at most 0.5 % errors" in visitor.text("#statement").lower())
-        assert visitor.text("#target-value") == "0.5 %"
+        visitor.wait(lambda: "at most 0.5% errors" in visitor.text("#statement").lower())
+        assert visitor.text("#target-value") == "0.5%"
         visitor.wait(lambda: visitor.text("#summary") != before)
         visitor.find("#target").send_keys(Keys.END)
-        visitor.wait(lambda: "0.5 %" not in visitor.text("#statement"))
+        visitor.wait(lambda: "0.5%" not in visitor.text("#statement"))
         accepted = int(visitor.text("#summary").split("; ")[1].split()[0])
         assert accepted > 0
         rows = downloaded(visitor)
@@ -67,7 +67,7 @@ def test_a_visitor_enters_texts_moves_the_slider_and_downloads_a_file(served_fol
         assert [row[2] for row in shown(visitor)] == [f"{number:.3f}" for number in sorted(numbers, reverse=True)[:100]]
         visitor.find("#reset").click()
         visitor.wait(lambda: visitor.text("#summary") == before)
-        assert "70 % of the predictions accepted" in visitor.text("#statement")
+        assert "70% of the predictions accepted" in visitor.text("#statement")
         assert visitor.text("#target-value") == "–"
 
         events = [json.loads(entry["message"])["message"] for entry in visitor.driver.get_log("performance")]
@@ -110,10 +110,10 @@ def test_everything_works_with_the_keyboard_alone(served_folder, served_classifi
         visitor.wait(lambda: "2 of 2 texts have a prediction" in visitor.text("#summary"))
         tab_to("target")
         visitor.press(Keys.ARROW_RIGHT)
-        visitor.wait(lambda: "12 % errors" in visitor.text("#statement"))
+        visitor.wait(lambda: "12% errors" in visitor.text("#statement"))
         tab_to("reset")
         visitor.press(Keys.ENTER)
-        visitor.wait(lambda: "70 % of the predictions" in visitor.text("#statement"))
+        visitor.wait(lambda: "70% of the predictions" in visitor.text("#statement"))
         assert focus() == "target", "the focus is not lost with the button"
         tab_to("download")
         visitor.press(Keys.ENTER)

@@ -66,10 +66,10 @@ def test_a_visitor_labels_skips_and_undoes_by_keyboard(served_classifier, visito
     ready(visitor, "id0")
     assert active(visitor) == "task"
     assert visitor.text("#texts") == " ".join(HOSTILE.split())
-    assert visitor.text("#reason") == "The suggestion is wrong with a probability of 25 % (deferred by the threshold)."
+    assert visitor.text("#reason") == "The suggestion is wrong with a probability of 25% (deferred by the threshold)."
     assert visitor.text("#accept") == "Take “positive” Enter"
     assert [" ".join(one.text.split()) for one in visitor.find_all("#classes button")] == [
-        "1 negative 25 %", "2 positive 75 %",
+        "1 negative 25%", "2 positive 75%",
     ]  # fmt: skip
     assert visitor.text("#counts") == "0 labeled, 5 waiting"
     visitor.press(Keys.ENTER)
@@ -163,7 +163,7 @@ def test_a_class_is_found_among_many(topics, visitor, review):
     store = review(topics, rows)
     ready(visitor, "id0")
     shown = [" ".join(one.text.split()) for one in visitor.find_all("#classes button")]
-    assert shown == ["1 topic 3 in the set 50 %", "2 Wetter in the set 30 %", "3 topic 1 10 %"]
+    assert shown == ["1 topic 3 in the set 50%", "2 Wetter in the set 30%", "3 topic 1 10%"]
     visitor.press("2")
     ready(visitor, "id1")
     visitor.press("/")
