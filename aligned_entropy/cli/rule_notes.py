@@ -53,7 +53,7 @@ def note_low_coverage(rule: Rule) -> None:
         note(
             wrapped(
                 "Less than half of the predictions are accepted. With more of these labeled texts it can be more, and "
-                "with a model that is wrong less often, such as one of which all layers are trained."
+                "with a model that is wrong less often: all of its layers trained, for more epochs, or on more texts."
             )
         )
 

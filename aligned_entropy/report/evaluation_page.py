@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ..metrics import brier, ece, errors_found, reliability, risk_at_coverage, risk_coverage, smooth_ece
 from .charts import RELIABILITY_BINS, Chart, histogram, rate_intervals, reliability_chart, risk_chart, score_styles
 from .findings import Findings, accepted_share, is_probability, percent, summary
-from .found_errors import by_class
+from .found_errors import by_class, never_predicted
 from .html import write_page
 from .lists import surest_wrong_texts, uncertain_texts
 from .rows import Rows
@@ -109,6 +109,7 @@ def _parts(findings: Findings, examples: int) -> dict[str, Any]:
     if rows is not None:
         table = by_class(rows.classes, errors, findings.uncertainty, probability)
         parts["classes"] = [table[:SHOWN_CLASSES], table[SHOWN_CLASSES:]]
+        parts["never_predicted"] = never_predicted(rows.predicted, rows.true)
     if rows is not None and rows.text_of is not None and examples:
         ranking = findings.uncertainty if probability is None else probability
         parts["uncertain"] = uncertain_texts(rows, errors, ranking, examples)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -86,3 +87,10 @@ def by_class(
             )
         )
     return sorted(rows, key=lambda row: (-row.errors, -row.count, row.name))
+
+
+def never_predicted(predicted: Sequence[str], true: Sequence[str]) -> str:
+    """List the true labels that no prediction has, the most frequent first: ``fear (7), relief (2)``; may be empty."""
+    labels = set(predicted)
+    counts = Counter(label for label in true if label not in labels)
+    return ", ".join(f"{name} ({count:,})" for name, count in sorted(counts.items(), key=lambda row: (-row[1], row[0])))

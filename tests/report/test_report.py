@@ -128,6 +128,14 @@ def test_reviews_and_risks_of_other_sizes(page: Page) -> None:
     assert {row[-1] for row in rows} == {f"{evaluation.errors.mean():.1%}"}
 
 
+def test_labels_that_are_never_predicted_are_told(tmp_path: Path) -> None:
+    evaluation = simulated()
+    true = ["sport"] * 393 + ["<b>"] * 7
+    page = write(tmp_path, evaluation, rows=rows_behind(evaluation, true=true))
+    sentence = "True labels that are never predicted, with their numbers of texts: <b> (7)."
+    assert sentence in page.texts_in("p")
+
+
 def test_a_threshold_that_accepts_nothing_is_told(tmp_path: Path) -> None:
     evaluation = simulated()
     page = write(tmp_path, evaluation, rows=rows_behind(evaluation, accepted=np.zeros(400, bool)))

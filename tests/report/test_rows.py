@@ -7,7 +7,7 @@ from aligned_entropy.data import LabeledTexts, LabeledTokens
 from aligned_entropy.features.texts import TextPair
 from aligned_entropy.metrics import errors_found
 from aligned_entropy.report import Rows, write_report
-from aligned_entropy.report.found_errors import by_class, review_weights
+from aligned_entropy.report.found_errors import by_class, never_predicted, review_weights
 from aligned_entropy.report.lists import TEXT_LENGTH, surest_wrong_texts, uncertain_texts
 from aligned_entropy.report.rows import _text_of
 from aligned_entropy.stats import share_interval
@@ -75,3 +75,8 @@ def test_rows_of_words_and_of_labels_have_their_texts():
     assert [_text_of(labels, 3)(row) for row in range(6)] == ["one"] * 3 + ["two"] * 3
     pairs = LabeledTexts([TextPair("one", "two")], np.zeros(1, int), ["x", "y"])
     assert _text_of(pairs, 2)(0) == "one\ntwo"
+
+
+def test_labels_that_are_never_predicted_are_counted():
+    assert never_predicted(["a", "b", "a", "a"], ["c", "b", "d", "d"]) == "d (2), c (1)"
+    assert not never_predicted(["a", "b"], ["b", "a"])
