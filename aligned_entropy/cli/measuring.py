@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import typer
 
 from ..display.text_tables import wrapped
+from ..errors import NotApplicableError
 from .elsewhere_options import ElsewhereOptions
 from .loading import features, load, read_labeled, read_table, training_features
 from .options import (
@@ -122,7 +123,7 @@ def evaluate(
     if has_rule:
         _print_threshold(classifier, test)
     print(*(f"saved: {file}\n" for file in files.paths), sep="", end="")
-    goal = [] if has_rule else _goal(result)
+    goal = [] if head is None or has_rule else _goal(classifier, test)
     _print_next_step(partial(outputs.words_beside, model, data), head, goal, options, columns)
 
 
@@ -139,16 +140,20 @@ def _print_threshold(classifier: UncertainClassifier, test: Features) -> None:
         note_own_texts(rule, predictions.uncertainty)
 
 
-def _goal(result: Evaluation | GroupedEvaluation) -> list[object]:
-    """Options of the goal to propose for a threshold; a fixed one where entities, or whole texts, are accepted."""
-    from ..scores import HEAD
+def _goal(classifier: UncertainClassifier, test: Features) -> list[object]:
+    """Options of the goal to propose for a threshold; none where it could not help."""
+    from ..evaluation.review import MOSTLY_WRONG
     from ..selective.reachable import proposed_risk
 
-    single = result.single_predictions
-    risk = (
-        0.1 if result is not single or HEAD not in single.scores else proposed_risk(single.scores[HEAD], single.errors)
-    )
-    return ["--coverage", 0.8] if risk is None else ["--risk", risk]
+    try:
+        units = classifier.labeled_selection_units(test)
+    except NotApplicableError:  # tags without names: there are no entities to accept
+        return []
+    risk = proposed_risk(units)
+    if risk is not None:
+        return ["--risk", risk]
+    is_mostly_wrong = not len(units.errors) or units.errors.mean() > MOSTLY_WRONG
+    return [] if is_mostly_wrong else ["--coverage", 0.8]
 
 
 def _print_next_step(
@@ -163,7 +168,7 @@ def _print_next_step(
     Args:
         words_of: function that gives the words of a command up to the file of a part.
         head: folder of the head; None without one.
-        goal: options of the goal to propose for a threshold; empty if there is one.
+        goal: options of the goal to propose for a threshold; empty if there is one, or none would help.
         options: options of the model.
         columns: options of the columns.
     """

@@ -87,6 +87,7 @@ def show_reachable(rule: Rule, command: Sequence[object]) -> None:
         rule: rule whose risk cannot be certified.
         command: words of the command without the options of the goal.
     """
+    from ..evaluation.review import MOSTLY_WRONG
     from ..selective import reachable_table
     from ..selective.reachable import higher_risks
 
@@ -94,8 +95,13 @@ def show_reachable(rule: Rule, command: Sequence[object]) -> None:
     if not rules:
         assert rule.units is not None, "the threshold has just been chosen"
         tried = ", ".join(f"{100 * risk:.4g}%" for risk in higher_risks(float(rule.goal.risk or 0)))
-        wrong = f"The model is wrong on {rule.units.errors.mean():.0%} of these predictions."
+        error_rate = rule.units.errors.mean()
+        is_mostly_wrong = error_rate > MOSTLY_WRONG
+        wrong = f"The model is wrong on {error_rate:.0%} of these predictions"
+        wrong += ": a better model helps more than a threshold." if is_mostly_wrong else "."
         note(wrapped(f"{tried} cannot be certified, either. {wrong}" if tried else wrong))
+        if is_mostly_wrong:
+            return
         note("A share of the predictions can be accepted without a guaranteed error rate:")
         next_step(*command, "--coverage", "0.8")
         return

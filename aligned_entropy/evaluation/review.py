@@ -10,6 +10,7 @@ from ..metrics import errors_found, risk_at_coverage
 if TYPE_CHECKING:
     from .evaluation import Evaluation
 
+MOSTLY_WRONG = 0.5  # error rate above which a better model helps more than a review or a threshold
 REVIEW = 0.2  # share of the predictions that is reviewed, most uncertain first
 
 
@@ -85,7 +86,11 @@ def _few(evaluation: Evaluation) -> list[str]:
 def _mostly_wrong(evaluation: Evaluation) -> list[str]:
     """Sentence on a model that is wrong more often than right, where even the best order finds few of the errors."""
     rate = evaluation.errors.mean()
-    return [f"{rate:.0%} of the predictions are wrong: a better model helps more than a review."] if rate > 0.5 else []
+    return (
+        [f"{rate:.0%} of the predictions are wrong: a better model helps more than a review."]
+        if rate > MOSTLY_WRONG
+        else []
+    )
 
 
 def _ranked(evaluation: Evaluation) -> list[str]:

@@ -65,8 +65,8 @@ class MultiLabelSummary(FitSummary):
         return counts | auc | super().facts()
 
     def __str__(self) -> str:
-        wrong = f"{self.wrong_texts} with a wrong prediction ({self.wrong_texts / self.texts:.1%})"
-        texts = f"{self.texts} texts, {wrong}: ROC-AUC {self.text_roc_auc}, untrained {self.text_before}"
+        wrong = f"{self.wrong_texts:,} with a wrong prediction ({self.wrong_texts / self.texts:.1%})"
+        texts = f"{self.texts:,} texts, {wrong}: ROC-AUC {self.text_roc_auc}, untrained {self.text_before}"
         return f"{super().__str__()}\n{wrapped(texts)}"
 
 

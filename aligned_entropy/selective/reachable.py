@@ -6,9 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ..display.text_tables import text_table, wrapped
 from ..errors import ArgumentError, NotApplicableError
 from .choose import choose_threshold
@@ -34,18 +31,15 @@ def likely_risk(error_rate: float, texts: int) -> float:
     return max(half, lowest)
 
 
-def proposed_risk(uncertainty: NDArray[np.floating], errors: NDArray[np.float64]) -> float | None:
+def proposed_risk(units: SelectionUnits) -> float | None:
     """Risk to try first on other labeled predictions: the lowest from :func:`likely_risk` on that these can certify.
 
     None if they can certify none of the usual risks, or only a high one that is not below the error rate.
-
-    Args:
-        uncertainty: uncertainty of labeled predictions, ``[N]``.
-        errors: 1 where they are wrong, ``[N]``.
     """
-    error_rate = float(errors.mean())
-    first = likely_risk(error_rate, len(errors))
-    units = SelectionUnits(uncertainty.astype(np.float32), errors, np.full(len(errors), ""))
+    if not len(units.errors):
+        return None
+    error_rate = float(units.errors.mean())
+    first = likely_risk(error_rate, len(units.errors))
     useful = (*RISKS, *(risk for risk in HIGH_RISKS if risk < error_rate))
     risks = (risk for risk in useful if risk >= first)
     return next((risk for risk in risks if choose_threshold(units, Goal(risk=risk)).accepted), None)

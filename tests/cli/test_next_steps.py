@@ -3,17 +3,17 @@
 import csv
 import json
 import shlex
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from aligned_entropy import NotApplicableError
 from aligned_entropy.cli.measuring import _goal
 from aligned_entropy.cli.rule_notes import note_low_coverage, show_reachable
 from aligned_entropy.saved.hub import describe_head
-from aligned_entropy.scores import HEAD
 from aligned_entropy.selective import Goal, SelectionUnits, choose_threshold
 from fixtures.command_line import in_process
-from fixtures.evaluations import evaluated
 from fixtures.review import saved_by_a_spreadsheet
 
 
@@ -119,16 +119,51 @@ def test_a_risk_that_cannot_be_certified_is_answered_with_those_that_can(workpla
     assert describe_head(head)["rule"] == rule
 
 
-def test_a_classifier_that_is_nearly_always_wrong_gets_a_share_to_accept(capsys):
-    """No risk below its error rate can be certified, and a command that must fail is no next step."""
-    uncertainty, errors = np.linspace(0.1, 0.9, 200), (np.arange(200) % 5 > 0).astype(float)
-    assert _goal(evaluated(errors, {HEAD: uncertainty})) == ["--coverage", 0.8]
-    assert _goal(evaluated((np.arange(200) > 150).astype(float), {HEAD: uncertainty})) == ["--risk", 0.1]
-    units = SelectionUnits(uncertainty.astype(np.float32), errors, np.full(200, ""))
-    show_reachable(choose_threshold(units, Goal(risk=0.3)), ["threshold", "model", "data.csv", "--head", "head"])
-    lines = capsys.readouterr().err.splitlines()
-    assert "40%, 50%, 60% cannot be certified, either" in lines[0]
-    assert lines[-1] == "next: alien threshold model data.csv --head head --coverage 0.8"
+def units_of(errors):
+    """Predictions of which the first are the most certain."""
+    return SelectionUnits(np.linspace(0.1, 0.9, len(errors), dtype=np.float32), errors, np.full(len(errors), ""))
+
+
+def refuse():
+    raise NotApplicableError("the tags have no names")
+
+
+@pytest.mark.parametrize(
+    ("units", "goal"),
+    [
+        (lambda: units_of((np.arange(200) > 150).astype(float)), ["--risk", 0.1]),
+        (lambda: units_of((np.arange(200) % 3 == 0).astype(float)), ["--coverage", 0.8]),
+        (lambda: units_of((np.arange(200) % 5 > 0).astype(float)), []),
+        (lambda: units_of(np.zeros(0)), []),
+        (refuse, []),
+    ],
+    ids=["a risk", "no risk", "mostly wrong", "no entities", "no names"],
+)
+def test_the_proposed_goal_can_be_reached(units, goal):
+    classifier = SimpleNamespace(labeled_selection_units=lambda test: units())
+    assert _goal(classifier, "test") == goal
+
+
+@pytest.mark.parametrize(
+    ("errors", "following"),
+    [
+        (
+            np.arange(200) % 5 > 0,
+            ["30% cannot be certified, either. The model is wrong on 80% of these predictions:",
+             "a better model helps more than a threshold."],
+        ),
+        (
+            np.arange(200) % 5 > 2,
+            ["30% cannot be certified, either. The model is wrong on 40% of these predictions.",
+             "A share of the predictions can be accepted without a guaranteed error rate:",
+             "next: alien threshold model data.csv --head head --coverage 0.8"],
+        ),
+    ],
+)  # fmt: skip
+def test_without_a_reachable_risk_a_share_is_proposed_unless_most_predictions_are_wrong(errors, following, capsys):
+    rule = choose_threshold(units_of(errors.astype(float)), Goal(risk=0.2))
+    show_reachable(rule, ["threshold", "model", "data.csv", "--head", "head"])
+    assert capsys.readouterr().err.splitlines() == following
 
 
 def test_a_threshold_that_accepts_little_comes_with_what_accepts_more(capsys):

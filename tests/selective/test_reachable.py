@@ -88,11 +88,11 @@ def test_so_many_right_predictions_certify_the_lowest_risk_that_is_proposed():
 
 def test_the_proposed_risk_can_be_certified_where_a_lower_one_cannot():
     errors = (np.arange(300) >= 100).astype(float)
-    assert proposed_risk(np.arange(300.0), errors) == 0.3
+    assert proposed_risk(units(np.arange(300), errors)) == 0.3
     assert choose_threshold(units(np.arange(300), errors), Goal(risk=0.3)).accepted
 
 
 def test_without_any_reachable_risk_none_is_proposed():
-    assert proposed_risk(np.arange(50.0), np.ones(50)) is None
+    assert proposed_risk(units(np.arange(50), np.ones(50))) is None
     half = np.random.default_rng(0).permutation(np.repeat([0.0, 1.0], 100))
-    assert proposed_risk(np.arange(200.0), half) is None, "60% can be certified, and are above the error rate"
+    assert proposed_risk(units(np.arange(200), half)) is None, "60% can be certified, and are above the error rate"
