@@ -22,8 +22,7 @@ from ..data.files.reading import is_blank, open_rows
 from ..data.files.rows import COMPRESSED, ending_format
 from ..data.label_checks import check_repeated, label_warnings
 from ..data.label_column import LabelColumn
-from ..data.outputs import OUTPUT_COLUMNS, TEXT_COLUMN
-from ..data.responses import response_column
+from ..data.outputs import TEXT_COLUMN, output_column
 from ..data.tags import TagSet
 from ..data.usual_columns import LABEL_COLUMNS
 from ..errors import DataError
@@ -126,8 +125,8 @@ class _ReadRows(NamedTuple):
 def _texts_and_labels(
     table: Table, text_column: str | None, text_pair_column: str | None, label_column: str | None
 ) -> _ReadRows:
-    is_output = first_column(table, OUTPUT_COLUMNS) or response_column(table)
-    if is_output and text_column is None and TEXT_COLUMN not in table.columns:
+    is_output = output_column(table) is not None
+    if is_output and text_column is None and first_column(table, (TEXT_COLUMN,)) is None:
         column = LabelColumn.read(table, find_column(table, "label", label_column, LABEL_COLUMNS))
         labels = list(map(str, column.values))
         return _ReadRows(None, [[label] for label in labels], list(_label_notes((), labels)), "outputs")

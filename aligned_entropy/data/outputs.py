@@ -74,14 +74,14 @@ def load_outputs(
     """
     data = load_data(source)
     name = data.source or "the table"
-    output_column, columns = first_column(data, OUTPUT_COLUMNS) or response_column(data), data.column_names
+    column, columns = output_column(data), data.column_names
     usual_label = first_column(data, LABEL_COLUMNS)
-    if output_column is None or (labeled and label_column is None and usual_label is None):
+    if column is None or (labeled and label_column is None and usual_label is None):
         raise DataError(
             f"{name} has the columns {quoted(columns)}; needed are 'logits' or 'probabilities' (a list of numbers in "
             "each row), 'top_logprobs' or 'response'" + (" and 'label' (number of the true class)." if labeled else ".")
         )
-    logits, row_errors = _logits(data, output_column, label_names, field, with_row_errors)
+    logits, row_errors = _logits(data, column, label_names, field, with_row_errors)
     labels = _labels(data, label_column, label_map, label_names, logits.shape[1]) if labeled else None
     hidden, texts = _hidden(data, name), _texts(data, text_column) if labeled or views else None
     absent = {} if hidden is not None else {"hidden": f"{name} has no column 'hidden'."}
@@ -92,6 +92,11 @@ def load_outputs(
     return Features(hidden, logits, labels, views=inputs, absent=absent, hashes=hashes, row_errors=row_errors)
 
 
+def output_column(data: Table) -> str | None:
+    """Column of outputs, which has one of the fixed names in :data:`OUTPUT_COLUMNS`, or of responses; None without."""
+    return next((name for name in OUTPUT_COLUMNS if name in data.columns), None) or response_column(data)
+
+
 def numbered_names(source: Any) -> list[str]:
     """Names ``LABEL_0``, ``LABEL_1``, … for the classes of outputs without names, by their number in the first row.
 
@@ -99,7 +104,7 @@ def numbered_names(source: Any) -> list[str]:
         DataError: the number is not clear, since there are no lists, or tokens.
     """
     data = load_data(source)
-    column = first_column(data, OUTPUT_COLUMNS) or response_column(data)
+    column = output_column(data)
     if column in TOKEN_COLUMNS:
         raise DataError(f"column {column!r} has tokens, so the classes need names: pass label_names or --label-names.")
     rows = [] if column is None else _parsed(data, column)[:1]
@@ -108,18 +113,22 @@ def numbered_names(source: Any) -> list[str]:
             f"the columns are {quoted(data.column_names)}; 'logits' or 'probabilities' with a list of numbers in each "
             "row is needed."
         )
-    return [f"LABEL_{number}" for number in range(len(rows[0]))]
+    return _numbered(len(rows[0]))
+
+
+def _numbered(classes: int) -> list[str]:
+    return [f"LABEL_{number}" for number in range(classes)]
 
 
 def _hidden(data: Table, name: str) -> NDArray[np.float32] | None:
     if set(HIDDEN_COLUMNS) <= set(data.column_names):
         raise DataError(f"{name} has the columns {quoted(HIDDEN_COLUMNS)}: leave out the one that is not meant.")
-    column = first_column(data, HIDDEN_COLUMNS)
+    column = next((name for name in HIDDEN_COLUMNS if name in data.columns), None)
     return None if column is None else _matrix(data, column)
 
 
 def _texts(data: Table, column: str | None) -> Sequence[str] | None:
-    if column is None and TEXT_COLUMN not in data.column_names:
+    if column is None and first_column(data, (TEXT_COLUMN,)) is None:
         return None
     return [str(text) for text in read_texts(data, [find_column(data, "text", column, (TEXT_COLUMN,))])]
 
@@ -220,7 +229,13 @@ def _labels(
         if is_missing(label) or isinstance(label, (list, dict)):
             raise DataError(f"{column.row(row)} is {cut(label, 40)}: the true class is needed.")
     labels, class_names = apply_label_map(column.values, column, label_map, label_names)
-    return match_labels(labels, class_names, label_names, column.name, column.row)
+    try:
+        return match_labels(labels, class_names, label_names, column.name, column.row)
+    except DataError as error:
+        if list(label_names) != _numbered(classes):
+            raise
+        names = "name the classes of the outputs in their order, label_names=[…] in Python or --label-names A,B,C."
+        raise DataError(f"{error} If the outputs are of these classes, {names}") from error
 
 
 def _class_numbers(column: LabelColumn, classes: int) -> NDArray[np.int64]:

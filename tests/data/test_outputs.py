@@ -61,6 +61,26 @@ def test_usual_names_of_the_label_column_are_found(written, name):
     assert load_outputs(written({"logits": LOGITS, name: [2, 1]})).labels.tolist() == [2, 1]
 
 
+def test_texts_and_labels_are_found_in_any_case_but_outputs_have_fixed_names(written):
+    named = {"Text": ["a b", "c"], "logits": LOGITS, "Label": [0, 2]}
+    features = load_outputs(written(named), views=True)
+    assert features.labels.tolist() == [0, 2]
+    assert "tokens" in features.views
+    others = {"Logits": LOGITS, "label": [0, 2]}
+    with pytest.raises(DataError, match="has the columns 'Logits', 'label'; needed are 'logits' or"):
+        load_outputs(written(others))
+
+
+def test_labels_with_names_lead_to_the_names_of_the_classes(written):
+    path = written({"logits": LOGITS, "label": ["bug", "question"]})
+    hint = r"If the outputs are of these classes, name the classes of the outputs in their order, label_names="
+    with pytest.raises(DataError, match=hint):
+        load_outputs(path, label_names=["LABEL_0", "LABEL_1", "LABEL_2"])
+    with pytest.raises(DataError) as refused:
+        load_outputs(path, label_names=["bug", "feature", "praise"])
+    assert "If the outputs" not in str(refused.value)
+
+
 def test_logits_may_be_integers(written):
     assert load_outputs(written({"logits": [[1, 2], [3, 0]], "label": [0, 1]})).logits.tolist() == [[1, 2], [3, 0]]
 
