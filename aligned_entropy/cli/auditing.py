@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..accuracy.audit import RANDOM_SHARE
+from ..accuracy.display import percent
 from ..display.hints import missing_file
 from ..display.text_tables import text_table, wrapped
 from .checks import check_export
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from ..accuracy.audited import AuditReport
     from ..review.audits import Audit
     from ..review.predictions import PredictedRows
-    from ..stats import Interval
 
 MOST_CLASSES = 30  # classes in the table of a report; --json has all
 PredictionsFile = Annotated[
@@ -157,14 +157,14 @@ def _lines(report: AuditReport, audit: Audit) -> list[str]:
     """Lines of a report for people."""
     unit = "sentences" if audit.source.task.per_word else "texts"
     lines = [
-        f"accuracy on these {report.rows:,} {unit}: {_percent(report.accuracy)}",
+        f"accuracy on these {report.rows:,} {unit}: {percent(report.accuracy)}",
         f"from {report.labeled} labels; in {report.errors} of them the prediction is wrong",
         *_note_on_the_draw(audit, unit),
-        f"accuracy on further {unit} of this kind: {_percent(report.population)}",
+        f"accuracy on further {unit} of this kind: {percent(report.population)}",
         f"expected by the head without labels: {100 * report.expected:.1f}%",
     ]
     if report.risk is not None:
-        lines.append(f"risk of the {report.accepted:,} accepted predictions: {_percent(report.risk)}")
+        lines.append(f"risk of the {report.accepted:,} accepted predictions: {percent(report.risk)}")
     only = "" if report.random_labels > report.labeled else "only "
     lines.append(f"random sampling would have needed {only}{report.random_labels:,} labels for an interval this narrow")
     if report.classes:
@@ -184,19 +184,11 @@ def _class_table(report: AuditReport) -> list[str]:
     """Table of the figures by predicted class, from the most frequent one on."""
     classes = sorted(report.classes.items(), key=lambda item: -item[1].rows)
     has_recall = all(figures.recall is not None for _, figures in classes)
-    header = ["predicted class", "rows", "labels", "precision, %"] + (["recall, %"] if has_recall else [])
+    header = ["predicted class", "rows", "labels", "precision"] + (["recall"] if has_recall else [])
     rows = [
-        [name, f"{figures.rows:,}", figures.labeled, _cell(figures.precision)]
-        + ([_cell(figures.recall)] if has_recall and figures.recall is not None else [])
+        [name, f"{figures.rows:,}", figures.labeled, percent(figures.precision)]
+        + ([percent(figures.recall)] if has_recall and figures.recall is not None else [])
         for name, figures in classes[:MOST_CLASSES]
     ]
     rest = f"{len(classes) - MOST_CLASSES} more classes: see --json. " if len(classes) > MOST_CLASSES else ""
     return [text_table(header, rows), wrapped(f"{rest}Each interval holds by itself with 95%, and not all at once.")]
-
-
-def _percent(interval: Interval) -> str:
-    return f"{100 * interval.value:.1f}% ({100 * interval.low:.1f} to {100 * interval.high:.1f})"
-
-
-def _cell(interval: Interval) -> str:
-    return f"{100 * interval.value:.1f} ({100 * interval.low:.1f}–{100 * interval.high:.1f})"
