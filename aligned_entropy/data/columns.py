@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from itertools import product
 from typing import Any
 
 from ..display.hints import header_hint, similar_name
@@ -105,13 +106,10 @@ def _usual_pair(table: Table, label_column: str | None) -> tuple[str, str] | Non
     return pairs[0]
 
 
-def _usual_pairs(columns: Sequence[str]) -> list[tuple[str, str]]:
-    """Pairs of columns with usual names, compared as :func:`usual_columns` does."""
-    exact = [pair for pair in PAIR_COLUMNS if set(pair) <= set(columns)]
-    by_name = {name.casefold(): name for name in reversed(columns)}
-    folded = [(first.casefold(), second.casefold()) for first, second in PAIR_COLUMNS]
-    others = [(by_name[first], by_name[second]) for first, second in folded if {first, second} <= by_name.keys()]
-    return exact or list(dict.fromkeys(others))
+def _usual_pairs(columns: Collection[str]) -> list[tuple[str, str]]:
+    """Pairs of columns with usual names, as :func:`usual_columns` finds each of them."""
+    named = [(usual_columns(columns, [first]), usual_columns(columns, [second])) for first, second in PAIR_COLUMNS]
+    return list(dict.fromkeys(pair for firsts, seconds in named for pair in product(firsts, seconds)))
 
 
 def find_input_columns(
@@ -249,13 +247,12 @@ def check_arguments(columns: Mapping[str, Any], read: object = None) -> None:
 
 
 def usual_columns(columns: Collection[str], usual_names: Sequence[str]) -> list[str]:
-    """Columns with usual names, in the order of the names; if there is none, columns whose names differ in case alone.
-
-    So ``Text`` is found, but beside a column ``text`` it is just another column.
-    """
-    exact = [name for name in usual_names if name in columns]
-    keys = dict.fromkeys(map(str.casefold, usual_names))
-    return exact or [column for key in keys for column in columns if column.casefold() == key]
+    """Columns with usual names, in the order of the names: each as it is written, or else in another case."""
+    names: dict[str, None] = {}
+    for name in usual_names:
+        others = (column for column in columns if column.casefold() == name.casefold())
+        names |= dict.fromkeys([name] if name in columns else others)
+    return list(names)
 
 
 def first_column(table: Table, names: Sequence[str]) -> str | None:

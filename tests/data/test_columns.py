@@ -55,12 +55,14 @@ def test_other_columns_do_no_harm(names):
     assert data.label_names == ["label 0", "label 1"]
 
 
-def test_a_usual_name_as_it_is_written_comes_before_one_in_another_case():
-    data = {"Text": ["a"], "text": ["b"], "Label": ["x"], "label": ["y"], "Sentence": ["c"], "Class": ["z"]}
+def test_a_usual_name_as_it_is_written_comes_before_the_same_in_another_case():
+    data = {"Text": ["a"], "text": ["b"], "Label": ["x"], "label": ["y"]}
     read = labeled_texts(data)
     assert (list(read.texts), read.label_names) == (["b"], ["y"])
-    with pytest.raises(DataError, match=r"2 columns may be the text column: 'Text', 'Sentence'\."):
-        labeled_texts({name: data[name] for name in ("Text", "Sentence", "label")})
+    with pytest.raises(DataError, match=r"2 columns may be the text column: 'Text', 'sentence'\."):
+        labeled_texts({"sentence": ["c"], "Text": ["a"], "label": ["y"]})
+    with pytest.raises(DataError, match=r"2 columns may be the label column: 'Label', 'topic'\."):
+        labeled_texts({"text": ["c"], "topic": ["a"], "Label": ["y"]})
     with pytest.raises(DataError, match=r"column 'Text' is named for the labels, and none of .* \(sentence, content"):
         labeled_texts({"Text": ["a"], "title": ["b"]}, label_column="Text")
 
