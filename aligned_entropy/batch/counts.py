@@ -130,14 +130,14 @@ class RowCounts:
         return self.expected_errors / self.calibrated if self.calibrated else None
 
     @property
-    def accuracy_estimate(self) -> AccuracyEstimate | None:
+    def estimated_accuracy(self) -> AccuracyEstimate | None:
         """Estimated accuracy of the selection units, texts or entities; None without error probabilities."""
         basis = self.bases.get("texts" if self.entities is None else "entities")
         texts = None if self.entities is None else self.with_units
         return self._estimate(basis, self.units, texts)
 
     @property
-    def sentence_accuracy_estimate(self) -> AccuracyEstimate | None:
+    def estimated_sentence_accuracy(self) -> AccuracyEstimate | None:
         """Estimated share of the texts with every tag right, for token classification; None without it."""
         return self._estimate(self.bases.get("sentences"), self.sentences)
 
@@ -164,7 +164,7 @@ class RowCounts:
 
         ``estimated_accuracy`` is None before a fit. Token classification also has ``estimated_sentence_accuracy``.
         """
-        estimate, of_sentences = self.accuracy_estimate, self.sentence_accuracy_estimate
+        estimate, of_sentences = self.estimated_accuracy, self.estimated_sentence_accuracy
         return {
             "rows": self.rows,
             "predicted": self.predicted,

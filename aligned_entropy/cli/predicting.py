@@ -157,8 +157,8 @@ def _accuracy(counts: RowCounts) -> Iterator[str]:
     """Lines with the estimated accuracy, and the reasons why it must not be believed."""
     unit = "predictions" if counts.entities is None else "entities"
     estimates = [
-        (counts.accuracy_estimate, unit, ""),
-        (counts.sentence_accuracy_estimate, "texts", ", by all of their tags"),
+        (counts.estimated_accuracy, unit, ""),
+        (counts.estimated_sentence_accuracy, "texts", ", by all of their tags"),
     ]
     reasons: dict[str, None] = {}
     for estimate, name, judged_by in estimates:

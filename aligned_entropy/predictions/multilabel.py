@@ -100,7 +100,7 @@ class MultiLabelPredictions(Table):
         return calibrated(self.label_uncertainty if self.is_calibrated else None)
 
     @property
-    def accuracy_estimate(self) -> AccuracyEstimate:
+    def estimated_accuracy(self) -> AccuracyEstimate:
         """Share of the texts with every label right, estimated from their error probabilities, without labels.
 
         Raises:

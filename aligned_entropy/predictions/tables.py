@@ -14,7 +14,6 @@ from ..display.card import Card, Displayed, Share
 from ..display.wording import cut
 from ..errors import ArgumentTypeError, NotFittedError
 from ..features.texts import Text, parts_of
-from ..stats import Interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,19 +40,8 @@ class Table(Displayed):
 
     @property
     @abstractmethod
-    def accuracy_estimate(self) -> AccuracyEstimate:
+    def estimated_accuracy(self) -> AccuracyEstimate:
         """Accuracy of the predictions, estimated without labels."""
-
-    @property
-    def estimated_accuracy(self) -> Interval:
-        """Estimated share of right predictions, with its 95% interval; see :attr:`accuracy_estimate`.
-
-        ``accuracy_estimate.reasons`` says why it must not be believed, if anything is known against it.
-
-        Raises:
-            NotFittedError: the head is untrained.
-        """
-        return self.accuracy_estimate.overall
 
     def to_pandas(self, index: Any = None) -> pd.DataFrame:
         """Columns of :meth:`to_dict` as a data frame.

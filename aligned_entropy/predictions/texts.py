@@ -181,7 +181,7 @@ class Predictions(Table):
         return tuple(self.label_names[index] for index in indices) or None
 
     @property
-    def accuracy_estimate(self) -> AccuracyEstimate:
+    def estimated_accuracy(self) -> AccuracyEstimate:
         """Accuracy of these predictions, estimated from their error probabilities, without labels.
 
         Of all, of the accepted ones and by predicted class; with the expected recall and confusion matrix. For words of

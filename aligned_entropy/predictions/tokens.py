@@ -119,11 +119,11 @@ class TokenPredictions(Table):
         return _calibrated(self.maps.get("sentences"), self.uncertainty)
 
     @property
-    def accuracy_estimate(self) -> AccuracyEstimate:
+    def estimated_accuracy(self) -> AccuracyEstimate:
         """Share of the predicted entities that is right, estimated without labels; of all, of the accepted, by type.
 
         Entities that the model misses do not count; a missed one makes its sentence wrong, see
-        :attr:`sentence_accuracy_estimate`.
+        :attr:`estimated_sentence_accuracy`.
 
         Raises:
             NotFittedError: the head is untrained, or its calibration set had too few wrong or correct entities.
@@ -140,7 +140,7 @@ class TokenPredictions(Table):
         )
 
     @property
-    def sentence_accuracy_estimate(self) -> AccuracyEstimate:
+    def estimated_sentence_accuracy(self) -> AccuracyEstimate:
         """Share of the texts in which every tag is right, estimated without labels.
 
         Raises:

@@ -92,7 +92,7 @@ def shown(classifier, evaluation, predictions):
         "rule": classifier.saved.rule, "threshold": classifier.saved.rule.thresholds[""],
         "rules": choose_threshold(units, Goal(coverage=0.5, per_class=True)), "sets": classifier.saved.sets,
         "units": units, "audit": audit(predictions), "class audit": audit(predictions).classes["negative"],
-        "sample": select_for_audit(predictions.error_probability, 50), "estimate": predictions.accuracy_estimate,
+        "sample": select_for_audit(predictions.error_probability, 50), "estimate": predictions.estimated_accuracy,
         "basis": predictions.basis, "drift": DriftTest([0.1, 0.5]), "features": classifier.features(named(30, 7)),
         "texts": labeled_texts(named(300, 7)), "table": load_data(named(300, 7)), "tagged": labeled_tokens(tokens),
         "pairs": labeled_texts([(("a", "b"), "x"), (("c", "d"), "y")]),
@@ -207,7 +207,7 @@ def test_data_frames_hold_the_figures(classifier, evaluation, predictions):
     ]
     rule, (row,) = classifier.saved.rule, classifier.saved.rule.to_pandas().to_dict("records")
     assert (row["class"], row["coverage"], row["accepted"]) == ("all", rule.coverage, rule.accepted)
-    report, estimate = audit(predictions), predictions.accuracy_estimate
+    report, estimate = audit(predictions), predictions.estimated_accuracy
     figures = report.to_pandas().set_index(["predictions", "measure"])
     assert figures.loc[("all predictions", "accuracy"), "value"] == report.accuracy.value
     assert figures.loc[("accepted predictions", "accuracy"), "low"] == pytest.approx(1 - report.risk.high)
@@ -275,7 +275,7 @@ def test_a_rule_by_class_plots_seven_classes_and_leaves_out_nan():
 
 
 def test_audits_and_estimates_and_fits_plot_intervals(classifier, predictions):
-    report, estimate = audit(predictions), predictions.accuracy_estimate
+    report, estimate = audit(predictions), predictions.estimated_accuracy
     intervals, expected = report.plot().data
     assert list(intervals.y) == ["all predictions", "accepted predictions", "negative", "positive"]
     assert intervals.x[0] == report.accuracy.value
@@ -288,7 +288,7 @@ def test_audits_and_estimates_and_fits_plot_intervals(classifier, predictions):
 
 
 def test_an_estimate_shows_why_it_must_not_be_believed(predictions):
-    estimate = replace(predictions, basis=None).accuracy_estimate
+    estimate = replace(predictions, basis=None).estimated_accuracy
     assert "Do not rely on this estimate" in repr(estimate)
     assert "Do not rely on this estimate" in estimate._repr_html_()
 

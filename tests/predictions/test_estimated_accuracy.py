@@ -38,18 +38,18 @@ def fitted(folder):
 
 def test_the_estimate_is_the_mean_and_a_slice_estimates_itself(fitted):
     predictions = fitted.predict(named(300, 5)["text"])
-    interval = predictions.estimated_accuracy
+    interval = predictions.estimated_accuracy.overall
     assert interval.value == pytest.approx(1 - predictions.error_probability.mean(), abs=1e-6)
     assert interval.low < interval.value < interval.high
     part = predictions[10:90]
-    assert part.estimated_accuracy.value == pytest.approx(1 - part.error_probability.mean(), abs=1e-6)
-    assert part.accuracy_estimate.predictions == 80
+    assert part.estimated_accuracy.overall.value == pytest.approx(1 - part.error_probability.mean(), abs=1e-6)
+    assert part.estimated_accuracy.predictions == 80
     assert part.distances.tolist() == predictions.distances[10:90].tolist()
 
 
 def test_the_estimate_counts_labels_distances_and_classes(fitted):
     predictions = fitted.predict(named(300, 5)["text"])
-    estimate = predictions.accuracy_estimate
+    estimate = predictions.estimated_accuracy
     assert estimate.labeled == 400
     assert set(estimate.classes) == set(fitted.label_names)
     assert estimate.confusion.sum() == pytest.approx(300, abs=1e-3)
@@ -69,7 +69,7 @@ def test_equality_and_columns_do_not_depend_on_the_basis(fitted):
     without = replace(predictions, basis=None, distances=None)
     assert predictions.to_dict().keys() == without.to_dict().keys()
     assert "basis" not in repr(predictions)
-    assert any("No labeled predictions" in reason for reason in without.accuracy_estimate.reasons)
+    assert any("No labeled predictions" in reason for reason in without.estimated_accuracy.reasons)
 
 
 def test_labels_of_a_threshold_are_added_to_those_of_the_fit(fitted, folder):
@@ -77,7 +77,7 @@ def test_labels_of_a_threshold_are_added_to_those_of_the_fit(fitted, folder):
     classifier.saved = fitted.saved
     classifier.choose_threshold(named(200, 9), Goal(coverage=0.7))
     predictions = classifier.predict(named(300, 5)["text"])
-    estimate = predictions.accuracy_estimate
+    estimate = predictions.estimated_accuracy
     assert estimate.labeled == 600
     assert estimate.accepted_predictions == predictions.accepted.sum()
     expected = 1 - predictions.error_probability[predictions.accepted].mean()
@@ -88,7 +88,7 @@ def test_a_saved_head_gives_the_same_estimate(fitted, folder, tmp_path):
     fitted.save_pretrained(tmp_path / "head")
     again = UncertainClassifier.from_pretrained(folder, head=tmp_path / "head")
     texts = named(100, 5)["text"]
-    assert again.predict(texts).accuracy_estimate == fitted.predict(texts).accuracy_estimate
+    assert again.predict(texts).estimated_accuracy == fitted.predict(texts).estimated_accuracy
 
 
 def test_the_published_recipe_estimates_from_probabilities_and_not_from_its_score(folder):
@@ -102,19 +102,21 @@ def test_the_published_recipe_estimates_from_probabilities_and_not_from_its_scor
     order = np.argsort(units.uncertainty[present], kind="stable")
     assert (np.diff(labeled.error_probability[order]) >= 0).all()
     predictions = classifier.predict(TEXTS)
-    assert predictions.estimated_accuracy.value == pytest.approx(1 - predictions.error_probability.mean(), abs=1e-6)
+    assert predictions.estimated_accuracy.overall.value == pytest.approx(
+        1 - predictions.error_probability.mean(), abs=1e-6
+    )
 
 
 def test_scores_that_are_no_probabilities_are_named(folder):
     classifier = UncertainClassifier.from_pretrained(folder)
     classifier.fit(named(400, 3), config=replace(QUICK, is_calibrated=False))
-    assert any("is_calibrated=True" in reason for reason in classifier.predict(TEXTS).accuracy_estimate.reasons)
+    assert any("is_calibrated=True" in reason for reason in classifier.predict(TEXTS).estimated_accuracy.reasons)
 
 
 def test_rows_without_a_prediction_are_left_out(fitted):
     features = fitted.features(named(80, 9))
     features = replace(features, logits=np.where(np.arange(80)[:, None] == 3, np.float32(np.nan), features.logits))
-    estimate = fitted.predict_features(features).accuracy_estimate
+    estimate = fitted.predict_features(features).estimated_accuracy
     assert (estimate.predictions, estimate.left_out) == (79, 1)
     assert estimate.confusion.sum() == pytest.approx(79, abs=1e-3)
 
@@ -127,19 +129,19 @@ def test_before_a_fit_there_is_no_estimate(kind):
 
 def test_before_a_fit_sentences_have_no_estimate():
     with pytest.raises(NotFittedError, match="fit"):
-        _ = stored("tokens", with_head=False).predict(TEXTS).sentence_accuracy_estimate
+        _ = stored("tokens", with_head=False).predict(TEXTS).estimated_sentence_accuracy
 
 
 def test_heads_of_former_versions_give_what_their_labels_allow():
     texts, labels = (stored(kind).predict(TEXTS) for kind in ("texts", "labels"))
     for predictions in (texts, labels):
-        estimate = predictions.accuracy_estimate
+        estimate = predictions.estimated_accuracy
         assert estimate.labeled > 0
         assert estimate.overall.value == pytest.approx(1 - predictions.error_probability.mean(), abs=1e-6)
     tokens = stored("tokens").predict([*TEXTS, "one two three four five six seven eight nine ten red blue"])
-    assert any("one sentence" in reason for reason in tokens.accuracy_estimate.reasons)
-    assert any("fit it again" in reason for reason in tokens.sentence_accuracy_estimate.reasons)
-    assert any("entities and sentences" in reason for reason in tokens.words.accuracy_estimate.reasons)
+    assert any("one sentence" in reason for reason in tokens.estimated_accuracy.reasons)
+    assert any("fit it again" in reason for reason in tokens.estimated_sentence_accuracy.reasons)
+    assert any("entities and sentences" in reason for reason in tokens.words.estimated_accuracy.reasons)
 
 
 def test_a_slice_of_token_predictions_estimates_itself():
@@ -147,7 +149,7 @@ def test_a_slice_of_token_predictions_estimates_itself():
     part = predictions[1:]
     assert [row.text for row in part] == [row.text for row in predictions][1:]
     assert [row.predicted for row in part] == [row.predicted for row in predictions][1:]
-    assert part.sentence_accuracy_estimate.predictions == 3
+    assert part.estimated_sentence_accuracy.predictions == 3
     assert part[::-1][0].predicted == predictions[3].predicted
     assert len(predictions[4:]) == 0
 
@@ -169,7 +171,7 @@ def test_entities_and_sentences_of_a_new_head_have_labels_in_clusters(token_mode
     assert labeled.clusters is None
     assert entities.independent <= 150 < len(entities) == len(classifier.saved.selection_units)
     predictions = classifier.predict(sentences(classifier, 2, 80)["tokens"])
-    estimate, of_sentences = predictions.accuracy_estimate, predictions.sentence_accuracy_estimate
+    estimate, of_sentences = predictions.estimated_accuracy, predictions.estimated_sentence_accuracy
     rows = [entity for row in predictions for entity in row.entities]
     assert estimate.overall.value == pytest.approx(1 - np.mean([entity.error_probability for entity in rows]))
     assert estimate.classes.keys() == {"X"}

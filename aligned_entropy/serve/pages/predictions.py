@@ -147,8 +147,8 @@ def estimate_event(upload: Upload, predicted: Sequence[Values]) -> Event | None:
     classifier = upload.classifier.classifier
     counts = replace(RowCounts.of_rows(predicted, upload.added), bases=bases_of(classifier))
     estimates = {
-        "predictions" if counts.entities is None else "entities": counts.accuracy_estimate,
-        "texts, by all of their tags": counts.sentence_accuracy_estimate,
+        "predictions" if counts.entities is None else "entities": counts.estimated_accuracy,
+        "texts, by all of their tags": counts.estimated_sentence_accuracy,
     }
     made = {subject: estimate for subject, estimate in estimates.items() if estimate and estimate.predictions}
     if not made:

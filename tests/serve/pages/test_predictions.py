@@ -192,7 +192,7 @@ def test_a_text_whose_words_cannot_be_compared_has_no_words(server, monkeypatch)
 def test_the_estimated_accuracy_is_that_of_the_predictions(server):
     upload = read_lines(server, "\n".join([*TEXTS, "x" * 200_000]))
     event = estimate_event(upload, upload.predict(upload.rows))
-    expected = server.head.classifier.predict(TEXTS).estimated_accuracy
+    expected = server.head.classifier.predict(TEXTS).estimated_accuracy.overall
     (estimate,) = event["estimates"]
     assert (estimate["subject"], estimate["count"]) == ("predictions", 10)
     numbers = [estimate[name] for name in ("value", "low", "high")]
