@@ -138,8 +138,7 @@ class UncertainClassifier(ModelElsewhere, ModelWithSelection):
         The saved baselines and calibration maps are fitted on the same texts. A threshold and sets are removed.
 
         Args:
-            data: calibration set: path, table, ``(texts, labels)`` or anything else that
-                :func:`aligned_entropy.load_data` reads, or ``LabeledTexts``.
+            data: calibration set: a path, a table, ``(texts, labels)``, …, see :func:`aligned_entropy.load_data`.
             reference: training set of the classifier in the same form; optional, see :func:`aligned_entropy.fit_head`.
             config: settings of the fit; by default those of :attr:`config_class`.
             progress: function that is called with the number of texts whose features are ready.
