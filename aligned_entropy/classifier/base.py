@@ -138,7 +138,7 @@ class UncertainClassifier(ModelElsewhere, ModelWithSelection):
         The saved baselines and calibration maps are fitted on the same texts. A threshold and sets are removed.
 
         Args:
-            data: calibration set: a path, a table, ``(texts, labels)``, …, see :func:`aligned_entropy.load_data`.
+            data: calibration set: a path, a table, ``(texts, labels)``, … (:func:`.load_data`), or ``LabeledTexts``.
             reference: training set of the classifier in the same form; optional, see :func:`aligned_entropy.fit_head`.
             config: settings of the fit; by default those of :attr:`config_class`.
             progress: function that is called with the number of texts whose features are ready.
