@@ -54,7 +54,8 @@ def run_demo(folder: Path, texts: int, seed: int, progress_bar: ProgressBar) -> 
     classifier = UncertainClassifier.from_pretrained(folder / "classifier")
     with progress_bar("held-out texts", len(parts["validation"])) as progress:
         calibration = classifier.features(parts["validation"], progress)
-    reference = classifier.features(parts["train"])
+    with progress_bar("training texts, as reference", len(parts["train"])) as progress:
+        reference = classifier.features(parts["train"], progress)
     result = classifier.fit_features(calibration, reference=reference, config=FitConfig(seed=seed))
     print(result)
 

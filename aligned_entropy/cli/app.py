@@ -96,7 +96,7 @@ def _shortened(values: Sequence[object]) -> str:
 
 def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for all files of the demo.")] = Path("demo"),
-    texts: Annotated[int, typer.Option(metavar="N", help="Number of texts of 20 Newsgroups.", min=400)] = 8000,
+    texts: Annotated[int, typer.Option(metavar="N", help="Number of texts of 20 Newsgroups.", min=400)] = 6400,
     seed: Seed = 0,
 ) -> None:
     """Train a classifier, fit a head, evaluate and report: 20 Newsgroups, MiniLM, about four minutes on two cores."""
