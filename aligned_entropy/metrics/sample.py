@@ -208,4 +208,5 @@ class CalibrationErrorMeasure(Measure):
     """Measure that counts chance as error, so that its mean is higher the fewer predictions there are.
 
     A resampled value counts chance twice. A bootstrap interval is therefore shifted so that its median is the value.
+    The shift is the bootstrap estimate of the bias (Efron and Tibshirani, 1993, chapter 10), from medians.
     """
