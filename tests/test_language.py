@@ -156,6 +156,21 @@ def test_prose_is_american() -> None:
     assert not broken, "\n".join(broken)
 
 
+SPACED_PERCENT = re.compile(r"[0-9}f] %%?(?=[\s.,;:)\"'`<\]]|$)|[\w,] [0-9]+\n%")
+
+
+def test_percentages_have_no_space() -> None:
+    guides = [*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md")]
+    assets = [path for path in (PACKAGE / "assets").iterdir() if path.suffix in (".j2", ".js")]
+    pages = [*guides, *assets, *PACKAGE.rglob("*.py")]
+    broken = [
+        f"{path.name}: …{match.string[max(match.start() - 40, 0) : match.end()]}"
+        for path in pages
+        for match in SPACED_PERCENT.finditer(path.read_text(encoding="utf-8"))
+    ]
+    assert not broken, "\n".join(broken)
+
+
 def test_the_top_level_can_be_taken_in() -> None:
     assert len(rooms()) <= MAX_ENTRIES
 
