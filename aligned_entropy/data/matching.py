@@ -76,6 +76,11 @@ def sorted_names(labels: Iterable[Any]) -> list[str]:
     return unique
 
 
+def default_names(classes: int) -> list[str]:
+    """Names ``LABEL_0``, ``LABEL_1``, … that a model has without others."""
+    return [f"LABEL_{number}" for number in range(classes)]
+
+
 def match_labels(
     labels: Sequence[Any],
     class_names: Sequence[str],
@@ -113,7 +118,7 @@ def match_labels(
     Raises:
         DataError: a label is none of the model's classes, or two classes have one name.
     """
-    has_names = list(model_names) != [f"LABEL_{number}" for number in range(len(model_names))]
+    has_names = list(model_names) != default_names(len(model_names))
     if not has_names and len(class_names) == len(model_names) and set(class_names).isdisjoint(model_names):
         model_names = class_names
     index = NameIndex(model_names)

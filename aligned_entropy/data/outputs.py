@@ -18,7 +18,7 @@ from .columns import find_column, first_column
 from .label_column import LabelColumn, label_number
 from .label_maps import apply_label_map
 from .labels import read_texts
-from .matching import match_labels
+from .matching import default_names, match_labels
 from .registry import load_data
 from .responses import NUMBER_COLUMN, RESPONSE_COLUMNS, response_column, response_logits
 from .table import Table
@@ -94,7 +94,11 @@ def load_outputs(
 
 def output_column(data: Table) -> str | None:
     """Column of outputs, which has one of the fixed names in :data:`OUTPUT_COLUMNS`, or of responses; None without."""
-    return next((name for name in OUTPUT_COLUMNS if name in data.columns), None) or response_column(data)
+    return _column_named(data, OUTPUT_COLUMNS) or response_column(data)
+
+
+def _column_named(data: Table, names: Sequence[str]) -> str | None:
+    return next((name for name in names if name in data.columns), None)
 
 
 def numbered_names(source: Any) -> list[str]:
@@ -113,17 +117,13 @@ def numbered_names(source: Any) -> list[str]:
             f"the columns are {quoted(data.column_names)}; 'logits' or 'probabilities' with a list of numbers in each "
             "row is needed."
         )
-    return _numbered(len(rows[0]))
-
-
-def _numbered(classes: int) -> list[str]:
-    return [f"LABEL_{number}" for number in range(classes)]
+    return default_names(len(rows[0]))
 
 
 def _hidden(data: Table, name: str) -> NDArray[np.float32] | None:
     if set(HIDDEN_COLUMNS) <= set(data.column_names):
         raise DataError(f"{name} has the columns {quoted(HIDDEN_COLUMNS)}: leave out the one that is not meant.")
-    column = next((name for name in HIDDEN_COLUMNS if name in data.columns), None)
+    column = _column_named(data, HIDDEN_COLUMNS)
     return None if column is None else _matrix(data, column)
 
 
@@ -232,7 +232,7 @@ def _labels(
     try:
         return match_labels(labels, class_names, label_names, column.name, column.row)
     except DataError as error:
-        if list(label_names) != _numbered(classes):
+        if list(label_names) != default_names(classes):
             raise
         names = "name the classes of the outputs in their order, label_names=[…] in Python or --label-names A,B,C."
         raise DataError(f"{error} If the outputs are of these classes, {names}") from error
