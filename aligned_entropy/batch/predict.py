@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..classifier.elsewhere import reasons_in_rows
+from ..data.columns import usual_columns
 from ..data.files.rows import InputRow, InputTable, batched
 from ..data.table import blank_word
-from ..data.usual_columns import TOKEN_COLUMNS
+from ..data.usual_columns import WORD_COLUMNS
 from ..display.wording import cut
 from ..head.progress import Progress
 from .accuracy import bases_of
@@ -229,7 +230,7 @@ def _problem(row: InputRow, job: PredictionJob, columns: AddedColumns, per_word:
         text, position = " ".join(text), blank_word(text)
         if position is not None and text.strip():
             return f"word {position} is empty"
-    elif per_word and isinstance(text, str) and job.text_columns[0].casefold() in TOKEN_COLUMNS:
+    elif per_word and isinstance(text, str) and usual_columns(job.text_columns[:1], WORD_COLUMNS):
         return f"the words are a string, not a list: {cut(text, 80)}"
     if not isinstance(text, str):
         return f"the text has type {type(text).__name__}, not string"

@@ -27,7 +27,9 @@ TEXT_COLUMNS = (
     *_TEXT, "text", "sentence", "content", "review", "document", "tweet", "comment", "question", "message",
     "comment_text",
 )  # fmt: skip
-TOKEN_COLUMNS = (*_TEXT, "tokens", "words")
+WORD_COLUMNS = ("tokens", "words")
+"""Names that promise lists of words; a text in one of them is a mistake."""
+TOKEN_COLUMNS = (*_TEXT, *WORD_COLUMNS)
 LABEL_COLUMNS = (*_LABEL, "label", "labels", "target", "class", "category", "intent", "sentiment", "topic")
 TAG_COLUMNS = (*_LABEL, "tags", "ner_tags", "ner", "labels")
 

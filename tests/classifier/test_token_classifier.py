@@ -2,6 +2,9 @@
 
 import csv
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow as pa
@@ -262,6 +265,16 @@ def test_from_the_command_line(tagger, token_model_folder, tmp_path):
     assert second["row_error"] == "the text is empty"
     done = run("predict", token_model_folder, tmp_path / "in.csv", "-o", tmp_path / "o.parquet", "--probabilities")
     assert "predicts a tag for every word" in str(done.exception)
+
+
+def test_a_column_from_a_variable_may_hold_texts(token_model_folder, tmp_path):
+    (tmp_path / "in.csv").write_text("id,body\n1,the film is good\n")
+    command = [sys.executable, "-m", "aligned_entropy", "predict", token_model_folder, "in.csv", "-o", "out.jsonl"]
+    environment = os.environ | {"ALIEN_TEXT_COLUMN": "body"}
+    subprocess.run(command, check=True, capture_output=True, cwd=tmp_path, env=environment)
+    answer = json.loads((tmp_path / "out.jsonl").read_text())
+    assert answer["row_error"] is None
+    assert isinstance(answer["entities"], list)
 
 
 def test_an_empty_word_is_refused_by_python_and_by_the_command(tagger, token_model_folder, tmp_path):
