@@ -1,5 +1,6 @@
 """The public surface: a name that is added or lost here is a change that users see."""
 
+import contextlib
 import inspect
 import re
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 
 import aligned_entropy
 from aligned_entropy import errors
+from aligned_entropy.finetune import train_classifier
 
 PUBLIC = {
     "AlignedEntropyError",
@@ -112,6 +114,17 @@ def test_every_name_can_be_imported_and_is_documented(name: str) -> None:
             target = target.fget if isinstance(target, property) else target
             if not method.startswith("_") and inspect.isfunction(target):
                 assert inspect.getdoc(getattr(value, method)), f"{name}.{method} has no docstring"
+
+
+def test_help_shows_readable_defaults() -> None:
+    objects = [getattr(aligned_entropy, name) for name in PUBLIC] + [train_classifier]
+    methods = [method for kind in objects if inspect.isclass(kind) for _, method in inspect.getmembers(kind, callable)]
+    signatures = {}
+    for function in (*objects, *methods):
+        with contextlib.suppress(TypeError, ValueError):  # built-in functions have no signature
+            signatures[function] = str(inspect.signature(function))
+    assert "progress: 'Progress' = no_report" in signatures[aligned_entropy.UncertainClassifier.predict]
+    assert not [f"{function}: {shown}" for function, shown in signatures.items() if re.search(r" at 0x\w", shown)]
 
 
 def test_unknown_names_are_attribute_errors() -> None:

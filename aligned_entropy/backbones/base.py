@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..display.progress import Progress, no_report
 from ..features.arrays import Array, Features
 from ..features.files import cache_folder
 from ..features.store import FeatureStore, texts_key
@@ -216,9 +217,7 @@ class BaseBackbone(ABC):
         """Return token ids and further model inputs of texts, truncated but not padded."""
         return self.encode(texts).inputs
 
-    def extract(
-        self, texts: Sequence[Text], progress: Callable[[int], object] = lambda done: None
-    ) -> tuple[Array, Array]:
+    def extract(self, texts: Sequence[Text], progress: Progress = no_report) -> tuple[Array, Array]:
         """Compute hidden vectors ``[N, D]`` and logits ``[N, C]`` of texts, in the order of the texts.
 
         Args:
@@ -228,9 +227,7 @@ class BaseBackbone(ABC):
         features = self.extract_encoded(self.encode(texts), progress)
         return features.hidden, features.logits
 
-    def extract_encoded(
-        self, encoded: Encoded, progress: Callable[[int], object] = lambda done: None, *, views: bool = False
-    ) -> Features:
+    def extract_encoded(self, encoded: Encoded, progress: Progress = no_report, *, views: bool = False) -> Features:
         """Compute the features of tokenized texts, if requested with the inputs of views; see :meth:`extract`."""
         self.model.eval()  # the caller may have trained the model in the meantime
         hidden_ND = np.empty((len(encoded), self.width), np.float32)
@@ -251,9 +248,7 @@ class BaseBackbone(ABC):
         for rows, inputs in self.encoded_batches(encoded):
             yield rows, *self.forward(**inputs), {}
 
-    def features(
-        self, texts: Sequence[Text], progress: Callable[[int], object] = lambda done: None, *, views: bool = False
-    ) -> Features:
+    def features(self, texts: Sequence[Text], progress: Progress = no_report, *, views: bool = False) -> Features:
         """Read the features of texts from the store on disk, and compute those that are missing.
 
         Args:

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ..display.progress import Progress, no_report
 from ..errors import NotApplicableError
 from ..features.arrays import Array
 from ..features.texts import Text
@@ -30,7 +31,7 @@ def dropout_passes(
     backbone: BaseBackbone,
     texts: Sequence[Text],
     count: int = DROPOUT_PASSES,
-    progress: Callable[[int], object] = lambda done: None,
+    progress: Progress = no_report,
 ) -> Array:
     """Compute logits ``[N, T, C]`` of T forward passes with dropout, or read them from the store on disk.
 
@@ -62,9 +63,7 @@ def dropout_passes(
     return store.fill(extract, progress)[0].reshape(len(texts), count, backbone.classes)
 
 
-def token_states(
-    backbone: BaseBackbone, texts: Sequence[Text], progress: Callable[[int], object] = lambda done: None
-) -> NDArray[np.float16]:
+def token_states(backbone: BaseBackbone, texts: Sequence[Text], progress: Progress = no_report) -> NDArray[np.float16]:
     """Compute the last hidden states ``[N, L, D]`` of the tokens of texts, or read them from the store on disk.
 
     States behind the end of a text are zero. A text with more than :data:`STATE_BYTES` of states keeps the first tokens
@@ -113,9 +112,7 @@ def _states(output: Any) -> Tensor:
     return states
 
 
-def content_free_logits(
-    backbone: BaseBackbone, texts: Sequence[Text], progress: Callable[[int], object] = lambda done: None
-) -> Array:
+def content_free_logits(backbone: BaseBackbone, texts: Sequence[Text], progress: Progress = no_report) -> Array:
     """Compute the log of the mean label probabilities of texts without content, ``[N, C]``; all rows are equal.
 
     Args:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
+from ..display.progress import Progress
 from ..features.arrays import Features
 from ..features.store import fill
 from ..features.texts import Text, are_pairs
@@ -17,9 +18,7 @@ if TYPE_CHECKING:
     from .base import BaseBackbone
 
 
-def stored_features(
-    backbone: BaseBackbone, texts: Sequence[Text], progress: Callable[[int], object], views: bool
-) -> Features:
+def stored_features(backbone: BaseBackbone, texts: Sequence[Text], progress: Progress, views: bool) -> Features:
     """Read the features of texts from the store, and compute those that are missing.
 
     Arrays that the store has are kept: if it lacks the inputs of views, these alone are added.

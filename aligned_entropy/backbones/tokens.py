@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data import Words
+from ..display.progress import Progress, no_report
 from ..display.wording import type_name
 from ..errors import ArgumentTypeError, NotApplicableError, UnsupportedModelError
 from ..features.arrays import Features
@@ -114,9 +115,7 @@ class TokenBackbone(Backbone):
 
         return of_words(hidden), of_words(logits), {name: of_words(part) for name, part in tokens.items()}
 
-    def features(
-        self, texts: Sequence[Text], progress: Callable[[int], object] = lambda done: None, *, views: bool = False
-    ) -> Features:
+    def features(self, texts: Sequence[Text], progress: Progress = no_report, *, views: bool = False) -> Features:
         """Read the features of :class:`Words` from the store on disk, and compute those that are missing.
 
         The words of one sentence are a cluster.

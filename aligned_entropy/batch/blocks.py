@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..data.files.reading import IN_PIECES
 from ..data.files.rows import InputRow, InputTable
+from ..display.progress import Progress, no_report
 from ..errors import DataError
 from ..execution import Engine, map_items
-from ..head.progress import Progress
 from .accuracy import read_bases, write_bases
 from .counts import RowCounts
 from .folders import as_metadata, claim_folder, open_folder, stored_counts
@@ -115,7 +115,7 @@ def predict_blocks(
     *,
     engine: Engine = "local",
     workers: int = 1,
-    progress: Progress = lambda rows: None,
+    progress: Progress = no_report,
 ) -> RowCounts:
     """Predict the rows of Parquet files into a folder, one file for each block; finished blocks are skipped.
 

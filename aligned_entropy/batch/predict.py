@@ -22,8 +22,8 @@ from ..data.columns import usual_columns
 from ..data.files.rows import InputRow, InputTable, batched
 from ..data.table import blank_word
 from ..data.usual_columns import WORD_COLUMNS
+from ..display.progress import Progress, no_report
 from ..display.wording import cut
-from ..head.progress import Progress
 from .accuracy import bases_of
 from .counts import RowCounts
 from .job import AddedColumns, PredictionJob, Values, with_text_columns
@@ -59,7 +59,7 @@ def predict_file(classifier: UncertainClassifier, job: PredictionJob, progress: 
 
 
 def predict_rows(
-    classifier: UncertainClassifier, job: PredictionJob, rows: list[InputRow], progress: Progress = lambda done: None
+    classifier: UncertainClassifier, job: PredictionJob, rows: list[InputRow], progress: Progress = no_report
 ) -> Iterator[Values]:
     """Yield the values of the added columns for every row; a row without a usable text gets an error.
 

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ..display.progress import no_report
 from ..errors import DataError
 from ..execution import Engine, task_pool
 from .cells import Cell
@@ -86,7 +87,7 @@ class Grid:
         return {result["key"]: result for study in studies for result in read_study(self.results, study)}
 
     def run(
-        self, workers: int = 1, engine: Engine = "local", report: Callable[[str], object] = lambda line: None
+        self, workers: int = 1, engine: Engine = "local", report: Callable[[str], object] = no_report
     ) -> Iterator[tuple[Cell, dict[str, Any]]]:
         """Compute the missing cells and store each result at once; a cell that fails does not stop the others.
 
@@ -154,7 +155,7 @@ def _has_passes(cell: Cell) -> bool:
 
 
 def _training_failure(
-    model: ModelSpec, data: DataSpec, seed: int, runs: Path, report: Callable[[str], object] = lambda line: None
+    model: ModelSpec, data: DataSpec, seed: int, runs: Path, report: Callable[[str], object] = no_report
 ) -> Exception | None:
     """Train the classifier of a run unless it is already there; return the error if that fails."""
     try:

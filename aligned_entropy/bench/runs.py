@@ -14,6 +14,7 @@ import numpy as np
 
 from ..data import LabeledTexts, labeled_texts, load_data
 from ..data.dividing import stratified_ranks
+from ..display.progress import no_report
 from ..errors import DataError
 from ..finetune import Mode, Precision, TrainConfig, train_classifier
 from ..tasks import task_of_dataset
@@ -147,7 +148,7 @@ def folder_name(*words: object) -> str:
 
 
 def train_run(
-    model: ModelSpec, data: DataSpec, seed: int, runs: Path, report: Callable[[str], object] = lambda line: None
+    model: ModelSpec, data: DataSpec, seed: int, runs: Path, report: Callable[[str], object] = no_report
 ) -> str:
     """Train the classifier of a run unless it is already there.
 

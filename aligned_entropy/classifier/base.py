@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..data.objects import as_texts, index_of
+from ..display.progress import Progress, no_report
 from ..evaluation.calibration_maps import CalibrationMaps
 from ..evaluation.evaluation import Evaluation, evaluate
 from ..evaluation.fitted_scores import FittedScore, default_scores, fit_scores
@@ -23,7 +24,6 @@ from ..features.texts import are_pairs, check_kind
 from ..head.fit import FitResult, fit_head
 from ..head.fit_config import FitConfig, MultiLabelConfig, fit_settings
 from ..head.fit_multilabel import MultiLabelResult
-from ..head.progress import Progress
 from ..predictions import MultiLabelPredictions, Predictions, TokenPredictions
 from ..scores import HEAD, FittedHead, ScoreLike, arrays_of, read_views
 from ..selective import SelectionUnits
@@ -56,7 +56,7 @@ class UncertainClassifier(ModelElsewhere, ModelWithSelection):
     def predict(
         self,
         texts: Any,
-        progress: Progress = lambda done: None,
+        progress: Progress = no_report,
         *,
         text_column: str | None = None,
         text_pair_column: str | None = None,
@@ -68,7 +68,7 @@ class UncertainClassifier(ModelElsewhere, ModelWithSelection):
                 ``datasets.Dataset``, dict of columns, list of dicts; ``load_data(path)`` for the rows of a file. A pair
                 of texts is a tuple ``(text, text_pair)``, a dict with ``text`` and ``text_pair``, or a row of two
                 columns.
-            progress: function that is called with the number of texts that have been processed.
+            progress: function that takes the number of texts finished since its last call, as ``tqdm.update`` does.
             text_column: column of a table with the texts; found by its usual names by default.
             text_pair_column: column of a table with the second texts of pairs; found by usual names by default.
 
@@ -130,7 +130,7 @@ class UncertainClassifier(ModelElsewhere, ModelWithSelection):
         *,
         reference: Any = None,
         config: FitConfig | MultiLabelConfig | None = None,
-        progress: Progress = lambda done: None,
+        progress: Progress = no_report,
         **columns: Any,
     ) -> FitResult | MultiLabelResult:
         """Fit the head on labeled texts that the classifier was not trained on.
@@ -141,7 +141,7 @@ class UncertainClassifier(ModelElsewhere, ModelWithSelection):
             data: calibration set: a path, a table, ``(texts, labels)``, … (:func:`.load_data`), or ``LabeledTexts``.
             reference: training set of the classifier in the same form; optional, see :func:`aligned_entropy.fit_head`.
             config: settings of the fit; by default those of :attr:`config_class`.
-            progress: function that is called with the number of texts whose features are ready.
+            progress: function that takes the number of texts finished since its last call, as ``tqdm.update`` does.
             columns: ``text_column``, ``text_pair_column``, ``label_column``, ``label_map``; see :func:`.labeled_texts`.
 
         Returns:
@@ -164,7 +164,7 @@ class UncertainClassifier(ModelElsewhere, ModelWithSelection):
         reference: Features | None = None,
         weights: NDArray[np.float64] | None = None,
         config: FitConfig | MultiLabelConfig | None = None,
-        progress: Progress = lambda percent: None,
+        progress: Progress = no_report,
     ) -> FitResult | MultiLabelResult:
         """Fit the head on features of labeled texts.
 
@@ -213,7 +213,7 @@ class UncertainClassifier(ModelElsewhere, ModelWithSelection):
         calibration: Any = None,
         ood: Any = None,
         resamples: int = 1000,
-        progress: Progress = lambda done: None,
+        progress: Progress = no_report,
         **columns: Any,
     ) -> Evaluation | GroupedEvaluation:
         """Measure how well the head, and other scores, find the errors of the model.
@@ -228,7 +228,7 @@ class UncertainClassifier(ModelElsewhere, ModelWithSelection):
                 scores do not need it, since the head contains them fitted.
             ood: texts out of distribution, which scores should tell from ``data``; for text classification only.
             resamples: number of bootstrap samples of every interval.
-            progress: function that is called with the number of texts whose features are ready.
+            progress: function that takes the number of texts finished since its last call, as ``tqdm.update`` does.
             columns: column names and label map, as for :meth:`fit`.
 
         Returns:

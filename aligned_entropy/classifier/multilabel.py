@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..display.progress import Progress, no_report
 from ..errors import NotApplicableError
 from ..evaluation.calibration_maps import CalibrationMaps
 from ..evaluation.evaluation import compare
@@ -23,7 +24,6 @@ from ..head.fit_config import FitConfig, MultiLabelConfig, fit_settings
 from ..head.fit_multilabel import MultiLabelResult, fit_multilabel, pairs
 from ..head.head import AlignedEntropyHead
 from ..head.multilabel_head import MultiLabelHead
-from ..head.progress import Progress
 from ..predictions import MultiLabelPredictions
 from ..scores import HEAD, ScoreLike
 from ..selective import SelectionUnits
@@ -84,7 +84,7 @@ class UncertainMultiLabelClassifier(UncertainClassifier):
         reference: Features | None = None,
         weights: NDArray[np.float64] | None = None,
         config: FitConfig | MultiLabelConfig | None = None,
-        progress: Progress = lambda percent: None,
+        progress: Progress = no_report,
     ) -> MultiLabelResult:
         """Fit the head on features of labeled texts; arguments as for :meth:`UncertainClassifier.fit_features`.
 

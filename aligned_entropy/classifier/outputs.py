@@ -17,6 +17,7 @@ from ..data import load_outputs
 from ..data.columns import check_arguments
 from ..data.matching import NameIndex
 from ..data.objects import index_of
+from ..display.progress import Progress, no_report
 from ..display.wording import cut
 from ..errors import ArgumentError, ArgumentTypeError, DataError, HeadMismatchError, NotApplicableError
 from ..evaluation.evaluation import Evaluation
@@ -25,7 +26,6 @@ from ..evaluation.label_warnings import warn_of_labels
 from ..features.arrays import Features
 from ..head.fit import FitResult
 from ..head.fit_multilabel import MultiLabelResult
-from ..head.progress import Progress
 from ..predictions import MultiLabelPredictions, Predictions, TokenPredictions
 from ..saved.format import read_config
 from ..saved.hub import resolve_head
@@ -80,7 +80,7 @@ class UncertainOutputs(UncertainClassifier):
     def predict(
         self,
         texts: Any,
-        progress: Progress = lambda done: None,
+        progress: Progress = no_report,
         *,
         text_column: str | None = None,
         text_pair_column: str | None = None,
@@ -89,7 +89,7 @@ class UncertainOutputs(UncertainClassifier):
 
         Args:
             texts: outputs: path, or data in memory, see :func:`aligned_entropy.data.load_outputs`.
-            progress: function that is called with the number of rows that have been read.
+            progress: function that takes the number of rows read since its last call, as ``tqdm.update`` does.
             text_column: column with the texts, for a head with a lexical view; ``text`` by default.
 
         Raises:
@@ -109,7 +109,7 @@ class UncertainOutputs(UncertainClassifier):
     def features(
         self,
         data: Any,
-        progress: Progress = lambda done: None,
+        progress: Progress = no_report,
         *,
         extras: Collection[str] = (),
         views: bool | None = None,
@@ -119,7 +119,7 @@ class UncertainOutputs(UncertainClassifier):
 
         Args:
             data: path, or data in memory, see :func:`aligned_entropy.data.load_outputs`.
-            progress: function that is called with the number of rows that have been read.
+            progress: function that takes the number of rows read since its last call, as ``tqdm.update`` does.
             extras: names of arrays that only a model could compute; they are left out.
             views: True for the texts of the lexical view, too; by default unless a fitted head has no views.
             columns: ``text_column``, ``label_column`` and ``label_map``.
@@ -136,14 +136,14 @@ class UncertainOutputs(UncertainClassifier):
         warn_of_labels(features, self.label_names, None if "tokens" in features.absent else features.hashes)
         return features
 
-    def held_out_features(self, data: Any, progress: Progress = lambda done: None, **options: Any) -> Features:
+    def held_out_features(self, data: Any, progress: Progress = no_report, **options: Any) -> Features:
         """Read labeled outputs as :meth:`features` does, since they do not say what a model was trained on."""
         return self.features(data, progress, **options)
 
     def plain_features(
         self,
         data: Any,
-        progress: Progress = lambda done: None,
+        progress: Progress = no_report,
         *,
         extras: Collection[str] = (),
         text_column: str | None = None,
@@ -174,7 +174,7 @@ class UncertainOutputs(UncertainClassifier):
         reference: Features | None = None,
         weights: NDArray[np.float64] | None = None,
         config: Any = None,
-        progress: Progress = lambda percent: None,
+        progress: Progress = no_report,
     ) -> FitResult | MultiLabelResult:
         """Fit the head on features of labeled outputs; see :meth:`UncertainClassifier.fit_features`.
 

@@ -13,13 +13,13 @@ from ..backbones import EXTRAS, BaseBackbone, are_training_texts, text_hashes
 from ..backbones.templates import Examples
 from ..data import LabeledTexts, LabeledTokens, checked_names, load_data, plain_texts
 from ..data.columns import check_arguments
+from ..display.progress import Progress, no_report
 from ..display.wording import type_name
 from ..errors import ArgumentTypeError, NotApplicableError, NotFittedError, UnsupportedModelError
 from ..evaluation.label_warnings import warn_of_labels
 from ..features.arrays import Features
 from ..features.texts import Text, are_pairs
 from ..head.head import AlignedEntropyHead
-from ..head.progress import Progress
 from ..saved.format import SavedHead, read_config, save_head
 from ..saved.hub import push_head, resolve_head
 from ..tasks import Task, TextClassification, task_by_name, task_of_model
@@ -233,7 +233,7 @@ class ModelWithHead:
     def features(
         self,
         data: Any,
-        progress: Progress = lambda done: None,
+        progress: Progress = no_report,
         *,
         extras: Collection[str] = (),
         views: bool | None = None,
@@ -243,7 +243,7 @@ class ModelWithHead:
 
         Args:
             data: labeled data in any form that ``fit`` reads.
-            progress: function that is called with the number of texts whose features are ready.
+            progress: function that takes the number of texts finished since its last call, as ``tqdm.update`` does.
             extras: names of further arrays: ``passes`` (20 forward passes with dropout), ``states`` (last hidden states
                 of the tokens), ``content_free``. An array that the model cannot give is left out, with the reason.
             views: True for the inputs of views, too, where the model gives them; by default unless a head has no views.
@@ -263,7 +263,7 @@ class ModelWithHead:
     def plain_features(
         self,
         data: Any,
-        progress: Progress = lambda done: None,
+        progress: Progress = no_report,
         *,
         extras: Collection[str] = (),
         text_column: str | None = None,

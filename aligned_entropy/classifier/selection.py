@@ -12,10 +12,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..backbones import are_training_texts
 from ..display.card import Card, Displayed
+from ..display.progress import Progress, no_report
 from ..display.wording import type_name
 from ..errors import ArgumentTypeError, NotApplicableError
 from ..features.arrays import Features
-from ..head.progress import Progress
 from ..predictions import MultiLabelPredictions, Predictions, TokenPredictions
 from ..saved.display import head_lines
 from ..selective import (
@@ -46,7 +46,7 @@ class ModelWithSelection(ModelWithHead, Displayed):
     def held_out_features(
         self,
         data: Any,
-        progress: Progress = lambda done: None,
+        progress: Progress = no_report,
         *,
         extras: Collection[str] = (),
         views: bool | None = None,
@@ -66,9 +66,7 @@ class ModelWithSelection(ModelWithHead, Displayed):
     def predict_features(self, features: Features) -> Predictions | MultiLabelPredictions | TokenPredictions:
         """Predict from features, with the uncertainty."""
 
-    def choose_threshold(
-        self, data: Any, goal: Goal, *, progress: Progress = lambda done: None, **columns: Any
-    ) -> Rule:
+    def choose_threshold(self, data: Any, goal: Goal, *, progress: Progress = no_report, **columns: Any) -> Rule:
         """Choose which predictions are accepted; later predictions and a saved head contain the choice.
 
         Token classification accepts or defers entities; multi-label classification accepts or defers texts.
@@ -76,7 +74,7 @@ class ModelWithSelection(ModelWithHead, Displayed):
         Args:
             data: labeled texts that neither the classifier nor the head was fitted on, in a form as for :meth:`fit`.
             goal: ``Goal(risk=0.02)``, ``Goal(coverage=0.8)`` or ``Goal(error_cost=10, deferral_cost=1)``.
-            progress: function that is called with the number of texts whose features are ready.
+            progress: function that takes the number of texts finished since its last call, as ``tqdm.update`` does.
             columns: column names and label map, as for :meth:`fit`.
 
         Raises:
@@ -128,7 +126,7 @@ class ModelWithSelection(ModelWithHead, Displayed):
         data: Any,
         goal: SetGoal | None = None,
         *,
-        progress: Progress = lambda done: None,
+        progress: Progress = no_report,
         **columns: Any,
     ) -> SetRule:
         """Choose sets of classes, each with the right one at a chosen probability, for deferred predictions.
@@ -144,7 +142,7 @@ class ModelWithSelection(ModelWithHead, Displayed):
         Args:
             data: labeled texts that neither the classifier nor the head was fitted on, in a form as for :meth:`fit`.
             goal: target of the sets; ``SetGoal(alpha=0.1)`` by default.
-            progress: function that is called with the number of texts whose features are ready.
+            progress: function that takes the number of texts finished since its last call, as ``tqdm.update`` does.
             columns: column names and label map, as for :meth:`fit`.
 
         Raises:

@@ -14,6 +14,7 @@ from ..data import LabeledTokens, Words
 from ..data.objects import as_texts
 from ..data.tag_matching import has_tag_names
 from ..data.tags import Scheme, Span, TagSet
+from ..display.progress import Progress, no_report
 from ..display.wording import cut
 from ..errors import NotApplicableError, warn_user
 from ..evaluation.calibration_maps import CalibrationMaps
@@ -23,7 +24,6 @@ from ..evaluation.fitted_scores import score_values
 from ..evaluation.grouped import GroupedEvaluation, group_maps, group_values
 from ..evaluation.groups import Groups, ScoreKey
 from ..features.arrays import Features
-from ..head.progress import Progress
 from ..predictions import Predictions, TokenPredictions
 from ..saved.accuracy_basis import accuracy_bases
 from ..scores import HEAD, ScoreLike
@@ -58,7 +58,7 @@ class UncertainTokenClassifier(UncertainClassifier):
     def predict(
         self,
         texts: Any,
-        progress: Progress = lambda done: None,
+        progress: Progress = no_report,
         *,
         text_column: str | None = None,
         text_pair_column: str | None = None,
@@ -123,7 +123,7 @@ class UncertainTokenClassifier(UncertainClassifier):
     def features(
         self,
         data: Any,
-        progress: Progress = lambda done: None,
+        progress: Progress = no_report,
         *,
         extras: Collection[str] = (),
         views: bool | None = None,

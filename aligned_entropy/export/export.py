@@ -70,7 +70,7 @@ def export_onnx(
     classifier: UncertainClassifier,
     folder: str | Path,
     int8: Sequence[Text] | None = None,
-    stage: Stage = lambda description: nullcontext(),
+    stage: Stage = nullcontext,
 ) -> Export:
     """Write a classifier with its head as one ONNX graph from token ids to logits and uncertainty.
 

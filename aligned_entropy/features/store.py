@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..display.progress import Progress
 from .files import temporary_path, write_atomic
 from .texts import Text, parts_of
 
@@ -58,7 +59,7 @@ class FeatureStore:
             self._create()
 
     def fill(
-        self, extract: Callable[[slice], tuple[NDArray[Any], ...]], progress: Callable[[int], object]
+        self, extract: Callable[[slice], tuple[NDArray[Any], ...]], progress: Progress
     ) -> tuple[NDArray[Any], ...]:
         """Compute the chunks that are missing or damaged, and return all arrays; see :func:`fill`."""
         return fill([self], lambda rows: [extract(rows)], progress)[0]
@@ -122,7 +123,7 @@ class FeatureStore:
 def fill(
     stores: Sequence[FeatureStore],
     extract: Callable[[slice], Sequence[tuple[NDArray[Any], ...]]],
-    progress: Callable[[int], object],
+    progress: Progress,
 ) -> list[tuple[NDArray[Any], ...]]:
     """Compute the chunks of stores that are missing or damaged, and return the arrays of each store, read-only.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..backbones import Backbone
 from ..backbones.batching import Encoded
 from ..data import LabeledTexts
+from ..display.progress import Progress, no_report
 from ..errors import UnsupportedModelError
 from ..features.arrays import Array
 from ..features.texts import Text
@@ -56,7 +57,7 @@ def train_top_layers(
     data: LabeledTexts,
     encoded: Encoded,
     config: TrainConfig,
-    progress: Callable[[int], object],
+    progress: Progress,
     meter: TrainingMeter,
 ) -> None:
     """Train the layers after the encoder (pooler, pre-classifier, classification module) on precomputed vectors."""
@@ -89,7 +90,7 @@ def train_top_layers(
     hidden, logits = (torch.cat(arrays).cpu().numpy() for arrays in zip(*chunks, strict=True))
     # Store the features of the training texts, so that a fit with these texts as reference needs no run of the encoder.
     widths = {"hidden": backbone.width, "logits": backbone.classes}
-    backbone.store(data.texts, widths).fill(lambda rows: (hidden[rows], logits[rows]), lambda done: None)
+    backbone.store(data.texts, widths).fill(lambda rows: (hidden[rows], logits[rows]), no_report)
 
 
 def _encoder_vectors(
@@ -97,7 +98,7 @@ def _encoder_vectors(
     texts: Sequence[Text],
     encoded: Encoded,
     dtype: Precision,
-    progress: Callable[[int], object],
+    progress: Progress,
 ) -> Array:
     """Vectors ``[N, D]`` of the encoder that the top layers read: of the first token, or of the last in a decoder.
 

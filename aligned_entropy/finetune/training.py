@@ -24,6 +24,7 @@ from ..backbones.training_texts import save_training_texts
 from ..data import LabeledTexts, LabeledTokens
 from ..data.label_checks import check_repeated, label_warnings
 from ..data.matching import listed_names
+from ..display.progress import Progress, no_report
 from ..display.progress_bars import without_progress_bars
 from ..display.wording import type_name
 from ..errors import ArgumentTypeError, DataError, MissingExtraError, UnsupportedModelError, warn_user
@@ -48,8 +49,8 @@ def train_classifier(
     data: Any,
     folder: str | Path,
     config: TrainConfig | None = None,
-    progress: Callable[[int], object] = lambda done: None,
-    report: Callable[[Epoch], object] = lambda epoch: None,
+    progress: Progress = no_report,
+    report: Callable[[Epoch], object] = no_report,
     *,
     force: bool = False,
     **columns: Any,
@@ -169,7 +170,7 @@ def _train_all_layers(
     data: LabeledTexts | LabeledTokens,
     encoded: Encoded | None,
     config: TrainConfig,
-    progress: Callable[[int], object],
+    progress: Progress,
     meter: TrainingMeter,
 ) -> nn.Module:
     """Train a model with the Trainer of transformers, by full fine-tuning or with LoRA; tokens are encoded here."""

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..display.progress import Progress, no_report
 from ..errors import ArgumentError
 from ..stats import auc_interval
 from .aligned_copies import aligned_candidates
@@ -27,7 +28,7 @@ from .error_model import ErrorModel
 from .fit_config import FitConfig, fit_settings
 from .fit_summary import Candidate, FitSummary, ShownFit
 from .head import AlignedEntropyHead
-from .progress import FitProgress, Progress, class_model_count
+from .progress import FitProgress, class_model_count
 from .published import Schedule, train_published
 from .reference_features import calibration_set_features, training_set_features
 from .ridge import stratified_folds
@@ -70,7 +71,7 @@ def fit_head(
     weights: Any = None,
     validation: Any = None,
     config: FitConfig | None = None,
-    progress: Progress = lambda percent: None,
+    progress: Progress = no_report,
 ) -> FitResult:
     """Fit an uncertainty head on labeled texts that the classifier was not trained on.
 

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ..display.progress import Progress, no_report
 from ..display.text_tables import wrapped
 from ..errors import CalibrationError, warn_user
 from ..features.arrays import Features
@@ -29,7 +30,7 @@ from .candidates import calibrated_candidate, summarize, with_error_model
 from .fit_config import MultiLabelConfig, fit_settings
 from .fit_summary import FitSummary, ShownFit
 from .multilabel_head import MultiLabelHead, any_log_odds, pair_logits
-from .progress import FitProgress, Progress, class_model_count
+from .progress import FitProgress, class_model_count
 from .reference import LabelReference
 from .reference_features import calibration_set_features
 from .ridge import stratified_folds
@@ -99,7 +100,7 @@ def fit_multilabel(
     logits: Any = None,
     views: Mapping[str, Any] | None = None,
     config: MultiLabelConfig | None = None,
-    progress: Progress = lambda percent: None,
+    progress: Progress = no_report,
 ) -> MultiLabelResult:
     """Fit an uncertainty head on multi-label texts that the classifier was not trained on.
 

@@ -1,13 +1,13 @@
-"""Progress of long work, and that of a fit in percent of its steps."""
+"""Progress of a fit in percent of its steps."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-Progress = Callable[[int], object]  # takes how much was finished since its last call: texts, or percent of a fit
+from ..display.progress import Progress
 
 
 class FitProgress:

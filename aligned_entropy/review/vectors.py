@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from ..backbones.words import word_offsets
 from ..classifier import UncertainClassifier
 from ..data import Words
-from ..head.progress import Progress
+from ..display.progress import Progress, no_report
 
 
 def text_vectors(
-    classifier: UncertainClassifier, texts: Sequence[Any], progress: Progress = lambda done: None
+    classifier: UncertainClassifier, texts: Sequence[Any], progress: Progress = no_report
 ) -> NDArray[np.float32]:
     """Compute the hidden vectors of texts ``[N, D]``; for token classification the mean of the words' vectors.
 

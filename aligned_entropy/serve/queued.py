@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ..head.progress import Progress
+from ..display.progress import Progress, no_report
 from ..predictions import Row as PredictedRow
 from ..tasks import Task
 from .server import Server
@@ -35,7 +35,7 @@ class QueuedClassifier:
         """Task of the classifier."""
         return self.classifier.task
 
-    def predict(self, texts: Sequence[Any], progress: Progress = lambda done: None) -> Iterator[PredictedRow]:
+    def predict(self, texts: Sequence[Any], progress: Progress = no_report) -> Iterator[PredictedRow]:
         """Predict texts row by row; ``progress`` is called with the number of texts of each batch of the server."""
         size = self.server.settings.batch
         for start in range(0, len(texts), size):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ...data.word_ids import hashes_of_texts, ids_of_texts
+from ...display.progress import Progress, no_report
 from ...display.wording import cut
 from ...errors import DataError, EndpointError, HeadMismatchError
 from ...features.arrays import Array, Features
 from ...features.files import cache_folder
 from ...features.texts import Text
-from ...head.progress import Progress
 from ..batching import Encoded, require_texts
 from ..outputs import ElsewhereBackbone
 from ..templates import PromptTemplate
@@ -154,9 +154,7 @@ class EndpointBackbone(ElsewhereBackbone):
         self.prompts.check_kind(texts)
         return EncodedTexts({}, None, texts)
 
-    def extract_encoded(
-        self, encoded: Encoded, progress: Callable[[int], object] = lambda done: None, *, views: bool = False
-    ) -> Features:
+    def extract_encoded(self, encoded: Encoded, progress: Progress = no_report, *, views: bool = False) -> Features:
         """Compute the features of texts; a row without a usable reply is NaN, with its reason in ``row_errors``."""
         assert isinstance(encoded, EncodedTexts), "the texts are known from encode()"
         hidden, reasons = self._ask(encoded.texts, progress)
@@ -167,9 +165,7 @@ class EndpointBackbone(ElsewhereBackbone):
         row_errors = reasons if any(reason is not None for reason in reasons) else None
         return Features(hidden, hidden[:, :-1].copy(), views=inputs, hashes=hashes, row_errors=row_errors)
 
-    def features(
-        self, texts: Sequence[Text], progress: Callable[[int], object] = lambda done: None, *, views: bool = False
-    ) -> Features:
+    def features(self, texts: Sequence[Text], progress: Progress = no_report, *, views: bool = False) -> Features:
         """Compute the features of texts, all of which need a usable reply.
 
         Raises:
@@ -187,12 +183,12 @@ class EndpointBackbone(ElsewhereBackbone):
             )
         return features
 
-    def extract(self, texts: Sequence[Text], progress: Progress = lambda done: None) -> tuple[Array, Array]:
+    def extract(self, texts: Sequence[Text], progress: Progress = no_report) -> tuple[Array, Array]:
         """Compute log-probabilities ``[N, C + 1]`` of labels and rest, and ``[N, C]`` of the labels alone."""
         features = self.features(texts, progress)
         return features.hidden, features.logits
 
-    def _ask(self, texts: Sequence[Text], progress: Callable[[int], object]) -> tuple[Array, NDArray[np.object_]]:
+    def _ask(self, texts: Sequence[Text], progress: Progress) -> tuple[Array, NDArray[np.object_]]:
         """Read the vectors of texts from the store, and ask for those that are missing; NaN and a reason on failure.
 
         Raises:
