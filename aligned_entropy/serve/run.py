@@ -7,6 +7,7 @@ import json
 import logging
 import signal
 import socket
+import sys
 from pathlib import Path
 from types import FrameType
 
@@ -23,9 +24,9 @@ SHUTDOWN_SECONDS = 30  # time limit for accepted requests after a signal to shut
 
 
 def start_log() -> None:
-    """Write the log of the server on stderr from now on, one JSON object per line."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(JsonFormatter())
+    """Write the log of the server on stderr from now on: one JSON object per line, and plain lines on a terminal."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(PlainFormatter() if sys.stderr.isatty() else JsonFormatter())
     for name in (LOG.name, "uvicorn.error"):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False
@@ -151,3 +152,14 @@ class JsonFormatter(logging.Formatter):
         """Time, level, message and other facts of a record as a JSON object."""
         fields = {"at": round(record.created, 3), "level": record.levelname.lower(), "message": record.getMessage()}
         return json.dumps(fields | getattr(record, "facts", {}), ensure_ascii=False)
+
+
+class PlainFormatter(logging.Formatter):
+    """Format log records for a person, one per line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Time of day, level unless it is info, message and other facts of a record."""
+        level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
+        # JSON in ASCII, because a path of a request must not control the terminal
+        facts = [f" {name}={json.dumps(value)}" for name, value in getattr(record, "facts", {}).items()]
+        return f"{self.formatTime(record, '%H:%M:%S')} {level}{record.getMessage()}{''.join(facts)}"

@@ -1,7 +1,10 @@
 """Server as a separate process: signals, crashes and ports."""
 
 import http.client
+import io
 import json
+import logging
+import re
 import shutil
 import signal
 import threading
@@ -11,6 +14,8 @@ import urllib.request
 
 import pytest
 
+from aligned_entropy.serve.run import start_log
+from aligned_entropy.serve.server import LOG
 from aligned_entropy.store import NewFeedback, Store, read_feedback
 from fixtures.sentiment import named
 from fixtures.serving import serving
@@ -94,3 +99,26 @@ def test_a_kill_loses_no_feedback_that_was_acknowledged(running):
     store.add_feedback(NewFeedback(text="more", label="positive"))
     assert store.feedback_count() == len(stored) + 1
     store.close()
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_terminal_gets_plain_lines(monkeypatch):
+    loggers = [logging.getLogger(name) for name in (LOG.name, "uvicorn.error")]
+    for logger in loggers:
+        for name in ("handlers", "propagate", "level"):
+            monkeypatch.setattr(logger, name, getattr(logger, name))
+    for stream in (Terminal(), io.StringIO()):
+        monkeypatch.setattr("sys.stderr", stream)
+        start_log()
+        loggers[0].info("head in use", extra={"facts": {"head": "a1", "path": "\x1b[2J"}})
+        loggers[1].warning("Invalid request")
+        first, second = stream.getvalue().splitlines()
+        if stream.isatty():
+            assert re.fullmatch(r'\d\d:\d\d:\d\d head in use head="a1" path="\\u001b\[2J"', first)
+            assert re.fullmatch(r"\d\d:\d\d:\d\d warning: Invalid request", second)
+        else:
+            assert [json.loads(line)["message"] for line in (first, second)] == ["head in use", "Invalid request"]
